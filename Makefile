@@ -1,0 +1,49 @@
+# Two commands: `make run` and `make test`. Each makes the clone ready first (bin/setup), which takes minutes the
+# first time and no time afterwards.
+.POSIX:
+.SUFFIXES:
+PYTHON = .local/venv/bin/python
+
+help: ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
+
+setup: ## the environment, the jars and the compiled kernels, all in .local
+	@bin/setup
+
+run: setup ## everything, counting; Ctrl-C stops it
+	@$(PYTHON) -m tools.cli run
+
+up: setup ## everything but the count job; Ctrl-C stops it
+	@$(PYTHON) -m tools.cli up
+
+down: setup ## stop what `make run` started, from another terminal
+	@$(PYTHON) -m tools.cli down
+
+status: setup ## parts, ports and process ids
+	@$(PYTHON) -m tools.cli status
+
+clean-data: setup ## forget all data of `make run`
+	@$(PYTHON) -m tools.cli clean-data
+
+test: setup ## every test but the benchmarks, on real parts
+	@$(PYTHON) -m pytest
+
+test-unit: setup ## the tests that need no server
+	@$(PYTHON) -m pytest tests/unit tests/property
+
+lint: setup ## ruff, mypy, import-linter
+	@.local/venv/bin/ruff check .
+	@.local/venv/bin/ruff format --check .
+	@.local/venv/bin/mypy
+	@.local/venv/bin/lint-imports
+
+exact: setup ## count millions of events while everything is killed, and recount
+	@$(PYTHON) -m tools.exact
+
+bench: setup ## throughput against Flink SQL and naive PyFlink
+	@$(PYTHON) -m benchmarks.run
+
+freshness: setup ## from acknowledged to visible, as a distribution
+	@$(PYTHON) -m benchmarks.freshness
+
+.PHONY: help setup run up down status clean-data test test-unit lint exact bench freshness

@@ -1,0 +1,28 @@
+"""CPU seconds of a stack's processes so far. Knows process ids, not what the processes do."""
+
+import contextlib
+from collections.abc import Mapping
+
+import psutil
+
+from tools.stack import PartError, Stack
+
+PYTHON_WORKERS = "python workers"
+
+
+def _cpu_s(pid: int) -> float:
+    with contextlib.suppress(psutil.Error):
+        times = psutil.Process(pid).cpu_times()
+        return float(times.user + times.system)
+    return 0.0
+
+
+def cpu_seconds(stack: Stack) -> Mapping[str, float]:
+    """User and system time of each part's own process, and of the TaskManager's Python workers together."""
+    found = {}
+    for part in stack.parts:
+        with contextlib.suppress(PartError):
+            found[part.name] = _cpu_s(stack.pid(part.name))
+    with contextlib.suppress(PartError, psutil.Error):
+        found[PYTHON_WORKERS] = sum(map(_cpu_s, stack.python_workers()))
+    return found

@@ -1,0 +1,142 @@
+"""The events of the benchmark and the topics that hold them, in the form that each contender reads.
+
+One seeded stream; every topic holds a prefix of it, in the same order and with the same record times, cut into
+batches of its own size or into single events. Nothing in it is late, invalid or stamped anew, so that contenders whose
+rules differ at those edges still owe the same counts, and so that the truth needs no rules.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from benchmarks.encoding import plain_batches, plain_events
+from tools.load import Block, KafkaSender, Plan, Traffic, TrafficSource
+from tools.load.encoding import heartbeat, records
+from tools.load.prediction import Cells, cells
+from tools.load.vocabulary import Names
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+# A block is one step of time: for each of 16 salts just under 2,000 events, so that a batch of at most 2,000 nearly
+# always holds all that a salt has in it.
+BLOCK_EVENTS_PER_SALT = 1937
+EVENTS_PER_MINUTE = 60_000
+TRAFFIC = Traffic(
+    seed=11, restamped_share=0.0, delayed_share=0.0, late_share=0.0, future_share=0.0, duplicate_share=0.05
+)
+# Fresh events come up to this much out of order.
+DISORDER_MS = TRAFFIC.disorder_ms
+
+Encoded = Iterable[tuple[int, bytes, int]]
+"""(salt, record value, events in it)"""
+
+
+@dataclass
+class Topic:
+    """A topic to fill with the first `events` of the stream; `encode` cuts a block into records."""
+
+    name: str
+    events: int
+    encode: Callable[[Block, Names], Encoded]
+    # A batch of no events to each salt at the end, half an hour on, so that the count job closes every minute. Before,
+    # no salt is ever idle, and in plain Avro there is no such batch.
+    has_heartbeats: bool = False
+    events_by_record: dict[int, list[int]] = field(default_factory=dict)
+    fresh: int = 0
+
+    def events_until(self) -> dict[int, npt.NDArray[np.int64]]:
+        """By partition: [o] is the number of events in its records through offset o."""
+        return {p: np.cumsum(sizes, dtype=np.int64) for p, sizes in self.events_by_record.items()}
+
+    @property
+    def filled(self) -> int:
+        """Events that were sent."""
+        return sum(map(sum, self.events_by_record.values()))
+
+    @property
+    def events_per_record(self) -> float:
+        """The mean over records that hold any."""
+        sizes = [size for of_partition in self.events_by_record.values() for size in of_partition if size]
+        return sum(sizes) / len(sizes)
+
+
+def batches_topic(name: str, events: int, events_per_batch: int) -> Topic:
+    """ViewBatch records, for the count job."""
+
+    def encode(block: Block, videos: Names) -> Iterator[tuple[int, bytes, int]]:
+        for record in records(block, videos, events_per_batch=events_per_batch):
+            yield record.salt, record.value, record.events
+
+    return Topic(name, events, encode, has_heartbeats=True)
+
+
+def plain_batches_topic(name: str, events: int, events_per_batch: int) -> Topic:
+    """Plain Avro arrays, for UNNEST."""
+    return Topic(name, events, lambda block, videos: plain_batches(block, videos, events_per_batch=events_per_batch))
+
+
+def single_topic(name: str, events: int) -> Topic:
+    """A record an event, plain Avro."""
+    return Topic(name, events, lambda block, videos: ((salt, value, 1) for salt, value in plain_events(block, videos)))
+
+
+class Stream:
+    """Makes the events once and fills every topic with them."""
+
+    def __init__(self, bootstrap_servers: str, *, partitions: int) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._partitions = partitions
+        self._source = TrafficSource(TRAFFIC)
+
+    def fill(self, topics: Iterable[Topic]) -> None:
+        """Create the topics, with the clients' timestamps, and send. To be called once."""
+        topics = list(topics)
+        admin = AdminClient({"bootstrap.servers": self._bootstrap_servers})
+        config = {"message.timestamp.type": "CreateTime", "retention.ms": "-1", "max.message.bytes": str(4 << 20)}
+        wanted = [NewTopic(t.name, num_partitions=self._partitions, config=config) for t in topics]
+        for future in admin.create_topics(wanted).values():
+            future.result()
+        most = max(topic.events for topic in topics)
+        # Kafka refuses times an hour ahead of its own clock.
+        span_ms = most * MINUTE_MS // EVENTS_PER_MINUTE
+        start_ms = (int(time.time() * 1000) - span_ms - HOUR_MS) // HOUR_MS * HOUR_MS
+        salts = TRAFFIC.salts
+        senders = {
+            t.name: KafkaSender(self._bootstrap_servers, t.name, partitions=self._partitions, salts=salts)
+            for t in topics
+        }
+        for topic in topics:
+            topic.events_by_record = {p: [] for p in range(self._partitions)}
+        sent = 0
+        now_ms = start_ms
+        while sent < most:
+            n = BLOCK_EVENTS_PER_SALT * salts
+            now_ms = start_ms + (sent + n) * MINUTE_MS // EVENTS_PER_MINUTE
+            block = self._source.block(n, now_ms)
+            sent += n
+            for topic in topics:
+                # Whole blocks only, so that a batch is cut alike in every topic.
+                if block.first < topic.events:
+                    self._send(senders[topic.name], topic, topic.encode(block, self._source.videos), now_ms)
+        for topic in topics:
+            if topic.has_heartbeats:
+                end_ms = now_ms + HOUR_MS // 2
+                beats = [(s, heartbeat(s.to_bytes(16, "big"), s, salts, end_ms).value, 0) for s in range(salts)]
+                self._send(senders[topic.name], topic, beats, end_ms)
+            senders[topic.name].flush()
+            events = self._source.events[: topic.filled]
+            topic.fresh = int((events["plan"] == Plan.FRESH).sum())
+
+    def truth(self, events: int) -> Cells:
+        """Views by (video, kind, epoch minute) of the first so many events."""
+        first = self._source.events[:events]
+        return cells(first[first["plan"] == Plan.FRESH], self._source.videos)
+
+    def _send(self, sender: KafkaSender, topic: Topic, encoded: Encoded, now_ms: int) -> None:
+        for salt, value, events in encoded:
+            sender.send(salt, value, timestamp_ms=now_ms)
+            topic.events_by_record[salt % self._partitions].append(events)

@@ -1,0 +1,149 @@
+"""Runs a contender on the stack: check, submit, sample until the steady state is over, check again, cancel."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cassandra.cluster import Session
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from benchmarks.checks import difference, results_in_topic, views_in_cassandra
+from benchmarks.cpu import cpu_seconds
+from benchmarks.events import DISORDER_MS, EVENTS_PER_MINUTE, MINUTE_MS, Stream, Topic
+from benchmarks.lineup import Contender, Scale
+from benchmarks.names import COUNTED_GAUGE
+from benchmarks.progress import Progress
+from benchmarks.steady import Rule, Sample, first_progress, is_over, steady
+from connectors.cassandra import connect, migrate
+from settings import CassandraSettings, Settings
+from tools.stack import Stack
+
+SAMPLE_S = 0.5
+# From submission to the first record.
+START_S = 120.0
+SETTLE_S = 120.0
+
+
+class ContenderError(RuntimeError):
+    """A contender did not run, or counted wrongly."""
+
+
+class Bench:
+    """Runs contenders on one stack."""
+
+    def __init__(self, stack: Stack, stream: Stream, by_name: dict[str, Topic], scale: Scale) -> None:
+        self._stack = stack
+        self._stream = stream
+        self._topics = by_name
+        self._scale = scale
+        # The first minute can close when an event of its end plus the lateness has come, in append and in event time.
+        horizon_ms = Settings().counting.lateness_ms + MINUTE_MS + DISORDER_MS
+        self._closing_after = horizon_ms * EVENTS_PER_MINUTE // MINUTE_MS
+
+    def run(self, contender: Contender) -> dict[str, Any]:
+        """Measure and check; what goes into the results. Raises ContenderError, TooShortError, FlinkCommandError."""
+        if contender.check_topic is not None:
+            self._check_run(contender)
+        topic = self._topics[contender.topic]
+        session: Session | None = None
+        arguments = [*self._flink_options(contender), *contender.arguments, "--topic", topic.name]
+        if contender.kind == "b":
+            keyspace = contender.name.replace("-", "_")
+            session = self._keyspace(keyspace)
+            arguments += ["--keyspace", keyspace]
+        rule = Rule(topic.filled, self._closing_after, self._scale.length_s, self._scale.patience_s)
+        submitted_at = time.monotonic()
+        job = self._stack.flink_run(arguments)
+        try:
+            progress = Progress(self._stack, job, topic.events_until())
+            samples = self._sample(job, progress, rule, submitted_at)
+            figures = steady(samples, rule)
+            if contender.kind == "a":
+                self._settle("counted events", lambda: progress.gauge(COUNTED_GAUGE), topic.fresh)
+            elif session is not None:
+                self._settle("views in Cassandra", lambda: views_in_cassandra(session)[0], topic.fresh)
+                self._settle("cells", lambda: views_in_cassandra(session)[1], len(self._stream.truth(topic.filled)))
+        finally:
+            if session is not None:
+                session.cluster.shutdown()
+            self._end(job)
+        first = first_progress(samples)
+        assert first is not None
+        return {
+            "name": contender.name,
+            "kind": contender.kind,
+            "title": contender.title,
+            "state": contender.state,
+            "events_per_batch": contender.events_per_batch,
+            "events_per_record": round(topic.events_per_record, 1),
+            "events_in_topic": topic.filled,
+            "start_up_s": round(first.at_s - submitted_at, 1),
+            "steady": {
+                "seconds": round(figures.seconds, 1),
+                "events": figures.events,
+                "events_per_s": round(figures.events_per_s),
+                "minutes_closing": figures.is_closing,
+                "cpu_s_per_million": {name: round(s, 2) for name, s in figures.cpu_s_per_million.items()},
+                "cpu_s_per_million_all": round(figures.cpu_s_per_million_all, 2),
+            },
+            "checked": "the whole topic" if contender.check_topic is None else "every count of a shorter topic",
+        }
+
+    def _flink_options(self, contender: Contender) -> list[str]:
+        return [f"-Dstate.backend.type={contender.state}"]
+
+    def _sample(self, job: str, progress: Progress, rule: Rule, submitted_at: float) -> list[Sample]:
+        samples: list[Sample] = []
+        while not is_over(samples, rule):
+            # Together: between them lie the milliseconds that one HTTP request takes.
+            events = progress.events()
+            samples.append(Sample(time.monotonic(), events, cpu_seconds(self._stack)))
+            if first_progress(samples) is None and time.monotonic() - submitted_at > START_S:
+                raise ContenderError(f"no event was read within {START_S:.0f} s:\n{self._exceptions()}")
+            if self._stack.jobs().get(job) == "FAILED":
+                raise ContenderError(f"the job failed:\n{self._exceptions()}")
+            time.sleep(SAMPLE_S)
+        return samples
+
+    def _check_run(self, contender: Contender) -> None:
+        """The same job to the end of a short topic, with its results in Kafka: every count must be right."""
+        assert contender.check_topic is not None
+        topic = self._topics[contender.check_topic]
+        servers = self._stack.endpoints["kafka"]
+        name = f"results-{contender.name}"
+        AdminClient({"bootstrap.servers": servers}).create_topics([NewTopic(name, num_partitions=1)])[name].result()
+        job = self._stack.flink_run(
+            [
+                *self._flink_options(contender), *contender.arguments,
+                "--topic", topic.name, "--results-topic", name,
+            ]
+        )  # fmt: skip
+        self._settle("state of the check run", lambda: self._stack.jobs().get(job), "FINISHED")
+        wrong = difference(results_in_topic(servers, name), self._stream.truth(topic.filled))
+        if wrong is not None:
+            raise ContenderError(f"{contender.name} counts wrongly: {wrong}")
+
+    def _settle(self, what: str, ask: Callable[[], object], expected: object) -> None:
+        deadline = time.monotonic() + SETTLE_S
+        while (found := ask()) != expected:
+            if time.monotonic() > deadline or found in ("FAILED", "CANCELED"):
+                raise ContenderError(f"{what}: {found} instead of {expected}\n{self._exceptions()}")
+            time.sleep(1.0)
+
+    def _keyspace(self, name: str) -> Session:
+        settings = CassandraSettings(keyspace=name, port=self._stack.ports["cassandra"])
+        migrate(settings.contact_points, settings.port, settings)
+        return connect(settings)
+
+    def _end(self, job: str) -> None:
+        if job in self._stack.unfinished_jobs():
+            self._stack.flink("cancel", job)
+        self._settle("unfinished jobs", lambda: len(self._stack.unfinished_jobs()), 0)
+        self._settle("Python workers left", lambda: len(self._stack.python_workers()), 0)
+
+    def _exceptions(self) -> str:
+        found = []
+        for job in self._stack.jobs():
+            told = self._stack.flink_rest(f"/jobs/{job}/exceptions") or {}
+            found += [entry["stacktrace"][:2000] for entry in told.get("exceptionHistory", {}).get("entries", [])[:1]]
+        return "\n".join(found) or self._stack.logs("taskmanager", 20)

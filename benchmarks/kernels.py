@@ -1,0 +1,56 @@
+"""The compiled loop of benchmarks.encoding. Numba infers the types: annotations would say nothing."""
+
+# ruff: noqa: ANN001, ANN201, ANN202
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+
+from numba import njit
+
+
+@njit(cache=True)
+def _long(out, at, value):
+    value <<= 1
+    while value > 127:
+        out[at] = (value & 127) | 128
+        value >>= 7
+        at += 1
+    out[at] = value
+    return at + 1
+
+
+@njit(cache=True)
+def _name(out, at, buffer, offsets, index):
+    start, end = offsets[index], offsets[index + 1]
+    at = _long(out, at, end - start)
+    for i in range(start, end):
+        out[at] = buffer[i]
+        at += 1
+    return at
+
+
+@njit(cache=True)
+def encode_plain(
+    out,
+    starts,
+    order,
+    ids,
+    video,
+    viewed_at_ms,
+    kind,
+    video_names,
+    video_offsets,
+    kind_names,
+    kind_offsets,
+):
+    """Writes the events in `order` to `out`; event n of it begins at starts[n], the last ends at starts[n + 1]."""
+    at = 0
+    for n in range(order.shape[0]):
+        i = order[n]
+        starts[n] = at
+        at = _long(out, at, 16)
+        for b in range(16):
+            out[at] = ids[i, b]
+            at += 1
+        at = _name(out, at, video_names, video_offsets, video[i])
+        at = _long(out, at, viewed_at_ms[i])
+        at = _name(out, at, kind_names, kind_offsets, kind[i])
+    starts[order.shape[0]] = at

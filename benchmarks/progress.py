@@ -1,0 +1,67 @@
+"""How far a job has read, from Flink's own metrics. Knows partitions and offsets, not what the job does."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+
+from tools.stack import Stack
+
+# The JobManager fetches metrics when asked, if what it has is older, and answers with what it had: asked steadily,
+# every answer is one asking old, and differences between answers are true.
+FETCH_INTERVAL_MS = 200
+METRIC_OVERRIDES = {"metrics.fetcher.update-interval": str(FETCH_INTERVAL_MS)}
+_OFFSET = "currentOffset"
+
+
+class Progress:
+    """Of one job over one topic."""
+
+    def __init__(self, stack: Stack, job: str, events_until: Mapping[int, npt.NDArray[np.int64]]) -> None:
+        self._stack = stack
+        self._job = job
+        self._events_until = events_until
+        self._vertex: str | None = None
+        self._partition_by_metric: dict[str, int] = {}
+
+    def events(self) -> int:
+        """Events in the records that the source has handed on; 0 until it tells."""
+        if len(self._partition_by_metric) < len(self._events_until):
+            self._find()
+        if self._vertex is None:
+            return 0
+        names = ",".join(self._partition_by_metric)
+        answer = self._metrics(f"/{self._vertex}/subtasks/metrics?get={quote(names)}&agg=max") or []
+        total = 0
+        for metric in answer:
+            partition = self._partition_by_metric.get(metric["id"])
+            offset = int(float(metric["max"]))
+            if partition is not None and offset >= 0:
+                total += int(self._events_until[partition][offset])
+        return total
+
+    def _find(self) -> None:
+        for vertex in self._vertices():
+            for metric in self._metrics(f"/{vertex}/subtasks/metrics") or []:
+                name = metric["id"]
+                if name.endswith(_OFFSET) and ".partition." in name:
+                    self._vertex = vertex
+                    self._partition_by_metric[name] = int(name.split(".partition.")[1].split(".")[0])
+
+    def gauge(self, name: str) -> int | None:
+        """The sum over subtasks of a metric whose name ends so, wherever it is; None while there is none."""
+        for vertex in self._vertices():
+            found = [m["id"] for m in self._metrics(f"/{vertex}/subtasks/metrics") or [] if m["id"].endswith(name)]
+            if found:
+                sums = self._metrics(f"/{vertex}/subtasks/metrics?get={quote(','.join(found))}&agg=sum") or []
+                return sum(int(float(metric["sum"])) for metric in sums)
+        return None
+
+    def _vertices(self) -> list[str]:
+        details = self._stack.flink_rest(f"/jobs/{self._job}") or {"vertices": []}
+        return [vertex["id"] for vertex in details["vertices"]]
+
+    def _metrics(self, path: str) -> Any:
+        return self._stack.flink_rest(f"/jobs/{self._job}/vertices{path}")

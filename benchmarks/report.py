@@ -1,0 +1,104 @@
+"""The throughput benchmark's results as text: lines, a table, ratios. Pure: from the JSON object to what is printed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+FLINK_SETTINGS = (
+    "parallelism.default",
+    "taskmanager.memory.process.size",
+    "taskmanager.memory.managed.size",
+    "taskmanager.numberOfTaskSlots",
+    "execution.checkpointing.interval",
+    "execution.checkpointing.incremental",
+    "python.execution-mode",
+    "python.fn-execution.bundle.size",
+    "python.fn-execution.bundle.time",
+)
+PROCESSES = {
+    "taskmanager": "TaskManager",
+    "python workers": "Python",
+    "jobmanager": "JobManager",
+    "kafka": "Kafka",
+    "cassandra": "Cassandra",
+    "seaweedfs": "S3",
+    "zookeeper": "ZooKeeper",
+}
+COMPARED_BATCH = 2000
+
+
+def line(contender: Mapping[str, Any]) -> str:
+    """One contender as it comes in."""
+    steady = contender["steady"]
+    closing = "" if steady["minutes_closing"] else ", no minute closed yet"
+    return (
+        f"{contender['name']}: {steady['events_per_s']:,} events/s over {steady['seconds']} s{closing}, "
+        f"{steady['cpu_s_per_million_all']} CPU s a million; first event after {contender['start_up_s']} s"
+    )
+
+
+def best(contenders: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
+    """The fastest of a kind; of the count job, with the batches that are compared."""
+    found = [
+        c
+        for c in contenders
+        if c["kind"] == kind and (kind not in ("a", "b") or c["events_per_batch"] == COMPARED_BATCH)
+    ]
+    return max(found, key=lambda c: float(c["steady"]["events_per_s"]), default=None)
+
+
+def ratios(contenders: Sequence[Mapping[str, Any]], targets: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The count job against the best of the others, where both ran; with the target where there is one."""
+    found = []
+    for mine in ("a", "b"):
+        for theirs in ("c", "d"):
+            one, other = best(contenders, mine), best(contenders, theirs)
+            if one is None or other is None:
+                continue
+            ratio = one["steady"]["events_per_s"] / other["steady"]["events_per_s"]
+            cpu = other["steady"]["cpu_s_per_million_all"] / one["steady"]["cpu_s_per_million_all"]
+            entry: dict[str, Any] = {
+                "of": one["name"],
+                "to": other["name"],
+                "events_per_s": round(ratio, 2),
+                "cpu_per_event": round(cpu, 2),
+            }
+            if theirs == "c":
+                entry |= {"target": targets[mine], "is_reached": ratio >= targets[mine]}
+            found.append(entry)
+    return found
+
+
+def verdicts(found: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The ratios as sentences."""
+    said = []
+    for entry in found:
+        text = (
+            f"{entry['of']} does {entry['events_per_s']:g} times the events/s of {entry['to']}, with "
+            f"{entry['cpu_per_event']:g} times as many events for the same CPU"
+        )
+        if "target" in entry:
+            text += f"; target {entry['target']:g} times: {'reached' if entry['is_reached'] else 'NOT REACHED'}"
+        said.append(text)
+    return said
+
+
+def table(contenders: Sequence[Mapping[str, Any]]) -> Table:
+    """Rates, start-up, and CPU seconds per million events by process."""
+    shown = Table(title="Steady state; CPU in seconds per million events")
+    shown.add_column("contender")
+    for name in ("events/s", "start-up s", "minutes close", "CPU", *PROCESSES.values()):
+        shown.add_column(name, justify="right")
+    for contender in contenders:
+        steady = contender["steady"]
+        cpu = steady["cpu_s_per_million"]
+        shown.add_row(
+            contender["title"],
+            f"{steady['events_per_s']:,}",
+            str(contender["start_up_s"]),
+            "yes" if steady["minutes_closing"] else "no",
+            f"{steady['cpu_s_per_million_all']:.2f}",
+            *(f"{cpu.get(process, 0.0):.2f}" for process in PROCESSES),
+        )
+    return shown

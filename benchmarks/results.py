@@ -1,0 +1,26 @@
+"""Where results are kept and how they are printed: JSON in benchmarks/results, and as the last line of the output."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "results"
+
+
+def keep(name: str, result: dict[str, Any], folder: Path = FOLDER) -> Path:
+    """Write the result as <date>-<name>.json; a second one of a day gets a number. Returns the path."""
+    folder.mkdir(exist_ok=True)
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    path = folder / f"{day}-{name}.json"
+    number = 2
+    while path.exists():
+        path = folder / f"{day}-{name}-{number}.json"
+        number += 1
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def print_last_line(result: dict[str, Any]) -> None:
+    """The same object on one line, for programs."""
+    print(json.dumps(result, ensure_ascii=False, separators=(",", ":")), flush=True)

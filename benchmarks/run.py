@@ -1,0 +1,91 @@
+"""`make bench`: the count job beside Flink SQL and naive PyFlink, on the same events from real Kafka.
+
+Contenders run one after the other on one session cluster, with the parallelism, TaskManager memory and checkpoints of
+flink-conf/config.yaml. What is measured, and when, is said in benchmarks.steady; what the events are, in
+benchmarks.events.
+
+    a  the count job to a sink that discards     c  Flink SQL to a sink that discards
+    b  the count job to Cassandra                d  PyFlink, one event at a time, to a sink that discards
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from benchmarks import report, results
+from benchmarks.events import Stream
+from benchmarks.harness import Bench
+from benchmarks.lineup import FULL, QUICK, chosen, contenders, limited, topics
+from benchmarks.machine import describe
+from benchmarks.progress import METRIC_OVERRIDES
+from settings import Settings
+from tools.stack import Stack, StackOptions
+from tools.stack.flink import template
+
+PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
+TARGETS = {"a": 4.0, "b": 1.5}
+
+console = Console()
+
+
+def bench(
+    *,
+    only: Annotated[str, typer.Option(help="By letter or beginning of the name, comma separated.")] = "a,b,c,d",
+    sql: Annotated[
+        str, typer.Option(help="Ways of SQL to deduplicate: window, ttl, distinct.")
+    ] = "window,ttl,distinct",
+    quick: Annotated[bool, typer.Option(help="Fewer events and shorter runs: a smoke test, no figures.")] = False,
+    events: Annotated[int | None, typer.Option(help="At most so many events for each contender.")] = None,
+    home: Annotated[Path | None, typer.Option(help="Where the stack lives meanwhile; a temporary folder.")] = None,
+    keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
+) -> None:
+    """Compare the contenders and print what came of it; exit code 1 when one of them did not run or counted wrongly."""
+    scale = limited(QUICK if quick else FULL, events)
+    selected = chosen(contenders(), only, sql)
+    if not selected:
+        raise typer.BadParameter(f"only={only}, sql={sql}: no contender is called so; try a, b, c, d or c-single")
+    needed = {c.topic for c in selected} | {c.check_topic for c in selected if c.check_topic}
+    by_name = {name: topic for name, topic in topics(scale).items() if name in needed}
+    result: dict[str, Any] = {
+        "benchmark": "throughput",
+        "quick": quick,
+        "machine": describe(),
+        "flink": {k: template()[k] for k in report.FLINK_SETTINGS},
+        "counting": Settings().counting.model_dump(),
+        "contenders": [],
+        "failed": {},
+    }
+    with tempfile.TemporaryDirectory(prefix="view-counts-bench-") as folder:
+        options = StackOptions(
+            home=home or Path(folder), ports="free", parts=PARTS, flink_overrides=METRIC_OVERRIDES, graceful_stop=False
+        )
+        with Stack(options) as stack:
+            stream = Stream(stack.endpoints["kafka"], partitions=Settings().kafka.partitions)
+            console.print(f"filling {', '.join(by_name)}")
+            stream.fill(by_name.values())
+            harness = Bench(stack, stream, by_name, scale)
+            for contender in selected:
+                try:
+                    line = harness.run(contender)
+                except RuntimeError as error:
+                    result["failed"][contender.name] = str(error)[:2000]
+                    console.print(f"[red]{contender.name} failed:[/red] {error}", highlight=False)
+                    continue
+                result["contenders"].append(line)
+                console.print(report.line(line), highlight=False)
+    result["ratios"] = report.ratios(result["contenders"], TARGETS)
+    console.print(report.table(result["contenders"]))
+    for text in report.verdicts(result["ratios"]):
+        console.print(text, highlight=False)
+    if keep:
+        console.print(f"kept in {results.keep('throughput-quick' if quick else 'throughput', result)}", highlight=False)
+    results.print_last_line(result)
+    if result["failed"]:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(bench)

@@ -1,0 +1,1 @@
+"""What joins the product to other systems: Kafka, Cassandra, S3. Only *_flink modules may import pyflink."""

@@ -1,0 +1,133 @@
+"""The one maker of Cassandra sessions, and the migrations that create the tables. Plain: knows no Flink.
+
+Migrations are schemas/cql/NNN_name.cql, applied in order of their names and recorded in `schema_migrations`.
+A file that was applied never changes again; a change is the next file.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cassandra import ConsistencyLevel
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
+from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionPolicy, TokenAwarePolicy
+
+from settings import CassandraSettings, Settings
+
+MIGRATIONS = Path(__file__).parent.parent / "schemas" / "cql"
+RECONNECT_FIRST_S = 0.25
+RECONNECT_MAX_S = 5.0
+
+
+class CassandraAwayError(ConnectionError):
+    """No contact point answered. Worth trying again."""
+
+
+class MigrationChangedError(RuntimeError):
+    """A migration file differs from what was applied under its name."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file of schemas/cql."""
+
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the text, in hex."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def statements(self) -> list[str]:
+        """The CQL statements in order, without comments and semicolons.
+
+        Comments stand on lines of their own and literals hold no semicolon: the two habits of schemas/cql.
+        """
+        lines = [line for line in self.text.splitlines() if not line.lstrip().startswith("--")]
+        return [part.strip() for part in "\n".join(lines).split(";") if part.strip()]
+
+
+def migrations(folder: Path = MIGRATIONS) -> list[Migration]:
+    """Every migration in the order in which they are applied."""
+    return [Migration(path.stem, path.read_text()) for path in sorted(folder.glob("[0-9]*.cql"))]
+
+
+def connect(cassandra: CassandraSettings, keyspace: str | None = "") -> Session:
+    """A session on the settings' keyspace ("" means that one, None means none).
+
+    Reads and writes at LOCAL_QUORUM, token-aware, in `local_dc` first; one request takes at most
+    `request_timeout_s`. The session reconnects by itself. End it, its threads included, by
+    `session.cluster.shutdown()`. Raises CassandraAwayError when no contact point answers.
+    """
+    cluster = Cluster(
+        cassandra.contact_points,
+        port=cassandra.port,
+        protocol_version=5,
+        execution_profiles={
+            EXEC_PROFILE_DEFAULT: ExecutionProfile(
+                load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(local_dc=cassandra.local_dc)),
+                consistency_level=ConsistencyLevel.LOCAL_QUORUM,
+                request_timeout=cassandra.request_timeout_s,
+            )
+        },
+        reconnection_policy=ExponentialReconnectionPolicy(RECONNECT_FIRST_S, RECONNECT_MAX_S, max_attempts=None),
+        connect_timeout=cassandra.request_timeout_s,
+    )
+    try:
+        return cluster.connect(cassandra.keyspace if keyspace == "" else keyspace)
+    except NoHostAvailable as error:
+        cluster.shutdown()
+        raise CassandraAwayError(
+            f"no Cassandra at cassandra.hosts={cassandra.hosts} port={cassandra.port} in "
+            f"local_dc={cassandra.local_dc}; is it up, and is its data centre called so? ({error})"
+        ) from error
+    except BaseException:
+        cluster.shutdown()
+        raise
+
+
+def migrate(hosts: Sequence[str], port: int, cassandra: CassandraSettings | None = None) -> list[str]:
+    """Create the keyspace and apply the migrations not applied yet; their names, in order.
+
+    Safe to repeat, and to break off: every statement of a migration can run twice. Raises
+    MigrationChangedError when an applied file was changed, CassandraAwayError when nobody answers.
+    """
+    base = cassandra or Settings().cassandra
+    here = base.model_copy(update={"hosts": ",".join(hosts), "port": port})
+    session = connect(here, keyspace=None)
+    try:
+        session.execute(
+            f"CREATE KEYSPACE IF NOT EXISTS {here.keyspace} WITH replication = "
+            f"{{'class': 'NetworkTopologyStrategy', '{here.local_dc}': {here.replication_factor}}}"
+        )
+        session.set_keyspace(here.keyspace)
+        session.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations (name text PRIMARY KEY, checksum text, applied_at timestamp)"
+        )
+        return _apply_missing(session)
+    finally:
+        session.cluster.shutdown()
+
+
+def _apply_missing(session: Any) -> list[str]:
+    applied = {row.name: row.checksum for row in session.execute("SELECT name, checksum FROM schema_migrations")}
+    done = []
+    for migration in migrations():
+        if migration.name in applied:
+            if applied[migration.name] != migration.checksum:
+                raise MigrationChangedError(
+                    f"schemas/cql/{migration.name}.cql was changed after it was applied; put it back and "
+                    "write the change as the next migration"
+                )
+            continue
+        for statement in migration.statements():
+            session.execute(statement)
+        session.execute(
+            "INSERT INTO schema_migrations (name, checksum, applied_at) VALUES (%s, %s, toTimestamp(now()))",
+            (migration.name, migration.checksum),
+        )
+        done.append(migration.name)
+    return done

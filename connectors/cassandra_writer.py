@@ -1,0 +1,92 @@
+"""Writes counts, tallies and progress to Cassandra; returns only when every write is acknowledged.
+
+Values are absolute and carry their own write timestamp, which only grows with the value, so that any repeat, in any
+order, from any writer, leaves the larger one. Hence every failure is tried again for as long as it takes: an absent
+Cassandra, or one whose tables refuse a row, is back-pressure, not an error (docs/decisions/0008). Knows no Flink.
+"""
+
+import datetime as dt
+import logging
+from collections.abc import Sequence
+
+import tenacity
+from cassandra import DriverException
+from cassandra.cluster import NoHostAvailable, Session
+from cassandra.concurrent import execute_concurrent
+from cassandra.query import BatchStatement, BatchType
+
+from settings import CassandraSettings
+
+log = logging.getLogger(__name__)
+
+MINUTE_MS = 60_000
+MINUTES_PER_DAY = 1440
+EPOCH = dt.date(1970, 1, 1)
+
+_COUNT = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
+_LEDGER = (
+    "INSERT INTO ledger (minute, salt, received, counted, duplicate, late, invalid, blocked, dead_lettered, records, "
+    "unreadable_records) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+)
+_PROGRESS = "INSERT INTO progress (pipeline, shard, shards, closed_through) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
+
+
+class CountWriter:
+    """Writes through one session, which it does not own."""
+
+    def __init__(self, session: Session, settings: CassandraSettings, pipeline: str, shards: int) -> None:
+        self._session = session
+        self._settings = settings
+        self._pipeline = pipeline
+        self._shards = shards
+        self._count = session.prepare(_COUNT)
+        self._ledger = session.prepare(_LEDGER)
+        self._progress = session.prepare(_PROGRESS)
+
+    def counts(self, minute: int, rows: Sequence[tuple[str, str, int]]) -> None:
+        """Write (kind, video_id, views) rows of one epoch minute."""
+        day = EPOCH + dt.timedelta(days=minute // MINUTES_PER_DAY)
+        start_ms = minute * MINUTE_MS
+        size = self._settings.batch_rows_max
+        batches = []
+        for first in range(0, len(rows), size):
+            batch = BatchStatement(BatchType.UNLOGGED)
+            for kind, video_id, views in rows[first : first + size]:
+                batch.add(self._count, (video_id, kind, day, start_ms, views, start_ms * 1000 + views))
+            batches.append((batch, None))
+        self._write(batches)
+
+    def ledger(self, salt: int, minute: int, fates: Sequence[int]) -> None:
+        """Write one tally: received, counted, duplicate, late, invalid, blocked, dead_lettered, records, unreadable."""
+        start_ms = minute * MINUTE_MS
+        # Received events and records only grow within a minute, so the later tally has the larger timestamp.
+        version = start_ms * 1000 + fates[0] + fates[7]
+        self._write([(self._ledger, (start_ms, salt, *fates, version))])
+
+    def closed(self, shard: int, minute: int) -> None:
+        """Say that the shard has closed every minute through this one."""
+        end_ms = (minute + 1) * MINUTE_MS
+        self._write([(self._progress, (self._pipeline, shard, self._shards, end_ms, end_ms * 1000))])
+
+    def _write(self, statements: Sequence[tuple[object, object]]) -> None:
+        pending = statements
+
+        @tenacity.retry(
+            retry=tenacity.retry_if_exception_type((NoHostAvailable, DriverException)),
+            wait=tenacity.wait_exponential(multiplier=0.1, max=5),
+            before_sleep=lambda state: log.warning(
+                "Cassandra did not acknowledge %d writes, trying again: %.200s",
+                len(pending), state.outcome.exception() if state.outcome else "",
+            ),
+        )  # fmt: skip
+        def attempt() -> None:
+            nonlocal pending
+            results = execute_concurrent(
+                self._session, pending, concurrency=self._settings.concurrency, raise_on_first_error=False
+            )
+            failed = [(s, r.result_or_exc) for s, r in zip(pending, results, strict=True) if not r.success]
+            pending = [statement for statement, _ in failed]
+            if failed:
+                raise failed[0][1]
+
+        attempt()

@@ -1,0 +1,145 @@
+"""Kafka in Flink: the keyed source without a Python hop, and byte sinks. The Flink half of connectors.
+
+`key_by` is a Python operator of its own, so the stream is keyed in the JVM: a SQL expression turns the record's key
+into the salt's key, which also means that no key, however hostile, can fail there.
+"""
+
+from pyflink.common import Types
+from pyflink.common.serialization import ByteArraySchema
+from pyflink.common.typeinfo import TypeInformation
+from pyflink.datastream import DataStream, OutputTag, StreamExecutionEnvironment
+from pyflink.datastream.connectors.base import DeliveryGuarantee
+from pyflink.datastream.connectors.kafka import KafkaRecordSerializationSchema, KafkaSink
+from pyflink.datastream.data_stream import KeyedStream
+from pyflink.java_gateway import get_gateway
+from pyflink.table import StreamTableEnvironment
+
+from schemas.topics import DEAD_LETTER_BYTES_MAX
+from settings import KafkaSettings
+
+FOREIGN_KEY = -1
+
+
+def record_type() -> TypeInformation:
+    """Row(value, record time in ms, partition, offset)."""
+    return Types.ROW([Types.PRIMITIVE_ARRAY(Types.BYTE()), Types.LONG(), Types.INT(), Types.LONG()])
+
+
+def balanced_keys(keys: int, max_parallelism: int) -> list[int]:
+    """An integer key for each of 0 to keys - 1 such that any parallelism that divides `keys` gets equal shares.
+
+    Key i falls into key group i * max_parallelism // keys, by Flink's own hash of Row(key).
+    """
+    jvm = get_gateway().jvm
+    assign = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignToKeyGroup
+    wanted = {i * max_parallelism // keys: i for i in range(keys)}
+    found: dict[int, int] = {}
+    candidate = 0
+    while len(found) < keys:
+        row = jvm.org.apache.flink.types.Row(1)
+        row.setField(0, candidate)
+        index = wanted.get(assign(row, max_parallelism))
+        if index is not None:
+            found.setdefault(index, candidate)
+        candidate += 1
+    return [found[i] for i in range(keys)]
+
+
+def key_by_first_field(stream: DataStream, value_type: TypeInformation) -> KeyedStream:
+    """Key a stream of Row(int key, value) by the key, in the JVM."""
+    java = stream._j_data_stream.keyBy(  # noqa: SLF001
+        get_gateway().jvm.KeyByKeySelector(), Types.ROW([Types.INT()]).get_java_type_info()
+    )
+    return KeyedStream(java, value_type, stream)
+
+
+def side_output(stream: DataStream, tag: OutputTag) -> DataStream:
+    """The tag's elements, without the identity map, a Python operator more, that `get_side_output` puts after them."""
+    return DataStream(stream._j_data_stream.getSideOutput(tag.get_java_output_tag()))  # noqa: SLF001
+
+
+def events_source(
+    env: StreamExecutionEnvironment,
+    kafka: KafkaSettings,
+    salt_keys: list[int],
+    uid: str,
+    *,
+    bounded: bool = False,
+) -> DataStream:
+    """Row(salt key, record_type()) of every record of the events topic, from the earliest on a first start."""
+    tables = StreamTableEnvironment.create(env)
+    # Uids are set by hand below; generated ones would change with the plan.
+    tables.get_config().set("table.exec.uid.generation", "DISABLED")
+    options = {
+        "connector": "kafka",
+        "topic": kafka.events_topic,
+        "properties.bootstrap.servers": kafka.bootstrap_servers,
+        "properties.group.id": "view-counts",
+        "scan.startup.mode": "earliest-offset",
+        "format": "raw",
+        "key.format": "raw",
+        "key.fields": "k",
+        "value.fields-include": "EXCEPT_KEY",
+        **({"scan.bounded.mode": "latest-offset"} if bounded else {}),
+    }
+    listed = ", ".join(f"'{name}' = '{value}'" for name, value in options.items())
+    tables.execute_sql(
+        "CREATE TEMPORARY TABLE events (k BYTES, v BYTES, ts TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL, "
+        "p INT METADATA FROM 'partition' VIRTUAL, o BIGINT METADATA FROM 'offset' VIRTUAL) "
+        f"WITH ({listed})"
+    )
+    cases = " ".join(f"WHEN k = x'{salt:08x}' THEN {key}" for salt, key in enumerate(salt_keys))
+    epoch = "TO_TIMESTAMP_LTZ(0, 3)"
+    millis = (
+        f"CAST(TIMESTAMPDIFF(SECOND, {epoch}, ts) AS BIGINT) * 1000 + "
+        "EXTRACT(MILLISECOND FROM CAST(ts AS TIMESTAMP(3)))"
+    )
+    stream = tables.to_data_stream(
+        tables.sql_query(f"SELECT CASE {cases} ELSE {FOREIGN_KEY} END AS k, ROW(v, {millis}, p, o) AS r FROM events")
+    )
+    transformation = stream._j_data_stream.getTransformation()  # noqa: SLF001
+    transformation.setOutputType(Types.ROW_NAMED(["k", "r"], [Types.INT(), record_type()]).get_java_type_info())
+    _set_uids(transformation, uid)
+    return stream
+
+
+def _set_uids(transformation: object, uid: str) -> None:
+    """Give the source its uid and what stands between it and the stream uids derived from it."""
+    step = 0
+    current = transformation
+    while True:
+        inputs = current.getInputs()  # type: ignore[attr-defined]
+        if inputs.isEmpty():
+            current.setUid(uid)  # type: ignore[attr-defined]
+            return
+        current.setUid(f"{uid}-step-{step}")  # type: ignore[attr-defined]
+        step += 1
+        current = inputs.get(0)
+
+
+def bytes_sink(kafka: KafkaSettings, topic: str) -> KafkaSink:
+    """Record values to a topic, at least once; each carries its origin, by which readers drop repeats."""
+    return (
+        KafkaSink.builder()
+        .set_bootstrap_servers(kafka.bootstrap_servers)
+        .set_delivery_guarantee(DeliveryGuarantee.AT_LEAST_ONCE)
+        .set_property("max.request.size", str(DEAD_LETTER_BYTES_MAX))
+        .set_record_serializer(
+            KafkaRecordSerializationSchema.builder()
+            .set_topic(topic)
+            .set_value_serialization_schema(ByteArraySchema())
+            .build()
+        )
+        .build()
+    )
+
+
+__all__ = [
+    "FOREIGN_KEY",
+    "balanced_keys",
+    "bytes_sink",
+    "events_source",
+    "key_by_first_field",
+    "record_type",
+    "side_output",
+]

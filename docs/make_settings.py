@@ -1,0 +1,80 @@
+"""Makes docs/settings.md from settings/model.py: `.local/venv/bin/python docs/make_settings.py > docs/settings.md`.
+
+Knows the shape of the model, and no single setting.
+"""
+
+from collections.abc import Iterator
+
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from pydantic.fields import FieldInfo
+
+from settings import Settings
+from tools.stack.ports import DEFAULT_PORTS, environment_variable
+
+HEAD = """\
+# Settings
+
+Made from `settings/model.py` by `.local/venv/bin/python docs/make_settings.py > docs/settings.md`; a test fails when
+this page is out of date.
+
+Every setting is an environment variable, `VIEW_COUNTS_<GROUP>_<FIELD>`. They are read once, when a process starts,
+and checked as a whole: a value out of range, or values that do not fit each other, end the process with an error that
+names the field, the value and the rule. The count job reads them where `flink run` is typed; they travel with the
+job, so a change takes effect when the job is submitted anew (see [operations](operations.md)).
+
+A `host` list or a broker list is separated by commas. Units stand at the end of a name: `_ms`, `_s`, `_bytes`, `_max`.
+"""
+PORTS_HEAD = """
+## Ports of the local stack
+
+The local stack chooses the addresses of its parts and tells the services and the job; these variables change the
+ports of `make run` (`tools/stack/ports.py`). `VIEW_COUNTS_STACK_HOME` changes where it keeps its data, `.local/stack`
+in the clone by default.
+
+| variable | default |
+|---|---|"""
+DURATIONS = (("days", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000))
+SIZES = (("MiB", 1 << 20), ("KiB", 1 << 10))
+SIGNS = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
+
+
+def limits(field: FieldInfo) -> str:
+    """What a value must hold, as far as the field itself says."""
+    found = [f"{sign} {getattr(rule, name):,}" for rule in field.metadata for kind, name, sign in SIGNS
+             if isinstance(rule, kind)]  # fmt: skip
+    found += [f"`{rule.pattern}`" for rule in field.metadata if getattr(rule, "pattern", None)]
+    if any(isinstance(rule, MinLen) for rule in field.metadata) and not any(
+        isinstance(rule, MaxLen) for rule in field.metadata
+    ):
+        found.append("not empty")
+    return ", ".join(found)
+
+
+def default(name: str, value: object) -> str:
+    """The default as one would type it and, for large numbers, as one can read it."""
+    if not isinstance(value, int) or value < 10_000:
+        return f"`{value}`"
+    units = DURATIONS if name.endswith("_ms") else SIZES if "_bytes" in name else ()
+    readable = next((f"{value // size} {unit}" for unit, size in units if value % size == 0), f"{value:,}")
+    return f"`{value}` ({readable})"
+
+
+def lines() -> Iterator[str]:
+    """The page, line by line."""
+    yield HEAD
+    for group, outer in Settings.model_fields.items():
+        model = outer.annotation
+        assert model is not None
+        yield f"## {group}\n\n{model.__doc__}\n\n| variable | default | limits | meaning |\n|---|---|---|---|"
+        for name, field in model.model_fields.items():
+            variable = f"VIEW_COUNTS_{group}_{name}".upper()
+            cells = (f"`{variable}`", default(name, field.default), limits(field), field.description or "")
+            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        yield ""
+    yield PORTS_HEAD.lstrip("\n")
+    for name, port in DEFAULT_PORTS.items():
+        yield f"| `{environment_variable(name)}` | {port} |"
+
+
+if __name__ == "__main__":
+    print("\n".join(lines()))

@@ -1,0 +1,15 @@
+"""Every operator uid of every job. Append-only: a savepoint finds its state by these."""
+
+from enum import StrEnum
+
+
+class ViewCountsUid(StrEnum):
+    """Operators of jobs.view_counts."""
+
+    EVENTS_SOURCE = "view-counts-events-source"
+    DEDUP = "view-counts-dedup"
+    WINDOW = "view-counts-window"
+    CASSANDRA_SINK = "view-counts-cassandra-sink"
+    LATE_SINK = "view-counts-late-sink"
+    DEAD_LETTER_SINK = "view-counts-dead-letter-sink"
+    END = "view-counts-end"

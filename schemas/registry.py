@@ -1,0 +1,69 @@
+"""The schema registry: every version of every Avro schema, found by its fingerprint.
+
+Values carry Avro single-object encoding (C3 01, then the CRC-64-AVRO fingerprint of the schema's canonical form,
+little-endian: Avro 1.12 specification, "Single-object encoding"). The files in schemas/avro are append-only:
+a changed schema is a new version beside the old one, which every reader still decodes.
+"""
+
+import io
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import fastavro
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+FOLDER = Path(__file__).parent / "avro"
+MARKER = b"\xc3\x01"
+PREFIX_BYTES = 10
+
+
+class UnknownSchemaError(ValueError):
+    """The bytes name a schema that this version of the registry does not hold, or are no such encoding."""
+
+
+@cache
+def schema(name: str, version: int = 1) -> Any:
+    """The parsed schema NAME.vVERSION, for fastavro. FileNotFoundError when there is none."""
+    return fastavro.parse_schema(json.loads((FOLDER / f"{name}.v{version}.avsc").read_text()))
+
+
+@cache
+def prefix(name: str, version: int = 1) -> bytes:
+    """The ten bytes that begin every value of this schema."""
+    canonical = to_parsing_canonical_form(schema(name, version))
+    # fastavro gives the fingerprint as the hex of its little-endian bytes, the order it is sent in.
+    return MARKER + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
+
+
+@cache
+def by_prefix() -> dict[bytes, tuple[str, int]]:
+    """(name, version) of every schema in the folder, by its ten bytes."""
+    found = {}
+    for path in FOLDER.glob("*.v*.avsc"):
+        name, version = path.stem.split(".v")
+        found[prefix(name, int(version))] = (name, int(version))
+    return found
+
+
+def encode(name: str, value: dict[str, Any], version: int = 1) -> bytes:
+    """VALUE in single-object encoding. Raises what fastavro raises when it does not fit the schema."""
+    out = io.BytesIO()
+    out.write(prefix(name, version))
+    fastavro.schemaless_writer(out, schema(name, version), value)
+    return out.getvalue()
+
+
+def decode(value: bytes) -> tuple[str, dict[str, Any]]:
+    """(schema name, value) of a single-object encoding; UnknownSchemaError when its schema is not here."""
+    found = by_prefix().get(bytes(value[:PREFIX_BYTES]))
+    if found is None:
+        raise UnknownSchemaError(
+            f"no schema with the prefix {bytes(value[:PREFIX_BYTES]).hex() or 'empty'}; known: "
+            + ", ".join(f"{name}.v{version}" for name, version in sorted(by_prefix().values()))
+        )
+    name, version = found
+    record = fastavro.schemaless_reader(io.BytesIO(value[PREFIX_BYTES:]), schema(name, version), None)
+    # Every schema here is a record.
+    return name, cast("dict[str, Any]", record)

@@ -1,0 +1,45 @@
+"""Every Kafka topic of the product: name, partitions, clock, retention. The one list that creates them."""
+
+from dataclasses import dataclass, field
+
+from settings import Settings
+
+RECORD_BYTES_MAX = 4 << 20
+# A dead letter carries a whole record and its origin.
+DEAD_LETTER_BYTES_MAX = RECORD_BYTES_MAX + (1 << 16)
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic and what it is created with."""
+
+    name: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def topics(settings: Settings) -> tuple[Topic, ...]:
+    """The topics of an installation with these settings."""
+    kafka = settings.kafka
+    return (
+        Topic(
+            kafka.events_topic,
+            kafka.partitions,
+            {
+                # The broker's clock, not a client's, is the clock of every counting rule.
+                "message.timestamp.type": "LogAppendTime",
+                "retention.ms": str(kafka.retention_ms),
+                "max.message.bytes": str(RECORD_BYTES_MAX),
+            },
+        ),
+        *(
+            Topic(
+                name,
+                kafka.partitions,
+                {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(DEAD_LETTER_BYTES_MAX)},
+            )
+            for name in (kafka.late_topic, kafka.dead_letter_topic)
+        ),
+        Topic(kafka.metadata_topic, 1, {"cleanup.policy": "compact"}),
+    )

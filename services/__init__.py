@@ -1,0 +1,1 @@
+"""The HTTP services: ingest takes events in, query gives counts out. They know no Flink."""

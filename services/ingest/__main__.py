@@ -1,0 +1,15 @@
+"""`python -m services.ingest`: the ingest service, set by VIEW_COUNTS_* variables."""
+
+from services.ingest.app import build_app
+from services.server import serve
+from settings import Settings
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    settings = Settings()
+    serve(build_app(settings), host=settings.ingest.host, port=settings.ingest.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""The ingest service's HTTP half: content types, limits and status codes. Events and Kafka are for others."""
+
+import asyncio
+import contextlib
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from services.ingest.events import BodyError, Parsed, Rejection, parse_avro, parse_json, parse_ndjson
+from services.ingest.openapi import OPENAPI
+from services.ingest.packing import Made, Packed, pack
+from services.ingest.writer import EventWriter, failures
+from services.openapi import docs_page
+from settings import Settings
+
+RETRY_AFTER_S = 1
+JSON_TYPES = frozenset({"application/json"})
+NDJSON_TYPES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
+AVRO_TYPES = frozenset({"application/avro", "application/vnd.apache.avro", "avro/binary"})
+_ENCODER = msgspec.json.Encoder()
+
+
+class Result(msgspec.Struct, omit_defaults=True):
+    """The answer to POST /v1/events."""
+
+    accepted: int
+    rejected: list[Rejection]
+    event_ids: list[Made] | None = None
+    error: str | None = None
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+def build_app(settings: Settings) -> Starlette:
+    """The ASGI application; it opens and closes its Kafka producer with the server's lifespan."""
+    writer = EventWriter(
+        settings.kafka,
+        settings.ingest,
+        salts=settings.counting.salts,
+        producer_id=f"ingest-{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+    )
+    endpoints = _Endpoints(settings, writer)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        writer.start()
+        yield
+        await writer.stop()
+
+    page = docs_page(OPENAPI)
+    return Starlette(
+        routes=[
+            Route("/v1/events", endpoints.post_events, methods=["POST"]),
+            Route("/healthz", _healthz),
+            Route("/readyz", endpoints.readyz),
+            Route("/openapi.json", lambda _request: JSONResponse(OPENAPI)),
+            Route("/docs", lambda _request: HTMLResponse(page)),
+        ],
+        lifespan=lifespan,
+    )
+
+
+async def _healthz(_request: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+class _Endpoints:
+    def __init__(self, settings: Settings, writer: EventWriter) -> None:
+        self._ingest = settings.ingest
+        self._salts = settings.counting.salts
+        self._writer = writer
+
+    async def readyz(self, _request: Request) -> Response:
+        trouble = self._writer.trouble
+        return PlainTextResponse("ready\n") if trouble is None else PlainTextResponse(f"{trouble}\n", 503)
+
+    async def post_events(self, request: Request) -> Response:
+        media = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+        if media not in JSON_TYPES | NDJSON_TYPES | AVRO_TYPES:
+            return _refusal(
+                415,
+                f"Content-Type {media or 'is missing and'} is not taken; send application/json, "
+                "application/x-ndjson or application/avro",
+            )
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            return _refusal(415, "Content-Encoding is not taken; send the body as it is")
+        trouble = self._writer.trouble
+        if trouble is not None:
+            return _refusal(503, trouble, retry=True)
+        if self._writer.events_in_flight >= self._ingest.events_in_flight_max:
+            return self._busy()
+        try:
+            body = await self._body(request)
+        except _TooLargeError:
+            return _refusal(413, f"the body is larger than {self._ingest.body_bytes_max} bytes; send it in parts")
+        except ClientDisconnect:
+            return _refusal(400, "the client went away")
+        try:
+            parsed = self._parse(media, body)
+        except BodyError as error:
+            return _refusal(400, str(error))
+        if len(parsed.events) > self._ingest.events_in_flight_max:
+            return _refusal(413, f"more than {self._ingest.events_in_flight_max} events in one body; send it in parts")
+        if self._writer.events_in_flight + len(parsed.events) > self._ingest.events_in_flight_max:
+            return self._busy()
+        packed = pack(parsed.events, parsed.indexes, now_ms=time.time_ns() // 1_000_000, salts=self._salts)
+        rejected = parsed.rejected + packed.rejected
+        if packed.count == 0:
+            rejected.sort(key=lambda rejection: rejection.index)
+            reason = "no event in the body is usable" if rejected else "the body holds no event"
+            return _answer(400, Result(0, rejected, error=reason))
+        return await self._write(packed, rejected)
+
+    async def _write(self, packed: Packed, rejected: list[Rejection]) -> Response:
+        shares = self._writer.write(packed)
+        await asyncio.wait({done for done, _ in shares})
+        failed = failures(shares)
+        rejected += [Rejection(index, None, f"not written, send it again: {reason}") for index, reason in failed]
+        rejected.sort(key=lambda rejection: rejection.index)
+        result = Result(packed.count - len(failed), rejected, packed.made or None)
+        if result.accepted == 0:
+            return _answer(503, result, retry=True)
+        return _answer(202, result)
+
+    async def _body(self, request: Request) -> bytes:
+        if int(request.headers.get("content-length", "0")) > self._ingest.body_bytes_max:
+            raise _TooLargeError
+        chunks = []
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > self._ingest.body_bytes_max:
+                raise _TooLargeError
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _parse(self, media: str, body: bytes) -> Parsed:
+        if media in JSON_TYPES:
+            return parse_json(body)
+        if media in NDJSON_TYPES:
+            return parse_ndjson(body)
+        return parse_avro(body, unpacked_bytes_max=self._ingest.body_bytes_max)
+
+    def _busy(self) -> Response:
+        return _refusal(429, f"{self._writer.events_in_flight} events wait for Kafka; try again soon", retry=True)
+
+
+def _refusal(status: int, error: str, *, retry: bool = False) -> Response:
+    return _answer(status, Result(0, [], error=error), retry=retry)
+
+
+def _answer(status: int, result: Result, *, retry: bool = False) -> Response:
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if retry else None
+    return Response(_ENCODER.encode(result), status, headers, "application/json")

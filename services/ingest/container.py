@@ -1,0 +1,161 @@
+"""Reads an Avro object container from a stranger, within bounds of memory and time. Knows no HTTP.
+
+fastavro's own reader trusts the file: a small one can unpack to gigabytes, or skip 10^12 nulls of an array
+that nobody asked for. So the frame is read here, unpacking is bounded, and only flat schemas are let in,
+whose every record takes at least a byte; fastavro decodes the records.
+Avro 1.12 specification, "Object Container Files".
+"""
+
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import fastavro
+
+from schemas.registry import schema
+
+MAGIC = b"Obj\x01"
+SYNC_BYTES = 16
+VARINT_BYTES_MAX = 10
+METADATA_ENTRIES_MAX = 64
+SCHEMA_FIELDS_MAX = 64
+FLAT = frozenset(
+    {"null", "boolean", "int", "long", "float", "double", "bytes", "string", "fixed", "enum"},
+)
+
+
+class ContainerError(ValueError):
+    """The file is broken from record `index` on; None when nothing of it can be read."""
+
+    def __init__(self, text: str, index: int | None = None) -> None:
+        super().__init__(text)
+        self.index = index
+
+
+def read_container(data: bytes, *, unpacked_bytes_max: int) -> Iterator[dict[str, Any]]:
+    """The records, resolved to ViewEvent: `event_id` is bytes, `viewed_at` an aware datetime.
+
+    Raises ContainerError before the first record (index None) or in between (index of the first one missing).
+    """
+    cursor = _Cursor(data)
+    writer, codec = _header(cursor)
+    sync = cursor.take(SYNC_BYTES)
+    index = 0
+    room = unpacked_bytes_max
+    try:
+        while cursor.left:
+            count, block = _block(cursor, codec, room)
+            room -= len(block)
+            source = io.BytesIO(block)
+            for _ in range(count):
+                yield _record(source, writer)
+                index += 1
+            _check_end(source, cursor, sync)
+    except ContainerError as error:
+        raise ContainerError(str(error), index) from error
+
+
+def _block(cursor: "_Cursor", codec: str, room: int) -> tuple[int, bytes]:
+    count, size = cursor.long(), cursor.long()
+    block = cursor.take(size)
+    if codec == "deflate":
+        block = _inflate(block, room)
+    if not 0 <= count <= len(block):
+        raise ContainerError(f"a block of {len(block)} bytes says it holds {count} records")
+    return count, block
+
+
+def _check_end(source: io.BytesIO, cursor: "_Cursor", sync: bytes) -> None:
+    if source.read(1):
+        raise ContainerError("a block holds more bytes than its records")
+    if cursor.take(SYNC_BYTES) != sync:
+        raise ContainerError("a block does not end with the file's sync marker")
+
+
+def _header(cursor: "_Cursor") -> tuple[Any, str]:
+    if cursor.take(len(MAGIC)) != MAGIC:
+        raise ContainerError("the body does not begin as an Avro object container does")
+    metadata: dict[bytes, bytes] = {}
+    while count := cursor.long():
+        if count < 0:
+            cursor.long()
+            count = -count
+        if len(metadata) + count > METADATA_ENTRIES_MAX:
+            raise ContainerError(f"more than {METADATA_ENTRIES_MAX} entries of metadata")
+        for _ in range(count):
+            key = cursor.take(cursor.long())
+            metadata[key] = cursor.take(cursor.long())
+    codec = metadata.get(b"avro.codec", b"null").decode(errors="replace")
+    if codec not in {"null", "deflate"}:
+        raise ContainerError(f"avro.codec={codec} is not taken; write the file with null or deflate")
+    try:
+        declared = json.loads(metadata.get(b"avro.schema", b""))
+        _check_flat(declared)
+        return fastavro.parse_schema(declared), codec
+    except ContainerError:
+        raise
+    except Exception as error:
+        raise ContainerError(f"avro.schema cannot be read: {error}") from error
+
+
+def _check_flat(declared: Any) -> None:
+    fields = declared.get("fields") if isinstance(declared, dict) and declared.get("type") == "record" else None
+    if not isinstance(fields, list) or not 0 < len(fields) <= SCHEMA_FIELDS_MAX:
+        raise ContainerError(f"avro.schema is not a record of 1 to {SCHEMA_FIELDS_MAX} fields")
+    for field in fields:
+        kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
+        for kind in kinds:
+            name = kind.get("type") if isinstance(kind, dict) else kind
+            if name not in FLAT:
+                raise ContainerError(f"field {field['name']} of avro.schema has the type {name}; send it flat")
+
+
+def _inflate(block: bytes, room: int) -> bytes:
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        out = unpacker.decompress(block, max(room, 0) + 1)
+    except zlib.error as error:
+        raise ContainerError(f"a block cannot be unpacked: {error}") from error
+    if len(out) > room:
+        raise ContainerError("the file unpacks to more bytes than a body may have")
+    if not unpacker.eof:
+        raise ContainerError("a block ends in the middle of its packed bytes")
+    return out
+
+
+def _record(source: io.BytesIO, writer: Any) -> dict[str, Any]:
+    try:
+        record: Any = fastavro.schemaless_reader(source, writer, schema("ViewEvent"))
+    # fastavro raises whatever its decoding meets: EOFError, struct.error, SchemaResolutionError and others.
+    except Exception as error:
+        raise ContainerError(f"not a ViewEvent: {type(error).__name__} {error}") from error
+    return dict(record)
+
+
+class _Cursor:
+    """A place in the file; reading beyond the end is a ContainerError."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    @property
+    def left(self) -> int:
+        return len(self._data) - self._at
+
+    def take(self, size: int) -> bytes:
+        if not 0 <= size <= self.left:
+            raise ContainerError(f"a length of {size} bytes, where {self.left} are left")
+        self._at += size
+        return self._data[self._at - size : self._at]
+
+    def long(self) -> int:
+        value = 0
+        for place in range(VARINT_BYTES_MAX):
+            byte = self.take(1)[0]
+            value |= (byte & 127) << (7 * place)
+            if byte < 128:
+                return (value >> 1) ^ -(value & 1)
+        raise ContainerError("a number longer than ten bytes")

@@ -1,0 +1,205 @@
+"""From valid events to Avro bytes, sorted by salt. Knows no HTTP and no Kafka; the time is an argument.
+
+The bytes are those of schemas/avro/ViewEvent.v1 and ViewBatch.v1, put together by a template, in a quarter of
+the time that a general encoder takes. tests/property compares them with fastavro's.
+"""
+
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import mmh3
+import msgspec
+
+from schemas.registry import prefix
+from services.ingest.events import (
+    COUNTRY_BYTES_MAX,
+    DEVICE_BYTES_MAX,
+    KIND_BYTES_MAX,
+    VIDEO_ID_BYTES_MAX,
+    VIEWER_ID_BYTES_MAX,
+    Rejection,
+    ViewEvent,
+)
+
+EVENT_ID_BYTES = 16
+# Beyond these years viewed_at is no time in milliseconds, but seconds, microseconds or a slip.
+VIEWED_AT_MIN_MS = 946_684_800_000
+VIEWED_AT_END_MS = 4_102_444_800_000
+UUID7_TIME_SHIFT = 80
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+
+
+def varint(value: int) -> bytes:
+    """VALUE (not negative) as Avro writes a long: zigzag, seven bits a byte, the lowest first."""
+    value <<= 1
+    out = bytearray()
+    while value > 127:
+        out.append((value & 127) | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+# Every string an event holds is short enough for its length to be looked up.
+_LENGTH = [varint(n) for n in range(65)]
+_SOME_LENGTH = [b"\x02" + varint(n) for n in range(65)]
+_LOW_14_BITS = [bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14)]
+_NONE = b"\x00"
+_VIEW = _LENGTH[4] + b"view"
+# The longest datum: id, time, branch and length (3 bytes at most) of each string, every string at its limit.
+EVENT_BYTES_MAX = (
+    EVENT_ID_BYTES
+    + 6
+    + 5 * 3
+    + VIDEO_ID_BYTES_MAX
+    + KIND_BYTES_MAX
+    + VIEWER_ID_BYTES_MAX
+    + COUNTRY_BYTES_MAX
+    + DEVICE_BYTES_MAX
+)
+
+
+class Made(msgspec.Struct):
+    """What the service made for an event that came without an id: to send it again, send these."""
+
+    index: int
+    event_id: str
+    viewed_at: int
+
+
+@dataclass(slots=True)
+class Packed:
+    """Avro data of events by salt: `datums[s][n]` belongs to the event at `indexes[s][n]` of the body."""
+
+    datums: list[list[bytes]]
+    indexes: list[list[int]]
+    rejected: list[Rejection]
+    made: list[Made]
+    count: int
+
+
+def pack(events: Sequence[ViewEvent], indexes: Sequence[int], *, now_ms: int, salts: int) -> Packed:
+    """Encode what holds the limits in bytes and has a time; the rest is rejected."""
+    datums: list[list[bytes]] = [[] for _ in range(salts)]
+    places: list[list[int]] = [[] for _ in range(salts)]
+    rejected: list[Rejection] = []
+    made: list[Made] = []
+    murmur3 = mmh3.hash
+    high = -1
+    high_bytes = b""
+    for index, event in zip(indexes, events, strict=True):
+        viewed_at = event.viewed_at
+        identity = event.event_id
+        if viewed_at.__class__ is not int:
+            if viewed_at is None:
+                if identity is None:
+                    viewed_at = now_ms
+                elif identity.version == 7:
+                    viewed_at = identity.int >> UUID7_TIME_SHIFT
+                else:
+                    rejected.append(
+                        Rejection(
+                            index,
+                            "viewed_at",
+                            "missing: an event with an id needs its time, unless the id is a UUIDv7",
+                        )
+                    )
+                    continue
+            elif isinstance(viewed_at, datetime):
+                viewed_at = (viewed_at - EPOCH) // MILLISECOND
+        assert isinstance(viewed_at, int)
+        if not VIEWED_AT_MIN_MS <= viewed_at < VIEWED_AT_END_MS:
+            rejected.append(
+                Rejection(index, "viewed_at", f"{viewed_at} ms since 1970 is not in the years 2000 to 2099")
+            )
+            continue
+        video_id = event.video_id.encode()
+        if len(video_id) > VIDEO_ID_BYTES_MAX:
+            rejected.append(_too_long(index, "video_id", VIDEO_ID_BYTES_MAX))
+            continue
+        kind = _VIEW
+        if event.kind != "view":
+            kind = event.kind.encode()
+            if len(kind) > KIND_BYTES_MAX:
+                rejected.append(_too_long(index, "kind", KIND_BYTES_MAX))
+                continue
+            kind = _LENGTH[len(kind)] + kind
+        viewer_id = country = device = _NONE
+        if event.viewer_id is not None:
+            viewer_id = event.viewer_id.encode()
+            if len(viewer_id) > VIEWER_ID_BYTES_MAX:
+                rejected.append(_too_long(index, "viewer_id", VIEWER_ID_BYTES_MAX))
+                continue
+            viewer_id = _SOME_LENGTH[len(viewer_id)] + viewer_id
+        if event.country is not None:
+            country = event.country.encode()
+            if len(country) > COUNTRY_BYTES_MAX:
+                rejected.append(_too_long(index, "country", COUNTRY_BYTES_MAX))
+                continue
+            country = _SOME_LENGTH[len(country)] + country
+        if event.device is not None:
+            device = event.device.encode()
+            if len(device) > DEVICE_BYTES_MAX:
+                rejected.append(_too_long(index, "device", DEVICE_BYTES_MAX))
+                continue
+            device = _SOME_LENGTH[len(device)] + device
+        if identity is None:
+            identity = uuid.uuid4()
+            made.append(Made(index, str(identity), viewed_at))
+        event_id = identity.int.to_bytes(EVENT_ID_BYTES, "big")
+        zigzag = viewed_at << 1
+        # Events of one body are close in time: the bits above, which change every eight seconds, are kept.
+        if zigzag >> 14 != high:
+            high = zigzag >> 14
+            high_bytes = _unsigned_varint(high)
+        salt = murmur3(event_id, 0, False) % salts
+        datums[salt].append(
+            b"%b%b%b%b%b%b%b%b%b"
+            % (
+                event_id,
+                _LENGTH[len(video_id)],
+                video_id,
+                _LOW_14_BITS[zigzag & 16383],
+                high_bytes,
+                kind,
+                viewer_id,
+                country,
+                device,
+            )
+        )
+        places[salt].append(index)
+    return Packed(datums, places, rejected, made, sum(map(len, datums)))
+
+
+def batch_value(datums: Sequence[bytes], *, producer_id: str, salt: int, salts: int, now_ms: int) -> bytes:
+    """A ViewBatch of these events, in single-object encoding; of none, it is a heartbeat."""
+    producer = producer_id.encode()
+    header = (
+        prefix("ViewBatch"),
+        os.urandom(EVENT_ID_BYTES),
+        varint(len(producer)),
+        producer,
+        varint(salt),
+        varint(salts),
+        varint(now_ms),
+    )
+    if not datums:
+        return b"".join((*header, b"\x00"))
+    return b"".join((*header, varint(len(datums)), *datums, b"\x00"))
+
+
+def _unsigned_varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append((value & 127) | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _too_long(index: int, name: str, bytes_max: int) -> Rejection:
+    return Rejection(index, name, f"longer than {bytes_max} bytes of UTF-8")

@@ -1,0 +1,237 @@
+"""Gathers events by salt, writes them to Kafka as batches, and keeps idle salts' clocks moving. No HTTP.
+
+Everything but the poll thread runs on the event loop, so nothing here needs a lock. A batch's future ends in
+None when every in-sync replica has the record, else in the reason why it may not have it: an event of such a
+batch may still have been written, and sending it again with the same id is safe.
+"""
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from schemas.topics import RECORD_BYTES_MAX
+from services.ingest.packing import EVENT_BYTES_MAX, Packed, batch_value
+from settings import IngestSettings, KafkaSettings
+
+LOG = structlog.get_logger("ingest")
+HEADER_BYTES_MAX = 1 << 12
+QUEUE_KBYTES = 256 << 10
+POLL_S = 0.1
+TOPIC_CHECK_S = 1.0
+# Heartbeats are acknowledged every second or so; silence this long means that Kafka hangs or is out of reach.
+SILENCE_MAX_S = 10.0
+
+
+@dataclass(eq=False, slots=True)
+class Batch:
+    """Events of one salt that share a record, and so a fate."""
+
+    salt: int
+    done: asyncio.Future[str | None]
+    datums: list[bytes] = field(default_factory=list)
+
+
+class EventWriter:
+    """The way into the events topic. `start` on a running loop, `stop` before the loop ends."""
+
+    def __init__(self, kafka: KafkaSettings, ingest: IngestSettings, *, salts: int, producer_id: str) -> None:
+        self._kafka = kafka
+        self._ingest = ingest
+        self._salts = salts
+        self._producer_id = producer_id
+        self._events_max = min(ingest.batch_events_max, (RECORD_BYTES_MAX - HEADER_BYTES_MAX) // EVENT_BYTES_MAX)
+        self._keys = [salt.to_bytes(4, "big") for salt in range(salts)]
+        self._open: list[Batch | None] = [None] * salts
+        self._pending = [0] * salts
+        self._sent_at_s = [0.0] * salts
+        self._tick: asyncio.TimerHandle | None = None
+        self._stopping = threading.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._down = False
+        self._acked_at_s: float | None = None
+        self._topic_trouble: str | None = "not looked at yet"
+        self.events_in_flight = 0
+
+    def start(self) -> None:
+        """Open the producer. Returns at once; Kafka may be away, `trouble` tells."""
+        self._loop = asyncio.get_running_loop()
+        self._producer = Producer(
+            {
+                "bootstrap.servers": self._kafka.bootstrap_servers,
+                "client.id": self._producer_id,
+                "acks": "all",
+                "enable.idempotence": True,
+                "delivery.timeout.ms": self._ingest.delivery_timeout_ms,
+                # Events have waited for each other already.
+                "linger.ms": 1,
+                "batch.size": RECORD_BYTES_MAX,
+                "message.max.bytes": RECORD_BYTES_MAX,
+                "queue.buffering.max.kbytes": QUEUE_KBYTES,
+                "reconnect.backoff.max.ms": 1000,
+                # Only what is critical: each failed connection would be a line, and `trouble` tells anyway.
+                "log_level": 2,
+                "error_cb": self._on_error,
+            }
+        )
+        self._thread = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)
+        self._thread.start()
+        self._tasks = [asyncio.create_task(self._look_after_salts())]
+
+    async def stop(self) -> None:
+        """Write what waits, for at most the delivery time-out, and close."""
+        for task in self._tasks:
+            task.cancel()
+        self._flush_all()
+        await asyncio.to_thread(self._producer.flush, self._ingest.delivery_timeout_ms / 1000)
+        self._stopping.set()
+        await asyncio.to_thread(self._thread.join)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why events cannot be written now; None when they can."""
+        if self._topic_trouble is not None:
+            return self._topic_trouble
+        if self._down:
+            return f"no Kafka broker answers at {self._kafka.bootstrap_servers}"
+        if self._acked_at_s is None:
+            return "Kafka has not acknowledged a first heartbeat yet"
+        silent_s = time.monotonic() - self._acked_at_s
+        if silent_s > SILENCE_MAX_S + self._ingest.heartbeat_ms / 1000:
+            return f"Kafka has acknowledged nothing for {silent_s:.0f} s"
+        return None
+
+    def write(self, packed: Packed) -> list[tuple[asyncio.Future[str | None], list[int]]]:
+        """Take the events over; for each batch they go into, its future and their indexes.
+
+        Futures are shared with other callers: wait for them, do not cancel them.
+        """
+        shares: list[tuple[asyncio.Future[str | None], list[int]]] = []
+        for salt, datums in enumerate(packed.datums):
+            at = 0
+            while at < len(datums):
+                batch = self._open[salt]
+                if batch is None:
+                    batch = self._open[salt] = Batch(salt, self._loop.create_future())
+                room = self._events_max - len(batch.datums)
+                batch.datums += datums[at : at + room]
+                shares.append((batch.done, packed.indexes[salt][at : at + room]))
+                at += room
+                if len(batch.datums) >= self._events_max:
+                    self._flush(salt)
+        self.events_in_flight += packed.count
+        if self._tick is None:
+            self._tick = self._loop.call_later(self._ingest.linger_ms / 1000, self._flush_all)
+        return shares
+
+    def _flush_all(self) -> None:
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        for salt in range(self._salts):
+            self._flush(salt)
+
+    def _flush(self, salt: int) -> None:
+        batch = self._open[salt]
+        if batch is not None:
+            self._open[salt] = None
+            self._send(batch)
+
+    def _send(self, batch: Batch) -> None:
+        value = batch_value(
+            batch.datums,
+            producer_id=self._producer_id,
+            salt=batch.salt,
+            salts=self._salts,
+            now_ms=time.time_ns() // 1_000_000,
+        )
+
+        def delivered(error: Any, _message: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+                self._loop.call_soon_threadsafe(self._settle, batch, None if error is None else str(error))
+
+        self._pending[batch.salt] += 1
+        self._sent_at_s[batch.salt] = time.monotonic()
+        try:
+            self._producer.produce(
+                self._kafka.events_topic,
+                value,
+                key=self._keys[batch.salt],
+                partition=batch.salt % self._kafka.partitions,
+                on_delivery=delivered,
+            )
+        except (BufferError, KafkaException) as error:
+            self._loop.call_soon(self._settle, batch, str(error))
+
+    def _settle(self, batch: Batch, failure: str | None) -> None:
+        self._pending[batch.salt] -= 1
+        self.events_in_flight -= len(batch.datums)
+        if failure is None:
+            self._acked_at_s = time.monotonic()
+            if self._down:
+                self._down = False
+                LOG.info("kafka is back")
+        elif batch.datums:
+            LOG.warning("write failed", salt=batch.salt, events=len(batch.datums), reason=failure)
+        batch.done.set_result(failure)
+
+    async def _look_after_salts(self) -> None:
+        while (trouble := await asyncio.to_thread(self._look_at_topic)) is not None:
+            self._topic_trouble = trouble
+            LOG.warning("not ready", reason=trouble)
+            await asyncio.sleep(TOPIC_CHECK_S)
+        self._topic_trouble = None
+        interval_s = self._ingest.heartbeat_ms / 1000
+        while True:
+            now_s = time.monotonic()
+            for salt in range(self._salts):
+                idle = self._open[salt] is None and self._pending[salt] == 0
+                if idle and now_s - self._sent_at_s[salt] >= interval_s:
+                    self._send(Batch(salt, self._loop.create_future()))
+            await asyncio.sleep(interval_s / 4)
+
+    def _look_at_topic(self) -> str | None:
+        # All topics, not this one: asking for a topic by name may create it, with the wrong clock.
+        try:
+            topic = self._producer.list_topics(timeout=5).topics.get(self._kafka.events_topic)
+        except KafkaException as error:
+            return f"Kafka at {self._kafka.bootstrap_servers} does not answer: {error.args[0].str()}"
+        if topic is None:
+            return f"topic {self._kafka.events_topic} does not exist; create it by connectors.kafka_admin"
+        if len(topic.partitions) != self._kafka.partitions:
+            return (
+                f"topic {self._kafka.events_topic} has {len(topic.partitions)} partitions, but "
+                f"kafka.partitions={self._kafka.partitions}; set VIEW_COUNTS_KAFKA_PARTITIONS to the topic's"
+            )
+        return None
+
+    def _poll(self) -> None:
+        while not self._stopping.is_set():
+            self._producer.poll(POLL_S)
+
+    def _on_error(self, error: KafkaError) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._note_error, error)
+
+    def _note_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            LOG.error("ends, to be started anew", error=str(error))
+            # An idempotent producer refuses everything after a fatal error; a new process does not.
+            signal.raise_signal(signal.SIGTERM)
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the client's own public name for it
+            if not self._down:
+                LOG.warning("kafka is away", error=str(error))
+            self._down = True
+
+
+def failures(shares: Sequence[tuple[asyncio.Future[str | None], list[int]]]) -> list[tuple[int, str]]:
+    """(index, reason) of every event whose batch failed, in the body's order. All futures must be done."""
+    found = [(index, reason) for done, places in shares if (reason := done.result()) for index in places]
+    return sorted(found)

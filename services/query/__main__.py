@@ -1,0 +1,15 @@
+"""`python -m services.query`: the query service, set by VIEW_COUNTS_* variables."""
+
+from services.query.app import build_app
+from services.server import serve
+from settings import Settings
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    settings = Settings()
+    serve(build_app(settings), host=settings.query.host, port=settings.query.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The query service's HTTP half: routes, status codes and the shape of answers."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from services.openapi import docs_page
+from services.query.openapi import OPENAPI
+from services.query.parameters import (
+    KIND_BYTES_MAX,
+    VIDEO_ID_BYTES_MAX,
+    ParameterError,
+    check_name,
+    read_series,
+)
+from services.query.store import CountStore, StoreAwayError
+from settings import Settings
+
+RETRY_AFTER_S = 1
+_ENCODER = msgspec.json.Encoder()
+
+
+def build_app(settings: Settings) -> Starlette:
+    """The ASGI application; its Cassandra session lives as long as the server."""
+    store = CountStore(settings.cassandra, minute_days=settings.query.minute_days)
+    endpoints = _Endpoints(settings, store)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        store.start()
+        yield
+        await store.stop()
+
+    page = docs_page(OPENAPI)
+    return Starlette(
+        routes=[
+            Route("/v1/videos/{video_id:path}/views", endpoints.views),
+            Route("/v1/videos/{video_id:path}/series", endpoints.series),
+            Route("/healthz", lambda _request: PlainTextResponse("ok\n")),
+            Route("/readyz", endpoints.readyz),
+            Route("/openapi.json", lambda _request: JSONResponse(OPENAPI)),
+            Route("/docs", lambda _request: HTMLResponse(page)),
+        ],
+        exception_handlers={ParameterError: _bad_parameter, StoreAwayError: _away},
+        lifespan=lifespan,
+    )
+
+
+class _Endpoints:
+    def __init__(self, settings: Settings, store: CountStore) -> None:
+        self._points_max = settings.query.points_max
+        self._store = store
+
+    async def views(self, request: Request) -> Response:
+        video_id, kind = _names(request)
+        complete = await self._store.complete_through()
+        views = await self._store.total(video_id, kind, today=datetime.now(UTC).date())
+        return _json({"video_id": video_id, "kind": kind, "views": views, "complete_through": _time(complete)})
+
+    async def series(self, request: Request) -> Response:
+        video_id, kind = _names(request)
+        series = read_series(request.query_params, now=datetime.now(UTC), points_max=self._points_max)
+        complete = await self._store.complete_through()
+        points = await self._store.series(video_id, kind, series)
+        return _json(
+            {
+                "points": [{"start": _time(start), "views": views} for start, views in points],
+                "complete_through": _time(complete),
+            }
+        )
+
+    async def readyz(self, _request: Request) -> Response:
+        await self._store.complete_through()
+        return PlainTextResponse("ready\n")
+
+
+def _names(request: Request) -> tuple[str, str]:
+    return (
+        check_name("video_id", request.path_params["video_id"], VIDEO_ID_BYTES_MAX),
+        check_name("kind", request.query_params.get("kind", "view"), KIND_BYTES_MAX),
+    )
+
+
+def _time(value: datetime | None) -> str | None:
+    return None if value is None else value.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def _bad_parameter(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ParameterError)
+    return _json({"errors": [{"field": error.field, "value": error.value, "reason": error.reason}]}, 422)
+
+
+async def _away(_request: Request, error: Exception) -> Response:
+    return _json({"error": str(error)}, 503, {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(_ENCODER.encode(content), status, headers, "application/json")

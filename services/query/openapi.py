@@ -1,0 +1,115 @@
+"""The query service's OpenAPI 3.1 description."""
+
+from typing import Any
+
+VIDEO = {
+    "name": "video_id",
+    "in": "path",
+    "required": True,
+    "description": "The video; a slash in it is sent as it is.",
+    "schema": {"type": "string"},
+}
+KIND = {
+    "name": "kind",
+    "in": "query",
+    "description": 'What is counted; "view" by default.',
+    "schema": {"type": "string", "default": "view"},
+}
+COMPLETE = {
+    "type": ["string", "null"],
+    "format": "date-time",
+    "description": "Minutes that end by then are final, but for late events; later ones still grow.",
+}
+ERROR = {
+    "type": "object",
+    "properties": {"field": {"type": "string"}, "value": {"type": "string"}, "reason": {"type": "string"}},
+}
+
+
+def _time(name: str, text: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
+
+
+def _json(text: str, properties: dict[str, Any]) -> dict[str, Any]:
+    shape = {"type": "object", "required": list(properties), "properties": properties}
+    return {"description": text, "content": {"application/json": {"schema": shape}}}
+
+
+REFUSED: dict[str, Any] = {
+    "422": _json("A parameter is bad; the answer names it.", {"errors": {"type": "array", "items": ERROR}}),
+    "503": {"description": "Cassandra does not answer; try again after Retry-After seconds."},
+}
+OPENAPI: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "info": {
+        "title": "View counts: query",
+        "version": "1",
+        "description": "How often each video was viewed, in total and by the minute or hour. Times are UTC.",
+    },
+    "paths": {
+        "/v1/videos/{video_id}/views": {
+            "get": {
+                "summary": "The total of one video; 0 for one that nobody has viewed.",
+                "parameters": [VIDEO, KIND],
+                "responses": {
+                    "200": _json(
+                        "The total.",
+                        {
+                            "video_id": {"type": "string"},
+                            "kind": {"type": "string"},
+                            "views": {"type": "integer"},
+                            "complete_through": COMPLETE,
+                        },
+                    ),
+                    **REFUSED,
+                },
+            }
+        },
+        "/v1/videos/{video_id}/series": {
+            "get": {
+                "summary": "Views of one video by the minute or hour they were viewed in, without gaps.",
+                "parameters": [
+                    VIDEO,
+                    {
+                        "name": "granularity",
+                        "in": "query",
+                        "description": '"minute" (by default) or "hour".',
+                        "schema": {"type": "string", "enum": ["minute", "hour"], "default": "minute"},
+                    },
+                    _time("from", "RFC 3339 or ms since 1970; an hour (of hours: a day) before `to` by default."),
+                    _time("to", "RFC 3339 or ms since 1970; now by default. Not included."),
+                    KIND,
+                ],
+                "responses": {
+                    "200": _json(
+                        "The points in order.",
+                        {
+                            "points": {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    "properties": {
+                                        "start": {"type": "string", "format": "date-time"},
+                                        "views": {"type": "integer"},
+                                    },
+                                },
+                            },
+                            "complete_through": COMPLETE,
+                        },
+                    ),
+                    **REFUSED,
+                },
+            }
+        },
+        "/healthz": {"get": {"summary": "Is the process alive?", "responses": {"200": {"description": "Yes."}}}},
+        "/readyz": {
+            "get": {
+                "summary": "Can counts be read now?",
+                "responses": {
+                    "200": {"description": "Yes."},
+                    "503": {"description": "No; the body says why."},
+                },
+            }
+        },
+    },
+}

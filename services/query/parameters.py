@@ -1,0 +1,101 @@
+"""From a request's parameters to a checked question. Knows no HTTP framework and no Cassandra.
+
+A bad parameter raises ParameterError, which names the field, its value and what it may be.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+VIDEO_ID_BYTES_MAX = 64
+KIND_BYTES_MAX = 32
+STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1)}
+DEFAULT_SPANS = {"minute": timedelta(hours=1), "hour": timedelta(days=1)}
+# Events of other years are not taken in, and dates near the ends of the calendar cannot be counted with.
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+class ParameterError(ValueError):
+    """One parameter is bad."""
+
+    def __init__(self, field: str, value: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+        self.value = value
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points every `step` from `start` (aligned to the step, UTC) to before `end`, which is aligned too."""
+
+    step: timedelta
+    start: datetime
+    end: datetime
+
+    @property
+    def points(self) -> int:
+        """How many points that is."""
+        return (self.end - self.start) // self.step
+
+
+def check_name(field: str, value: str, bytes_max: int) -> str:
+    """VALUE, when it is 1 to `bytes_max` bytes of UTF-8."""
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise ParameterError(field, ascii(value), "must be UTF-8") from error
+    if not 1 <= size <= bytes_max:
+        raise ParameterError(field, value, f"must be 1 to {bytes_max} bytes of UTF-8, is {size}")
+    return value
+
+
+def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> Series:
+    """The series that `granularity`, `from` and `to` ask for.
+
+    By default one of minutes, up to the current one and including it, an hour (of hours: a day) long. `from`
+    is rounded down and `to` up to the granularity, so that every point is a whole one.
+    """
+    granularity = query.get("granularity", "minute")
+    step = STEPS.get(granularity)
+    if step is None:
+        raise ParameterError("granularity", granularity, f"must be one of {', '.join(STEPS)}")
+    end = _instant("to", query["to"]) if "to" in query else now
+    if "from" in query:
+        start = _instant("from", query["from"])
+    else:
+        start = max(EARLIEST, _floor(end, step) - DEFAULT_SPANS[granularity])
+    if start > end:
+        raise ParameterError("from", query.get("from", ""), f"must not be after to={end.isoformat()}")
+    series = Series(step, _floor(start, step), _floor(end + step - timedelta(microseconds=1), step))
+    if series.points > points_max:
+        raise ParameterError(
+            "from",
+            query.get("from", ""),
+            f"asks for {series.points} points, more than {points_max}; narrow the range or ask for hours",
+        )
+    return series
+
+
+def _instant(field: str, text: str) -> datetime:
+    if text.isascii() and text.isdigit():
+        return _within(field, text, int(text[:15]))
+    try:
+        # An offset's plus sign that was not escaped in the URL arrives as a space.
+        value = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+    except ValueError as error:
+        raise ParameterError(field, text, "must be RFC 3339, or ms since 1970") from error
+    if value.tzinfo is None:
+        raise ParameterError(field, text, "must end in Z or an offset such as +01:00")
+    return _within(field, text, (value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1))
+
+
+def _within(field: str, text: str, at_ms: int) -> datetime:
+    if not EARLIEST.timestamp() * 1000 <= at_ms <= LATEST.timestamp() * 1000:
+        raise ParameterError(field, text, "must be in the years 2000 to 2099")
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def _floor(value: datetime, step: timedelta) -> datetime:
+    return value - (value - EARLIEST) % step

@@ -1,0 +1,168 @@
+"""Reads counts from Cassandra for the query service, without blocking the event loop. Knows no HTTP.
+
+How far the numbers are complete is read before the numbers: the other way round, a minute that closes in
+between would be called complete with counts from before it closed.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
+
+import structlog
+from cassandra import DriverException, RequestExecutionException
+from cassandra.cluster import NoHostAvailable
+from tenacity import RetryError, Retrying, sleep_using_event, stop_when_event_set, wait_exponential
+
+from connectors.cassandra import connect
+from services.query.parameters import Series
+from settings import CassandraSettings
+
+LOG = structlog.get_logger("query")
+PIPELINE = "view_counts"
+CONNECT_AGAIN_MAX_S = 2.0
+PARTITIONS_AT_ONCE = 32
+AWAY = (NoHostAvailable, DriverException, RequestExecutionException)
+
+_PROGRESS = "SELECT shard, shards, closed_through FROM progress WHERE pipeline = ?"
+_DAY_SUM = "SELECT sum(views) AS views FROM views_by_minute WHERE video_id = ? AND kind = ? AND day = ?"
+_MINUTES = (
+    "SELECT minute, views FROM views_by_minute "
+    "WHERE video_id = ? AND kind = ? AND day = ? AND minute >= ? AND minute < ?"
+)
+
+
+class StoreAwayError(ConnectionError):
+    """Cassandra does not answer. Worth trying again."""
+
+
+class ShardProgress(NamedTuple):
+    """A row of the progress table; `closed_through` is a naive UTC time, as the driver gives it."""
+
+    shard: int
+    shards: int
+    closed_through: datetime | None
+
+
+def complete_through(rows: Sequence[ShardProgress]) -> datetime | None:
+    """The end of the last minute that every shard has closed; None until each of them has closed one."""
+    if not rows:
+        return None
+    shards = rows[0].shards
+    closed = {row.shard: row.closed_through for row in rows if row.closed_through is not None}
+    if any(row.shards != shards for row in rows) or set(closed) != set(range(shards)):
+        return None
+    return min(closed.values()).replace(tzinfo=UTC)
+
+
+def days_of_total(today: date, minute_days: int) -> list[date]:
+    """The days a total sums up: the last `minute_days`, and tomorrow, where a clock a minute ahead writes."""
+    return [today + timedelta(days=offset) for offset in range(1 - minute_days, 2)]
+
+
+def fill(series: Series, rows: Iterable[tuple[datetime, int]]) -> list[tuple[datetime, int]]:
+    """(start, views) of every point of the series; rows are (minute as naive UTC, views)."""
+    sums = [0] * series.points
+    for minute, views in rows:
+        sums[(minute.replace(tzinfo=UTC) - series.start) // series.step] += views
+    return [(series.start + place * series.step, views) for place, views in enumerate(sums)]
+
+
+class CountStore:
+    """A Cassandra session that comes and comes back by itself. `start` on a running loop, then `stop`."""
+
+    def __init__(self, cassandra: CassandraSettings, *, minute_days: int) -> None:
+        self._cassandra = cassandra
+        self._minute_days = minute_days
+        self._stopping = threading.Event()
+        self._session: Any = None
+        self._slots = asyncio.Semaphore(PARTITIONS_AT_ONCE)
+
+    def start(self) -> None:
+        """Connect in the background; until that is done every read raises StoreAwayError."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._connect, name="cassandra-connect", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Close the session."""
+        self._stopping.set()
+        await asyncio.to_thread(self._thread.join)
+        if self._session is not None:
+            await asyncio.to_thread(self._session.cluster.shutdown)
+
+    async def complete_through(self) -> datetime | None:
+        """See the function of this name. Raises StoreAwayError, as every read does."""
+        rows = await self._rows("progress", (PIPELINE,))
+        return complete_through([ShardProgress(*row) for row in rows])
+
+    async def total(self, video_id: str, kind: str, *, today: date) -> int:
+        """Views of the video in the minute table."""
+        days = days_of_total(today, self._minute_days)
+        parts = await asyncio.gather(*(self._rows("day_sum", (video_id, kind, day)) for day in days))
+        return sum(rows[0].views or 0 for rows in parts)
+
+    async def series(self, video_id: str, kind: str, series: Series) -> list[tuple[datetime, int]]:
+        """(start, views) of every point, zeros included."""
+        if series.points == 0:
+            return []
+        first, last = series.start.date(), (series.end - timedelta(milliseconds=1)).date()
+        days = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+        bounds = (series.start.replace(tzinfo=None), series.end.replace(tzinfo=None))
+        parts = await asyncio.gather(*(self._rows("minutes", (video_id, kind, day, *bounds)) for day in days))
+        return fill(series, ((row.minute, row.views) for rows in parts for row in rows))
+
+    async def _rows(self, statement: str, values: tuple[object, ...]) -> list[Any]:
+        if self._session is None:
+            raise StoreAwayError("not connected to Cassandra yet")
+        async with self._slots:
+            done: asyncio.Future[list[Any]] = self._loop.create_future()
+            try:
+                request = self._session.execute_async(self._statements[statement], values)
+                request.add_callbacks(
+                    lambda rows: self._settle(done, rows, None), lambda error: self._settle(done, None, error)
+                )
+                return await done
+            except AWAY as error:
+                LOG.warning("read failed", error=str(error))
+                raise StoreAwayError(f"Cassandra does not answer: {type(error).__name__}") from error
+
+    def _settle(self, done: "asyncio.Future[list[Any]]", rows: list[Any] | None, error: Exception | None) -> None:
+        def on_loop() -> None:
+            if done.cancelled():
+                return
+            if error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(list(rows or []))
+
+        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+            self._loop.call_soon_threadsafe(on_loop)
+
+    def _connect(self) -> None:
+        retrying = Retrying(
+            wait=wait_exponential(multiplier=0.1, max=CONNECT_AGAIN_MAX_S),
+            stop=stop_when_event_set(self._stopping),
+            sleep=sleep_using_event(self._stopping),
+        )
+        with contextlib.suppress(RetryError):
+            retrying(self._connect_once)
+
+    def _connect_once(self) -> None:
+        try:
+            session = connect(self._cassandra)
+        except Exception as error:
+            LOG.warning("not connected", error=str(error))
+            raise
+        try:
+            self._statements = {
+                name: session.prepare(text)
+                for name, text in (("progress", _PROGRESS), ("day_sum", _DAY_SUM), ("minutes", _MINUTES))
+            }
+        except Exception as error:
+            LOG.warning("tables are not there yet", error=str(error))
+            session.cluster.shutdown()
+            raise
+        self._session = session

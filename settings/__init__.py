@@ -1,0 +1,19 @@
+"""Every setting of the product, as one frozen model. Knows no Flink, no network and no clock."""
+
+from settings.model import (
+    CassandraSettings,
+    CountingSettings,
+    IngestSettings,
+    KafkaSettings,
+    QuerySettings,
+    Settings,
+)
+
+__all__ = [
+    "CassandraSettings",
+    "CountingSettings",
+    "IngestSettings",
+    "KafkaSettings",
+    "QuerySettings",
+    "Settings",
+]

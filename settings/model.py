@@ -1,0 +1,159 @@
+"""The settings model: one field per knob, with unit, default and meaning, validated as a whole.
+
+Read from the environment as VIEW_COUNTS_<GROUP>_<FIELD>, for example VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS.
+Must not import pyflink, so that services and tools can read settings without a JVM.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MINUTE_MS = 60_000
+Port = Annotated[int, Field(ge=1, le=65_535)]
+HostList = Annotated[str, NoDecode, Field(min_length=1)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CountingSettings(_Group):
+    """The counting rules' numbers. Part of what a savepoint means: see each field before changing it."""
+
+    salts: int = Field(16, ge=1, le=4096, description="Salts of the topic; fixed for the topic's life.")
+    shards: int = Field(8, ge=1, le=1024, description="Keys of the window stage; fixed for a state's life.")
+    max_parallelism: int = Field(128, ge=1, le=32_768, description="Flink key groups; fixed for a state's life.")
+    lateness_ms: int = Field(
+        10 * MINUTE_MS,
+        ge=MINUTE_MS,
+        description="How long after its end a minute still takes events; never raised in a state's life.",
+    )
+    future_skew_ms: int = Field(
+        MINUTE_MS,
+        ge=0,
+        description="How far viewed_at may lie ahead of the append time before it is invalid.",
+    )
+    generation_ms: int = Field(
+        12 * MINUTE_MS,
+        description="G: an id is remembered for this generation of append time and the next; fixed for a state's life.",
+    )
+    flush_interval_ms: int = Field(300, ge=10, description="Processing time between merged partials of one salt.")
+    emit_interval_ms: int = Field(
+        1000, ge=10, description="Processing time between two writes of a changed, open cell."
+    )
+    state_ttl_ms: int = Field(
+        8 * 24 * 60 * MINUTE_MS,
+        description="Wall-clock safety net on dedup state; longer than Kafka's retention plus G.",
+    )
+    rows_per_element_max: int = Field(2000, ge=1, description="Rows in one element from the window stage to the sink.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        # A repeat that is not late comes before its minute's end + lateness, and that end lies at most the skew and a
+        # minute after the first arrival.
+        least = self.lateness_ms + MINUTE_MS + max(MINUTE_MS, self.future_skew_ms)
+        if self.generation_ms < least:
+            raise ValueError(
+                f"generation_ms={self.generation_ms} must be at least lateness_ms + 60000 + the larger of "
+                f"future_skew_ms and 60000 = {least}, or an unchanged repeat could count twice; raise it"
+            )
+        if self.max_parallelism % self.salts:
+            raise ValueError(
+                f"max_parallelism={self.max_parallelism} is not a multiple of salts={self.salts}, so subtasks "
+                "would get unequal shares; choose a multiple"
+            )
+        if self.shards > self.max_parallelism:
+            raise ValueError(
+                f"shards={self.shards} are more than max_parallelism={self.max_parallelism} key groups, so two shards "
+                "would share one; choose fewer shards"
+            )
+        return self
+
+
+class KafkaSettings(_Group):
+    """Where Kafka is and how its topics are called."""
+
+    bootstrap_servers: str = Field("127.0.0.1:9092", min_length=1, description="host:port, comma separated.")
+    events_topic: str = Field("view-events", description="Batches of events, keyed by salt.")
+    late_topic: str = Field("view-events-late", description="Events judged late, with their origin.")
+    dead_letter_topic: str = Field("view-events-dead-letter", description="What could not be counted, and why.")
+    metadata_topic: str = Field("video-metadata", description="Compacted: what is known of each video.")
+    partitions: int = Field(4, ge=1, description="Partitions of the events topic; a salt lives in one.")
+    replication_factor: int = Field(1, ge=1, description="3 on a cluster.")
+    retention_ms: int = Field(7 * 24 * 60 * MINUTE_MS, ge=MINUTE_MS, description="Of the events topic.")
+
+
+class CassandraSettings(_Group):
+    """Where Cassandra is and how it is written to."""
+
+    hosts: HostList = Field("127.0.0.1", description="Contact points, comma separated.")
+    port: Port = 9042
+    keyspace: str = Field("view_counts", pattern=r"^[a-z][a-z0-9_]{0,47}$")
+    local_dc: str = Field("datacenter1", description="The data centre that requests go to first.")
+    replication_factor: int = Field(1, ge=1, description="3 on a cluster.")
+    batch_rows_max: int = Field(50, ge=1, le=500, description="Rows of one unlogged batch.")
+    concurrency: int = Field(16, ge=1, le=256, description="Batches in flight of one sink subtask.")
+    request_timeout_s: float = Field(10.0, gt=0, description="One request; a time-out is tried again.")
+
+    @property
+    def contact_points(self) -> list[str]:
+        """The hosts as a list."""
+        return [host.strip() for host in self.hosts.split(",") if host.strip()]
+
+
+class IngestSettings(_Group):
+    """The HTTP ingest service."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    linger_ms: int = Field(50, ge=0, description="How long events wait for others of their salt.")
+    batch_events_max: int = Field(2000, ge=1, le=100_000, description="Events in one Kafka record.")
+    body_bytes_max: int = Field(8 << 20, ge=1024, description="A larger body is answered 413.")
+    events_in_flight_max: int = Field(
+        500_000, ge=1, description="Events accepted but not yet acknowledged by Kafka; above it, 429."
+    )
+    delivery_timeout_ms: int = Field(30_000, ge=1000, description="After it an event's write has failed.")
+    heartbeat_ms: int = Field(1000, ge=100, description="An idle salt gets an empty batch this often.")
+
+
+class QuerySettings(_Group):
+    """The HTTP query service."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8090
+    minute_days: int = Field(9, ge=1, le=60, description="Days of minute partitions a total sums up.")
+    points_max: int = Field(50_000, ge=1, description="Points in one series answer.")
+
+
+class Settings(BaseSettings):
+    """All settings. Raises pydantic.ValidationError, which names the field, its value and the rule."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VIEW_COUNTS_",
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        frozen=True,
+        extra="ignore",
+    )
+
+    counting: CountingSettings = CountingSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    cassandra: CassandraSettings = CassandraSettings()
+    ingest: IngestSettings = IngestSettings()
+    query: QuerySettings = QuerySettings()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.counting.salts % self.kafka.partitions:
+            raise ValueError(
+                f"kafka.partitions={self.kafka.partitions} does not divide counting.salts={self.counting.salts}, "
+                "so partitions would be unequally loaded; choose a divisor"
+            )
+        least = self.kafka.retention_ms + self.counting.generation_ms
+        if self.counting.state_ttl_ms < least:
+            raise ValueError(
+                f"counting.state_ttl_ms={self.counting.state_ttl_ms} is shorter than kafka.retention_ms + "
+                f"generation_ms = {least}: a backlog could outlive the ids it needs; raise it"
+            )
+        return self

@@ -1,0 +1,286 @@
+"""From HTTP through Kafka and the count job into Cassandra and back over HTTP, on the real parts."""
+
+import json
+import struct
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import mmh3
+import pytest
+from kafka import KafkaConsumer, KafkaProducer
+
+from connectors.cassandra import connect
+from schemas import registry
+from settings import CassandraSettings, Settings
+from tools.stack import Stack, StackOptions
+from tools.stack.ports import HOST
+
+SETTINGS = Settings()
+SALTS = SETTINGS.counting.salts
+COUNTED_S = 120.0
+FATES = ("received", "counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
+HEADER_BYTES_BEFORE_SALT = 10 + 16
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    options = StackOptions(home=tmp_path_factory.mktemp("counting"), ports="free", graceful_stop=False)
+    with Stack(options) as running:
+        running.flink_run(["-py", "jobs/view_counts.py"])
+        yield running
+
+
+@pytest.fixture(scope="module")
+def session(stack: Stack) -> Iterator[Any]:
+    opened = connect(CassandraSettings(hosts=HOST, port=stack.ports["cassandra"]))
+    yield opened
+    opened.cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def ingest(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.endpoints["ingest"], timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def query(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.endpoints["query"], timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def producer(stack: Stack) -> Iterator[KafkaProducer]:
+    made = KafkaProducer(bootstrap_servers=stack.endpoints["kafka"], acks="all", max_request_size=4 << 20)
+    yield made
+    made.close()
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = COUNTED_S) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.25)
+    return True
+
+
+def view(video_id: str, at: datetime, **more: Any) -> dict[str, Any]:
+    return {"event_id": str(uuid.uuid4()), "video_id": video_id, "viewed_at": at.isoformat(), **more}
+
+
+def send(ingest: httpx.Client, events: list[dict[str, Any]]) -> None:
+    answer = ingest.post("/v1/events", json={"events": events})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["accepted"] == len(events)
+
+
+def views(query: httpx.Client, video_id: str, kind: str = "view") -> int:
+    return int(query.get(f"/v1/videos/{video_id}/views", params={"kind": kind}).json()["views"])
+
+
+def fates(session: Any) -> Counter[str]:
+    """The ledger's sums over every minute and salt, records included."""
+    total: Counter[str] = Counter()
+    for row in session.execute("SELECT * FROM ledger"):
+        for name in (*FATES, "records", "unreadable_records"):
+            total[name] += getattr(row, name)
+    return total
+
+
+def rejected(stack: Stack, topic: str) -> dict[tuple[int, int, int], tuple[str, bytes]]:
+    """(reason, payload) by (partition, offset, index), repeats dropped."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=stack.endpoints["kafka"], auto_offset_reset="earliest", fetch_max_bytes=16 << 20,
+        max_partition_fetch_bytes=16 << 20,
+    )  # fmt: skip
+    partitions = consumer.partitions_for_topic(topic)
+    from kafka import TopicPartition
+
+    assigned = [TopicPartition(topic, number) for number in partitions]
+    consumer.assign(assigned)
+    ends = consumer.end_offsets(assigned)
+    found = {}
+    while any(consumer.position(partition) < end for partition, end in ends.items()):
+        for records in consumer.poll(timeout_ms=500).values():
+            for record in records:
+                _, value = registry.decode(record.value)
+                for event in value["events"]:
+                    place = value["partition"], value["offset"], event["index"]
+                    found[place] = event["reason"], event["payload"]
+    consumer.close()
+    return found
+
+
+def test_three_more_views_make_ten(ingest: httpx.Client, query: httpx.Client) -> None:
+    # All in one hour of the near past, wherever in the hour the test happens to run.
+    now = datetime.now(UTC)
+    at = now - timedelta(minutes=2)
+    hour = at.replace(minute=0, second=0, microsecond=0)
+    span = {"granularity": "hour", "from": hour.isoformat(), "to": (hour + timedelta(hours=1)).isoformat()}
+
+    def count() -> tuple[int, int]:
+        points = query.get("/v1/videos/A/series", params=span).json()["points"]
+        assert [point["start"] for point in points] == [hour.strftime("%Y-%m-%dT%H:%M:%SZ")]
+        return views(query, "A"), points[0]["views"]
+
+    assert count() == (0, 0)
+    send(ingest, [view("A", at, viewer_id=f"viewer-{n}") for n in range(7)])
+    assert eventually(lambda: count() == (7, 7)), count()
+    for viewer in ("ann", "bob", "cas"):
+        send(ingest, [view("A", at, viewer_id=viewer)])
+    assert eventually(lambda: count() == (10, 10)), count()
+
+
+def test_every_event_has_one_fate(stack: Stack, ingest: httpx.Client, query: httpx.Client, session: Any) -> None:
+    now = datetime.now(UTC)
+    before = fates(session)
+    once = [view("B", now), view("B", now - timedelta(minutes=5)), view("B", now, kind="like")]
+    late = view("B", now - timedelta(hours=1))
+    future = view("B", now + timedelta(minutes=30))
+    send(ingest, [*once, once[0], late, future])
+    send(ingest, [*once, {**once[1], "viewed_at": now.isoformat()}])
+    expected = {"received": 10, "counted": 3, "duplicate": 5, "late": 1, "invalid": 1}
+    assert eventually(lambda: fates(session)["received"] - before["received"] == 10), fates(session)
+    assert eventually(lambda: (views(query, "B"), views(query, "B", "like")) == (2, 1))
+    after = fates(session)
+    assert {name: after[name] - before[name] for name in expected} == expected
+    identity = uuid.UUID(late["event_id"]).bytes
+    assert [
+        reason for reason, payload in rejected(stack, SETTINGS.kafka.late_topic).values() if payload[:16] == identity
+    ] == ["late"]
+    identity = uuid.UUID(future["event_id"]).bytes
+    assert [
+        reason
+        for reason, payload in rejected(stack, SETTINGS.kafka.dead_letter_topic).values()
+        if payload[:16] == identity
+    ] == ["viewed_at_in_the_future"]
+
+
+# --- hostile input, past ingest
+
+
+def salted(salt: int) -> bytes:
+    """An event id of this salt."""
+    while True:
+        identity = uuid.uuid4().bytes
+        if mmh3.hash(identity, 0, signed=False) % SALTS == salt:
+            return identity
+
+
+def event(salt: int, video_id: str = "H", **more: Any) -> dict[str, Any]:
+    return {"event_id": salted(salt), "video_id": video_id, "viewed_at": time.time_ns() // 1_000_000, **more}
+
+
+def batch(salt: int, events: list[dict[str, Any]], salts: int = SALTS) -> bytes:
+    value = {
+        "batch_id": uuid.uuid4().bytes, "producer_id": "test", "salt": salt, "salts": salts, "produced_at": 0,
+        "events": events,
+    }  # fmt: skip
+    return registry.encode("ViewBatch", value)
+
+
+def zigzag(value: int) -> bytes:
+    value = value << 1 ^ value >> 63
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def with_count(record: bytes, events: int, claimed: int) -> bytes:
+    """The record with another count in front of its only block of events."""
+    empty = batch(3, [])
+    at = len(empty) - 1
+    assert record[at : at + 1] == zigzag(events)
+    return record[:at] + zigzag(claimed) + record[at + 1 :]
+
+
+def hostile() -> dict[str, tuple[bytes, int | None]]:
+    """Records for salt 3 by name: (value, None when the record goes whole, else how many events are bad)."""
+    good = batch(3, [event(3), event(3)])
+    cut = event(3, "cut-here")
+    no_utf8 = batch(3, [event(3), event(3, "bad-utf8")]).replace(b"bad-utf8", b"bad\xff\xfe\xfd\xfc8")
+    return {
+        "a count of 10^12": (with_count(good, 2, 10**12), None),
+        "a length beyond the end": (
+            batch(3, [cut]).replace(zigzag(8) + b"cut-here", zigzag(1 << 20) + b"cut-here"),
+            None,
+        ),
+        "a count too low": (with_count(good, 2, 1), None),
+        "bytes after the end": (good + b"more", None),
+        "cut short": (good[:-5], None),
+        "empty": (b"", None),
+        "no Avro at all": (b"hello", None),
+        "a foreign schema": (b"\xc3\x01" + b"\x07" * 8 + good[10:], None),
+        "JSON": (json.dumps({"events": []}).encode(), None),
+        "another number of salts": (batch(3, [event(3)], salts=SALTS * 2), None),
+        "another salt in the header": (batch(4, [event(4)]), None),
+        "bad UTF-8": (no_utf8, 1),
+        "a video_id of 100 KB": (batch(3, [event(3), event(3, "v" * 100_000)]), 1),
+        "a video_id of nothing": (batch(3, [event(3), event(3, "")]), 1),
+        "an event of another salt": (batch(3, [event(3), event(5)]), 1),
+        "the year 2099": (batch(3, [event(3), event(3, viewed_at=4_080_000_000_000)]), 1),
+    }
+
+
+def test_hostile_records_are_dead_lettered_and_the_job_goes_on(
+    stack: Stack, producer: KafkaProducer, query: httpx.Client, session: Any
+) -> None:
+    (job,) = stack.unfinished_jobs()
+    before = fates(session)
+    sent: dict[tuple[int, int], tuple[str, bytes, int | None]] = {}
+    partition = 3 % SETTINGS.kafka.partitions
+    for name, (value, bad) in hostile().items():
+        place = producer.send(SETTINGS.kafka.events_topic, value, struct.pack(">I", 3), partition=partition).get(30)
+        sent[place.partition, place.offset] = name, value, bad
+    whole = batch(3, [event(3)])
+    for name, key in (("no key", None), ("a key of five bytes", b"12345"), ("a salt beyond all", b"\xff" * 4)):
+        place = producer.send(SETTINGS.kafka.events_topic, whole, key, partition=partition).get(30)
+        sent[place.partition, place.offset] = name, whole, None
+    place = producer.send(SETTINGS.kafka.events_topic, None, struct.pack(">I", 3), partition=partition).get(30)
+    sent[place.partition, place.offset] = "a tombstone", b"", None
+    last = batch(3, [event(3, "H-last")])
+    producer.send(SETTINGS.kafka.events_topic, last, struct.pack(">I", 3), partition=partition).get(30)
+
+    assert eventually(lambda: views(query, "H-last") == 1)
+    partly = [name for name, _, bad in sent.values() if bad is not None]
+    whole_names = [name for name, _, bad in sent.values() if bad is None]
+    assert eventually(lambda: views(query, "H") == len(partly)), views(query, "H")
+    expected = {
+        "unreadable_records": len(whole_names),
+        "received": 2 * len(partly) + 1,
+        "counted": len(partly) + 1,
+        "dead_lettered": len(partly) - 1,
+        "invalid": 1,
+    }
+
+    def seen() -> dict[str, int]:
+        after = fates(session)
+        return {name: after[name] - before[name] for name in expected}
+
+    assert eventually(lambda: seen() == expected), seen()
+
+    def letters() -> dict[tuple[int, int], list[tuple[int, str, bytes]]]:
+        found: dict[tuple[int, int], list[tuple[int, str, bytes]]] = {}
+        for (at, offset, index), (reason, payload) in rejected(stack, SETTINGS.kafka.dead_letter_topic).items():
+            found.setdefault((at, offset), []).append((index, reason, payload))
+        return found
+
+    assert eventually(lambda: sent.keys() <= letters().keys())
+    found = letters()
+    for place, (name, value, bad) in sent.items():
+        reasons = found[place]
+        if bad is None:
+            assert [(index, payload) for index, _, payload in reasons] == [(-1, value)], name
+        else:
+            assert [index for index, _, _ in reasons] == [1], name
+        assert all(reason for _, reason, _ in reasons), name
+    assert stack.jobs()[job] == "RUNNING"
+    assert stack.flink_rest(f"/jobs/{job}/exceptions")["exceptionHistory"]["entries"] == []

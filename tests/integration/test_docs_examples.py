@@ -1,0 +1,205 @@
+"""What the docs tell a reader to type works: every CQL query on a real Cassandra, every curl on the real services."""
+
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from confluent_kafka import Producer
+
+from connectors.cassandra import connect
+from connectors.cassandra_writer import CountWriter
+from schemas import registry
+from settings import CassandraSettings
+from tools.stack import Stack, StackOptions
+from tools.stack.ports import DEFAULT_PORTS, HOST
+
+ROOT = Path(__file__).parents[2]
+ANALYSTS = (ROOT / "docs" / "analysts.md").read_text()
+API = (ROOT / "docs" / "api.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+README = (ROOT / "README.md").read_text()
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+KEY_WORDS = {"partition": "partition_key", "clustering": "clustering", "static": "static", "": "regular"}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+
+def curls(page: str) -> list[list[str]]:
+    """The words of every curl command of the page's sh blocks."""
+    commands = (
+        command for block in blocks(page, "sh") for command in re.split(r"^(?=curl )", block, flags=re.MULTILINE)
+    )
+    return [shlex.split(command) for command in commands if command.startswith("curl ")]
+
+
+def minute(hours: int = 0, minutes: int = 0) -> int:
+    return (NOON + timedelta(hours=hours, minutes=minutes) - EPOCH) // timedelta(minutes=1)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    options = StackOptions(
+        home=tmp_path_factory.mktemp("docs"),
+        ports="free",
+        parts=("kafka", "cassandra", "ingest", "query"),
+        graceful_stop=False,
+    )
+    with Stack(options) as running:
+        running.wait_ready("ingest", "query")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def session(stack: Stack) -> Iterator[Any]:
+    """On tables that the job's own writer has filled."""
+    settings = CassandraSettings(hosts=HOST, port=stack.ports["cassandra"])
+    opened = connect(settings)
+    writer = CountWriter(opened, settings, "view_counts", shards=2)
+    writer.counts(minute(), [("view", "A", 4), ("like", "A", 9), ("view", "B", 100)])
+    writer.counts(minute(0, 59), [("view", "A", 3)])
+    writer.counts(minute(1), [("view", "A", 5)])
+    writer.counts(minute(12), [("view", "A", 1)])
+    # received, counted, duplicate, late, invalid, blocked, dead_lettered, records, unreadable_records
+    writer.ledger(0, minute(), (10, 5, 1, 2, 1, 0, 1, 3, 0))
+    writer.ledger(1, minute(), (7, 7, 0, 0, 0, 0, 0, 60, 2))
+    writer.ledger(0, minute(0, 1), (1, 1, 0, 0, 0, 0, 0, 60, 0))
+    writer.closed(0, minute(0, 48))
+    writer.closed(1, minute(0, 49))
+    yield opened
+    opened.cluster.shutdown()
+
+
+def naive(at: datetime) -> datetime:
+    return at.replace(tzinfo=None)
+
+
+# The answer to each CQL block of docs/analysts.md, in order; None: not to be foretold.
+ANSWERS: list[list[tuple[object, ...]] | None] = [
+    [
+        (naive(NOON), 4),
+        (naive(NOON + timedelta(minutes=59)), 3),
+        (naive(NOON + timedelta(hours=1)), 5),
+    ],
+    [(naive(NOON), 4), (naive(NOON + timedelta(minutes=59)), 3)],
+    [(12,)],
+    [(naive(NOON), 7), (naive(NOON + timedelta(hours=1)), 5)],
+    [("like", date(2026, 1, 1), 9), ("view", date(2026, 1, 1), 12), ("view", date(2026, 1, 2), 1)],
+    [(5,)],
+    [(naive(NOON + timedelta(minutes=49)), 2, 2)],
+    [(17, 12, 1, 2, 1, 0, 1, 2)],
+    [(0, 10, 3), (1, 7, 60)],
+    [(18, 13)],
+    None,
+]
+
+
+def plain(value: Any) -> object:
+    """The driver's own Date as Python's."""
+    return value.date() if type(value).__name__ == "Date" else value
+
+
+@pytest.mark.parametrize(("query", "answer"), list(zip(blocks(ANALYSTS, "cql"), ANSWERS, strict=True)))
+def test_a_documented_query_answers_what_is_there(
+    session: Any, query: str, answer: list[tuple[object, ...]] | None
+) -> None:
+    rows = [tuple(plain(value) for value in row) for row in session.execute(query.strip().removesuffix(";"))]
+    assert rows
+    if answer is not None:
+        assert sorted(rows, key=repr) == sorted(answer, key=repr)
+
+
+def test_the_documented_columns_are_those_of_the_tables(session: Any) -> None:
+    documented = {}
+    for section in re.split(r"^## ", ANALYSTS, flags=re.MULTILINE)[1:]:
+        rows = re.findall(r"^\| `(\w+)` \| (\w*) ?\|", section, re.MULTILINE)
+        documented[section.split("\n", maxsplit=1)[0]] = {name: KEY_WORDS[key] for name, key in rows}
+    tables: dict[str, dict[str, str]] = {}
+    for row in session.execute(
+        "SELECT table_name, column_name, kind FROM system_schema.columns WHERE keyspace_name = 'view_counts'"
+    ):
+        tables.setdefault(row.table_name, {})[row.column_name] = row.kind
+    assert documented == tables
+
+
+def ask(stack: Stack, words: list[str]) -> httpx.Response:
+    """Send what curl would, to the same service of this stack. Knows -s, -H and -d."""
+    headers: dict[str, str] = {}
+    url, body = "", None
+    rest = iter(words[1:])
+    for word in rest:
+        if word == "-H":
+            name, _, value = next(rest).partition(": ")
+            headers[name] = value
+        elif word == "-d":
+            body = next(rest)
+        elif word != "-s":
+            url = word
+    service = next(name for name in ("ingest", "query") if f":{DEFAULT_PORTS[name]}/" in url)
+    url = url.replace(f"http://127.0.0.1:{DEFAULT_PORTS[service]}", stack.endpoints[service])
+    return httpx.request("GET" if body is None else "POST", url, headers=headers, content=body, timeout=60)
+
+
+@pytest.mark.usefixtures("session")
+@pytest.mark.parametrize("words", [*curls(API), *curls(README)], ids=lambda words: f"{words[2]:.80}")
+def test_a_documented_request_is_accepted(stack: Stack, words: list[str]) -> None:
+    answer = ask(stack, words)
+    assert answer.status_code in {200, 202}, answer.text
+    shown = next(json.loads(block) for block in blocks(API, "json") if set(json.loads(block)) <= set(answer.json()))
+    assert set(answer.json()) - {"event_ids"} == set(shown) - {"event_ids"}
+
+
+def test_the_documented_answers_are_given(stack: Stack, session: Any) -> None:
+    shown = [json.loads(block) for block in blocks(API, "json")]
+    requests = curls(API)
+    sent = ask(stack, requests[0]).json()
+    assert [(made["index"], set(made)) for made in sent.pop("event_ids")] == [
+        (made["index"], set(made)) for made in shown[0].pop("event_ids")
+    ]
+    assert sent == shown[0]
+    series = next(words for words in requests if "granularity=minute" in words[-1])
+    answer = ask(stack, series).json()
+    assert answer["points"][:2] == shown[2]["points"]
+    assert len(answer["points"]) == 5
+    assert answer["complete_through"] == shown[2]["complete_through"]
+    hours = ask(stack, next(words for words in requests if "granularity=hour" in words[-1])).json()["points"]
+    assert [point["views"] for point in hours] == [0] * 12 + [7, 5] + [0] * 10
+
+
+def test_the_documented_reader_of_dead_letters_drops_repeats(stack: Stack) -> None:
+    letter = {
+        "topic": "view-events",
+        "partition": 1,
+        "offset": 7,
+        "batch_id": None,
+        "append_at": NOON,
+        "events": [{"index": -1, "reason": "unknown_schema", "payload": b"no avro"}],
+    }
+    late = {**letter, "events": [{"index": index, "reason": "late", "payload": b"\x00"} for index in (3, 4)]}
+    producer = Producer({"bootstrap.servers": stack.endpoints["kafka"]})
+    for topic, value in (("view-events-dead-letter", letter), ("view-events-late", late)) * 2:
+        producer.produce(topic, registry.encode("RejectedEvents", value))
+    assert producer.flush(60) == 0
+    (script,) = blocks(OPERATIONS, "python")
+    printed = subprocess.run(
+        [str(stack.layout.python), "-c", script],
+        env=stack.process_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
+    assert sorted(printed.splitlines()) == [
+        "view-events 1 7 -1 unknown_schema b'no avro'",
+        "view-events 1 7 3 late b'\\x00'",
+        "view-events 1 7 4 late b'\\x00'",
+    ]

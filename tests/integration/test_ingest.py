@@ -1,0 +1,201 @@
+"""Ingest against a real Kafka: what it acknowledged is in the topic, as kafka-python and fastavro read it."""
+
+import concurrent.futures
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import mmh3
+import pytest
+from kafka import KafkaConsumer
+
+from schemas.registry import decode
+from settings import Settings
+from tools.stack import Stack, StackOptions
+
+IN_FLIGHT_MAX = 1000
+BODY_BYTES_MAX = 1 << 18
+HEARTBEAT_MS = 300
+LOG_APPEND_TIME = 1
+BACK_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    options = StackOptions(
+        home=tmp_path_factory.mktemp("ingest"),
+        ports="free",
+        parts=("kafka", "ingest"),
+        environment={
+            "VIEW_COUNTS_INGEST_EVENTS_IN_FLIGHT_MAX": str(IN_FLIGHT_MAX),
+            "VIEW_COUNTS_INGEST_BODY_BYTES_MAX": str(BODY_BYTES_MAX),
+            "VIEW_COUNTS_INGEST_LINGER_MS": "200",
+            "VIEW_COUNTS_INGEST_DELIVERY_TIMEOUT_MS": "2000",
+            "VIEW_COUNTS_INGEST_HEARTBEAT_MS": str(HEARTBEAT_MS),
+        },
+        graceful_stop=False,
+    )
+    with Stack(options) as running:
+        yield running
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.endpoints["ingest"], timeout=30) as http:
+        yield http
+
+
+def records(stack: Stack) -> list[Any]:
+    """Every record of the events topic now."""
+    consumer = KafkaConsumer(
+        Settings().kafka.events_topic,
+        bootstrap_servers=stack.endpoints["kafka"],
+        auto_offset_reset="earliest",
+        consumer_timeout_ms=10_000,
+    )
+    consumer.poll(timeout_ms=5000, max_records=1, update_offsets=False)
+    ends = consumer.end_offsets(consumer.assignment())
+    found = []
+    while any(consumer.position(partition) < end for partition, end in ends.items()):
+        found += [record for chunk in consumer.poll(timeout_ms=500).values() for record in chunk]
+    consumer.close()
+    return found
+
+
+def event_ids(stack: Stack) -> list[uuid.UUID]:
+    return [uuid.UUID(bytes=e["event_id"]) for r in records(stack) for e in decode(r.value)[1]["events"]]
+
+
+def some_events(count: int) -> list[dict[str, Any]]:
+    now_ms = time.time_ns() // 1_000_000
+    return [{"event_id": str(uuid.uuid4()), "video_id": "A", "viewed_at": now_ms} for _ in range(count)]
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def ready(client: httpx.Client) -> bool:
+    return client.get("/readyz").status_code == 200
+
+
+def test_what_is_acknowledged_lies_under_its_salt(stack: Stack, client: httpx.Client) -> None:
+    sent = some_events(500)
+    answer = client.post("/v1/events", json={"events": [*sent, {"video_id": ""}]})
+    assert answer.status_code == 202
+    assert answer.json()["accepted"] == 500
+    assert [(r["index"], r["field"]) for r in answer.json()["rejected"]] == [(500, "video_id")]
+    settings = Settings()
+    found = []
+    for record in records(stack):
+        name, batch = decode(record.value)
+        salt = batch["salt"]
+        assert name == "ViewBatch"
+        assert (record.key, record.partition) == (salt.to_bytes(4, "big"), salt % settings.kafka.partitions)
+        assert record.timestamp_type == LOG_APPEND_TIME
+        for event in batch["events"]:
+            assert mmh3.hash(event["event_id"], 0, signed=False) % settings.counting.salts == salt
+            found.append(str(uuid.UUID(bytes=event["event_id"])))
+    wanted = {event["event_id"] for event in sent}
+    assert sorted(one for one in found if one in wanted) == sorted(wanted)
+
+
+def test_ndjson_and_made_ids(stack: Stack, client: httpx.Client) -> None:
+    body = '{"video_id":"B"}\n{"video_id":"C"}\n'
+    answer = client.post("/v1/events", content=body, headers={"content-type": "application/x-ndjson"})
+    assert answer.status_code == 202
+    made = answer.json()["event_ids"]
+    assert [one["index"] for one in made] == [0, 1]
+    assert {uuid.UUID(one["event_id"]) for one in made} <= set(event_ids(stack))
+
+
+def test_idle_salts_get_heartbeats(stack: Stack, client: httpx.Client) -> None:
+    assert eventually(lambda: ready(client), BACK_S)
+    time.sleep(4 * HEARTBEAT_MS / 1000)
+    newest: dict[int, int] = {}
+    for record in records(stack):
+        newest[decode(record.value)[1]["salt"]] = record.timestamp
+    assert set(newest) == set(range(Settings().counting.salts))
+    assert max(newest.values()) - min(newest.values()) < 5 * HEARTBEAT_MS
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content", "status"),
+    [
+        ("application/json", b"{", 400),
+        ("application/json", b'{"events":[]}', 400),
+        ("application/json", b'{"events":[{"video_id":""}]}', 400),
+        ("application/x-ndjson", b"\n\n", 400),
+        ("application/avro", b"Obj", 400),
+        ("text/plain", b"x", 415),
+        ("application/json", b" " * (BODY_BYTES_MAX + 1), 413),
+        ("application/json", json.dumps({"events": [{"video_id": "A"}] * (IN_FLIGHT_MAX + 1)}).encode(), 413),
+    ],
+)
+def test_refusals(client: httpx.Client, content_type: str, content: bytes, status: int) -> None:
+    answer = client.post("/v1/events", content=content, headers={"content-type": content_type})
+    assert answer.status_code == status
+    assert answer.json()["accepted"] == 0
+
+
+def test_a_streamed_body_is_bounded_too(client: httpx.Client) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(BODY_BYTES_MAX // 1024 + 1):
+            yield b" " * 1024
+
+    headers = {"content-type": "application/json"}
+    assert client.post("/v1/events", content=endless(), headers=headers).status_code == 413
+
+
+def test_too_much_in_flight_is_429(stack: Stack, client: httpx.Client) -> None:
+    body = {"events": some_events(IN_FLIGHT_MAX * 2 // 3)}
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: client.post("/v1/events", json=body), range(6)))
+    statuses = {answer.status_code for answer in answers}
+    assert statuses == {202, 429}
+    assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 429)
+
+
+def test_kafka_away_is_503_and_a_resend_completes(stack: Stack, client: httpx.Client) -> None:
+    assert eventually(lambda: ready(client), BACK_S)
+    caught = some_events(20)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        # Its write is under way, or waits for others, when the broker goes.
+        early = pool.submit(client.post, "/v1/events", json={"events": caught})
+        time.sleep(0.05)
+        stack.stop_part("kafka")
+        answer = early.result()
+    assert answer.status_code in {202, 503}
+    acknowledged = {event["event_id"] for event in caught}
+    for rejection in answer.json()["rejected"]:
+        acknowledged.remove(caught[rejection["index"]]["event_id"])
+    assert len(acknowledged) == answer.json()["accepted"]
+    assert eventually(lambda: not ready(client), BACK_S)
+    refused = client.post("/v1/events", json={"events": some_events(1)})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert client.get("/healthz").status_code == 200
+    stack.start_part("kafka")
+    assert eventually(lambda: ready(client), BACK_S)
+    assert client.post("/v1/events", json={"events": caught}).json()["accepted"] == 20
+    found = {str(one) for one in event_ids(stack)}
+    assert {event["event_id"] for event in caught} <= found
+
+
+def test_sigterm_writes_what_it_took(stack: Stack, client: httpx.Client) -> None:
+    assert eventually(lambda: ready(client), BACK_S)
+    sent = some_events(50)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.post, "/v1/events", json={"events": sent})
+        time.sleep(0.05)
+        stack.stop_part("ingest")
+        assert answer.result().json()["accepted"] == 50
+    assert {event["event_id"] for event in sent} <= {str(one) for one in event_ids(stack)}
+    stack.start_part("ingest")

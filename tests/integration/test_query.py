@@ -1,0 +1,133 @@
+"""Query against a real Cassandra, and the migrations that make its tables."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from connectors.cassandra import MigrationChangedError, connect, migrate
+from settings import CassandraSettings
+from tools.stack import Stack, StackOptions
+from tools.stack.ports import HOST
+
+BACK_S = 60.0
+INSERT = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (%s, %s, %s, %s, %s)"
+PROGRESS = "INSERT INTO progress (pipeline, shard, shards, closed_through) VALUES ('view_counts', %s, 2, %s)"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    options = StackOptions(
+        home=tmp_path_factory.mktemp("query"), ports="free", parts=("cassandra", "query"), graceful_stop=False
+    )
+    with Stack(options) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cassandra(stack: Stack) -> CassandraSettings:
+    return CassandraSettings(hosts=HOST, port=stack.ports["cassandra"])
+
+
+@pytest.fixture(scope="module")
+def session(cassandra: CassandraSettings) -> Iterator[Any]:
+    opened = connect(cassandra)
+    yield opened
+    opened.cluster.shutdown()
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.endpoints["query"], timeout=30) as http:
+        yield http
+
+
+def write(session: Any, video_id: str, minute: datetime, views: int, kind: str = "view") -> None:
+    session.execute(INSERT, (video_id, kind, minute.date(), minute, views))
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def test_an_unknown_video_has_no_views(client: httpx.Client) -> None:
+    answer = client.get("/v1/videos/nobody/views")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "video_id": "nobody",
+        "kind": "view",
+        "views": 0,
+        "complete_through": None,
+    }
+
+
+def test_a_total_and_its_series(client: httpx.Client, session: Any) -> None:
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    yesterday_noon = midnight - timedelta(hours=12)
+    for minute, views in ((0, 4), (59, 3), (60, 5)):
+        write(session, "a/b", yesterday_noon + timedelta(minutes=minute), views)
+    write(session, "a/b", midnight + timedelta(minutes=1), 2)
+    write(session, "a/b", yesterday_noon, 100, kind="like")
+    assert client.get("/v1/videos/a/b/views").json()["views"] == 14
+    assert client.get("/v1/videos/a%2Fb/views?kind=like").json()["views"] == 100
+    span = {"from": yesterday_noon.isoformat(), "to": (midnight + timedelta(hours=1)).isoformat()}
+    hours = client.get("/v1/videos/a/b/series", params={"granularity": "hour", **span}).json()["points"]
+    assert [point["views"] for point in hours] == [7, 5, *[0] * 10, 2]
+    assert hours[0]["start"] == yesterday_noon.strftime("%Y-%m-%dT%H:%M:%SZ")
+    minutes = client.get("/v1/videos/a/b/series", params=span).json()["points"]
+    assert len(minutes) == 13 * 60
+    assert [place for place, point in enumerate(minutes) if point["views"]] == [0, 59, 60, 12 * 60 + 1]
+
+
+def test_complete_through_waits_for_every_shard(client: httpx.Client, session: Any) -> None:
+    at = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    session.execute(PROGRESS, (1, at))
+    assert client.get("/v1/videos/A/views").json()["complete_through"] is None
+    session.execute(PROGRESS, (0, at - timedelta(minutes=2)))
+    assert client.get("/v1/videos/A/views").json()["complete_through"] == "2026-01-01T11:58:00Z"
+    assert client.get("/v1/videos/A/series").json()["complete_through"] == "2026-01-01T11:58:00Z"
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (f"/v1/videos/{'x' * 65}/views", "video_id"),
+        ("/v1/videos//views", "video_id"),
+        ("/v1/videos/A/views?kind=", "kind"),
+        ("/v1/videos/A/series?granularity=week", "granularity"),
+        ("/v1/videos/A/series?from=x", "from"),
+        ("/v1/videos/A/series?to=x", "to"),
+    ],
+)
+def test_a_bad_parameter_is_422(client: httpx.Client, path: str, field: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+def test_migrations_run_once_and_never_change(cassandra: CassandraSettings, session: Any) -> None:
+    assert migrate([HOST], cassandra.port) == []
+    fresh = cassandra.model_copy(update={"keyspace": "fresh"})
+    assert migrate([HOST], cassandra.port, fresh)[0] == "001_counts"
+    assert migrate([HOST], cassandra.port, fresh) == []
+    session.execute("UPDATE fresh.schema_migrations SET checksum = 'x' WHERE name = '001_counts'")
+    with pytest.raises(MigrationChangedError, match="001_counts"):
+        migrate([HOST], cassandra.port, fresh)
+
+
+def test_cassandra_away_is_503_until_it_is_back(stack: Stack, client: httpx.Client) -> None:
+    stack.stop_part("cassandra")
+    answer = client.get("/v1/videos/A/views")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/healthz").status_code == 200
+    stack.start_part("cassandra")
+    assert eventually(lambda: client.get("/v1/videos/A/views").status_code == 200, BACK_S)

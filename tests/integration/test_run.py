@@ -1,0 +1,134 @@
+"""`run` as a newcomer types it: everything starts, counts, is shown, ends with Ctrl-C, and goes on from its data."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import mmh3
+import psutil
+
+from settings import Settings
+from tools.cli import HOME_VARIABLE
+from tools.stack.layout import repository
+from tools.stack.ports import HOST, environment_variable, free_ports
+
+COUNTING_S = 240.0
+STOPPED_S = 120.0
+# Not a video of the demo.
+VIDEO = "test-run"
+
+
+class Run:
+    """`python -m tools.cli run` without a terminal; entered, it runs, and left, it is gone for certain."""
+
+    def __init__(self, home: Path, ports: Mapping[str, int], *arguments: str) -> None:
+        self._log = home.with_suffix(".log")
+        variables = {environment_variable(name): str(port) for name, port in ports.items()}
+        with self._log.open("w", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tools.cli", "run", *arguments],
+                cwd=repository(),
+                env={**os.environ, **variables, HOME_VARIABLE: str(home), "TERM": "dumb"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Killed, it takes everything with it.
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def printed(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def latest(self, name: str) -> int | None:
+        """The number of a counter in the newest status line; None while there is no line, or it is not known."""
+        found = re.findall(rf"; {name} ([\d,]+)", self.printed)
+        return int(found[-1].replace(",", "")) if found else None
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert self._process.poll() is None, self.printed
+            assert time.monotonic() < deadline, self.printed
+            time.sleep(0.2)
+
+    def end(self) -> None:
+        """Ctrl-C, and look what is left."""
+        started = psutil.Process(self._process.pid).children(recursive=True)
+        assert len(started) > 10
+        self._process.send_signal(signal.SIGINT)
+        assert self._process.wait(STOPPED_S) == 0, self.printed
+        assert "stopped; the data stays in" in self.printed
+        assert "Traceback" not in self.printed
+        assert not [process for process in started if process.is_running()]
+
+
+def send(ingest: int, *events: dict[str, str]) -> None:
+    body = json.dumps({"events": events}).encode()
+    request = urllib.request.Request(
+        f"http://{HOST}:{ingest}/v1/events", data=body, headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert json.load(answer)["accepted"] == len(events)
+
+
+def views(query: int, kind: str = "view") -> int:
+    url = f"http://{HOST}:{query}/v1/videos/{VIDEO}/views?kind={kind}"
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return int(found["views"])
+
+
+def event(kind: str = "view", salt: int | None = None) -> dict[str, str]:
+    """An event viewed now; with `salt`, under an id of that salt."""
+    event_id = uuid.uuid4()
+    while salt is not None and salt_of(event_id) != salt:
+        event_id = uuid.uuid4()
+    viewed_at = datetime.now(UTC).isoformat()
+    return {"event_id": str(event_id), "video_id": VIDEO, "viewed_at": viewed_at, "kind": kind}
+
+
+def salt_of(event_id: uuid.UUID) -> int:
+    return mmh3.hash(event_id.bytes, 0, False) % Settings().counting.salts
+
+
+def test_run_counts_and_a_second_run_goes_on_where_the_first_was_stopped(tmp_path: Path) -> None:
+    ports = free_ports()
+    first = [event() for _ in range(7)]
+    with Run(tmp_path / "home", ports, "--events-per-second", "200") as run:
+        run.wait(lambda: "first count visible after" in run.printed, COUNTING_S)
+        assert "the count job is submitted" in run.printed
+        send(ports["ingest"], *first)
+        run.wait(lambda: views(ports["query"]) == 7, COUNTING_S)
+        run.wait(lambda: (run.latest("counted") or 0) > 0 and (run.latest("duplicates") or 0) > 0, COUNTING_S)
+        assert "freshness" in run.printed
+        run.end()
+
+    with Run(tmp_path / "home", ports, "--no-demo") as run:
+        run.wait(lambda: "the count job goes on where it was" in run.printed, COUNTING_S)
+        assert views(ports["query"]) == 7
+        send(ports["ingest"], *first, *(event() for _ in range(3)))
+        # One more for each repeat, after it in its salt: once it is counted, the repeat has been judged. A video's
+        # kinds are written together, so that a repeat counted again would be visible by then.
+        markers = [event("marker", salt_of(uuid.UUID(repeat["event_id"]))) for repeat in first]
+        send(ports["ingest"], *markers)
+        run.wait(lambda: views(ports["query"], "marker") == len(markers), COUNTING_S)
+        run.wait(lambda: views(ports["query"]) >= 10, COUNTING_S)
+        assert views(ports["query"]) == 10
+        run.wait(lambda: (run.latest("duplicates") or 0) >= 7, COUNTING_S)
+        run.end()

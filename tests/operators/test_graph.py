@@ -1,0 +1,90 @@
+"""The count job's graph: every operator has its uid, uids are for ever, and keys are spread evenly."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from jobs.uids import ViewCountsUid
+from settings import CountingSettings, Settings
+
+# PyFlink's own, and its dependencies'.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+# Every uid that a savepoint may hold, in the order of its first use. Append only.
+PUBLISHED = [
+    "view-counts-events-source",
+    "view-counts-dedup",
+    "view-counts-window",
+    "view-counts-cassandra-sink",
+    "view-counts-late-sink",
+    "view-counts-dead-letter-sink",
+    "view-counts-end",
+]
+# What Flink itself derives from ours: the SQL steps behind the source, and the second half of a Kafka sink.
+DERIVED = [f"{ViewCountsUid.EVENTS_SOURCE}-step-{step}" for step in range(3)] + [
+    f"Sink Committer: {sink}" for sink in (ViewCountsUid.LATE_SINK, ViewCountsUid.DEAD_LETTER_SINK)
+]
+
+
+def test_published_uids_stay() -> None:
+    assert [str(uid) for uid in ViewCountsUid][: len(PUBLISHED)] == PUBLISHED
+
+
+def stream_nodes() -> list[Any]:
+    """The operators of the count job as `flink run` would submit it, chained as PyFlink chains them."""
+    from pyflink.datastream import StreamExecutionEnvironment
+
+    from connectors.flink_kafka import balanced_keys, events_source
+    from jobs import view_counts
+    from udfs.operators.cassandra_sink import CassandraSink
+
+    settings = Settings()
+    rules = settings.counting
+    env = StreamExecutionEnvironment.get_execution_environment()
+    keys = balanced_keys(rules.salts, rules.max_parallelism)
+    events = events_source(env, settings.kafka, keys, ViewCountsUid.EVENTS_SOURCE)
+    sink = CassandraSink(settings.cassandra, rules.shards)
+    view_counts.build(settings, events=events, salt_keys=keys, sink=sink)
+    return list(env._generate_stream_graph(False, "test").getStreamNodes().toArray())
+
+
+@pytest.mark.usefixtures("flink_client")
+def test_every_operator_has_a_uid_of_its_own() -> None:
+    uids = [(node.getOperatorName(), node.getTransformationUID()) for node in stream_nodes()]
+    assert [name for name, uid in uids if uid is None] == []
+    # The sink is fused with the window before it, whose uid the two keep.
+    fused = {str(ViewCountsUid.CASSANDRA_SINK)}
+    assert sorted(uid for _, uid in uids) == sorted({*ViewCountsUid, *DERIVED} - fused)
+
+
+@pytest.mark.usefixtures("flink_client")
+def test_subtasks_get_equal_shares_of_the_keys() -> None:
+    from pyflink.java_gateway import get_gateway
+
+    from connectors.flink_kafka import balanced_keys
+
+    jvm = get_gateway().jvm
+    assign = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignKeyToParallelOperator
+    selector = jvm.KeyByKeySelector()
+
+    def flink_key(key: int) -> Any:
+        element = jvm.org.apache.flink.types.Row(2)
+        element.setField(0, key)
+        return selector.getKey(element)
+
+    rules = CountingSettings()
+    for count in (rules.salts, rules.shards, 4, 64):
+        keys = balanced_keys(count, rules.max_parallelism)
+        assert len(set(keys)) == count
+        for parallelism in (1, 2, 4, 8):
+            shares = Counter(assign(flink_key(key), rules.max_parallelism, parallelism) for key in keys)
+            assert set(shares.values()) == {max(1, count // parallelism)}, (count, parallelism, shares)
+
+
+@pytest.mark.usefixtures("flink_client")
+def test_keys_are_those_that_savepoints_hold() -> None:
+    from connectors.flink_kafka import balanced_keys
+
+    assert balanced_keys(8, 128) == [250, 299, 13, 238, 22, 8, 113, 101]
+    assert balanced_keys(16, 128) == [250, 295, 299, 95, 13, 55, 238, 16, 22, 239, 8, 44, 113, 3, 101, 29]

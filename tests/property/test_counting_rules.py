@@ -1,0 +1,459 @@
+"""Dedup and windows against a count that knows neither, with crashes, restores and re-reads at any point."""
+
+import collections
+import dataclasses
+import random
+import struct
+import uuid
+from dataclasses import dataclass, field
+
+import mmh3
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas import registry
+from settings import CountingSettings
+from udfs.logic import partials
+from udfs.logic.dedup import SaltDedup
+from udfs.logic.ledger import Tally
+from udfs.logic.window import ClosedMinuteError, ShardWindow
+
+MINUTE_MS = 60_000
+SECOND_MS = 1000
+# A real time of day: numbers that are packed, shifted or multiplied must have room for today's.
+NOW_MS = 1_767_225_600_000
+
+
+def rules(lateness_ms: int) -> CountingSettings:
+    """Few salts and shards, and the shortest generation that the lateness allows."""
+    return CountingSettings(
+        salts=4,
+        shards=2,
+        max_parallelism=4,
+        lateness_ms=lateness_ms,
+        generation_ms=lateness_ms + 2 * MINUTE_MS,
+        future_skew_ms=MINUTE_MS,
+    )
+
+
+RULES = rules(5 * MINUTE_MS)
+RULE_SETS = [rules(MINUTE_MS), RULES, rules(10 * MINUTE_MS)]
+Event = tuple[bytes, str, str, int]
+Record = tuple[int, bytes, list[Event]]
+
+
+def encode(salt: int, events: list[Event]) -> bytes:
+    return registry.encode(
+        "ViewBatch",
+        {
+            "batch_id": bytes(16),
+            "producer_id": "test",
+            "salt": salt,
+            "salts": RULES.salts,
+            "produced_at": 0,
+            "events": [
+                {"event_id": i, "video_id": video, "kind": kind, "viewed_at": at} for i, video, kind, at in events
+            ],
+        },
+    )
+
+
+def random_log(r: random.Random, rules: CountingSettings) -> list[list[Record]]:
+    """Per salt, records whose times mostly rise, with duplicates, repeats stamped anew, late and future events."""
+    log: list[list[Record]] = [[] for _ in range(RULES.salts)]
+    known: list[Event] = []
+    now = NOW_MS
+    lateness_s = rules.lateness_ms // SECOND_MS
+    for _ in range(r.randrange(20, 90)):
+        now += 1000 * r.choice([0, 1, 5, 20, 90, 400, 1000] if r.random() < 0.5 else [1])
+        events: list[Event] = []
+        for _ in range(r.randrange(0, 6)):
+            if known and r.random() < 0.35:
+                i, video, kind, at = r.choice(known)
+                events.append((i, video, kind, now - 1000 * r.randrange(0, 200) if r.random() < 0.3 else at))
+                continue
+            i = bytes(16) if r.random() < 0.02 else uuid.UUID(int=r.getrandbits(128)).bytes
+            edges = [-lateness_s - 600, -lateness_s - 60, -lateness_s - 59, -lateness_s + 1]
+            offset = SECOND_MS * r.choice([*edges, -61, -1, 0, 0, 0, 59, 60, 61, 5000]) - r.choice([0, 0, 1])
+            event = (i, f"video-{r.randrange(5)}-é", r.choice(["view", "view", "like"]), now + offset)
+            known.append(event)
+            events.append(event)
+        for salt in range(RULES.salts):
+            mine = [e for e in events if mmh3.hash(e[0], 0, signed=False) % RULES.salts == salt]
+            stamp = now - (1000 * r.randrange(0, 30) if r.random() < 0.1 else 0)
+            log[salt].append((stamp, encode(salt, mine), mine))
+    for salt in range(RULES.salts):
+        log[salt].append((now + 7_000_000, encode(salt, []), []))
+    return log
+
+
+Ledger = dict[tuple[int, int], collections.Counter[str]]
+
+
+def brute_force(log: list[list[Record]], rules: CountingSettings) -> tuple[dict[tuple[str, str, int], int], Ledger]:
+    """What must be stored, and the fates by salt and minute of arrival, by the words of the rules, no operator."""
+    want: collections.Counter[tuple[str, str, int]] = collections.Counter()
+    ledger: Ledger = {}
+    for salt, records in enumerate(log):
+        append = 0
+        first: dict[bytes, int] = {}
+        for stamp, _, events in records:
+            append = max(append, stamp)
+            generation = append // rules.generation_ms
+            fates = ledger.setdefault((salt, append // MINUTE_MS), collections.Counter())
+            fates["records"] += 1
+            for i, video, kind, at in events:
+                fates["received"] += 1
+                if at > append + rules.future_skew_ms:
+                    fates["invalid"] += 1
+                elif (at // MINUTE_MS + 1) * MINUTE_MS + rules.lateness_ms <= append:
+                    fates["late"] += 1
+                elif i in first and generation - first[i] <= 1:
+                    fates["duplicate"] += 1
+                else:
+                    fates["counted"] += 1
+                    first[i] = generation
+                    want[kind, video, at // MINUTE_MS] += 1
+    return dict(want), ledger
+
+
+@dataclass
+class Stored:
+    """What a state backend would hold: for each salt and shard, a header and chunks; for each salt, what is unsent."""
+
+    offsets: list[int] = field(default_factory=lambda: [0] * RULES.salts)
+    salt_headers: dict[int, bytes] = field(default_factory=dict)
+    salt_chunks: dict[int, dict[tuple[int, int], bytes]] = field(default_factory=lambda: collections.defaultdict(dict))
+    unsent: dict[int, list[bytes]] = field(default_factory=lambda: collections.defaultdict(list))
+    shard_headers: dict[int, bytes] = field(default_factory=dict)
+    shard_chunks: dict[int, dict[int, bytes]] = field(default_factory=lambda: collections.defaultdict(dict))
+
+    def copy(self) -> "Stored":
+        return Stored(
+            list(self.offsets),
+            dict(self.salt_headers),
+            collections.defaultdict(dict, {k: dict(v) for k, v in self.salt_chunks.items()}),
+            collections.defaultdict(list, {k: list(v) for k, v in self.unsent.items()}),
+            dict(self.shard_headers),
+            collections.defaultdict(dict, {k: dict(v) for k, v in self.shard_chunks.items()}),
+        )
+
+
+class Machine:
+    """The two stages over a state, as the Flink operators drive them, on records of a log.
+
+    `counts` and `tallies` are what the sink stores; there, as in Cassandra, the larger value wins.
+    """
+
+    def __init__(self, log: list[list[Record]], rules: CountingSettings, state: Stored) -> None:
+        self.log = log
+        self.rules = rules
+        self.state = state
+        self.counts: dict[tuple[str, str, int], int] = {}
+        self.tallies: dict[tuple[int, int], Tally] = {}
+        self.shard_of_video: dict[str, int] = {}
+        self.restore(state)
+
+    def restore(self, state: Stored) -> None:
+        """Lose all memory and go on from this state; what the sink stored stays."""
+        self.state = state
+        self.salts = []
+        for salt in range(RULES.salts):
+            dedup = SaltDedup(salt, self.rules)
+            if salt in state.salt_headers:
+                dedup.restore(state.salt_headers[salt], state.salt_chunks[salt].values(), state.unsent[salt])
+            self.salts.append(dedup)
+        self.shards = []
+        for shard in range(RULES.shards):
+            window = ShardWindow(self.rules)
+            if shard in state.shard_headers:
+                window.restore(state.shard_headers[shard], state.shard_chunks[shard].items())
+            self.shards.append(window)
+
+    def read(self, salt: int) -> None:
+        stamp, value, _ = self.log[salt][self.state.offsets[salt]]
+        self.state.offsets[salt] += 1
+        dedup = self.salts[salt]
+        outcome = dedup.record(value, stamp, salt)
+        if outcome.closed_tally is not None:
+            self._store_tally(salt, outcome.closed_tally)
+        chunks = self.state.salt_chunks[salt]
+        if outcome.chunk is not None:
+            chunks[outcome.generation, outcome.sequence] = outcome.chunk
+            self.state.unsent[salt].append(outcome.unsent)
+        for key in [k for k in chunks if k[0] < outcome.generation - 1]:
+            del chunks[key]
+        self.state.salt_headers[salt] = dedup.header()
+
+    def flush(self, salt: int) -> None:
+        for shard, element in self.salts[salt].flush().elements.items():
+            for key, rows in self.shards[shard].absorb(element):
+                self.state.shard_chunks[shard][key] = rows
+            self.state.shard_headers[shard] = self.shards[shard].header()
+        self.state.unsent[salt].clear()
+        self.state.salt_headers[salt] = self.salts[salt].header()
+        tally = self.salts[salt].tally
+        if tally is not None:
+            self._store_tally(salt, tally)
+
+    def _store_tally(self, salt: int, tally: Tally) -> None:
+        stored = self.tallies.get((salt, tally.minute))
+        if stored is None or stored.records < tally.records:
+            self.tallies[salt, tally.minute] = dataclasses.replace(tally)
+
+    def emit(self, shard: int) -> None:
+        emission = self.shards[shard].emit()
+        for counts in emission.counts:
+            for kind, video, views in counts.rows:
+                cell = (kind, video, counts.minute)
+                self.counts[cell] = max(self.counts.get(cell, 0), views)
+                assert self.shard_of_video.setdefault(video, shard) == shard, "a video, all kinds, lives in one shard"
+        for key in emission.dropped:
+            del self.state.shard_chunks[shard][key]
+        self.state.shard_headers[shard] = self.shards[shard].header()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(min_value=0, max_value=2**48), st.sampled_from(RULE_SETS))
+def test_counts_and_fates_equal_the_brute_force_count_whatever_crashes(seed: int, rules: CountingSettings) -> None:
+    r = random.Random(seed)
+    log = random_log(r, rules)
+    want, ledger = brute_force(log, rules)
+    machine = Machine(log, rules, Stored())
+    saved = machine.state.copy()
+    while any(machine.state.offsets[s] < len(log[s]) for s in range(RULES.salts)):
+        chance = r.random()
+        if chance < 0.65:
+            salt = r.randrange(RULES.salts)
+            if machine.state.offsets[salt] < len(log[salt]):
+                machine.read(salt)
+        elif chance < 0.8:
+            machine.flush(r.randrange(RULES.salts))
+        elif chance < 0.92:
+            machine.emit(r.randrange(RULES.shards))
+        elif chance < 0.97:
+            saved = machine.state.copy()
+        else:
+            machine.restore(saved.copy())
+    # A restore at the very end, so that what was unsent must come back from state.
+    machine.restore(machine.state.copy())
+    for salt in range(RULES.salts):
+        machine.flush(salt)
+    for shard in range(RULES.shards):
+        machine.emit(shard)
+    assert machine.counts == want
+    assert {place: fates_of(tally) for place, tally in machine.tallies.items()} == ledger
+    for window in machine.shards:
+        assert window.closed_through >= max((minute for _, _, minute in want), default=0)
+        assert not window.emit().counts
+    assert all(not chunks for chunks in machine.state.shard_chunks.values()), "closed minutes leave nothing in state"
+
+
+def fates_of(tally: Tally) -> collections.Counter[str]:
+    """A tally's columns that are not 0, without the minute; received must be the sum of the fates."""
+    columns = dataclasses.asdict(tally)
+    del columns["minute"]
+    found = +collections.Counter(columns)
+    assert found["received"] == sum(found[fate] for fate in ("counted", "duplicate", "late", "invalid"))
+    return +found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(min_value=0, max_value=2**48))
+def test_every_late_and_invalid_event_is_handed_out_with_its_bytes(seed: int) -> None:
+    log = random_log(random.Random(seed), RULES)
+    _, ledger = brute_force(log, RULES)
+    fates = sum(ledger.values(), collections.Counter())
+    late = dead = 0
+    for salt, records in enumerate(log):
+        dedup = SaltDedup(salt, RULES)
+        for stamp, value, events in records:
+            outcome = dedup.record(value, stamp, salt)
+            late += len(outcome.late)
+            dead += len(outcome.dead)
+            for rejected in (*outcome.late, *outcome.dead):
+                assert rejected.payload[:16] == events[rejected.index][0]
+                assert rejected.payload in value
+    assert (late, dead) == (fates["late"], fates["invalid"])
+
+
+def test_an_unchanged_repeat_after_any_outage_never_counts_twice() -> None:
+    event = (uuid.UUID(int=77 << 64).bytes, "v", "view", NOW_MS)
+    salt = mmh3.hash(event[0], 0, signed=False) % RULES.salts
+    for away_ms in range(0, 3_000_000, 7_000):
+        dedup = SaltDedup(salt, RULES)
+        dedup.record(encode(salt, [event]), NOW_MS, salt)
+        outcome = dedup.record(encode(salt, [event]), NOW_MS + away_ms, salt)
+        assert outcome.chunk is None, f"counted again after {away_ms} ms"
+
+
+def test_a_repeat_stamped_anew_within_a_generation_is_a_duplicate() -> None:
+    event = (uuid.UUID(int=77 << 64).bytes, "v", "view", NOW_MS)
+    salt = mmh3.hash(event[0], 0, signed=False) % RULES.salts
+    for away_ms in range(0, RULES.generation_ms, 5_000):
+        dedup = SaltDedup(salt, RULES)
+        dedup.record(encode(salt, [event]), NOW_MS, salt)
+        again = (*event[:3], NOW_MS + away_ms)
+        assert dedup.record(encode(salt, [again]), NOW_MS + away_ms, salt).chunk is None
+
+
+def test_many_events_of_many_videos_count_like_few() -> None:
+    r = random.Random(1)
+    ids = [i for i in (r.randbytes(16) for _ in range(24_000)) if mmh3.hash(i, 0, signed=False) % RULES.salts == 1]
+    events = [(i, f"video-{r.randrange(60)}", f"kind-{r.randrange(40)}", NOW_MS - r.randrange(200_000)) for i in ids]
+    # Small ones first, so that the tables grow while they hold something.
+    batches = [*(events[at : at + 50] for at in range(0, 3000, 50)), events[3000:], events]
+    log: list[list[Record]] = [[] for _ in range(RULES.salts)]
+    log[1] = [(NOW_MS, encode(1, some), some) for some in batches]
+    want, ledger = brute_force(log, RULES)
+    machine = Machine(log, RULES, Stored())
+    for at in range(len(batches)):
+        machine.read(1)
+        if at % 7 == 0:
+            machine.flush(1)
+            for shard in range(RULES.shards):
+                machine.emit(shard)
+        if at == 40:
+            machine.restore(machine.state.copy())
+    machine.flush(1)
+    for shard in range(RULES.shards):
+        machine.emit(shard)
+    assert machine.counts == want
+    assert {place: fates_of(tally) for place, tally in machine.tallies.items()} == ledger
+
+
+def partial(salt: int, frontier_ms: int, counts: dict[tuple[str, int], int]) -> bytes:
+    """An element with these counts by (video of one letter, minute), for a window of one shard."""
+    if not counts:
+        return partials.encode_frontier(salt, frontier_ms)
+    rows = b"".join(
+        b"\x06\x04view" + video.encode() + minute.to_bytes(8, "little") + n.to_bytes(4, "little")
+        for (video, minute), n in counts.items()
+    )
+    return partials.encode(salt, frontier_ms, np.frombuffer(rows, np.uint8), 1)[0]
+
+
+def test_only_what_changed_is_emitted() -> None:
+    minute = NOW_MS // MINUTE_MS
+    window = ShardWindow(RULES)
+    window.absorb(partial(0, NOW_MS, {("a", minute): 3, ("b", minute): 4}))
+    (counts,) = window.emit().counts
+    assert sorted(counts.rows) == [("view", "a", 3), ("view", "b", 4)]
+    assert not window.has_work
+    window.absorb(partial(1, NOW_MS, {("b", minute): 1, ("c", minute + 1): 1}))
+    assert {counts.minute: counts.rows for counts in window.emit().counts} == {
+        minute: [("view", "b", 5)],
+        minute + 1: [("view", "c", 1)],
+    }
+
+
+def test_what_is_closed_stays_closed_and_refuses_counts() -> None:
+    minute = NOW_MS // MINUTE_MS
+    window = ShardWindow(RULES)
+    window.absorb(partial(0, NOW_MS, {("v", minute): 3}))
+    passed = (minute + 1) * MINUTE_MS + RULES.lateness_ms
+    for salt in range(RULES.salts):
+        assert window.emit().closed_through is None
+        window.absorb(partial(salt, passed, {}))
+    # A frontier from before, which no salt sends, takes nothing back.
+    window.absorb(partial(0, NOW_MS, {}))
+    assert window.emit().closed_through == minute
+    restored = ShardWindow(RULES)
+    restored.restore(window.header(), [])
+    assert not restored.has_work
+    for each in (window, restored):
+        assert each.closed_through == minute
+        with pytest.raises(ClosedMinuteError, match=f"salt 2 sent counts for minute {minute}"):
+            each.absorb(partial(2, passed, {("v", minute): 1}))
+
+
+def test_a_shard_of_many_years_keeps_its_chunks_apart() -> None:
+    minute = NOW_MS // MINUTE_MS
+    young = ShardWindow(RULES)
+    version, _, closed_through = struct.unpack_from("<Bqq", young.header())
+    old = ShardWindow(RULES)
+    old.restore(struct.pack("<Bqq", version, 2**32 - 2, closed_through) + young.header()[17:], [])
+    element = partial(0, NOW_MS, {("v", minute): 1, ("v", minute + 1): 10})
+    stored = dict(chunk for _ in range(4) for chunk in old.absorb(element))
+    restored = ShardWindow(RULES)
+    restored.restore(old.header(), stored.items())
+    rows = {counts.minute: counts.rows for counts in restored.emit().counts}
+    assert rows == {minute: [("view", "v", 4)], minute + 1: [("view", "v", 40)]}
+
+
+def long(n: int) -> bytes:
+    z = (n << 1) ^ (n >> 63)
+    out = bytearray()
+    while z > 127:
+        out.append(z & 127 | 128)
+        z >>= 7
+    return bytes(out) + bytes([z])
+
+
+def head(salt: int = 1, salts: int = RULES.salts) -> bytes:
+    return registry.prefix("ViewBatch") + bytes(16) + long(1) + b"p" + long(salt) + long(salts) + long(0)
+
+
+HOSTILE = {
+    "an empty value": (b"", "unknown_schema"),
+    "a foreign schema": (registry.prefix("VideoMetadata") + bytes(50), "unknown_schema"),
+    "a count of 10**12": (head() + long(10**12) + bytes(40), "count_exceeds_bytes"),
+    "the most negative count": (head() + b"\xff" * 9 + b"\x01" + long(0) + bytes(40), "count_exceeds_bytes"),
+    "a length beyond the end": (head() + long(1) + bytes(16) + long(10**6) + bytes(30), "truncated"),
+    "a negative length": (head() + long(1) + bytes(16) + long(-5) + bytes(30), "negative_length"),
+    "a number of eleven bytes": (head() + b"\xff" * 11, "bad_varint"),
+    "bytes after the end": (head() + long(0) + b"x", "bytes_after_end"),
+    "no end": (head(), "truncated"),
+    "other salts": (head(salts=RULES.salts + 1) + long(0), "salts_differ_from_topic"),
+    "another salt than the key's": (head(salt=2) + long(0), "salt_differs_from_key"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_unreadable_record_is_dead_lettered_whole_with_its_reason(name: str) -> None:
+    value, reason = HOSTILE[name]
+    outcome = SaltDedup(1, RULES).record(value, NOW_MS, 1)
+    assert [(r.index, r.reason, r.payload) for r in outcome.dead] == [(-1, reason, value)]
+    assert outcome.chunk is None
+
+
+def test_a_bad_event_does_not_sink_its_batch() -> None:
+    ids = [struct.pack(">QQ", 7, n) for n in range(400)]
+    salt1 = [i for i in ids if mmh3.hash(i, 0, signed=False) % RULES.salts == 1]
+    other = next(i for i in ids if i not in salt1)
+    at = NOW_MS
+    events = [
+        (salt1[0], "good", "view", at),
+        (salt1[1], "x" * 100_000, "view", at),
+        (salt1[2], "", "view", at),
+        (other, "good", "view", at),
+        (salt1[3], "good", "", at),
+        (salt1[4], "good", "view", 4_070_908_800_000),
+        (salt1[5], "NOTUTF", "view", at),
+        (salt1[6], "good", "view", at - NOW_MS),
+    ]
+    value = encode(1, events).replace(b"NOTUTF", b"\xff\xfeTUTF")
+    dedup = SaltDedup(1, RULES)
+    outcome = dedup.record(value, at, 1)
+    assert [(r.index, r.reason) for r in outcome.dead] == [
+        (1, "video_id_too_long"),
+        (2, "video_id_empty"),
+        (3, "wrong_salt"),
+        (4, "kind_empty"),
+        (5, "viewed_at_in_the_future"),
+        (6, "video_id_not_utf8"),
+    ]
+    assert [(r.index, r.reason) for r in outcome.late] == [(7, "late")]
+    assert dedup.tally is not None
+    assert (dedup.tally.received, dedup.tally.counted, dedup.tally.invalid) == (8, 1, 1)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400), st.booleans())
+def test_no_bytes_raise(noise: bytes, with_head: bool) -> None:
+    dedup = SaltDedup(1, RULES)
+    dedup.record(head() + noise if with_head else noise, NOW_MS, 1)
+    assert dedup.tally is not None
+    assert dedup.tally.records == 1

@@ -1,0 +1,73 @@
+"""Property: what ingest writes by template is byte for byte what fastavro writes, and the job takes all of it."""
+
+import io
+import uuid
+from datetime import UTC, datetime
+
+import fastavro
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.registry import PREFIX_BYTES, schema
+from services.ingest import packing
+from services.ingest.events import ViewEvent
+from udfs.logic.batch_scan import Scan, scan
+
+
+def text(bytes_max: int, *, least: int = 0) -> st.SearchStrategy[str]:
+    letters = st.text(st.characters(codec="utf-8"), min_size=least, max_size=bytes_max)
+    return letters.filter(lambda value: len(value.encode()) <= bytes_max)
+
+
+EVENTS = st.builds(
+    ViewEvent,
+    video_id=text(64, least=1),
+    event_id=st.uuids(),
+    viewed_at=st.integers(packing.VIEWED_AT_MIN_MS, packing.VIEWED_AT_END_MS - 1),
+    kind=st.just("view") | text(32, least=1),
+    viewer_id=st.none() | text(64),
+    country=st.none() | text(64),
+    device=st.none() | text(64),
+)
+
+
+# The first call may compile the scanner.
+@settings(deadline=None)
+@given(st.lists(EVENTS, max_size=8), st.integers(1, 128), st.text(max_size=100).filter(str.isascii))
+def test_packed_bytes_are_avro(events: list[ViewEvent], salts: int, producer_id: str) -> None:
+    packed = packing.pack(events, range(len(events)), now_ms=0, salts=salts)
+    assert packed.count == len(events)
+    assert not packed.rejected
+    for salt, (datums, places) in enumerate(zip(packed.datums, packed.indexes, strict=True)):
+        now_ms = packing.VIEWED_AT_MIN_MS + salt
+        value = packing.batch_value(datums, producer_id=producer_id, salt=salt, salts=salts, now_ms=now_ms)
+        batch = {
+            "batch_id": value[PREFIX_BYTES : PREFIX_BYTES + 16],
+            "producer_id": producer_id,
+            "salt": salt,
+            "salts": salts,
+            "produced_at": now_ms,
+            "events": [as_record(events[place]) for place in places],
+        }
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, schema("ViewBatch"), batch)
+        assert value[PREFIX_BYTES:] == out.getvalue()
+        seen = scan(np.frombuffer(value, np.uint8), salt, salts)
+        assert isinstance(seen, Scan)
+        assert len(seen.faults) == len(places)
+        assert not seen.faults.any()
+
+
+def as_record(event: ViewEvent) -> dict[str, object]:
+    assert isinstance(event.event_id, uuid.UUID)
+    return {name: getattr(event, name) for name in ViewEvent.__struct_fields__} | {"event_id": event.event_id.bytes}
+
+
+@given(
+    st.datetimes(datetime(2000, 1, 3), datetime(2099, 12, 29), timezones=st.timezones()),
+)
+def test_a_datetime_becomes_its_milliseconds_whatever_its_zone(viewed_at: datetime) -> None:
+    packed = packing.pack([ViewEvent(video_id="A", viewed_at=viewed_at)], [0], now_ms=0, salts=1)
+    since = viewed_at.astimezone(UTC) - packing.EPOCH
+    assert packed.made[0].viewed_at == since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000

@@ -1,0 +1,169 @@
+"""An installation of its own on a shared stack: topics, tables and count jobs that no other test sees.
+
+Starting a stack takes longer than most tests, so tests share one and are kept apart by names. Knows the product's
+settings, topics and tables, not its rules.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Self
+
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from connectors.cassandra import connect, migrate
+from schemas.topics import topics
+from settings import CountingSettings, KafkaSettings, Settings
+from settings.model import CassandraSettings
+from tests.support.waiting import eventually
+from tools.stack import Stack
+from tools.stack.ports import HOST
+
+COUNT_JOB = "jobs/view_counts.py"
+FATES = ("received", "counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
+COLUMNS = (*FATES, "records", "unreadable_records")
+Cell = tuple[str, str, int]
+
+
+class Installation:
+    """One name's topics, keyspace and jobs. Enter it to create them; on exit its jobs are cancelled.
+
+    With `trusted_times` the events topic takes each record's own timestamp as append time (CreateTime), so that a
+    test can move the clock of the counting rules as far as it likes.
+    """
+
+    def __init__(
+        self, stack: Stack, name: str, counting: Mapping[str, int], *, trusted_times: bool, partitions: int = 4
+    ) -> None:
+        self.stack = stack
+        self.trusted_times = trusted_times
+        self.settings = Settings(
+            counting=CountingSettings(**counting),
+            kafka=KafkaSettings(
+                bootstrap_servers=stack.endpoints["kafka"],
+                events_topic=f"{name}-events",
+                late_topic=f"{name}-late",
+                dead_letter_topic=f"{name}-dead-letter",
+                metadata_topic=f"{name}-metadata",
+                partitions=partitions,
+            ),
+            cassandra=CassandraSettings(hosts=HOST, port=stack.ports["cassandra"], keyspace=name.replace("-", "_")),
+        )
+        self._jobs: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._create_topics()
+        migrate([HOST], self.settings.cassandra.port, self.settings.cassandra)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for job in set(self._jobs) & self.stack.unfinished_jobs().keys():
+            self.stack.flink("cancel", job)
+        if "session" in self.__dict__:
+            self.session.cluster.shutdown()
+
+    def _create_topics(self) -> None:
+        wanted = topics(self.settings)
+        if self.trusted_times:
+            events = wanted[0]
+            # Kafka would refuse timestamps far ahead and delete, by their timestamps, records far behind.
+            free = {
+                "message.timestamp.type": "CreateTime",
+                "message.timestamp.after.max.ms": str(2**62),
+                "retention.ms": "-1",
+            }
+            wanted = (replace(events, config={**events.config, **free}), *wanted[1:])
+        admin = AdminClient({"bootstrap.servers": self.settings.kafka.bootstrap_servers})
+        created = admin.create_topics([NewTopic(t.name, t.partitions, 1, config=t.config) for t in wanted])
+        for future in created.values():
+            future.result(60)
+
+    # --- jobs
+
+    @contextmanager
+    def _as_environment(self, counting: Mapping[str, int]) -> Iterator[None]:
+        """This installation's settings where a job's driver, started by the stack, reads them."""
+        groups = {group: getattr(self.settings, group).model_dump() for group in ("counting", "kafka", "cassandra")}
+        groups["counting"].update(counting)
+        mine = {
+            f"VIEW_COUNTS_{group}_{field}".upper(): str(value)
+            for group, fields in groups.items()
+            for field, value in fields.items()
+        }
+        before = dict(os.environ)
+        os.environ.update(mine)
+        try:
+            yield
+        finally:
+            for name in mine:
+                del os.environ[name]
+            os.environ.update(before)
+
+    def start(
+        self, *, parallelism: int = 1, savepoint: str | None = None, script: str = COUNT_JOB, **counting: int
+    ) -> str:
+        """Submit the count job, or another that counts, with some counting settings changed; its id.
+
+        Raises FlinkCommandError when Flink refuses.
+        """
+        restore = [] if savepoint is None else ["-s", savepoint]
+        with self._as_environment(counting):
+            job = self.stack.flink_run([*restore, "-p", str(parallelism), "-py", script])
+        self._jobs.append(job)
+        return job
+
+    def is_running(self, job: str) -> bool:
+        """Whether every task of the job runs."""
+        answer = self.stack.flink_rest(f"/jobs/{job}") or {"vertices": []}
+        return bool(answer["vertices"]) and all(v["status"] == "RUNNING" for v in answer["vertices"])
+
+    def parallelism(self, job: str) -> set[int]:
+        """The parallelism of the job's vertices."""
+        return {vertex["parallelism"] for vertex in self.stack.flink_rest(f"/jobs/{job}")["vertices"]}
+
+    def restarts(self, job: str) -> int:
+        """How often Flink has restarted the job. The metric is there a few seconds after the job."""
+        found: list[int] = []
+
+        def known() -> bool:
+            found.extend(
+                int(metric["value"]) for metric in self.stack.flink_rest(f"/jobs/{job}/metrics?get=numRestarts") or []
+            )
+            return bool(found)
+
+        assert eventually(known), f"job {job} has no metric numRestarts"
+        return found[-1]
+
+    # --- results
+
+    @cached_property
+    def session(self) -> Any:
+        """A Cassandra session on this installation's keyspace."""
+        return connect(self.settings.cassandra)
+
+    def views(self) -> dict[Cell, int]:
+        """Every stored count by (video, kind, epoch minute)."""
+        rows = self.session.execute("SELECT video_id, kind, minute, views FROM views_by_minute")
+        return {(row.video_id, row.kind, round(row.minute.timestamp()) // 60): row.views for row in rows}
+
+    def ledger(self) -> Counter[str]:
+        """The ledger's sums over all minutes and salts."""
+        total: Counter[str] = Counter()
+        for row in self.session.execute("SELECT * FROM ledger"):
+            total.update({name: getattr(row, name) for name in COLUMNS})
+        return total
+
+    def fates(self) -> dict[str, int]:
+        """The ledger's sums of events by fate, those that are not 0, with what was received."""
+        total = self.ledger()
+        return {fate: total[fate] for fate in FATES if total[fate]}
+
+    def closed_through(self) -> int | None:
+        """The last epoch minute that every shard has closed; None until all have said so."""
+        rows = list(self.session.execute("SELECT shards, closed_through FROM progress"))
+        if not rows or len(rows) < rows[0].shards:
+            return None
+        return round(min(row.closed_through for row in rows).timestamp()) // 60 - 1

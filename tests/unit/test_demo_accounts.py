@@ -1,0 +1,57 @@
+"""The ledger's running sum equals the sum of the newest row of every (minute, salt), whatever is read again."""
+
+import random
+
+from tools.demo.accounts import MINUTE_MS, Accounts, LedgerRow, Totals
+
+SALTS = 4
+
+
+def row(minute: int, salt: int, received: int) -> LedgerRow:
+    return LedgerRow(minute * MINUTE_MS, salt, received, received - 1, 1, 0, 0, 0, 2 * received)
+
+
+def test_no_row_no_sum() -> None:
+    accounts = Accounts()
+    accounts.take([])
+    assert accounts.totals() == Totals()
+    assert accounts.open_from_ms is None
+
+
+def test_a_row_read_again_replaces_itself() -> None:
+    accounts = Accounts()
+    accounts.take([row(10, 0, 5)])
+    accounts.take([row(10, 0, 7)])
+    assert accounts.totals() == Totals(received=7, counted=6, duplicate=1, records=14)
+
+
+def test_the_slowest_salt_says_which_minutes_stay_open() -> None:
+    accounts = Accounts()
+    accounts.take([row(10, 0, 1), row(14, 0, 1), row(12, 1, 1)])
+    assert accounts.open_from_ms == 11 * MINUTE_MS
+
+
+def test_records_of_no_salt_hold_nothing_open() -> None:
+    accounts = Accounts()
+    accounts.take([row(3, -1, 2), row(10, 0, 5)])
+    assert accounts.open_from_ms == 9 * MINUTE_MS
+    assert accounts.totals().received == 7
+
+
+def test_the_sum_is_that_of_the_table_though_only_open_minutes_are_read_again() -> None:
+    for seed in range(50):
+        r = random.Random(seed)
+        table: dict[tuple[int, int], LedgerRow] = {}
+        clock = dict.fromkeys(range(SALTS), 100)
+        accounts = Accounts()
+        for _ in range(60):
+            for salt in range(SALTS):
+                # A salt's time stands still, goes on, or leaps, and its row of that minute grows.
+                clock[salt] += r.choice((0, 0, 1, 1, 5))
+                key = (clock[salt], salt)
+                before = table.get(key, row(*key, 1))
+                table[key] = row(*key, before.received + r.randrange(1, 9))
+            first_ms = accounts.open_from_ms
+            accounts.take(each for each in table.values() if first_ms is None or each.minute_ms >= first_ms)
+            assert accounts.totals().received == sum(each.received for each in table.values())
+            assert accounts.totals().records == sum(each.records for each in table.values())

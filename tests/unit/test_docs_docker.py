@@ -1,0 +1,127 @@
+"""The Dockerfile builds from files that exist and from the versions that the rest of the repository names.
+
+No container engine is needed here; that the images build is for whoever has one.
+"""
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
+# One instruction a line, comments and continuations resolved.
+INSTRUCTIONS = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.MULTILINE)).splitlines()
+ARGS = dict(re.findall(r"^ARG (\w+)=(\S+)$", DOCKERFILE, re.MULTILINE))
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SERVICES_PACKAGES = ("settings", "schemas", "connectors", "services")
+IMPORT_NAMES = {"cassandra": "cassandra-driver"}
+
+
+def pins(lock: str) -> dict[str, tuple[str, frozenset[str]]]:
+    """(version, hashes) by package of a hashed lock file."""
+    found: dict[str, tuple[str, frozenset[str]]] = {}
+    for block in re.split(r"\n(?=\S)", (ROOT / lock).read_text()):
+        if pin := re.match(r"([a-z0-9._-]+)==([^ \\]+)", block):
+            found[pin[1]] = (pin[2], frozenset(re.findall(r"sha256:([0-9a-f]{64})", block)))
+    return found
+
+
+def copies() -> list[tuple[str | None, list[str]]]:
+    """(stage or None, sources) of every COPY."""
+    found = []
+    for line in INSTRUCTIONS:
+        words = line.split()
+        if words[:1] == ["COPY"]:
+            stage = words[1].removeprefix("--from=") if words[1].startswith("--from=") else None
+            found.append((stage, words[2 if stage else 1 : -1]))
+    return found
+
+
+def third_party_imports(package: str) -> set[str]:
+    names: set[str] = set()
+    for path in (ROOT / package).rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        if not any(module.startswith("pyflink") for module in modules):
+            names |= {module.split(".", maxsplit=1)[0] for module in modules}
+    own = set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    return names - own - set(sys.stdlib_module_names)
+
+
+def test_what_is_copied_exists_and_is_not_ignored() -> None:
+    allowed = {line[1:] for line in (ROOT / "docker" / "Dockerfile.dockerignore").read_text().split() if line[0] == "!"}
+    sources = [source for stage, listed in copies() if stage is None for source in listed]
+    assert sources
+    for source in sources:
+        path = source.removeprefix("./")
+        assert (ROOT / path).exists(), f"the Dockerfile copies {path}, which is not in the repository"
+        assert path in allowed or str(Path(path).parent) in allowed, f"{path} is not let in by Dockerfile.dockerignore"
+
+
+def test_stages_that_are_copied_from_exist() -> None:
+    stages = {line.split(" AS ")[1].strip() for line in INSTRUCTIONS if line.startswith("FROM ")}
+    assert {"job", "services"} <= stages
+    assert {stage for stage, _ in copies() if stage is not None} <= stages
+
+
+def test_flink_is_the_version_of_the_jars_and_of_the_wheel() -> None:
+    pom = ET.parse(ROOT / "pom.xml").getroot()
+    in_pom = pom.findtext(".//{*}properties/{*}flink.version")
+    assert ARGS["FLINK_VERSION"] == in_pom == pins("requirements.lock")["apache-flink"][0]
+    assert "flink" in {profile.text for profile in pom.iterfind(".//{*}profile/{*}id")}
+    assert "-Pflink " in DOCKERFILE
+
+
+def test_python_and_uv_are_the_versions_of_the_project() -> None:
+    assert PROJECT["project"]["requires-python"].startswith(f">={ARGS['PYTHON_VERSION']},")
+    setup = (ROOT / "bin" / "setup").read_text()
+    assert f"UV_VERSION={ARGS['UV_VERSION']}\n" in setup
+
+
+def test_the_services_lock_is_part_of_the_whole_lock() -> None:
+    whole = pins("requirements.lock")
+    services = pins("docker/services.lock")
+    assert services
+    different = [name for name, pin in services.items() if whole.get(name) != pin]
+    assert not different, f"docker/services.lock differs from requirements.lock in {different}: see docker/services.in"
+
+
+def test_the_services_image_holds_what_the_services_import() -> None:
+    listed = {
+        line.strip() for line in (ROOT / "docker" / "services.in").read_text().splitlines() if line[:1] not in {"#", ""}
+    }
+    assert listed <= set(pins("docker/services.lock"))
+    imported = {name for package in SERVICES_PACKAGES for name in third_party_imports(package)}
+    missing = {name for name in imported if IMPORT_NAMES.get(name, name.replace("_", "-")) not in listed}
+    assert not missing, f"add {missing} to docker/services.in and compile it again"
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("job", {"settings", "schemas", "udfs", "connectors", "jobs", "tools"}),
+        ("services", set(SERVICES_PACKAGES)),
+    ],
+)
+def test_each_image_holds_every_package_that_its_own_import(target: str, expected: set[str]) -> None:
+    start = next(
+        i for i, line in enumerate(INSTRUCTIONS) if line.startswith("FROM ") and line.endswith(f" AS {target}")
+    )
+    end = next((i for i in range(start + 1, len(INSTRUCTIONS)) if INSTRUCTIONS[i].startswith("FROM ")), None)
+    inside = {line.split()[1] for line in INSTRUCTIONS[start:end] if line.startswith("COPY ")}
+    assert expected <= inside
+    own = set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    for package in expected:
+        for path in (ROOT / package).rglob("*.py"):
+            text = path.read_text()
+            if target == "services" and "pyflink" in text:
+                continue
+            used = set(re.findall(r"^\s*(?:from|import) (\w+)", text, re.MULTILINE)) & own
+            assert used <= inside, f"{path.relative_to(ROOT)} imports {used - inside}, which the image lacks"

@@ -1,0 +1,82 @@
+"""What the docs point to exists: files, headings, make targets, commands, variables."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from settings import Settings
+from tools.cli import HOME_VARIABLE, app
+from tools.stack.ports import DEFAULT_PORTS, environment_variable
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+TOP_FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()}
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that Git hosts make of headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def code_spans(page: Path) -> list[str]:
+    """Everything between backticks, and the lines of every block."""
+    text = page.read_text()
+    fenced = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    return [*inline, *(line for block in fenced for line in block.splitlines())]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), f"{target} does not exist"
+        assert not anchor or anchor in anchors(linked), f"{target}: no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_named_files_exist(page: Path) -> None:
+    for span in code_spans(page):
+        for word in re.findall(r"[\w.-]+(?:/[\w.-]+)+\.(?:py|md|yaml|xml|avsc|cql|lock|in)\b", span):
+            if word.split("/", maxsplit=1)[0] in TOP_FOLDERS:
+                assert (ROOT / word).exists(), f"`{word}` does not exist"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_named_commands_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    commands = set(typer.main.get_group(app).commands)
+    for span in code_spans(page):
+        assert set(re.findall(r"^make ([a-z-]+)", span)) <= targets, span
+        assert set(re.findall(r"^bin/vc ([a-z-]+)", span)) <= commands, span
+        for module in re.findall(r"python -m ([\w.]+)", span):
+            path = ROOT / module.replace(".", "/")
+            assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), span
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_named_variables_exist(page: Path) -> None:
+    variables = {HOME_VARIABLE, *map(environment_variable, DEFAULT_PORTS)}
+    for group, outer in Settings.model_fields.items():
+        model = outer.annotation
+        assert model is not None
+        variables |= {f"VIEW_COUNTS_{group}_{name}".upper() for name in model.model_fields}
+    for span in code_spans(page):
+        for variable in re.findall(r"VIEW_COUNTS_[A-Z_]*[A-Z]\b(?!_\*|_<)", span):
+            assert variable in variables, f"`{variable}` is no setting"
+
+
+def test_every_decision_is_listed() -> None:
+    listed = (ROOT / "docs" / "decisions" / "README.md").read_text()
+    files = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+    for number, path in enumerate(files, start=1):
+        assert path.name.startswith(f"{number:04d}-")
+        assert f"{number}. [" in listed
+        assert f"]({path.name})" in listed

@@ -1,0 +1,214 @@
+"""What ingest makes of a body: formats, limits, ids and times. No server."""
+
+import io
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import fastavro
+import mmh3
+import pytest
+
+from schemas.registry import decode, schema
+from services.ingest import events, packing
+
+NOW_MS = 1_767_225_600_000
+ID = "7f9c24e8-3b12-4fef-91e0-56a2d5a3f0b1"
+SALTS = 16
+
+
+def body(*items: Any) -> bytes:
+    return json.dumps({"events": items}).encode()
+
+
+def packed(parsed: events.Parsed) -> packing.Packed:
+    return packing.pack(parsed.events, parsed.indexes, now_ms=NOW_MS, salts=SALTS)
+
+
+def event(**fields: Any) -> dict[str, Any]:
+    return {"event_id": ID, "video_id": "A", "viewed_at": NOW_MS} | fields
+
+
+def written(result: packing.Packed) -> list[dict[str, Any]]:
+    """Every packed event, read back by an independent decoder."""
+    found: list[dict[str, Any]] = []
+    for salt, datums in enumerate(result.datums):
+        value = packing.batch_value(datums, producer_id="p", salt=salt, salts=SALTS, now_ms=NOW_MS)
+        name, batch = decode(value)
+        assert (name, batch["salt"], batch["salts"], batch["producer_id"]) == ("ViewBatch", salt, SALTS, "p")
+        for one in batch["events"]:
+            assert mmh3.hash(one["event_id"], 0, signed=False) % SALTS == salt
+        found += batch["events"]
+    return found
+
+
+def refused(item: dict[str, Any]) -> list[tuple[int, str | None]]:
+    parsed = events.parse_json(body(event(), item))
+    assert len(written(packed(parsed))) == 1
+    return [(r.index, r.field) for r in parsed.rejected + packed(parsed).rejected]
+
+
+def test_a_whole_event_is_written_as_sent() -> None:
+    sent = event(kind="like", viewer_id="v", country="DE", device="tv", viewed_at="2026-01-01T01:00:00+01:00")
+    assert written(packed(events.parse_json(body(sent)))) == [
+        {
+            "event_id": uuid.UUID(ID).bytes,
+            "video_id": "A",
+            "viewed_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "kind": "like",
+            "viewer_id": "v",
+            "country": "DE",
+            "device": "tv",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("item", "name"),
+    [
+        ({"event_id": ID, "viewed_at": 1}, "video_id"),
+        (event(video_id=""), "video_id"),
+        (event(video_id=7), "video_id"),
+        (event(video_id="x" * 65), "video_id"),
+        (event(video_id="é" * 33), "video_id"),
+        (event(kind=""), "kind"),
+        (event(kind="é" * 17), "kind"),
+        (event(viewer_id="é" * 33), "viewer_id"),
+        (event(country="é" * 33), "country"),
+        (event(device="é" * 33), "device"),
+        (event(event_id="not-a-uuid"), "event_id"),
+        (event(viewed_at="yesterday"), "viewed_at"),
+        (event(viewed_at="2026-01-01T00:00:00"), "viewed_at"),
+        (event(viewed_at=NOW_MS // 1000), "viewed_at"),
+        (event(viewed_at=10**30), "viewed_at"),
+        (event(viewed_at=True), "viewed_at"),
+        (event(viewed_at=-1), "viewed_at"),
+        (event(viewed_at=None), "viewed_at"),
+    ],
+)
+def test_a_bad_event_is_refused_alone_and_by_field(item: dict[str, Any], name: str) -> None:
+    assert refused(item) == [(1, name)]
+
+
+def test_an_event_that_is_no_object_is_refused_alone() -> None:
+    parsed = events.parse_json(body(3, event()))
+    assert [(r.index, r.field) for r in parsed.rejected] == [(0, None)]
+    assert list(parsed.indexes) == [1]
+
+
+@pytest.mark.parametrize("text", [b"\\ud800", b"\\udc80", b"\xff", b"\xed\xa0\x80", b"\xc0\x80"])
+def test_a_string_that_is_no_utf8_is_refused_alone(text: bytes) -> None:
+    parsed = events.parse_json(b'{"events":[{"video_id":"%b"},{"video_id":"A"}]}' % text)
+    assert [r.index for r in parsed.rejected] == [0]
+    assert len(written(packed(parsed))) == 1
+
+
+def test_ids_and_times_are_made_where_both_are_absent() -> None:
+    result = packed(events.parse_json(body({"video_id": "A"}, event())))
+    assert [(made.index, made.viewed_at) for made in result.made] == [(0, NOW_MS)]
+    assert uuid.UUID(result.made[0].event_id).bytes in {one["event_id"] for one in written(result)}
+
+
+def test_a_time_without_an_id_is_kept() -> None:
+    result = packed(events.parse_json(body({"video_id": "A", "viewed_at": NOW_MS - 5})))
+    assert result.made[0].viewed_at == NOW_MS - 5
+
+
+def test_a_uuid7_brings_its_time() -> None:
+    at_ms = NOW_MS - 12_345
+    identity = uuid.UUID(int=at_ms << 80 | 7 << 76 | 2 << 62 | 99)
+    parsed = events.parse_json(body({"video_id": "A", "event_id": str(identity)}))
+    (one,) = written(packed(parsed))
+    assert one["viewed_at"] == datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"{", b'{"events":3}', b'{"event":[]}', b"\xff\xfe", b"null"])
+def test_a_body_that_is_not_the_shape_is_an_error(raw: bytes) -> None:
+    with pytest.raises(events.BodyError):
+        events.parse_json(raw)
+
+
+def test_ndjson_counts_lines_that_are_not_blank() -> None:
+    lines = [json.dumps(event()), "", "{broken", json.dumps(event(video_id="B")), ""]
+    parsed = events.parse_ndjson("\r\n".join(lines).encode())
+    assert [(r.index, r.field) for r in parsed.rejected] == [(1, None)]
+    assert list(parsed.indexes) == [0, 2]
+    assert len(events.parse_ndjson(b"\n".join(json.dumps(event()).encode() for _ in range(3))).events) == 3
+
+
+def avro(records: list[dict[str, Any]], *, codec: str = "null", written_by: Any = None) -> bytes:
+    out = io.BytesIO()
+    fastavro.writer(out, written_by or schema("ViewEvent"), records, codec=codec)
+    return out.getvalue()
+
+
+def record(**fields: Any) -> dict[str, Any]:
+    return {"event_id": uuid.UUID(ID).bytes, "video_id": "A", "viewed_at": NOW_MS} | fields
+
+
+def parse_avro(data: bytes) -> events.Parsed:
+    return events.parse_avro(data, unpacked_bytes_max=1 << 20)
+
+
+@pytest.mark.parametrize("codec", ["null", "deflate"])
+def test_an_avro_container_is_read(codec: str) -> None:
+    parsed = parse_avro(avro([record(), record(video_id=""), record(kind="like")], codec=codec))
+    assert [(r.index, r.field) for r in parsed.rejected] == [(1, "video_id")]
+    assert list(parsed.indexes) == [0, 2]
+    assert {one["kind"] for one in written(packed(parsed))} == {"view", "like"}
+
+
+def test_an_avro_container_that_breaks_off_gives_what_came_before() -> None:
+    parsed = parse_avro(avro([record() for _ in range(3)])[:-40])
+    assert not parsed.events
+    assert [r.index for r in parsed.rejected] == [0]
+    whole = avro([record() for _ in range(3)])
+    parsed = parse_avro(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert len(parsed.events) == 3
+    assert [r.index for r in parsed.rejected] == [3]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [{"name": "x", "type": {"type": "array", "items": "null"}}],
+        [{"name": "x", "type": {"type": "map", "values": "null"}}],
+        [{"name": "x", "type": ["null", "Evil"]}],
+        [],
+    ],
+)
+def test_a_schema_that_is_not_flat_is_refused(fields: list[Any]) -> None:
+    declared = {"type": "record", "name": "Evil", "fields": fields}
+    header = {"avro.schema": json.dumps(declared).encode()}
+    entries = b"".join(packing.varint(len(k)) + k.encode() + packing.varint(len(v)) + v for k, v in header.items())
+    data = b"Obj\x01" + packing.varint(1) + entries + b"\x00" + b"s" * 16
+    with pytest.raises(events.BodyError):
+        parse_avro(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"Obj", b"Obj\x01", b"Obj\x01\xff" * 9, b"x" * 100])
+def test_no_container_is_an_error(data: bytes) -> None:
+    with pytest.raises(events.BodyError):
+        parse_avro(data)
+
+
+def test_a_deflated_bomb_is_refused() -> None:
+    bomb = avro([record(viewer_id="\x00" * 100_000) for _ in range(50)], codec="deflate")
+    assert len(bomb) < 100_000
+    parsed = parse_avro(bomb)
+    assert not [one for one in parsed.events if one.viewer_id]
+    assert "unpacks to more" in parsed.rejected[-1].reason
+
+
+def test_a_block_cannot_claim_more_records_than_bytes() -> None:
+    whole = avro([record()])
+    hostile = whole[: whole.rindex(whole[-16:], 0, -16) + 16] + packing.varint(10**12) + packing.varint(0)
+    parsed = parse_avro(hostile + whole[-16:])
+    assert [r.index for r in parsed.rejected] == [0]
+
+
+def test_the_longest_event_is_within_the_bound() -> None:
+    sent = event(video_id="v" * 64, kind="k" * 32, viewer_id="w" * 64, country="c" * 64, device="d" * 64)
+    result = packed(events.parse_json(body(sent)))
+    assert max(len(datum) for datums in result.datums for datum in datums) <= packing.EVENT_BYTES_MAX

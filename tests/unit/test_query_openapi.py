@@ -1,0 +1,34 @@
+"""The descriptions of both services name every route that they have, and no other."""
+
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from services.ingest import app as ingest
+from services.ingest import openapi as ingest_openapi
+from services.openapi import docs_page
+from services.query import app as query
+from services.query import openapi as query_openapi
+from settings import Settings
+
+SELF = {"/openapi.json", "/docs"}
+
+
+@pytest.mark.parametrize(
+    ("app", "description"),
+    [
+        (ingest.build_app(Settings()), ingest_openapi.OPENAPI),
+        (query.build_app(Settings()), query_openapi.OPENAPI),
+    ],
+)
+def test_every_route_is_described(app: Starlette, description: dict[str, Any]) -> None:
+    paths = {route.path.replace(":path", "") for route in app.routes if isinstance(route, Route)}
+    assert paths - SELF == set(description["paths"])
+
+
+def test_the_page_escapes_and_asks_nobody_else() -> None:
+    page = docs_page(query_openapi.OPENAPI)
+    assert "/v1/videos/{video_id}/views" in page
+    assert "http" not in page.replace("HTTP", "")

@@ -1,0 +1,41 @@
+"""Settings that would break a counting rule, or never let a job start, are refused with what to do."""
+
+import pytest
+from pydantic import ValidationError
+
+from settings import CountingSettings, Settings
+
+MINUTE_MS = 60_000
+
+
+def test_the_defaults_hold_their_own_rules() -> None:
+    assert Settings().counting.generation_ms == 12 * MINUTE_MS
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"lateness_ms": 11 * MINUTE_MS}, "generation_ms=720000"),
+        # A view dated ahead can come again that much later without being late.
+        ({"future_skew_ms": MINUTE_MS + 1}, "generation_ms=720000"),
+        ({"salts": 48}, "max_parallelism=128"),
+        ({"salts": 256}, "max_parallelism=128"),
+        ({"shards": 129}, "shards=129"),
+    ],
+)
+def test_values_that_do_not_fit_each_other_are_refused(values: dict[str, int], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        CountingSettings(**values)
+
+
+def test_a_long_skew_is_taken_with_a_generation_that_covers_it() -> None:
+    rules = CountingSettings(future_skew_ms=5 * MINUTE_MS, generation_ms=16 * MINUTE_MS)
+    assert rules.generation_ms == rules.lateness_ms + rules.future_skew_ms + MINUTE_MS
+
+
+def test_variables_name_group_and_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIEW_COUNTS_INGEST_BODY_BYTES_MAX", "2048")
+    assert Settings().ingest.body_bytes_max == 2048
+    monkeypatch.setenv("VIEW_COUNTS_KAFKA_PARTITIONS", "3")
+    with pytest.raises(ValidationError, match=r"kafka\.partitions=3"):
+        Settings()

@@ -1,0 +1,160 @@
+"""The list of parts and what is made from it: consistent in itself, and with what the repository pins."""
+
+import configparser
+import os
+import re
+import socket
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from settings import Settings
+from tools.stack import PartError, PreflightError, Stack, StackOptions, flink, preflight, supervision
+from tools.stack.layout import UNIX_SOCKET_PATH_BYTES_MAX, Layout, repository
+from tools.stack.parts import PARTS, PARTS_BY_NAME
+from tools.stack.ports import (
+    DEFAULT_PORTS,
+    FREE_PORT_FIRST,
+    FREE_PORT_LAST,
+    HOST,
+    PortSettingError,
+    default_ports,
+    free_ports,
+)
+
+
+def test_every_port_belongs_to_one_part_and_no_number_is_used_twice() -> None:
+    listed = [port for part in PARTS for port in part.ports]
+    assert sorted(listed) == sorted(DEFAULT_PORTS)
+    assert len(set(DEFAULT_PORTS.values())) == len(DEFAULT_PORTS)
+
+
+def test_dependencies_come_earlier_in_the_list_so_there_is_no_cycle() -> None:
+    names = [part.name for part in PARTS]
+    for part in PARTS:
+        for dependency in part.depends_on:
+            assert names.index(dependency) < names.index(part.name)
+
+
+def test_ports_are_settable_and_a_wrong_one_names_its_variable() -> None:
+    assert default_ports({}) == DEFAULT_PORTS
+    assert default_ports({"VIEW_COUNTS_PORT_KAFKA": "19092"})["kafka"] == 19092
+    for wrong in ("kafka", "0", "70000", "-1", ""):
+        with pytest.raises(PortSettingError, match="VIEW_COUNTS_PORT_KAFKA"):
+            default_ports({"VIEW_COUNTS_PORT_KAFKA": wrong})
+
+
+def test_free_ports_are_distinct_and_no_outgoing_connection_can_take_them() -> None:
+    ports = free_ports()
+    assert sorted(ports) == sorted(DEFAULT_PORTS)
+    assert len(set(ports.values())) == len(ports)
+    assert all(FREE_PORT_FIRST <= port < FREE_PORT_LAST for port in ports.values())
+
+
+def test_preflight_names_port_part_and_variable(tmp_path: Path) -> None:
+    with socket.socket() as busy:
+        busy.bind((HOST, 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        with pytest.raises(PreflightError) as raised:
+            preflight.check(Layout(tmp_path), [PARTS_BY_NAME["zookeeper"]], {"zookeeper": port})
+    (finding,) = raised.value.findings
+    assert finding == (
+        f"port {port} (zookeeper of ZooKeeper) is in use: stop what listens there, or set "
+        "VIEW_COUNTS_PORT_ZOOKEEPER to another port"
+    )
+
+
+def test_preflight_tells_every_missing_thing_in_a_line_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "DISK_FREE_BYTES_MIN", 2**60)
+    monkeypatch.setattr(preflight, "MEMORY_FREE_BYTES_MIN", 2**60)
+    monkeypatch.setattr(preflight, "java_home", lambda: None)
+    with pytest.raises(PreflightError) as raised:
+        preflight.check(Layout(tmp_path), [], {})
+    findings = raised.value.findings
+    assert [word for word in ("Java 17", "disk", "memory") for line in findings if word in line] == [
+        "Java 17",
+        "disk",
+        "memory",
+    ]
+    assert all("\n" not in line for line in findings)
+
+
+def test_an_unknown_part_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(PartError, match="zokeeper"):
+        StackOptions(home=tmp_path, parts=("zokeeper",))
+    with pytest.raises(PartError, match="kafka is not in this stack"):
+        Stack(StackOptions(home=tmp_path, ports="free", parts=("zookeeper",))).pid("kafka")
+
+
+def test_a_long_home_still_gets_unix_sockets(tmp_path: Path) -> None:
+    short = Layout(Path("/tmp/home"))
+    assert short.socket("supervisor") == Path("/tmp/home/run/supervisor.sock")
+    long = Layout(tmp_path / ("x" * 120))
+    assert len(os.fsencode(long.socket("supervisor"))) <= UNIX_SOCKET_PATH_BYTES_MAX
+    assert long.socket("supervisor") != Layout(tmp_path / ("y" * 120)).socket("supervisor")
+
+
+def test_the_product_configured_by_the_stacks_environment_finds_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = Stack(StackOptions(home=tmp_path, ports="free"))
+    for name, value in stack.environment().items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert settings.kafka.bootstrap_servers == stack.endpoints["kafka"]
+    assert settings.cassandra.contact_points == [HOST]
+    assert settings.cassandra.port == stack.ports["cassandra"]
+    assert (settings.ingest.port, settings.query.port) == (stack.ports["ingest"], stack.ports["query"])
+
+
+def test_flink_settings_keep_the_committed_ones_and_override_addresses_paths_and_what_a_test_asks_for(
+    tmp_path: Path,
+) -> None:
+    ports = free_ports()
+    asked = {"taskmanager.numberOfTaskSlots": "7"}
+    values = flink.settings(Layout(tmp_path), ports, asked)
+    assert values["rest.port"] == str(ports["flink"])
+    assert values["s3.endpoint"] == f"http://{HOST}:{ports['s3']}"
+    assert values["taskmanager.numberOfTaskSlots"] == "7"
+    assert values["python.executable"] == sys.executable
+    assert values["state.backend.type"] == flink.template()["state.backend.type"] == "rocksdb"
+
+
+def test_absence_of_a_part_is_never_a_failure_of_the_job() -> None:
+    """Back-pressure for as long as it lasts: these three together keep an outage from a restart loop."""
+    values = flink.template()
+    assert values["execution.checkpointing.timeout"] == "24h"
+    assert int(values["execution.checkpointing.tolerable-failed-checkpoints"]) == 2**31 - 1
+    assert int(values["task.cancellation.timeout"]) >= 24 * 3600 * 1000
+
+
+def test_jars_match_the_wheel() -> None:
+    pom = (repository() / "pom.xml").read_text(encoding="utf-8")
+    found = re.search(r"<flink.version>(.*)</flink.version>", pom)
+    assert found is not None
+    assert found[1] == version("apache-flink")
+
+
+def test_supervisor_settings_survive_quotes_percents_and_spaces(tmp_path: Path) -> None:
+    awkward = 'a "b" 100% c\\d'
+    program = supervision.Program("part", ["run", awkward], {"VALUE": awkward}, stop_grace_s=3)
+    text = supervision.configuration(Layout(tmp_path), [program])
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",))
+    parser.read_string(text)
+    assert parser["program:part"]["stopwaitsecs"] == "8"
+    assert parser["program:part"]["environment"] == 'VALUE="a \\"b\\" 100%% c\\\\d"'
+    assert parser["program:part"]["command"].endswith('"--" "run" "a \\"b\\" 100%% c\\\\d"')
+
+
+def test_ids_are_found_in_what_flink_prints() -> None:
+    job = "0123456789abcdef0123456789abcdef"
+    assert flink.job_id(f"Job has been submitted with JobID {job}\n") == job
+    path = "s3://view-counts/savepoints/savepoint-1"
+    assert flink.savepoint_path(f"Suspending job\nSavepoint completed. Path: {path}\n") == path
+    with pytest.raises(flink.FlinkCommandError, match="no job id:\nnothing"):
+        flink.job_id("nothing")

@@ -1,0 +1,1 @@
+"""Programs around the product: the command line, the local stack, load, recounts."""

@@ -1,0 +1,257 @@
+"""The command line of the local stack: `python -m tools.cli`, or `bin/vc`.
+
+Turns arguments into calls of tools.stack and their results into text; decides nothing itself.
+"""
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import psutil
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from settings import Settings
+from tools.stack import (
+    ALL_PARTS,
+    FlinkCommandError,
+    PartError,
+    PreflightError,
+    Stack,
+    StackOptions,
+    StackRunningError,
+    SupervisorGoneError,
+)
+from tools.stack.layout import repository
+from tools.stack.parts import PARTS_BY_NAME
+from tools.stack.ports import PortSettingError
+from tools.stack.stack import follow, statuses_as_json
+
+HOME_VARIABLE = "VIEW_COUNTS_STACK_HOME"
+RUNNING_POLL_S = 0.5
+# The name is the job's own (jobs/view_counts.py), written again here because tools must not import Flink.
+COUNT_JOB_NAME = "view-counts"
+COUNT_JOB = "jobs/view_counts.py"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The view counter on this machine.",
+)
+console = Console()
+
+Name = Annotated[str, typer.Argument(help=f"One of: {', '.join(PARTS_BY_NAME)}.")]
+
+
+def stack_home() -> Path:
+    """Where the stack of the command line keeps its data: .local/stack, or VIEW_COUNTS_STACK_HOME."""
+    return Path(os.environ.get(HOME_VARIABLE) or repository() / ".local" / "stack")
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """What the user can mend, as plain lines and exit code 1, without a traceback."""
+    try:
+        yield
+    except (
+        FlinkCommandError,
+        PartError,
+        PortSettingError,
+        PreflightError,
+        StackRunningError,
+        SupervisorGoneError,
+    ) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+def _stop_on_signals() -> None:
+    """Let SIGTERM and a closed terminal end `up` as Ctrl-C does: in good order."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGHUP, interrupt)
+
+
+@contextlib.contextmanager
+def _running_stack(parts: tuple[str, ...] = ALL_PARTS) -> Iterator[Stack]:
+    """Start the stack, tell of its progress, and stop it on Ctrl-C; a second Ctrl-C does not hurry it."""
+    _stop_on_signals()
+    stack = Stack(StackOptions(home=stack_home(), parts=parts))
+
+    def progress(name: str, event: str, seconds: float) -> None:
+        if event == "ready":
+            console.print(f"{seconds:6.1f} s  {PARTS_BY_NAME[name].title} is ready")
+
+    try:
+        stack.start(progress)
+        yield stack
+    except KeyboardInterrupt:
+        console.print("\nstopping")
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        stack.stop()
+    console.print(f"stopped; the data stays in {stack.layout.home} until `make clean-data`")
+
+
+def _show_endpoints(stack: Stack) -> None:
+    table = Table(box=None, show_header=False)
+    shown = {port for part in stack.parts for port in part.ports}
+    for name, address in stack.endpoints.items():
+        if name in shown:
+            table.add_row(name, address)
+    console.print(table)
+
+
+def _wait_until_stopped(stack: Stack) -> NoReturn:
+    while stack.running():
+        time.sleep(RUNNING_POLL_S)
+    raise PartError("the stack was stopped from outside")
+
+
+@app.command()
+def up(
+    part: Annotated[list[str] | None, typer.Option(help="Only this part; may be given several times.")] = None,
+) -> None:
+    """Start everything and keep it running until Ctrl-C."""
+    with _plain_errors(), _running_stack(tuple(part or ALL_PARTS)) as stack:
+        _show_endpoints(stack)
+        _wait_until_stopped(stack)
+
+
+@app.command()
+def run(
+    *,
+    events_per_second: Annotated[int, typer.Option(help="Of the demo load.", min=1)] = 2000,
+    demo: Annotated[bool, typer.Option(help="Send a demo load, and time its way.")] = True,
+) -> None:
+    """Start everything and count: submits the count job unless it came back with its cluster; until Ctrl-C."""
+    started_at_s = psutil.Process().create_time()
+    with _plain_errors(), _running_stack() as stack:
+        if COUNT_JOB_NAME in stack.unfinished_jobs().values():
+            console.print("         the count job goes on where it was")
+        else:
+            console.print(f"         the count job is submitted: {stack.flink_run(['-py', COUNT_JOB])}")
+        _show_endpoints(stack)
+        # This process is a client of the stack like any other from here on.
+        os.environ.update(stack.environment())
+        # Late, since the other commands answer sooner without the clients of Kafka and Cassandra.
+        from tools.demo import Demo, DemoOptions  # noqa: PLC0415
+
+        options = DemoOptions(
+            settings=Settings(),
+            endpoints=stack.endpoints,
+            events_per_second=events_per_second if demo else 0,
+            started_at_s=started_at_s,
+        )
+        with Demo(options) as running:
+            running.show(console, stack.running)
+        raise PartError("the stack was stopped from outside")
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` or `run` started in another terminal."""
+    with _plain_errors():
+        Stack.attach(stack_home()).stop()
+
+
+@app.command()
+def status(
+    *, as_json: Annotated[bool, typer.Option("--json", help="One JSON array, with ports and pids.")] = False
+) -> None:
+    """Show every part: state, process id, ports. Exit code 1 unless all are ready."""
+    with _plain_errors():
+        statuses = Stack.attach(stack_home()).status()
+    if as_json:
+        typer.echo(statuses_as_json(statuses))
+    else:
+        table = Table("part", "state", "ready", "pid", "ports", box=None)
+        for part in statuses:
+            ports = " ".join(f"{name}:{port}" for name, port in part.ports.items())
+            ready = "yes" if part.ready else "no"
+            table.add_row(part.name, part.state.lower(), ready, str(part.pid or "-"), ports)
+        console.print(table)
+    raise typer.Exit(0 if all(part.ready for part in statuses) else 1)
+
+
+@app.command()
+def logs(
+    name: Name,
+    *,
+    lines: Annotated[int, typer.Option("-n", help="How many lines of the end.", min=1)] = 100,
+    following: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows.")] = False,
+) -> None:
+    """Print the log of a part; works for a stopped stack too."""
+    with _plain_errors():
+        stack = Stack(StackOptions(home=stack_home()))
+        if name not in PARTS_BY_NAME:
+            raise PartError(f"{name}: no such part; there are {', '.join(PARTS_BY_NAME)}")
+        typer.echo(stack.logs(name, lines))
+        if following:
+            with contextlib.suppress(KeyboardInterrupt):
+                for line in follow(stack.layout.log_file(name)):
+                    typer.echo(line, nl=False)
+
+
+@app.command()
+def restart(name: Name) -> None:
+    """Stop a part in good order, start it and wait until it is ready."""
+    with _plain_errors():
+        Stack.attach(stack_home()).restart(name)
+
+
+@app.command()
+def kill(
+    name: Name,
+    *,
+    signal_number: Annotated[int, typer.Option("--signal", "-s", help="Which signal to send.")] = signal.SIGKILL,
+) -> None:
+    """Kill a part's process, with -9 unless told otherwise; it comes back by itself."""
+    with _plain_errors():
+        typer.echo(Stack.attach(stack_home()).kill(name, signal_number))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def flink(context: typer.Context) -> None:
+    """Run Flink's own command line against this stack: `vc flink list`, `vc flink savepoint JOB`."""
+    with _plain_errors():
+        typer.echo(Stack.attach(stack_home()).flink(*context.args))
+
+
+@app.command()
+def environment() -> None:
+    """Print what points a program at this stack, for `eval`."""
+    with _plain_errors():
+        for name, value in Stack.attach(stack_home()).environment().items():
+            typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+@app.command()
+def clean_data() -> None:
+    """Forget all data and logs of the stopped stack."""
+    home = stack_home()
+    with _plain_errors():
+        try:
+            Stack.attach(home)
+        except SupervisorGoneError:
+            shutil.rmtree(home, ignore_errors=True)
+        else:
+            raise StackRunningError("the stack runs: stop it first, with Ctrl-C or `make down`")
+
+
+if __name__ == "__main__":
+    sys.exit(app())

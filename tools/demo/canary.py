@@ -1,0 +1,119 @@
+"""How fresh the numbers are: one event a second, and how long after its acknowledgement the count shows it.
+
+A client like any other: it knows ingest's and the query service's addresses and nothing else.
+"""
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple, Self
+
+import httpx
+
+from tools.demo.sources import AWAY, HTTP_TIMEOUT_S, views
+
+INTERVAL_S = 1.0
+POLL_S = 0.1
+# A view that is not seen for so long is given up, and the next one goes to a video of its own.
+PATIENCE_S = 120.0
+SAMPLES = 300
+
+
+class Freshness(NamedTuple):
+    """Seconds from acknowledged to visible, over the last few hundred probes."""
+
+    last_s: float
+    median_s: float
+    p99_s: float
+
+    @classmethod
+    def of(cls, samples_s: Sequence[float]) -> Self | None:
+        """From samples in order of time; None without any."""
+        if not samples_s:
+            return None
+        ordered = sorted(samples_s)
+        return cls(samples_s[-1], ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)])
+
+
+class Canary:
+    """Probes from `start` until `stopping` is set, in a thread of its own."""
+
+    def __init__(self, ingest_url: str, query_url: str, stopping: threading.Event) -> None:
+        self._ingest = httpx.Client(base_url=ingest_url, timeout=HTTP_TIMEOUT_S)
+        self._query = httpx.Client(base_url=query_url, timeout=HTTP_TIMEOUT_S)
+        self._stopping = stopping
+        self._samples_s: deque[float] = deque(maxlen=SAMPLES)
+        self._acknowledged_at_s: float | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.sent = 0
+        self.accepted = 0
+        # time.time() when a count was visible for the first time.
+        self.first_visible_at_s: float | None = None
+
+    def start(self) -> None:
+        """Send the first event, soon."""
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait for the end of the request under way, after `stopping` was set."""
+        self._thread.join()
+        self._ingest.close()
+        self._query.close()
+
+    @property
+    def freshness(self) -> Freshness | None:
+        """None before the first visible count."""
+        return Freshness.of(list(self._samples_s))
+
+    @property
+    def waiting_s(self) -> float:
+        """How long the view under way has been acknowledged and not visible; 0 without one."""
+        since_s = self._acknowledged_at_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
+
+    def _run(self) -> None:
+        video, sent = _new_video(), 0
+        while not self._stopping.is_set():
+            started_s = time.monotonic()
+            sent += 1
+            # After a failure nobody knows whether the event was written: the next goes to another video.
+            if not (self._send(video) and self._seen(video, sent)):
+                video, sent = _new_video(), 0
+            self._stopping.wait(max(0.0, INTERVAL_S - (time.monotonic() - started_s)))
+
+    def _send(self, video: str) -> bool:
+        viewed_at = datetime.now(UTC).isoformat()
+        event = {"event_id": str(uuid.uuid4()), "video_id": video, "viewed_at": viewed_at}
+        self.sent += 1
+        try:
+            response = self._ingest.post("/v1/events", json={"events": [event]})
+        except httpx.HTTPError:
+            return False
+        if response.status_code != httpx.codes.ACCEPTED:
+            return False
+        self.accepted += 1
+        return True
+
+    def _seen(self, video: str, number: int) -> bool:
+        acknowledged_at_s = self._acknowledged_at_s = time.monotonic()
+        try:
+            while not self._stopping.is_set() and time.monotonic() - acknowledged_at_s < PATIENCE_S:
+                try:
+                    is_visible = views(self._query, video)["views"] >= number
+                except AWAY:
+                    is_visible = False
+                if is_visible:
+                    self._samples_s.append(time.monotonic() - acknowledged_at_s)
+                    self.first_visible_at_s = self.first_visible_at_s or time.time()
+                    return True
+                self._stopping.wait(POLL_S)
+            return False
+        finally:
+            self._acknowledged_at_s = None
+
+
+def _new_video() -> str:
+    return f"canary-{uuid.uuid4().hex[:12]}"

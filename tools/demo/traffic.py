@@ -1,0 +1,93 @@
+"""The demo's load: the load generator's traffic at a steady rate over HTTP, for as long as wanted."""
+
+import asyncio
+import contextlib
+import threading
+import time
+
+from tools.load import HttpSender, NotAcknowledgedError, Traffic, TrafficSource
+
+BODIES_PER_S = 4
+# Every so many bodies one holds an event that ingest refuses.
+BAD_EVERY = 20
+LATE_SHARE = 0.01
+TOP_VIDEOS = 8
+# A source remembers all it made, to repeat it. Ids follow from the seed, which is 24 bits of the clock: the next
+# source, or the next run, has ids of its own.
+EVENTS_PER_SOURCE = 1_000_000
+SEEDS = 1 << 24
+# Behind by more than this, after ingest was away, what was missed is left out and not made up for.
+BEHIND_MAX_S = 2.0
+STOP_POLL_S = 0.1
+
+
+class DemoTraffic:
+    """Sends from `start` until `stopping` is set, in a thread of its own."""
+
+    def __init__(self, ingest_url: str, events_per_second: int, salts: int, stopping: threading.Event) -> None:
+        self._url = ingest_url
+        self._events_per_second = events_per_second
+        self._salts = salts
+        self._stopping = stopping
+        self._source = self._new_source()
+        self._sender: HttpSender | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self.sent = 0
+        # What ingest answered that it must not have; empty while all is well.
+        self.trouble = ""
+
+    @property
+    def accepted(self) -> int:
+        """Events that ingest acknowledged."""
+        return self._sender.tally.acknowledged if self._sender else 0
+
+    @property
+    def refused(self) -> int:
+        """Malformed events that ingest refused, one by one; they are sent beside those of `sent`."""
+        return self._sender.tally.bad_events_refused if self._sender else 0
+
+    @property
+    def top_videos(self) -> list[str]:
+        """The videos viewed most, by their law."""
+        return [name.decode() for name in self._source.videos.names[:TOP_VIDEOS]]
+
+    def start(self) -> None:
+        """Send the first events, soon."""
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait for the end, after `stopping` was set; what is under way then is broken off."""
+        self._thread.join()
+
+    def _new_source(self) -> TrafficSource:
+        return TrafficSource(Traffic(seed=int(time.time()) % SEEDS, salts=self._salts, late_share=LATE_SHARE))
+
+    async def _run(self) -> None:
+        async with HttpSender(self._url, self._source.videos, bad_every=BAD_EVERY, give_up_s=float("inf")) as sender:
+            self._sender = sender
+            sending = asyncio.create_task(self._send(sender))
+            while not self._stopping.is_set():
+                await asyncio.sleep(STOP_POLL_S)
+            sending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sending
+
+    async def _send(self, sender: HttpSender) -> None:
+        interval_s = 1 / BODIES_PER_S
+        due_at_s = time.monotonic()
+        due_events = 0.0
+        while True:
+            due_events += self._events_per_second * interval_s
+            events = int(due_events)
+            due_events -= events
+            if events:
+                if len(self._source.events) >= EVENTS_PER_SOURCE:
+                    self._source = self._new_source()
+                block = self._source.block(events, time.time_ns() // 1_000_000)
+                self.sent += events
+                try:
+                    await sender.send_block(block)
+                except* NotAcknowledgedError as errors:
+                    self.trouble = str(errors.exceptions[0])
+            due_at_s = max(due_at_s + interval_s, time.monotonic() - BEHIND_MAX_S)
+            await asyncio.sleep(max(0.0, due_at_s - time.monotonic()))

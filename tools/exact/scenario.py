@@ -1,0 +1,178 @@
+"""One run: a stack of its own, load and harm at the same time, then every comparison."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
+from settings import Settings
+from tools.exact.checks import answers_against, fates_of, recount_topic, sender_against_recount, settled, store_against
+from tools.exact.harm import PARTS, PYTHON_WORKER, Harm, Kill
+from tools.exact.loads import CreateTimeLoad, HttpLoad, Load, createtime_traffic, http_traffic
+from tools.exact.turns import AbortedError, Turns
+from tools.load import KafkaSender
+from tools.load import Rules as LoadRules
+from tools.load.traffic import MINUTE_MS
+from tools.recount import Report, Store
+from tools.stack import ALL_PARTS, Stack, StackOptions
+from tools.stack.ports import HOST
+
+COUNT_JOB = "jobs/view_counts.py"
+FIRST_RECORDS_S = 300.0
+CATCH_UP_S = 600.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What to run. `kills` are names from tools.exact.harm.PARTS, killed in this order."""
+
+    mode: Literal["http", "createtime"]
+    home: Path
+    events: int = 2_000_000
+    events_per_second: float = 10_000.0
+    videos: int = 4000
+    span_minutes: int = 200
+    seed: int = 1
+    kills: tuple[str, ...] = PARTS
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.kills) - set(PARTS))
+        if unknown:
+            raise ValueError(f"kills={','.join(unknown)}: can kill {', '.join(PARTS)}")
+
+
+@dataclass
+class Result:
+    """How it went. `fates` are the sums of the system's ledger."""
+
+    mode: str
+    report: Report = field(default_factory=Report)
+    fates: dict[str, int] = field(default_factory=dict)
+    kills: list[Kill] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    sender: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.report.findings
+
+
+def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> Result:
+    """Run it in `scenario.home`, which is left as it is; no process is. Raises when a part does not come back."""
+    # The ingest service would write heartbeats at the wall clock into a topic with times of its own.
+    parts = tuple(part for part in ALL_PARTS if scenario.mode == "http" or part != "ingest")
+    result = Result(scenario.mode)
+    started_at = time.monotonic()
+
+    def stamp(what: str) -> None:
+        result.seconds[what] = round(time.monotonic() - started_at, 1)
+        say(f"{what} after {result.seconds[what]:.0f} s")
+
+    with Stack(StackOptions(home=scenario.home, ports="free", parts=parts, graceful_stop=False)) as stack:
+        stamp("stack is up")
+        settings = Settings()
+        kafka = stack.endpoints["kafka"]
+        topic = settings.kafka.events_topic
+        if scenario.mode == "createtime":
+            trust_timestamps(kafka, topic)
+        sender = KafkaSender(kafka, topic, partitions=settings.kafka.partitions, salts=settings.counting.salts)
+        load = _load(scenario, stack, sender, settings)
+        job = stack.flink_run(["-py", COUNT_JOB])
+        with Store(HOST, stack.ports["cassandra"]) as store:
+            harm = Harm(stack, store, job, topic)
+            harm.wait_counted("submission", FIRST_RECORDS_S)
+            stamp("job runs")
+            kills = tuple(part for part in scenario.kills if part in (*parts, PYTHON_WORKER))
+            result.kills = _load_and_harm(load, harm, kills, Turns(scenario.events, len(kills)), say)
+            stamp("load is sent")
+            if scenario.mode == "http":
+                stack.stop_part("ingest")
+            harm.wait_counted("the end of the load", CATCH_UP_S)
+            stamp("job has read to the end")
+            recount = recount_topic(kafka, settings)
+            stamp("topic is recounted")
+            written = settled(lambda: store_against(load, recount, store, kafka, settings))
+            result.fates = dict(fates_of(store.ledger()))
+        for report in (
+            written,
+            sender_against_recount(load, recount),
+            answers_against(load, recount, stack.endpoints["query"]),
+        ):
+            result.report.compared |= report.compared
+            result.report.findings += report.findings
+        stamp("everything is compared")
+    result.sender = {"events": len(load.source.events), **load.bad_records}
+    if isinstance(load, HttpLoad):
+        result.sender |= vars(load.tally)
+    return result
+
+
+def trust_timestamps(bootstrap_servers: str, topic: str) -> None:
+    """Let the empty topic take each record's own timestamp for its time."""
+    setting = ConfigEntry("message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[setting])
+    # Held by a name: a client that nobody holds takes its requests with it.
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(60)
+
+
+def _load(scenario: Scenario, stack: Stack, sender: KafkaSender, settings: Settings) -> Load:
+    counting = settings.counting
+    if scenario.mode == "http":
+        return HttpLoad(
+            stack.endpoints["ingest"],
+            sender,
+            events=scenario.events,
+            events_per_second=scenario.events_per_second,
+            traffic=http_traffic(scenario.seed, scenario.videos, counting.salts),
+        )
+    span_ms = scenario.span_minutes * MINUTE_MS
+    return CreateTimeLoad(
+        sender,
+        events=scenario.events,
+        events_per_second=scenario.events_per_second,
+        span_ms=span_ms,
+        rules=LoadRules(counting.salts, counting.lateness_ms, counting.future_skew_ms, counting.generation_ms),
+        traffic=createtime_traffic(scenario.seed, scenario.videos, counting.salts, counting.lateness_ms, span_ms),
+    )
+
+
+def _load_and_harm(
+    load: Load, harm: Harm, kills: tuple[str, ...], turns: Turns, say: Callable[[str], None]
+) -> list[Kill]:
+    failed: list[BaseException] = []
+
+    def send() -> None:
+        try:
+            load.send(turns)
+        except BaseException as error:
+            failed.append(error)
+            turns.abort()
+
+    thread = threading.Thread(target=send, name="load", daemon=True)
+    thread.start()
+    try:
+        done = harm.all(kills, turns, say)
+    except AbortedError:
+        thread.join()
+        raise failed[0] from None
+    except BaseException:
+        turns.abort()
+        thread.join(60)
+        raise
+    thread.join()
+    if failed:
+        raise failed[0]
+    return done

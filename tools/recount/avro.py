@@ -1,0 +1,66 @@
+"""Reads ViewBatch, ViewEvent and RejectedEvents values with fastavro and the schema files, strings as bytes.
+
+A string and bytes are written alike, and only as bytes can a text that is no UTF-8 be told from one that is.
+"""
+
+import io
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import fastavro
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "schemas" / "avro"
+PREFIX_BYTES = 10
+
+
+class UnreadableError(ValueError):
+    """The value is no single-object encoding of the schema, from its first byte to its last."""
+
+
+@cache
+def prefix(name: str) -> bytes:
+    """The marker and the fingerprint that begin every value of the schema."""
+    canonical = to_parsing_canonical_form(json.loads((SCHEMAS / f"{name}.v1.avsc").read_text()))
+    return b"\xc3\x01" + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
+
+
+@cache
+def _bytes_schema(name: str) -> Any:
+    return fastavro.parse_schema(_without_strings(json.loads((SCHEMAS / f"{name}.v1.avsc").read_text())))
+
+
+def _without_strings(schema: Any) -> Any:
+    if schema == "string":
+        return "bytes"
+    if isinstance(schema, list):
+        return [_without_strings(branch) for branch in schema]
+    if isinstance(schema, dict):
+        # Times stay numbers, and defaults would be of the wrong type.
+        return {
+            key: value if key in ("name", "doc", "namespace", "size") else _without_strings(value)
+            for key, value in schema.items()
+            if key not in ("logicalType", "default")
+        }
+    return schema
+
+
+def read(name: str, value: bytes) -> dict[str, Any]:
+    """The record in a value with its prefix. Raises UnreadableError."""
+    if value[:PREFIX_BYTES] != prefix(name):
+        raise UnreadableError("another schema")
+    return read_datum(name, value[PREFIX_BYTES:])
+
+
+def read_datum(name: str, datum: bytes) -> dict[str, Any]:
+    """The record in a bare datum, which must end where the bytes end. Raises UnreadableError."""
+    stream = io.BytesIO(datum)
+    try:
+        record = cast("dict[str, Any]", fastavro.schemaless_reader(stream, _bytes_schema(name), None))
+    except (EOFError, ValueError, IndexError, OverflowError, TypeError) as error:
+        raise UnreadableError(f"{type(error).__name__}: {error}") from error
+    if stream.tell() != len(datum):
+        raise UnreadableError(f"{len(datum) - stream.tell()} bytes after the end")
+    return record

@@ -1,0 +1,112 @@
+"""The rules of counting, written as plainly as they are said, and applied to the topic's records one by one."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import mmh3
+
+from tools.recount.avro import UnreadableError, read
+
+MINUTE_MS = 60_000
+FOREIGN = -1
+FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
+
+Cell = tuple[str, str, int]
+Place = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The numbers that the system was configured with; times in ms."""
+
+    salts: int = 16
+    lateness_ms: int = 10 * MINUTE_MS
+    future_skew_ms: int = MINUTE_MS
+    generation_ms: int = 12 * MINUTE_MS
+
+
+class Recount:
+    """Feed it every record, each partition in the order of its offsets. What it found lies in its attributes.
+
+    `cells`: views by (video, kind, epoch minute). `ledger`: tallies by (epoch minute of arrival, salt). `late` and
+    `dead`: by (partition, offset, index) the event, or the whole value with index -1. `counted_ids`: 16 bytes each.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.cells: Counter[Cell] = Counter()
+        self.ledger: dict[tuple[int, int], Counter[str]] = {}
+        self.late: dict[Place, Any] = {}
+        self.dead: dict[Place, Any] = {}
+        self.counted_ids = bytearray()
+        self.received_ids: set[bytes] = set()
+        self._append_ms: dict[int, int] = {}
+        self._first_generation: dict[bytes, int] = {}
+
+    @property
+    def closed_through_ms(self) -> int | None:
+        """The end of the last minute that every salt has passed by the lateness; None before each has a record."""
+        known = [self._append_ms[salt] for salt in range(self.rules.salts) if salt in self._append_ms]
+        if len(known) < self.rules.salts:
+            return None
+        return (min(known) - self.rules.lateness_ms) // MINUTE_MS * MINUTE_MS
+
+    def record(self, partition: int, offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> None:
+        """One Kafka record."""
+        value = value or b""
+        salt = int.from_bytes(key, "big") if key is not None and len(key) == 4 else FOREIGN
+        if salt >= self.rules.salts:
+            salt = FOREIGN
+        append_ms = max(self._append_ms.get(salt, timestamp_ms), timestamp_ms)
+        self._append_ms[salt] = append_ms
+        tally = self.ledger.setdefault((append_ms // MINUTE_MS, salt), Counter())
+        tally["records"] += 1
+        try:
+            batch = read("ViewBatch", value)
+        except UnreadableError:
+            batch = None
+        if batch is None or batch["salts"] != self.rules.salts or batch["salt"] != salt:
+            tally["unreadable_records"] += 1
+            self.dead[partition, offset, -1] = value
+            return
+        for index, event in enumerate(batch["events"]):
+            fate = self._judge(event, salt, append_ms)
+            tally["received"] += 1
+            tally[fate] += 1
+            if fate == "late":
+                self.late[partition, offset, index] = event
+            elif fate in ("invalid", "dead_lettered"):
+                self.dead[partition, offset, index] = event
+            self.received_ids.add(event["event_id"])
+
+    def _judge(self, event: dict[str, Any], salt: int, append_ms: int) -> str:
+        identity: bytes = event["event_id"]
+        viewed_at_ms: int = event["viewed_at"]
+        if mmh3.hash(identity, 0, signed=False) % self.rules.salts != salt or not _is_well_formed(event):
+            return "dead_lettered"
+        if viewed_at_ms > append_ms + self.rules.future_skew_ms:
+            return "invalid"
+        minute = viewed_at_ms // MINUTE_MS
+        if (minute + 1) * MINUTE_MS + self.rules.lateness_ms <= append_ms:
+            return "late"
+        generation = append_ms // self.rules.generation_ms
+        first = self._first_generation.get(identity)
+        if first is not None and generation - first <= 1:
+            return "duplicate"
+        self._first_generation[identity] = generation
+        self.counted_ids += identity
+        self.cells[event["video_id"].decode(), event["kind"].decode(), minute] += 1
+        return "counted"
+
+
+def _is_well_formed(event: dict[str, Any]) -> bool:
+    if not (1 <= len(event["video_id"]) <= 64 and 1 <= len(event["kind"]) <= 32):
+        return False
+    try:
+        for name in ("video_id", "kind", "viewer_id", "country", "device"):
+            if event[name] is not None:
+                event[name].decode()
+    except UnicodeDecodeError:
+        return False
+    return True

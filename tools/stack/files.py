@@ -1,0 +1,149 @@
+"""Configuration files of Kafka, Cassandra and SeaweedFS for one local node each. Text in, text out."""
+
+import json
+from collections.abc import Mapping
+
+from tools.stack.layout import Layout
+from tools.stack.ports import HOST
+
+S3_ACCESS_KEY = "view-counts"
+S3_SECRET_KEY = "view-counts-secret"  # noqa: S105 - of the local stack alone
+S3_BUCKET = "view-counts"
+
+
+def kafka_server_properties(layout: Layout, ports: Mapping[str, int]) -> str:
+    """Broker and controller in one process, one replica of everything."""
+    broker = f"PLAINTEXT://{HOST}:{ports['kafka']}"
+    controller = f"CONTROLLER://{HOST}:{ports['kafka_controller']}"
+    return _properties(
+        {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            # A static voter, so that the controller's port may change between starts.
+            "controller.quorum.voters": f"1@{HOST}:{ports['kafka_controller']}",
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"{broker},{controller}",
+            "advertised.listeners": broker,
+            "log.dirs": str(layout.data / "kafka"),
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "4",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "share.coordinator.state.topic.num.partitions": "1",
+            # Topics come from schemas/topics.py alone; a misspelt name must fail.
+            "auto.create.topics.enable": "false",
+            "group.initial.rebalance.delay.ms": "0",
+            # Room for a batch of 10,000 events of 100 bytes and more.
+            "message.max.bytes": str(8 * 1024 * 1024),
+            # After a kill -9 logs are checked segment by segment; one thread a core.
+            "num.recovery.threads.per.data.dir": "2",
+            # A killed broker comes back under the same id: its old session must not fence it for long.
+            "broker.session.timeout.ms": "6000",
+        }
+    )
+
+
+def kafka_log4j2(_layout: Layout) -> str:
+    """Warnings and the few lines that tell a start from a stop, to standard output."""
+    return _properties(
+        {
+            "rootLogger.level": "WARN",
+            "rootLogger.appenderRef.console.ref": "Console",
+            "appender.console.name": "Console",
+            "appender.console.type": "CONSOLE",
+            "appender.console.layout.type": "PatternLayout",
+            "appender.console.layout.pattern": "%d %-5p %c - %m%n",
+            "logger.server.name": "kafka.server.KafkaRaftServer",
+            "logger.server.level": "INFO",
+            "logger.log.name": "kafka.log.LogManager",
+            "logger.log.level": "INFO",
+        }
+    )
+
+
+def cassandra_yaml(layout: Layout, ports: Mapping[str, int]) -> str:
+    """One node that owns the ring and acknowledges nothing it could lose to a kill -9."""
+    data = layout.data / "cassandra"
+    settings: dict[str, object] = {
+        "cluster_name": "view-counts",
+        "num_tokens": 1,
+        "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
+        "data_file_directories": [str(data / "data")],
+        "commitlog_directory": str(data / "commitlog"),
+        "saved_caches_directory": str(data / "saved_caches"),
+        "hints_directory": str(data / "hints"),
+        "cdc_raw_directory": str(data / "cdc"),
+        # The commit log is on disk before a write is acknowledged: there is no second replica to ask.
+        "commitlog_sync": "group",
+        "commitlog_sync_group_window": "5ms",
+        "commitlog_segment_size": "16MiB",
+        "commitlog_total_space": "512MiB",
+        "endpoint_snitch": "SimpleSnitch",
+        "listen_address": HOST,
+        "rpc_address": HOST,
+        "storage_port": ports["cassandra_storage"],
+        "native_transport_port": ports["cassandra"],
+        "start_native_transport": True,
+        "seed_provider": [
+            {
+                "class_name": "org.apache.cassandra.locator.SimpleSeedProvider",
+                "parameters": [{"seeds": f"{HOST}:{ports['cassandra_storage']}"}],
+            }
+        ],
+        # The sink writes unlogged batches of 30 to 60 rows of many partitions, which is right where all of
+        # them live on one replica: the usual limits (5 KiB, 10 partitions) would log a warning a batch.
+        "batch_size_warn_threshold": "1MiB",
+        "batch_size_fail_threshold": "8MiB",
+        "unlogged_batch_across_partitions_warn_threshold": 1000,
+        "hinted_handoff_enabled": False,
+        "auto_snapshot": False,
+        # No older node to agree with: the newest formats, and TTLs beyond 2038.
+        "storage_compatibility_mode": "NONE",
+        "memtable_heap_space": "128MiB",
+        "memtable_offheap_space": "128MiB",
+        "memtable_flush_writers": 1,
+        "concurrent_compactors": 1,
+        "compaction_throughput": "32MiB/s",
+        "file_cache_size": "64MiB",
+        "key_cache_size": "16MiB",
+        "native_transport_max_threads": 32,
+        "concurrent_reads": 16,
+        "concurrent_writes": 16,
+        # Full cores make slow answers, not lost ones.
+        "read_request_timeout": "10s",
+        "range_request_timeout": "20s",
+        "write_request_timeout": "10s",
+        "request_timeout": "20s",
+    }
+    # JSON is YAML.
+    return json.dumps(settings, indent=1) + "\n"
+
+
+def cassandra_logback(_layout: Layout) -> str:
+    """Warnings and the start-up lines, to standard output."""
+    return """<configuration>
+  <appender name="STDOUT" class="ch.qos.logback.core.ConsoleAppender">
+    <encoder><pattern>%date{ISO8601} %-5level %logger{30} - %msg%n</pattern></encoder>
+  </appender>
+  <root level="WARN"><appender-ref ref="STDOUT"/></root>
+  <logger name="org.apache.cassandra.service" level="INFO"/>
+  <logger name="org.apache.cassandra.db.commitlog" level="INFO"/>
+</configuration>
+"""
+
+
+def seaweedfs_identities(_layout: Layout) -> str:
+    """The one S3 user."""
+    identity = {
+        "name": "view-counts",
+        "credentials": [{"accessKey": S3_ACCESS_KEY, "secretKey": S3_SECRET_KEY}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    return json.dumps({"identities": [identity]}, indent=1) + "\n"
+
+
+def _properties(values: Mapping[str, str]) -> str:
+    return "".join(f"{key}={value}\n" for key, value in values.items())

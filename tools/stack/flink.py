@@ -1,0 +1,243 @@
+"""Flink for the local stack: its folders and settings, the JVM commands, and the `flink` command line.
+
+Uses the pip package as it is, through FLINK_*_DIR. Must not know the supervisor, nor any job of ours.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tools.stack import files
+from tools.stack.java import java
+from tools.stack.layout import Layout, repository
+from tools.stack.ports import HOST
+
+RESULT_PREFIX = "BASH_JAVA_UTILS_EXEC_RESULT:"
+JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
+SAVEPOINT_PATH = re.compile(r"Savepoint completed\. Path: (\S+)")
+# What the memory of a JVM process is computed from; a change of anything else keeps the cached result.
+MEMORY_KEYS = (
+    "jobmanager.memory.",
+    "taskmanager.memory.",
+    "taskmanager.numberOfTaskSlots",
+    "taskmanager.cpu.",
+)
+# A client lives for seconds: the quick compiler saves it one of them.
+CLIENT_JVM_ARGS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+# The package's own plugins that are of use here.
+PACKAGE_PLUGINS = ("metrics-prometheus",)
+
+
+class FlinkCommandError(RuntimeError):
+    """A `flink` command ended with an error; the message ends with what it printed."""
+
+
+@functools.cache
+def template() -> Mapping[str, str]:
+    """flink-conf/config.yaml as flat text values. The file is one `key: value` a line by agreement."""
+    settings: dict[str, str] = {}
+    path = repository() / "flink-conf" / "config.yaml"
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        key, colon, value = line.partition(": ")
+        if not colon or key != key.strip():
+            raise ValueError(f"{path}:{number}: {line!r} is no flat `key: value` line")
+        settings[key] = value.strip()
+    return settings
+
+
+def settings(layout: Layout, ports: Mapping[str, int], overrides: Mapping[str, str]) -> dict[str, str]:
+    """The template with this stack's addresses, ports and paths; `overrides` win over both."""
+    return {
+        **template(),
+        "jobmanager.bind-host": HOST,
+        "jobmanager.rpc.address": HOST,
+        "jobmanager.rpc.port": str(ports["flink_rpc"]),
+        "high-availability.jobmanager.port": str(ports["flink_rpc"]),
+        "blob.server.port": str(ports["flink_blob"]),
+        "rest.address": HOST,
+        "rest.bind-address": HOST,
+        "rest.port": str(ports["flink"]),
+        "taskmanager.bind-host": HOST,
+        "taskmanager.host": HOST,
+        # The same name after a restart: its registration replaces the dead one's at once, without waiting for
+        # the heartbeat timeout.
+        "taskmanager.resource-id": "taskmanager-1",
+        "high-availability.zookeeper.quorum": f"{HOST}:{ports['zookeeper']}",
+        "s3.access-key": files.S3_ACCESS_KEY,
+        "s3.secret-key": files.S3_SECRET_KEY,
+        "s3.endpoint": f"http://{HOST}:{ports['s3']}",
+        "io.tmp.dirs": str(layout.tmp),
+        # Local copies of RocksDB belong to one process's life; in the scratch folder they go with it.
+        "state.backend.rocksdb.localdir": str(layout.tmp / "rocksdb"),
+        "web.log.path": str(layout.log_file("jobmanager")),
+        "taskmanager.log.path": str(layout.log_file("taskmanager")),
+        "python.executable": str(layout.python),
+        "python.client.executable": str(layout.python),
+        **overrides,
+    }
+
+
+def write_configuration(layout: Layout, values: Mapping[str, str], ports: Mapping[str, int]) -> None:
+    """Write FLINK_CONF_DIR and link FLINK_LIB_DIR and FLINK_PLUGINS_DIR together."""
+    # A JSON string is a YAML string, so that no value needs thought about quotes. The scripts, however, read
+    # env.* keys with sed and want those plain.
+    lines = [f"{k}: {v if k.startswith('env.') else json.dumps(v)}" for k, v in sorted(values.items())]
+    (layout.flink_conf / "config.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name in ("log4j-console.properties", "log4j-cli.properties"):
+        shutil.copyfile(repository() / "flink-conf" / name, layout.flink_conf / name)
+    (layout.flink_conf / "zoo.cfg").write_text(_zoo_cfg(layout, ports), encoding="utf-8")
+    _link_all(layout.flink_lib, [*(layout.flink_home / "lib").glob("*.jar"), *(layout.jars / "flink-lib").iterdir()])
+    package_plugins = [layout.flink_home / "plugins" / name for name in PACKAGE_PLUGINS]
+    _link_all(layout.flink_plugins, [*package_plugins, *(layout.jars / "flink-plugins").iterdir()])
+
+
+def _zoo_cfg(layout: Layout, ports: Mapping[str, int]) -> str:
+    return "\n".join(
+        (
+            # Sessions last 2 to 20 ticks: this allows Flink the 10 s it asks for.
+            "tickTime=1000",
+            f"dataDir={layout.data / 'zookeeper'}",
+            f"clientPort={ports['zookeeper']}",
+            f"clientPortAddress={HOST}",
+            # Its default port is the ingest service's.
+            "admin.enableServer=false",
+            "4lw.commands.whitelist=srvr",
+            "autopurge.purgeInterval=1",
+            "autopurge.snapRetainCount=3",
+            "",
+        )
+    )
+
+
+def _link_all(folder: Path, targets: Sequence[Path]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for target in targets:
+        (folder / target.name).symlink_to(target)
+
+
+def environment(layout: Layout) -> dict[str, str]:
+    """What the package's scripts and PyFlink need to find this stack's folders."""
+    return {
+        "FLINK_HOME": str(layout.flink_home),
+        "FLINK_CONF_DIR": str(layout.flink_conf),
+        "FLINK_LIB_DIR": str(layout.flink_lib),
+        "FLINK_OPT_DIR": str(layout.flink_home / "opt"),
+        "FLINK_PLUGINS_DIR": str(layout.flink_plugins),
+        "FLINK_LOG_DIR": str(layout.logs),
+        "FLINK_PID_DIR": str(layout.run),
+        "FLINK_IDENT_STRING": "view-counts",
+    }
+
+
+def jvm_command(layout: Layout, values: Mapping[str, str], process: str) -> list[str]:
+    """The java command of `process`: "jobmanager", "taskmanager" or "zookeeper".
+
+    The same command that the package's scripts build. The scripts start two more JVMs for it each time, which
+    costs a killed part seconds of its comeback; here the one result that needs Java is kept by its inputs.
+    """
+    jars = sorted(str(path) for path in layout.flink_lib.iterdir())
+    # flink-dist last, as the scripts have it: the other jars may override it.
+    jars.sort(key=lambda path: "flink-dist" in path)
+    logging = layout.flink_conf / "log4j-console.properties"
+    common = [f"-Dlog4j.configurationFile=file:{logging}", "-classpath", ":".join(jars)]
+    if process == "zookeeper":
+        heap = ["-Xmx192m", "-XX:+UseSerialGC", "-Dzookeeper.jmx.log4j.disable=true"]
+        entry = "org.apache.flink.runtime.zookeeper.FlinkZooKeeperQuorumPeer"
+        zoo_cfg = str(layout.flink_conf / "zoo.cfg")
+        return [java(), *heap, *common, entry, "--zkConfigFile", zoo_cfg, "--peerId", "1"]
+    entry = {
+        "jobmanager": "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
+        "taskmanager": "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
+    }[process]
+    memory, dynamic = _resources(layout, values, process)
+    options = [*memory, "-XX:+UseG1GC", *values["env.java.opts.all"].split()]
+    return [java(), *options, *common, entry, "--configDir", str(layout.flink_conf), *dynamic]
+
+
+def _resources(layout: Layout, values: Mapping[str, str], process: str) -> tuple[list[str], list[str]]:
+    """JVM memory flags and `-D` settings as Flink itself computes them from its memory settings."""
+    relevant = {key: value for key, value in sorted(values.items()) if key.startswith(MEMORY_KEYS)}
+    version = next(layout.flink_lib.glob("flink-dist*")).name
+    digest = hashlib.sha256(json.dumps([process, version, relevant]).encode()).hexdigest()[:24]
+    cached = layout.cache / f"flink-resources-{digest}.json"
+    if not cached.exists():
+        command = {"jobmanager": "GET_JM_RESOURCE_PARAMS", "taskmanager": "GET_TM_RESOURCE_PARAMS"}[process]
+        result = _bash_java_utils(layout, command)
+        partial = cached.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(result), encoding="utf-8")
+        partial.replace(cached)
+    flags, dynamic = json.loads(cached.read_text(encoding="utf-8"))
+    return flags.split(), dynamic.split()
+
+
+def _bash_java_utils(layout: Layout, command: str) -> list[str]:
+    tools_jar = layout.flink_home / "bin" / "bash-java-utils.jar"
+    dist = next(layout.flink_lib.glob("flink-dist*"))
+    finished = subprocess.run(
+        [
+            *(java(), "-XX:TieredStopAtLevel=1", "-classpath", f"{tools_jar}:{dist}"),
+            *(
+                "org.apache.flink.runtime.util.bash.BashJavaUtils",
+                command,
+                "--configDir",
+                str(layout.flink_conf),
+            ),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = finished.stdout.splitlines()
+    results = [line.removeprefix(RESULT_PREFIX) for line in lines if line.startswith(RESULT_PREFIX)]
+    if finished.returncode != 0 or len(results) != 2:
+        reasons = [line for line in (finished.stdout + finished.stderr).splitlines() if "Exception" in line]
+        raise FlinkCommandError(f"Flink refuses its memory settings {MEMORY_KEYS}: {' '.join(reasons)}")
+    return results
+
+
+def job_id(printed: str) -> str:
+    """The job id in what `flink run -d` printed. Raises FlinkCommandError."""
+    return _only(JOB_ID, printed, "job id")
+
+
+def savepoint_path(printed: str) -> str:
+    """The path in what `flink stop` or `flink savepoint` printed. Raises FlinkCommandError."""
+    return _only(SAVEPOINT_PATH, printed, "savepoint path")
+
+
+def _only(pattern: re.Pattern[str], printed: str, what: str) -> str:
+    found = pattern.search(printed)
+    if found is None:
+        raise FlinkCommandError(f"flink printed no {what}:\n{printed}")
+    return found[1]
+
+
+def run_script(layout: Layout, arguments: Sequence[str], environment_: Mapping[str, str], *, timeout_s: float) -> str:
+    """Run the package's `flink` script; returns what it printed. Raises FlinkCommandError."""
+    script = str(layout.flink_home / "bin" / "flink")
+    try:
+        finished = subprocess.run(
+            [script, *arguments],
+            env={**environment_, "JVM_ARGS": CLIENT_JVM_ARGS},
+            cwd=repository(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        printed = error.output.decode(errors="replace") if isinstance(error.output, bytes) else error.output
+        raise FlinkCommandError(f"flink {' '.join(arguments)}: no end after {timeout_s:g} s\n{printed}") from error
+    if finished.returncode != 0:
+        raise FlinkCommandError(f"flink {' '.join(arguments)}: exit code {finished.returncode}\n{finished.stdout}")
+    return finished.stdout

@@ -1,0 +1,337 @@
+"""The parts of the local stack: one declarative list.
+
+Says what each part is, not how it is supervised. To add a part: its ports in ports.py, its question in
+ready.py, an entry here.
+"""
+
+import http.client
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.stack import files, flink, ready
+from tools.stack.java import java
+from tools.stack.layout import Layout
+from tools.stack.ports import HOST
+
+# Any UUID: the id that `kafka.tools.StorageTool format` stamps on a data folder.
+KAFKA_CLUSTER_ID = "dmlld19jb3VudHNfMDAwMQ"
+
+CASSANDRA_EXPORTS = (
+    "java.base/jdk.internal.misc",
+    "java.base/java.lang.ref",
+    "java.management.rmi/com.sun.jmx.remote.internal.rmi",
+    "java.rmi/sun.rmi.registry",
+    "java.rmi/sun.rmi.server",
+    "java.rmi/sun.rmi.transport.tcp",
+    "java.sql/java.sql",
+    "jdk.unsupported/sun.misc",
+)
+CASSANDRA_OPENS = (
+    "java.base/java.io",
+    "java.base/java.lang",
+    "java.base/java.lang.module",
+    "java.base/java.lang.reflect",
+    "java.base/java.net",
+    "java.base/java.nio",
+    "java.base/java.util",
+    "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic",
+    "java.base/jdk.internal.loader",
+    "java.base/jdk.internal.math",
+    "java.base/jdk.internal.module",
+    "java.base/jdk.internal.ref",
+    "java.base/jdk.internal.reflect",
+    "java.base/jdk.internal.util.jar",
+    "java.base/sun.nio.ch",
+    "jdk.management/com.sun.management.internal",
+)
+
+
+class PartError(RuntimeError):
+    """A part could not be prepared or did not become ready; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a part's command and preparation may depend on."""
+
+    layout: Layout
+    ports: Mapping[str, int]
+    flink_settings: Mapping[str, str]
+    environment: Mapping[str, str]
+
+    @property
+    def conf(self) -> Path:
+        """Where this stack's configuration files are."""
+        return self.layout.conf
+
+
+def _nothing(_context: Context) -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process of the stack.
+
+    `ports` are names of ports.DEFAULT_PORTS. `files` maps a file name in the stack's conf folder to what
+    renders it. `prepare` runs before each start of the stack, `provision` each time the stack has started the
+    part and found it ready, `clean_up` after the stack has ended; all may run again and again.
+    """
+
+    name: str
+    title: str
+    command: Callable[[Context], list[str]]
+    ports: tuple[str, ...]
+    ready: ready.ReadyCheck
+    depends_on: tuple[str, ...] = ()
+    files: Mapping[str, Callable[[Layout, Mapping[str, int]], str]] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[Context], None] = _nothing
+    provision: Callable[[Context], None] = _nothing
+    clean_up: Callable[[Context], None] = _nothing
+    ready_timeout_s: float = 90.0
+    stop_grace_s: float = 15.0
+
+
+def _class_path(folder: Path) -> str:
+    return ":".join(sorted(str(jar) for jar in folder.glob("*.jar")))
+
+
+def _kafka_java(context: Context) -> list[str]:
+    return [
+        java(),
+        *("-Xms512m", "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"),
+        f"-Dlog4j2.configurationFile={context.conf / 'kafka-log4j2.properties'}",
+        *("-classpath", _class_path(context.layout.jars / "kafka")),
+    ]
+
+
+def _kafka_command(context: Context) -> list[str]:
+    return [*_kafka_java(context), "kafka.Kafka", str(context.conf / "kafka.properties")]
+
+
+def _prepare_kafka(context: Context) -> None:
+    folder = context.layout.data / "kafka"
+    if (folder / "meta.properties").exists():
+        return
+    # Left by a format that was interrupted; the tool refuses a folder that is not empty.
+    shutil.rmtree(folder, ignore_errors=True)
+    java, *options = _kafka_java(context)
+    properties = str(context.conf / "kafka.properties")
+    format_ = ("kafka.tools.StorageTool", "format", "--cluster-id", KAFKA_CLUSTER_ID, "--config", properties)
+    command = [java, "-XX:TieredStopAtLevel=1", *options, *format_]
+    finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if finished.returncode != 0:
+        raise PartError(f"kafka: its data folder {folder} could not be formatted:\n{finished.stdout}")
+
+
+def _cassandra_command(context: Context) -> list[str]:
+    jars = context.layout.jars / "cassandra"
+    data = context.layout.data / "cassandra"
+    return [
+        java(),
+        *("-Xms1g", "-Xmx1g", "-Xss512k", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=200"),
+        f"-javaagent:{next(jars.glob('jamm-*.jar'))}",
+        f"-Dcassandra.config=file://{context.conf / 'cassandra.yaml'}",
+        f"-Dlogback.configurationFile={context.conf / 'cassandra-logback.xml'}",
+        f"-Dcassandra.storagedir={data}",
+        f"-Dcassandra.jmx.local.port={context.ports['cassandra_jmx']}",
+        # One node: nobody to gossip with, and no ring to wait for.
+        "-Dcassandra.ring_delay_ms=0",
+        "-Dcassandra.skip_wait_for_gossip_to_settle=0",
+        "-Dcassandra.join_ring=true",
+        f"-Djava.io.tmpdir={context.layout.tmp}",
+        "-Dio.netty.tryReflectionSetAccessible=true",
+        "-Djdk.attach.allowAttachSelf=true",
+        *(argument for name in CASSANDRA_EXPORTS for argument in ("--add-exports", f"{name}=ALL-UNNAMED")),
+        *(argument for name in CASSANDRA_OPENS for argument in ("--add-opens", f"{name}=ALL-UNNAMED")),
+        *("-classpath", _class_path(jars)),
+        "org.apache.cassandra.service.CassandraDaemon",
+    ]
+
+
+def _seaweedfs_command(context: Context) -> list[str]:
+    ports, layout = context.ports, context.layout
+    return [
+        str(Path(sys.executable).with_name("weed")),
+        # To standard error alone, without log files of its own.
+        "-logtostderr=true",
+        "server",
+        f"-dir={layout.data / 'seaweedfs'}",
+        f"-ip={HOST}",
+        f"-ip.bind={HOST}",
+        "-s3",
+        f"-s3.config={context.conf / 's3-identities.json'}",
+        # The identities file is all there is; the IAM service only complains that it has no key.
+        "-s3.iam=false",
+        f"-s3.port={ports['s3']}",
+        f"-s3.port.grpc={ports['s3_grpc']}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        f"-s3.localSocket={layout.socket('s3')}",
+        f"-master.port={ports['seaweed_master']}",
+        f"-master.port.grpc={ports['seaweed_master_grpc']}",
+        # Phones home unless told not to.
+        "-master.telemetry=false",
+        # Files of 64 MiB: the space of deleted checkpoints is taken back in small pieces, and early.
+        "-master.volumeSizeLimitMB=64",
+        # There is nobody to hold an election with: the default 10 s are spent waiting.
+        "-master.electionTimeout=500ms",
+        f"-volume.port={ports['seaweed_volume']}",
+        f"-volume.port.grpc={ports['seaweed_volume_grpc']}",
+        # As many of them as the disk has room for.
+        "-volume.max=0",
+        "-volume.preStopSeconds=0",
+        "-filer",
+        f"-filer.port={ports['seaweed_filer']}",
+        f"-filer.port.grpc={ports['seaweed_filer_grpc']}",
+        f"-filer.localSocket={layout.socket('filer')}",
+    ]
+
+
+def _prepare_seaweedfs(context: Context) -> None:
+    (context.layout.data / "seaweedfs").mkdir(parents=True, exist_ok=True)
+
+
+def _clean_up_seaweedfs(context: Context) -> None:
+    """Remove the sockets that it makes in /tmp, a path fixed in its code, and leaves there."""
+    for port in PARTS_BY_NAME["seaweedfs"].ports:
+        for socket in Path("/tmp").glob(f"seaweedfs-*-{context.ports[port]}.sock"):  # noqa: S108
+            socket.unlink(missing_ok=True)
+
+
+def _provision_seaweedfs(context: Context) -> None:
+    """Make the bucket: in SeaweedFS a folder below /buckets."""
+    url = f"http://{HOST}:{context.ports['seaweed_filer']}/buckets/{files.S3_BUCKET}/"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10):
+            return
+    except urllib.error.HTTPError as error:
+        if error.code != http.client.CONFLICT:
+            raise PartError(f"seaweedfs: no bucket {files.S3_BUCKET} could be made: {error}") from error
+
+
+def _flink_process(process: str) -> Callable[[Context], list[str]]:
+    return lambda context: flink.jvm_command(context.layout, context.flink_settings, process)
+
+
+def _prepare_taskmanager(context: Context) -> None:
+    # Working copies of RocksDB that a killed process left behind; the truth is in the checkpoints.
+    shutil.rmtree(context.layout.tmp / "rocksdb", ignore_errors=True)
+
+
+def _provision(what: str) -> Callable[[Context], None]:
+    def provision(context: Context) -> None:
+        finished = subprocess.run(
+            [str(context.layout.python), "-m", "tools.stack.provision", what],
+            env=dict(context.environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if finished.returncode != 0:
+            raise PartError(f"the {what} could not be made:\n{finished.stdout}")
+
+    return provision
+
+
+def _service(module: str) -> Callable[[Context], list[str]]:
+    return lambda context: [str(context.layout.python), "-m", module]
+
+
+PARTS: tuple[Part, ...] = (
+    Part(
+        name="zookeeper",
+        title="ZooKeeper",
+        command=_flink_process("zookeeper"),
+        ports=("zookeeper",),
+        ready=ready.zookeeper,
+    ),
+    Part(
+        name="kafka",
+        title="Kafka",
+        command=_kafka_command,
+        ports=("kafka", "kafka_controller"),
+        ready=ready.kafka,
+        files={
+            "kafka.properties": files.kafka_server_properties,
+            "kafka-log4j2.properties": lambda layout, _ports: files.kafka_log4j2(layout),
+        },
+        prepare=_prepare_kafka,
+        provision=_provision("topics"),
+    ),
+    Part(
+        name="cassandra",
+        title="Cassandra",
+        command=_cassandra_command,
+        ports=("cassandra", "cassandra_storage", "cassandra_jmx"),
+        ready=ready.cassandra,
+        files={
+            "cassandra.yaml": files.cassandra_yaml,
+            "cassandra-logback.xml": lambda layout, _ports: files.cassandra_logback(layout),
+        },
+        provision=_provision("tables"),
+        stop_grace_s=30.0,
+    ),
+    Part(
+        name="seaweedfs",
+        title="SeaweedFS (S3)",
+        command=_seaweedfs_command,
+        ports=(
+            *("s3", "s3_grpc", "seaweed_master", "seaweed_master_grpc"),
+            *("seaweed_volume", "seaweed_volume_grpc", "seaweed_filer", "seaweed_filer_grpc"),
+        ),
+        ready=ready.seaweedfs,
+        files={"s3-identities.json": lambda layout, _ports: files.seaweedfs_identities(layout)},
+        prepare=_prepare_seaweedfs,
+        provision=_provision_seaweedfs,
+        clean_up=_clean_up_seaweedfs,
+        # It would wait 15 s for its own streams to end. What it has acknowledged it has written, and its
+        # start copes with a kill -9 anyway.
+        stop_grace_s=2.0,
+    ),
+    Part(
+        name="jobmanager",
+        title="Flink JobManager",
+        command=_flink_process("jobmanager"),
+        ports=("flink", "flink_rpc", "flink_blob"),
+        ready=ready.jobmanager,
+        depends_on=("zookeeper", "seaweedfs"),
+    ),
+    Part(
+        name="taskmanager",
+        title="Flink TaskManager",
+        command=_flink_process("taskmanager"),
+        ports=(),
+        ready=ready.taskmanager,
+        # It finds the JobManager through ZooKeeper, whenever that one comes.
+        depends_on=("zookeeper", "seaweedfs"),
+        prepare=_prepare_taskmanager,
+    ),
+    Part(
+        name="ingest",
+        title="Ingest service",
+        command=_service("services.ingest"),
+        ports=("ingest",),
+        ready=ready.http_ok("ingest", "/readyz"),
+        depends_on=("kafka",),
+    ),
+    Part(
+        name="query",
+        title="Query service",
+        command=_service("services.query"),
+        ports=("query",),
+        ready=ready.http_ok("query", "/readyz"),
+        depends_on=("cassandra",),
+    ),
+)
+
+PARTS_BY_NAME: Mapping[str, Part] = {part.name: part for part in PARTS}

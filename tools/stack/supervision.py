@@ -1,0 +1,196 @@
+"""supervisord as the stack uses it: its configuration, its start under a life line, and its XML-RPC client.
+
+Knows processes by name and command only: nothing of ports, readiness or what a part is for.
+"""
+
+import contextlib
+import http.client
+import os
+import subprocess
+import xmlrpc.client
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from tools.stack.layout import Layout
+
+LOG_BYTES_MAX = 20 * 1024 * 1024
+LOG_BACKUPS = 2
+# Supervisor waits this much longer than the wrapper before it kills the wrapper itself.
+STOP_MARGIN_S = 5
+
+
+class SupervisorGoneError(RuntimeError):
+    """The stack's supervisor does not answer: the stack is not running."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process to supervise."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    stop_grace_s: float
+
+
+def _wrapper(layout: Layout) -> list[str]:
+    # -I -S: no site-packages, no user folder; it starts in milliseconds.
+    return [str(layout.python), "-I", "-S", str(Path(__file__).with_name("subreaper.py"))]
+
+
+def _quoted(value: str) -> str:
+    """`value` for a supervisor setting: quoted, with % doubled."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
+
+
+def configuration(layout: Layout, programs: Sequence[Program]) -> str:
+    """The text of supervisord.conf. Nothing starts by itself at first; what has started comes back."""
+    blocks = [
+        f"""[supervisord]
+nodaemon=true
+silent=true
+user={"root" if os.geteuid() == 0 else os.environ.get("USER", os.geteuid())}
+directory={layout.home}
+logfile={layout.log_file("supervisord")}
+logfile_maxbytes={LOG_BYTES_MAX}
+logfile_backups={LOG_BACKUPS}
+pidfile={layout.run / "supervisord.pid"}
+childlogdir={layout.logs}
+minfds=1024
+
+[unix_http_server]
+file={layout.socket("supervisor")}
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+    ]
+    for program in programs:
+        command = [
+            *_wrapper(layout),
+            *("--pid-file", str(layout.pid_file(program.name)), "--grace", f"{program.stop_grace_s:g}", "--"),
+            *program.command,
+        ]
+        environment = ",".join(f"{name}={_quoted(value)}" for name, value in sorted(program.environment.items()))
+        blocks.append(
+            f"""[program:{program.name}]
+command={" ".join(_quoted(argument) for argument in command)}
+environment={environment}
+autostart=false
+autorestart=true
+startsecs=1
+; Supervisor waits one second longer before each attempt; a dependency may be away for long.
+startretries=1000000
+stopwaitsecs={int(program.stop_grace_s) + STOP_MARGIN_S}
+redirect_stderr=true
+stdout_logfile={layout.log_file(program.name)}
+stdout_logfile_maxbytes={LOG_BYTES_MAX}
+stdout_logfile_backups={LOG_BACKUPS}
+"""
+        )
+    return "\n".join(blocks)
+
+
+class Lifeline:
+    """A running supervisord. It and all it runs end with this process, however this process ends.
+
+    The life line is a pipe and not PR_SET_PDEATHSIG, because that signal already comes when the *thread* ends
+    that started the child.
+    """
+
+    def __init__(self, layout: Layout, environment: Mapping[str, str]) -> None:
+        """Start supervisord with the written configuration; every part inherits `environment`."""
+        layout.socket("supervisor").unlink(missing_ok=True)
+        supervisord = str(layout.python.with_name("supervisord"))
+        conf = str(layout.conf / "supervisord.conf")
+        read_end, write_end = os.pipe()
+        self._write_end: int | None = write_end
+        wrapper = [*_wrapper(layout), "--lifeline", str(read_end), "--"]
+        with layout.log_file("supervisord-start").open("wb") as log:
+            # Its own session: Ctrl-C reaches this process alone, which then stops the parts in order.
+            self._process = subprocess.Popen(
+                [*wrapper, supervisord, "-n", "-c", conf],
+                env=dict(environment),
+                pass_fds=(read_end,),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        os.close(read_end)
+
+    @property
+    def pid(self) -> int:
+        """The wrapper around supervisord, below which everything of the stack runs."""
+        return self._process.pid
+
+    def running(self) -> bool:
+        """Whether supervisord still runs."""
+        return self._process.poll() is None
+
+    def cut(self, wait_s: float = 10.0) -> None:
+        """End supervisord and all below it at once, and wait until they are gone."""
+        if self._write_end is not None:
+            os.close(self._write_end)
+            self._write_end = None
+        self._process.wait(timeout=wait_s)
+
+
+class Supervisor:
+    """The XML-RPC client. Raises SupervisorGoneError from every call when nobody answers."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._url = f"unix://{layout.socket('supervisor')}"
+
+    @contextlib.contextmanager
+    def _api(self) -> Iterator[Any]:
+        # A connection for each use: calls come from several threads.
+        transport = SupervisorTransport(None, None, self._url)
+        try:
+            yield xmlrpc.client.ServerProxy("http://localhost", transport=transport).supervisor
+        except (OSError, http.client.HTTPException) as error:
+            raise SupervisorGoneError("the stack is not running") from error
+        finally:
+            transport.close()
+
+    def answers(self) -> bool:
+        """Whether supervisord takes commands."""
+        try:
+            with self._api() as api:
+                return bool(api.getState()["statename"] == "RUNNING")
+        except SupervisorGoneError:
+            return False
+
+    def states(self) -> dict[str, str]:
+        """State by name: STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL or UNKNOWN."""
+        with self._api() as api:
+            return {entry["name"]: entry["statename"] for entry in api.getAllProcessInfo()}
+
+    def start(self, name: str) -> None:
+        """Start one process and return at once; nothing happens when it runs already."""
+        with self._api() as api:
+            try:
+                api.startProcess(name, False)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != Faults.ALREADY_STARTED:
+                    raise
+
+    def stop(self, name: str, *, wait: bool) -> None:
+        """Stop one process; it stays stopped until `start`. Nothing happens when it is stopped already."""
+        with self._api() as api:
+            try:
+                api.stopProcess(name, wait)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != Faults.NOT_RUNNING:
+                    raise
+
+    def shut_down(self) -> None:
+        """Stop all processes and supervisord itself; returns at once."""
+        with self._api() as api:
+            api.shutdown()

@@ -1,0 +1,1 @@
+"""The counting: rules in `logic`, their Flink shells in `operators`."""

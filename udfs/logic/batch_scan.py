@@ -1,0 +1,267 @@
+"""Reads the bytes of a ViewBatch, trusting nothing: where each event lies, and what is wrong with it.
+
+A value that does not read from end to end is unreadable as a whole, with a reason; an event that reads but breaks a
+rule of its own (length, UTF-8, salt) has a fault and its neighbours are unharmed. Judges no times: that is dedup's.
+Avro 1.12 specification, "Data Serialization".
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas import registry
+from udfs.logic.hashing import salt_of
+from udfs.logic.numba_compat import njit
+
+VIDEO_ID_BYTES_MAX = 64
+KIND_BYTES_MAX = 32
+# The id, three one-byte lengths or times and three one-byte unions.
+EVENT_BYTES_MIN = 22
+
+
+class Unreadable(IntEnum):
+    """Why a whole record cannot be read; the name in lower case is the reason in the dead letter."""
+
+    UNKNOWN_SCHEMA = 1
+    TRUNCATED = 2
+    COUNT_EXCEEDS_BYTES = 3
+    BAD_VARINT = 4
+    NEGATIVE_LENGTH = 5
+    BAD_UNION_BRANCH = 6
+    BLOCK_SIZE_WRONG = 7
+    BYTES_AFTER_END = 8
+    SALTS_DIFFER_FROM_TOPIC = 9
+    SALT_DIFFERS_FROM_KEY = 10
+
+
+class Fault(IntEnum):
+    """What is wrong with one event; the name in lower case is the reason in the dead letter."""
+
+    NONE = 0
+    VIDEO_ID_EMPTY = 1
+    VIDEO_ID_TOO_LONG = 2
+    VIDEO_ID_NOT_UTF8 = 3
+    KIND_EMPTY = 4
+    KIND_TOO_LONG = 5
+    KIND_NOT_UTF8 = 6
+    OPTIONAL_FIELD_NOT_UTF8 = 7
+    WRONG_SALT = 8
+
+
+# Columns of Scan.spans.
+START, END, VIDEO_AT, VIDEO_LEN, KIND_AT, KIND_LEN = range(6)
+
+_TRUNCATED = int(Unreadable.TRUNCATED)
+_COUNT = int(Unreadable.COUNT_EXCEEDS_BYTES)
+_VARINT = int(Unreadable.BAD_VARINT)
+_NEGATIVE = int(Unreadable.NEGATIVE_LENGTH)
+_UNION = int(Unreadable.BAD_UNION_BRANCH)
+_BLOCK = int(Unreadable.BLOCK_SIZE_WRONG)
+_AFTER = int(Unreadable.BYTES_AFTER_END)
+_SALTS = int(Unreadable.SALTS_DIFFER_FROM_TOPIC)
+_SALT = int(Unreadable.SALT_DIFFERS_FROM_KEY)
+_VIDEO_EMPTY = int(Fault.VIDEO_ID_EMPTY)
+_VIDEO_LONG = int(Fault.VIDEO_ID_TOO_LONG)
+_VIDEO_UTF8 = int(Fault.VIDEO_ID_NOT_UTF8)
+_KIND_EMPTY = int(Fault.KIND_EMPTY)
+_KIND_LONG = int(Fault.KIND_TOO_LONG)
+_KIND_UTF8 = int(Fault.KIND_NOT_UTF8)
+_OPTIONAL_UTF8 = int(Fault.OPTIONAL_FIELD_NOT_UTF8)
+_WRONG_SALT = int(Fault.WRONG_SALT)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A readable batch. Rows of `spans` (int64[n, 6], columns START to KIND_LEN) are places in the value."""
+
+    batch_id: bytes
+    spans: npt.NDArray[np.int64]
+    viewed_at: npt.NDArray[np.int64]
+    faults: npt.NDArray[np.uint8]
+
+
+@njit(cache=True)
+def _varint(buf, at):  # type: ignore[no-untyped-def]
+    """(value, place after it); the place is minus the reason when there is none."""
+    value = np.uint64(0)
+    shift = np.uint64(0)
+    for i in range(10):
+        if at + i >= buf.shape[0]:
+            return np.int64(0), -_TRUNCATED
+        byte = np.uint64(buf[at + i])
+        if i == 9 and byte > 1:
+            break
+        value |= (byte & np.uint64(127)) << shift
+        if byte < 128:
+            return np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1)), at + i + 1
+        shift += np.uint64(7)
+    return np.int64(0), -_VARINT
+
+
+@njit(cache=True)
+def _string(buf, at):  # type: ignore[no-untyped-def]
+    """(where its bytes begin, their number, place after them); a negative place is minus the reason."""
+    length, at = _varint(buf, at)
+    if at < 0:
+        return 0, 0, at
+    if length < 0:
+        return 0, 0, -_NEGATIVE
+    if length > buf.shape[0] - at:
+        return 0, 0, -_TRUNCATED
+    return at, length, at + length
+
+
+@njit(cache=True)
+def is_utf8(buf, at, length):  # type: ignore[no-untyped-def]
+    """Whether buf[at : at + length] is well-formed UTF-8 (Unicode 15, table 3-7)."""
+    end = at + length
+    while at < end:
+        lead = buf[at]
+        if lead < 0x80:
+            at += 1
+            continue
+        low = 0x80
+        high = 0xBF
+        if 0xC2 <= lead <= 0xDF:
+            more = 1
+        elif 0xE0 <= lead <= 0xEF:
+            more = 2
+            if lead == 0xE0:
+                low = 0xA0
+            elif lead == 0xED:
+                high = 0x9F
+        elif 0xF0 <= lead <= 0xF4:
+            more = 3
+            if lead == 0xF0:
+                low = 0x90
+            elif lead == 0xF4:
+                high = 0x8F
+        else:
+            return False
+        if at + more >= end or not low <= buf[at + 1] <= high:
+            return False
+        for i in range(2, more + 1):
+            if not 0x80 <= buf[at + i] <= 0xBF:
+                return False
+        at += more + 1
+    return True
+
+
+@njit(cache=True)
+def _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts):  # type: ignore[no-untyped-def]
+    if salt_of(buf, start, salts) != salt:
+        return _WRONG_SALT
+    if video_len == 0:
+        return _VIDEO_EMPTY
+    if video_len > VIDEO_ID_BYTES_MAX:
+        return _VIDEO_LONG
+    if not is_utf8(buf, video_at, video_len):
+        return _VIDEO_UTF8
+    if kind_len == 0:
+        return _KIND_EMPTY
+    if kind_len > KIND_BYTES_MAX:
+        return _KIND_LONG
+    if not is_utf8(buf, kind_at, kind_len):
+        return _KIND_UTF8
+    return 0
+
+
+@njit(cache=True)
+def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
+    """Reads from the header on; (events or minus the reason, spans, viewed_at, faults)."""
+    capacity = max((buf.shape[0] - at) // EVENT_BYTES_MIN, 0) + 1
+    spans = np.empty((capacity, 6), np.int64)
+    viewed = np.empty(capacity, np.int64)
+    faults = np.empty(capacity, np.uint8)
+    at += 16
+    if at > buf.shape[0]:
+        return -_TRUNCATED, spans, viewed, faults
+    _, _, at = _string(buf, at)
+    if at < 0:
+        return at, spans, viewed, faults
+    salt, at = _varint(buf, at)
+    if at < 0:
+        return at, spans, viewed, faults
+    topic_salts, at = _varint(buf, at)
+    if at < 0:
+        return at, spans, viewed, faults
+    _, at = _varint(buf, at)
+    if at < 0:
+        return at, spans, viewed, faults
+    if topic_salts != salts:
+        return -_SALTS, spans, viewed, faults
+    if salt != key_salt:
+        return -_SALT, spans, viewed, faults
+    n = 0
+    while True:
+        count, at = _varint(buf, at)
+        if at < 0:
+            return at, spans, viewed, faults
+        if count == 0:
+            break
+        block_end = np.int64(-1)
+        if count < 0:
+            size, at = _varint(buf, at)
+            if at < 0:
+                return at, spans, viewed, faults
+            if size < 0 or size > buf.shape[0] - at:
+                return -_BLOCK, spans, viewed, faults
+            block_end = at + size
+            count = -count
+        # A count of -2**63 stays negative; both it and any other lie end here.
+        if count < 0 or count > (buf.shape[0] - at) // EVENT_BYTES_MIN:
+            return -_COUNT, spans, viewed, faults
+        for _ in range(count):
+            start = at
+            at += 16
+            if at > buf.shape[0]:
+                return -_TRUNCATED, spans, viewed, faults
+            video_at, video_len, at = _string(buf, at)
+            if at < 0:
+                return at, spans, viewed, faults
+            viewed_at, at = _varint(buf, at)
+            if at < 0:
+                return at, spans, viewed, faults
+            kind_at, kind_len, at = _string(buf, at)
+            if at < 0:
+                return at, spans, viewed, faults
+            fault = _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts)
+            for _ in range(3):
+                branch, at = _varint(buf, at)
+                if at < 0:
+                    return at, spans, viewed, faults
+                if branch == 1:
+                    text_at, text_len, at = _string(buf, at)
+                    if at < 0:
+                        return at, spans, viewed, faults
+                    if fault == 0 and not is_utf8(buf, text_at, text_len):
+                        fault = _OPTIONAL_UTF8
+                elif branch != 0:
+                    return -_UNION, spans, viewed, faults
+            spans[n, 0] = start
+            spans[n, 1] = at
+            spans[n, 2] = video_at
+            spans[n, 3] = video_len
+            spans[n, 4] = kind_at
+            spans[n, 5] = kind_len
+            viewed[n] = viewed_at
+            faults[n] = fault
+            n += 1
+        if block_end >= 0 and at != block_end:
+            return -_BLOCK, spans, viewed, faults
+    if at != buf.shape[0]:
+        return -_AFTER, spans, viewed, faults
+    return n, spans, viewed, faults
+
+
+def scan(buf: npt.NDArray[np.uint8], key_salt: int, salts: int) -> Scan | Unreadable:
+    """Reads one record's value. `key_salt` is the salt that the record's key names, -1 for a foreign key."""
+    prefix = registry.prefix("ViewBatch")
+    if buf[: len(prefix)].tobytes() != prefix:
+        return Unreadable.UNKNOWN_SCHEMA
+    n, spans, viewed_at, faults = _scan(buf, len(prefix), key_salt, salts)
+    if n < 0:
+        return Unreadable(-n)
+    return Scan(buf[len(prefix) : len(prefix) + 16].tobytes(), spans[:n], viewed_at[:n], faults[:n])

@@ -1,0 +1,201 @@
+"""Counts per cell, where a cell is a key (kind and video) in a minute, and their packed form, rows.
+
+A key is [kind length, 1 byte][kind][video_id]. A row is [key length, 1 byte][key][count, 4 bytes little-endian];
+rows of several minutes carry [minute, 8 bytes little-endian] between key and count.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from udfs.logic.hashing import hash_bytes, mix64
+from udfs.logic.numba_compat import njit
+
+Bytes = npt.NDArray[np.uint8]
+KEY_BYTES_MAX = 1 + 32 + 64
+ROW_BYTES_MIN = 1 + 2 + 4
+COUNT_MAX = 0xFFFFFFFF
+
+
+@njit(cache=True)
+def put_uint(out, at, value, length):  # type: ignore[no-untyped-def]
+    """Write the low bytes of value, little-endian; the place after them."""
+    for i in range(length):
+        out[at + i] = (value >> (8 * i)) & 255
+    return at + length
+
+
+@njit(cache=True)
+def get_uint(buf, at, length):  # type: ignore[no-untyped-def]
+    """Read a little-endian number; eight bytes read as int64."""
+    value = np.int64(0)
+    for i in range(length):
+        value |= np.int64(buf[at + i]) << (8 * i)
+    return value
+
+
+@njit(cache=True)
+def same_bytes(a, a_at, b, b_at, length):  # type: ignore[no-untyped-def]
+    """Whether two stretches are equal."""
+    for i in range(length):  # noqa: SIM110 - Numba compiles no generator expression
+        if a[a_at + i] != b[b_at + i]:
+            return False
+    return True
+
+
+@njit(cache=True)
+def _slots_for(n):  # type: ignore[no-untyped-def]
+    size = 16
+    while size < 2 * n:
+        size *= 2
+    return size
+
+
+@njit(cache=True)
+def merge_dated_rows(buf, shards):  # type: ignore[no-untyped-def]
+    """Sum dated rows by cell: (key places, key lengths, minutes, counts, shards), one entry a cell."""
+    capacity = buf.shape[0] // (ROW_BYTES_MIN + 8) + 1
+    slots = np.full(_slots_for(capacity), -1, np.int32)
+    mask = np.uint64(slots.shape[0] - 1)
+    key_at = np.empty(capacity, np.int64)
+    key_len = np.empty(capacity, np.int64)
+    minutes = np.empty(capacity, np.int64)
+    counts = np.empty(capacity, np.int64)
+    shard = np.empty(capacity, np.int64)
+    n = 0
+    at = np.int64(0)
+    while at < buf.shape[0]:
+        length = np.int64(buf[at])
+        key = at + 1
+        minute = get_uint(buf, key + length, 8)
+        count = get_uint(buf, key + length + 8, 4)
+        at = key + length + 12
+        hashed = hash_bytes(buf, key, length)
+        slot = (hashed ^ mix64(np.uint64(minute))) & mask
+        while True:
+            cell = slots[slot]
+            if cell < 0:
+                slots[slot] = n
+                key_at[n] = key
+                key_len[n] = length
+                minutes[n] = minute
+                counts[n] = count
+                # By video alone, so that a video's kinds meet in one shard.
+                video = key + 1 + np.int64(buf[key])
+                shard[n] = np.int64(hash_bytes(buf, video, key + length - video) % np.uint64(shards))
+                n += 1
+                break
+            if minutes[cell] == minute and key_len[cell] == length and same_bytes(buf, key_at[cell], buf, key, length):
+                counts[cell] += count
+                break
+            slot = (slot + np.uint64(1)) & mask
+    return key_at[:n], key_len[:n], minutes[:n], counts[:n], shard[:n]
+
+
+@njit(cache=True)
+def pack_rows(buf, key_at, key_len, counts, chosen):  # type: ignore[no-untyped-def]
+    """The chosen cells as rows without minute."""
+    size = 0
+    for i in chosen:
+        size += key_len[i] + 5
+    out = np.empty(size, np.uint8)
+    at = 0
+    for i in chosen:
+        out[at] = key_len[i]
+        at += 1
+        for j in range(key_len[i]):
+            out[at + j] = buf[key_at[i] + j]
+        at = put_uint(out, at + key_len[i], counts[i], 4)
+    return out
+
+
+@njit(cache=True)
+def _merge_rows(buf, slots, arena, arena_used, key_at, key_len, counts, dirty, n):  # type: ignore[no-untyped-def]
+    mask = np.uint64(slots.shape[0] - 1)
+    at = np.int64(0)
+    while at < buf.shape[0]:
+        length = np.int64(buf[at])
+        key = at + 1
+        count = get_uint(buf, key + length, 4)
+        at = key + length + 4
+        slot = hash_bytes(buf, key, length) & mask
+        while True:
+            cell = slots[slot]
+            if cell < 0:
+                slots[slot] = n
+                key_at[n] = arena_used
+                key_len[n] = length
+                counts[n] = count
+                dirty[n] = 1
+                for i in range(length):
+                    arena[arena_used + i] = buf[key + i]
+                arena_used += length
+                n += 1
+                break
+            if key_len[cell] == length and same_bytes(arena, key_at[cell], buf, key, length):
+                counts[cell] += count
+                dirty[cell] = 1
+                break
+            slot = (slot + np.uint64(1)) & mask
+    return arena_used, n
+
+
+@njit(cache=True)
+def _rehash(slots, arena, key_at, key_len, n):  # type: ignore[no-untyped-def]
+    mask = np.uint64(slots.shape[0] - 1)
+    for cell in range(n):
+        slot = hash_bytes(arena, key_at[cell], key_len[cell]) & mask
+        while slots[slot] >= 0:
+            slot = (slot + np.uint64(1)) & mask
+        slots[slot] = cell
+
+
+def _grown(array: npt.NDArray[np.generic], size: int) -> npt.NDArray[np.generic]:
+    larger = np.zeros(size, array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+class MinuteCells:
+    """The open counts of one minute in one shard, and which of them changed since they were last taken."""
+
+    def __init__(self) -> None:
+        self._slots = np.full(128, -1, np.int32)
+        self._arena = np.zeros(1024, np.uint8)
+        self._arena_used = 0
+        self._key_at = np.zeros(64, np.int64)
+        self._key_len = np.zeros(64, np.int64)
+        self._counts = np.zeros(64, np.int64)
+        self._dirty = np.zeros(64, np.uint8)
+        self._n = 0
+
+    def add(self, rows: Bytes) -> None:
+        """Add rows without minute. Each cell that they touch has changed."""
+        most = self._n + len(rows) // ROW_BYTES_MIN + 1
+        if most > len(self._key_at):
+            size = 1 << most.bit_length()
+            for name in ("_key_at", "_key_len", "_counts", "_dirty"):
+                setattr(self, name, _grown(getattr(self, name), size))
+            self._slots = np.full(2 * size, -1, np.int32)
+            _rehash(self._slots, self._arena, self._key_at, self._key_len, self._n)
+        if self._arena_used + len(rows) > len(self._arena):
+            self._arena = _grown(self._arena, 2 * (self._arena_used + len(rows)))  # type: ignore[assignment]
+        self._arena_used, self._n = _merge_rows(
+            rows, self._slots, self._arena, self._arena_used, self._key_at, self._key_len, self._counts,
+            self._dirty, self._n,
+        )  # fmt: skip
+
+    def take_changed(self) -> list[tuple[str, str, int]]:
+        """(kind, video_id, count) of every cell changed since the last call, absolute."""
+        changed = np.nonzero(self._dirty[: self._n])[0]
+        self._dirty[: self._n] = 0
+        arena = self._arena[: self._arena_used].tobytes()
+        found = []
+        for at, length, count in zip(
+            self._key_at[changed].tolist(),
+            self._key_len[changed].tolist(),
+            self._counts[changed].tolist(),
+            strict=True,
+        ):
+            kind_end = at + 1 + arena[at]
+            found.append((arena[at + 1 : kind_end].decode(), arena[kind_end : at + length].decode(), count))
+        return found

@@ -1,0 +1,292 @@
+"""Deduplication of one salt: judges every event once, remembers the counted ids, hands on partial counts.
+
+A `SaltDedup` is the memory of one key. What must survive it is returned to be stored: chunks of ids, which may go with
+their generation, the counts not sent yet, which may not, and a header. `restore` rebuilds it from them, so that nothing
+lives in memory alone. The rules are those of docs/architecture.md.
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from settings import CountingSettings
+from udfs.logic import partials
+from udfs.logic.batch_scan import Fault, Scan, Unreadable, scan
+from udfs.logic.cells import Bytes, put_uint, same_bytes
+from udfs.logic.hashing import hash_bytes, mix64
+from udfs.logic.id_index import IdIndex, contains, insert
+from udfs.logic.ledger import Tally
+from udfs.logic.numba_compat import njit
+from udfs.logic.time_rules import MINUTE_MS, is_invalid, is_late
+
+VERSION = 1
+_CHUNK = struct.Struct("<Bq")
+_HEADER = struct.Struct("<Bqqq")
+NEVER_MS = -(1 << 62)
+
+
+class Verdict(IntEnum):
+    """What became of an event, in the order of judgement."""
+
+    DEAD_LETTERED = 0
+    INVALID = 1
+    LATE = 2
+    DUPLICATE = 3
+    COUNTED = 4
+
+
+_DEAD, _INVALID, _LATE, _DUPLICATE, _COUNTED = (int(v) for v in Verdict)
+
+
+@njit(cache=True)
+def _u64(buf, at):  # type: ignore[no-untyped-def]
+    value = np.uint64(0)
+    for i in range(8):
+        value |= np.uint64(buf[at + i]) << np.uint64(8 * i)
+    return value
+
+
+@njit(cache=True)
+def _judge(buf, spans, viewed_at, faults, append, lateness, skew, previous, previous_zero, current, current_zero):  # type: ignore[no-untyped-def]
+    """(verdicts, ids newly counted, their counts as dated rows, whether the zero id is in `current` now)."""
+    n = spans.shape[0]
+    verdicts = np.empty(n, np.uint8)
+    fresh = np.empty((n, 2), np.uint64)
+    fresh_n = 0
+    slots_n = 16
+    while slots_n < 2 * n:
+        slots_n *= 2
+    slots = np.full(slots_n, -1, np.int32)
+    mask = np.uint64(slots_n - 1)
+    cell_event = np.empty(n, np.int32)
+    cell_count = np.zeros(n, np.int64)
+    cells = 0
+    row_bytes = 0
+    for i in range(n):
+        if faults[i] != 0:
+            verdicts[i] = _DEAD
+            continue
+        if is_invalid(viewed_at[i], append, skew):
+            verdicts[i] = _INVALID
+            continue
+        if is_late(viewed_at[i], append, lateness):
+            verdicts[i] = _LATE
+            continue
+        low = _u64(buf, spans[i, 0])
+        high = _u64(buf, spans[i, 0] + 8)
+        if low == 0 and high == 0:
+            new = not previous_zero and not current_zero
+            current_zero = current_zero or new
+        else:
+            new = not contains(previous, low, high) and insert(current, low, high)
+        if not new:
+            verdicts[i] = _DUPLICATE
+            continue
+        verdicts[i] = _COUNTED
+        fresh[fresh_n, 0] = low
+        fresh[fresh_n, 1] = high
+        fresh_n += 1
+        minute = viewed_at[i] // MINUTE_MS
+        video_at, video_len, kind_at, kind_len = spans[i, 2], spans[i, 3], spans[i, 4], spans[i, 5]
+        slot = (
+            hash_bytes(buf, video_at, video_len) ^ hash_bytes(buf, kind_at, kind_len) ^ mix64(np.uint64(minute))
+        ) & mask
+        while True:
+            cell = slots[slot]
+            if cell < 0:
+                slots[slot] = cells
+                cell_event[cells] = i
+                cell_count[cells] = 1
+                cells += 1
+                row_bytes += 14 + kind_len + video_len
+                break
+            e = cell_event[cell]
+            if (
+                viewed_at[e] // MINUTE_MS == minute
+                and spans[e, 3] == video_len
+                and spans[e, 5] == kind_len
+                and same_bytes(buf, spans[e, 2], buf, video_at, video_len)
+                and same_bytes(buf, spans[e, 4], buf, kind_at, kind_len)
+            ):
+                cell_count[cell] += 1
+                break
+            slot = (slot + np.uint64(1)) & mask
+    rows = np.empty(row_bytes, np.uint8)
+    at = 0
+    for cell in range(cells):
+        e = cell_event[cell]
+        rows[at] = 1 + spans[e, 5] + spans[e, 3]
+        rows[at + 1] = spans[e, 5]
+        at += 2
+        for j in range(spans[e, 5]):
+            rows[at + j] = buf[spans[e, 4] + j]
+        at += spans[e, 5]
+        for j in range(spans[e, 3]):
+            rows[at + j] = buf[spans[e, 2] + j]
+        at = put_uint(rows, at + spans[e, 3], viewed_at[e] // MINUTE_MS, 8)
+        at = put_uint(rows, at, cell_count[cell], 4)
+    return verdicts, fresh[:fresh_n], rows, current_zero
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An event not counted: its place in the batch (-1: the whole record), why, and its bytes."""
+
+    index: int
+    reason: str
+    payload: bytes
+
+
+@dataclass
+class Outcome:
+    """What one record led to.
+
+    `chunk`, if there is one, goes to the state of `generation` under `sequence`, and `unsent` to the list of what the
+    next flush sends and the state then forgets.
+    """
+
+    generation: int
+    sequence: int
+    append_ms: int
+    batch_id: bytes | None = None
+    chunk: bytes | None = None
+    unsent: bytes = b""
+    late: list[Rejected] = field(default_factory=list)
+    dead: list[Rejected] = field(default_factory=list)
+    closed_tally: Tally | None = None
+
+
+@dataclass(frozen=True)
+class Flush:
+    """What goes to the shards now: an element by shard."""
+
+    elements: dict[int, bytes]
+
+
+class SaltDedup:
+    """One salt's dedup. Not thread-safe; every method is deterministic in its arguments and the history."""
+
+    def __init__(self, salt: int, rules: CountingSettings) -> None:
+        self.salt = salt
+        self._rules = rules
+        self.append_ms = NEVER_MS
+        self.sequence = 0
+        self.told_minute = NEVER_MS // MINUTE_MS
+        self.tally: Tally | None = None
+        self._current = IdIndex()
+        self._previous = IdIndex()
+        self._unsent: list[Bytes] = []
+
+    @property
+    def generation(self) -> int:
+        """The generation of the last append time."""
+        return self.append_ms // self._rules.generation_ms
+
+    def header(self) -> bytes:
+        """What must be stored beside the chunks after every record and every flush."""
+        tally = self.tally.encode() if self.tally is not None else b""
+        return _HEADER.pack(VERSION, self.append_ms, self.sequence, self.told_minute) + tally
+
+    def restore(self, header: bytes, chunks: Iterable[bytes], unsent: Iterable[bytes]) -> None:
+        """Become what stored these. ValueError for a version unknown to this code."""
+        version, self.append_ms, self.sequence, self.told_minute = _HEADER.unpack_from(header)
+        _check_version(version)
+        self.tally = Tally.decode(header[_HEADER.size :]) if len(header) > _HEADER.size else None
+        for chunk in chunks:
+            version, generation = _CHUNK.unpack_from(chunk)
+            _check_version(version)
+            ids = np.frombuffer(chunk, np.uint64, -1, _CHUNK.size).reshape(-1, 2)
+            if generation == self.generation:
+                self._current.add_all(ids)
+            elif generation == self.generation - 1:
+                self._previous.add_all(ids)
+        self._unsent = [np.frombuffer(rows, np.uint8) for rows in unsent]
+
+    def record(self, value: bytes, record_ms: int, key_salt: int) -> Outcome:
+        """Judge one Kafka record's value. Never raises for what the bytes say."""
+        self._advance(max(self.append_ms, record_ms))
+        outcome = Outcome(self.generation, self.sequence, self.append_ms)
+        outcome.closed_tally, tally = self._tally_of(self.append_ms // MINUTE_MS)
+        tally.records += 1
+        buf = np.frombuffer(value, np.uint8)
+        batch = scan(buf, key_salt, self._rules.salts)
+        if isinstance(batch, Unreadable):
+            tally.unreadable_records += 1
+            outcome.dead.append(Rejected(-1, batch.name.lower(), value))
+            return outcome
+        outcome.batch_id = batch.batch_id
+        if len(batch.spans):
+            self._events(value, buf, batch, tally, outcome)
+        return outcome
+
+    def _events(self, value: bytes, buf: Bytes, batch: Scan, tally: Tally, outcome: Outcome) -> None:
+        self._current.reserve(len(batch.spans))
+        verdicts, fresh, rows, self._current.zero = _judge(
+            buf, batch.spans, batch.viewed_at, batch.faults, self.append_ms, self._rules.lateness_ms,
+            self._rules.future_skew_ms, self._previous.table, self._previous.zero, self._current.table,
+            self._current.zero,
+        )  # fmt: skip
+        self._current.used += len(fresh)
+        counts = np.bincount(verdicts, minlength=len(Verdict)).tolist()
+        tally.received += len(verdicts)
+        tally.counted += counts[Verdict.COUNTED]
+        tally.duplicate += counts[Verdict.DUPLICATE]
+        tally.late += counts[Verdict.LATE]
+        tally.invalid += counts[Verdict.INVALID]
+        tally.dead_lettered += counts[Verdict.DEAD_LETTERED]
+        if len(fresh):
+            outcome.chunk = _CHUNK.pack(VERSION, self.generation) + fresh.tobytes()
+            outcome.unsent = rows.tobytes()
+            self._unsent.append(rows)
+            self.sequence += 1
+        if counts[Verdict.COUNTED] + counts[Verdict.DUPLICATE] < len(verdicts):
+            self._reject(value, batch, verdicts, outcome)
+
+    @staticmethod
+    def _reject(value: bytes, batch: Scan, verdicts: npt.NDArray[np.uint8], outcome: Outcome) -> None:
+        for index in np.nonzero(verdicts < Verdict.DUPLICATE)[0].tolist():
+            verdict = verdicts[index]
+            if verdict == Verdict.DEAD_LETTERED:
+                reason = Fault(batch.faults[index]).name.lower()
+            else:
+                reason = "viewed_at_in_the_future" if verdict == Verdict.INVALID else "late"
+            start, end = batch.spans[index, :2].tolist()
+            target = outcome.late if verdict == Verdict.LATE else outcome.dead
+            target.append(Rejected(index, reason, value[start:end]))
+
+    def flush(self) -> Flush:
+        """Everything unsent, merged, by shard; and the frontier to every shard once a minute of append time."""
+        elements: dict[int, bytes] = {}
+        if self._unsent:
+            elements = partials.encode(self.salt, self.append_ms, np.concatenate(self._unsent), self._rules.shards)
+            self._unsent = []
+        if self.append_ms > NEVER_MS and self.append_ms // MINUTE_MS > self.told_minute:
+            self.told_minute = self.append_ms // MINUTE_MS
+            frontier = partials.encode_frontier(self.salt, self.append_ms)
+            elements = {shard: elements.get(shard, frontier) for shard in range(self._rules.shards)}
+        return Flush(elements)
+
+    def _advance(self, append_ms: int) -> None:
+        before = self.generation
+        self.append_ms = append_ms
+        if self.generation == before + 1:
+            self._previous, self._current = self._current, IdIndex()
+        elif self.generation > before:
+            self._previous, self._current = IdIndex(), IdIndex()
+
+    def _tally_of(self, minute: int) -> tuple[Tally | None, Tally]:
+        """(the tally of an earlier minute that is now final, the tally of this minute)."""
+        before = self.tally
+        if before is not None and before.minute == minute:
+            return None, before
+        self.tally = Tally(minute)
+        return before, self.tally
+
+
+def _check_version(version: int) -> None:
+    if version != VERSION:
+        raise ValueError(f"dedup state of version {version}, this code reads {VERSION}: restore with newer code")

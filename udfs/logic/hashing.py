@@ -1,0 +1,59 @@
+"""Hashes: the published one that places an event (salt), and internal ones for tables and shards.
+
+`salt_of` is murmur3_x86_32 with seed 0 (Austin Appleby, MurmurHash3, public domain), as other producers must
+compute it; `hash_bytes` decides the shard and therefore is part of a savepoint's meaning.
+"""
+
+import numpy as np
+
+from udfs.logic.numba_compat import njit
+
+_M32 = np.uint64(0xFFFFFFFF)
+
+
+@njit(cache=True)
+def _rotl32(x, r):  # type: ignore[no-untyped-def]
+    return ((x << np.uint64(r)) | (x >> np.uint64(32 - r))) & _M32
+
+
+@njit(cache=True)
+def salt_of(buf, at, salts):  # type: ignore[no-untyped-def]
+    """The salt, 0 to salts - 1, of the 16-byte event id at buf[at]."""
+    h = np.uint64(0)
+    for block in range(4):
+        k = np.uint64(0)
+        for i in range(4):
+            k |= np.uint64(buf[at + 4 * block + i]) << np.uint64(8 * i)
+        k = (k * np.uint64(0xCC9E2D51)) & _M32
+        k = _rotl32(k, 15)
+        k = (k * np.uint64(0x1B873593)) & _M32
+        h ^= k
+        h = _rotl32(h, 13)
+        h = (h * np.uint64(5) + np.uint64(0xE6546B64)) & _M32
+    h ^= np.uint64(16)
+    h ^= h >> np.uint64(16)
+    h = (h * np.uint64(0x85EBCA6B)) & _M32
+    h ^= h >> np.uint64(13)
+    h = (h * np.uint64(0xC2B2AE35)) & _M32
+    h ^= h >> np.uint64(16)
+    return np.int64(h % np.uint64(salts))
+
+
+@njit(cache=True)
+def mix64(h):  # type: ignore[no-untyped-def]
+    """A 64-bit finaliser (MurmurHash3's fmix64): every input bit moves every output bit."""
+    h ^= h >> np.uint64(33)
+    h *= np.uint64(0xFF51AFD7ED558CCD)
+    h ^= h >> np.uint64(33)
+    h *= np.uint64(0xC4CEB9FE1A85EC53)
+    h ^= h >> np.uint64(33)
+    return h
+
+
+@njit(cache=True)
+def hash_bytes(buf, at, length):  # type: ignore[no-untyped-def]
+    """A 64-bit hash (FNV-1a, then mix64) of buf[at : at + length]."""
+    h = np.uint64(1469598103934665603)
+    for i in range(at, at + length):
+        h = (h ^ np.uint64(buf[i])) * np.uint64(1099511628211)
+    return mix64(h)

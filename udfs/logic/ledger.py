@@ -1,0 +1,31 @@
+"""What became of every event of one salt in one minute of arrival."""
+
+import struct
+from dataclasses import astuple, dataclass
+
+_FORMAT = struct.Struct("<10q")
+
+
+@dataclass
+class Tally:
+    """Events by fate; received is their sum. Records that could not be read are counted as records."""
+
+    minute: int
+    received: int = 0
+    counted: int = 0
+    duplicate: int = 0
+    late: int = 0
+    invalid: int = 0
+    blocked: int = 0
+    dead_lettered: int = 0
+    records: int = 0
+    unreadable_records: int = 0
+
+    def encode(self) -> bytes:
+        """Ten little-endian int64."""
+        return _FORMAT.pack(*astuple(self))
+
+    @classmethod
+    def decode(cls, blob: bytes) -> "Tally":
+        """The inverse of encode."""
+        return cls(*_FORMAT.unpack(blob))

@@ -1,0 +1,42 @@
+"""Compiles every kernel into Numba's cache: `python -m udfs.logic.warm_up`, with NUMBA_CACHE_DIR set.
+
+Run at set-up and in the image, so that a worker loads machine code instead of compiling for half a minute.
+"""
+
+import numpy as np
+
+from schemas import registry
+from settings import CountingSettings
+from udfs.logic.dedup import SaltDedup
+from udfs.logic.hashing import salt_of
+from udfs.logic.window import ShardWindow
+
+EVENTS = 1000
+
+
+def warm_up() -> None:
+    """Take a batch the whole way, with a restore, so that each kernel meets its types."""
+    rules = CountingSettings()
+    salt = 0
+    # As many ids and videos as make the tables grow.
+    ids = (n.to_bytes(16, "big") for n in range(1, EVENTS * rules.salts))
+    events = [
+        {"event_id": identity, "video_id": f"v{n}", "viewed_at": 0, "country": "DE"}
+        for n, identity in enumerate(ids)
+        if salt_of(np.frombuffer(identity, np.uint8), 0, rules.salts) == salt
+    ]
+    header = {"batch_id": bytes(16), "producer_id": "", "salt": salt, "salts": rules.salts, "produced_at": 0}
+    value = registry.encode("ViewBatch", {**header, "events": events})
+    dedup = SaltDedup(salt, rules)
+    outcome = dedup.record(value, 0, salt)
+    assert outcome.chunk is not None
+    restored = SaltDedup(salt, rules)
+    restored.restore(dedup.header(), [outcome.chunk], [outcome.unsent])
+    for element in restored.flush().elements.values():
+        window = ShardWindow(rules)
+        ShardWindow(rules).restore(window.header(), window.absorb(element))
+        window.emit()
+
+
+if __name__ == "__main__":
+    warm_up()

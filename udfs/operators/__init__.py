@@ -1,0 +1,1 @@
+"""Flink shells of the rules in udfs.logic, one for one: state, timers and elements, no decisions."""

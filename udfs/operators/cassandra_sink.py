@@ -1,0 +1,51 @@
+"""The sink: a blocking map, so that a checkpoint covers every write that its elements asked for."""
+
+import logging
+
+from pyflink.datastream import MapFunction, RuntimeContext
+from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_exponential
+
+from connectors.cassandra import CassandraAwayError, connect
+from connectors.cassandra_writer import CountWriter
+from settings import CassandraSettings
+from udfs.logic.window import Counts
+from udfs.operators.window import Closed, LedgerRow
+
+log = logging.getLogger(__name__)
+PIPELINE = "view_counts"
+
+
+class CassandraSink(MapFunction):
+    """Counts, Closed and LedgerRow objects in, the number of rows written out."""
+
+    def __init__(self, settings: CassandraSettings, shards: int) -> None:
+        self._settings = settings
+        self._shards = shards
+
+    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+        """Connect, however long it takes: a job restarted while Cassandra is away waits for it."""
+        self._writer = self._connect()
+
+    def map(self, value: Counts | Closed | LedgerRow) -> int:
+        """Write one element."""
+        if isinstance(value, Counts):
+            self._writer.counts(value.minute, value.rows)
+            return len(value.rows)
+        if isinstance(value, Closed):
+            self._writer.closed(value.shard, value.minute)
+            return 1
+        t = value.tally
+        fates = (
+            t.received, t.counted, t.duplicate, t.late, t.invalid, t.blocked, t.dead_lettered, t.records,
+            t.unreadable_records,
+        )  # fmt: skip
+        self._writer.ledger(value.salt, t.minute, fates)
+        return 1
+
+    @retry(
+        retry=retry_if_exception_type(CassandraAwayError),
+        wait=wait_exponential(multiplier=0.5, max=5),
+        before_sleep=before_sleep_log(log, logging.WARNING),
+    )
+    def _connect(self) -> CountWriter:
+        return CountWriter(connect(self._settings), self._settings, PIPELINE, self._shards)

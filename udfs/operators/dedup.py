@@ -1,0 +1,129 @@
+"""Flink shell of udfs.logic.dedup: keeps one SaltDedup per key in step with keyed state.
+
+In: Row(salt key, Row(value, record time, partition, offset)). Out: Row(shard key, element), where an element is
+PARTIAL or LEDGER and its bytes; side outputs LATE and DEAD_LETTER carry RejectedEvents values.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pyflink.common import Row, Types
+from pyflink.common.time import Time
+from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
+from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
+
+from schemas import registry
+from settings import CountingSettings
+from udfs.logic.dedup import Outcome, Rejected, SaltDedup
+from udfs.logic.ledger import Tally
+
+PARTIAL = b"P"
+LEDGER = b"L"
+FOREIGN_SALT = -1
+
+
+def late_tag() -> OutputTag:
+    """Late events. Made anew wherever needed: a tag holds a JVM object, which no function may capture."""
+    return OutputTag("late", Types.PRIMITIVE_ARRAY(Types.BYTE()))
+
+
+def dead_letter_tag() -> OutputTag:
+    """Records and events that could not be counted."""
+    return OutputTag("dead-letter", Types.PRIMITIVE_ARRAY(Types.BYTE()))
+
+
+class Dedup(KeyedProcessFunction):
+    """Keyed by the salt's key. Two maps of id chunks, by parity of generation, so that an old one clears at once."""
+
+    def __init__(self, rules: CountingSettings, topic: str, salt_keys: list[int], shard_keys: list[int]) -> None:
+        self._rules = rules
+        self._topic = topic
+        self._salt_of_key = {key: salt for salt, key in enumerate(salt_keys)}
+        self._shard_keys = shard_keys
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Make the state handles."""
+        octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
+        ttl = StateTtlConfig.new_builder(Time.milliseconds(self._rules.state_ttl_ms)).build()
+        self._chunks = []
+        for name in ("chunks-even", "chunks-odd"):
+            descriptor = MapStateDescriptor(name, Types.LONG(), octets)
+            descriptor.enable_time_to_live(ttl)
+            self._chunks.append(runtime_context.get_map_state(descriptor))
+        # Not bound to the clock on the wall: a count is sent however long the job was away.
+        self._unsent = runtime_context.get_list_state(ListStateDescriptor("unsent", octets))
+        self._header = runtime_context.get_state(ValueStateDescriptor("header", octets))
+        self._late = late_tag()
+        self._dead_letter = dead_letter_tag()
+        self._by_salt: dict[int, SaltDedup] = {}
+        self._armed: set[int] = set()
+
+    def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+        """Judge one record."""
+        body, record_ms, partition, offset = value
+        dedup = self._of(ctx.get_current_key())
+        before = dedup.generation
+        outcome = dedup.record(body or b"", record_ms, dedup.salt)
+        if outcome.generation > before:
+            # What two generations ago or more counted: the parity that the new generation will use, and on a longer
+            # step the other one too.
+            self._chunks[outcome.generation % 2].clear()
+            if outcome.generation > before + 1:
+                self._chunks[(outcome.generation + 1) % 2].clear()
+        if outcome.chunk is not None:
+            self._chunks[outcome.generation % 2].put(outcome.sequence, outcome.chunk)
+            self._unsent.add(outcome.unsent)
+        self._header.update(dedup.header())
+        for tag, rejected in ((self._late, outcome.late), (self._dead_letter, outcome.dead)):
+            if rejected:
+                yield tag, self._rejected(rejected, outcome, partition, offset)
+        if outcome.closed_tally is not None:
+            yield self._ledger(dedup.salt, outcome.closed_tally)
+        if dedup.salt not in self._armed:
+            self._armed.add(dedup.salt)
+            timers = ctx.timer_service()
+            timers.register_processing_time_timer(timers.current_processing_time() + self._rules.flush_interval_ms)
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:  # noqa: ARG002
+        """Send what is unsent."""
+        dedup = self._of(ctx.get_current_key())
+        self._armed.discard(dedup.salt)
+        yield from self._flush(dedup)
+
+    def _flush(self, dedup: SaltDedup) -> Iterator[Row]:
+        # A foreign key is nobody's salt: it has a tally, but no counts and no frontier.
+        if dedup.salt != FOREIGN_SALT:
+            for shard, element in dedup.flush().elements.items():
+                yield Row(self._shard_keys[shard], PARTIAL + element)
+            self._unsent.clear()
+            self._header.update(dedup.header())
+        if dedup.tally is not None:
+            yield self._ledger(dedup.salt, dedup.tally)
+
+    def _ledger(self, salt: int, tally: Tally) -> Row:
+        key = self._shard_keys[salt % len(self._shard_keys)]
+        return Row(key, LEDGER + salt.to_bytes(2, "little", signed=True) + tally.encode())
+
+    def _of(self, key: int) -> SaltDedup:
+        salt = self._salt_of_key.get(key, FOREIGN_SALT)
+        dedup = self._by_salt.get(salt)
+        if dedup is None:
+            dedup = self._by_salt[salt] = SaltDedup(salt, self._rules)
+            header = self._header.value()
+            if header is not None:
+                chunks = (bytes(chunk) for chunks in self._chunks for chunk in chunks.values())
+                dedup.restore(bytes(header), chunks, (bytes(rows) for rows in self._unsent.get()))
+        return dedup
+
+    def _rejected(self, rejected: list[Rejected], outcome: Outcome, partition: int, offset: int) -> bytes:
+        return registry.encode(
+            "RejectedEvents",
+            {
+                "topic": self._topic,
+                "partition": partition,
+                "offset": offset,
+                "batch_id": outcome.batch_id,
+                "append_at": outcome.append_ms,
+                "events": [{"index": r.index, "reason": r.reason, "payload": r.payload} for r in rejected],
+            },
+        )

@@ -1,0 +1,87 @@
+"""Flink shell of udfs.logic.window: keeps one ShardWindow per key in step with keyed state.
+
+In: Row(shard key, element of udfs.operators.dedup). Out, for the sink in the same worker: Counts, Closed and
+LedgerRow objects.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pyflink.common import Types
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
+
+from settings import CountingSettings
+from udfs.logic.ledger import Tally
+from udfs.logic.window import Counts, ShardWindow
+from udfs.operators.dedup import LEDGER
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A shard has closed every minute through this one; comes after the counts of those minutes."""
+
+    shard: int
+    minute: int
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """A salt's tally so far, absolute."""
+
+    salt: int
+    tally: Tally
+
+
+class Window(KeyedProcessFunction):
+    """Keyed by the shard's key."""
+
+    def __init__(self, rules: CountingSettings, shard_keys: list[int]) -> None:
+        self._rules = rules
+        self._shard_of_key = {key: shard for shard, key in enumerate(shard_keys)}
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Make the state handles."""
+        octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
+        self._chunks = runtime_context.get_map_state(MapStateDescriptor("partials", Types.LONG(), octets))
+        self._header = runtime_context.get_state(ValueStateDescriptor("header", octets))
+        self._by_shard: dict[int, ShardWindow] = {}
+        self._armed: set[int] = set()
+
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[LedgerRow]:
+        """Take one element in."""
+        if value[:1] == LEDGER:
+            yield LedgerRow(int.from_bytes(value[1:3], "little", signed=True), Tally.decode(value[3:]))
+            return
+        shard, window = self._of(ctx.get_current_key())
+        for key, rows in window.absorb(value[1:]):
+            self._chunks.put(key, rows)
+        self._header.update(window.header())
+        if shard not in self._armed and window.has_work:
+            self._armed.add(shard)
+            timers = ctx.timer_service()
+            timers.register_processing_time_timer(timers.current_processing_time() + self._rules.emit_interval_ms)
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Counts | Closed]:  # noqa: ARG002
+        """Emit what changed, then say what closed."""
+        shard, window = self._of(ctx.get_current_key())
+        self._armed.discard(shard)
+        emission = window.emit()
+        for counts in emission.counts:
+            for start in range(0, len(counts.rows), self._rules.rows_per_element_max):
+                yield Counts(counts.minute, counts.rows[start : start + self._rules.rows_per_element_max])
+        for key in emission.dropped:
+            self._chunks.remove(key)
+        self._header.update(window.header())
+        if emission.closed_through is not None:
+            yield Closed(shard, emission.closed_through)
+
+    def _of(self, key: int) -> tuple[int, ShardWindow]:
+        shard = self._shard_of_key[key]
+        window = self._by_shard.get(shard)
+        if window is None:
+            window = self._by_shard[shard] = ShardWindow(self._rules)
+            header = self._header.value()
+            if header is not None:
+                window.restore(bytes(header), ((key, bytes(rows)) for key, rows in self._chunks.items()))
+        return shard, window
