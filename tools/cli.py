@@ -95,8 +95,14 @@ def _running_stack(parts: tuple[str, ...] = ALL_PARTS) -> Iterator[Stack]:
         if event == "ready":
             console.print(f"{seconds:6.1f} s  {PARTS_BY_NAME[name].title} is ready")
 
+    stopped = f"stopped; the data stays in {stack.layout.home} until `make clean-data`"
+    # What could not be started has ended itself, and a stack that another process runs is not ours to stop.
     try:
         stack.start(progress)
+    except KeyboardInterrupt:
+        console.print(f"\n{stopped}")
+        raise typer.Exit from None
+    try:
         yield stack
     except KeyboardInterrupt:
         console.print("\nstopping")
@@ -104,7 +110,7 @@ def _running_stack(parts: tuple[str, ...] = ALL_PARTS) -> Iterator[Stack]:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         stack.stop()
-    console.print(f"stopped; the data stays in {stack.layout.home} until `make clean-data`")
+    console.print(stopped)
 
 
 def _show_endpoints(stack: Stack) -> None:

@@ -225,8 +225,8 @@ class CommandLine:
         self.environment = {**os.environ, **ports, HOME_VARIABLE: str(home), "TERM": "dumb"}
         self.up_process: subprocess.Popen[str] | None = None
 
-    def up(self, *parts: str) -> set[int]:
-        """Start, and wait until all is ready; the process ids of everything started."""
+    def begin(self, *parts: str) -> None:
+        """Start, without waiting."""
         options = [argument for part in parts for argument in ("--part", part)]
         self.up_process = subprocess.Popen(
             [sys.executable, "-m", "tools.cli", "up", *options],
@@ -236,6 +236,11 @@ class CommandLine:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def up(self, *parts: str) -> set[int]:
+        """Start, and wait until all is ready; the process ids of everything started."""
+        self.begin(*parts)
+        assert self.up_process is not None
         assert eventually(lambda: self("status").returncode == 0, BACK_S), self.home
         started = {process.pid for process in psutil.Process(self.up_process.pid).children(recursive=True)}
         # supervisord and the parts, and a wrapper around each of them.
@@ -291,6 +296,20 @@ def test_nothing_is_left_after_ctrl_c_and_the_data_stays(command_line: CommandLi
     assert not command_line.home.exists()
 
 
+def test_ctrl_c_while_starting_leaves_nothing(command_line: CommandLine) -> None:
+    command_line.begin("zookeeper", "seaweedfs")
+    assert command_line.up_process is not None
+    cli = psutil.Process(command_line.up_process.pid)
+    assert eventually(lambda: len(cli.children(recursive=True)) > 2, BACK_S)
+    started = {process.pid for process in cli.children(recursive=True)}
+    command_line.up_process.send_signal(signal.SIGINT)
+    printed = command_line.up_process.communicate(timeout=30)[0]
+    assert "stopped; the data stays in" in printed
+    assert "Traceback" not in printed
+    assert command_line.up_process.returncode == 0
+    assert all_gone(started)
+
+
 def test_another_terminal_sees_and_steers_the_stack(command_line: CommandLine) -> None:
     started = command_line.up("zookeeper", "seaweedfs")
     statuses = {status["name"]: status for status in json.loads(command_line("status", "--json").stdout)}
@@ -313,6 +332,8 @@ def test_another_terminal_sees_and_steers_the_stack(command_line: CommandLine) -
     second = command_line("up")
     assert second.returncode == 1
     assert second.stderr.endswith("already: `vc down` stops it\n")
+    # Neither is the first one harmed by the second.
+    assert command_line("status").returncode == 0
     refused = command_line("clean-data")
     assert (refused.returncode, refused.stderr.startswith("the stack runs")) == (1, True)
 

@@ -134,6 +134,7 @@ class Stack:
             self._start_parts(progress)
         except BaseException:
             self._lifeline.cut()
+            self._clean_up()
             raise
 
     def stop(self) -> None:
@@ -147,6 +148,9 @@ class Stack:
             with contextlib.suppress(supervision.SupervisorGoneError):
                 self._supervisor.shut_down()
             self._await(lambda: not self._supervisor.answers(), 30, "supervisord did not stop", "supervisord")
+        self._clean_up()
+
+    def _clean_up(self) -> None:
         context = self._context()
         for part in self.parts:
             part.clean_up(context)
