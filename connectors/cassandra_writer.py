@@ -5,15 +5,15 @@ order, from any writer, leaves the larger one. Hence every failure is tried agai
 Cassandra, or one whose tables refuse a row, is back-pressure, not an error (docs/decisions/0008). Knows no Flink.
 """
 
-import datetime as dt
 import logging
+import struct
 from collections.abc import Sequence
 
 import tenacity
 from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable, Session
 from cassandra.concurrent import execute_concurrent
-from cassandra.query import BatchStatement, BatchType
+from cassandra.query import BatchStatement, BatchType, BoundStatement
 
 from settings import CassandraSettings
 
@@ -21,7 +21,10 @@ log = logging.getLogger(__name__)
 
 MINUTE_MS = 60_000
 MINUTES_PER_DAY = 1440
-EPOCH = dt.date(1970, 1, 1)
+# A date in CQL is the days since 1970 plus 2**31 (native protocol v5, section 6.7).
+_EPOCH_DATE = 1 << 31
+_DATE = struct.Struct(">I")
+_LONG = struct.Struct(">q")
 
 _COUNT = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
 _LEDGER = (
@@ -43,25 +46,39 @@ class CountWriter:
         self._ledger = session.prepare(_LEDGER)
         self._progress = session.prepare(_PROGRESS)
 
-    def counts(self, minute: int, rows: Sequence[tuple[str, str, int]]) -> None:
-        """Write (kind, video_id, views) rows of one epoch minute."""
-        day = EPOCH + dt.timedelta(days=minute // MINUTES_PER_DAY)
-        start_ms = minute * MINUTE_MS
+    def counts(self, cells: Sequence[tuple[bytes, bytes, int, int]]) -> None:
+        """Write (video_id, kind, epoch minute, views) cells, the names in UTF-8.
+
+        In the order given: neighbours of one partition (video, kind, day) become one write.
+        """
         size = self._settings.batch_rows_max
         batches = []
-        for first in range(0, len(rows), size):
+        for first in range(0, len(cells), size):
             batch = BatchStatement(BatchType.UNLOGGED)
-            for kind, video_id, views in rows[first : first + size]:
-                batch.add(self._count, (video_id, kind, day, start_ms, views, start_ms * 1000 + views))
+            for video_id, kind, minute, views in cells[first : first + size]:
+                row = BoundStatement(self._count)
+                start_ms = minute * MINUTE_MS
+                # As the driver itself would encode them; doing so at once takes a third of its time.
+                row.values = [
+                    video_id,
+                    kind,
+                    _DATE.pack(_EPOCH_DATE + minute // MINUTES_PER_DAY),
+                    _LONG.pack(start_ms),
+                    _LONG.pack(views),
+                    _LONG.pack(start_ms * 1000 + views),
+                ]
+                batch.add(row)
             batches.append((batch, None))
         self._write(batches)
 
-    def ledger(self, salt: int, minute: int, fates: Sequence[int]) -> None:
-        """Write one tally: received, counted, duplicate, late, invalid, blocked, dead_lettered, records, unreadable."""
-        start_ms = minute * MINUTE_MS
-        # Received events and records only grow within a minute, so the later tally has the larger timestamp.
-        version = start_ms * 1000 + fates[0] + fates[7]
-        self._write([(self._ledger, (start_ms, salt, *fates, version))])
+    def ledger(self, salt: int, tallies: Sequence[tuple[int, ...]]) -> None:
+        """Write tallies: epoch minute, then the columns of the table from `received` on, in its order."""
+        rows = []
+        for minute, *fates in tallies:
+            start_ms = minute * MINUTE_MS
+            # Received events and records only grow within a minute, so the later tally has the larger timestamp.
+            rows.append((self._ledger, (start_ms, salt, *fates, start_ms * 1000 + fates[0] + fates[7])))
+        self._write(rows)
 
     def closed(self, shard: int, minute: int) -> None:
         """Say that the shard has closed every minute through this one."""

@@ -46,7 +46,7 @@ class CountingSettings(_Group):
         8 * 24 * 60 * MINUTE_MS,
         description="Wall-clock safety net on dedup state; longer than Kafka's retention plus G.",
     )
-    rows_per_element_max: int = Field(2000, ge=1, description="Rows in one element from the window stage to the sink.")
+    rows_per_element_max: int = Field(5000, ge=1, description="Rows in one element from the window stage to the sink.")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -10,7 +10,7 @@ from jobs.uids import ViewCountsUid as Uid
 from jobs.view_counts import build
 from settings import Settings
 from udfs.operators.cassandra_sink import CassandraSink
-from udfs.operators.window import LedgerRow
+from udfs.operators.window import Tallies
 
 
 class DiscardingSink(MapFunction):
@@ -23,8 +23,8 @@ class DiscardingSink(MapFunction):
 
     def map(self, value: object) -> int:
         """Forget the element, unless it is a tally: the last one of each minute and salt is the right one."""
-        if isinstance(value, LedgerRow):
-            self._counted[value.salt, value.tally.minute] = value.tally.counted
+        if isinstance(value, Tallies):
+            self._counted.update(((value.salt, tally.minute), tally.counted) for tally in value.tallies)
         return 0
 
 

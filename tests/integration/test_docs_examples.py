@@ -65,14 +65,12 @@ def session(stack: Stack) -> Iterator[Any]:
     settings = CassandraSettings(hosts=HOST, port=stack.ports["cassandra"])
     opened = connect(settings)
     writer = CountWriter(opened, settings, "view_counts", shards=2)
-    writer.counts(minute(), [("view", "A", 4), ("like", "A", 9), ("view", "B", 100)])
-    writer.counts(minute(0, 59), [("view", "A", 3)])
-    writer.counts(minute(1), [("view", "A", 5)])
-    writer.counts(minute(12), [("view", "A", 1)])
+    views_of_a = {minute(): 4, minute(0, 59): 3, minute(1): 5, minute(12): 1}
+    writer.counts([(b"A", b"view", at, views) for at, views in views_of_a.items()])
+    writer.counts([(b"A", b"like", minute(), 9), (b"B", b"view", minute(), 100)])
     # received, counted, duplicate, late, invalid, blocked, dead_lettered, records, unreadable_records
-    writer.ledger(0, minute(), (10, 5, 1, 2, 1, 0, 1, 3, 0))
-    writer.ledger(1, minute(), (7, 7, 0, 0, 0, 0, 0, 60, 2))
-    writer.ledger(0, minute(0, 1), (1, 1, 0, 0, 0, 0, 0, 60, 0))
+    writer.ledger(0, [(minute(), 10, 5, 1, 2, 1, 0, 1, 3, 0), (minute(0, 1), 1, 1, 0, 0, 0, 0, 0, 60, 0)])
+    writer.ledger(1, [(minute(), 7, 7, 0, 0, 0, 0, 0, 60, 2)])
     writer.closed(0, minute(0, 48))
     writer.closed(1, minute(0, 49))
     yield opened

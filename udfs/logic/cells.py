@@ -4,6 +4,9 @@ A key is [kind length, 1 byte][kind][video_id]. A row is [key length, 1 byte][ke
 rows of several minutes carry [minute, 8 bytes little-endian] between key and count.
 """
 
+import struct
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,7 +16,7 @@ from udfs.logic.numba_compat import njit
 Bytes = npt.NDArray[np.uint8]
 KEY_BYTES_MAX = 1 + 32 + 64
 ROW_BYTES_MIN = 1 + 2 + 4
-COUNT_MAX = 0xFFFFFFFF
+_DATED = struct.Struct("<qI")
 
 
 @njit(cache=True)
@@ -109,6 +112,47 @@ def pack_rows(buf, key_at, key_len, counts, chosen):  # type: ignore[no-untyped-
 
 
 @njit(cache=True)
+def pack_dated_rows(buf, key_at, key_len, counts, chosen, minute):  # type: ignore[no-untyped-def]
+    """The chosen cells, all of one minute, as dated rows."""
+    size = 0
+    for i in chosen:
+        size += key_len[i] + 13
+    out = np.empty(size, np.uint8)
+    at = 0
+    for i in chosen:
+        out[at] = key_len[i]
+        at += 1
+        for j in range(key_len[i]):
+            out[at + j] = buf[key_at[i] + j]
+        at = put_uint(out, at + key_len[i], minute, 8)
+        at = put_uint(out, at, counts[i], 4)
+    return out
+
+
+class Cell(NamedTuple):
+    """A dated row, read. The names are UTF-8; cells of one partition of views_by_minute sort together."""
+
+    video_id: bytes
+    kind: bytes
+    minute: int
+    views: int
+
+
+def unpack_dated_rows(rows: bytes) -> list[Cell]:
+    """Every dated row, in order."""
+    found = []
+    at = 0
+    while at < len(rows):
+        kind_at = at + 2
+        video_at = kind_at + rows[at + 1]
+        end = at + 1 + rows[at]
+        minute, count = _DATED.unpack_from(rows, end)
+        found.append(Cell(rows[video_at:end], rows[kind_at:video_at], minute, count))
+        at = end + _DATED.size
+    return found
+
+
+@njit(cache=True)
 def _merge_rows(buf, slots, arena, arena_used, key_at, key_len, counts, dirty, n):  # type: ignore[no-untyped-def]
     mask = np.uint64(slots.shape[0] - 1)
     at = np.int64(0)
@@ -184,18 +228,12 @@ class MinuteCells:
             self._dirty, self._n,
         )  # fmt: skip
 
-    def take_changed(self) -> list[tuple[str, str, int]]:
-        """(kind, video_id, count) of every cell changed since the last call, absolute."""
+    def take_changed(self, minute: int, rows_max: int) -> list[tuple[int, Bytes]]:
+        """Every cell changed since the last call, absolute: (how many, dated rows), at most `rows_max` in each."""
         changed = np.nonzero(self._dirty[: self._n])[0]
         self._dirty[: self._n] = 0
-        arena = self._arena[: self._arena_used].tobytes()
-        found = []
-        for at, length, count in zip(
-            self._key_at[changed].tolist(),
-            self._key_len[changed].tolist(),
-            self._counts[changed].tolist(),
-            strict=True,
-        ):
-            kind_end = at + 1 + arena[at]
-            found.append((arena[at + 1 : kind_end].decode(), arena[kind_end : at + length].decode(), count))
-        return found
+        cuts = [changed[at : at + rows_max] for at in range(0, len(changed), rows_max)]
+        return [
+            (len(chosen), pack_dated_rows(self._arena, self._key_at, self._key_len, self._counts, chosen, minute))
+            for chosen in cuts
+        ]

@@ -157,7 +157,6 @@ class Outcome:
     unsent: bytes = b""
     late: list[Rejected] = field(default_factory=list)
     dead: list[Rejected] = field(default_factory=list)
-    closed_tally: Tally | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,8 @@ class SaltDedup:
         self.append_ms = NEVER_MS
         self.sequence = 0
         self.told_minute = NEVER_MS // MINUTE_MS
-        self.tally: Tally | None = None
+        # Of the current minute of arrival, last, and of those before it that were not handed on as final.
+        self.tallies: list[Tally] = []
         self._current = IdIndex()
         self._previous = IdIndex()
         self._unsent: list[Bytes] = []
@@ -188,14 +188,14 @@ class SaltDedup:
 
     def header(self) -> bytes:
         """What must be stored beside the chunks after every record and every flush."""
-        tally = self.tally.encode() if self.tally is not None else b""
-        return _HEADER.pack(VERSION, self.append_ms, self.sequence, self.told_minute) + tally
+        head = _HEADER.pack(VERSION, self.append_ms, self.sequence, self.told_minute)
+        return head + b"".join(tally.encode() for tally in self.tallies)
 
     def restore(self, header: bytes, chunks: Iterable[bytes], unsent: Iterable[bytes]) -> None:
         """Become what stored these. ValueError for a version unknown to this code."""
         version, self.append_ms, self.sequence, self.told_minute = _HEADER.unpack_from(header)
         _check_version(version)
-        self.tally = Tally.decode(header[_HEADER.size :]) if len(header) > _HEADER.size else None
+        self.tallies = Tally.decode_all(header[_HEADER.size :])
         for chunk in chunks:
             version, generation = _CHUNK.unpack_from(chunk)
             _check_version(version)
@@ -210,7 +210,7 @@ class SaltDedup:
         """Judge one Kafka record's value. Never raises for what the bytes say."""
         self._advance(max(self.append_ms, record_ms))
         outcome = Outcome(self.generation, self.sequence, self.append_ms)
-        outcome.closed_tally, tally = self._tally_of(self.append_ms // MINUTE_MS)
+        tally = self._tally_of(self.append_ms // MINUTE_MS)
         tally.records += 1
         buf = np.frombuffer(value, np.uint8)
         batch = scan(buf, key_salt, self._rules.salts)
@@ -278,13 +278,16 @@ class SaltDedup:
         elif self.generation > before:
             self._previous, self._current = IdIndex(), IdIndex()
 
-    def _tally_of(self, minute: int) -> tuple[Tally | None, Tally]:
-        """(the tally of an earlier minute that is now final, the tally of this minute)."""
-        before = self.tally
-        if before is not None and before.minute == minute:
-            return None, before
-        self.tally = Tally(minute)
-        return before, self.tally
+    def take_tallies(self) -> list[Tally]:
+        """Every tally that may have changed since the last call. Those of ended minutes are then forgotten."""
+        taken = self.tallies
+        self.tallies = taken[-1:]
+        return taken
+
+    def _tally_of(self, minute: int) -> Tally:
+        if not self.tallies or self.tallies[-1].minute != minute:
+            self.tallies.append(Tally(minute))
+        return self.tallies[-1]
 
 
 def _check_version(version: int) -> None:

@@ -26,6 +26,6 @@ class Tally:
         return _FORMAT.pack(*astuple(self))
 
     @classmethod
-    def decode(cls, blob: bytes) -> "Tally":
-        """The inverse of encode."""
-        return cls(*_FORMAT.unpack(blob))
+    def decode_all(cls, blob: bytes) -> "list[Tally]":
+        """Any number of encoded tallies, one after the other."""
+        return [cls(*fields) for fields in _FORMAT.iter_unpack(blob)]

@@ -26,18 +26,10 @@ class ClosedMinuteError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Absolute counts of one minute: (kind, video_id, views)."""
-
-    minute: int
-    rows: list[tuple[str, str, int]]
-
-
-@dataclass(frozen=True)
 class Emission:
-    """Counts to write, the state keys to drop, and the last closed minute if it moved."""
+    """Absolute counts to write (dated rows of udfs.logic.cells), keys to drop, the last closed minute if it moved."""
 
-    counts: list[Counts]
+    counts: list[bytes]
     dropped: list[int]
     closed_through: int | None
 
@@ -91,8 +83,7 @@ class ShardWindow:
 
     def emit(self) -> Emission:
         """Counts changed since the last call, and closing of what every salt has passed."""
-        counts = [Counts(minute, self._minutes[minute].take_changed()) for minute in sorted(self._changed)]
-        self._changed.clear()
+        counts = self._take_changed()
         closable = self._closable()
         if closable <= self.closed_through:
             return Emission(counts, [], None)
@@ -102,6 +93,21 @@ class ShardWindow:
             del self._minutes[minute]
             dropped += self._chunks.pop(minute)
         return Emission(counts, dropped, closable)
+
+    def _take_changed(self) -> list[bytes]:
+        """Minutes together, since a writer does many rows at once in the time of one."""
+        rows_max = self._rules.rows_per_element_max
+        elements: list[list[Bytes]] = []
+        room = 0
+        for minute in sorted(self._changed):
+            for number, rows in self._minutes[minute].take_changed(minute, rows_max):
+                if number > room:
+                    elements.append([])
+                    room = rows_max
+                elements[-1].append(rows)
+                room -= number
+        self._changed.clear()
+        return [np.concatenate(parts).tobytes() for parts in elements]
 
     def _closable(self) -> int:
         return int(last_closed_minute(int(self._frontiers.min()), self._rules.lateness_ms))

@@ -1,6 +1,7 @@
 """The sink: a blocking map, so that a checkpoint covers every write that its elements asked for."""
 
 import logging
+from dataclasses import astuple
 
 from pyflink.datastream import MapFunction, RuntimeContext
 from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_exponential
@@ -8,15 +9,15 @@ from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_expo
 from connectors.cassandra import CassandraAwayError, connect
 from connectors.cassandra_writer import CountWriter
 from settings import CassandraSettings
-from udfs.logic.window import Counts
-from udfs.operators.window import Closed, LedgerRow
+from udfs.logic.cells import unpack_dated_rows
+from udfs.operators.window import Closed, Counts, Tallies
 
 log = logging.getLogger(__name__)
 PIPELINE = "view_counts"
 
 
 class CassandraSink(MapFunction):
-    """Counts, Closed and LedgerRow objects in, the number of rows written out."""
+    """Counts, Closed and Tallies objects in, the number of rows written out."""
 
     def __init__(self, settings: CassandraSettings, shards: int) -> None:
         self._settings = settings
@@ -26,21 +27,18 @@ class CassandraSink(MapFunction):
         """Connect, however long it takes: a job restarted while Cassandra is away waits for it."""
         self._writer = self._connect()
 
-    def map(self, value: Counts | Closed | LedgerRow) -> int:
+    def map(self, value: Counts | Closed | Tallies) -> int:
         """Write one element."""
         if isinstance(value, Counts):
-            self._writer.counts(value.minute, value.rows)
-            return len(value.rows)
+            # Sorted, so that the minutes of one partition meet in one batch, where they are one write.
+            cells = sorted(unpack_dated_rows(value.rows))
+            self._writer.counts(cells)
+            return len(cells)
         if isinstance(value, Closed):
             self._writer.closed(value.shard, value.minute)
             return 1
-        t = value.tally
-        fates = (
-            t.received, t.counted, t.duplicate, t.late, t.invalid, t.blocked, t.dead_lettered, t.records,
-            t.unreadable_records,
-        )  # fmt: skip
-        self._writer.ledger(value.salt, t.minute, fates)
-        return 1
+        self._writer.ledger(value.salt, [astuple(tally) for tally in value.tallies])
+        return len(value.tallies)
 
     @retry(
         retry=retry_if_exception_type(CassandraAwayError),

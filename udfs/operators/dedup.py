@@ -9,13 +9,12 @@ from typing import Any
 
 from pyflink.common import Row, Types
 from pyflink.common.time import Time
-from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
+from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext, TimerService
 from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
 from schemas import registry
 from settings import CountingSettings
 from udfs.logic.dedup import Outcome, Rejected, SaltDedup
-from udfs.logic.ledger import Tally
 
 PARTIAL = b"P"
 LEDGER = b"L"
@@ -56,7 +55,9 @@ class Dedup(KeyedProcessFunction):
         self._late = late_tag()
         self._dead_letter = dead_letter_tag()
         self._by_salt: dict[int, SaltDedup] = {}
-        self._armed: set[int] = set()
+        # By salt, in processing time: its next timer, and when its tallies were sent last.
+        self._armed: dict[int, int] = {}
+        self._tallied_ms: dict[int, int] = {}
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """Judge one record."""
@@ -77,32 +78,36 @@ class Dedup(KeyedProcessFunction):
         for tag, rejected in ((self._late, outcome.late), (self._dead_letter, outcome.dead)):
             if rejected:
                 yield tag, self._rejected(rejected, outcome, partition, offset)
-        if outcome.closed_tally is not None:
-            yield self._ledger(dedup.salt, outcome.closed_tally)
-        if dedup.salt not in self._armed:
-            self._armed.add(dedup.salt)
-            timers = ctx.timer_service()
-            timers.register_processing_time_timer(timers.current_processing_time() + self._rules.flush_interval_ms)
+        timers = ctx.timer_service()
+        self._arm(timers, dedup.salt, timers.current_processing_time() + self._rules.flush_interval_ms)
 
-    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:  # noqa: ARG002
-        """Send what is unsent."""
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+        """Send what is unsent, and the tallies, which need not be as fresh as counts, when it is their time."""
         dedup = self._of(ctx.get_current_key())
-        self._armed.discard(dedup.salt)
-        yield from self._flush(dedup)
-
-    def _flush(self, dedup: SaltDedup) -> Iterator[Row]:
-        # A foreign key is nobody's salt: it has a tally, but no counts and no frontier.
+        if self._armed.get(dedup.salt) == timestamp:
+            del self._armed[dedup.salt]
+        # A foreign key is nobody's salt: it has tallies, but no counts and no frontier.
         if dedup.salt != FOREIGN_SALT:
             for shard, element in dedup.flush().elements.items():
                 yield Row(self._shard_keys[shard], PARTIAL + element)
             self._unsent.clear()
-            self._header.update(dedup.header())
-        if dedup.tally is not None:
-            yield self._ledger(dedup.salt, dedup.tally)
+        due_ms = self._tallied_ms.get(dedup.salt, 0) + self._rules.emit_interval_ms
+        if timestamp >= due_ms:
+            self._tallied_ms[dedup.salt] = timestamp
+            yield self._ledger(dedup)
+        else:
+            self._arm(ctx.timer_service(), dedup.salt, due_ms)
+        self._header.update(dedup.header())
 
-    def _ledger(self, salt: int, tally: Tally) -> Row:
-        key = self._shard_keys[salt % len(self._shard_keys)]
-        return Row(key, LEDGER + salt.to_bytes(2, "little", signed=True) + tally.encode())
+    def _arm(self, timers: TimerService, salt: int, due_ms: int) -> None:
+        if self._armed.get(salt, due_ms + 1) > due_ms:
+            self._armed[salt] = due_ms
+            timers.register_processing_time_timer(due_ms)
+
+    def _ledger(self, dedup: SaltDedup) -> Row:
+        key = self._shard_keys[dedup.salt % len(self._shard_keys)]
+        tallies = b"".join(tally.encode() for tally in dedup.take_tallies())
+        return Row(key, LEDGER + dedup.salt.to_bytes(2, "little", signed=True) + tallies)
 
     def _of(self, key: int) -> SaltDedup:
         salt = self._salt_of_key.get(key, FOREIGN_SALT)

@@ -1,7 +1,7 @@
 """Flink shell of udfs.logic.window: keeps one ShardWindow per key in step with keyed state.
 
 In: Row(shard key, element of udfs.operators.dedup). Out, for the sink in the same worker: Counts, Closed and
-LedgerRow objects.
+Tallies objects.
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,15 @@ from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from settings import CountingSettings
 from udfs.logic.ledger import Tally
-from udfs.logic.window import Counts, ShardWindow
+from udfs.logic.window import ShardWindow
 from udfs.operators.dedup import LEDGER
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Absolute counts of cells that changed, as dated rows of udfs.logic.cells."""
+
+    rows: bytes
 
 
 @dataclass(frozen=True)
@@ -26,11 +33,11 @@ class Closed:
 
 
 @dataclass(frozen=True)
-class LedgerRow:
-    """A salt's tally so far, absolute."""
+class Tallies:
+    """A salt's tallies, absolute: of its current minute so far, and of those that ended since the last ones."""
 
     salt: int
-    tally: Tally
+    tallies: list[Tally]
 
 
 class Window(KeyedProcessFunction):
@@ -48,10 +55,10 @@ class Window(KeyedProcessFunction):
         self._by_shard: dict[int, ShardWindow] = {}
         self._armed: set[int] = set()
 
-    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[LedgerRow]:
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Tallies]:
         """Take one element in."""
         if value[:1] == LEDGER:
-            yield LedgerRow(int.from_bytes(value[1:3], "little", signed=True), Tally.decode(value[3:]))
+            yield Tallies(int.from_bytes(value[1:3], "little", signed=True), Tally.decode_all(value[3:]))
             return
         shard, window = self._of(ctx.get_current_key())
         for key, rows in window.absorb(value[1:]):
@@ -67,9 +74,8 @@ class Window(KeyedProcessFunction):
         shard, window = self._of(ctx.get_current_key())
         self._armed.discard(shard)
         emission = window.emit()
-        for counts in emission.counts:
-            for start in range(0, len(counts.rows), self._rules.rows_per_element_max):
-                yield Counts(counts.minute, counts.rows[start : start + self._rules.rows_per_element_max])
+        for rows in emission.counts:
+            yield Counts(rows)
         for key in emission.dropped:
             self._chunks.remove(key)
         self._header.update(window.header())
