@@ -38,9 +38,9 @@ class CountingSettings(_Group):
         12 * MINUTE_MS,
         description="G: an id is remembered for this generation of append time and the next; fixed for a state's life.",
     )
-    flush_interval_ms: int = Field(300, ge=10, description="Processing time between merged partials of one salt.")
+    flush_interval_ms: int = Field(200, ge=10, description="Processing time between merged partials of one salt.")
     emit_interval_ms: int = Field(
-        1000, ge=10, description="Processing time between two writes of a changed, open cell."
+        500, ge=10, description="Processing time between two writes of a changed, open cell."
     )
     state_ttl_ms: int = Field(
         8 * 24 * 60 * MINUTE_MS,
