@@ -18,7 +18,7 @@ from connectors.cassandra import connect, migrate
 from settings import CassandraSettings, Settings
 from tools.stack import Stack
 
-SAMPLE_S = 0.5
+SAMPLE_S = 1.0
 # From submission to the first record.
 START_S = 120.0
 SETTLE_S = 120.0

@@ -11,7 +11,7 @@ from tools.stack import Stack
 
 # The JobManager fetches metrics when asked, if what it has is older, and answers with what it had: asked steadily,
 # every answer is one asking old, and differences between answers are true.
-FETCH_INTERVAL_MS = 200
+FETCH_INTERVAL_MS = 1000
 METRIC_OVERRIDES = {"metrics.fetcher.update-interval": str(FETCH_INTERVAL_MS)}
 _OFFSET = "currentOffset"
 

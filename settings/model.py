@@ -42,6 +42,12 @@ class CountingSettings(_Group):
     emit_interval_ms: int = Field(
         500, ge=10, description="Processing time between two writes of a changed, open cell."
     )
+    catch_up_emit_interval_ms: int = Field(
+        5000,
+        ge=10,
+        description="The same while what is counted arrived over a minute ago: fewer writes, so that a backlog ends "
+        "sooner.",
+    )
     state_ttl_ms: int = Field(
         8 * 24 * 60 * MINUTE_MS,
         description="Wall-clock safety net on dedup state; longer than Kafka's retention plus G.",

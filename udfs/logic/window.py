@@ -51,6 +51,11 @@ class ShardWindow:
         """Whether `emit` would return anything."""
         return bool(self._changed) or self._closable() > self.closed_through
 
+    @property
+    def newest_append_ms(self) -> int:
+        """The latest append time that any salt has told."""
+        return int(self._frontiers.max())
+
     def header(self) -> bytes:
         """What must be stored beside the chunks after every element and every emission."""
         return _HEADER.pack(VERSION, self._sequence, self.closed_through) + self._frontiers.tobytes()

@@ -43,7 +43,13 @@ class Dedup(KeyedProcessFunction):
     def open(self, runtime_context: RuntimeContext) -> None:
         """Make the state handles."""
         octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
-        ttl = StateTtlConfig.new_builder(Time.milliseconds(self._rules.state_ttl_ms)).build()
+        # Whether an id counts is decided by its generation, so that expired state does no harm; never to return it, the
+        # default, would cost a round trip to the JVM for every write, since PyFlink then caches none.
+        ttl = (
+            StateTtlConfig.new_builder(Time.milliseconds(self._rules.state_ttl_ms))
+            .set_state_visibility(StateTtlConfig.StateVisibility.ReturnExpiredIfNotCleanedUp)
+            .build()
+        )
         self._chunks = []
         for name in ("chunks-even", "chunks-odd"):
             descriptor = MapStateDescriptor(name, Types.LONG(), octets)
