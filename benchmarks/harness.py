@@ -111,7 +111,9 @@ class Bench:
         topic = self._topics[contender.check_topic]
         servers = self._stack.endpoints["kafka"]
         name = f"results-{contender.name}"
-        AdminClient({"bootstrap.servers": servers}).create_topics([NewTopic(name, num_partitions=1)])[name].result()
+        # Held by a name: a client that nobody holds takes its requests with it.
+        admin = AdminClient({"bootstrap.servers": servers})
+        admin.create_topics([NewTopic(name, num_partitions=1)])[name].result()
         job = self._stack.flink_run(
             [
                 *self._flink_options(contender), *contender.arguments,
