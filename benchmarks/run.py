@@ -72,7 +72,7 @@ def bench(
                     line = harness.run(contender)
                 except RuntimeError as error:
                     result["failed"][contender.name] = str(error)[:2000]
-                    console.print(f"[red]{contender.name} failed:[/red] {error}", highlight=False)
+                    console.print(f"[red]{contender.name} failed:[/red] {str(error)[:2000]}", highlight=False)
                     continue
                 result["contenders"].append(line)
                 console.print(report.line(line), highlight=False)

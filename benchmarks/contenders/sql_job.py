@@ -21,18 +21,18 @@ from settings import Settings
 ROWTIME = "TO_TIMESTAMP_LTZ(viewed_at, 3)"
 DEDUPS = {
     "window": """
-        SELECT video_id, kind, window_start, COUNT(*) AS views FROM (
+        SELECT video_id, kind, window_start, COUNT(*) AS `views` FROM (
             SELECT *, ROW_NUMBER() OVER (PARTITION BY window_start, window_end, event_id ORDER BY ts) AS n
             FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
         ) WHERE n = 1 GROUP BY video_id, kind, window_start, window_end""",
     "ttl": """
-        SELECT video_id, kind, window_start, COUNT(*) AS views FROM TABLE(TUMBLE((
+        SELECT video_id, kind, window_start, COUNT(*) AS `views` FROM TABLE(TUMBLE((
             SELECT video_id, kind, ts FROM (
                 SELECT *, ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY PROCTIME()) AS n FROM events
             ) WHERE n = 1
         ), DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY video_id, kind, window_start, window_end""",
     "distinct": """
-        SELECT video_id, kind, window_start, COUNT(DISTINCT event_id) AS views
+        SELECT video_id, kind, window_start, COUNT(DISTINCT event_id) AS `views`
         FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
         GROUP BY video_id, kind, window_start, window_end""",
 }
@@ -96,7 +96,7 @@ def main() -> None:
     else:
         sink = _options(connector="blackhole")
     tables.execute_sql(
-        "CREATE TEMPORARY TABLE results (video_id STRING, kind STRING, minute_at TIMESTAMP(3), views BIGINT) "
+        "CREATE TEMPORARY TABLE results (video_id STRING, kind STRING, minute_at TIMESTAMP(3), `views` BIGINT) "
         f"WITH ({sink})"
     )
     tables.execute_sql(f"INSERT INTO results {DEDUPS[arguments.dedup]}")
