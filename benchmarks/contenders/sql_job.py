@@ -18,6 +18,7 @@ from pyflink.table import Schema, StreamTableEnvironment
 
 from settings import Settings
 
+MINUTE_MS = 60_000
 ROWTIME = "TO_TIMESTAMP_LTZ(viewed_at, 3)"
 DEDUPS = {
     "window": """
@@ -68,7 +69,7 @@ def main() -> None:
         **({"scan__bounded__mode": "latest-offset"} if arguments.results_topic else {}),
     )  # fmt: skip
     event = "event_id BYTES NOT NULL, video_id STRING NOT NULL, viewed_at BIGINT NOT NULL, kind STRING NOT NULL"
-    watermark = f"ts - INTERVAL '{rules.lateness_ms // 1000}' SECOND(6)"
+    watermark = f"ts - INTERVAL '{rules.lateness_ms // MINUTE_MS}' MINUTE"
     if arguments.input == "single":
         tables.execute_sql(
             f"CREATE TEMPORARY TABLE events ({event}, ts AS {ROWTIME}, WATERMARK FOR ts AS {watermark}) WITH ({source})"
