@@ -9,7 +9,7 @@ from benchmarks.events import Topic, batches_topic, plain_batches_topic, single_
 JOBS = "benchmarks/contenders"
 BATCHES = (50, 200, 2000)
 SQL_BATCH = 2000
-SQL_DEDUPS = ("window", "ttl", "distinct")
+SQL_DEDUPS = ("window", "ttl")
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Scale:
 
 
 FULL = Scale(
-    batches={50: 2_500_000, 200: 5_000_000, 2000: 10_000_000},
+    batches={50: 4_000_000, 200: 8_000_000, 2000: 20_000_000},
     plain_batches=5_000_000,
     single=4_000_000,
     naive=100_000,
     check=200_000,
     naive_check=3_000,
     length_s=30.0,
-    patience_s=75.0,
+    patience_s=45.0,
 )
 QUICK = Scale(
     batches={50: 1_000_000, 200: 2_000_000, 2000: 4_000_000},

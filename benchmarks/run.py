@@ -34,9 +34,7 @@ console = Console()
 def bench(
     *,
     only: Annotated[str, typer.Option(help="By letter or beginning of the name, comma separated.")] = "a,b,c,d",
-    sql: Annotated[
-        str, typer.Option(help="Ways of SQL to deduplicate: window, ttl, distinct.")
-    ] = "window,ttl,distinct",
+    sql: Annotated[str, typer.Option(help="Ways of SQL to deduplicate: window, ttl.")] = "window,ttl",
     quick: Annotated[bool, typer.Option(help="Fewer events and shorter runs: a smoke test, no figures.")] = False,
     events: Annotated[int | None, typer.Option(help="At most so many events for each contender.")] = None,
     home: Annotated[Path | None, typer.Option(help="Where the stack lives meanwhile; a temporary folder.")] = None,

@@ -39,9 +39,7 @@ class CountingSettings(_Group):
         description="G: an id is remembered for this generation of append time and the next; fixed for a state's life.",
     )
     flush_interval_ms: int = Field(200, ge=10, description="Processing time between merged partials of one salt.")
-    emit_interval_ms: int = Field(
-        500, ge=10, description="Processing time between two writes of a changed, open cell."
-    )
+    emit_interval_ms: int = Field(500, ge=10, description="Processing time between two writes of a changed, open cell.")
     catch_up_emit_interval_ms: int = Field(
         5000,
         ge=10,

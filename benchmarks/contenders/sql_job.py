@@ -1,12 +1,12 @@
 """The same counting in Flink SQL: deduplicate by event id, count by video, kind and minute.
 
-Three ways to deduplicate, each with the count job's lateness as the watermark's delay:
+Two ways to deduplicate, each with the count job's lateness as the watermark's delay:
 
 `window`: the first of each event id in a one-minute window (ROW_NUMBER over the window TVF). State goes with
     the window. A repeat stamped with another minute counts again.
 `ttl`: the first of each event id for as long as state lives (ROW_NUMBER by processing time with a state TTL of G), then
     the windows. The TTL runs on the wall clock: a repeat that comes after an outage counts again.
-`distinct`: COUNT(DISTINCT event_id) in the window, which needs one exchange less. As exact as `window`.
+COUNT(DISTINCT event_id) in the window would be a third; Flink 2.3 has no plan for it on these columns.
 
 Submitted by `flink run -Dstate.backend.type=... -py benchmarks/contenders/sql_job.py`; all of it runs in the JVM.
 """
@@ -32,10 +32,6 @@ DEDUPS = {
                 SELECT *, ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY PROCTIME()) AS n FROM events
             ) WHERE n = 1
         ), DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY video_id, kind, window_start, window_end""",
-    "distinct": """
-        SELECT video_id, kind, window_start, COUNT(DISTINCT event_id) AS `views`
-        FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
-        GROUP BY video_id, kind, window_start, window_end""",
 }
 
 
