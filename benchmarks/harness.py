@@ -21,7 +21,8 @@ from tools.stack import Stack
 SAMPLE_S = 1.0
 # From submission to the first record.
 START_S = 120.0
-SETTLE_S = 120.0
+# Until the rest of a topic is counted, which the slowest sink takes a hundred seconds for and more.
+SETTLE_S = 360.0
 
 
 class ContenderError(RuntimeError):

@@ -221,7 +221,7 @@ class Machine:
         self.state.shard_headers[shard] = self.shards[shard].header()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.integers(min_value=0, max_value=2**48), st.sampled_from(RULE_SETS))
 def test_counts_and_fates_equal_the_brute_force_count_whatever_crashes(seed: int, rules: CountingSettings) -> None:
     r = random.Random(seed)

@@ -61,9 +61,9 @@ class Dedup(KeyedProcessFunction):
         self._late = late_tag()
         self._dead_letter = dead_letter_tag()
         self._by_salt: dict[int, SaltDedup] = {}
-        # By salt, in processing time: its next timer, and when its tallies were sent last.
-        self._armed: dict[int, int] = {}
-        self._tallied_ms: dict[int, int] = {}
+        # By salt, in processing time, while a timer is set for it.
+        self._flush_due_ms: dict[int, int] = {}
+        self._tallies_due_ms: dict[int, int] = {}
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """Judge one record."""
@@ -85,30 +85,31 @@ class Dedup(KeyedProcessFunction):
             if rejected:
                 yield tag, self._rejected(rejected, outcome, partition, offset)
         timers = ctx.timer_service()
-        self._arm(timers, dedup.salt, timers.current_processing_time() + self._rules.flush_interval_ms)
+        now_ms = timers.current_processing_time()
+        rules = self._rules
+        self._arm(timers, self._flush_due_ms, dedup.salt, now_ms + rules.flush_interval_ms)
+        self._arm(timers, self._tallies_due_ms, dedup.salt, now_ms + rules.emit_interval_ms)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
-        """Send what is unsent, and the tallies, which need not be as fresh as counts, when it is their time."""
+        """Send what is unsent, the tallies or both: what is due. After a restore, when nobody knows, both are."""
         dedup = self._of(ctx.get_current_key())
-        if self._armed.get(dedup.salt) == timestamp:
-            del self._armed[dedup.salt]
-        # A foreign key is nobody's salt: it has tallies, but no counts and no frontier.
-        if dedup.salt != FOREIGN_SALT:
-            for shard, element in dedup.flush().elements.items():
-                yield Row(self._shard_keys[shard], PARTIAL + element)
-            self._unsent.clear()
-        due_ms = self._tallied_ms.get(dedup.salt, 0) + self._rules.emit_interval_ms
-        if timestamp >= due_ms:
-            self._tallied_ms[dedup.salt] = timestamp
+        if self._flush_due_ms.get(dedup.salt, 0) <= timestamp:
+            self._flush_due_ms.pop(dedup.salt, None)
+            # A foreign key is nobody's salt: it has tallies, but no counts and no frontier.
+            if dedup.salt != FOREIGN_SALT:
+                for shard, element in dedup.flush().elements.items():
+                    yield Row(self._shard_keys[shard], PARTIAL + element)
+                self._unsent.clear()
+        if self._tallies_due_ms.get(dedup.salt, 0) <= timestamp:
+            self._tallies_due_ms.pop(dedup.salt, None)
             yield self._ledger(dedup)
-        else:
-            self._arm(ctx.timer_service(), dedup.salt, due_ms)
         self._header.update(dedup.header())
 
-    def _arm(self, timers: TimerService, salt: int, due_ms: int) -> None:
-        if self._armed.get(salt, due_ms + 1) > due_ms:
-            self._armed[salt] = due_ms
-            timers.register_processing_time_timer(due_ms)
+    @staticmethod
+    def _arm(timers: TimerService, due_ms: dict[int, int], salt: int, at_ms: int) -> None:
+        if salt not in due_ms:
+            due_ms[salt] = at_ms
+            timers.register_processing_time_timer(at_ms)
 
     def _ledger(self, dedup: SaltDedup) -> Row:
         key = self._shard_keys[dedup.salt % len(self._shard_keys)]
