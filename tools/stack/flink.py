@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tools.stack import files
-from tools.stack.java import java
+from tools.stack.java import java, jvm
 from tools.stack.layout import Layout, repository
 from tools.stack.ports import HOST
 
@@ -153,14 +153,14 @@ def jvm_command(layout: Layout, values: Mapping[str, str], process: str) -> list
         heap = ["-Xmx192m", "-XX:+UseSerialGC", "-Dzookeeper.jmx.log4j.disable=true"]
         entry = "org.apache.flink.runtime.zookeeper.FlinkZooKeeperQuorumPeer"
         zoo_cfg = str(layout.flink_conf / "zoo.cfg")
-        return [java(), *heap, *common, entry, "--zkConfigFile", zoo_cfg, "--peerId", "1"]
+        return [*jvm(layout.logs), *heap, *common, entry, "--zkConfigFile", zoo_cfg, "--peerId", "1"]
     entry = {
         "jobmanager": "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
         "taskmanager": "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
     }[process]
     memory, dynamic = _resources(layout, values, process)
     options = [*memory, "-XX:+UseG1GC", *values["env.java.opts.all"].split()]
-    return [java(), *options, *common, entry, "--configDir", str(layout.flink_conf), *dynamic]
+    return [*jvm(layout.logs), *options, *common, entry, "--configDir", str(layout.flink_conf), *dynamic]
 
 
 def _resources(layout: Layout, values: Mapping[str, str], process: str) -> tuple[list[str], list[str]]:

@@ -30,6 +30,11 @@ def java() -> str:
     return str(home / "bin" / "java") if home else "java"
 
 
+def jvm(logs: Path) -> list[str]:
+    """How the command of a part in Java begins; one that crashes leaves its report among the logs."""
+    return [java(), f"-XX:ErrorFile={logs / 'hs_err_%p.log'}"]
+
+
 def _major_version(command: Path) -> int | None:
     try:
         printed = subprocess.run([command, "-version"], capture_output=True, text=True, check=False).stderr

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.stack import files, flink, ready
-from tools.stack.java import java
+from tools.stack.java import jvm
 from tools.stack.layout import Layout
 from tools.stack.ports import HOST
 
@@ -106,7 +106,7 @@ def _class_path(folder: Path) -> str:
 
 def _kafka_java(context: Context) -> list[str]:
     return [
-        java(),
+        *jvm(context.layout.logs),
         *("-Xms512m", "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"),
         f"-Dlog4j2.configurationFile={context.conf / 'kafka-log4j2.properties'}",
         *("-classpath", _class_path(context.layout.jars / "kafka")),
@@ -136,7 +136,7 @@ def _cassandra_command(context: Context) -> list[str]:
     jars = context.layout.jars / "cassandra"
     data = context.layout.data / "cassandra"
     return [
-        java(),
+        *jvm(context.layout.logs),
         *("-Xms1g", "-Xmx1g", "-Xss512k", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=200"),
         f"-javaagent:{next(jars.glob('jamm-*.jar'))}",
         f"-Dcassandra.config=file://{context.conf / 'cassandra.yaml'}",
