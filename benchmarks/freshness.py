@@ -2,7 +2,8 @@
 
 Everything runs on this machine: the stack, the load and the probes. The load goes over HTTP at a steady rate. Beside it
 probes are sent at times fixed beforehand, whatever became of those before, so that a stall is seen by every probe that
-falls into it. Each goes to a video of its own and is asked for until the answer shows it.
+falls into it. Each goes to a video of its own and is asked for until the answer shows it. The first minutes are left
+out: the JVMs of Flink and Cassandra compile their code in them, on the same two cores.
 """
 
 import asyncio
@@ -139,7 +140,7 @@ def freshness(
     *,
     events_per_second: Annotated[int, typer.Option(min=1, help="Of the load.")] = 5000,
     probes_per_second: Annotated[float, typer.Option(min=0.1, help="Events that are timed.")] = 3.0,
-    warm_up_s: Annotated[float, typer.Option(min=0, help="Under load, before the first that counts.")] = 30.0,
+    warm_up_s: Annotated[float, typer.Option(min=0, help="Under load, before the first that counts.")] = 120.0,
     seconds: Annotated[float, typer.Option(min=1, help="How long probes are sent.")] = 150.0,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
