@@ -40,11 +40,16 @@ class CountingSettings(_Group):
     )
     flush_interval_ms: int = Field(200, ge=10, description="Processing time between merged partials of one salt.")
     emit_interval_ms: int = Field(500, ge=10, description="Processing time between two writes of a changed, open cell.")
+    catch_up_flush_interval_ms: int = Field(
+        1000,
+        ge=10,
+        description="In place of flush_interval_ms while what is counted arrived over a minute ago: fewer, fuller "
+        "partials, so that a backlog ends sooner.",
+    )
     catch_up_emit_interval_ms: int = Field(
         5000,
         ge=10,
-        description="The same while what is counted arrived over a minute ago: fewer writes, so that a backlog ends "
-        "sooner.",
+        description="In place of emit_interval_ms while what is counted arrived over a minute ago: fewer writes.",
     )
     state_ttl_ms: int = Field(
         8 * 24 * 60 * MINUTE_MS,

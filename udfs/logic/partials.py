@@ -29,15 +29,17 @@ class Partial:
 def encode(salt: int, frontier_ms: int, dated_rows: Bytes, shards: int) -> dict[int, bytes]:
     """The elements, by shard, that carry these dated rows; shards without rows have none."""
     key_at, key_len, minutes, counts, shard = merge_dated_rows(dated_rows, shards)
-    elements = {}
-    for target in np.unique(shard).tolist():
-        here = np.nonzero(shard == target)[0]
-        blocks = []
-        for minute in np.unique(minutes[here]).tolist():
-            rows = pack_rows(dated_rows, key_at, key_len, counts, here[minutes[here] == minute]).tobytes()
-            blocks.append(_MINUTE.pack(minute, len(rows)) + rows)
-        elements[target] = _HEAD.pack(VERSION, salt, frontier_ms, len(blocks)) + b"".join(blocks)
-    return elements
+    order = np.lexsort((minutes, shard))
+    is_new_group = np.diff(shard[order]) | np.diff(minutes[order])
+    blocks: dict[int, list[bytes]] = {}
+    for cells in np.split(order, np.nonzero(is_new_group)[0] + 1):
+        rows = pack_rows(dated_rows, key_at, key_len, counts, cells).tobytes()
+        minute_blocks = blocks.setdefault(int(shard[cells[0]]), [])
+        minute_blocks.append(_MINUTE.pack(minutes[cells[0]], len(rows)) + rows)
+    return {
+        target: _HEAD.pack(VERSION, salt, frontier_ms, len(of_minutes)) + b"".join(of_minutes)
+        for target, of_minutes in blocks.items()
+    }
 
 
 def encode_frontier(salt: int, frontier_ms: int) -> bytes:

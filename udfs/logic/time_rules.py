@@ -1,11 +1,14 @@
 """Which minute, which generation, late or invalid: decided by numbers alone, so that a replay decides alike.
 
-The clock is the append time of the record (see docs/architecture.md), never the wall clock.
+The clock is the append time of the record (see docs/architecture.md), never the wall clock; that one decides only how
+often results are handed on.
 """
 
 from udfs.logic.numba_compat import njit
 
 MINUTE_MS = 60_000
+# Counts are caught up on, rather than followed, when what is counted arrived longer ago than this.
+BEHIND_MS = 60_000
 
 
 @njit(cache=True)
@@ -30,3 +33,8 @@ def is_late(viewed_at_ms: int, append_ms: int, lateness_ms: int) -> bool:
 def last_closed_minute(frontier_ms: int, lateness_ms: int) -> int:
     """The last minute of which nothing can be counted any more once every salt has reached the frontier."""
     return (frontier_ms - lateness_ms) // MINUTE_MS - 1
+
+
+def is_behind(append_ms: int, now_ms: int) -> bool:
+    """Whether the job is so far behind its input that throughput matters more than freshness."""
+    return now_ms - append_ms > BEHIND_MS

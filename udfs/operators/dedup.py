@@ -15,6 +15,7 @@ from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor, St
 from schemas import registry
 from settings import CountingSettings
 from udfs.logic.dedup import Outcome, Rejected, SaltDedup
+from udfs.logic.time_rules import is_behind
 
 PARTIAL = b"P"
 LEDGER = b"L"
@@ -87,7 +88,10 @@ class Dedup(KeyedProcessFunction):
         timers = ctx.timer_service()
         now_ms = timers.current_processing_time()
         rules = self._rules
-        self._arm(timers, self._flush_due_ms, dedup.salt, now_ms + rules.flush_interval_ms)
+        flush_ms = (
+            rules.catch_up_flush_interval_ms if is_behind(dedup.append_ms, now_ms) else rules.flush_interval_ms
+        )
+        self._arm(timers, self._flush_due_ms, dedup.salt, now_ms + flush_ms)
         self._arm(timers, self._tallies_due_ms, dedup.salt, now_ms + rules.emit_interval_ms)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:

@@ -13,11 +13,9 @@ from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from settings import CountingSettings
 from udfs.logic.ledger import Tally
+from udfs.logic.time_rules import is_behind
 from udfs.logic.window import ShardWindow
 from udfs.operators.dedup import LEDGER
-
-# Counts are caught up on rather than followed when what is counted is older than this.
-BEHIND_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -71,11 +69,12 @@ class Window(KeyedProcessFunction):
             self._armed.add(shard)
             timers = ctx.timer_service()
             now_ms = timers.current_processing_time()
-            is_behind = now_ms - window.newest_append_ms > BEHIND_MS
-            rules = self._rules
-            timers.register_processing_time_timer(
-                now_ms + (rules.catch_up_emit_interval_ms if is_behind else rules.emit_interval_ms)
+            interval_ms = (
+                self._rules.catch_up_emit_interval_ms
+                if is_behind(window.newest_append_ms, now_ms)
+                else self._rules.emit_interval_ms
             )
+            timers.register_processing_time_timer(now_ms + interval_ms)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Counts | Closed]:  # noqa: ARG002
         """Emit what changed, then say what closed."""
