@@ -17,6 +17,7 @@ COUNTING = {
     "generation_ms": GENERATION_MS,
     "flush_interval_ms": 100,
     "emit_interval_ms": 100,
+    "catch_up_flush_interval_ms": 100,
     "catch_up_emit_interval_ms": 100,
 }
 NEVER_MS = 3_600_000
@@ -33,7 +34,7 @@ def test_repeats_are_not_counted_and_unsent_counts_come_back(shared_stack: Stack
         views = [[View(f"video-{n % 20}", append_ms - n) for n in range(200)] for append_ms in at]
         for append_ms, some in zip(at, views, strict=True):
             feeder.send(some, append_ms)
-        job = installation.start(script=SHORT_TTL_JOB, flush_interval_ms=NEVER_MS)
+        job = installation.start(script=SHORT_TTL_JOB, flush_interval_ms=NEVER_MS, catch_up_flush_interval_ms=NEVER_MS)
         # All has been read, as the ledger says, and no count has been sent.
         assert eventually(lambda: installation.ledger()["records"] == feeder.records), installation.ledger()
         assert installation.views() == {}

@@ -17,6 +17,7 @@ COUNTING = {
     "generation_ms": 3 * MINUTE_MS,
     "flush_interval_ms": 100,
     "emit_interval_ms": 100,
+    "catch_up_flush_interval_ms": 100,
     "catch_up_emit_interval_ms": 100,
 }
 # A start of a generation, 2026-01-01 00:00 UTC: append times here are the test's own.

@@ -93,7 +93,7 @@ def cassandra_yaml(layout: Layout, ports: Mapping[str, int]) -> str:
                 "parameters": [{"seeds": f"{HOST}:{ports['cassandra_storage']}"}],
             }
         ],
-        # The sink writes unlogged batches of 30 to 60 rows of many partitions, which is right where all of
+        # The sink writes unlogged batches of up to 200 rows of many partitions, which is right where all of
         # them live on one replica: the usual limits (5 KiB, 10 partitions) would log a warning a batch.
         "batch_size_warn_threshold": "1MiB",
         "batch_size_fail_threshold": "8MiB",

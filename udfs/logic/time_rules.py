@@ -1,7 +1,7 @@
 """Which minute, which generation, late or invalid: decided by numbers alone, so that a replay decides alike.
 
-The clock is the append time of the record (see docs/architecture.md), never the wall clock; that one decides only how
-often results are handed on.
+The clock is the append time of the record (see docs/architecture.md), never the wall clock; that one decides only when
+results are handed on.
 """
 
 from udfs.logic.numba_compat import njit
@@ -38,3 +38,8 @@ def last_closed_minute(frontier_ms: int, lateness_ms: int) -> int:
 def is_behind(append_ms: int, now_ms: int) -> bool:
     """Whether the job is so far behind its input that throughput matters more than freshness."""
     return now_ms - append_ms > BEHIND_MS
+
+
+def next_turn_ms(now_ms: int, interval_ms: int, turn: int, turns: int) -> int:
+    """When it is this one's turn, of so many that take turns evenly within each interval: after now, at most one on."""
+    return now_ms + interval_ms - (now_ms - turn * interval_ms // turns) % interval_ms

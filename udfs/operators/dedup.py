@@ -88,9 +88,7 @@ class Dedup(KeyedProcessFunction):
         timers = ctx.timer_service()
         now_ms = timers.current_processing_time()
         rules = self._rules
-        flush_ms = (
-            rules.catch_up_flush_interval_ms if is_behind(dedup.append_ms, now_ms) else rules.flush_interval_ms
-        )
+        flush_ms = rules.catch_up_flush_interval_ms if is_behind(dedup.append_ms, now_ms) else rules.flush_interval_ms
         self._arm(timers, self._flush_due_ms, dedup.salt, now_ms + flush_ms)
         self._arm(timers, self._tallies_due_ms, dedup.salt, now_ms + rules.emit_interval_ms)
 

@@ -13,7 +13,7 @@ from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from settings import CountingSettings
 from udfs.logic.ledger import Tally
-from udfs.logic.time_rules import is_behind
+from udfs.logic.time_rules import is_behind, next_turn_ms
 from udfs.logic.window import ShardWindow
 from udfs.operators.dedup import LEDGER
 
@@ -74,7 +74,7 @@ class Window(KeyedProcessFunction):
                 if is_behind(window.newest_append_ms, now_ms)
                 else self._rules.emit_interval_ms
             )
-            timers.register_processing_time_timer(now_ms + interval_ms)
+            timers.register_processing_time_timer(next_turn_ms(now_ms, interval_ms, shard, self._rules.shards))
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Counts | Closed]:  # noqa: ARG002
         """Emit what changed, then say what closed."""

@@ -1,0 +1,117 @@
+"""`python -m benchmarks.sink_writes`: what a row costs Cassandra and the sink, by shape of element and batch.
+
+Two writers, as at parallelism 2, write elements to one local node for so many seconds a shape. An element is what a
+shard hands over: the same videos in consecutive minutes. CPU is that of Cassandra's process and of this one. The first
+shape runs twice, first for longer, so that the JVM has compiled before anything counts.
+"""
+
+import tempfile
+import threading
+import time
+from itertools import cycle
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import psutil
+import typer
+from rich.console import Console
+
+from benchmarks import results
+from benchmarks.machine import describe
+from connectors.cassandra import connect
+from connectors.cassandra_writer import CountWriter
+from settings import CassandraSettings
+from tools.stack import Stack, StackOptions
+from tools.stack.ports import HOST
+
+WRITERS = 2
+VIDEOS = 1250
+ROWS_PER_MINUTE = 900
+FIRST_MINUTE = 29_000_000
+WARM_UP_S = 40.0
+Cells = list[tuple[bytes, bytes, int, int]]
+# Minutes in an element, rows in a batch, batches in flight of a writer.
+SHAPES = ((5, 50, 16), (5, 200, 16), (20, 50, 16), (20, 200, 16), (20, 500, 16), (20, 200, 4))
+
+console = Console()
+
+
+def element(first_minute: int, minutes: int, seed: int) -> Cells:
+    """The cells of one element, sorted by partition, as the sink sorts them."""
+    random = np.random.default_rng(seed)
+    names = [f"video-{number:07d}".encode() for number in range(VIDEOS)]
+    return sorted(
+        (names[video], b"view", minute, int(views))
+        for minute in range(first_minute, first_minute + minutes)
+        for video, views in zip(
+            random.choice(VIDEOS, ROWS_PER_MINUTE, replace=False),
+            random.integers(1, 1000, ROWS_PER_MINUTE),
+            strict=True,
+        )
+    )
+
+
+def measure(stack: Stack, shape: tuple[int, int, int], seconds: float) -> dict[str, Any]:
+    """Write for so long; rows per second and CPU µs a row."""
+    minutes, batch_rows, concurrency = shape
+    settings = CassandraSettings(
+        hosts=HOST, port=stack.ports["cassandra"], batch_rows_max=batch_rows, concurrency=concurrency
+    )
+    elements = [element(FIRST_MINUTE + turn * minutes, minutes, turn) for turn in range(max(2, 60 // minutes))]
+    sessions = [connect(settings) for _ in range(WRITERS)]
+    written = [0] * WRITERS
+    cassandra, own = psutil.Process(stack.pid("cassandra")), psutil.Process()
+    ends_at = time.monotonic() + seconds
+
+    def write(number: int) -> None:
+        writer = CountWriter(sessions[number], settings, "sink_writes", shards=1)
+        for cells in cycle(elements[number::WRITERS]):
+            if time.monotonic() > ends_at:
+                return
+            writer.counts(cells)
+            written[number] += len(cells)
+
+    began_at, before = time.monotonic(), [sum(process.cpu_times()[:2]) for process in (cassandra, own)]
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took_s = time.monotonic() - began_at
+    cpu_s = [sum(process.cpu_times()[:2]) - cpu for process, cpu in zip((cassandra, own), before, strict=True)]
+    for session in sessions:
+        session.cluster.shutdown()
+    rows = sum(written)
+    return {
+        "minutes_per_element": minutes,
+        "rows_per_batch": batch_rows,
+        "batches_in_flight": concurrency,
+        "rows_per_s": round(rows / took_s),
+        "cassandra_cpu_us_per_row": round(cpu_s[0] / rows * 1e6, 1),
+        "writer_cpu_us_per_row": round(cpu_s[1] / rows * 1e6, 1),
+    }
+
+
+def main(
+    *,
+    seconds: Annotated[float, typer.Option(help="For each shape.")] = 12.0,
+    keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
+) -> None:
+    """Measure every shape in one run and print a line for each."""
+    result: dict[str, Any] = {"benchmark": "sink-writes", "machine": describe(), "shapes": []}
+    with tempfile.TemporaryDirectory(prefix="view-counts-bench-") as folder:
+        options = StackOptions(home=Path(folder), ports="free", parts=("cassandra",), graceful_stop=False)
+        with Stack(options) as stack:
+            measure(stack, SHAPES[0], WARM_UP_S)
+            for shape in SHAPES:
+                line = measure(stack, shape, seconds)
+                result["shapes"].append(line)
+                console.print(", ".join(f"{name} {value:,}" for name, value in line.items()), highlight=False)
+    if keep:
+        console.print(f"kept in {results.keep('sink-writes', result)}", highlight=False)
+    results.print_last_line(result)
+
+
+if __name__ == "__main__":
+    typer.run(main)
