@@ -18,9 +18,10 @@ from services.query.parameters import (
     VIDEO_ID_BYTES_MAX,
     ParameterError,
     check_name,
+    read_ledger_minutes,
     read_series,
 )
-from services.query.store import CountStore, StoreAwayError
+from services.query.store import FATES, LEDGER_COLUMNS, CountStore, StoreAwayError
 from settings import Settings
 
 RETRY_AFTER_S = 1
@@ -43,6 +44,7 @@ def build_app(settings: Settings) -> Starlette:
         routes=[
             Route("/v1/videos/{video_id:path}/views", endpoints.views),
             Route("/v1/videos/{video_id:path}/series", endpoints.series),
+            Route("/v1/ledger", endpoints.ledger),
             Route("/healthz", lambda _request: PlainTextResponse("ok\n")),
             Route("/readyz", endpoints.readyz),
             Route("/openapi.json", lambda _request: JSONResponse(OPENAPI)),
@@ -76,9 +78,24 @@ class _Endpoints:
             }
         )
 
+    async def ledger(self, request: Request) -> Response:
+        minutes = read_ledger_minutes(request.query_params, now=datetime.now(UTC))
+        found = await self._store.ledger(minutes)
+        total = {name: sum(tally[name] for tally in found.values()) for name in LEDGER_COLUMNS}
+        return _json(
+            {
+                "minutes": [{"start": _time(start), **_balanced(tally)} for start, tally in sorted(found.items())],
+                "total": _balanced(total),
+            }
+        )
+
     async def readyz(self, _request: Request) -> Response:
         await self._store.complete_through()
         return PlainTextResponse("ready\n")
+
+
+def _balanced(tally: dict[str, int]) -> dict[str, int | bool]:
+    return {**tally, "balanced": tally["received"] == sum(tally[fate] for fate in FATES)}
 
 
 def _names(request: Request) -> tuple[str, str]:

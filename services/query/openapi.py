@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from services.query.store import LEDGER_COLUMNS
+
 VIDEO = {
     "name": "video_id",
     "in": "path",
@@ -39,12 +41,16 @@ REFUSED: dict[str, Any] = {
     "422": _json("A parameter is bad; the answer names it.", {"errors": {"type": "array", "items": ERROR}}),
     "503": {"description": "Cassandra does not answer; try again after Retry-After seconds."},
 }
+TALLY: dict[str, Any] = {
+    **{name: {"type": "integer"} for name in LEDGER_COLUMNS},
+    "balanced": {"type": "boolean", "description": "Whether every event received has exactly one fate."},
+}
 OPENAPI: dict[str, Any] = {
     "openapi": "3.1.0",
     "info": {
         "title": "View counts: query",
         "version": "1",
-        "description": "How often each video was viewed, in total and by the minute or hour. Times are UTC.",
+        "description": "How often each video was viewed, in total and by the minute or hour, and what became of every event. Times are UTC.",
     },
     "paths": {
         "/v1/videos/{video_id}/views": {
@@ -95,6 +101,31 @@ OPENAPI: dict[str, Any] = {
                                 },
                             },
                             "complete_through": COMPLETE,
+                        },
+                    ),
+                    **REFUSED,
+                },
+            }
+        },
+        "/v1/ledger": {
+            "get": {
+                "summary": "What became of every event, by the minute it arrived in.",
+                "parameters": [
+                    _time("from", "RFC 3339 or ms since 1970; an hour before `to` by default, a day at most."),
+                    _time("to", "RFC 3339 or ms since 1970; now by default. Not included."),
+                ],
+                "responses": {
+                    "200": _json(
+                        "Minutes in which anything arrived, in order, and their sum.",
+                        {
+                            "minutes": {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    "properties": {"start": {"type": "string", "format": "date-time"}, **TALLY},
+                                },
+                            },
+                            "total": {"type": "object", "properties": TALLY},
                         },
                     ),
                     **REFUSED,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 VIDEO_ID_BYTES_MAX = 64
 KIND_BYTES_MAX = 32
 STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1)}
+LEDGER_MINUTES_MAX = 1440
 DEFAULT_SPANS = {"minute": timedelta(hours=1), "hour": timedelta(days=1)}
 # Events of other years are not taken in, and dates near the ends of the calendar cannot be counted with.
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -73,9 +74,15 @@ def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> 
         raise ParameterError(
             "from",
             query.get("from", ""),
-            f"asks for {series.points} points, more than {points_max}; narrow the range or ask for hours",
+            f"asks for {series.points} points, more than {points_max}; narrow the range",
         )
     return series
+
+
+def read_ledger_minutes(query: Mapping[str, str], *, now: datetime) -> Series:
+    """The minutes of arrival that `from` and `to` ask for; the last hour by default, a day at most."""
+    bounds = {name: query[name] for name in ("from", "to") if name in query}
+    return read_series(bounds, now=now, points_max=LEDGER_MINUTES_MAX)
 
 
 def _instant(field: str, text: str) -> datetime:

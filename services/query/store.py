@@ -38,6 +38,15 @@ _MINUTES = (
     "WHERE video_id = ? AND kind = ? AND day = ? AND minute >= ? AND minute < ?"
 )
 
+# What the ledger tells of a minute, in the order in which answers tell it.
+FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
+LEDGER_COLUMNS = ("received", *FATES, "records", "unreadable_records")
+LEDGER_MINUTES_AT_ONCE = 60
+_LEDGER = (
+    f"SELECT minute, {', '.join(f'sum({name}) AS {name}' for name in LEDGER_COLUMNS)} FROM ledger "
+    "WHERE minute IN ? GROUP BY minute"
+)
+
 
 class StoreAwayError(ConnectionError):
     """Cassandra does not answer. Worth trying again."""
@@ -118,6 +127,19 @@ class CountStore:
         parts = await asyncio.gather(*(self._rows("minutes", (video_id, kind, day, *bounds)) for day in days))
         return fill(series, ((row.minute, row.views) for rows in parts for row in rows))
 
+    async def ledger(self, minutes: Series) -> dict[datetime, dict[str, int]]:
+        """LEDGER_COLUMNS, summed over salts, of each of these minutes of arrival in which anything arrived."""
+        starts = [minutes.start + place * minutes.step for place in range(minutes.points)]
+        cuts = [starts[at : at + LEDGER_MINUTES_AT_ONCE] for at in range(0, len(starts), LEDGER_MINUTES_AT_ONCE)]
+        parts = await asyncio.gather(
+            *(self._rows("ledger", ([start.replace(tzinfo=None) for start in cut],)) for cut in cuts)
+        )
+        return {
+            row.minute.replace(tzinfo=UTC): {name: getattr(row, name) or 0 for name in LEDGER_COLUMNS}
+            for rows in parts
+            for row in rows
+        }
+
     async def _rows(self, statement: str, values: tuple[object, ...]) -> list[Any]:
         if self._session is None:
             raise StoreAwayError("not connected to Cassandra yet")
@@ -163,7 +185,12 @@ class CountStore:
         try:
             self._statements = {
                 name: session.prepare(text)
-                for name, text in (("progress", _PROGRESS), ("day_sums", _DAY_SUMS), ("minutes", _MINUTES))
+                for name, text in (
+                    ("progress", _PROGRESS),
+                    ("day_sums", _DAY_SUMS),
+                    ("minutes", _MINUTES),
+                    ("ledger", _LEDGER),
+                )
             }
         except Exception as error:
             LOG.warning("tables are not there yet", error=str(error))

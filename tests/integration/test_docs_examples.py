@@ -171,6 +171,9 @@ def test_the_documented_answers_are_given(stack: Stack, session: Any) -> None:
     assert answer["complete_through"] == shown[2]["complete_through"]
     hours = ask(stack, next(words for words in requests if "granularity=hour" in words[-1])).json()["points"]
     assert [point["views"] for point in hours] == [0] * 12 + [7, 5] + [0] * 10
+    assert ask(stack, next(words for words in requests if "/v1/ledger" in words[-1])).json() == next(
+        block for block in shown if "total" in block
+    )
 
 
 def test_the_documented_reader_of_dead_letters_drops_repeats(stack: Stack) -> None:

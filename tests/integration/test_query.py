@@ -16,6 +16,10 @@ from tools.stack.ports import HOST
 BACK_S = 60.0
 INSERT = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (%s, %s, %s, %s, %s)"
 PROGRESS = "INSERT INTO progress (pipeline, shard, shards, closed_through) VALUES ('view_counts', %s, 2, %s)"
+LEDGER = (
+    "INSERT INTO ledger (minute, salt, received, counted, duplicate, late, invalid, blocked, dead_lettered, records, "
+    "unreadable_records) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +100,23 @@ def test_complete_through_waits_for_every_shard(client: httpx.Client, session: A
     assert client.get("/v1/videos/A/series").json()["complete_through"] == "2026-01-01T11:58:00Z"
 
 
+def test_the_ledger_sums_salts_and_says_whether_it_balances(client: httpx.Client, session: Any) -> None:
+    noon = datetime(2026, 1, 5, 12, tzinfo=UTC)
+    one_fate_each = (10, 5, 1, 2, 1, 0, 1, 3, 0)
+    one_event_missing = (10, 5, 1, 2, 1, 0, 0, 3, 0)
+    for minute, salt, tally in ((0, 0, one_fate_each), (0, 1, one_fate_each), (75, 0, one_event_missing)):
+        session.execute(LEDGER, (noon + timedelta(minutes=minute), salt, *tally))
+    span = {"from": noon.isoformat(), "to": (noon + timedelta(minutes=76)).isoformat()}
+    answer = client.get("/v1/ledger", params=span).json()
+    assert [(row["start"], row["received"], row["balanced"]) for row in answer["minutes"]] == [
+        ("2026-01-05T12:00:00Z", 20, True),
+        ("2026-01-05T13:15:00Z", 10, False),
+    ]
+    assert (answer["total"]["received"], answer["total"]["counted"], answer["total"]["records"]) == (30, 15, 9)
+    assert not answer["total"]["balanced"]
+    assert client.get("/v1/ledger", params={**span, "to": noon.isoformat()}).json()["minutes"] == []
+
+
 @pytest.mark.parametrize(
     ("path", "field"),
     [
@@ -105,6 +126,8 @@ def test_complete_through_waits_for_every_shard(client: httpx.Client, session: A
         ("/v1/videos/A/series?granularity=week", "granularity"),
         ("/v1/videos/A/series?from=x", "from"),
         ("/v1/videos/A/series?to=x", "to"),
+        ("/v1/ledger?from=x", "from"),
+        ("/v1/ledger?from=2026-01-01T00:00:00Z&to=2026-01-02T00:01:00Z", "from"),
     ],
 )
 def test_a_bad_parameter_is_422(client: httpx.Client, path: str, field: str) -> None:
