@@ -7,7 +7,7 @@ Cassandra, or one whose tables refuse a row, is back-pressure, not an error (doc
 
 import logging
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tenacity
 from cassandra import DriverException
@@ -32,6 +32,8 @@ _LEDGER = (
     "unreadable_records) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
 )
 _PROGRESS = "INSERT INTO progress (pipeline, shard, shards, closed_through) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
+_TOP = "INSERT INTO top_videos (kind, span, hour, minute, shard, videos) VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+HOUR_MS = 60 * MINUTE_MS
 
 
 class CountWriter:
@@ -44,6 +46,7 @@ class CountWriter:
         self._shards = shards
         self._count = session.prepare(_COUNT)
         self._ledger = session.prepare(_LEDGER)
+        self._top = session.prepare(_TOP)
         self._progress = session.prepare(_PROGRESS)
 
     def counts(self, cells: Sequence[tuple[bytes, bytes, int, int]]) -> None:
@@ -79,6 +82,28 @@ class CountWriter:
             # Received events and records only grow within a minute, so the later tally has the larger timestamp.
             rows.append((self._ledger, (start_ms, salt, *fates, start_ms * 1000 + fates[0] + fates[7])))
         self._write(rows)
+
+    def top(
+        self, shard: int, span: str, minute: int, events: int, lists: Mapping[bytes, Sequence[tuple[bytes, int, int]]]
+    ) -> None:
+        """Write a shard's lists by kind: (video_id, views, views before), the names in UTF-8.
+
+        `events` must only grow for one shard, span and minute: the list of more events stays.
+        """
+        start_ms = minute * MINUTE_MS
+        self._write(
+            [
+                (
+                    self._top,
+                    (
+                        kind.decode(), span, start_ms // HOUR_MS * HOUR_MS, start_ms, shard,
+                        [(video_id.decode(), views, before) for video_id, views, before in videos],
+                        start_ms * 1000 + events,
+                    ),
+                )
+                for kind, videos in lists.items()
+            ]
+        )  # fmt: skip
 
     def closed(self, shard: int, minute: int) -> None:
         """Say that the shard has closed every minute through this one."""

@@ -51,6 +51,9 @@ class CountingSettings(_Group):
         ge=10,
         description="In place of emit_interval_ms while what is counted arrived over a minute ago: fewer writes.",
     )
+    rank_interval_ms: int = Field(
+        5000, ge=100, description="Processing time between two rankings of a shard, for the lists of top videos."
+    )
     state_ttl_ms: int = Field(
         8 * 24 * 60 * MINUTE_MS,
         description="Wall-clock safety net on dedup state; longer than Kafka's retention plus G.",

@@ -20,6 +20,7 @@ from services.query.parameters import (
     check_name,
     read_ledger_minutes,
     read_series,
+    read_top,
 )
 from services.query.store import FATES, LEDGER_COLUMNS, CountStore, StoreAwayError
 from settings import Settings
@@ -44,6 +45,7 @@ def build_app(settings: Settings) -> Starlette:
         routes=[
             Route("/v1/videos/{video_id:path}/views", endpoints.views),
             Route("/v1/videos/{video_id:path}/series", endpoints.series),
+            Route("/v1/top", endpoints.top),
             Route("/v1/ledger", endpoints.ledger),
             Route("/healthz", lambda _request: PlainTextResponse("ok\n")),
             Route("/readyz", endpoints.readyz),
@@ -78,6 +80,20 @@ class _Endpoints:
             }
         )
 
+    async def top(self, request: Request) -> Response:
+        question = read_top(request.query_params)
+        complete = await self._store.complete_through()
+        minute, videos = await self._store.top(question, now=datetime.now(UTC))
+        return _json(
+            {
+                "kind": question.kind,
+                "span": question.span,
+                "minute": _time(minute),
+                "videos": [_ranked(*video, is_compared=question.span == "trending") for video in videos],
+                "complete_through": _time(complete),
+            }
+        )
+
     async def ledger(self, request: Request) -> Response:
         minutes = read_ledger_minutes(request.query_params, now=datetime.now(UTC))
         found = await self._store.ledger(minutes)
@@ -92,6 +108,11 @@ class _Endpoints:
     async def readyz(self, _request: Request) -> Response:
         await self._store.complete_through()
         return PlainTextResponse("ready\n")
+
+
+def _ranked(video_id: str, views: int, before: int, *, is_compared: bool) -> dict[str, str | int]:
+    found: dict[str, str | int] = {"video_id": video_id, "views": views}
+    return {**found, "before": before} if is_compared else found
 
 
 def _balanced(tally: dict[str, int]) -> dict[str, int | bool]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from services.query.parameters import SPANS, TOP_MAX
 from services.query.store import LEDGER_COLUMNS
 
 VIDEO = {
@@ -50,7 +51,8 @@ OPENAPI: dict[str, Any] = {
     "info": {
         "title": "View counts: query",
         "version": "1",
-        "description": "How often each video was viewed, in total and by the minute or hour, and what became of every event. Times are UTC.",
+        "description": "How often each video was viewed, in total and by the minute or hour; which are viewed most; "
+        "and what became of every event. Times are UTC.",
     },
     "paths": {
         "/v1/videos/{video_id}/views": {
@@ -97,6 +99,51 @@ OPENAPI: dict[str, Any] = {
                                     "properties": {
                                         "start": {"type": "string", "format": "date-time"},
                                         "views": {"type": "integer"},
+                                    },
+                                },
+                            },
+                            "complete_through": COMPLETE,
+                        },
+                    ),
+                    **REFUSED,
+                },
+            }
+        },
+        "/v1/top": {
+            "get": {
+                "summary": "The most viewed videos, or those that grow fastest.",
+                "parameters": [
+                    {
+                        "name": "span",
+                        "in": "query",
+                        "description": '"hour": the 60 minutes that end with `minute`; "minute": that minute; '
+                        '"trending": the hour, by growth against the 60 minutes before it.',
+                        "schema": {"type": "string", "enum": list(SPANS), "default": "hour"},
+                    },
+                    KIND,
+                    {
+                        "name": "limit",
+                        "in": "query",
+                        "description": "How many videos.",
+                        "schema": {"type": "integer", "minimum": 1, "maximum": TOP_MAX, "default": 10},
+                    },
+                    _time("at", "A minute, RFC 3339 or ms since 1970; the newest by default."),
+                ],
+                "responses": {
+                    "200": _json(
+                        "The list, first place first; empty, with minute null, where there is none.",
+                        {
+                            "kind": {"type": "string"},
+                            "span": {"type": "string"},
+                            "minute": {"type": ["string", "null"], "format": "date-time"},
+                            "videos": {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    "properties": {
+                                        "video_id": {"type": "string"},
+                                        "views": {"type": "integer"},
+                                        "before": {"type": "integer", "description": "Of trending only."},
                                     },
                                 },
                             },

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 VIDEO_ID_BYTES_MAX = 64
 KIND_BYTES_MAX = 32
 STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1)}
+SPANS = ("hour", "minute", "trending")
+TOP_MAX = 100
 LEDGER_MINUTES_MAX = 1440
 DEFAULT_SPANS = {"minute": timedelta(hours=1), "hour": timedelta(days=1)}
 # Events of other years are not taken in, and dates near the ends of the calendar cannot be counted with.
@@ -39,6 +41,16 @@ class Series:
     def points(self) -> int:
         """How many points that is."""
         return (self.end - self.start) // self.step
+
+
+@dataclass(frozen=True)
+class TopQuestion:
+    """The lists of `kind` and `span` at the minute `at`, or the newest ones when that is None; `limit` entries."""
+
+    kind: str
+    span: str
+    limit: int
+    at: datetime | None
 
 
 def check_name(field: str, value: str, bytes_max: int) -> str:
@@ -83,6 +95,18 @@ def read_ledger_minutes(query: Mapping[str, str], *, now: datetime) -> Series:
     """The minutes of arrival that `from` and `to` ask for; the last hour by default, a day at most."""
     bounds = {name: query[name] for name in ("from", "to") if name in query}
     return read_series(bounds, now=now, points_max=LEDGER_MINUTES_MAX)
+
+
+def read_top(query: Mapping[str, str]) -> TopQuestion:
+    """The list that `kind`, `span`, `limit` and `at` ask for."""
+    span = query.get("span", "hour")
+    if span not in SPANS:
+        raise ParameterError("span", span, f"must be one of {', '.join(SPANS)}")
+    limit = query.get("limit", "10")
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 4 and 1 <= int(limit) <= TOP_MAX):
+        raise ParameterError("limit", limit, f"must be 1 to {TOP_MAX}")
+    at = _floor(_instant("at", query["at"]), STEPS["minute"]) if "at" in query else None
+    return TopQuestion(check_name("kind", query.get("kind", "view"), KIND_BYTES_MAX), span, int(limit), at)
 
 
 def _instant(field: str, text: str) -> datetime:

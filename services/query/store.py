@@ -17,13 +17,17 @@ from cassandra.cluster import NoHostAvailable
 from tenacity import RetryError, Retrying, sleep_using_event, stop_when_event_set, wait_exponential
 
 from connectors.cassandra import connect
-from services.query.parameters import Series
+from services.query.parameters import Series, TopQuestion
 from settings import CassandraSettings
 
 LOG = structlog.get_logger("query")
 PIPELINE = "view_counts"
 CONNECT_AGAIN_MAX_S = 2.0
 PARTITIONS_AT_ONCE = 32
+MINUTE = timedelta(minutes=1)
+# A list older than this is no longer "now".
+MINUTES_LOOKED_BACK = timedelta(minutes=30)
+MINUTES_TO_SETTLE = timedelta(minutes=2)
 AWAY = (NoHostAvailable, DriverException, RequestExecutionException)
 
 _PROGRESS = "SELECT shard, shards, closed_through FROM progress WHERE pipeline = ?"
@@ -47,6 +51,8 @@ _LEDGER = (
     "WHERE minute IN ? GROUP BY minute"
 )
 
+_TOP = "SELECT minute, shard, videos FROM top_videos WHERE kind = ? AND span = ? AND hour = ? AND minute <= ?"
+
 
 class StoreAwayError(ConnectionError):
     """Cassandra does not answer. Worth trying again."""
@@ -69,6 +75,31 @@ def complete_through(rows: Sequence[ShardProgress]) -> datetime | None:
     if any(row.shards != shards for row in rows) or set(closed) != set(range(shards)):
         return None
     return min(closed.values()).replace(tzinfo=UTC)
+
+
+class ShardTop(NamedTuple):
+    """A row of top_videos; `minute` is a naive UTC time, a video is (video_id, views, views before)."""
+
+    minute: datetime
+    shard: int
+    videos: Sequence[tuple[str, int, int]]
+
+
+def merge_top(rows: Sequence[ShardTop], *, by_growth: bool, limit: int) -> tuple[datetime | None, list[Any]]:
+    """(minute, first videos of the merged list) of the newest minute, or of one just before it that more shards have.
+
+    Shards write their lists one after another: until all have, the minute before is the one to show.
+    """
+    shards: dict[datetime, dict[int, Sequence[tuple[str, int, int]]]] = {}
+    for row in rows:
+        shards.setdefault(row.minute, {})[row.shard] = row.videos or ()
+    if not shards:
+        return None, []
+    newest = max(shards)
+    minute = max((at for at in shards if newest - at <= MINUTES_TO_SETTLE), key=lambda at: (len(shards[at]), at))
+    videos = [video for found in shards[minute].values() for video in found]
+    videos.sort(key=lambda video: (-(video[1] - video[2] * by_growth), video[0]))
+    return minute.replace(tzinfo=UTC), videos[:limit]
 
 
 def days_of_total(today: date, minute_days: int) -> list[date]:
@@ -126,6 +157,20 @@ class CountStore:
         bounds = (series.start.replace(tzinfo=None), series.end.replace(tzinfo=None))
         parts = await asyncio.gather(*(self._rows("minutes", (video_id, kind, day, *bounds)) for day in days))
         return fill(series, ((row.minute, row.views) for rows in parts for row in rows))
+
+    async def top(self, question: TopQuestion, *, now: datetime) -> tuple[datetime | None, list[Any]]:
+        """(minute, [(video_id, views, views before)]) of the newest list, or of the one of that minute."""
+        newest = question.at or now + MINUTE
+        oldest = question.at or newest - MINUTES_LOOKED_BACK
+        hours = {at.replace(minute=0, second=0, microsecond=0, tzinfo=None) for at in (newest, oldest)}
+        parts = await asyncio.gather(
+            *(
+                self._rows("top", (question.kind, question.span, hour, newest.replace(tzinfo=None)))
+                for hour in sorted(hours)
+            )
+        )
+        rows = [ShardTop(*row) for rows in parts for row in rows if row.minute.replace(tzinfo=UTC) >= oldest]
+        return merge_top(rows, by_growth=question.span == "trending", limit=question.limit)
 
     async def ledger(self, minutes: Series) -> dict[datetime, dict[str, int]]:
         """LEDGER_COLUMNS, summed over salts, of each of these minutes of arrival in which anything arrived."""
@@ -190,6 +235,7 @@ class CountStore:
                     ("day_sums", _DAY_SUMS),
                     ("minutes", _MINUTES),
                     ("ledger", _LEDGER),
+                    ("top", _TOP),
                 )
             }
         except Exception as error:

@@ -71,6 +71,8 @@ def session(stack: Stack) -> Iterator[Any]:
     # received, counted, duplicate, late, invalid, blocked, dead_lettered, records, unreadable_records
     writer.ledger(0, [(minute(), 10, 5, 1, 2, 1, 0, 1, 3, 0), (minute(0, 1), 1, 1, 0, 0, 0, 0, 0, 60, 0)])
     writer.ledger(1, [(minute(), 7, 7, 0, 0, 0, 0, 0, 60, 2)])
+    writer.top(0, "hour", minute(0, 48), 7, {b"view": [(b"A", 7, 0)]})
+    writer.top(1, "hour", minute(0, 48), 109, {b"view": [(b"B", 100, 0)], b"like": [(b"A", 9, 0)]})
     writer.closed(0, minute(0, 48))
     writer.closed(1, minute(0, 49))
     yield opened
@@ -97,6 +99,7 @@ ANSWERS: list[list[tuple[object, ...]] | None] = [
     [(17, 12, 1, 2, 1, 0, 1, 2)],
     [(0, 10, 3), (1, 7, 60)],
     [(18, 13)],
+    [(0, [("A", 7, 0)]), (1, [("B", 100, 0)])],
     None,
 ]
 
@@ -171,9 +174,9 @@ def test_the_documented_answers_are_given(stack: Stack, session: Any) -> None:
     assert answer["complete_through"] == shown[2]["complete_through"]
     hours = ask(stack, next(words for words in requests if "granularity=hour" in words[-1])).json()["points"]
     assert [point["views"] for point in hours] == [0] * 12 + [7, 5] + [0] * 10
-    assert ask(stack, next(words for words in requests if "/v1/ledger" in words[-1])).json() == next(
-        block for block in shown if "total" in block
-    )
+    for path, key in (("/v1/top", "span"), ("/v1/ledger", "total")):
+        answer = ask(stack, next(words for words in requests if path in words[-1])).json()
+        assert answer == next(block for block in shown if key in block)
 
 
 def test_the_documented_reader_of_dead_letters_drops_repeats(stack: Stack) -> None:

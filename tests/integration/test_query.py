@@ -127,6 +127,12 @@ def test_the_ledger_sums_salts_and_says_whether_it_balances(client: httpx.Client
         ("/v1/videos/A/series?from=x", "from"),
         ("/v1/videos/A/series?to=x", "to"),
         ("/v1/ledger?from=x", "from"),
+        ("/v1/top?span=day", "span"),
+        ("/v1/top?limit=0", "limit"),
+        ("/v1/top?limit=101", "limit"),
+        ("/v1/top?limit=ten", "limit"),
+        ("/v1/top?kind=", "kind"),
+        ("/v1/top?at=now", "at"),
         ("/v1/ledger?from=2026-01-01T00:00:00Z&to=2026-01-02T00:01:00Z", "from"),
     ],
 )

@@ -19,7 +19,7 @@ from udfs.logic import partials
 from udfs.logic.cells import unpack_dated_rows
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.ledger import Tally
-from udfs.logic.window import ClosedMinuteError, ShardWindow
+from udfs.logic.window import ClosedMinuteError, Ranking, ShardWindow
 
 MINUTE_MS = 60_000
 SECOND_MS = 1000
@@ -163,6 +163,7 @@ class Machine:
         self.counts: dict[tuple[str, str, int], int] = {}
         self.tallies: dict[tuple[int, int], Tally] = {}
         self.shard_of_video: dict[str, int] = {}
+        self.tops: dict[tuple[int, str, int], Ranking] = {}
         self.restore(state)
 
     def restore(self, state: Stored) -> None:
@@ -218,7 +219,14 @@ class Machine:
                 assert self.shard_of_video.setdefault(video, shard) == shard, "a video, all kinds, lives in one shard"
         for key in emission.dropped:
             del self.state.shard_chunks[shard][key]
+        self.state.shard_chunks[shard].update(emission.stored)
         self.state.shard_headers[shard] = self.shards[shard].header()
+
+    def rank(self, shard: int) -> None:
+        for ranking in self.shards[shard].rank():
+            stored = self.tops.get((shard, ranking.span, ranking.minute))
+            if stored is None or stored.events <= ranking.events:
+                self.tops[shard, ranking.span, ranking.minute] = ranking
 
 
 @settings(max_examples=75, deadline=None)
@@ -241,6 +249,8 @@ def test_counts_and_fates_equal_the_brute_force_count_whatever_crashes(seed: int
             machine.tell(r.randrange(RULES.salts))
         elif chance < 0.92:
             machine.emit(r.randrange(RULES.shards))
+        elif chance < 0.93:
+            machine.rank(r.randrange(RULES.shards))
         elif chance < 0.97:
             saved = machine.state.copy()
         else:
@@ -252,12 +262,48 @@ def test_counts_and_fates_equal_the_brute_force_count_whatever_crashes(seed: int
         machine.tell(salt)
     for shard in range(RULES.shards):
         machine.emit(shard)
+        machine.rank(shard)
     assert machine.counts == want
+    assert_ranked_like_the_truth(machine, want)
     assert {place: fates_of(tally) for place, tally in machine.tallies.items()} == ledger
     for window in machine.shards:
         assert window.closed_through >= max((minute for _, _, minute in want), default=0)
         assert not window.emit().counts
-    assert all(not chunks for chunks in machine.state.shard_chunks.values()), "closed minutes leave nothing in state"
+    for chunks in machine.state.shard_chunks.values():
+        minutes = [key >> 32 for key in chunks]
+        assert len(set(minutes)) == len(minutes), "a closed minute leaves one chunk in state"
+
+
+def assert_ranked_like_the_truth(machine: Machine, want: dict[tuple[str, str, int], int]) -> None:
+    """Every minute that has views, and the hour until the last closed minute, of every shard."""
+    for shard, window in enumerate(machine.shards):
+        mine = {cell: n for cell, n in want.items() if machine.shard_of_video[cell[1]] == shard}
+        last = window.closed_through
+        for span, minute, hours in (
+            *(("minute", minute, (range(minute, minute + 1), range(0))) for minute in {m for _, _, m in mine}),
+            ("hour", last, (range(last - 59, last + 1), range(0))),
+            ("trending", last, (range(last - 59, last + 1), range(last - 119, last - 59))),
+        ):
+            now, before = (sum_by(mine, hour) for hour in hours)
+            expected: dict[bytes, list[tuple[int, bytes]]] = {}
+            for kind, video in {*now, *before}:
+                growth = now[kind, video] - before[kind, video]
+                entries = expected.setdefault(kind.encode(), [])
+                if growth > 0:
+                    entries.append((-growth, video.encode()))
+            found = {
+                kind: [(ranked.views_before - ranked.views, ranked.video_id) for ranked in videos]
+                for kind, videos in machine.tops[shard, span, minute].lists.items()
+            }
+            assert found == {kind: sorted(entries) for kind, entries in expected.items()}, (span, minute)
+
+
+def sum_by(cells: dict[tuple[str, str, int], int], minutes: range) -> collections.Counter[tuple[str, str]]:
+    total: collections.Counter[tuple[str, str]] = collections.Counter()
+    for (kind, video, minute), n in cells.items():
+        if minute in minutes:
+            total[kind, video] += n
+    return total
 
 
 def fates_of(tally: Tally) -> collections.Counter[str]:
@@ -386,6 +432,29 @@ def test_what_is_closed_stays_closed_and_refuses_counts() -> None:
         assert each.closed_through == minute
         with pytest.raises(ClosedMinuteError, match=f"salt 2 sent counts for minute {minute}"):
             each.absorb(partial(2, passed, {("v", minute): 1}))
+
+
+def test_a_closed_minute_leaves_state_two_hours_later_once_it_is_ranked() -> None:
+    minute = NOW_MS // MINUTE_MS
+    window = ShardWindow(RULES)
+    state = dict(window.absorb(partial(0, NOW_MS, {("v", minute): 3})))
+
+    def pass_minutes(minutes: int) -> None:
+        for salt in range(RULES.salts):
+            window.absorb(partial(salt, NOW_MS + RULES.lateness_ms + minutes * MINUTE_MS, {}))
+        emission = window.emit()
+        for key in emission.dropped:
+            del state[key]
+        state.update(emission.stored)
+
+    pass_minutes(1)
+    assert [key >> 32 for key in state] == [minute]
+    pass_minutes(121)
+    assert len(state) == 1, "not ranked yet"
+    assert ("minute", minute) in {(ranking.span, ranking.minute) for ranking in window.rank()}
+    assert not window.has_unranked
+    pass_minutes(122)
+    assert state == {}
 
 
 def test_a_shard_of_many_years_keeps_its_chunks_apart() -> None:

@@ -193,6 +193,30 @@ def _rehash(slots, arena, key_at, key_len, n):  # type: ignore[no-untyped-def]
         slots[slot] = cell
 
 
+@njit(cache=True)
+def first_of_kinds(arena, key_at):  # type: ignore[no-untyped-def]
+    """For each key the index of the first key of the same kind."""
+    n = key_at.shape[0]
+    slots = np.full(_slots_for(n), -1, np.int32)
+    mask = np.uint64(slots.shape[0] - 1)
+    found = np.empty(n, np.int64)
+    for i in range(n):
+        kind_len = np.int64(arena[key_at[i]])
+        slot = hash_bytes(arena, key_at[i], kind_len + 1) & mask
+        while True:
+            first = slots[slot]
+            if first < 0:
+                slots[slot] = i
+                found[i] = i
+                break
+            # With the length before it, so that no kind is the beginning of another.
+            if same_bytes(arena, key_at[first], arena, key_at[i], kind_len + 1):
+                found[i] = first
+                break
+            slot = (slot + np.uint64(1)) & mask
+    return found
+
+
 def _grown(array: npt.NDArray[np.generic], size: int) -> npt.NDArray[np.generic]:
     larger = np.zeros(size, array.dtype)
     larger[: len(array)] = array
@@ -227,6 +251,27 @@ class MinuteCells:
             rows, self._slots, self._arena, self._arena_used, self._key_at, self._key_len, self._counts,
             self._dirty, self._n,
         )  # fmt: skip
+
+    def __len__(self) -> int:
+        return self._n
+
+    def keys(self) -> tuple[Bytes, npt.NDArray[np.int64]]:
+        """The bytes that hold the keys, and where each begins."""
+        return self._arena, self._key_at[: self._n]
+
+    def name(self, cell: int) -> tuple[bytes, bytes]:
+        """(kind, video) of a cell."""
+        at, length = int(self._key_at[cell]), int(self._key_len[cell])
+        video_at = at + 1 + int(self._arena[at])
+        return self._arena[at + 1 : video_at].tobytes(), self._arena[video_at : at + length].tobytes()
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """A copy of the counts, by cell."""
+        return self._counts[: self._n].copy()
+
+    def rows(self) -> Bytes:
+        """Every cell as a row without minute."""
+        return pack_rows(self._arena, self._key_at, self._key_len, self._counts, np.arange(self._n))
 
     def take_changed(self, minute: int, rows_max: int) -> list[tuple[int, Bytes]]:
         """Every cell changed since the last call, absolute: (how many, dated rows), at most `rows_max` in each."""

@@ -36,6 +36,7 @@ def warm_up() -> None:
         window = ShardWindow(rules)
         ShardWindow(rules).restore(window.header(), window.absorb(element))
         window.emit()
+        window.rank()
 
 
 if __name__ == "__main__":

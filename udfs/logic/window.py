@@ -1,7 +1,7 @@
 """Tumbling one-minute windows of one shard: sums partials, hands out absolute counts, closes minutes.
 
-A minute closes when every salt's frontier has passed its end plus the lateness. As in dedup, what must survive is
-returned to be stored, and `restore` rebuilds the memory from it.
+A minute closes when every salt's frontier has passed its end plus the lateness. Closed minutes stay for two
+hours, to be ranked. As in dedup, what must survive is returned to be stored, and `restore` rebuilds the memory from it.
 """
 
 import struct
@@ -13,12 +13,14 @@ import numpy as np
 from settings import CountingSettings
 from udfs.logic import partials
 from udfs.logic.cells import Bytes, MinuteCells
+from udfs.logic.ranking import Ranked, fastest_growing, most_viewed
 from udfs.logic.time_rules import MINUTE_MS, last_closed_minute
 
 VERSION = 1
 _HEADER = struct.Struct("<Bqq")
 SEQUENCE_BITS = 32
 SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
+SPAN_MINUTES = 60
 
 
 class ClosedMinuteError(RuntimeError):
@@ -27,11 +29,25 @@ class ClosedMinuteError(RuntimeError):
 
 @dataclass(frozen=True)
 class Emission:
-    """Absolute counts to write (dated rows of udfs.logic.cells), keys to drop, the last closed minute if it moved."""
+    """Absolute counts to write (dated rows of udfs.logic.cells), state to drop and store, the last minute closed."""
 
     counts: list[bytes]
     dropped: list[int]
+    stored: list[tuple[int, bytes]]
     closed_through: int | None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The shard's lists by kind of one span: "minute", or of the hour that ends with `minute`, "hour" and "trending".
+
+    `events` is how many the span held, and the one before where it is compared: it only grows for one span and minute.
+    """
+
+    span: str
+    minute: int
+    events: int
+    lists: dict[bytes, list[Ranked]]
 
 
 class ShardWindow:
@@ -43,6 +59,9 @@ class ShardWindow:
         self._minutes: dict[int, MinuteCells] = {}
         self._chunks: dict[int, list[int]] = {}
         self._changed: set[int] = set()
+        self._unranked: set[int] = set()
+        self._hour_ranked_at = -1
+        self._final_hour_ranked_at = -1
         self._sequence = 0
         self.closed_through = -1
 
@@ -50,6 +69,19 @@ class ShardWindow:
     def has_work(self) -> bool:
         """Whether `emit` would return anything."""
         return bool(self._changed) or self._closable() > self.closed_through
+
+    @property
+    def has_unranked(self) -> bool:
+        """Whether `rank` would return anything new."""
+        return (
+            bool(self._unranked)
+            or self._newest_minute > self._hour_ranked_at
+            or self.closed_through > self._final_hour_ranked_at
+        )
+
+    @property
+    def _newest_minute(self) -> int:
+        return self.newest_append_ms // MINUTE_MS
 
     @property
     def newest_append_ms(self) -> int:
@@ -61,7 +93,7 @@ class ShardWindow:
         return _HEADER.pack(VERSION, self._sequence, self.closed_through) + self._frontiers.tobytes()
 
     def restore(self, header: bytes, chunks: Iterable[tuple[int, bytes]]) -> None:
-        """Become what stored these; every open cell has changed, so that it is written again."""
+        """Become what stored these; every open cell is written and every minute ranked again."""
         version, self._sequence, self.closed_through = _HEADER.unpack_from(header)
         if version != VERSION:
             raise ValueError(f"window state of version {version}, this code reads {VERSION}: use newer code")
@@ -78,9 +110,7 @@ class ShardWindow:
                 raise ClosedMinuteError(
                     f"salt {partial.salt} sent counts for minute {minute}, closed through {self.closed_through}"
                 )
-            # The low bits may start again: no two chunks that live at one time meet in them.
-            key = minute << SEQUENCE_BITS | self._sequence & SEQUENCE_MASK
-            self._sequence += 1
+            key = self._next_key(minute)
             self._add(minute, key, rows)
             stored.append((key, rows.tobytes()))
         self._frontiers[partial.salt] = max(int(self._frontiers[partial.salt]), partial.frontier_ms)
@@ -91,13 +121,50 @@ class ShardWindow:
         counts = self._take_changed()
         closable = self._closable()
         if closable <= self.closed_through:
-            return Emission(counts, [], None)
+            return Emission(counts, [], [], None)
+        closing = [m for m in self._minutes if self.closed_through < m <= closable]
         self.closed_through = closable
         dropped: list[int] = []
-        for minute in [m for m in self._minutes if m <= closable]:
+        stored = []
+        for minute in self._minutes.keys() - self._unranked:
+            if minute > closable - 2 * SPAN_MINUTES:
+                continue
             del self._minutes[minute]
             dropped += self._chunks.pop(minute)
-        return Emission(counts, dropped, closable)
+        for minute in closing:
+            if minute in self._minutes:
+                # One chunk from here on, for as long as the minute is kept.
+                dropped += self._chunks[minute]
+                key = self._next_key(minute)
+                self._chunks[minute] = [key]
+                stored.append((key, self._minutes[minute].rows().tobytes()))
+        return Emission(counts, dropped, stored, closable)
+
+    def rank(self) -> list[Ranking]:
+        """Rank what is new: changed minutes, the hour until now, the hour until the last closed minute if that moved."""
+        found = []
+        for minute in sorted(self._unranked & self._minutes.keys()):
+            cells = self._minutes[minute]
+            found.append(Ranking("minute", minute, int(cells.counts().sum()), most_viewed([cells.rows()])))
+        self._unranked.clear()
+        if self.closed_through > self._final_hour_ranked_at:
+            self._final_hour_ranked_at = self.closed_through
+            found += self._rank_hour(self.closed_through)
+        self._hour_ranked_at = self._newest_minute
+        found += self._rank_hour(self._newest_minute)
+        return found
+
+    def _rank_hour(self, last: int) -> list[Ranking]:
+        span, before = (
+            [self._minutes[m] for m in range(end - SPAN_MINUTES + 1, end + 1) if m in self._minutes]
+            for end in (last, last - SPAN_MINUTES)
+        )
+        rows, rows_before = ([cells.rows() for cells in minutes] for minutes in (span, before))
+        events, events_before = (sum(int(cells.counts().sum()) for cells in minutes) for minutes in (span, before))
+        return [
+            Ranking("hour", last, events, most_viewed(rows)),
+            Ranking("trending", last, events + events_before, fastest_growing(rows, rows_before)),
+        ]
 
     def _take_changed(self) -> list[bytes]:
         """Minutes together, since a writer does many rows at once in the time of one."""
@@ -123,7 +190,15 @@ class ShardWindow:
             self._chunks[minute] = []
         self._minutes[minute].add(rows)
         self._chunks[minute].append(key)
-        self._changed.add(minute)
+        self._unranked.add(minute)
+        if minute > self.closed_through:
+            self._changed.add(minute)
+
+    def _next_key(self, minute: int) -> int:
+        # The low bits may start again: no two chunks that live at one time meet in them.
+        key = minute << SEQUENCE_BITS | self._sequence & SEQUENCE_MASK
+        self._sequence += 1
+        return key
 
 
 def end_of_minute_ms(minute: int) -> int:

@@ -10,14 +10,14 @@ from connectors.cassandra import CassandraAwayError, connect
 from connectors.cassandra_writer import CountWriter
 from settings import CassandraSettings
 from udfs.logic.cells import unpack_dated_rows
-from udfs.operators.window import Closed, Counts, Tallies
+from udfs.operators.window import Closed, Counts, Tallies, Top
 
 log = logging.getLogger(__name__)
 PIPELINE = "view_counts"
 
 
 class CassandraSink(MapFunction):
-    """Counts, Closed and Tallies objects in, the number of rows written out."""
+    """Counts, Closed, Tallies and Top objects in, the number of rows written out."""
 
     def __init__(self, settings: CassandraSettings, shards: int) -> None:
         self._settings = settings
@@ -27,7 +27,7 @@ class CassandraSink(MapFunction):
         """Connect, however long it takes: a job restarted while Cassandra is away waits for it."""
         self._writer = self._connect()
 
-    def map(self, value: Counts | Closed | Tallies) -> int:
+    def map(self, value: Counts | Closed | Tallies | Top) -> int:
         """Write one element."""
         if isinstance(value, Counts):
             # Sorted, so that the minutes of one partition meet in one batch, where they are one write.
@@ -37,6 +37,14 @@ class CassandraSink(MapFunction):
         if isinstance(value, Closed):
             self._writer.closed(value.shard, value.minute)
             return 1
+        if isinstance(value, Top):
+            ranking = value.ranking
+            lists = {
+                kind: [(ranked.video_id, ranked.views, ranked.views_before) for ranked in found]
+                for kind, found in ranking.lists.items()
+            }
+            self._writer.top(value.shard, ranking.span, ranking.minute, ranking.events, lists)
+            return len(lists)
         self._writer.ledger(value.salt, [astuple(tally) for tally in value.tallies])
         return len(value.tallies)
 

@@ -1,7 +1,7 @@
 """Flink shell of udfs.logic.window: keeps one ShardWindow per key in step with keyed state.
 
-In: Row(shard key, element of udfs.operators.dedup). Out, for the sink in the same worker: Counts, Closed and
-Tallies objects.
+In: Row(shard key, element of udfs.operators.dedup). Out, for the sink in the same worker: Counts, Closed, Tallies and
+Top objects.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 from settings import CountingSettings
 from udfs.logic.ledger import Tally
 from udfs.logic.time_rules import is_behind, next_turn_ms
-from udfs.logic.window import ShardWindow
+from udfs.logic.window import Ranking, ShardWindow
 from udfs.operators.dedup import LEDGER
 
 
@@ -41,6 +41,14 @@ class Tallies:
     tallies: list[Tally]
 
 
+@dataclass(frozen=True)
+class Top:
+    """The lists of a shard for one span."""
+
+    shard: int
+    ranking: Ranking
+
+
 class Window(KeyedProcessFunction):
     """Keyed by the shard's key."""
 
@@ -55,6 +63,7 @@ class Window(KeyedProcessFunction):
         self._header = runtime_context.get_state(ValueStateDescriptor("header", octets))
         self._by_shard: dict[int, ShardWindow] = {}
         self._armed: set[int] = set()
+        self._rank_due_ms: dict[int, int] = {}
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Tallies]:
         """Take one element in."""
@@ -65,7 +74,7 @@ class Window(KeyedProcessFunction):
         for key, rows in window.absorb(value[1:]):
             self._chunks.put(key, rows)
         self._header.update(window.header())
-        if shard not in self._armed and window.has_work:
+        if shard not in self._armed and (window.has_work or window.has_unranked):
             self._armed.add(shard)
             timers = ctx.timer_service()
             now_ms = timers.current_processing_time()
@@ -76,18 +85,28 @@ class Window(KeyedProcessFunction):
             )
             timers.register_processing_time_timer(next_turn_ms(now_ms, interval_ms, shard, self._rules.shards))
 
-    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Counts | Closed]:  # noqa: ARG002
-        """Emit what changed, then say what closed."""
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Counts | Closed | Top]:
+        """Emit what changed, then say what closed; from time to time rank."""
         shard, window = self._of(ctx.get_current_key())
         self._armed.discard(shard)
         emission = window.emit()
-        for rows in emission.counts:
-            yield Counts(rows)
+        for counts in emission.counts:
+            yield Counts(counts)
         for key in emission.dropped:
             self._chunks.remove(key)
+        for key, rows in emission.stored:
+            self._chunks.put(key, rows)
         self._header.update(window.header())
         if emission.closed_through is not None:
             yield Closed(shard, emission.closed_through)
+        due_ms = self._rank_due_ms.get(shard, 0)
+        if due_ms <= timestamp:
+            self._rank_due_ms[shard] = timestamp + self._rules.rank_interval_ms
+            for ranking in window.rank():
+                yield Top(shard, ranking)
+        elif window.has_unranked:
+            self._armed.add(shard)
+            ctx.timer_service().register_processing_time_timer(due_ms)
 
     def _of(self, key: int) -> tuple[int, ShardWindow]:
         shard = self._shard_of_key[key]
