@@ -141,7 +141,7 @@ class ShardWindow:
         return Emission(counts, dropped, stored, closable)
 
     def rank(self) -> list[Ranking]:
-        """Rank what is new: changed minutes, the hour until now, the hour until the last closed minute if that moved."""
+        """Rank what is new: changed minutes, the hour until now, and until the last closed minute."""
         found = []
         for minute in sorted(self._unranked & self._minutes.keys()):
             cells = self._minutes[minute]
