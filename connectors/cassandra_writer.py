@@ -7,7 +7,8 @@ Cassandra, or one whose tables refuse a row, is back-pressure, not an error (doc
 
 import logging
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import tenacity
 from cassandra import DriverException
@@ -34,6 +35,20 @@ _LEDGER = (
 _PROGRESS = "INSERT INTO progress (pipeline, shard, shards, closed_through) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
 _TOP = "INSERT INTO top_videos (kind, span, hour, minute, shard, videos) VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
 HOUR_MS = 60 * MINUTE_MS
+
+
+class TopList(NamedTuple):
+    """The first videos of a kind in a span that ends with an epoch minute; names in UTF-8.
+
+    `events` must only grow for one shard, span and minute: the list of more events stays.
+    """
+
+    kind: bytes
+    span: str
+    minute: int
+    events: int
+    # (video_id, views, views of the span before)
+    videos: Sequence[tuple[bytes, int, int]]
 
 
 class CountWriter:
@@ -83,27 +98,16 @@ class CountWriter:
             rows.append((self._ledger, (start_ms, salt, *fates, start_ms * 1000 + fates[0] + fates[7])))
         self._write(rows)
 
-    def top(
-        self, shard: int, span: str, minute: int, events: int, lists: Mapping[bytes, Sequence[tuple[bytes, int, int]]]
-    ) -> None:
-        """Write a shard's lists by kind: (video_id, views, views before), the names in UTF-8.
-
-        `events` must only grow for one shard, span and minute: the list of more events stays.
-        """
-        start_ms = minute * MINUTE_MS
-        self._write(
-            [
-                (
-                    self._top,
-                    (
-                        kind.decode(), span, start_ms // HOUR_MS * HOUR_MS, start_ms, shard,
-                        [(video_id.decode(), views, before) for video_id, views, before in videos],
-                        start_ms * 1000 + events,
-                    ),
-                )
-                for kind, videos in lists.items()
-            ]
-        )  # fmt: skip
+    def top(self, shard: int, lists: Iterable[TopList]) -> None:
+        """Write a shard's lists."""
+        rows = []
+        for top in lists:
+            start_ms = top.minute * MINUTE_MS
+            videos = [(video_id.decode(), views, before) for video_id, views, before in top.videos]
+            hour_ms = start_ms // HOUR_MS * HOUR_MS
+            timestamp = start_ms * 1000 + top.events
+            rows.append((self._top, (top.kind.decode(), top.span, hour_ms, start_ms, shard, videos, timestamp)))
+        self._write(rows)
 
     def closed(self, shard: int, minute: int) -> None:
         """Say that the shard has closed every minute through this one."""

@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Producer
 
 from connectors.cassandra import connect
-from connectors.cassandra_writer import CountWriter
+from connectors.cassandra_writer import CountWriter, TopList
 from schemas import registry
 from settings import CassandraSettings
 from tools.stack import Stack, StackOptions
@@ -71,8 +71,9 @@ def session(stack: Stack) -> Iterator[Any]:
     # received, counted, duplicate, late, invalid, blocked, dead_lettered, records, unreadable_records
     writer.ledger(0, [(minute(), 10, 5, 1, 2, 1, 0, 1, 3, 0), (minute(0, 1), 1, 1, 0, 0, 0, 0, 0, 60, 0)])
     writer.ledger(1, [(minute(), 7, 7, 0, 0, 0, 0, 0, 60, 2)])
-    writer.top(0, "hour", minute(0, 48), 7, {b"view": [(b"A", 7, 0)]})
-    writer.top(1, "hour", minute(0, 48), 109, {b"view": [(b"B", 100, 0)], b"like": [(b"A", 9, 0)]})
+    writer.top(0, [TopList(b"view", "hour", minute(0, 48), 7, [(b"A", 7, 0)])])
+    likes = TopList(b"like", "hour", minute(0, 48), 109, [(b"A", 9, 0)])
+    writer.top(1, [TopList(b"view", "hour", minute(0, 48), 109, [(b"B", 100, 0)]), likes])
     writer.closed(0, minute(0, 48))
     writer.closed(1, minute(0, 49))
     yield opened

@@ -40,6 +40,6 @@ def is_behind(append_ms: int, now_ms: int) -> bool:
     return now_ms - append_ms > BEHIND_MS
 
 
-def next_turn_ms(now_ms: int, interval_ms: int, turn: int, turns: int) -> int:
+def next_turn_ms(now_ms: int, interval_ms: int, turn: int = 0, turns: int = 1) -> int:
     """When it is this one's turn, of so many that take turns evenly within each interval: after now, at most one on."""
     return now_ms + interval_ms - (now_ms - turn * interval_ms // turns) % interval_ms

@@ -7,7 +7,7 @@ from pyflink.datastream import MapFunction, RuntimeContext
 from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_exponential
 
 from connectors.cassandra import CassandraAwayError, connect
-from connectors.cassandra_writer import CountWriter
+from connectors.cassandra_writer import CountWriter, TopList
 from settings import CassandraSettings
 from udfs.logic.cells import unpack_dated_rows
 from udfs.operators.window import Closed, Counts, Tallies, Top
@@ -38,12 +38,15 @@ class CassandraSink(MapFunction):
             self._writer.closed(value.shard, value.minute)
             return 1
         if isinstance(value, Top):
-            ranking = value.ranking
-            lists = {
-                kind: [(ranked.video_id, ranked.views, ranked.views_before) for ranked in found]
+            lists = [
+                TopList(
+                    kind, ranking.span, ranking.minute, ranking.events,
+                    [(ranked.video_id, ranked.views, ranked.views_before) for ranked in found],
+                )
+                for ranking in value.rankings
                 for kind, found in ranking.lists.items()
-            }
-            self._writer.top(value.shard, ranking.span, ranking.minute, ranking.events, lists)
+            ]  # fmt: skip
+            self._writer.top(value.shard, lists)
             return len(lists)
         self._writer.ledger(value.salt, [astuple(tally) for tally in value.tallies])
         return len(value.tallies)

@@ -15,7 +15,7 @@ from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor, St
 from schemas import registry
 from settings import CountingSettings
 from udfs.logic.dedup import Outcome, Rejected, SaltDedup
-from udfs.logic.time_rules import is_behind
+from udfs.logic.time_rules import is_behind, next_turn_ms
 
 PARTIAL = b"P"
 LEDGER = b"L"
@@ -89,8 +89,9 @@ class Dedup(KeyedProcessFunction):
         now_ms = timers.current_processing_time()
         rules = self._rules
         flush_ms = rules.catch_up_flush_interval_ms if is_behind(dedup.append_ms, now_ms) else rules.flush_interval_ms
-        self._arm(timers, self._flush_due_ms, dedup.salt, now_ms + flush_ms)
-        self._arm(timers, self._tallies_due_ms, dedup.salt, now_ms + rules.emit_interval_ms)
+        # Salts together, since each bundle has its price.
+        self._arm(timers, self._flush_due_ms, dedup.salt, next_turn_ms(now_ms, flush_ms))
+        self._arm(timers, self._tallies_due_ms, dedup.salt, next_turn_ms(now_ms, rules.emit_interval_ms))
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
         """Send what is unsent, the tallies or both: what is due. After a restore, when nobody knows, both are."""

@@ -43,10 +43,10 @@ class Tallies:
 
 @dataclass(frozen=True)
 class Top:
-    """The lists of a shard for one span."""
+    """Lists of a shard."""
 
     shard: int
-    ranking: Ranking
+    rankings: list[Ranking]
 
 
 class Window(KeyedProcessFunction):
@@ -78,12 +78,14 @@ class Window(KeyedProcessFunction):
             self._armed.add(shard)
             timers = ctx.timer_service()
             now_ms = timers.current_processing_time()
-            interval_ms = (
-                self._rules.catch_up_emit_interval_ms
+            rules = self._rules
+            # Shards write together, since each bundle has its price; a backlog's many rows they write in turn.
+            at_ms = (
+                next_turn_ms(now_ms, rules.catch_up_emit_interval_ms, shard, rules.shards)
                 if is_behind(window.newest_append_ms, now_ms)
-                else self._rules.emit_interval_ms
+                else next_turn_ms(now_ms, rules.emit_interval_ms)
             )
-            timers.register_processing_time_timer(next_turn_ms(now_ms, interval_ms, shard, self._rules.shards))
+            timers.register_processing_time_timer(at_ms)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Counts | Closed | Top]:
         """Emit what changed, then say what closed; from time to time rank."""
@@ -102,8 +104,7 @@ class Window(KeyedProcessFunction):
         due_ms = self._rank_due_ms.get(shard, 0)
         if due_ms <= timestamp:
             self._rank_due_ms[shard] = timestamp + self._rules.rank_interval_ms
-            for ranking in window.rank():
-                yield Top(shard, ranking)
+            yield Top(shard, window.rank())
         elif window.has_unranked:
             self._armed.add(shard)
             ctx.timer_service().register_processing_time_timer(due_ms)
