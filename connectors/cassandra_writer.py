@@ -69,24 +69,31 @@ class CountWriter:
 
         In the order given: neighbours of one partition (video, kind, day) become one write.
         """
-        size = self._settings.batch_rows_max
-        batches = []
-        for first in range(0, len(cells), size):
-            batch = BatchStatement(BatchType.UNLOGGED)
-            for video_id, kind, minute, views in cells[first : first + size]:
-                row = BoundStatement(self._count)
-                start_ms = minute * MINUTE_MS
-                # As the driver itself would encode them; doing so at once takes a third of its time.
-                row.values = [
-                    video_id,
-                    kind,
-                    _DATE.pack(_EPOCH_DATE + minute // MINUTES_PER_DAY),
-                    _LONG.pack(start_ms),
-                    _LONG.pack(views),
-                    _LONG.pack(start_ms * 1000 + views),
-                ]
-                batch.add(row)
-            batches.append((batch, None))
+        rows_max, partitions_max = self._settings.batch_rows_max, self._settings.batch_partitions_max
+        batches: list[tuple[BatchStatement, None]] = []
+        rows = partitions = 0
+        last = None
+        for video_id, kind, minute, views in cells:
+            partition = video_id, kind, minute // MINUTES_PER_DAY
+            partitions += partition != last
+            last = partition
+            if not batches or rows == rows_max or partitions > partitions_max:
+                batch = BatchStatement(BatchType.UNLOGGED)
+                batches.append((batch, None))
+                rows, partitions = 0, 1
+            rows += 1
+            row = BoundStatement(self._count)
+            start_ms = minute * MINUTE_MS
+            # As the driver itself would encode them; doing so at once takes a third of its time.
+            row.values = [
+                video_id,
+                kind,
+                _DATE.pack(_EPOCH_DATE + minute // MINUTES_PER_DAY),
+                _LONG.pack(start_ms),
+                _LONG.pack(views),
+                _LONG.pack(start_ms * 1000 + views),
+            ]
+            batch.add(row)
         self._write(batches)
 
     def ledger(self, salt: int, tallies: Sequence[tuple[int, ...]]) -> None:

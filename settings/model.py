@@ -116,6 +116,13 @@ class CassandraSettings(_Group):
         description="Rows of one unlogged batch, sorted by partition; 200 are about 15 KB, and Cassandra refuses "
         "batches above its batch_size_fail_threshold, 50 KiB unless set.",
     )
+    batch_partitions_max: int = Field(
+        20,
+        ge=1,
+        le=500,
+        description="Partitions of one batch: Cassandra applies them one after the other, and each waits for the commit "
+        "log, so that many in one batch make it slow where each has a single row.",
+    )
     concurrency: int = Field(16, ge=1, le=256, description="Batches in flight of one sink subtask.")
     request_timeout_s: float = Field(10.0, gt=0, description="One request; a time-out is tried again.")
 
