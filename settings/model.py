@@ -120,8 +120,8 @@ class CassandraSettings(_Group):
         20,
         ge=1,
         le=500,
-        description="Partitions of one batch: Cassandra applies them one after the other, and each waits for the commit "
-        "log, so that many in one batch make it slow where each has a single row.",
+        description="Partitions of one batch: Cassandra applies them one after the other, and each waits for the "
+        "commit log, so that many in one batch make it slow where each has a single row.",
     )
     concurrency: int = Field(16, ge=1, le=256, description="Batches in flight of one sink subtask.")
     request_timeout_s: float = Field(10.0, gt=0, description="One request; a time-out is tried again.")

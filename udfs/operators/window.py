@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pyflink.common import Types
-from pyflink.datastream import KeyedProcessFunction, RuntimeContext
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerService
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from settings import CountingSettings
@@ -62,7 +62,8 @@ class Window(KeyedProcessFunction):
         self._chunks = runtime_context.get_map_state(MapStateDescriptor("partials", Types.LONG(), octets))
         self._header = runtime_context.get_state(ValueStateDescriptor("header", octets))
         self._by_shard: dict[int, ShardWindow] = {}
-        self._armed: set[int] = set()
+        # By shard, in processing time, while a timer is set for it.
+        self._emit_due_ms: dict[int, int] = {}
         self._rank_due_ms: dict[int, int] = {}
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Tallies]:
@@ -74,23 +75,13 @@ class Window(KeyedProcessFunction):
         for key, rows in window.absorb(value[1:]):
             self._chunks.put(key, rows)
         self._header.update(window.header())
-        if shard not in self._armed and (window.has_work or window.has_unranked):
-            self._armed.add(shard)
-            timers = ctx.timer_service()
-            now_ms = timers.current_processing_time()
-            rules = self._rules
-            # Shards write together, since each bundle has its price; a backlog's many rows they write in turn.
-            at_ms = (
-                next_turn_ms(now_ms, rules.catch_up_emit_interval_ms, shard, rules.shards)
-                if is_behind(window.newest_append_ms, now_ms)
-                else next_turn_ms(now_ms, rules.emit_interval_ms)
-            )
-            timers.register_processing_time_timer(at_ms)
+        self._arm(ctx.timer_service(), shard, window)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Counts | Closed | Top]:
         """Emit what changed, then say what closed; from time to time rank."""
         shard, window = self._of(ctx.get_current_key())
-        self._armed.discard(shard)
+        if self._emit_due_ms.get(shard, 0) <= timestamp:
+            self._emit_due_ms.pop(shard, None)
         emission = window.emit()
         for counts in emission.counts:
             yield Counts(counts)
@@ -101,13 +92,26 @@ class Window(KeyedProcessFunction):
         self._header.update(window.header())
         if emission.closed_through is not None:
             yield Closed(shard, emission.closed_through)
-        due_ms = self._rank_due_ms.get(shard, 0)
-        if due_ms <= timestamp:
-            self._rank_due_ms[shard] = timestamp + self._rules.rank_interval_ms
+        if self._rank_due_ms.get(shard, 0) <= timestamp:
+            self._rank_due_ms.pop(shard, None)
             yield Top(shard, window.rank())
-        elif window.has_unranked:
-            self._armed.add(shard)
-            ctx.timer_service().register_processing_time_timer(due_ms)
+        self._arm(ctx.timer_service(), shard, window)
+
+    def _arm(self, timers: TimerService, shard: int, window: ShardWindow) -> None:
+        """Set the timers that there is work for, each on its own: a ranking far off must not hold back counts."""
+        rules = self._rules
+        now_ms = timers.current_processing_time()
+        if shard not in self._emit_due_ms and window.has_work:
+            # Shards write together, since each bundle has its price; a backlog's many rows they write in turn.
+            self._emit_due_ms[shard] = (
+                next_turn_ms(now_ms, rules.catch_up_emit_interval_ms, shard, rules.shards)
+                if is_behind(window.newest_append_ms, now_ms)
+                else next_turn_ms(now_ms, rules.emit_interval_ms)
+            )
+            timers.register_processing_time_timer(self._emit_due_ms[shard])
+        if shard not in self._rank_due_ms and window.has_unranked:
+            self._rank_due_ms[shard] = next_turn_ms(now_ms, rules.rank_interval_ms, shard, rules.shards)
+            timers.register_processing_time_timer(self._rank_due_ms[shard])
 
     def _of(self, key: int) -> tuple[int, ShardWindow]:
         shard = self._shard_of_key[key]
