@@ -80,8 +80,16 @@ class Window(KeyedProcessFunction):
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Counts | Closed | Top]:
         """Emit what changed, then say what closed; from time to time rank."""
         shard, window = self._of(ctx.get_current_key())
+        # After a restore nobody knows what a timer was for: for both.
         if self._emit_due_ms.get(shard, 0) <= timestamp:
             self._emit_due_ms.pop(shard, None)
+            yield from self._emit(shard, window)
+        if self._rank_due_ms.get(shard, 0) <= timestamp:
+            self._rank_due_ms.pop(shard, None)
+            yield Top(shard, window.rank())
+        self._arm(ctx.timer_service(), shard, window)
+
+    def _emit(self, shard: int, window: ShardWindow) -> Iterator[Counts | Closed]:
         emission = window.emit()
         for counts in emission.counts:
             yield Counts(counts)
@@ -92,10 +100,6 @@ class Window(KeyedProcessFunction):
         self._header.update(window.header())
         if emission.closed_through is not None:
             yield Closed(shard, emission.closed_through)
-        if self._rank_due_ms.get(shard, 0) <= timestamp:
-            self._rank_due_ms.pop(shard, None)
-            yield Top(shard, window.rank())
-        self._arm(ctx.timer_service(), shard, window)
 
     def _arm(self, timers: TimerService, shard: int, window: ShardWindow) -> None:
         """Set the timers that there is work for, each on its own: a ranking far off must not hold back counts."""
