@@ -10,7 +10,8 @@ from tools.stack import PartError, Stack
 PYTHON_WORKERS = "python workers"
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """User and system time of a process so far; 0 when it is gone."""
     with contextlib.suppress(psutil.Error):
         times = psutil.Process(pid).cpu_times()
         return float(times.user + times.system)
@@ -22,7 +23,7 @@ def cpu_seconds(stack: Stack) -> Mapping[str, float]:
     found = {}
     for part in stack.parts:
         with contextlib.suppress(PartError):
-            found[part.name] = _cpu_s(stack.pid(part.name))
+            found[part.name] = cpu_s(stack.pid(part.name))
     with contextlib.suppress(PartError, psutil.Error):
-        found[PYTHON_WORKERS] = sum(map(_cpu_s, stack.python_workers()))
+        found[PYTHON_WORKERS] = sum(map(cpu_s, stack.python_workers()))
     return found

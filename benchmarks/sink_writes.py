@@ -5,6 +5,7 @@ shard hands over: the same videos in consecutive minutes. CPU is that of Cassand
 shape runs twice, first for longer, so that the JVM has compiled before anything counts.
 """
 
+import os
 import tempfile
 import threading
 import time
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import psutil
 import typer
 from rich.console import Console
 
 from benchmarks import results
+from benchmarks.cpu import cpu_s
 from benchmarks.machine import describe
 from connectors.cassandra import connect
 from connectors.cassandra_writer import CountWriter
@@ -61,7 +62,7 @@ def measure(stack: Stack, shape: tuple[int, int, int], seconds: float) -> dict[s
     elements = [element(FIRST_MINUTE + turn * minutes, minutes, turn) for turn in range(max(2, 60 // minutes))]
     sessions = [connect(settings) for _ in range(WRITERS)]
     written = [0] * WRITERS
-    cassandra, own = psutil.Process(stack.pid("cassandra")), psutil.Process()
+    pids = stack.pid("cassandra"), os.getpid()
     ends_at = time.monotonic() + seconds
 
     def write(number: int) -> None:
@@ -72,14 +73,14 @@ def measure(stack: Stack, shape: tuple[int, int, int], seconds: float) -> dict[s
             writer.counts(cells)
             written[number] += len(cells)
 
-    began_at, before = time.monotonic(), [sum(process.cpu_times()[:2]) for process in (cassandra, own)]
+    began_at, before = time.monotonic(), [cpu_s(pid) for pid in pids]
     threads = [threading.Thread(target=write, args=(number,)) for number in range(WRITERS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     took_s = time.monotonic() - began_at
-    cpu_s = [sum(process.cpu_times()[:2]) - cpu for process, cpu in zip((cassandra, own), before, strict=True)]
+    cassandra_s, writers_s = (cpu_s(pid) - earlier for pid, earlier in zip(pids, before, strict=True))
     for session in sessions:
         session.cluster.shutdown()
     rows = sum(written)
@@ -88,8 +89,8 @@ def measure(stack: Stack, shape: tuple[int, int, int], seconds: float) -> dict[s
         "rows_per_batch": batch_rows,
         "batches_in_flight": concurrency,
         "rows_per_s": round(rows / took_s),
-        "cassandra_cpu_us_per_row": round(cpu_s[0] / rows * 1e6, 1),
-        "writer_cpu_us_per_row": round(cpu_s[1] / rows * 1e6, 1),
+        "cassandra_cpu_us_per_row": round(cassandra_s / rows * 1e6, 1),
+        "writer_cpu_us_per_row": round(writers_s / rows * 1e6, 1),
     }
 
 

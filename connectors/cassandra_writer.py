@@ -21,6 +21,7 @@ from settings import CassandraSettings
 log = logging.getLogger(__name__)
 
 MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
 MINUTES_PER_DAY = 1440
 # A date in CQL is the days since 1970 plus 2**31 (native protocol v5, section 6.7).
 _EPOCH_DATE = 1 << 31
@@ -34,7 +35,6 @@ _LEDGER = (
 )
 _PROGRESS = "INSERT INTO progress (pipeline, shard, shards, closed_through) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
 _TOP = "INSERT INTO top_videos (kind, span, hour, minute, shard, videos) VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
-HOUR_MS = 60 * MINUTE_MS
 
 
 class TopList(NamedTuple):

@@ -42,6 +42,11 @@ class Series:
         """How many points that is."""
         return (self.end - self.start) // self.step
 
+    @property
+    def starts(self) -> list[datetime]:
+        """When each point begins, in order."""
+        return [self.start + place * self.step for place in range(self.points)]
+
 
 @dataclass(frozen=True)
 class TopQuestion:

@@ -50,8 +50,10 @@ _LEDGER = (
     f"SELECT minute, {', '.join(f'sum({name}) AS {name}' for name in LEDGER_COLUMNS)} FROM ledger "
     "WHERE minute IN ? GROUP BY minute"
 )
-
-_TOP = "SELECT minute, shard, videos FROM top_videos WHERE kind = ? AND span = ? AND hour = ? AND minute <= ?"
+_TOP = (
+    "SELECT minute, shard, videos FROM top_videos "
+    "WHERE kind = ? AND span = ? AND hour = ? AND minute >= ? AND minute <= ?"
+)
 
 
 class StoreAwayError(ConnectionError):
@@ -112,7 +114,7 @@ def fill(series: Series, rows: Iterable[tuple[datetime, int]]) -> list[tuple[dat
     sums = [0] * series.points
     for minute, views in rows:
         sums[(minute.replace(tzinfo=UTC) - series.start) // series.step] += views
-    return [(series.start + place * series.step, views) for place, views in enumerate(sums)]
+    return list(zip(series.starts, sums, strict=True))
 
 
 class CountStore:
@@ -162,19 +164,17 @@ class CountStore:
         """(minute, [(video_id, views, views before)]) of the newest list, or of the one of that minute."""
         newest = question.at or now + MINUTE
         oldest = question.at or newest - MINUTES_LOOKED_BACK
-        hours = {at.replace(minute=0, second=0, microsecond=0, tzinfo=None) for at in (newest, oldest)}
+        bounds = (oldest.replace(tzinfo=None), newest.replace(tzinfo=None))
+        hours = {at.replace(minute=0, second=0, microsecond=0) for at in bounds}
         parts = await asyncio.gather(
-            *(
-                self._rows("top", (question.kind, question.span, hour, newest.replace(tzinfo=None)))
-                for hour in sorted(hours)
-            )
+            *(self._rows("top", (question.kind, question.span, hour, *bounds)) for hour in sorted(hours))
         )
-        rows = [ShardTop(*row) for rows in parts for row in rows if row.minute.replace(tzinfo=UTC) >= oldest]
+        rows = [ShardTop(*row) for rows in parts for row in rows]
         return merge_top(rows, by_growth=question.span == "trending", limit=question.limit)
 
     async def ledger(self, minutes: Series) -> dict[datetime, dict[str, int]]:
         """LEDGER_COLUMNS, summed over salts, of each of these minutes of arrival in which anything arrived."""
-        starts = [minutes.start + place * minutes.step for place in range(minutes.points)]
+        starts = minutes.starts
         cuts = [starts[at : at + LEDGER_MINUTES_AT_ONCE] for at in range(0, len(starts), LEDGER_MINUTES_AT_ONCE)]
         parts = await asyncio.gather(
             *(self._rows("ledger", ([start.replace(tzinfo=None) for start in cut],)) for cut in cuts)

@@ -6,7 +6,7 @@ import numpy as np
 
 from services.query.store import ShardTop, merge_top
 from udfs.logic.cells import Bytes
-from udfs.logic.ranking import KINDS_MAX, TOP, Ranked, fastest_growing, most_viewed
+from udfs.logic.ranking import KINDS_MAX, TOP, Ranked, most_viewed, most_viewed_and_growing
 
 
 def rows(*cells: tuple[str, str, int]) -> Bytes:
@@ -46,7 +46,9 @@ def test_of_too_many_kinds_the_most_frequent_are_ranked() -> None:
 def test_growth_counts_against_the_span_before_and_shrinking_is_left_out() -> None:
     now = rows(("view", "steady", 100), ("view", "new", 30), ("view", "falling", 5))
     before = rows(("view", "steady", 90), ("view", "falling", 50), ("view", "gone", 8), ("like", "gone", 1))
-    assert fastest_growing([now], [before]) == {
+    most, growing = most_viewed_and_growing([now], [before])
+    assert most == most_viewed([now])
+    assert growing == {
         b"view": [Ranked(b"new", 30, 0), Ranked(b"steady", 100, 90)],
         b"like": [],
     }

@@ -255,6 +255,11 @@ class MinuteCells:
     def __len__(self) -> int:
         return self._n
 
+    @property
+    def events(self) -> int:
+        """The sum of the counts."""
+        return int(self._counts[: self._n].sum())
+
     def keys(self) -> tuple[Bytes, npt.NDArray[np.int64]]:
         """The bytes that hold the keys, and where each begins."""
         return self._arena, self._key_at[: self._n]

@@ -34,16 +34,19 @@ def most_viewed(span: Iterable[Bytes]) -> dict[bytes, list[Ranked]]:
     return _by_kind(cells, views, views, np.zeros_like(views))
 
 
-def fastest_growing(span: Iterable[Bytes], before: Iterable[Bytes]) -> dict[bytes, list[Ranked]]:
-    """By kind: the TOP videos by growth, views less those of the span before, where it is above 0."""
+def most_viewed_and_growing(
+    span: Iterable[Bytes], before: Iterable[Bytes]
+) -> tuple[dict[bytes, list[Ranked]], dict[bytes, list[Ranked]]]:
+    """As `most_viewed`; and by kind the TOP videos by growth, views less those of the span before, where above 0."""
     cells = _summed(span)
     counted = cells.counts()
+    most = _by_kind(cells, counted, counted, np.zeros_like(counted))
     for rows in before:
         cells.add(rows)
     views = np.zeros(len(cells), np.int64)
     views[: len(counted)] = counted
     views_before = cells.counts() - views
-    return _by_kind(cells, views - views_before, views, views_before)
+    return most, _by_kind(cells, views - views_before, views, views_before)
 
 
 def _summed(span: Iterable[Bytes]) -> MinuteCells:

@@ -13,7 +13,7 @@ import numpy as np
 from settings import CountingSettings
 from udfs.logic import partials
 from udfs.logic.cells import Bytes, MinuteCells
-from udfs.logic.ranking import Ranked, fastest_growing, most_viewed
+from udfs.logic.ranking import Ranked, most_viewed, most_viewed_and_growing
 from udfs.logic.time_rules import MINUTE_MS, last_closed_minute
 
 VERSION = 1
@@ -122,22 +122,18 @@ class ShardWindow:
         closable = self._closable()
         if closable <= self.closed_through:
             return Emission(counts, [], [], None)
-        closing = [m for m in self._minutes if self.closed_through < m <= closable]
-        self.closed_through = closable
         dropped: list[int] = []
         stored = []
-        for minute in self._minutes.keys() - self._unranked:
-            if minute > closable - 2 * SPAN_MINUTES:
-                continue
+        for minute in [m for m in self._minutes if m <= closable - 2 * SPAN_MINUTES and m not in self._unranked]:
             del self._minutes[minute]
             dropped += self._chunks.pop(minute)
-        for minute in closing:
-            if minute in self._minutes:
-                # One chunk from here on, for as long as the minute is kept.
-                dropped += self._chunks[minute]
-                key = self._next_key(minute)
-                self._chunks[minute] = [key]
-                stored.append((key, self._minutes[minute].rows().tobytes()))
+        for minute in [m for m in self._minutes if self.closed_through < m <= closable]:
+            # One chunk from here on, for as long as the minute is kept.
+            dropped += self._chunks[minute]
+            key = self._next_key(minute)
+            self._chunks[minute] = [key]
+            stored.append((key, self._minutes[minute].rows().tobytes()))
+        self.closed_through = closable
         return Emission(counts, dropped, stored, closable)
 
     def rank(self) -> list[Ranking]:
@@ -145,7 +141,7 @@ class ShardWindow:
         found = []
         for minute in sorted(self._unranked & self._minutes.keys()):
             cells = self._minutes[minute]
-            found.append(Ranking("minute", minute, int(cells.counts().sum()), most_viewed([cells.rows()])))
+            found.append(Ranking("minute", minute, cells.events, most_viewed([cells.rows()])))
         self._unranked.clear()
         if self.closed_through > self._final_hour_ranked_at:
             self._final_hour_ranked_at = self.closed_through
@@ -159,12 +155,9 @@ class ShardWindow:
             [self._minutes[m] for m in range(end - SPAN_MINUTES + 1, end + 1) if m in self._minutes]
             for end in (last, last - SPAN_MINUTES)
         )
-        rows, rows_before = ([cells.rows() for cells in minutes] for minutes in (span, before))
-        events, events_before = (sum(int(cells.counts().sum()) for cells in minutes) for minutes in (span, before))
-        return [
-            Ranking("hour", last, events, most_viewed(rows)),
-            Ranking("trending", last, events + events_before, fastest_growing(rows, rows_before)),
-        ]
+        most, growing = most_viewed_and_growing(*([cells.rows() for cells in minutes] for minutes in (span, before)))
+        events, events_before = (sum(cells.events for cells in minutes) for minutes in (span, before))
+        return [Ranking("hour", last, events, most), Ranking("trending", last, events + events_before, growing)]
 
     def _take_changed(self) -> list[bytes]:
         """Minutes together, since a writer does many rows at once in the time of one."""

@@ -9,13 +9,14 @@ from typing import Any
 
 from pyflink.common import Row, Types
 from pyflink.common.time import Time
-from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext, TimerService
+from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
 from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
 from schemas import registry
 from settings import CountingSettings
 from udfs.logic.dedup import Outcome, Rejected, SaltDedup
 from udfs.logic.time_rules import is_behind, next_turn_ms
+from udfs.operators.due import Due
 
 PARTIAL = b"P"
 LEDGER = b"L"
@@ -62,9 +63,8 @@ class Dedup(KeyedProcessFunction):
         self._late = late_tag()
         self._dead_letter = dead_letter_tag()
         self._by_salt: dict[int, SaltDedup] = {}
-        # By salt, in processing time, while a timer is set for it.
-        self._flush_due_ms: dict[int, int] = {}
-        self._tallies_due_ms: dict[int, int] = {}
+        self._flush_due = Due()
+        self._tallies_due = Due()
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """Judge one record."""
@@ -90,29 +90,20 @@ class Dedup(KeyedProcessFunction):
         rules = self._rules
         flush_ms = rules.catch_up_flush_interval_ms if is_behind(dedup.append_ms, now_ms) else rules.flush_interval_ms
         # Salts together, since each bundle has its price.
-        self._arm(timers, self._flush_due_ms, dedup.salt, next_turn_ms(now_ms, flush_ms))
-        self._arm(timers, self._tallies_due_ms, dedup.salt, next_turn_ms(now_ms, rules.emit_interval_ms))
+        self._flush_due.arm(timers, dedup.salt, next_turn_ms(now_ms, flush_ms))
+        self._tallies_due.arm(timers, dedup.salt, next_turn_ms(now_ms, rules.emit_interval_ms))
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
         """Send what is unsent, the tallies or both: what is due. After a restore, when nobody knows, both are."""
         dedup = self._of(ctx.get_current_key())
-        if self._flush_due_ms.get(dedup.salt, 0) <= timestamp:
-            self._flush_due_ms.pop(dedup.salt, None)
-            # A foreign key is nobody's salt: it has tallies, but no counts and no frontier.
-            if dedup.salt != FOREIGN_SALT:
-                for shard, element in dedup.flush().elements.items():
-                    yield Row(self._shard_keys[shard], PARTIAL + element)
-                self._unsent.clear()
-        if self._tallies_due_ms.get(dedup.salt, 0) <= timestamp:
-            self._tallies_due_ms.pop(dedup.salt, None)
+        # A foreign key is nobody's salt: it has tallies, but no counts and no frontier.
+        if self._flush_due.take(dedup.salt, timestamp) and dedup.salt != FOREIGN_SALT:
+            for shard, element in dedup.flush().elements.items():
+                yield Row(self._shard_keys[shard], PARTIAL + element)
+            self._unsent.clear()
+        if self._tallies_due.take(dedup.salt, timestamp):
             yield self._ledger(dedup)
         self._header.update(dedup.header())
-
-    @staticmethod
-    def _arm(timers: TimerService, due_ms: dict[int, int], salt: int, at_ms: int) -> None:
-        if salt not in due_ms:
-            due_ms[salt] = at_ms
-            timers.register_processing_time_timer(at_ms)
 
     def _ledger(self, dedup: SaltDedup) -> Row:
         key = self._shard_keys[dedup.salt % len(self._shard_keys)]

@@ -16,6 +16,7 @@ from udfs.logic.ledger import Tally
 from udfs.logic.time_rules import is_behind, next_turn_ms
 from udfs.logic.window import Ranking, ShardWindow
 from udfs.operators.dedup import LEDGER
+from udfs.operators.due import Due
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,8 @@ class Window(KeyedProcessFunction):
         self._chunks = runtime_context.get_map_state(MapStateDescriptor("partials", Types.LONG(), octets))
         self._header = runtime_context.get_state(ValueStateDescriptor("header", octets))
         self._by_shard: dict[int, ShardWindow] = {}
-        # By shard, in processing time, while a timer is set for it.
-        self._emit_due_ms: dict[int, int] = {}
-        self._rank_due_ms: dict[int, int] = {}
+        self._emit_due = Due()
+        self._rank_due = Due()
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Tallies]:
         """Take one element in."""
@@ -80,12 +80,9 @@ class Window(KeyedProcessFunction):
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Counts | Closed | Top]:
         """Emit what changed, then say what closed; from time to time rank."""
         shard, window = self._of(ctx.get_current_key())
-        # After a restore nobody knows what a timer was for: for both.
-        if self._emit_due_ms.get(shard, 0) <= timestamp:
-            self._emit_due_ms.pop(shard, None)
+        if self._emit_due.take(shard, timestamp):
             yield from self._emit(shard, window)
-        if self._rank_due_ms.get(shard, 0) <= timestamp:
-            self._rank_due_ms.pop(shard, None)
+        if self._rank_due.take(shard, timestamp):
             yield Top(shard, window.rank())
         self._arm(ctx.timer_service(), shard, window)
 
@@ -105,17 +102,16 @@ class Window(KeyedProcessFunction):
         """Set the timers that there is work for, each on its own: a ranking far off must not hold back counts."""
         rules = self._rules
         now_ms = timers.current_processing_time()
-        if shard not in self._emit_due_ms and window.has_work:
+        if window.has_work:
             # Shards write together, since each bundle has its price; a backlog's many rows they write in turn.
-            self._emit_due_ms[shard] = (
+            at_ms = (
                 next_turn_ms(now_ms, rules.catch_up_emit_interval_ms, shard, rules.shards)
                 if is_behind(window.newest_append_ms, now_ms)
                 else next_turn_ms(now_ms, rules.emit_interval_ms)
             )
-            timers.register_processing_time_timer(self._emit_due_ms[shard])
-        if shard not in self._rank_due_ms and window.has_unranked:
-            self._rank_due_ms[shard] = next_turn_ms(now_ms, rules.rank_interval_ms, shard, rules.shards)
-            timers.register_processing_time_timer(self._rank_due_ms[shard])
+            self._emit_due.arm(timers, shard, at_ms)
+        if window.has_unranked:
+            self._rank_due.arm(timers, shard, next_turn_ms(now_ms, rules.rank_interval_ms, shard, rules.shards))
 
     def _of(self, key: int) -> tuple[int, ShardWindow]:
         shard = self._shard_of_key[key]
