@@ -96,10 +96,10 @@ class CountWriter:
             batch.add(row)
         self._write(batches)
 
-    def ledger(self, salt: int, tallies: Sequence[tuple[int, ...]]) -> None:
-        """Write tallies: epoch minute, then the columns of the table from `received` on, in its order."""
+    def ledger(self, tallies: Sequence[tuple[int, ...]]) -> None:
+        """Write tallies: salt, epoch minute, then the columns of the table from `received` on, in its order."""
         rows = []
-        for minute, *fates in tallies:
+        for salt, minute, *fates in tallies:
             start_ms = minute * MINUTE_MS
             # Received events and records only grow within a minute, so the later tally has the larger timestamp.
             rows.append((self._ledger, (start_ms, salt, *fates, start_ms * 1000 + fates[0] + fates[7])))

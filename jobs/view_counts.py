@@ -4,7 +4,7 @@ Submitted by `flink run -py jobs/view_counts.py`; settings come from VIEW_COUNTS
 """
 
 from pyflink.common import Types
-from pyflink.datastream import DataStream, MapFunction, StreamExecutionEnvironment
+from pyflink.datastream import DataStream, FlatMapFunction, StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
 from connectors.flink_kafka import (
@@ -24,7 +24,7 @@ from udfs.operators.window import Window
 JOB_NAME = "view-counts"
 
 
-def build(settings: Settings, *, events: DataStream, salt_keys: list[int], sink: MapFunction) -> None:
+def build(settings: Settings, *, events: DataStream, salt_keys: list[int], sink: FlatMapFunction) -> None:
     """Add the graph to the environment of `events`, a stream of Row(salt key, record)."""
     rules = settings.counting
     shard_keys = balanced_keys(rules.shards, rules.max_parallelism)
@@ -48,7 +48,7 @@ def build(settings: Settings, *, events: DataStream, salt_keys: list[int], sink:
         .process(Window(rules, shard_keys), output_type=Types.PICKLED_BYTE_ARRAY())
         .uid(Uid.WINDOW)
         .name("window")
-        .map(sink, output_type=Types.INT())
+        .flat_map(sink, output_type=Types.INT())
         .uid(Uid.CASSANDRA_SINK)
         .name("cassandra")
     )

@@ -2,7 +2,7 @@
 
 import argparse
 
-from pyflink.datastream import MapFunction, RuntimeContext, StreamExecutionEnvironment
+from pyflink.datastream import FlatMapFunction, RuntimeContext, StreamExecutionEnvironment
 
 from benchmarks.names import COUNTED_GAUGE
 from connectors.flink_kafka import balanced_keys, events_source
@@ -10,10 +10,10 @@ from jobs.uids import ViewCountsUid as Uid
 from jobs.view_counts import build
 from settings import Settings
 from udfs.operators.cassandra_sink import CassandraSink
-from udfs.operators.window import Tallies
+from udfs.operators.window import Changes
 
 
-class DiscardingSink(MapFunction):
+class DiscardingSink(FlatMapFunction):
     """Takes what the Cassandra sink takes and keeps only the ledger's count of events, as a gauge."""
 
     def open(self, runtime_context: RuntimeContext) -> None:
@@ -21,11 +21,11 @@ class DiscardingSink(MapFunction):
         self._counted: dict[tuple[int, int], int] = {}
         runtime_context.get_metrics_group().gauge(COUNTED_GAUGE, lambda: sum(self._counted.values()))
 
-    def map(self, value: object) -> int:
+    def flat_map(self, value: object) -> tuple[()]:
         """Forget the element, unless it is a tally: the last one of each minute and salt is the right one."""
-        if isinstance(value, Tallies):
-            self._counted.update(((value.salt, tally.minute), tally.counted) for tally in value.tallies)
-        return 0
+        if isinstance(value, Changes):
+            self._counted.update(((salt, tally.minute), tally.counted) for salt, tally in value.tallies)
+        return ()
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     salt_keys = balanced_keys(rules.salts, rules.max_parallelism)
     events = events_source(env, settings.kafka, salt_keys, Uid.EVENTS_SOURCE)
     if arguments.sink == "discard":
-        sink: MapFunction = DiscardingSink()
+        sink: FlatMapFunction = DiscardingSink()
     else:
         sink = CassandraSink(settings.cassandra, rules.shards)
     build(settings, events=events, salt_keys=salt_keys, sink=sink)

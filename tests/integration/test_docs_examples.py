@@ -68,9 +68,14 @@ def session(stack: Stack) -> Iterator[Any]:
     views_of_a = {minute(): 4, minute(0, 59): 3, minute(1): 5, minute(12): 1}
     writer.counts([(b"A", b"view", at, views) for at, views in views_of_a.items()])
     writer.counts([(b"A", b"like", minute(), 9), (b"B", b"view", minute(), 100)])
-    # received, counted, duplicate, late, invalid, blocked, dead_lettered, records, unreadable_records
-    writer.ledger(0, [(minute(), 10, 5, 1, 2, 1, 0, 1, 3, 0), (minute(0, 1), 1, 1, 0, 0, 0, 0, 0, 60, 0)])
-    writer.ledger(1, [(minute(), 7, 7, 0, 0, 0, 0, 0, 60, 2)])
+    # salt, minute, received, counted, duplicate, late, invalid, blocked, dead_lettered, records, unreadable_records
+    writer.ledger(
+        [
+            (0, minute(), 10, 5, 1, 2, 1, 0, 1, 3, 0),
+            (0, minute(0, 1), 1, 1, 0, 0, 0, 0, 0, 60, 0),
+            (1, minute(), 7, 7, 0, 0, 0, 0, 0, 60, 2),
+        ]
+    )
     writer.top(0, [TopList(b"view", "hour", minute(0, 48), 7, [(b"A", 7, 0)])])
     likes = TopList(b"like", "hour", minute(0, 48), 109, [(b"A", 9, 0)])
     writer.top(1, [TopList(b"view", "hour", minute(0, 48), 109, [(b"B", 100, 0)]), likes])

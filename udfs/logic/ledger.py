@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import astuple, dataclass
+from typing import ClassVar
 
 _FORMAT = struct.Struct("<10q")
 
@@ -9,6 +10,8 @@ _FORMAT = struct.Struct("<10q")
 @dataclass
 class Tally:
     """Events by fate; received is their sum. Records that could not be read are counted as records."""
+
+    BYTES: ClassVar[int] = _FORMAT.size
 
     minute: int
     received: int = 0

@@ -2,6 +2,10 @@
 
 A minute closes when every salt's frontier has passed its end plus the lateness. Closed minutes stay for two
 hours, to be ranked. As in dedup, what must survive is returned to be stored, and `restore` rebuilds the memory from it.
+
+What is handed out may still be unwritten when the state that says so is stored: open cells are handed out again after a
+restore, and tallies are kept until the next emission, before which the last one must be written. So a shard that has
+handed out anything has work, if only to learn that all is written.
 """
 
 import struct
@@ -13,11 +17,14 @@ import numpy as np
 from settings import CountingSettings
 from udfs.logic import partials
 from udfs.logic.cells import Bytes, MinuteCells
+from udfs.logic.ledger import Tally
 from udfs.logic.ranking import Ranked, most_viewed, most_viewed_and_growing
 from udfs.logic.time_rules import MINUTE_MS, last_closed_minute
 
-VERSION = 1
+# Version 1 has no tallies after the frontiers.
+VERSION = 2
 _HEADER = struct.Struct("<Bqq")
+_SALT = struct.Struct("<h")
 SEQUENCE_BITS = 32
 SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
 SPAN_MINUTES = 60
@@ -29,9 +36,15 @@ class ClosedMinuteError(RuntimeError):
 
 @dataclass(frozen=True)
 class Emission:
-    """Absolute counts to write (dated rows of udfs.logic.cells), state to drop and store, the last minute closed."""
+    """Absolute counts (dated rows of udfs.logic.cells) and tallies by salt to write, state to drop and store.
+
+    `closed_through`, if not None, is the last minute closed: to be told when the counts are written. `settle`: nothing
+    new is handed out, and all that was must be written now.
+    """
 
     counts: list[bytes]
+    tallies: list[tuple[int, Tally]]
+    settle: bool
     dropped: list[int]
     stored: list[tuple[int, bytes]]
     closed_through: int | None
@@ -63,12 +76,16 @@ class ShardWindow:
         self._hour_ranked_at = -1
         self._final_hour_ranked_at = -1
         self._sequence = 0
+        # By salt and minute: those not handed out, and those handed out last.
+        self._tallies: dict[tuple[int, int], Tally] = {}
+        self._tallies_out: dict[tuple[int, int], Tally] = {}
+        self._is_unsettled = False
         self.closed_through = -1
 
     @property
     def has_work(self) -> bool:
         """Whether `emit` would return anything."""
-        return bool(self._changed) or self._closable() > self.closed_through
+        return bool(self._changed or self._tallies) or self._is_unsettled or self._closable() > self.closed_through
 
     @property
     def has_unranked(self) -> bool:
@@ -90,14 +107,25 @@ class ShardWindow:
 
     def header(self) -> bytes:
         """What must be stored beside the chunks after every element and every emission."""
-        return _HEADER.pack(VERSION, self._sequence, self.closed_through) + self._frontiers.tobytes()
+        tallies = {**self._tallies_out, **self._tallies}
+        return (
+            _HEADER.pack(VERSION, self._sequence, self.closed_through)
+            + self._frontiers.tobytes()
+            + b"".join(_SALT.pack(salt) + tally.encode() for (salt, _), tally in tallies.items())
+        )
 
     def restore(self, header: bytes, chunks: Iterable[tuple[int, bytes]]) -> None:
         """Become what stored these; every open cell is written and every minute ranked again."""
         version, self._sequence, self.closed_through = _HEADER.unpack_from(header)
-        if version != VERSION:
-            raise ValueError(f"window state of version {version}, this code reads {VERSION}: use newer code")
-        self._frontiers = np.frombuffer(header, np.int64, -1, _HEADER.size).copy()
+        if version not in (1, VERSION):
+            raise ValueError(f"window state of version {version}, this code reads up to {VERSION}: use newer code")
+        self._frontiers = np.frombuffer(header, np.int64, self._rules.salts, _HEADER.size).copy()
+        at = _HEADER.size + self._frontiers.nbytes
+        while at < len(header):
+            (salt,) = _SALT.unpack_from(header, at)
+            end = at + _SALT.size + Tally.BYTES
+            self.absorb_tallies(salt, Tally.decode_all(header[at + _SALT.size : end]))
+            at = end
         for key, rows in chunks:
             self._add(key >> SEQUENCE_BITS, key, np.frombuffer(rows, np.uint8))
 
@@ -116,12 +144,25 @@ class ShardWindow:
         self._frontiers[partial.salt] = max(int(self._frontiers[partial.salt]), partial.frontier_ms)
         return stored
 
+    def absorb_tallies(self, salt: int, tallies: Iterable[Tally]) -> None:
+        """Take a salt's tallies in, absolute. They are kept in the header."""
+        for tally in tallies:
+            self._tallies[salt, tally.minute] = tally
+
     def emit(self) -> Emission:
-        """Counts changed since the last call, and closing of what every salt has passed."""
+        """What changed since the last call, and closing of what every salt has passed.
+
+        What the last call handed out must be written before what this one hands out.
+        """
         counts = self._take_changed()
+        self._tallies_out, self._tallies = self._tallies, {}
+        tallies = [(salt, tally) for (salt, _), tally in self._tallies_out.items()]
+        is_new = bool(counts or tallies)
+        settle = self._is_unsettled and not is_new
+        self._is_unsettled = is_new
         closable = self._closable()
         if closable <= self.closed_through:
-            return Emission(counts, [], [], None)
+            return Emission(counts, tallies, settle, [], [], None)
         dropped: list[int] = []
         stored = []
         for minute in [m for m in self._minutes if m <= closable - 2 * SPAN_MINUTES and m not in self._unranked]:
@@ -134,10 +175,11 @@ class ShardWindow:
             self._chunks[minute] = [key]
             stored.append((key, self._minutes[minute].rows().tobytes()))
         self.closed_through = closable
-        return Emission(counts, dropped, stored, closable)
+        return Emission(counts, tallies, settle, dropped, stored, closable)
 
     def rank(self) -> list[Ranking]:
         """Rank what is new: changed minutes, the hour until now, and until the last closed minute."""
+        self._is_unsettled = True
         found = []
         for minute in sorted(self._unranked & self._minutes.keys()):
             cells = self._minutes[minute]

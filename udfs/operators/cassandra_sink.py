@@ -1,23 +1,29 @@
-"""The sink: a blocking map, so that a checkpoint covers every write that its elements asked for."""
+"""The sink: writes behind its input, and waits where the window stage has let go of what it handed out.
+
+What may be under way when a checkpoint completes is in that checkpoint: open cells, tallies, lists to be ranked again.
+A shard's Changes wait for those before them, Closed for the Changes of its shard, Settle for all of its shard.
+"""
 
 import logging
 from dataclasses import astuple
+from functools import partial
 
-from pyflink.datastream import MapFunction, RuntimeContext
+from pyflink.datastream import FlatMapFunction, RuntimeContext
 from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_exponential
 
 from connectors.cassandra import CassandraAwayError, connect
 from connectors.cassandra_writer import CountWriter, TopList
+from connectors.write_behind import WriteBehind
 from settings import CassandraSettings
 from udfs.logic.cells import unpack_dated_rows
-from udfs.operators.window import Closed, Counts, Tallies, Top
+from udfs.operators.window import Changes, Closed, Settle, Top
 
 log = logging.getLogger(__name__)
 PIPELINE = "view_counts"
 
 
-class CassandraSink(MapFunction):
-    """Counts, Closed, Tallies and Top objects in, the number of rows written out."""
+class CassandraSink(FlatMapFunction):
+    """Objects of udfs.operators.window in, nothing out."""
 
     def __init__(self, settings: CassandraSettings, shards: int) -> None:
         self._settings = settings
@@ -26,30 +32,43 @@ class CassandraSink(MapFunction):
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Connect, however long it takes: a job restarted while Cassandra is away waits for it."""
         self._writer = self._connect()
+        self._behind = WriteBehind(2 * self._shards)
 
-    def map(self, value: Counts | Closed | Tallies | Top) -> int:
+    def flat_map(self, value: Changes | Closed | Settle | Top) -> tuple[()]:
         """Write one element."""
-        if isinstance(value, Counts):
+        changes, top = ("changes", value.shard), ("top", value.shard)
+        if isinstance(value, Changes):
+            self._behind.submit(changes, partial(self._changes, value))
+        elif isinstance(value, Top):
+            self._behind.submit(top, partial(self._top, value))
+        else:
+            self._behind.settle(changes)
+            if isinstance(value, Closed):
+                self._writer.closed(value.shard, value.minute)
+            else:
+                self._behind.settle(top)
+        return ()
+
+    def close(self) -> None:
+        """Let what is under way end."""
+        self._behind.close()
+
+    def _changes(self, changes: Changes) -> None:
+        for rows in changes.counts:
             # Sorted, so that the minutes of one partition meet in one batch, where they are one write.
-            cells = sorted(unpack_dated_rows(value.rows))
-            self._writer.counts(cells)
-            return len(cells)
-        if isinstance(value, Closed):
-            self._writer.closed(value.shard, value.minute)
-            return 1
-        if isinstance(value, Top):
-            lists = [
-                TopList(
-                    kind, ranking.span, ranking.minute, ranking.events,
-                    [(ranked.video_id, ranked.views, ranked.views_before) for ranked in found],
-                )
-                for ranking in value.rankings
-                for kind, found in ranking.lists.items()
-            ]  # fmt: skip
-            self._writer.top(value.shard, lists)
-            return len(lists)
-        self._writer.ledger(value.salt, [astuple(tally) for tally in value.tallies])
-        return len(value.tallies)
+            self._writer.counts(sorted(unpack_dated_rows(rows)))
+        self._writer.ledger([(salt, *astuple(tally)) for salt, tally in changes.tallies])
+
+    def _top(self, value: Top) -> None:
+        lists = [
+            TopList(
+                kind, ranking.span, ranking.minute, ranking.events,
+                [(ranked.video_id, ranked.views, ranked.views_before) for ranked in found],
+            )
+            for ranking in value.rankings
+            for kind, found in ranking.lists.items()
+        ]  # fmt: skip
+        self._writer.top(value.shard, lists)
 
     @retry(
         retry=retry_if_exception_type(CassandraAwayError),

@@ -65,6 +65,9 @@ class Dedup(KeyedProcessFunction):
         self._by_salt: dict[int, SaltDedup] = {}
         self._flush_due = Due()
         self._tallies_due = Due()
+        # By salt: when it was flushed last, and whether state holds what it has not sent.
+        self._flushed_ms: dict[int, int] = {}
+        self._has_stored_unsent: set[int] = set()
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
         """Judge one record."""
@@ -80,8 +83,6 @@ class Dedup(KeyedProcessFunction):
                 self._chunks[(outcome.generation + 1) % 2].clear()
         if outcome.chunk is not None:
             self._chunks[outcome.generation % 2].put(outcome.sequence, outcome.chunk)
-            self._unsent.add(outcome.unsent)
-        self._header.update(dedup.header())
         for tag, rejected in ((self._late, outcome.late), (self._dead_letter, outcome.dead)):
             if rejected:
                 yield tag, self._rejected(rejected, outcome, partition, offset)
@@ -89,21 +90,38 @@ class Dedup(KeyedProcessFunction):
         now_ms = timers.current_processing_time()
         rules = self._rules
         flush_ms = rules.catch_up_flush_interval_ms if is_behind(dedup.append_ms, now_ms) else rules.flush_interval_ms
-        # Salts together, since each bundle has its price.
-        self._flush_due.arm(timers, dedup.salt, next_turn_ms(now_ms, flush_ms))
+        if now_ms - self._flushed_ms.setdefault(dedup.salt, now_ms) >= flush_ms:
+            # At once: a timer would cost up to two bundles of time, and state what it sends.
+            yield from self._flush(dedup, now_ms)
+        else:
+            if outcome.chunk is not None:
+                self._unsent.add(outcome.unsent)
+                self._has_stored_unsent.add(dedup.salt)
+            # Salts together, since each bundle has its price.
+            self._flush_due.arm(timers, dedup.salt, next_turn_ms(now_ms, flush_ms))
+        self._header.update(dedup.header())
         self._tallies_due.arm(timers, dedup.salt, next_turn_ms(now_ms, rules.emit_interval_ms))
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
         """Send what is unsent, the tallies or both: what is due. After a restore, when nobody knows, both are."""
         dedup = self._of(ctx.get_current_key())
-        # A foreign key is nobody's salt: it has tallies, but no counts and no frontier.
-        if self._flush_due.take(dedup.salt, timestamp) and dedup.salt != FOREIGN_SALT:
-            for shard, element in dedup.flush().elements.items():
-                yield Row(self._shard_keys[shard], PARTIAL + element)
-            self._unsent.clear()
+        if self._flush_due.take(dedup.salt, timestamp):
+            yield from self._flush(dedup, timestamp)
         if self._tallies_due.take(dedup.salt, timestamp):
             yield self._ledger(dedup)
         self._header.update(dedup.header())
+
+    def _flush(self, dedup: SaltDedup, due_ms: int) -> Iterator[Row]:
+        # A foreign key is nobody's salt: it has tallies, but no counts and no frontier.
+        if dedup.salt == FOREIGN_SALT:
+            return
+        # When it was due rather than now, which a bundle delays: else a salt once flushed by a timer always would be.
+        self._flushed_ms[dedup.salt] = due_ms
+        for shard, element in dedup.flush().elements.items():
+            yield Row(self._shard_keys[shard], PARTIAL + element)
+        if dedup.salt in self._has_stored_unsent:
+            self._has_stored_unsent.remove(dedup.salt)
+            self._unsent.clear()
 
     def _ledger(self, dedup: SaltDedup) -> Row:
         key = self._shard_keys[dedup.salt % len(self._shard_keys)]
@@ -119,6 +137,7 @@ class Dedup(KeyedProcessFunction):
             if header is not None:
                 chunks = (bytes(chunk) for chunks in self._chunks for chunk in chunks.values())
                 dedup.restore(bytes(header), chunks, (bytes(rows) for rows in self._unsent.get()))
+                self._has_stored_unsent.add(salt)
         return dedup
 
     def _rejected(self, rejected: list[Rejected], outcome: Outcome, partition: int, offset: int) -> bytes:

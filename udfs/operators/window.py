@@ -1,11 +1,13 @@
 """Flink shell of udfs.logic.window: keeps one ShardWindow per key in step with keyed state.
 
-In: Row(shard key, element of udfs.operators.dedup). Out, for the sink in the same worker: Counts, Closed, Tallies and
-Top objects.
+In: Row(shard key, element of udfs.operators.dedup). Out, for the sink in the same worker: Changes, Closed, Settle and
+Top objects. While anything handed out may be unwritten the shard has a timer, and so, after a restore, a turn in which
+all open cells are handed out again, even if nothing more arrives.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pyflink.common import Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerService
@@ -20,26 +22,27 @@ from udfs.operators.due import Due
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Absolute counts of cells that changed, as dated rows of udfs.logic.cells."""
+class Changes:
+    """What changed in a shard, absolute: counts of cells, as dated rows of udfs.logic.cells, and tallies by salt."""
 
-    rows: bytes
+    shard: int
+    counts: list[bytes]
+    tallies: list[tuple[int, Tally]]
 
 
 @dataclass(frozen=True)
 class Closed:
-    """A shard has closed every minute through this one; comes after the counts of those minutes."""
+    """A shard has closed every minute through this one: to be told when the counts of those minutes are written."""
 
     shard: int
     minute: int
 
 
 @dataclass(frozen=True)
-class Tallies:
-    """A salt's tallies, absolute: of its current minute so far, and of those that ended since the last ones."""
+class Settle:
+    """All that the shard has handed out must be written now."""
 
-    salt: int
-    tallies: list[Tally]
+    shard: int
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,22 @@ class Window(KeyedProcessFunction):
         self._emit_due = Due()
         self._rank_due = Due()
 
-    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Tallies]:
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterable[Any]:
         """Take one element in."""
-        if value[:1] == LEDGER:
-            yield Tallies(int.from_bytes(value[1:3], "little", signed=True), Tally.decode_all(value[3:]))
-            return
         shard, window = self._of(ctx.get_current_key())
-        for key, rows in window.absorb(value[1:]):
-            self._chunks.put(key, rows)
+        if value[:1] == LEDGER:
+            salt = int.from_bytes(value[1:3], "little", signed=True)
+            window.absorb_tallies(salt, Tally.decode_all(value[3:]))
+        else:
+            for key, rows in window.absorb(value[1:]):
+                self._chunks.put(key, rows)
         self._header.update(window.header())
         self._arm(ctx.timer_service(), shard, window)
+        return ()
 
-    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Counts | Closed | Top]:
+    def on_timer(
+        self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext
+    ) -> Iterator[Changes | Closed | Settle | Top]:
         """Emit what changed, then say what closed; from time to time rank."""
         shard, window = self._of(ctx.get_current_key())
         if self._emit_due.take(shard, timestamp):
@@ -86,10 +93,12 @@ class Window(KeyedProcessFunction):
             yield Top(shard, window.rank())
         self._arm(ctx.timer_service(), shard, window)
 
-    def _emit(self, shard: int, window: ShardWindow) -> Iterator[Counts | Closed]:
+    def _emit(self, shard: int, window: ShardWindow) -> Iterator[Changes | Closed | Settle]:
         emission = window.emit()
-        for counts in emission.counts:
-            yield Counts(counts)
+        if emission.counts or emission.tallies:
+            yield Changes(shard, emission.counts, emission.tallies)
+        elif emission.settle:
+            yield Settle(shard)
         for key in emission.dropped:
             self._chunks.remove(key)
         for key, rows in emission.stored:
