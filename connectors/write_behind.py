@@ -1,28 +1,43 @@
 """Writes that go on while their caller does other things: for each key one after the other, keys side by side."""
 
+import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 
 class WriteBehind:
-    """At most one write of a key is under way. Not thread-safe itself: one thread calls it."""
+    """At most one write of a key is under way. Not thread-safe itself: one thread calls it.
 
-    def __init__(self, keys_max: int) -> None:
-        """`keys_max`: how many keys there are at most, each of which may have a write under way."""
-        self._threads = ThreadPoolExecutor(keys_max, thread_name_prefix="write-behind")
+    A write is a daemon thread of its own, not a pool's, which the interpreter would wait for: a process whose writes
+    wait for an absent database must still be able to end.
+    """
+
+    def __init__(self) -> None:
         self._under_way: dict[Hashable, Future[None]] = {}
 
     def submit(self, key: Hashable, write: Callable[[], None]) -> None:
         """Begin a write once the one before it of this key has ended. Raises what that one raised."""
         self.settle(key)
-        self._under_way[key] = self._threads.submit(write)
+        outcome: Future[None] = Future()
+        self._under_way[key] = outcome
+        threading.Thread(target=_run, args=(write, outcome), name=f"write-behind {key}", daemon=True).start()
 
     def settle(self, key: Hashable) -> None:
         """Return when no write of this key is under way. Raises what it raised."""
-        write = self._under_way.pop(key, None)
-        if write is not None:
-            write.result()
+        outcome = self._under_way.pop(key, None)
+        if outcome is not None:
+            outcome.result()
 
-    def close(self) -> None:
-        """Let every write end."""
-        self._threads.shutdown()
+    def settle_all(self) -> None:
+        """Return when no write is under way. Raises what the first of them raised that failed."""
+        for key in list(self._under_way):
+            self.settle(key)
+
+
+def _run(write: Callable[[], None], outcome: Future[None]) -> None:
+    try:
+        write()
+    except BaseException as error:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(None)

@@ -1,10 +1,15 @@
 """The stack that tests share; those that break parts for good or need other options start their own."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tools.stack import Stack, StackOptions
+
+# The JVMs of tests live for a minute or two. Without the optimising compiler they start sooner, and two cores have more
+# time for what is tested.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 @pytest.fixture(scope="session")

@@ -168,13 +168,15 @@ class Machine:
         self.tallies: dict[tuple[int, int], Tally] = {}
         self.shard_of_video: dict[str, int] = {}
         self.tops: dict[tuple[int, str, int], Ranking] = {}
-        self.under_way: dict[int, list[Emission | Ranking]] = collections.defaultdict(list)
+        self.changes_under_way: dict[int, Emission] = {}
+        self.tops_under_way: dict[int, list[Ranking]] = {}
         self.restore(state)
 
     def restore(self, state: Stored) -> None:
         """Lose all memory and what is under way, and go on from this state; what the sink has written stays."""
         self.state = state
-        self.under_way.clear()
+        self.changes_under_way.clear()
+        self.tops_under_way.clear()
         self.salts = []
         for salt in range(RULES.salts):
             dedup = SaltDedup(salt, self.rules)
@@ -223,11 +225,10 @@ class Machine:
     def emit(self, shard: int) -> None:
         self.state.timers.discard(shard)
         emission = self.shards[shard].emit()
-        if emission.counts or emission.tallies or emission.settle or emission.closed_through is not None:
-            self.write(shard)
         if emission.counts or emission.tallies:
-            self.under_way[shard].append(emission)
-        if emission.closed_through is not None:
+            self.write_changes(shard)
+            self.changes_under_way[shard] = emission
+        if emission.settle or emission.closed_through is not None:
             self.write(shard)
         for key in emission.dropped:
             del self.state.shard_chunks[shard][key]
@@ -235,25 +236,33 @@ class Machine:
         self.keep(shard)
 
     def rank(self, shard: int) -> None:
-        self.under_way[shard] += self.shards[shard].rank()
+        self.write_tops(shard)
+        self.tops_under_way[shard] = self.shards[shard].rank()
         self.keep(shard)
 
     def write(self, shard: int) -> None:
-        """All that is under way is written."""
-        for emission in self.under_way.pop(shard, []):
-            if isinstance(emission, Ranking):
-                stored_top = self.tops.get((shard, emission.span, emission.minute))
-                if stored_top is None or stored_top.events <= emission.events:
-                    self.tops[shard, emission.span, emission.minute] = emission
-                continue
-            for cell, views in (item for rows in emission.counts for item in cells_of(rows).items()):
-                _, video, _ = cell
-                self.counts[cell] = max(self.counts.get(cell, 0), views)
-                assert self.shard_of_video.setdefault(video, shard) == shard, "a video, all kinds, lives in one shard"
-            for salt, tally in emission.tallies:
-                stored = self.tallies.get((salt, tally.minute))
-                if stored is None or stored.records < tally.records:
-                    self.tallies[salt, tally.minute] = tally
+        """All of the shard that is under way is written."""
+        self.write_changes(shard)
+        self.write_tops(shard)
+
+    def write_changes(self, shard: int) -> None:
+        emission = self.changes_under_way.pop(shard, None)
+        if emission is None:
+            return
+        for cell, views in (item for rows in emission.counts for item in cells_of(rows).items()):
+            _, video, _ = cell
+            self.counts[cell] = max(self.counts.get(cell, 0), views)
+            assert self.shard_of_video.setdefault(video, shard) == shard, "a video, all kinds, lives in one shard"
+        for salt, tally in emission.tallies:
+            stored = self.tallies.get((salt, tally.minute))
+            if stored is None or stored.records < tally.records:
+                self.tallies[salt, tally.minute] = tally
+
+    def write_tops(self, shard: int) -> None:
+        for ranking in self.tops_under_way.pop(shard, []):
+            stored = self.tops.get((shard, ranking.span, ranking.minute))
+            if stored is None or stored.events <= ranking.events:
+                self.tops[shard, ranking.span, ranking.minute] = ranking
 
 
 @settings(max_examples=75, deadline=None)
@@ -298,7 +307,8 @@ def test_counts_and_fates_equal_the_brute_force_count_whatever_crashes(seed: int
         if machine.shards[shard].has_unranked:
             machine.rank(shard)
         machine.emit(shard)
-    assert not machine.under_way
+    assert not machine.changes_under_way
+    assert not machine.tops_under_way
     assert machine.counts == want
     assert_ranked_like_the_truth(machine, want)
     assert {place: fates_of(tally) for place, tally in machine.tallies.items()} == ledger

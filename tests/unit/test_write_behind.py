@@ -10,7 +10,7 @@ PATIENCE_S = 30.0
 
 
 def test_the_caller_goes_on_and_settle_waits() -> None:
-    behind = WriteBehind(2)
+    behind = WriteBehind()
     may_end, ended = threading.Event(), threading.Event()
 
     def write() -> None:
@@ -23,23 +23,23 @@ def test_the_caller_goes_on_and_settle_waits() -> None:
     may_end.set()
     behind.settle("a")
     assert ended.is_set()
-    behind.close()
+    behind.settle_all()
 
 
 def test_a_key_s_writes_come_one_after_the_other_and_those_of_two_side_by_side() -> None:
-    behind = WriteBehind(2)
+    behind = WriteBehind()
     b_runs = threading.Event()
     order: list[str] = []
     # Ends only while b's write runs too.
     behind.submit("a", lambda: order.append(f"first {b_runs.wait(PATIENCE_S)}"))
     behind.submit("b", b_runs.set)
     behind.submit("a", lambda: order.append("second"))
-    behind.close()
+    behind.settle_all()
     assert order == ["first True", "second"]
 
 
 def test_what_a_write_raises_reaches_the_caller() -> None:
-    behind = WriteBehind(1)
+    behind = WriteBehind()
 
     def refuse() -> None:
         raise ValueError("no such column")
@@ -47,7 +47,7 @@ def test_what_a_write_raises_reaches_the_caller() -> None:
     behind.submit("a", refuse)
     with pytest.raises(ValueError, match="no such column"):
         behind.submit("a", lambda: None)
-    behind.submit("a", refuse)
-    with pytest.raises(ValueError, match="no such column"):
-        behind.settle("a")
-    behind.close()
+    for settle in (lambda: behind.settle("a"), behind.settle_all):
+        behind.submit("a", refuse)
+        with pytest.raises(ValueError, match="no such column"):
+            settle()

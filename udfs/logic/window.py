@@ -38,8 +38,8 @@ class ClosedMinuteError(RuntimeError):
 class Emission:
     """Absolute counts (dated rows of udfs.logic.cells) and tallies by salt to write, state to drop and store.
 
-    `closed_through`, if not None, is the last minute closed: to be told when the counts are written. `settle`: nothing
-    new is handed out, and all that was must be written now.
+    `closed_through`, if not None, is the last minute closed: to be told when all handed out so far is written.
+    `settle`: nothing new is handed out, and all that was must be written now.
     """
 
     counts: list[bytes]

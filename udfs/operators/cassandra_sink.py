@@ -1,7 +1,7 @@
 """The sink: writes behind its input, and waits where the window stage has let go of what it handed out.
 
 What may be under way when a checkpoint completes is in that checkpoint: open cells, tallies, lists to be ranked again.
-A shard's Changes wait for those before them, Closed for the Changes of its shard, Settle for all of its shard.
+A shard's Changes wait for those before them, its lists for the lists before them, Closed and Settle for both.
 """
 
 import logging
@@ -32,7 +32,7 @@ class CassandraSink(FlatMapFunction):
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Connect, however long it takes: a job restarted while Cassandra is away waits for it."""
         self._writer = self._connect()
-        self._behind = WriteBehind(2 * self._shards)
+        self._behind = WriteBehind()
 
     def flat_map(self, value: Changes | Closed | Settle | Top) -> tuple[()]:
         """Write one element."""
@@ -43,15 +43,14 @@ class CassandraSink(FlatMapFunction):
             self._behind.submit(top, partial(self._top, value))
         else:
             self._behind.settle(changes)
+            self._behind.settle(top)
             if isinstance(value, Closed):
                 self._writer.closed(value.shard, value.minute)
-            else:
-                self._behind.settle(top)
         return ()
 
     def close(self) -> None:
         """Let what is under way end."""
-        self._behind.close()
+        self._behind.settle_all()
 
     def _changes(self, changes: Changes) -> None:
         for rows in changes.counts:

@@ -32,7 +32,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Closed:
-    """A shard has closed every minute through this one: to be told when the counts of those minutes are written."""
+    """A shard has closed every minute through this one: to be told when all that it has handed out is written."""
 
     shard: int
     minute: int
