@@ -16,6 +16,9 @@ run: setup ## everything, counting; Ctrl-C stops it
 up: setup ## everything but the count job; Ctrl-C stops it
 	@$(PYTHON) -m tools.cli up
 
+upgrade: setup ## replace the running count job by this code, and check the ledger across it
+	@$(PYTHON) -m tools.cli upgrade
+
 down: setup ## stop what `make run` started, from another terminal
 	@$(PYTHON) -m tools.cli down
 
@@ -46,4 +49,4 @@ bench: setup ## throughput against Flink SQL and naive PyFlink
 freshness: setup ## from acknowledged to visible, as a distribution
 	@$(PYTHON) -m benchmarks.freshness
 
-.PHONY: help setup run up down status clean-data test test-unit lint exact bench freshness
+.PHONY: help setup run up upgrade down status clean-data test test-unit lint exact bench freshness

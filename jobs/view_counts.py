@@ -15,6 +15,7 @@ from connectors.flink_kafka import (
     record_type,
     side_output,
 )
+from jobs.submission import check_flink_or_exit, settings_or_exit
 from jobs.uids import ViewCountsUid as Uid
 from settings import Settings
 from udfs.operators.cassandra_sink import CassandraSink
@@ -29,38 +30,37 @@ def build(settings: Settings, *, events: DataStream, salt_keys: list[int], sink:
     rules = settings.counting
     shard_keys = balanced_keys(rules.shards, rules.max_parallelism)
     octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
-    partials = (
-        key_by_first_field(events, record_type())
-        .process(
-            Dedup(rules, settings.kafka.events_topic, salt_keys, shard_keys),
-            output_type=Types.ROW([Types.INT(), octets]),
-        )
-        .uid(Uid.DEDUP)
-        .name("dedup")
+    partials = key_by_first_field(events, record_type()).process(
+        Dedup(rules, settings.kafka.events_topic, salt_keys, shard_keys),
+        output_type=Types.ROW([Types.INT(), octets]),
     )
+    _lay_out(partials, settings.job.dedup_parallelism).uid(Uid.DEDUP).name("dedup")
     for tag, topic, uid in (
         (late_tag(), settings.kafka.late_topic, Uid.LATE_SINK),
         (dead_letter_tag(), settings.kafka.dead_letter_topic, Uid.DEAD_LETTER_SINK),
     ):
         side_output(partials, tag).sink_to(bytes_sink(settings.kafka, topic)).uid(uid).name(topic)
-    written = (
-        key_by_first_field(partials, octets)
-        .process(Window(rules, shard_keys), output_type=Types.PICKLED_BYTE_ARRAY())
-        .uid(Uid.WINDOW)
-        .name("window")
-        .flat_map(sink, output_type=Types.INT())
-        .uid(Uid.CASSANDRA_SINK)
-        .name("cassandra")
+    windows = key_by_first_field(partials, octets).process(
+        Window(rules, shard_keys), output_type=Types.PICKLED_BYTE_ARRAY()
     )
+    _lay_out(windows, settings.job.window_parallelism).uid(Uid.WINDOW).name("window")
+    # At the same parallelism, or the two would not share a worker.
+    written = windows.flat_map(sink, output_type=Types.INT())
+    _lay_out(written, settings.job.window_parallelism).uid(Uid.CASSANDRA_SINK).name("cassandra")
     nowhere = get_gateway().jvm.org.apache.flink.streaming.api.functions.sink.v2.DiscardingSink()
     written._j_data_stream.sinkTo(nowhere).uid(Uid.END).name("end")  # noqa: SLF001
 
 
+def _lay_out(stream: DataStream, parallelism: int | None) -> DataStream:
+    return stream if parallelism is None else stream.set_parallelism(parallelism)
+
+
 def main() -> None:
     """Submit the job and return."""
-    settings = Settings()
+    settings = settings_or_exit()
     rules = settings.counting
     env = StreamExecutionEnvironment.get_execution_environment()
+    check_flink_or_exit(env, settings)
     env.set_max_parallelism(rules.max_parallelism)
     salt_keys = balanced_keys(rules.salts, rules.max_parallelism)
     events = events_source(env, settings.kafka, salt_keys, Uid.EVENTS_SOURCE)

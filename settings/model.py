@@ -88,6 +88,20 @@ class CountingSettings(_Group):
         return self
 
 
+class JobSettings(_Group):
+    """How the count job is laid out on the cluster. May change with every start, also from a savepoint."""
+
+    dedup_parallelism: int | None = Field(
+        None, ge=1, description="Subtasks of dedup, a divisor of salts; the job's parallelism when not set."
+    )
+    window_parallelism: int | None = Field(
+        None,
+        ge=1,
+        description="Subtasks of the windows and of the sink in them, a divisor of shards; the job's parallelism when "
+        "not set.",
+    )
+
+
 class KafkaSettings(_Group):
     """Where Kafka is and how its topics are called."""
 
@@ -145,6 +159,9 @@ class IngestSettings(_Group):
     )
     delivery_timeout_ms: int = Field(30_000, ge=1000, description="After it an event's write has failed.")
     heartbeat_ms: int = Field(1000, ge=100, description="An idle salt gets an empty batch this often.")
+    tally_minutes: int = Field(
+        180, ge=1, le=10_000, description="Minutes of arrival of which the service keeps its own tally."
+    )
 
 
 class QuerySettings(_Group):
@@ -168,6 +185,7 @@ class Settings(BaseSettings):
     )
 
     counting: CountingSettings = CountingSettings()
+    job: JobSettings = JobSettings()
     kafka: KafkaSettings = KafkaSettings()
     cassandra: CassandraSettings = CassandraSettings()
     ingest: IngestSettings = IngestSettings()
@@ -180,6 +198,15 @@ class Settings(BaseSettings):
                 f"kafka.partitions={self.kafka.partitions} does not divide counting.salts={self.counting.salts}, "
                 "so partitions would be unequally loaded; choose a divisor"
             )
+        for name, parallelism, keys_name, keys in (
+            ("dedup_parallelism", self.job.dedup_parallelism, "salts", self.counting.salts),
+            ("window_parallelism", self.job.window_parallelism, "shards", self.counting.shards),
+        ):
+            if parallelism is not None and keys % parallelism:
+                raise ValueError(
+                    f"job.{name}={parallelism} does not divide counting.{keys_name}={keys}, so subtasks would get "
+                    "unequal shares, or none; choose a divisor"
+                )
         least = self.kafka.retention_ms + self.counting.generation_ms
         if self.counting.state_ttl_ms < least:
             raise ValueError(

@@ -33,8 +33,10 @@ from tools.stack import (
 )
 from tools.stack.layout import repository
 from tools.stack.parts import PARTS_BY_NAME
-from tools.stack.ports import PortSettingError
+from tools.stack.ports import HOST, PortSettingError
 from tools.stack.stack import follow, statuses_as_json
+from tools.upgrade import UpgradeError
+from tools.upgrade import upgrade as upgrade_job
 
 HOME_VARIABLE = "VIEW_COUNTS_STACK_HOME"
 RUNNING_POLL_S = 0.5
@@ -70,6 +72,7 @@ def _plain_errors() -> Iterator[None]:
         PreflightError,
         StackRunningError,
         SupervisorGoneError,
+        UpgradeError,
     ) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
@@ -166,6 +169,37 @@ def run(
         with Demo(options) as running:
             running.show(console, stack.running)
         raise PartError("the stack was stopped from outside")
+
+
+@app.command()
+def upgrade(
+    *,
+    parallelism: Annotated[int | None, typer.Option(help="Of the new job; as configured when left out.", min=1)] = None,
+) -> None:
+    """Replace the running count job by this code: stop with savepoint, start from it, check the ledger across it."""
+    with _plain_errors():
+        stack = Stack.attach(stack_home())
+        jobs = [job for job, name in stack.unfinished_jobs().items() if name == COUNT_JOB_NAME]
+        if len(jobs) != 1:
+            raise PartError(
+                f"{len(jobs)} jobs called {COUNT_JOB_NAME} run, and one is to be upgraded; see `vc flink list`"
+            )
+        # Late, as in `run`.
+        from tools.recount import Store, end_offsets  # noqa: PLC0415
+
+        at_parallelism = [] if parallelism is None else ["-p", str(parallelism)]
+        with Store(HOST, stack.ports["cassandra"], Settings().cassandra.keyspace) as store:
+            done = upgrade_job(
+                stack,
+                jobs[0],
+                start=lambda savepoint: stack.flink_run(["-s", savepoint, *at_parallelism, "-py", COUNT_JOB]),
+                read_ledger=store.ledger,
+                count_written=lambda: sum(
+                    end_offsets(stack.endpoints["kafka"], Settings().kafka.events_topic).values()
+                ),
+                say=console.print,
+            )
+        console.print(f"the ledger holds: each of {done.records:,} records once, every row balanced")
 
 
 @app.command()

@@ -6,8 +6,10 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -16,6 +18,7 @@ from starlette.routing import Route
 from services.ingest.events import BodyError, Parsed, Rejection, parse_avro, parse_json, parse_ndjson
 from services.ingest.openapi import OPENAPI
 from services.ingest.packing import Made, Packed, pack
+from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter, failures
 from services.openapi import docs_page
 from settings import Settings
@@ -42,13 +45,12 @@ class _TooLargeError(Exception):
 
 def build_app(settings: Settings) -> Starlette:
     """The ASGI application; it opens and closes its Kafka producer with the server's lifespan."""
+    producer_id = f"ingest-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    tally = IngestTally(settings.ingest.tally_minutes)
     writer = EventWriter(
-        settings.kafka,
-        settings.ingest,
-        salts=settings.counting.salts,
-        producer_id=f"ingest-{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+        settings.kafka, settings.ingest, salts=settings.counting.salts, producer_id=producer_id, tally=tally
     )
-    endpoints = _Endpoints(settings, writer)
+    endpoints = _Endpoints(settings, writer, producer_id, tally)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -60,6 +62,8 @@ def build_app(settings: Settings) -> Starlette:
     return Starlette(
         routes=[
             Route("/v1/events", endpoints.post_events, methods=["POST"]),
+            Route("/v1/tally", endpoints.get_tally),
+            Route("/metrics", endpoints.metrics),
             Route("/healthz", _healthz),
             Route("/readyz", endpoints.readyz),
             Route("/openapi.json", lambda _request: JSONResponse(OPENAPI)),
@@ -74,7 +78,9 @@ async def _healthz(_request: Request) -> Response:
 
 
 class _Endpoints:
-    def __init__(self, settings: Settings, writer: EventWriter) -> None:
+    def __init__(self, settings: Settings, writer: EventWriter, producer_id: str, tally: IngestTally) -> None:
+        self._producer_id = producer_id
+        self._tally = tally
         self._ingest = settings.ingest
         self._salts = settings.counting.salts
         self._writer = writer
@@ -83,7 +89,26 @@ class _Endpoints:
         trouble = self._writer.trouble
         return PlainTextResponse("ready\n") if trouble is None else PlainTextResponse(f"{trouble}\n", 503)
 
+    async def get_tally(self, _request: Request) -> Response:
+        minutes = [
+            {
+                "start": datetime.fromtimestamp(at * 60, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "events": minute.events,
+                "records": minute.records,
+            }
+            for at, minute in self._tally.minutes()
+        ]
+        return JSONResponse({"producer_id": self._producer_id, "minutes": minutes})
+
+    async def metrics(self, _request: Request) -> Response:
+        return Response(generate_latest(self._tally.registry), media_type=CONTENT_TYPE_LATEST)
+
     async def post_events(self, request: Request) -> Response:
+        response = await self._take(request)
+        self._tally.answered(response.status_code)
+        return response
+
+    async def _take(self, request: Request) -> Response:
         media = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
         if media not in JSON_TYPES | NDJSON_TYPES | AVRO_TYPES:
             return _refusal(
@@ -114,6 +139,7 @@ class _Endpoints:
             return self._busy()
         packed = pack(parsed.events, parsed.indexes, now_ms=time.time_ns() // 1_000_000, salts=self._salts)
         rejected = parsed.rejected + packed.rejected
+        self._tally.rejected(len(rejected))
         if packed.count == 0:
             rejected.sort(key=lambda rejection: rejection.index)
             reason = "no event in the body is usable" if rejected else "the body holds no event"

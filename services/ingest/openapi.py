@@ -65,6 +65,23 @@ EXAMPLE = {
         }
     ]
 }
+TALLY: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "producer_id": {"type": "string", "description": "Of this process, as its batches carry it."},
+        "minutes": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "start": {"type": "string", "format": "date-time"},
+                    "events": {"type": "integer"},
+                    "records": {"type": "integer"},
+                },
+            },
+        },
+    },
+}
 
 
 def _answer(text: str) -> dict[str, Any]:
@@ -118,6 +135,23 @@ OPENAPI: dict[str, Any] = {
                     "429": _answer("Too many events are on their way; try again after Retry-After seconds."),
                     "503": _answer("Kafka took none of it; try again after Retry-After seconds, with the same ids."),
                 },
+            }
+        },
+        "/v1/tally": {
+            "get": {
+                "summary": "What this process has written, by minute of arrival, to compare with the ledger.",
+                "responses": {
+                    "200": {
+                        "description": "Events and records, heartbeats among them, that Kafka has acknowledged.",
+                        "content": {"application/json": {"schema": TALLY}},
+                    }
+                },
+            }
+        },
+        "/metrics": {
+            "get": {
+                "summary": "What this process has done with events since its start, as metrics.",
+                "responses": {"200": {"description": "Prometheus text format."}},
             }
         },
         "/healthz": {"get": {"summary": "Is the process alive?", "responses": {"200": {"description": "Yes."}}}},

@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.topics import RECORD_BYTES_MAX
 from services.ingest.packing import EVENT_BYTES_MAX, Packed, batch_value
+from services.ingest.tally import IngestTally
 from settings import IngestSettings, KafkaSettings
 
 LOG = structlog.get_logger("ingest")
@@ -42,7 +43,11 @@ class Batch:
 class EventWriter:
     """The way into the events topic. `start` on a running loop, `stop` before the loop ends."""
 
-    def __init__(self, kafka: KafkaSettings, ingest: IngestSettings, *, salts: int, producer_id: str) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, ingest: IngestSettings, *, salts: int, producer_id: str, tally: IngestTally
+    ) -> None:
+        self._tally = tally
+        tally.in_flight.set_function(lambda: self.events_in_flight)
         self._kafka = kafka
         self._ingest = ingest
         self._salts = salts
@@ -153,9 +158,10 @@ class EventWriter:
             now_ms=time.time_ns() // 1_000_000,
         )
 
-        def delivered(error: Any, _message: Any) -> None:
+        def delivered(error: Any, message: Any) -> None:
+            failure, append_ms = (None, message.timestamp()[1]) if error is None else (str(error), 0)
             with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-                self._loop.call_soon_threadsafe(self._settle, batch, None if error is None else str(error))
+                self._loop.call_soon_threadsafe(self._settle, batch, failure, append_ms)
 
         self._pending[batch.salt] += 1
         self._sent_at_s[batch.salt] = time.monotonic()
@@ -168,17 +174,19 @@ class EventWriter:
                 on_delivery=delivered,
             )
         except (BufferError, KafkaException) as error:
-            self._loop.call_soon(self._settle, batch, str(error))
+            self._loop.call_soon(self._settle, batch, str(error), 0)
 
-    def _settle(self, batch: Batch, failure: str | None) -> None:
+    def _settle(self, batch: Batch, failure: str | None, append_ms: int) -> None:
         self._pending[batch.salt] -= 1
         self.events_in_flight -= len(batch.datums)
         if failure is None:
             self._acked_at_s = time.monotonic()
+            self._tally.acknowledged(append_ms, len(batch.datums))
             if self._down:
                 self._down = False
                 LOG.info("kafka is back")
         elif batch.datums:
+            self._tally.not_written(len(batch.datums))
             LOG.warning("write failed", salt=batch.salt, events=len(batch.datums), reason=failure)
         batch.done.set_result(failure)
 

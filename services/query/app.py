@@ -2,21 +2,24 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from services.openapi import docs_page
+from services.query.metrics import exposition
 from services.query.openapi import OPENAPI
 from services.query.parameters import (
     KIND_BYTES_MAX,
     VIDEO_ID_BYTES_MAX,
     ParameterError,
+    Series,
     check_name,
     read_ledger_minutes,
     read_series,
@@ -26,6 +29,9 @@ from services.query.store import FATES, LEDGER_COLUMNS, CountStore, StoreAwayErr
 from settings import Settings
 
 RETRY_AFTER_S = 1
+# The ledger of a minute that began this long before the current one is written, or something is wrong.
+LEDGER_SETTLED = timedelta(minutes=2)
+MINUTE = timedelta(minutes=1)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -47,6 +53,7 @@ def build_app(settings: Settings) -> Starlette:
             Route("/v1/videos/{video_id:path}/series", endpoints.series),
             Route("/v1/top", endpoints.top),
             Route("/v1/ledger", endpoints.ledger),
+            Route("/metrics", endpoints.metrics),
             Route("/healthz", lambda _request: PlainTextResponse("ok\n")),
             Route("/readyz", endpoints.readyz),
             Route("/openapi.json", lambda _request: JSONResponse(OPENAPI)),
@@ -104,6 +111,15 @@ class _Endpoints:
                 "total": _balanced(total),
             }
         )
+
+    async def metrics(self, _request: Request) -> Response:
+        minute = datetime.now(UTC).replace(second=0, microsecond=0) - LEDGER_SETTLED
+        found = await self._store.ledger(Series(MINUTE, minute, minute + MINUTE))
+        tally = _balanced(found.get(minute, dict.fromkeys(LEDGER_COLUMNS, 0)))
+        is_balanced = bool(tally.pop("balanced"))
+        complete = await self._store.complete_through()
+        text = exposition(tally, is_balanced=is_balanced, complete_through=complete)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def readyz(self, _request: Request) -> Response:
         await self._store.complete_through()

@@ -179,6 +179,12 @@ OPENAPI: dict[str, Any] = {
                 },
             }
         },
+        "/metrics": {
+            "get": {
+                "summary": "The ledger's newest settled minute, and how far counting is, as metrics.",
+                "responses": {"200": {"description": "Prometheus text format."}},
+            }
+        },
         "/healthz": {"get": {"summary": "Is the process alive?", "responses": {"200": {"description": "Yes."}}}},
         "/readyz": {
             "get": {

@@ -13,6 +13,7 @@ import httpx
 import mmh3
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
+from prometheus_client.parser import text_string_to_metric_families
 
 from connectors.cassandra import connect
 from schemas import registry
@@ -181,6 +182,40 @@ def test_every_event_has_one_fate(stack: Stack, ingest: httpx.Client, query: htt
         for reason, payload in rejected(stack, SETTINGS.kafka.dead_letter_topic).values()
         if payload[:16] == identity
     ] == ["viewed_at_in_the_future"]
+
+
+def test_the_ledger_is_what_ingest_says_it_wrote_and_both_are_metrics(
+    ingest: httpx.Client, query: httpx.Client
+) -> None:
+    """Until here only ingest has written. Minute by minute, of arrival at the broker."""
+
+    def received() -> dict[str, int]:
+        minutes = query.get("/v1/ledger").json()["minutes"]
+        return {minute["start"]: minute["received"] for minute in minutes if minute["received"]}
+
+    def written() -> dict[str, int]:
+        minutes = ingest.get("/v1/tally").json()["minutes"]
+        return {minute["start"]: minute["events"] for minute in minutes if minute["events"]}
+
+    send(ingest, [view("tallied", datetime.now(UTC)) for _ in range(25)])
+    refused = ingest.post("/v1/events", json={"events": [view("tallied", datetime.now(UTC)), {"video_id": 7}]})
+    assert (refused.status_code, len(refused.json()["rejected"])) == (202, 1)
+    assert eventually(lambda: received() == written()), (received(), written())
+    own = metrics(ingest)
+    assert own["view_counts_ingest_events_total", (("outcome", "acknowledged"),)] == sum(written().values()) >= 26
+    assert own["view_counts_ingest_events_total", (("outcome", "rejected"),)] == 1
+    assert own["view_counts_ingest_answers_total", (("status", "202"),)] > 1
+    assert metrics(query)["view_counts_ledger_balanced", ()] == 1
+
+
+def metrics(service: httpx.Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """By name and labels."""
+    families = text_string_to_metric_families(service.get("/metrics").text)
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
 
 
 # --- hostile input, past ingest

@@ -78,6 +78,22 @@ class Run:
         assert not [process for process in started if process.is_running()]
 
 
+def upgrade(home: Path, ports: Mapping[str, int]) -> str:
+    """`python -m tools.cli upgrade` of the stack that runs there; what it prints."""
+    variables = {environment_variable(name): str(port) for name, port in ports.items()}
+    finished = subprocess.run(
+        [sys.executable, "-m", "tools.cli", "upgrade", "--parallelism", "1"],
+        cwd=repository(),
+        env={**os.environ, **variables, HOME_VARIABLE: str(home), "TERM": "dumb", "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout
+    return finished.stdout
+
+
 def send(ingest: int, *events: dict[str, str]) -> None:
     body = json.dumps({"events": events}).encode()
     request = urllib.request.Request(
@@ -107,7 +123,7 @@ def salt_of(event_id: uuid.UUID) -> int:
     return mmh3.hash(event_id.bytes, 0, False) % Settings().counting.salts
 
 
-def test_run_counts_and_a_second_run_goes_on_where_the_first_was_stopped(tmp_path: Path) -> None:
+def test_run_counts_a_second_run_goes_on_where_the_first_was_stopped_and_is_upgraded(tmp_path: Path) -> None:
     ports = free_ports()
     first = [event() for _ in range(7)]
     with Run(tmp_path / "home", ports, "--events-per-second", "200") as run:
@@ -131,4 +147,10 @@ def test_run_counts_and_a_second_run_goes_on_where_the_first_was_stopped(tmp_pat
         run.wait(lambda: views(ports["query"]) >= 10, COUNTING_S)
         assert views(ports["query"]) == 10
         run.wait(lambda: (run.latest("duplicates") or 0) >= 7, COUNTING_S)
+
+        # The same code stands for the next: what it must not lose or repeat is the same.
+        assert "the ledger holds" in upgrade(tmp_path / "home", ports)
+        send(ports["ingest"], *first, event())
+        run.wait(lambda: views(ports["query"]) >= 11, COUNTING_S)
+        assert views(ports["query"]) == 11
         run.end()

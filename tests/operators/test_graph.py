@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobs.uids import ViewCountsUid
-from settings import CountingSettings, Settings
+from settings import CountingSettings, JobSettings, Settings
 
 # PyFlink's own, and its dependencies'.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -31,7 +31,7 @@ def test_published_uids_stay() -> None:
     assert [str(uid) for uid in ViewCountsUid][: len(PUBLISHED)] == PUBLISHED
 
 
-def stream_nodes() -> list[Any]:
+def stream_nodes(settings: Settings | None = None) -> list[Any]:
     """The operators of the count job as `flink run` would submit it, chained as PyFlink chains them."""
     from pyflink.datastream import StreamExecutionEnvironment
 
@@ -39,7 +39,7 @@ def stream_nodes() -> list[Any]:
     from jobs import view_counts
     from udfs.operators.cassandra_sink import CassandraSink
 
-    settings = Settings()
+    settings = settings or Settings()
     rules = settings.counting
     env = StreamExecutionEnvironment.get_execution_environment()
     keys = balanced_keys(rules.salts, rules.max_parallelism)
@@ -56,6 +56,15 @@ def test_every_operator_has_a_uid_of_its_own() -> None:
     # The sink is fused with the window before it, whose uid the two keep.
     fused = {str(ViewCountsUid.CASSANDRA_SINK)}
     assert sorted(uid for _, uid in uids) == sorted({*ViewCountsUid, *DERIVED} - fused)
+
+
+@pytest.mark.usefixtures("flink_client")
+def test_stages_have_the_parallelism_that_settings_give_them_and_the_sink_stays_fused() -> None:
+    settings = Settings(job=JobSettings(dedup_parallelism=4, window_parallelism=2))
+    found = {node.getTransformationUID(): node.getParallelism() for node in stream_nodes(settings)}
+    assert found[ViewCountsUid.DEDUP] == 4
+    assert found[ViewCountsUid.WINDOW] == 2
+    assert ViewCountsUid.CASSANDRA_SINK not in found, "it keeps the window's uid while it is fused with it"
 
 
 @pytest.mark.usefixtures("flink_client")

@@ -16,11 +16,13 @@ from schemas import registry
 from settings import CountingSettings
 from udfs.logic.dedup import Outcome, Rejected, SaltDedup
 from udfs.logic.time_rules import is_behind, next_turn_ms
-from udfs.operators.due import Due
+from udfs.operators.due import Allowance, Due
 
 PARTIAL = b"P"
 LEDGER = b"L"
 FOREIGN_SALT = -1
+# A bundle brings all records of a quarter of a second or more in one moment.
+FLUSHES_AT_ONCE = 4
 
 
 def late_tag() -> OutputTag:
@@ -65,8 +67,8 @@ class Dedup(KeyedProcessFunction):
         self._by_salt: dict[int, SaltDedup] = {}
         self._flush_due = Due()
         self._tallies_due = Due()
-        # By salt: when it was flushed last, and whether state holds what it has not sent.
-        self._flushed_ms: dict[int, int] = {}
+        self._allowance = Allowance(FLUSHES_AT_ONCE)
+        # Salts of which state holds what they have not sent.
         self._has_stored_unsent: set[int] = set()
 
     def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
@@ -90,9 +92,9 @@ class Dedup(KeyedProcessFunction):
         now_ms = timers.current_processing_time()
         rules = self._rules
         flush_ms = rules.catch_up_flush_interval_ms if is_behind(dedup.append_ms, now_ms) else rules.flush_interval_ms
-        if now_ms - self._flushed_ms.setdefault(dedup.salt, now_ms) >= flush_ms:
+        if self._allowance.take(dedup.salt, now_ms, flush_ms):
             # At once: a timer would cost up to two bundles of time, and state what it sends.
-            yield from self._flush(dedup, now_ms)
+            yield from self._flush(dedup)
         else:
             if outcome.chunk is not None:
                 self._unsent.add(outcome.unsent)
@@ -106,17 +108,15 @@ class Dedup(KeyedProcessFunction):
         """Send what is unsent, the tallies or both: what is due. After a restore, when nobody knows, both are."""
         dedup = self._of(ctx.get_current_key())
         if self._flush_due.take(dedup.salt, timestamp):
-            yield from self._flush(dedup, timestamp)
+            yield from self._flush(dedup)
         if self._tallies_due.take(dedup.salt, timestamp):
             yield self._ledger(dedup)
         self._header.update(dedup.header())
 
-    def _flush(self, dedup: SaltDedup, due_ms: int) -> Iterator[Row]:
+    def _flush(self, dedup: SaltDedup) -> Iterator[Row]:
         # A foreign key is nobody's salt: it has tallies, but no counts and no frontier.
         if dedup.salt == FOREIGN_SALT:
             return
-        # When it was due rather than now, which a bundle delays: else a salt once flushed by a timer always would be.
-        self._flushed_ms[dedup.salt] = due_ms
         for shard, element in dedup.flush().elements.items():
             yield Row(self._shard_keys[shard], PARTIAL + element)
         if dedup.salt in self._has_stored_unsent:

@@ -1,4 +1,4 @@
-"""When something is due by key: one processing-time timer at a time for each key and purpose."""
+"""When something is due by key, in processing time: by a timer, or at once as long as it is not too often."""
 
 from pyflink.datastream import TimerService
 
@@ -27,3 +27,23 @@ class Due:
             return False
         del self._at_ms[key]
         return True
+
+
+class Allowance:
+    """How often something may be done at once for a key: once an interval on average, a few times in one moment.
+
+    A token bucket that is empty at first. In memory alone.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        # By key: how many are left, and as of when.
+        self._left: dict[int, tuple[float, int]] = {}
+
+    def take(self, key: int, now_ms: int, interval_ms: int) -> bool:
+        """Whether it may be done now; then it counts as done."""
+        left, as_of_ms = self._left.get(key, (0.0, now_ms))
+        left = min(float(self._at_once), left + (now_ms - as_of_ms) / interval_ms)
+        may = left >= 1.0
+        self._left[key] = (left - 1.0 if may else left, now_ms)
+        return may

@@ -1,0 +1,74 @@
+"""What is looked at before a job is submitted: one clear line in place of a job that cannot do what it promises."""
+
+import re
+import sys
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+from pyflink.common import Configuration
+from pyflink.datastream import StreamExecutionEnvironment
+
+from settings import Settings
+
+INTERVAL = "execution.checkpointing.interval"
+GUARANTEE = "execution.checkpointing.mode"
+PYTHON_MODE = "python.execution-mode"
+
+
+def settings_or_exit() -> Settings:
+    """The settings in the environment. Exits with a line for each that is refused."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        sys.exit("\n".join(refused_settings(error)))
+
+
+def refused_settings(error: ValidationError) -> list[str]:
+    """A line for each: the variable, its value and the rule."""
+    lines = []
+    for found in error.errors():
+        place = [str(part) for part in found["loc"]]
+        rule = found["msg"].removeprefix("Value error, ")
+        # A rule over several fields names them itself; what it was given is all of them.
+        one_field = not isinstance(found["input"], Mapping)
+        name = "_".join(("VIEW_COUNTS", *place)).upper()
+        lines.append(f"refused: {name}={found['input']}: {rule}" if one_field else f"refused: {rule}")
+    return lines
+
+
+def check_flink_or_exit(env: StreamExecutionEnvironment, settings: Settings) -> None:
+    """Exits with a line for everything in Flink's own settings that the job cannot keep its promise with."""
+    configuration = Configuration(j_configuration=env._j_stream_execution_environment.getConfiguration())  # noqa: SLF001
+    refused = refused_flink_settings(configuration.to_dict(), env.get_parallelism(), settings)
+    if refused:
+        sys.exit("\n".join(refused))
+
+
+def refused_flink_settings(flink: Mapping[str, str], parallelism: int, settings: Settings) -> list[str]:
+    """A line for each."""
+    lines = []
+    interval = flink.get(INTERVAL)
+    if interval is None or not re.search("[1-9]", interval):
+        lines.append(
+            f"refused: {INTERVAL}={interval}: without checkpoints every restart would read the whole topic again; set "
+            "it, 5s is usual"
+        )
+    guarantee = flink.get(GUARANTEE, "EXACTLY_ONCE")
+    if guarantee != "EXACTLY_ONCE":
+        lines.append(
+            f"refused: {GUARANTEE}={guarantee}: a restore could bring state that has seen events which it will read "
+            "again; use EXACTLY_ONCE"
+        )
+    mode = flink.get(PYTHON_MODE, "process")
+    if mode != "process":
+        lines.append(
+            f"refused: {PYTHON_MODE}={mode}: all subtasks would share one interpreter, and a restore in another mode "
+            "loses state silently; use process"
+        )
+    most = settings.counting.max_parallelism
+    if parallelism > most:
+        lines.append(
+            f"refused: parallelism={parallelism} is above VIEW_COUNTS_COUNTING_MAX_PARALLELISM={most}, which is fixed "
+            "for a state's life; use at most that"
+        )
+    return lines

@@ -1,0 +1,57 @@
+"""What the services tell Prometheus, as its own parser reads it; ingest's tally by minute."""
+
+import math
+from datetime import UTC, datetime
+
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from services.ingest.tally import IngestTally, Minute
+from services.query.metrics import exposition
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def parsed(text: bytes) -> dict[tuple[str, ...], float]:
+    """By name and label values."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+def test_the_ledger_and_progress_as_metrics() -> None:
+    found = parsed(exposition({"received": 5, "counted": 4, "late": 0}, is_balanced=False, complete_through=NOON))
+    assert found == {
+        ("view_counts_ledger_events", "received"): 5,
+        ("view_counts_ledger_events", "counted"): 4,
+        ("view_counts_ledger_events", "late"): 0,
+        ("view_counts_ledger_balanced",): 0,
+        ("view_counts_complete_through_timestamp_seconds",): NOON.timestamp(),
+    }
+
+
+def test_before_the_first_minute_is_closed() -> None:
+    found = parsed(exposition({}, is_balanced=True, complete_through=None))
+    assert math.isnan(found["view_counts_complete_through_timestamp_seconds",])
+
+
+def test_ingest_tallies_by_minute_of_arrival_and_forgets_the_oldest() -> None:
+    tally = IngestTally(minutes_max=2)
+    for append_ms, events in ((60_000, 3), (119_999, 0), (180_000, 5), (120_000, 7)):
+        tally.acknowledged(append_ms, events)
+    assert tally.minutes() == [(2, Minute(1, 7)), (3, Minute(1, 5))]
+    tally.not_written(2)
+    tally.rejected(1)
+    tally.answered(202)
+    tally.in_flight.set_function(lambda: 11)
+    assert parsed(generate_latest(tally.registry)) == {
+        ("view_counts_ingest_events_total", "acknowledged"): 15,
+        ("view_counts_ingest_events_total", "rejected"): 1,
+        ("view_counts_ingest_events_total", "not_written"): 2,
+        ("view_counts_ingest_records_total",): 4,
+        ("view_counts_ingest_answers_total", "202"): 1,
+        ("view_counts_ingest_events_in_flight",): 11,
+    }

@@ -1,0 +1,38 @@
+"""Savepoints of every released version of the state are restored by this code, at other parallelisms, exactly."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tests.support import golden_savepoint as golden
+from tests.support.records import count
+from tests.support.waiting import eventually
+from tools.stack import Stack
+
+# By file, the parallelism it is restored at; each was made at 2.
+RESTORED_AT = {"dedup-1-window-1": 1, "dedup-1-window-2": 4}
+
+
+def test_every_golden_savepoint_is_tested() -> None:
+    assert {path.name.removesuffix(".metadata.gz") for path in golden.FOLDER.iterdir()} == set(RESTORED_AT)
+
+
+@pytest.mark.parametrize("name", RESTORED_AT)
+def test_counting_goes_on_from_it(shared_stack: Stack, tmp_path: Path, name: str) -> None:
+    (tmp_path / "_metadata").write_bytes(gzip.decompress((golden.FOLDER / f"{name}.metadata.gz").read_bytes()))
+    with golden.installation_of(shared_stack, name) as installation:
+        feeder = golden.feed(installation)
+        # Known by state alone: these are not read again. Then new ones, of both open minutes.
+        later_ms = golden.SECOND_MS + 10_000
+        known = [*golden.FIRST[:100], *golden.SECOND[:50]]
+        new = [*golden.views(1000, 70, 0), *golden.views(1070, 30, 1)]
+        feeder.send([*known, *new], later_ms)
+        job = installation.start(parallelism=RESTORED_AT[name], savepoint=tmp_path.as_uri())
+        assert eventually(lambda: installation.ledger()["records"] == feeder.records), installation.ledger()
+        assert installation.parallelism(job) == {RESTORED_AT[name]}
+        expected = count([*golden.FIRST, *golden.SECOND, *new])
+        assert eventually(lambda: installation.views() == expected), installation.views()
+        # The tables are empty when the job starts: all that it writes comes from the savepoint or from after it.
+        assert installation.fates() == {"received": feeder.events, "counted": 1100, "duplicate": 150}
+        assert installation.restarts(job) == 0
