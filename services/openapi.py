@@ -1,4 +1,4 @@
-"""A plain page for people from an OpenAPI description, without scripts or assets from elsewhere."""
+"""What both OpenAPI descriptions share: a page for people, without scripts or assets from elsewhere; the metrics."""
 
 import html
 import json
@@ -10,6 +10,11 @@ code, pre { font: 14px/1.4 ui-monospace, monospace; background: #f4f4f4; padding
 pre { padding: .8rem; overflow: auto } table { border-collapse: collapse } td, th { text-align: left;
 padding: .2rem 1rem .2rem 0; vertical-align: top }
 """
+
+
+def metrics_route(summary: str) -> dict[str, Any]:
+    """The description of GET /metrics."""
+    return {"get": {"summary": summary, "responses": {"200": {"description": "Prometheus text format."}}}}
 
 
 def docs_page(description: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from tools.stack import FlinkCommandError, Stack
 
 CAUGHT_UP_S = 600.0
 POLL_S = 0.5
+# As tools.recount has them, whose clients of Kafka and Cassandra no other command should have to load.
 FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
 Ledger = Mapping[tuple[int, int], Counter[str]]
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from services.ingest.events import KIND_BYTES_MAX, VIDEO_ID_BYTES_MAX
+from services.openapi import metrics_route
 
 RESULT: dict[str, Any] = {
     "type": "object",
@@ -148,12 +149,7 @@ OPENAPI: dict[str, Any] = {
                 },
             }
         },
-        "/metrics": {
-            "get": {
-                "summary": "What this process has done with events since its start, as metrics.",
-                "responses": {"200": {"description": "Prometheus text format."}},
-            }
-        },
+        "/metrics": metrics_route("What this process has done with events since its start, as metrics."),
         "/healthz": {"get": {"summary": "Is the process alive?", "responses": {"200": {"description": "Yes."}}}},
         "/readyz": {
             "get": {

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from services.openapi import metrics_route
 from services.query.parameters import SPANS, TOP_MAX
 from services.query.store import LEDGER_COLUMNS
 
@@ -179,12 +180,7 @@ OPENAPI: dict[str, Any] = {
                 },
             }
         },
-        "/metrics": {
-            "get": {
-                "summary": "The ledger's newest settled minute, and how far counting is, as metrics.",
-                "responses": {"200": {"description": "Prometheus text format."}},
-            }
-        },
+        "/metrics": metrics_route("The ledger's newest settled minute, and how far counting is, as metrics."),
         "/healthz": {"get": {"summary": "Is the process alive?", "responses": {"200": {"description": "Yes."}}}},
         "/readyz": {
             "get": {

@@ -28,17 +28,22 @@ STOPPED_S = 120.0
 VIDEO = "test-run"
 
 
+def environment(home: Path, ports: Mapping[str, int]) -> dict[str, str]:
+    """Of a command line whose stack is there."""
+    variables = {environment_variable(name): str(port) for name, port in ports.items()}
+    return {**os.environ, **variables, HOME_VARIABLE: str(home), "TERM": "dumb"}
+
+
 class Run:
     """`python -m tools.cli run` without a terminal; entered, it runs, and left, it is gone for certain."""
 
     def __init__(self, home: Path, ports: Mapping[str, int], *arguments: str) -> None:
         self._log = home.with_suffix(".log")
-        variables = {environment_variable(name): str(port) for name, port in ports.items()}
         with self._log.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tools.cli", "run", *arguments],
                 cwd=repository(),
-                env={**os.environ, **variables, HOME_VARIABLE: str(home), "TERM": "dumb"},
+                env=environment(home, ports),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -80,11 +85,10 @@ class Run:
 
 def upgrade(home: Path, ports: Mapping[str, int]) -> str:
     """`python -m tools.cli upgrade` of the stack that runs there; what it prints."""
-    variables = {environment_variable(name): str(port) for name, port in ports.items()}
     finished = subprocess.run(
         [sys.executable, "-m", "tools.cli", "upgrade", "--parallelism", "1"],
         cwd=repository(),
-        env={**os.environ, **variables, HOME_VARIABLE: str(home), "TERM": "dumb", "COLUMNS": "200"},
+        env={**environment(home, ports), "COLUMNS": "200"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -23,7 +23,8 @@ COUNTING = {
     "catch_up_emit_interval_ms": 100,
 }
 PARALLELISM = 2
-# A start of a generation, 2026-01-01 00:00 UTC. All arrives in minute 1, in which minutes 0 and 1 are open.
+# A start of a generation, 2026-01-01 00:00 UTC: append times are the test's own. All arrives in minute 1, in which
+# minutes 0 and 1 are open.
 START_MS = 1_767_225_600_000
 FIRST_MS = START_MS + 65_000
 SECOND_MS = START_MS + 80_000

@@ -5,23 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.golden_savepoint import COUNTING, START_MS
 from tests.support.installation import Installation
 from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
 from tools.stack import FlinkCommandError, Stack
 
-COUNTING = {
-    "salts": 8,
-    "shards": 8,
-    "lateness_ms": MINUTE_MS,
-    "generation_ms": 3 * MINUTE_MS,
-    "flush_interval_ms": 100,
-    "emit_interval_ms": 100,
-    "catch_up_flush_interval_ms": 100,
-    "catch_up_emit_interval_ms": 100,
-}
-# A start of a generation, 2026-01-01 00:00 UTC: append times here are the test's own.
-START_MS = 1_767_225_600_000
 SECOND_MS = 1000
 VIDEOS = 40
 

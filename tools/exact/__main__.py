@@ -15,9 +15,9 @@ from rich.table import Table
 
 from tools.exact.harm import PARTS
 from tools.exact.scenario import Result, Scenario, run
+from tools.recount.rules import FATES
 
 SHOWN_MAX = 20
-FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
