@@ -49,7 +49,8 @@ class CountingSettings(_Group):
     catch_up_emit_interval_ms: int = Field(
         15_000,
         ge=10,
-        description="In place of emit_interval_ms while what is counted arrived over a minute ago: fewer writes.",
+        description="In place of emit_interval_ms, and the least rank_interval_ms, while what is counted arrived over "
+        "a minute ago: fewer writes.",
     )
     rank_interval_ms: int = Field(
         5000, ge=100, description="Processing time between two rankings of a shard, for the lists of top videos."

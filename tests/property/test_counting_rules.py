@@ -198,7 +198,8 @@ class Machine:
         chunks = self.state.salt_chunks[salt]
         if outcome.chunk is not None:
             chunks[outcome.generation, outcome.sequence] = outcome.chunk
-            self.state.unsent[salt].append(outcome.unsent)
+            assert outcome.unsent is not None
+            self.state.unsent[salt].append(outcome.unsent.tobytes())
         for key in [k for k in chunks if k[0] < outcome.generation - 1]:
             del chunks[key]
         self.state.salt_headers[salt] = dedup.header()

@@ -6,7 +6,7 @@ import numpy as np
 
 from services.query.store import ShardTop, merge_top
 from udfs.logic.cells import Bytes
-from udfs.logic.ranking import KINDS_MAX, TOP, Ranked, most_viewed, most_viewed_and_growing
+from udfs.logic.ranking import KINDS_MAX, TOP, Ranked, most_viewed, most_viewed_and_growing, summed
 
 
 def rows(*cells: tuple[str, str, int]) -> Bytes:
@@ -24,22 +24,23 @@ def test_the_list_is_cut_at_the_top_and_summed_over_the_span() -> None:
     first = rows(*(("view", f"v{n}", count) for n, count in enumerate(views)))
     second = rows(*(("view", f"v{n}", 1000) for n in range(500)))
     expected = sorted(((count + 1000 * (n < 500), f"v{n}") for n, count in enumerate(views)), reverse=True)[:TOP]
-    assert most_viewed([first, second]) == {b"view": [Ranked(video.encode(), count, 0) for count, video in expected]}
+    found = most_viewed(summed([first, second]))
+    assert found == {b"view": [Ranked(video.encode(), count, 0) for count, video in expected]}
 
 
 def test_kinds_have_lists_of_their_own_and_equals_are_in_order_of_name() -> None:
     # "vi" is the beginning of "view", and a video of it spells the rest.
     mixed = rows(("view", "b", 2), ("vi", "ewa", 7), ("view", "a", 2), ("like", "a", 1))
-    assert most_viewed([mixed]) == {
+    assert most_viewed(summed([mixed])) == {
         b"view": [Ranked(b"a", 2, 0), Ranked(b"b", 2, 0)],
         b"vi": [Ranked(b"ewa", 7, 0)],
         b"like": [Ranked(b"a", 1, 0)],
     }
-    assert most_viewed([]) == {}
+    assert most_viewed(summed([])) == {}
 
 
 def test_of_too_many_kinds_the_most_frequent_are_ranked() -> None:
-    found = most_viewed([rows(*((f"kind-{n}", "v", n + 1) for n in range(KINDS_MAX + 5)))])
+    found = most_viewed(summed([rows(*((f"kind-{n}", "v", n + 1) for n in range(KINDS_MAX + 5)))]))
     assert set(found) == {f"kind-{n}".encode() for n in range(5, KINDS_MAX + 5)}
 
 
@@ -47,7 +48,7 @@ def test_growth_counts_against_the_span_before_and_shrinking_is_left_out() -> No
     now = rows(("view", "steady", 100), ("view", "new", 30), ("view", "falling", 5))
     before = rows(("view", "steady", 90), ("view", "falling", 50), ("view", "gone", 8), ("like", "gone", 1))
     most, growing = most_viewed_and_growing([now], [before])
-    assert most == most_viewed([now])
+    assert most == most_viewed(summed([now]))
     assert growing == {
         b"view": [Ranked(b"new", 30, 0), Ranked(b"steady", 100, 90)],
         b"like": [],

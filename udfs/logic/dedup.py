@@ -154,7 +154,7 @@ class Outcome:
     append_ms: int
     batch_id: bytes | None = None
     chunk: bytes | None = None
-    unsent: bytes = b""
+    unsent: Bytes | None = None
     late: list[Rejected] = field(default_factory=list)
     dead: list[Rejected] = field(default_factory=list)
 
@@ -240,7 +240,7 @@ class SaltDedup:
         tally.dead_lettered += counts[Verdict.DEAD_LETTERED]
         if len(fresh):
             outcome.chunk = _CHUNK.pack(VERSION, self.generation) + fresh.tobytes()
-            outcome.unsent = rows.tobytes()
+            outcome.unsent = rows
             self._unsent.append(rows)
             self.sequence += 1
         if counts[Verdict.COUNTED] + counts[Verdict.DUPLICATE] < len(verdicts):

@@ -27,9 +27,8 @@ class Ranked:
     views_before: int
 
 
-def most_viewed(span: Iterable[Bytes]) -> dict[bytes, list[Ranked]]:
-    """By kind: the TOP videos by views, most first, of rows without minute."""
-    cells = _summed(span)
+def most_viewed(cells: MinuteCells) -> dict[bytes, list[Ranked]]:
+    """By kind: the TOP videos by views, most first."""
     views = cells.counts()
     return _by_kind(cells, views, views, np.zeros_like(views))
 
@@ -37,8 +36,8 @@ def most_viewed(span: Iterable[Bytes]) -> dict[bytes, list[Ranked]]:
 def most_viewed_and_growing(
     span: Iterable[Bytes], before: Iterable[Bytes]
 ) -> tuple[dict[bytes, list[Ranked]], dict[bytes, list[Ranked]]]:
-    """As `most_viewed`; and by kind the TOP videos by growth, views less those of the span before, where above 0."""
-    cells = _summed(span)
+    """As `most_viewed`, of rows; and by kind the TOP videos by growth against the span before, where above 0."""
+    cells = summed(span)
     counted = cells.counts()
     most = _by_kind(cells, counted, counted, np.zeros_like(counted))
     for rows in before:
@@ -49,7 +48,8 @@ def most_viewed_and_growing(
     return most, _by_kind(cells, views - views_before, views, views_before)
 
 
-def _summed(span: Iterable[Bytes]) -> MinuteCells:
+def summed(span: Iterable[Bytes]) -> MinuteCells:
+    """The cells of rows without minute."""
     cells = MinuteCells()
     for rows in span:
         cells.add(rows)

@@ -30,8 +30,9 @@ def warm_up() -> None:
     dedup = SaltDedup(salt, rules)
     outcome = dedup.record(value, 0, salt)
     assert outcome.chunk is not None
+    assert outcome.unsent is not None
     restored = SaltDedup(salt, rules)
-    restored.restore(dedup.header(), [outcome.chunk], [outcome.unsent])
+    restored.restore(dedup.header(), [outcome.chunk], [outcome.unsent.tobytes()])
     for element in restored.flush().elements.values():
         window = ShardWindow(rules)
         ShardWindow(rules).restore(window.header(), window.absorb(element))

@@ -76,9 +76,11 @@ class ShardWindow:
         self._hour_ranked_at = -1
         self._final_hour_ranked_at = -1
         self._sequence = 0
-        # By salt and minute: those not handed out, and those handed out last.
+        # By salt and minute: those not handed out, and those handed out last; and both as the header holds them, None
+        # while that is not known.
         self._tallies: dict[tuple[int, int], Tally] = {}
         self._tallies_out: dict[tuple[int, int], Tally] = {}
+        self._packed_tallies: bytes | None = None
         self._is_unsettled = False
         self.closed_through = -1
 
@@ -107,12 +109,11 @@ class ShardWindow:
 
     def header(self) -> bytes:
         """What must be stored beside the chunks after every element and every emission."""
-        tallies = {**self._tallies_out, **self._tallies}
-        return (
-            _HEADER.pack(VERSION, self._sequence, self.closed_through)
-            + self._frontiers.tobytes()
-            + b"".join(_SALT.pack(salt) + tally.encode() for (salt, _), tally in tallies.items())
-        )
+        if self._packed_tallies is None:
+            tallies = {**self._tallies_out, **self._tallies}
+            self._packed_tallies = b"".join(_SALT.pack(salt) + tally.encode() for (salt, _), tally in tallies.items())
+        head = _HEADER.pack(VERSION, self._sequence, self.closed_through)
+        return head + self._frontiers.tobytes() + self._packed_tallies
 
     def restore(self, header: bytes, chunks: Iterable[tuple[int, bytes]]) -> None:
         """Become what stored these; every open cell is written and every minute ranked again."""
@@ -148,6 +149,7 @@ class ShardWindow:
         """Take a salt's tallies in, absolute. They are kept in the header."""
         for tally in tallies:
             self._tallies[salt, tally.minute] = tally
+        self._packed_tallies = None
 
     def emit(self) -> Emission:
         """What changed since the last call, and closing of what every salt has passed.
@@ -156,6 +158,7 @@ class ShardWindow:
         """
         counts = self._take_changed()
         self._tallies_out, self._tallies = self._tallies, {}
+        self._packed_tallies = None
         tallies = [(salt, tally) for (salt, _), tally in self._tallies_out.items()]
         is_new = bool(counts or tallies)
         settle = self._is_unsettled and not is_new
@@ -183,7 +186,7 @@ class ShardWindow:
         found = []
         for minute in sorted(self._unranked & self._minutes.keys()):
             cells = self._minutes[minute]
-            found.append(Ranking("minute", minute, cells.events, most_viewed([cells.rows()])))
+            found.append(Ranking("minute", minute, cells.events, most_viewed(cells)))
         self._unranked.clear()
         if self.closed_through > self._final_hour_ranked_at:
             self._final_hour_ranked_at = self.closed_through

@@ -5,7 +5,6 @@ A shard's Changes wait for those before them, its lists for the lists before the
 """
 
 import logging
-from dataclasses import astuple
 from functools import partial
 
 from pyflink.datastream import FlatMapFunction, RuntimeContext
@@ -56,7 +55,7 @@ class CassandraSink(FlatMapFunction):
         for rows in changes.counts:
             # Sorted, so that the minutes of one partition meet in one batch, where they are one write.
             self._writer.counts(sorted(unpack_dated_rows(rows)))
-        self._writer.ledger([(salt, *astuple(tally)) for salt, tally in changes.tallies])
+        self._writer.ledger([(salt, *tally.values()) for salt, tally in changes.tallies])
 
     def _top(self, value: Top) -> None:
         lists = [

@@ -96,8 +96,8 @@ class Dedup(KeyedProcessFunction):
             # At once: a timer would cost up to two bundles of time, and state what it sends.
             yield from self._flush(dedup)
         else:
-            if outcome.chunk is not None:
-                self._unsent.add(outcome.unsent)
+            if outcome.unsent is not None:
+                self._unsent.add(outcome.unsent.tobytes())
                 self._has_stored_unsent.add(dedup.salt)
             # Salts together, since each bundle has its price.
             self._flush_due.arm(timers, dedup.salt, next_turn_ms(now_ms, flush_ms))

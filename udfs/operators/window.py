@@ -111,16 +111,18 @@ class Window(KeyedProcessFunction):
         """Set the timers that there is work for, each on its own: a ranking far off must not hold back counts."""
         rules = self._rules
         now_ms = timers.current_processing_time()
+        behind = is_behind(window.newest_append_ms, now_ms)
         if window.has_work:
             # Shards write together, since each bundle has its price; a backlog's many rows they write in turn.
             at_ms = (
                 next_turn_ms(now_ms, rules.catch_up_emit_interval_ms, shard, rules.shards)
-                if is_behind(window.newest_append_ms, now_ms)
+                if behind
                 else next_turn_ms(now_ms, rules.emit_interval_ms)
             )
             self._emit_due.arm(timers, shard, at_ms)
         if window.has_unranked:
-            self._rank_due.arm(timers, shard, next_turn_ms(now_ms, rules.rank_interval_ms, shard, rules.shards))
+            interval_ms = max(rules.rank_interval_ms, rules.catch_up_emit_interval_ms if behind else 0)
+            self._rank_due.arm(timers, shard, next_turn_ms(now_ms, interval_ms, shard, rules.shards))
 
     def _of(self, key: int) -> tuple[int, ShardWindow]:
         shard = self._shard_of_key[key]
