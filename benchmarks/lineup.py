@@ -17,6 +17,7 @@ class Scale:
     """How much is read and for how long. Event counts are what the fastest of a kind reads in the time."""
 
     batches: dict[int, int]
+    cassandra: int
     plain_batches: int
     single: int
     naive: int
@@ -27,7 +28,8 @@ class Scale:
 
 
 FULL = Scale(
-    batches={50: 4_000_000, 200: 8_000_000, 2000: 20_000_000},
+    batches={50: 6_000_000, 200: 16_000_000, 2000: 40_000_000},
+    cassandra=8_000_000,
     plain_batches=5_000_000,
     single=4_000_000,
     naive=100_000,
@@ -38,6 +40,7 @@ FULL = Scale(
 )
 QUICK = Scale(
     batches={50: 1_000_000, 200: 2_000_000, 2000: 4_000_000},
+    cassandra=2_000_000,
     plain_batches=2_000_000,
     single=2_000_000,
     naive=60_000,
@@ -72,7 +75,7 @@ def contenders() -> list[Contender]:
                     name=f"{kind}-{size}",
                     kind=kind,
                     title=f"count job to {'a discarding sink' if kind == 'a' else 'Cassandra'}, batches of {size}",
-                    topic=f"batches-{size}",
+                    topic=f"{'batches' if kind == 'a' else 'to-cassandra'}-{size}",
                     arguments=("-py", f"{JOBS}/count_job.py", "--sink", sink),
                     events_per_batch=size,
                 )
@@ -109,6 +112,7 @@ def topics(scale: Scale) -> dict[str, Topic]:
     """Every topic that a contender reads, by name."""
     made = [
         *(batches_topic(f"batches-{size}", scale.batches[size], size) for size in BATCHES),
+        *(batches_topic(f"to-cassandra-{size}", min(scale.batches[size], scale.cassandra), size) for size in BATCHES),
         plain_batches_topic("plain-batches", scale.plain_batches, SQL_BATCH),
         single_topic("plain-single", scale.single),
         single_topic("plain-naive", scale.naive),
@@ -134,6 +138,7 @@ def limited(scale: Scale, events: int | None) -> Scale:
     return replace(
         scale,
         batches={size: min(n, events) for size, n in scale.batches.items()},
+        cassandra=min(scale.cassandra, events),
         plain_batches=min(scale.plain_batches, events),
         single=min(scale.single, events),
         naive=min(scale.naive, events),

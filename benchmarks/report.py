@@ -1,6 +1,7 @@
 """The throughput benchmark's results as text: lines, a table, ratios. Pure: from the JSON object to what is printed."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from rich.table import Table
@@ -48,26 +49,47 @@ def best(contenders: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any
     return max(found, key=lambda c: float(c["steady"]["events_per_s"]), default=None)
 
 
-def ratios(contenders: Sequence[Mapping[str, Any]], targets: Mapping[str, float]) -> list[dict[str, Any]]:
-    """The count job against the best of the others, where both ran; with the target where there is one."""
+def compared(contenders: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names of those that run again in turns."""
+    contenders = list(contenders)
+    return [found["name"] for kind in ("a", "b", "c") if (found := best(contenders, kind)) is not None]
+
+
+def ratios(
+    contenders: Sequence[Mapping[str, Any]], targets: Mapping[str, float], turns: Sequence[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """The count job against the best of the others, where both ran; with the target where there is one.
+
+    Of those that ran in turns, the medians; then `by_turn` has each turn's own ratio of events/s.
+    """
     found = []
     for mine in ("a", "b"):
         for theirs in ("c", "d"):
             one, other = best(contenders, mine), best(contenders, theirs)
             if one is None or other is None:
                 continue
-            ratio = one["steady"]["events_per_s"] / other["steady"]["events_per_s"]
-            cpu = other["steady"]["cpu_s_per_million_all"] / one["steady"]["cpu_s_per_million_all"]
+            rates, others_rates = (_all(c, "events_per_s", turns) for c in (one, other))
+            cpu, others_cpu = (_all(c, "cpu_s_per_million_all", turns) for c in (one, other))
+            ratio = median(rates) / median(others_rates)
             entry: dict[str, Any] = {
                 "of": one["name"],
                 "to": other["name"],
                 "events_per_s": round(ratio, 2),
-                "cpu_per_event": round(cpu, 2),
+                "cpu_per_event": round(median(others_cpu) / median(cpu), 2),
             }
+            if theirs == "c" and turns:
+                pairs = zip(rates, others_rates, strict=False)
+                entry["by_turn"] = [round(own / others, 2) for own, others in pairs]
             if theirs == "c":
                 entry |= {"target": targets[mine], "is_reached": ratio >= targets[mine]}
             found.append(entry)
     return found
+
+
+def _all(contender: Mapping[str, Any], figure: str, turns: Iterable[Mapping[str, Any]]) -> list[float]:
+    """What a contender reached in its turns, or in its only run."""
+    again = [float(line["steady"][figure]) for line in turns if line["name"] == contender["name"]]
+    return again or [float(contender["steady"][figure])]
 
 
 def verdicts(found: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -78,6 +100,8 @@ def verdicts(found: Iterable[Mapping[str, Any]]) -> list[str]:
             f"{entry['of']} does {entry['events_per_s']:g} times the events/s of {entry['to']}, with "
             f"{entry['cpu_per_event']:g} times as many events for the same CPU"
         )
+        if "by_turn" in entry:
+            text += f" ({', '.join(f'{ratio:g}' for ratio in entry['by_turn'])} by turn)"
         if "target" in entry:
             text += f"; target {entry['target']:g} times: {'reached' if entry['is_reached'] else 'NOT REACHED'}"
         said.append(text)

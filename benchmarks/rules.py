@@ -126,8 +126,9 @@ def main(
         found = measure(events, size)
         result["sizes"].append(found)
         console.print(
-            f"batches of {size}: {found['dedup_and_partial_us_per_event']} CPU µs an event in dedup and partial counts, "
-            f"{found['window_us_per_partial_row']} a partial row in the windows; {found['cpu_us_per_event']}",
+            f"batches of {size}: {found['dedup_and_partial_us_per_event']} CPU µs an event in dedup and "
+            f"partial counts, {found['window_us_per_partial_row']} a partial row in the windows; "
+            f"{found['cpu_us_per_event']}",
             highlight=False,
         )
     if keep:

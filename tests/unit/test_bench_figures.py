@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.freshness import distribution
-from benchmarks.report import ratios, verdicts
+from benchmarks.report import compared, ratios, verdicts
 from benchmarks.steady import Rule, Sample, TooShortError, is_over, steady
 
 RULE = Rule(events=1_200_000, closing_after_events=300_000, length_s=20.0, patience_s=40.0)
@@ -73,6 +73,25 @@ def test_ratios_are_to_the_best_of_the_others_and_name_a_target_that_is_missed()
     assert found["a-2000", "c-fast"]["is_reached"]
     assert not found["b-2000", "c-fast"]["is_reached"]
     assert [said.endswith("NOT REACHED") for said in verdicts(found.values())] == [False, True]
+
+
+def test_ratios_of_turns_are_those_of_their_medians_beside_each_turn_of_its_own() -> None:
+    first = [contender("a-2000", "a", 100.0, 2000), contender("c-fast", "c", 100.0), contender("c-slow", "c", 10.0)]
+    turns = [
+        contender(name, name[0], rate, 2000)
+        for name, rate in (
+            ("a-2000", 300.0), ("c-fast", 100.0),
+            ("a-2000", 500.0), ("c-fast", 50.0),
+            ("a-2000", 400.0), ("c-fast", 80.0),
+        )
+    ]  # fmt: skip
+    assert compared(first) == ["a-2000", "c-fast"]
+    (found,) = ratios(first, {"a": 4.0}, turns)
+    assert found["events_per_s"] == 5.0
+    assert found["by_turn"] == [3.0, 10.0, 5.0]
+    (said,) = verdicts([found])
+    assert "5 times" in said
+    assert "(3, 10, 5 by turn)" in said
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
