@@ -25,25 +25,25 @@ from connectors.cassandra_writer import CountWriter
 from settings import CassandraSettings
 from tools.stack import Stack, StackOptions
 from tools.stack.ports import HOST
+from udfs.logic.cells import Cell, dated_row
 
 WRITERS = 2
 VIDEOS = 1250
 ROWS_PER_MINUTE = 900
 FIRST_MINUTE = 29_000_000
 WARM_UP_S = 40.0
-Cells = list[tuple[bytes, bytes, int, int]]
 # Minutes in an element, rows in a batch, batches in flight of a writer.
 SHAPES = ((5, 50, 16), (5, 200, 16), (20, 50, 16), (20, 200, 16), (20, 500, 16), (20, 200, 4))
 
 console = Console()
 
 
-def element(first_minute: int, minutes: int, seed: int) -> Cells:
-    """The cells of one element, sorted by partition, as the sink sorts them."""
+def element(first_minute: int, minutes: int, seed: int) -> bytes:
+    """The dated rows of one element."""
     random = np.random.default_rng(seed)
     names = [f"video-{number:07d}".encode() for number in range(VIDEOS)]
-    return sorted(
-        (names[video], b"view", minute, int(views))
+    return b"".join(
+        dated_row(Cell(names[video], b"view", minute, int(views)))
         for minute in range(first_minute, first_minute + minutes)
         for video, views in zip(
             random.choice(VIDEOS, ROWS_PER_MINUTE, replace=False),
@@ -67,11 +67,11 @@ def measure(stack: Stack, shape: tuple[int, int, int], seconds: float) -> dict[s
 
     def write(number: int) -> None:
         writer = CountWriter(sessions[number], settings, "sink_writes", shards=1)
-        for cells in cycle(elements[number::WRITERS]):
+        for rows in cycle(elements[number::WRITERS]):
             if time.monotonic() > ends_at:
                 return
-            writer.counts(cells)
-            written[number] += len(cells)
+            writer.counts(rows)
+            written[number] += minutes * ROWS_PER_MINUTE
 
     began_at, before = time.monotonic(), [cpu_s(pid) for pid in pids]
     threads = [threading.Thread(target=write, args=(number,)) for number in range(WRITERS)]

@@ -19,6 +19,7 @@ from schemas import registry
 from settings import CassandraSettings
 from tools.stack import Stack, StackOptions
 from tools.stack.ports import DEFAULT_PORTS, HOST
+from udfs.logic.cells import Cell, dated_row
 
 ROOT = Path(__file__).parents[2]
 ANALYSTS = (ROOT / "docs" / "analysts.md").read_text()
@@ -66,8 +67,9 @@ def session(stack: Stack) -> Iterator[Any]:
     opened = connect(settings)
     writer = CountWriter(opened, settings, "view_counts", shards=2)
     views_of_a = {minute(): 4, minute(0, 59): 3, minute(1): 5, minute(12): 1}
-    writer.counts([(b"A", b"view", at, views) for at, views in views_of_a.items()])
-    writer.counts([(b"A", b"like", minute(), 9), (b"B", b"view", minute(), 100)])
+    cells = [Cell(b"A", b"view", at, views) for at, views in views_of_a.items()]
+    cells += [Cell(b"A", b"like", minute(), 9), Cell(b"B", b"view", minute(), 100)]
+    writer.counts(b"".join(map(dated_row, cells)))
     # salt, minute, received, counted, duplicate, late, invalid, blocked, dead_lettered, records, unreadable_records
     writer.ledger(
         [

@@ -138,6 +138,12 @@ class Cell(NamedTuple):
     views: int
 
 
+def dated_row(cell: Cell) -> bytes:
+    """The row of a cell."""
+    key = bytes([len(cell.kind)]) + cell.kind + cell.video_id
+    return bytes([len(key)]) + key + _DATED.pack(cell.minute, cell.views)
+
+
 def unpack_dated_rows(rows: bytes) -> list[Cell]:
     """Every dated row, in order."""
     found = []
@@ -264,11 +270,17 @@ class MinuteCells:
         """The bytes that hold the keys, and where each begins."""
         return self._arena, self._key_at[: self._n]
 
-    def name(self, cell: int) -> tuple[bytes, bytes]:
-        """(kind, video) of a cell."""
-        at, length = int(self._key_at[cell]), int(self._key_len[cell])
-        video_at = at + 1 + int(self._arena[at])
-        return self._arena[at + 1 : video_at].tobytes(), self._arena[video_at : at + length].tobytes()
+    def kind(self, cell: int) -> bytes:
+        """The kind of a cell."""
+        at = int(self._key_at[cell])
+        return self._arena[at + 1 : at + 1 + int(self._arena[at])].tobytes()
+
+    def videos(self, cells: npt.NDArray[np.int64]) -> list[bytes]:
+        """The video of each of these cells."""
+        keys_at = self._key_at[cells]
+        starts = (keys_at + 1 + self._arena[keys_at]).tolist()
+        ends = (keys_at + self._key_len[cells]).tolist()
+        return [self._arena[start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
 
     def counts(self) -> npt.NDArray[np.int64]:
         """A copy of the counts, by cell."""

@@ -4,7 +4,7 @@ A video lives in one shard, so the lists of all shards, merged, are exact.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,7 @@ TOP = 100
 KINDS_MAX = 64
 
 
-@dataclass(frozen=True)
-class Ranked:
+class Ranked(NamedTuple):
     """One video of a list."""
 
     video_id: bytes
@@ -73,8 +72,9 @@ def _by_kind(
         of_kind = np.nonzero((kind_of == first) & (scores > 0))[0]
         if len(of_kind) > TOP:
             of_kind = of_kind[np.argpartition(-scores[of_kind], TOP - 1)[:TOP]]
-        videos = [Ranked(cells.name(at)[1], int(views[at]), int(views_before[at])) for at in of_kind.tolist()]
+        found_views, found_before = views[of_kind].tolist(), views_before[of_kind].tolist()
+        videos = [*map(Ranked, cells.videos(of_kind), found_views, found_before)]
         # Equal ones by name, so that a list looks alike whenever it is made.
         order = sorted(zip((-scores[of_kind]).tolist(), videos, strict=True), key=lambda one: (one[0], one[1].video_id))
-        found[cells.name(first)[0]] = [ranked for _, ranked in order]
+        found[cells.kind(first)] = [ranked for _, ranked in order]
     return found

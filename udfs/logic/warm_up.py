@@ -7,6 +7,7 @@ import numpy as np
 
 from schemas import registry
 from settings import CountingSettings
+from udfs.logic.cql_rows import pack_inserts
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.hashing import salt_of
 from udfs.logic.window import ShardWindow
@@ -36,7 +37,8 @@ def warm_up() -> None:
     for element in restored.flush().elements.values():
         window = ShardWindow(rules)
         ShardWindow(rules).restore(window.header(), window.absorb(element))
-        window.emit()
+        for rows in window.emit().counts:
+            list(pack_inserts(rows, bytes(16), rows_max=200, partitions_max=20))
         window.rank()
 
 

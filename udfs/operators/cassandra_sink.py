@@ -14,7 +14,6 @@ from connectors.cassandra import CassandraAwayError, connect
 from connectors.cassandra_writer import CountWriter, TopList
 from connectors.write_behind import WriteBehind
 from settings import CassandraSettings
-from udfs.logic.cells import unpack_dated_rows
 from udfs.operators.window import Changes, Closed, Settle, Top
 
 log = logging.getLogger(__name__)
@@ -53,19 +52,15 @@ class CassandraSink(FlatMapFunction):
 
     def _changes(self, changes: Changes) -> None:
         for rows in changes.counts:
-            # Sorted, so that the minutes of one partition meet in one batch, where they are one write.
-            self._writer.counts(sorted(unpack_dated_rows(rows)))
+            self._writer.counts(rows)
         self._writer.ledger([(salt, *tally.values()) for salt, tally in changes.tallies])
 
     def _top(self, value: Top) -> None:
         lists = [
-            TopList(
-                kind, ranking.span, ranking.minute, ranking.events,
-                [(ranked.video_id, ranked.views, ranked.views_before) for ranked in found],
-            )
+            TopList(kind, ranking.span, ranking.minute, ranking.events, found)
             for ranking in value.rankings
             for kind, found in ranking.lists.items()
-        ]  # fmt: skip
+        ]
         self._writer.top(value.shard, lists)
 
     @retry(
