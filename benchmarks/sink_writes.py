@@ -21,11 +21,11 @@ from benchmarks import results
 from benchmarks.cpu import cpu_s
 from benchmarks.machine import describe
 from connectors.cassandra import connect
-from connectors.cassandra_writer import CountWriter
 from settings import CassandraSettings
 from tools.stack import Stack, StackOptions
 from tools.stack.ports import HOST
 from udfs.logic.cells import Cell, dated_row
+from udfs.sinks.cassandra_writer import CountWriter
 
 WRITERS = 2
 VIDEOS = 1250

@@ -14,12 +14,12 @@ import pytest
 from confluent_kafka import Producer
 
 from connectors.cassandra import connect
-from connectors.cassandra_writer import CountWriter, TopList
 from schemas import registry
 from settings import CassandraSettings
 from tools.stack import Stack, StackOptions
 from tools.stack.ports import DEFAULT_PORTS, HOST
 from udfs.logic.cells import Cell, dated_row
+from udfs.sinks.cassandra_writer import CountWriter, TopList
 
 ROOT = Path(__file__).parents[2]
 ANALYSTS = (ROOT / "docs" / "analysts.md").read_text()

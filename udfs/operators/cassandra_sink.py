@@ -11,10 +11,10 @@ from pyflink.datastream import FlatMapFunction, RuntimeContext
 from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_exponential
 
 from connectors.cassandra import CassandraAwayError, connect
-from connectors.cassandra_writer import CountWriter, TopList
 from connectors.write_behind import WriteBehind
 from settings import CassandraSettings
 from udfs.operators.window import Changes, Closed, Settle, Top
+from udfs.sinks.cassandra_writer import CountWriter, TopList
 
 log = logging.getLogger(__name__)
 PIPELINE = "view_counts"

@@ -16,9 +16,9 @@ from cassandra.cluster import NoHostAvailable, Session
 from cassandra.concurrent import execute_concurrent
 from cassandra.query import BoundStatement
 
-from connectors.packed_batch import PackedBatch, PackedProtocolHandler
 from settings import CassandraSettings
 from udfs.logic.cql_rows import pack_inserts
+from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
 log = logging.getLogger(__name__)
 
