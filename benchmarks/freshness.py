@@ -180,9 +180,7 @@ def freshness(
         f"target p99 below {TARGET_P99_S:g} s: {verdict}",
         highlight=False,
     )
-    if keep:
-        console.print(f"kept in {results.keep('freshness', result)}", highlight=False)
-    results.print_last_line(result)
+    results.publish("freshness", result, is_kept=keep)
     if not result["is_reached"]:
         raise typer.Exit(1)
 

@@ -69,11 +69,14 @@ class Bench:
                 self._settle("views in Cassandra", lambda: views_in_cassandra(session)[0], topic.fresh)
                 self._settle("cells", lambda: views_in_cassandra(session)[1], len(self._stream.truth(topic.filled)))
         finally:
-            self._end(job)
-            if session is not None:
-                # What Cassandra has to do for it must not slow down the next one.
-                session.execute(f"DROP KEYSPACE {session.keyspace}")
-                session.cluster.shutdown()
+            try:
+                self._end(job)
+                if session is not None:
+                    # What Cassandra has to do for it must not slow down the next one.
+                    session.execute(f"DROP KEYSPACE {session.keyspace}")
+            finally:
+                if session is not None:
+                    session.cluster.shutdown()
         first = first_progress(samples)
         assert first is not None
         return {

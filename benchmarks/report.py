@@ -68,28 +68,29 @@ def ratios(
             one, other = best(contenders, mine), best(contenders, theirs)
             if one is None or other is None:
                 continue
-            rates, others_rates = (_all(c, "events_per_s", turns) for c in (one, other))
-            cpu, others_cpu = (_all(c, "cpu_s_per_million_all", turns) for c in (one, other))
-            ratio = median(rates) / median(others_rates)
+            rates, others_rates = (_by_turn(c, "events_per_s", turns) for c in (one, other))
+            cpu, others_cpu = (_by_turn(c, "cpu_s_per_million_all", turns) for c in (one, other))
+            ratio = median(rates.values()) / median(others_rates.values())
             entry: dict[str, Any] = {
                 "of": one["name"],
                 "to": other["name"],
                 "events_per_s": round(ratio, 2),
-                "cpu_per_event": round(median(others_cpu) / median(cpu), 2),
+                "cpu_per_event": round(median(others_cpu.values()) / median(cpu.values()), 2),
             }
             if theirs == "c" and turns:
-                pairs = zip(rates, others_rates, strict=False)
-                entry["by_turn"] = [round(own / others, 2) for own, others in pairs]
+                # Of a turn in which one of the two failed there is no ratio.
+                both = sorted(rates.keys() & others_rates.keys())
+                entry["by_turn"] = [round(rates[turn] / others_rates[turn], 2) for turn in both]
             if theirs == "c":
                 entry |= {"target": targets[mine], "is_reached": ratio >= targets[mine]}
             found.append(entry)
     return found
 
 
-def _all(contender: Mapping[str, Any], figure: str, turns: Iterable[Mapping[str, Any]]) -> list[float]:
-    """What a contender reached in its turns, or in its only run."""
-    again = [float(line["steady"][figure]) for line in turns if line["name"] == contender["name"]]
-    return again or [float(contender["steady"][figure])]
+def _by_turn(contender: Mapping[str, Any], figure: str, turns: Iterable[Mapping[str, Any]]) -> dict[int, float]:
+    """What a contender reached in its turns, by their number, or as 0 in its only run."""
+    again = {line["turn"]: float(line["steady"][figure]) for line in turns if line["name"] == contender["name"]}
+    return again or {0: float(contender["steady"][figure])}
 
 
 def verdicts(found: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -21,6 +21,8 @@ def keep(name: str, result: dict[str, Any], folder: Path = FOLDER) -> Path:
     return path
 
 
-def print_last_line(result: dict[str, Any]) -> None:
-    """The same object on one line, for programs."""
+def publish(name: str, result: dict[str, Any], *, is_kept: bool) -> None:
+    """Keep the result, if it is to be, and say where; then the same object on one line, for programs."""
+    if is_kept:
+        print(f"kept in {keep(name, result)}")
     print(json.dumps(result, ensure_ascii=False, separators=(",", ":")), flush=True)

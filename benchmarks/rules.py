@@ -131,9 +131,7 @@ def main(
             f"{found['cpu_us_per_event']}",
             highlight=False,
         )
-    if keep:
-        console.print(f"kept in {results.keep('rules', result)}", highlight=False)
-    results.print_last_line(result)
+    results.publish("rules", result, is_kept=keep)
 
 
 if __name__ == "__main__":

@@ -78,9 +78,7 @@ def bench(
     console.print(report.table(result["contenders"]))
     for text in report.verdicts(result["ratios"]):
         console.print(text, highlight=False)
-    if keep:
-        console.print(f"kept in {results.keep('throughput-quick' if quick else 'throughput', result)}", highlight=False)
-    results.print_last_line(result)
+    results.publish("throughput-quick" if quick else "throughput", result, is_kept=keep)
     if result["failed"]:
         raise typer.Exit(1)
 

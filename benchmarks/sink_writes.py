@@ -109,9 +109,7 @@ def main(
                 line = measure(stack, shape, seconds)
                 result["shapes"].append(line)
                 console.print(", ".join(f"{name} {value:,}" for name, value in line.items()), highlight=False)
-    if keep:
-        console.print(f"kept in {results.keep('sink-writes', result)}", highlight=False)
-    results.print_last_line(result)
+    results.publish("sink-writes", result, is_kept=keep)
 
 
 if __name__ == "__main__":

@@ -78,11 +78,11 @@ def test_ratios_are_to_the_best_of_the_others_and_name_a_target_that_is_missed()
 def test_ratios_of_turns_are_those_of_their_medians_beside_each_turn_of_its_own() -> None:
     first = [contender("a-2000", "a", 100.0, 2000), contender("c-fast", "c", 100.0), contender("c-slow", "c", 10.0)]
     turns = [
-        contender(name, name[0], rate, 2000)
-        for name, rate in (
-            ("a-2000", 300.0), ("c-fast", 100.0),
-            ("a-2000", 500.0), ("c-fast", 50.0),
-            ("a-2000", 400.0), ("c-fast", 80.0),
+        contender(name, name[0], rate, 2000) | {"turn": turn}
+        for turn, name, rate in (
+            (1, "a-2000", 300.0), (1, "c-fast", 100.0),
+            (2, "a-2000", 500.0), (2, "c-fast", 50.0),
+            (3, "a-2000", 400.0), (3, "c-fast", 80.0),
         )
     ]  # fmt: skip
     assert compared(first) == ["a-2000", "c-fast"]
@@ -92,6 +92,11 @@ def test_ratios_of_turns_are_those_of_their_medians_beside_each_turn_of_its_own(
     (said,) = verdicts([found])
     assert "5 times" in said
     assert "(3, 10, 5 by turn)" in said
+    # A turn in which one of them failed is paired with nothing.
+    (without_one,) = ratios(
+        first, {"a": 4.0}, [line for line in turns if (line["turn"], line["name"]) != (1, "c-fast")]
+    )
+    assert without_one["by_turn"] == [10.0, 5.0]
 
 
 def test_percentiles_are_values_that_were_measured() -> None:

@@ -16,6 +16,7 @@ from udfs.logic.numba_compat import njit
 Bytes = npt.NDArray[np.uint8]
 KEY_BYTES_MAX = 1 + 32 + 64
 ROW_BYTES_MIN = 1 + 2 + 4
+DATED_ROW_BYTES_MIN = ROW_BYTES_MIN + 8
 _DATED = struct.Struct("<qI")
 
 
@@ -54,9 +55,18 @@ def _slots_for(n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def read_dated_row(buf, at):  # type: ignore[no-untyped-def]
+    """(the key's place, its length, minute, count, the place after the row) of the row at `at`."""
+    length = np.int64(buf[at])
+    key = at + 1
+    end = key + length
+    return key, length, get_uint(buf, end, 8), get_uint(buf, end + 8, 4), end + 12
+
+
+@njit(cache=True)
 def merge_dated_rows(buf, shards):  # type: ignore[no-untyped-def]
     """Sum dated rows by cell: (key places, key lengths, minutes, counts, shards), one entry a cell."""
-    capacity = buf.shape[0] // (ROW_BYTES_MIN + 8) + 1
+    capacity = buf.shape[0] // DATED_ROW_BYTES_MIN + 1
     slots = np.full(_slots_for(capacity), -1, np.int32)
     mask = np.uint64(slots.shape[0] - 1)
     key_at = np.empty(capacity, np.int64)
@@ -67,11 +77,7 @@ def merge_dated_rows(buf, shards):  # type: ignore[no-untyped-def]
     n = 0
     at = np.int64(0)
     while at < buf.shape[0]:
-        length = np.int64(buf[at])
-        key = at + 1
-        minute = get_uint(buf, key + length, 8)
-        count = get_uint(buf, key + length + 8, 4)
-        at = key + length + 12
+        key, length, minute, count, at = read_dated_row(buf, at)
         hashed = hash_bytes(buf, key, length)
         slot = (hashed ^ mix64(np.uint64(minute))) & mask
         while True:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from udfs.logic.cells import get_uint
+from udfs.logic.cells import DATED_ROW_BYTES_MIN, read_dated_row
 from udfs.logic.hashing import hash_bytes, mix64
 from udfs.logic.numba_compat import njit
 from udfs.logic.time_rules import MINUTE_MS
@@ -15,10 +15,10 @@ MINUTES_PER_DAY = 1440
 # A date in CQL is the days since 1970 plus 2**31 (section 6.7).
 _EPOCH_DATE = 1 << 31
 _VALUES = 6
-# Of a dated row what is not key: its length, minute and count.
-_DATED_ROW_FIXED = 13
+# Of them the first, video_id, kind and day, are the partition key.
+_KEY_VALUES = 3
 _SHORT = struct.Struct(">H")
-_DATE = struct.Struct(">I")
+_INT = struct.Struct(">i")
 
 
 class Inserts(NamedTuple):
@@ -32,62 +32,63 @@ class Inserts(NamedTuple):
 @njit(cache=True)
 def _index(buf):  # type: ignore[no-untyped-def]
     """Of each dated row: (its place, its minute, a hash of its partition: video, kind and day)."""
-    capacity = buf.shape[0] // (_DATED_ROW_FIXED + 2) + 1
+    capacity = buf.shape[0] // DATED_ROW_BYTES_MIN + 1
     places = np.empty(capacity, np.int64)
     minutes = np.empty(capacity, np.int64)
     partitions = np.empty(capacity, np.uint64)
     n = 0
     at = np.int64(0)
     while at < buf.shape[0]:
-        length = np.int64(buf[at])
-        minute = get_uint(buf, at + 1 + length, 8)
         places[n] = at
+        key, length, minute, _, at = read_dated_row(buf, at)
         minutes[n] = minute
-        partitions[n] = hash_bytes(buf, at + 1, length) ^ mix64(np.uint64(minute // MINUTES_PER_DAY))
+        partitions[n] = hash_bytes(buf, key, length) ^ mix64(np.uint64(minute // MINUTES_PER_DAY))
         n += 1
-        at += _DATED_ROW_FIXED + length
     return places[:n], minutes[:n], partitions[:n]
 
 
 @njit(cache=True)
-def _put(out, at, value, length):  # type: ignore[no-untyped-def]
-    """A value of a big-endian number: its length, then its bytes."""
+def _put_length(out, at, length):  # type: ignore[no-untyped-def]
+    """What stands before a value of less than 256 bytes; the place after it."""
     out[at] = 0
     out[at + 1] = 0
     out[at + 2] = 0
     out[at + 3] = length
-    for i in range(length):
-        out[at + 4 + i] = (value >> (8 * (length - 1 - i))) & 255
-    return at + 4 + length
+    return at + 4
 
 
 @njit(cache=True)
-def _pack(buf, places, minutes, partitions, order, query_id, rows_max, partitions_max):  # type: ignore[no-untyped-def]
-    """(bytes of all batches, where each ends, rows of each, the first row of each)."""
+def _put_number(out, at, value, length):  # type: ignore[no-untyped-def]
+    """A number, big-endian, as a value; the place after it."""
+    at = _put_length(out, at, length)
+    for i in range(length):
+        out[at + i] = (value >> (8 * (length - 1 - i))) & 255
+    return at + length
+
+
+@njit(cache=True)
+def _pack(buf, places, partitions, order, query_id, rows_max, partitions_max):  # type: ignore[no-untyped-def]
+    """(bytes of all batches, where each ends, rows of each)."""
     n = order.shape[0]
     out = np.empty(buf.shape[0] + n * (query_id.shape[0] + 64), np.uint8)
     ends = np.empty(n, np.int64)
     numbers = np.empty(n, np.int64)
-    firsts = np.empty(n, np.int64)
     batches = 0
     in_batch = 0
     partitions_in_batch = 0
     at = 0
     for i in range(n):
         row = order[i]
-        is_next = i == 0 or partitions[row] != partitions[order[i - 1]]
-        if is_next:
+        if i == 0 or partitions[row] != partitions[order[i - 1]]:
             partitions_in_batch += 1
         if i == 0 or in_batch == rows_max or partitions_in_batch > partitions_max:
             batches += 1
             in_batch = 0
             partitions_in_batch = 1
-            firsts[batches - 1] = row
         in_batch += 1
-        place = places[row]
-        length = np.int64(buf[place])
-        kind_len = np.int64(buf[place + 1])
-        kind = place + 2
+        key, length, minute, views, _ = read_dated_row(buf, places[row])
+        kind_len = np.int64(buf[key])
+        kind = key + 1
         video = kind + kind_len
         video_len = length - 1 - kind_len
         # A prepared statement, its id, the number of values.
@@ -102,23 +103,18 @@ def _pack(buf, places, minutes, partitions, order, query_id, rows_max, partition
         out[at + 1] = _VALUES
         at += 2
         for start, size in ((video, video_len), (kind, kind_len)):
-            out[at] = 0
-            out[at + 1] = 0
-            out[at + 2] = 0
-            out[at + 3] = size
-            at += 4
+            at = _put_length(out, at, size)
             for j in range(size):
                 out[at + j] = buf[start + j]
             at += size
-        views = get_uint(buf, place + 1 + length + 8, 4)
-        start_ms = minutes[row] * MINUTE_MS
-        at = _put(out, at, _EPOCH_DATE + minutes[row] // MINUTES_PER_DAY, 4)
-        at = _put(out, at, start_ms, 8)
-        at = _put(out, at, views, 8)
-        at = _put(out, at, start_ms * 1000 + views, 8)
+        start_ms = minute * MINUTE_MS
+        at = _put_number(out, at, _EPOCH_DATE + minute // MINUTES_PER_DAY, 4)
+        at = _put_number(out, at, start_ms, 8)
+        at = _put_number(out, at, views, 8)
+        at = _put_number(out, at, start_ms * 1000 + views, 8)
         ends[batches - 1] = at
         numbers[batches - 1] = in_batch
-    return out[:at], ends[:batches], numbers[:batches], firsts[:batches]
+    return out[:at], ends[:batches], numbers[:batches]
 
 
 def pack_inserts(dated_rows: bytes, query_id: bytes, *, rows_max: int, partitions_max: int) -> Iterator[Inserts]:
@@ -130,25 +126,24 @@ def pack_inserts(dated_rows: bytes, query_id: bytes, *, rows_max: int, partition
     buf = np.frombuffer(dated_rows, np.uint8)
     places, minutes, partitions = _index(buf)
     order = np.lexsort((minutes, partitions))
-    out, ends, numbers, firsts = _pack(
-        buf, places, minutes, partitions, order, np.frombuffer(query_id, np.uint8), rows_max, partitions_max
+    out, ends, numbers = _pack(
+        buf, places, partitions, order, np.frombuffer(query_id, np.uint8), rows_max, partitions_max
     )
+    # Of a statement what stands before its values.
+    head = 1 + _SHORT.size + len(query_id) + _SHORT.size
     start = 0
-    for end, number, first in zip(ends.tolist(), numbers.tolist(), firsts.tolist(), strict=True):
-        yield Inserts(
-            number, out[start:end].tobytes(), _routing_key(dated_rows, int(places[first]), int(minutes[first]))
-        )
+    for end, number in zip(ends.tolist(), numbers.tolist(), strict=True):
+        body = out[start:end].tobytes()
+        yield Inserts(number, body, _routing_key(body, head))
         start = end
 
 
-def _routing_key(dated_rows: bytes, place: int, minute: int) -> bytes:
-    """Of each column of the key its length, its bytes and a zero."""
-    kind_at = place + 2
-    video_at = kind_at + dated_rows[place + 1]
-    end = place + 1 + dated_rows[place]
-    columns = (
-        dated_rows[video_at:end],
-        dated_rows[kind_at:video_at],
-        _DATE.pack(_EPOCH_DATE + minute // MINUTES_PER_DAY),
-    )
-    return b"".join(_SHORT.pack(len(column)) + column + b"\0" for column in columns)
+def _routing_key(body: bytes, at: int) -> bytes:
+    """Of the values at `at` that are the key: of each its length, its bytes and a zero."""
+    columns = []
+    for _ in range(_KEY_VALUES):
+        (length,) = _INT.unpack_from(body, at)
+        at += _INT.size
+        columns.append(_SHORT.pack(length) + body[at : at + length] + b"\0")
+        at += length
+    return b"".join(columns)

@@ -18,12 +18,14 @@ from cassandra.query import BoundStatement
 
 from settings import CassandraSettings
 from udfs.logic.cql_rows import pack_inserts
+from udfs.logic.time_rules import MINUTE_MS
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
 log = logging.getLogger(__name__)
 
-MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
+_INT = struct.Struct(">i")
+_LONG = struct.Struct(">q")
 
 _COUNT = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
 _LEDGER = (
@@ -32,10 +34,6 @@ _LEDGER = (
 )
 _PROGRESS = "INSERT INTO progress (pipeline, shard, shards, closed_through) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
 _TOP = "INSERT INTO top_videos (kind, span, hour, minute, shard, videos) VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
-
-
-_INT = struct.Struct(">i")
-_LONG = struct.Struct(">q")
 
 
 class TopList(NamedTuple):
