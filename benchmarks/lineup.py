@@ -29,7 +29,7 @@ class Scale:
 
 FULL = Scale(
     batches={50: 6_000_000, 200: 16_000_000, 2000: 40_000_000},
-    cassandra=8_000_000,
+    cassandra=16_000_000,
     plain_batches=5_000_000,
     single=4_000_000,
     naive=100_000,
