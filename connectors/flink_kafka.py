@@ -1,7 +1,9 @@
 """Kafka in Flink: the keyed source without a Python hop, and byte sinks. The Flink half of connectors.
 
 `key_by` is a Python operator of its own, so the stream is keyed in the JVM: a SQL expression turns the record's key
-into the salt's key, which also means that no key, however hostile, can fail there.
+into the salt's key, which also means that no key, however hostile, can fail there. What bears no salt, or lies in
+another partition than its salt's, gets its partition's own key, below 0: records of several partitions come in no fixed
+order, and a replay must put each into the same minute.
 """
 
 from pyflink.common import Types
@@ -16,8 +18,6 @@ from pyflink.table import StreamTableEnvironment
 
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 from settings import KafkaSettings
-
-FOREIGN_KEY = -1
 
 
 def record_type() -> TypeInformation:
@@ -66,7 +66,10 @@ def events_source(
     *,
     bounded: bool = False,
 ) -> DataStream:
-    """Row(salt key, record_type()) of every record of the events topic, from the earliest on a first start."""
+    """Row(key, record_type()) of every record of the events topic, from the earliest on a first start.
+
+    The key is the salt's; -1 - partition where the record's key is no salt of that partition (salt mod partitions).
+    """
     tables = StreamTableEnvironment.create(env)
     # Uids are set by hand below; generated ones would change with the plan.
     tables.get_config().set("table.exec.uid.generation", "DISABLED")
@@ -88,14 +91,16 @@ def events_source(
         "p INT METADATA FROM 'partition' VIRTUAL, o BIGINT METADATA FROM 'offset' VIRTUAL) "
         f"WITH ({listed})"
     )
-    cases = " ".join(f"WHEN k = x'{salt:08x}' THEN {key}" for salt, key in enumerate(salt_keys))
+    cases = " ".join(
+        f"WHEN k = x'{salt:08x}' AND p = {salt % kafka.partitions} THEN {key}" for salt, key in enumerate(salt_keys)
+    )
     epoch = "TO_TIMESTAMP_LTZ(0, 3)"
     millis = (
         f"CAST(TIMESTAMPDIFF(SECOND, {epoch}, ts) AS BIGINT) * 1000 + "
         "EXTRACT(MILLISECOND FROM CAST(ts AS TIMESTAMP(3)))"
     )
     stream = tables.to_data_stream(
-        tables.sql_query(f"SELECT CASE {cases} ELSE {FOREIGN_KEY} END AS k, ROW(v, {millis}, p, o) AS r FROM events")
+        tables.sql_query(f"SELECT CASE {cases} ELSE -1 - p END AS k, ROW(v, {millis}, p, o) AS r FROM events")
     )
     transformation = stream._j_data_stream.getTransformation()  # noqa: SLF001
     transformation.setOutputType(Types.ROW_NAMED(["k", "r"], [Types.INT(), record_type()]).get_java_type_info())
@@ -135,7 +140,6 @@ def bytes_sink(kafka: KafkaSettings, topic: str) -> KafkaSink:
 
 
 __all__ = [
-    "FOREIGN_KEY",
     "balanced_keys",
     "bytes_sink",
     "events_source",

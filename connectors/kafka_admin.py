@@ -4,13 +4,13 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from schemas.topics import topics
-from settings import Settings
+from settings import KafkaSettings, Settings
 
 TIMEOUT_S = 30.0
 
 
 class TopicMismatchError(RuntimeError):
-    """A topic exists with other partitions than the settings say: salts would lie elsewhere."""
+    """The events topic is missing, or has other partitions than the settings say: salts would lie elsewhere."""
 
 
 def ensure_topics(bootstrap_servers: str, settings: Settings | None = None) -> None:
@@ -41,10 +41,21 @@ def ensure_topics(bootstrap_servers: str, settings: Settings | None = None) -> N
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    found = admin.list_topics(timeout=TIMEOUT_S).topics.get(settings.kafka.events_topic)
-    if found is not None and len(found.partitions) != settings.kafka.partitions:
+    check_events_topic(bootstrap_servers, settings.kafka)
+
+
+def check_events_topic(bootstrap_servers: str, kafka: KafkaSettings) -> None:
+    """Raises TopicMismatchError unless the events topic exists with the settings' number of partitions.
+
+    And confluent_kafka.KafkaException when Kafka does not answer within 30 s.
+    """
+    topic = kafka.events_topic
+    found = AdminClient({"bootstrap.servers": bootstrap_servers}).list_topics(timeout=TIMEOUT_S).topics.get(topic)
+    if found is None:
+        raise TopicMismatchError(f"topic {topic} does not exist; create the topics first (docs/operations.md)")
+    if len(found.partitions) != kafka.partitions:
         raise TopicMismatchError(
-            f"topic {settings.kafka.events_topic} has {len(found.partitions)} partitions, but "
-            f"kafka.partitions={settings.kafka.partitions}: a salt lives in one partition for ever; "
-            "set VIEW_COUNTS_KAFKA_PARTITIONS to the topic's number"
+            f"topic {topic} has {len(found.partitions)} partitions, but kafka.partitions={kafka.partitions}: a salt "
+            "lives in one partition for ever, salt mod partitions; set VIEW_COUNTS_KAFKA_PARTITIONS to the topic's "
+            "number"
         )

@@ -4,10 +4,12 @@ import re
 import sys
 from collections.abc import Mapping
 
+from confluent_kafka import KafkaException
 from pydantic import ValidationError
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
+from connectors.kafka_admin import TopicMismatchError, check_events_topic
 from settings import Settings
 
 INTERVAL = "execution.checkpointing.interval"
@@ -34,6 +36,16 @@ def refused_settings(error: ValidationError) -> list[str]:
         name = "_".join(("VIEW_COUNTS", *place)).upper()
         lines.append(f"refused: {name}={found['input']}: {rule}" if one_field else f"refused: {rule}")
     return lines
+
+
+def check_topic_or_exit(settings: Settings) -> None:
+    """Exits with a line when Kafka does not answer or its events topic is not what the settings say."""
+    try:
+        check_events_topic(settings.kafka.bootstrap_servers, settings.kafka)
+    except TopicMismatchError as error:
+        sys.exit(f"refused: {error}")
+    except KafkaException as error:
+        sys.exit(f"refused: VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS={settings.kafka.bootstrap_servers}: {error}")
 
 
 def check_flink_or_exit(env: StreamExecutionEnvironment, settings: Settings) -> None:

@@ -15,7 +15,7 @@ from connectors.flink_kafka import (
     record_type,
     side_output,
 )
-from jobs.submission import check_flink_or_exit, settings_or_exit
+from jobs.submission import check_flink_or_exit, check_topic_or_exit, settings_or_exit
 from jobs.uids import ViewCountsUid as Uid
 from settings import Settings
 from udfs.operators.cassandra_sink import CassandraSink
@@ -58,6 +58,7 @@ def _lay_out(stream: DataStream, parallelism: int | None) -> DataStream:
 def main() -> None:
     """Submit the job and return."""
     settings = settings_or_exit()
+    check_topic_or_exit(settings)
     rules = settings.counting
     env = StreamExecutionEnvironment.get_execution_environment()
     check_flink_or_exit(env, settings)

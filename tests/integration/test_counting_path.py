@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from connectors.cassandra import connect
 from schemas import registry
 from settings import CassandraSettings, Settings
-from tools.stack import Stack, StackOptions
+from tools.stack import FlinkCommandError, Stack, StackOptions
 from tools.stack.ports import HOST
 
 SETTINGS = Settings()
@@ -218,6 +218,15 @@ def metrics(service: httpx.Client) -> dict[tuple[str, tuple[tuple[str, str], ...
     }
 
 
+def test_a_job_that_expects_other_partitions_is_refused(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take every salt for a foreign one."""
+    monkeypatch.setenv("VIEW_COUNTS_KAFKA_PARTITIONS", "8")
+    with pytest.raises(
+        FlinkCommandError, match=r"refused: topic view-events has 4 partitions, but kafka\.partitions=8"
+    ):
+        stack.flink_run(["-py", "jobs/view_counts.py"])
+
+
 # --- hostile input, past ingest
 
 
@@ -300,6 +309,10 @@ def test_hostile_records_are_dead_lettered_and_the_job_goes_on(
     for name, key in (("no key", None), ("a key of five bytes", b"12345"), ("a salt beyond all", b"\xff" * 4)):
         place = producer.send(SETTINGS.kafka.events_topic, whole, key, partition=partition).get(30)
         sent[place.partition, place.offset] = name, whole, None
+    elsewhere = (partition + 1) % SETTINGS.kafka.partitions
+    for name, key in (("a salt of another partition", struct.pack(">I", 3)), ("no key, another partition", None)):
+        place = producer.send(SETTINGS.kafka.events_topic, whole, key, partition=elsewhere).get(30)
+        sent[place.partition, place.offset] = name, whole, None
     place = producer.send(SETTINGS.kafka.events_topic, None, struct.pack(">I", 3), partition=partition).get(30)
     sent[place.partition, place.offset] = "a tombstone", b"", None
     last = batch(3, [event(3, "H-last")])
@@ -322,6 +335,11 @@ def test_hostile_records_are_dead_lettered_and_the_job_goes_on(
         return {name: after[name] - before[name] for name in expected}
 
     assert eventually(lambda: seen() == expected), seen()
+    # By partition: a tally over several would depend on the order in which a run meets them.
+    foreign: Counter[int] = Counter()
+    for row in session.execute("SELECT salt, records FROM ledger"):
+        foreign.update({row.salt: row.records} if row.salt < 0 else {})
+    assert foreign == {-1 - partition: 3, -1 - elsewhere: 2}
 
     def letters() -> dict[tuple[int, int], list[tuple[int, str, bytes]]]:
         found: dict[tuple[int, int], list[tuple[int, str, bytes]]] = {}

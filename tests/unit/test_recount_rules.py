@@ -13,6 +13,7 @@ from tools.load.traffic import MINUTE_MS, Traffic, TrafficSource
 from tools.recount.rules import Recount, Rules
 
 SALTS = 4
+PARTITIONS = 2
 VIDEOS = 30
 LATENESS_MS, SKEW_MS, GENERATION_MS = 10 * MINUTE_MS, MINUTE_MS, 12 * MINUTE_MS
 START_MS = 1_795_000_000_000
@@ -27,13 +28,13 @@ def both() -> tuple[Recount, Prediction, TrafficSource, int]:
     )  # fmt: skip
     source = TrafficSource(traffic)
     prediction = Prediction(LoadRules(SALTS, LATENESS_MS, SKEW_MS, GENERATION_MS), source.videos, good_videos=VIDEOS)
-    recount = Recount(Rules(SALTS, LATENESS_MS, SKEW_MS, GENERATION_MS))
+    recount = Recount(Rules(SALTS, PARTITIONS, LATENESS_MS, SKEW_MS, GENERATION_MS))
     steps = np.random.default_rng(3)
     offset = unreadable = 0
 
     def put(salt: int, key: bytes, value: bytes, at_ms: int) -> None:
         nonlocal offset
-        recount.record(salt % 2, offset, at_ms, key, value)
+        recount.record(salt % PARTITIONS, offset, at_ms, key, value)
         offset += 1
 
     for step in range(100):

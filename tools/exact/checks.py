@@ -23,7 +23,13 @@ SAMPLED_VIDEOS = 100
 def rules_of(settings: Settings) -> Rules:
     """The numbers the recount needs."""
     counting = settings.counting
-    return Rules(counting.salts, counting.lateness_ms, counting.future_skew_ms, counting.generation_ms)
+    return Rules(
+        counting.salts,
+        settings.kafka.partitions,
+        counting.lateness_ms,
+        counting.future_skew_ms,
+        counting.generation_ms,
+    )
 
 
 def recount_topic(bootstrap_servers: str, settings: Settings) -> Recount:

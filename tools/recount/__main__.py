@@ -32,6 +32,7 @@ def main(
         "view-events"
     ),
     salts: Annotated[int, typer.Option(help="Salts of the topic.")] = _DEFAULT.salts,
+    partitions: Annotated[int, typer.Option(help="Partitions of the topic.")] = _DEFAULT.partitions,
     lateness_minutes: Annotated[int, typer.Option(help="How long a minute stays open.")] = (
         _DEFAULT.lateness_ms // MINUTE_MS
     ),
@@ -40,7 +41,9 @@ def main(
     ),
 ) -> None:
     """Count the topic again, by other code, and compare with every minute, every fate and the answers."""
-    rules = Rules(salts, lateness_minutes * MINUTE_MS, _DEFAULT.future_skew_ms, generation_minutes * MINUTE_MS)
+    rules = Rules(
+        salts, partitions, lateness_minutes * MINUTE_MS, _DEFAULT.future_skew_ms, generation_minutes * MINUTE_MS
+    )
     recount = Recount(rules)
     for partition, offset, timestamp_ms, key, value in read_topic(kafka, topic):
         recount.record(partition, offset, timestamp_ms, key, value)

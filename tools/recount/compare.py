@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tools.recount.avro import UnreadableError, read_datum
-from tools.recount.rules import FATES, FOREIGN
+from tools.recount.rules import FATES
 
 SHOWN_MAX = 20
 MINUTES_PER_HOUR = 60
@@ -73,17 +73,12 @@ def by_hour(cells: Mapping[Cell, int]) -> dict[Cell, int]:
 def compare_ledger(
     expected: Mapping[tuple[int, int], Counter[str]], found: Mapping[tuple[int, int], Counter[str]]
 ) -> list[Finding]:
-    """Every number of every (minute, salt), and that the fates add up to what was received.
-
-    Records whose key names no salt come from all partitions in no fixed order, so only their sum is compared.
-    """
+    """Every number of every (minute, salt), and that the fates add up to what was received."""
     findings = []
     for minute, salt in sorted(expected.keys() | found.keys()):
         mine, theirs = expected.get((minute, salt), Counter()), found.get((minute, salt), Counter())
         if theirs["received"] != sum(theirs[fate] for fate in FATES):
             findings.append(Finding("ledger equation", f"{_minute(minute)} salt {salt}", "a sum", dict(theirs)))
-        if salt == FOREIGN:
-            continue
         findings += [
             Finding("ledger", f"{_minute(minute)} salt {salt} {name}", mine[name], theirs[name])
             for name in _LEDGER

@@ -9,7 +9,6 @@ import mmh3
 from tools.recount.avro import UnreadableError, read
 
 MINUTE_MS = 60_000
-FOREIGN = -1
 FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
 
 Cell = tuple[str, str, int]
@@ -21,6 +20,7 @@ class Rules:
     """The numbers that the system was configured with; times in ms."""
 
     salts: int = 16
+    partitions: int = 4
     lateness_ms: int = 10 * MINUTE_MS
     future_skew_ms: int = MINUTE_MS
     generation_ms: int = 12 * MINUTE_MS
@@ -29,7 +29,8 @@ class Rules:
 class Recount:
     """Feed it every record, each partition in the order of its offsets. What it found lies in its attributes.
 
-    `cells`: views by (video, kind, epoch minute). `ledger`: tallies by (epoch minute of arrival, salt). `late` and
+    `cells`: views by (video, kind, epoch minute). `ledger`: tallies by (epoch minute of arrival, salt), where -1 -
+    partition stands for records that bear no salt of their partition. `late` and
     `dead`: by (partition, offset, index) the event, or the whole value with index -1. `counted_ids`: 16 bytes each.
     """
 
@@ -55,9 +56,10 @@ class Recount:
     def record(self, partition: int, offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> None:
         """One Kafka record."""
         value = value or b""
-        salt = int.from_bytes(key, "big") if key is not None and len(key) == 4 else FOREIGN
-        if salt >= self.rules.salts:
-            salt = FOREIGN
+        salt = int.from_bytes(key, "big") if key is not None and len(key) == 4 else -1
+        if not 0 <= salt < self.rules.salts or salt % self.rules.partitions != partition:
+            # Nobody's: each partition has a tally of its own for these.
+            salt = -1 - partition
         append_ms = max(self._append_ms.get(salt, timestamp_ms), timestamp_ms)
         self._append_ms[salt] = append_ms
         tally = self.ledger.setdefault((append_ms // MINUTE_MS, salt), Counter())

@@ -257,7 +257,7 @@ def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
 
 
 def scan(buf: npt.NDArray[np.uint8], key_salt: int, salts: int) -> Scan | Unreadable:
-    """Reads one record's value. `key_salt` is the salt that the record's key names, -1 for a foreign key."""
+    """Reads one record's value. `key_salt` is the salt that the record's key names, below 0 if none."""
     prefix = registry.prefix("ViewBatch")
     if buf[: len(prefix)].tobytes() != prefix:
         return Unreadable.UNKNOWN_SCHEMA

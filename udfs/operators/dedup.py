@@ -1,6 +1,7 @@
 """Flink shell of udfs.logic.dedup: keeps one SaltDedup per key in step with keyed state.
 
-In: Row(salt key, Row(value, record time, partition, offset)). Out: Row(shard key, element), where an element is
+In: Row(key, Row(value, record time, partition, offset)), where a key below 0 is no salt's but that of the foreign
+records of partition -1 - key, and stands for a salt in the ledger. Out: Row(shard key, element), where an element is
 PARTIAL or LEDGER and its bytes; side outputs LATE and DEAD_LETTER carry RejectedEvents values.
 """
 
@@ -20,7 +21,6 @@ from udfs.operators.due import Allowance, Due
 
 PARTIAL = b"P"
 LEDGER = b"L"
-FOREIGN_SALT = -1
 # A bundle brings all records of a quarter of a second or more in one moment.
 FLUSHES_AT_ONCE = 4
 
@@ -114,8 +114,8 @@ class Dedup(KeyedProcessFunction):
         self._header.update(dedup.header())
 
     def _flush(self, dedup: SaltDedup) -> Iterator[Row]:
-        # A foreign key is nobody's salt: it has tallies, but no counts and no frontier.
-        if dedup.salt == FOREIGN_SALT:
+        # A partition's foreign records are nobody's salt: they have tallies, but no counts and no frontier.
+        if dedup.salt < 0:
             return
         for shard, element in dedup.flush().elements.items():
             yield Row(self._shard_keys[shard], PARTIAL + element)
@@ -129,7 +129,7 @@ class Dedup(KeyedProcessFunction):
         return Row(key, LEDGER + dedup.salt.to_bytes(2, "little", signed=True) + tallies)
 
     def _of(self, key: int) -> SaltDedup:
-        salt = self._salt_of_key.get(key, FOREIGN_SALT)
+        salt = self._salt_of_key.get(key, key)
         dedup = self._by_salt.get(salt)
         if dedup is None:
             dedup = self._by_salt[salt] = SaltDedup(salt, self._rules)
