@@ -1,7 +1,7 @@
 """Runs a contender on the stack: check, submit, sample until the steady state is over, check again, cancel."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from cassandra.cluster import Session
@@ -16,6 +16,7 @@ from benchmarks.progress import Progress
 from benchmarks.steady import Rule, Sample, first_progress, is_over, steady
 from connectors.cassandra import connect, migrate
 from settings import CassandraSettings, Settings
+from tools.metadata import VideoMetadata, publish
 from tools.stack import Stack
 
 SAMPLE_S = 1.0
@@ -37,6 +38,7 @@ class Bench:
         self._stream = stream
         self._topics = by_name
         self._scale = scale
+        self._is_metadata_published = False
         # The first minute can close when an event of its end plus the lateness has come, in append and in event time.
         horizon_ms = Settings().counting.lateness_ms + MINUTE_MS + DISORDER_MS
         self._closing_after = horizon_ms * EVENTS_PER_MINUTE // MINUTE_MS
@@ -52,7 +54,9 @@ class Bench:
         topic = self._topics[contender.topic]
         session: Session | None = None
         arguments = [*self._flink_options(contender), *contender.arguments, "--topic", topic.name]
-        if contender.kind == "b":
+        if contender.kind == "e":
+            self._publish_metadata()
+        if contender.kind in ("b", "e"):
             keyspace = f"{contender.name}-{turn}".replace("-", "_")
             session = self._keyspace(keyspace)
             arguments += ["--keyspace", keyspace]
@@ -60,7 +64,7 @@ class Bench:
         submitted_at = time.monotonic()
         job = self._stack.flink_run(arguments)
         try:
-            progress = Progress(self._stack, job, topic.events_until())
+            progress = Progress(self._stack, job, topic.name, topic.events_until())
             samples = self._sample(job, progress, rule, submitted_at)
             figures = steady(samples, rule)
             if contender.kind == "a":
@@ -100,6 +104,20 @@ class Bench:
             "checked": "the whole topic" if contender.check_topic is None else "every count of a shorter topic",
         }
 
+    def _publish_metadata(self) -> None:
+        """What is known of every video of the events."""
+        if self._is_metadata_published:
+            return
+        self._is_metadata_published = True
+        kafka = Settings().kafka.model_copy(update={"bootstrap_servers": self._stack.endpoints["kafka"]})
+        videos = (
+            VideoMetadata(
+                name, f"The title of {name}, as long as most", f"channel-{at % 997}", f"Channel {at % 997}", at
+            )
+            for at, name in enumerate(self._stream.videos)
+        )
+        publish(kafka, videos)
+
     def _flink_options(self, contender: Contender) -> list[str]:
         return [f"-Dstate.backend.type={contender.state}"]
 
@@ -111,8 +129,9 @@ class Bench:
             samples.append(Sample(time.monotonic(), events, cpu_seconds(self._stack)))
             if first_progress(samples) is None and time.monotonic() - submitted_at > START_S:
                 raise ContenderError(f"no event was read within {START_S:.0f} s:\n{self._exceptions()}")
-            if self._stack.jobs().get(job) == "FAILED":
-                raise ContenderError(f"the job failed:\n{self._exceptions()}")
+            # One that restarts has failed too: what it reads again would be counted twice, or never be enough.
+            if failures := self._failures([job]):
+                raise ContenderError(f"the job failed or restarted:\n{failures}")
             time.sleep(SAMPLE_S)
         return samples
 
@@ -155,8 +174,12 @@ class Bench:
         self._settle("Python workers left", lambda: len(self._stack.python_workers()), 0)
 
     def _exceptions(self) -> str:
+        return self._failures(self._stack.jobs()) or self._stack.logs("taskmanager", 20)
+
+    def _failures(self, jobs: Iterable[str]) -> str:
+        """Of each job the last one."""
         found = []
-        for job in self._stack.jobs():
+        for job in jobs:
             told = self._stack.flink_rest(f"/jobs/{job}/exceptions") or {}
             found += [entry["stacktrace"][:2000] for entry in told.get("exceptionHistory", {}).get("entries", [])[:1]]
-        return "\n".join(found) or self._stack.logs("taskmanager", 20)
+        return "\n".join(found)

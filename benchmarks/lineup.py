@@ -80,6 +80,16 @@ def contenders() -> list[Contender]:
                     events_per_batch=size,
                 )
             )
+    found.append(
+        Contender(
+            name="e-2000",
+            kind="e",
+            title="the whole job: to Cassandra with titles, and every changed count to Kafka, batches of 2000",
+            topic="to-cassandra-2000",
+            arguments=("-py", f"{JOBS}/count_job.py", "--sink", "cassandra", "--enrich"),
+            events_per_batch=2000,
+        )
+    )
     for source, dedup, state in product(("single", "batches"), SQL_DEDUPS, ("hashmap", "rocksdb")):
         is_single = source == "single"
         found.append(

@@ -19,9 +19,11 @@ _OFFSET = "currentOffset"
 class Progress:
     """Of one job over one topic."""
 
-    def __init__(self, stack: Stack, job: str, events_until: Mapping[int, npt.NDArray[np.int64]]) -> None:
+    def __init__(self, stack: Stack, job: str, topic: str, events_until: Mapping[int, npt.NDArray[np.int64]]) -> None:
         self._stack = stack
         self._job = job
+        # As Flink names it in metrics; a job may read other topics too.
+        self._place = f".topic.{topic}.partition."
         self._events_until = events_until
         self._vertex: str | None = None
         self._partition_by_metric: dict[str, int] = {}
@@ -46,9 +48,9 @@ class Progress:
         for vertex in self._vertices():
             for metric in self._metrics(f"/{vertex}/subtasks/metrics") or []:
                 name = metric["id"]
-                if name.endswith(_OFFSET) and ".partition." in name:
+                if name.endswith(_OFFSET) and self._place in name:
                     self._vertex = vertex
-                    self._partition_by_metric[name] = int(name.split(".partition.")[1].split(".")[0])
+                    self._partition_by_metric[name] = int(name.split(self._place)[1].split(".")[0])
 
     def gauge(self, name: str) -> int | None:
         """The sum over subtasks of a metric whose name ends so, wherever it is; None while there is none."""

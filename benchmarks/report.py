@@ -27,6 +27,8 @@ PROCESSES = {
     "zookeeper": "ZooKeeper",
 }
 COMPARED_BATCH = 2000
+# Kinds of the count job, to different sinks.
+COUNT_JOB = ("a", "b", "e")
 
 
 def line(contender: Mapping[str, Any]) -> str:
@@ -44,7 +46,7 @@ def best(contenders: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any
     found = [
         c
         for c in contenders
-        if c["kind"] == kind and (kind not in ("a", "b") or c["events_per_batch"] == COMPARED_BATCH)
+        if c["kind"] == kind and (kind not in COUNT_JOB or c["events_per_batch"] == COMPARED_BATCH)
     ]
     return max(found, key=lambda c: float(c["steady"]["events_per_s"]), default=None)
 
@@ -52,7 +54,7 @@ def best(contenders: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any
 def compared(contenders: Iterable[Mapping[str, Any]]) -> list[str]:
     """The names of those that run again in turns."""
     contenders = list(contenders)
-    return [found["name"] for kind in ("a", "b", "c") if (found := best(contenders, kind)) is not None]
+    return [found["name"] for kind in (*COUNT_JOB, "c") if (found := best(contenders, kind)) is not None]
 
 
 def ratios(
@@ -63,7 +65,7 @@ def ratios(
     Of those that ran in turns, the medians; then `by_turn` has each turn's own ratio of events/s.
     """
     found = []
-    for mine in ("a", "b"):
+    for mine in COUNT_JOB:
         for theirs in ("c", "d"):
             one, other = best(contenders, mine), best(contenders, theirs)
             if one is None or other is None:
@@ -81,7 +83,7 @@ def ratios(
                 # Of a turn in which one of the two failed there is no ratio.
                 both = sorted(rates.keys() & others_rates.keys())
                 entry["by_turn"] = [round(rates[turn] / others_rates[turn], 2) for turn in both]
-            if theirs == "c":
+            if theirs == "c" and mine in targets:
                 entry |= {"target": targets[mine], "is_reached": ratio >= targets[mine]}
             found.append(entry)
     return found

@@ -19,6 +19,12 @@ from pyflink.table import StreamTableEnvironment
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 from settings import KafkaSettings
 
+# SQL: a record's time in ms since 1970.
+_EPOCH = "TO_TIMESTAMP_LTZ(0, 3)"
+_MILLIS = (
+    f"CAST(TIMESTAMPDIFF(SECOND, {_EPOCH}, ts) AS BIGINT) * 1000 + EXTRACT(MILLISECOND FROM CAST(ts AS TIMESTAMP(3)))"
+)
+
 
 def record_type() -> TypeInformation:
     """Row(value, record time in ms, partition, offset)."""
@@ -70,12 +76,48 @@ def events_source(
 
     The key is the salt's; -1 - partition where the record's key is no salt of that partition (salt mod partitions).
     """
+    cases = " ".join(
+        f"WHEN k = x'{salt:08x}' AND p = {salt % kafka.partitions} THEN {key}" for salt, key in enumerate(salt_keys)
+    )
+    return _records(
+        env,
+        kafka,
+        kafka.events_topic,
+        uid,
+        f"CASE {cases} ELSE -1 - p END AS k, ROW(v, {_MILLIS}, p, o) AS r",
+        Types.ROW_NAMED(["k", "r"], [Types.INT(), record_type()]),
+        bounded=bounded,
+    )
+
+
+def compacted_source(env: StreamExecutionEnvironment, kafka: KafkaSettings, topic: str, uid: str) -> DataStream:
+    """Row(key, value, record time in ms, partition, offset) of every record of a topic, from the earliest.
+
+    A tombstone has no value.
+    """
+    octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
+    fields = {"k": octets, "v": octets, "t": Types.LONG(), "p": Types.INT(), "o": Types.LONG()}
+    row = Types.ROW_NAMED(list(fields), list(fields.values()))
+    return _records(env, kafka, topic, uid, f"k, v, {_MILLIS} AS t, p, o", row)
+
+
+def _records(
+    env: StreamExecutionEnvironment,
+    kafka: KafkaSettings,
+    topic: str,
+    uid: str,
+    columns: str,
+    row_type: TypeInformation,
+    *,
+    bounded: bool = False,
+) -> DataStream:
+    """SQL columns, made of k(ey), v(alue), ts, p(artition) and o(ffset), of every record of a topic."""
     tables = StreamTableEnvironment.create(env)
     # Uids are set by hand below; generated ones would change with the plan.
     tables.get_config().set("table.exec.uid.generation", "DISABLED")
     options = {
         "connector": "kafka",
-        "topic": kafka.events_topic,
+        "topic": topic,
         "properties.bootstrap.servers": kafka.bootstrap_servers,
         "properties.group.id": "view-counts",
         "scan.startup.mode": "earliest-offset",
@@ -87,23 +129,13 @@ def events_source(
     }
     listed = ", ".join(f"'{name}' = '{value}'" for name, value in options.items())
     tables.execute_sql(
-        "CREATE TEMPORARY TABLE events (k BYTES, v BYTES, ts TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL, "
+        "CREATE TEMPORARY TABLE records (k BYTES, v BYTES, ts TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL, "
         "p INT METADATA FROM 'partition' VIRTUAL, o BIGINT METADATA FROM 'offset' VIRTUAL) "
         f"WITH ({listed})"
     )
-    cases = " ".join(
-        f"WHEN k = x'{salt:08x}' AND p = {salt % kafka.partitions} THEN {key}" for salt, key in enumerate(salt_keys)
-    )
-    epoch = "TO_TIMESTAMP_LTZ(0, 3)"
-    millis = (
-        f"CAST(TIMESTAMPDIFF(SECOND, {epoch}, ts) AS BIGINT) * 1000 + "
-        "EXTRACT(MILLISECOND FROM CAST(ts AS TIMESTAMP(3)))"
-    )
-    stream = tables.to_data_stream(
-        tables.sql_query(f"SELECT CASE {cases} ELSE -1 - p END AS k, ROW(v, {millis}, p, o) AS r FROM events")
-    )
+    stream = tables.to_data_stream(tables.sql_query(f"SELECT {columns} FROM records"))
     transformation = stream._j_data_stream.getTransformation()  # noqa: SLF001
-    transformation.setOutputType(Types.ROW_NAMED(["k", "r"], [Types.INT(), record_type()]).get_java_type_info())
+    transformation.setOutputType(row_type.get_java_type_info())
     _set_uids(transformation, uid)
     return stream
 
@@ -142,6 +174,7 @@ def bytes_sink(kafka: KafkaSettings, topic: str) -> KafkaSink:
 __all__ = [
     "balanced_keys",
     "bytes_sink",
+    "compacted_source",
     "events_source",
     "key_by_first_field",
     "record_type",

@@ -1,15 +1,21 @@
 """The count job: Kafka -> dedup by salt -> one-minute windows by shard -> Cassandra; late and bad input to Kafka.
 
+Then, off that path, counts meet what is known of their videos: titles to Cassandra, enriched counts to Kafka.
+
 Submitted by `flink run -py jobs/view_counts.py`; settings come from VIEW_COUNTS_* in the environment.
 """
 
+from typing import NamedTuple
+
 from pyflink.common import Types
 from pyflink.datastream import DataStream, FlatMapFunction, StreamExecutionEnvironment
+from pyflink.datastream.data_stream import BroadcastStream
 from pyflink.java_gateway import get_gateway
 
 from connectors.flink_kafka import (
     balanced_keys,
     bytes_sink,
+    compacted_source,
     events_source,
     key_by_first_field,
     record_type,
@@ -18,37 +24,102 @@ from connectors.flink_kafka import (
 from jobs.submission import check_flink_or_exit, check_topic_or_exit, settings_or_exit
 from jobs.uids import ViewCountsUid as Uid
 from settings import Settings
-from udfs.operators.cassandra_sink import CassandraSink
-from udfs.operators.dedup import Dedup, dead_letter_tag, late_tag
+from udfs.logic.block_list import read_blocked
+from udfs.logic.metadata import read_metadata
+from udfs.operators.cassandra_sink import CassandraSink, handed_on_type
+from udfs.operators.dedup import BLOCKED_STATE, Dedup, dead_letter_tag, late_tag
+from udfs.operators.enrich import METADATA_STATE, Enrich
+from udfs.operators.keyed_records import Reader, ReadKeyedRecords, broadcast_descriptor, rest_type
 from udfs.operators.window import Window
 
 JOB_NAME = "view-counts"
 
 
-def build(settings: Settings, *, events: DataStream, salt_keys: list[int], sink: FlatMapFunction) -> None:
-    """Add the graph to the environment of `events`, a stream of Row(salt key, record)."""
-    rules = settings.counting
+class Inputs(NamedTuple):
+    """What the job reads: Row(salt key, record) of events, and records of compacted topics.
+
+    Without metadata nothing is enriched.
+    """
+
+    events: DataStream
+    blocked: DataStream
+    metadata: DataStream | None
+
+
+def inputs(env: StreamExecutionEnvironment, settings: Settings, salt_keys: list[int]) -> Inputs:
+    """The topics of the settings."""
+    kafka = settings.kafka
+    return Inputs(
+        events_source(env, kafka, salt_keys, Uid.EVENTS_SOURCE),
+        compacted_source(env, kafka, kafka.blocked_topic, Uid.BLOCKED_SOURCE),
+        compacted_source(env, kafka, kafka.metadata_topic, Uid.METADATA_SOURCE) if settings.job.enrichment else None,
+    )
+
+
+def build(settings: Settings, read: Inputs, *, salt_keys: list[int], sink: FlatMapFunction) -> None:
+    """Add the graph to the environment of what is read. What `sink` hands on is enriched, if there is metadata."""
+    rules, kafka = settings.counting, settings.kafka
     shard_keys = balanced_keys(rules.shards, rules.max_parallelism)
     octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
-    partials = key_by_first_field(events, record_type()).process(
-        Dedup(rules, settings.kafka.events_topic, salt_keys, shard_keys),
-        output_type=Types.ROW([Types.INT(), octets]),
+    blocked = _broadcast(
+        settings,
+        read.blocked,
+        kafka.blocked_topic,
+        read_blocked,
+        BLOCKED_STATE,
+        Uid.BLOCKED,
+        Uid.BLOCKED_DEAD_LETTER_SINK,
+    )
+    partials = (
+        key_by_first_field(read.events, record_type())
+        .connect(blocked)
+        .process(Dedup(rules, kafka, salt_keys, shard_keys), output_type=Types.ROW([Types.INT(), octets]))
     )
     _lay_out(partials, settings.job.dedup_parallelism).uid(Uid.DEDUP).name("dedup")
     for tag, topic, uid in (
-        (late_tag(), settings.kafka.late_topic, Uid.LATE_SINK),
-        (dead_letter_tag(), settings.kafka.dead_letter_topic, Uid.DEAD_LETTER_SINK),
+        (late_tag(), kafka.late_topic, Uid.LATE_SINK),
+        (dead_letter_tag(), kafka.dead_letter_topic, Uid.DEAD_LETTER_SINK),
     ):
-        side_output(partials, tag).sink_to(bytes_sink(settings.kafka, topic)).uid(uid).name(topic)
+        side_output(partials, tag).sink_to(bytes_sink(kafka, topic)).uid(uid).name(topic)
     windows = key_by_first_field(partials, octets).process(
         Window(rules, shard_keys), output_type=Types.PICKLED_BYTE_ARRAY()
     )
     _lay_out(windows, settings.job.window_parallelism).uid(Uid.WINDOW).name("window")
     # At the same parallelism, or the two would not share a worker.
-    written = windows.flat_map(sink, output_type=Types.INT())
+    written = windows.flat_map(sink, output_type=handed_on_type())
     _lay_out(written, settings.job.window_parallelism).uid(Uid.CASSANDRA_SINK).name("cassandra")
+    _end(written if read.metadata is None else _enrich(settings, written, read.metadata))
+
+
+def _enrich(settings: Settings, written: DataStream, metadata: DataStream) -> DataStream:
+    known = _broadcast(
+        settings, metadata, settings.kafka.metadata_topic, read_metadata, METADATA_STATE, Uid.METADATA,
+        Uid.METADATA_DEAD_LETTER_SINK,
+    )  # fmt: skip
+    enriched = (
+        key_by_first_field(written, Types.PICKLED_BYTE_ARRAY())
+        .connect(known)
+        .process(Enrich(settings), output_type=Types.INT())
+    )
+    return _lay_out(enriched, settings.job.window_parallelism).uid(Uid.ENRICH).name("enrich")
+
+
+def _broadcast(
+    settings: Settings, records: DataStream, topic: str, reader: Reader, state: str, uid: Uid, dead_letter_uid: Uid
+) -> BroadcastStream:
+    """A compacted topic's records, read once and given to every subtask; those that cannot be read are dead letters."""
+    rests = records.process(ReadKeyedRecords(topic, reader), output_type=rest_type())
+    rests.set_parallelism(1).uid(uid).name(topic)
+    dead_letters = settings.kafka.dead_letter_topic
+    refused = side_output(rests, dead_letter_tag()).sink_to(bytes_sink(settings.kafka, dead_letters))
+    refused.uid(dead_letter_uid).name(dead_letters)
+    return rests.broadcast(broadcast_descriptor(state))
+
+
+def _end(stream: DataStream) -> None:
+    """Flink wants a sink."""
     nowhere = get_gateway().jvm.org.apache.flink.streaming.api.functions.sink.v2.DiscardingSink()
-    written._j_data_stream.sinkTo(nowhere).uid(Uid.END).name("end")  # noqa: SLF001
+    stream._j_data_stream.sinkTo(nowhere).uid(Uid.END).name("end")  # noqa: SLF001
 
 
 def _lay_out(stream: DataStream, parallelism: int | None) -> DataStream:
@@ -64,8 +135,9 @@ def main() -> None:
     check_flink_or_exit(env, settings)
     env.set_max_parallelism(rules.max_parallelism)
     salt_keys = balanced_keys(rules.salts, rules.max_parallelism)
-    events = events_source(env, settings.kafka, salt_keys, Uid.EVENTS_SOURCE)
-    build(settings, events=events, salt_keys=salt_keys, sink=CassandraSink(settings.cassandra, rules.shards))
+    shard_keys = balanced_keys(rules.shards, rules.max_parallelism)
+    sink = CassandraSink(settings.cassandra, shard_keys, hands_on=settings.job.enrichment)
+    build(settings, inputs(env, settings, salt_keys), salt_keys=salt_keys, sink=sink)
     env.execute_async(JOB_NAME)
 
 

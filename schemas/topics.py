@@ -42,4 +42,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
             for name in (kafka.late_topic, kafka.dead_letter_topic)
         ),
         Topic(kafka.metadata_topic, 1, {"cleanup.policy": "compact"}),
+        # The time of a record is when it could first be known.
+        Topic(kafka.blocked_topic, 1, {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}),
+        Topic(kafka.counts_topic, kafka.partitions, {"retention.ms": str(kafka.counts_retention_ms)}),
     )

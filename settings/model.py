@@ -101,6 +101,16 @@ class JobSettings(_Group):
         description="Subtasks of the windows and of the sink in them, a divisor of shards; the job's parallelism when "
         "not set.",
     )
+    enrichment: bool = Field(
+        True,
+        description="Whether the job reads what is known of videos, titles tables with it and writes view-counts.",
+    )
+    untitled_max: int = Field(
+        100_000,
+        ge=0,
+        description="Of each shard, the (video, kind, day) that wait for something to be known of their video; the "
+        "oldest make room, and are titled when they next change.",
+    )
 
 
 class KafkaSettings(_Group):
@@ -111,9 +121,12 @@ class KafkaSettings(_Group):
     late_topic: str = Field("view-events-late", description="Events judged late, with their origin.")
     dead_letter_topic: str = Field("view-events-dead-letter", description="What could not be counted, and why.")
     metadata_topic: str = Field("video-metadata", description="Compacted: what is known of each video.")
+    blocked_topic: str = Field("blocked-viewers", description="Compacted: when views of a viewer do not count.")
+    counts_topic: str = Field("view-counts", description="Counts as they change, with what is known of the video.")
     partitions: int = Field(4, ge=1, description="Partitions of the events topic; a salt lives in one.")
     replication_factor: int = Field(1, ge=1, description="3 on a cluster.")
     retention_ms: int = Field(7 * 24 * 60 * MINUTE_MS, ge=MINUTE_MS, description="Of the events topic.")
+    counts_retention_ms: int = Field(24 * 60 * MINUTE_MS, ge=MINUTE_MS, description="Of view-counts.")
 
 
 class CassandraSettings(_Group):

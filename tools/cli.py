@@ -11,8 +11,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Annotated, NoReturn
 
 import psutil
@@ -20,7 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from settings import Settings
+from settings import KafkaSettings, Settings
 from tools.stack import (
     ALL_PARTS,
     FlinkCommandError,
@@ -40,6 +41,7 @@ from tools.upgrade import upgrade as upgrade_job
 
 HOME_VARIABLE = "VIEW_COUNTS_STACK_HOME"
 RUNNING_POLL_S = 0.5
+TIME_FORMATS = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S"]
 # The name is the job's own (jobs/view_counts.py), written again here because tools must not import Flink.
 COUNT_JOB_NAME = "view-counts"
 COUNT_JOB = "jobs/view_counts.py"
@@ -263,6 +265,87 @@ def kill(
     """Kill a part's process, with -9 unless told otherwise; it comes back by itself."""
     with _plain_errors():
         typer.echo(Stack.attach(stack_home()).kill(name, signal_number))
+
+
+@app.command()
+def metadata(
+    file: Annotated[typer.FileBinaryRead, typer.Argument(help="Lines of JSON; - for standard input.")],
+) -> None:
+    """Publish what is known of videos: video_id, title, channel_id, channel_name and created_at a line."""
+    with _plain_errors():
+        os.environ.update(Stack.attach(stack_home()).environment())
+        # Late, as in `run`.
+        from tools.metadata import BadLineError, publish, read_lines  # noqa: PLC0415
+
+        try:
+            typer.echo(f"{publish(Settings().kafka, read_lines(file))} videos published")
+        except BadLineError as error:
+            raise PartError(f"{file.name}: {error}") from error
+
+
+Viewers = Annotated[list[str], typer.Argument(help="viewer_ids.")]
+From = Annotated[
+    datetime | None, typer.Option("--from", formats=TIME_FORMATS, help="UTC; the earliest possible by default.")
+]
+
+
+@app.command()
+def block(
+    viewers: Viewers,
+    *,
+    since: From = None,
+    until: Annotated[datetime | None, typer.Option(formats=TIME_FORMATS, help="UTC; for good by default.")] = None,
+) -> None:
+    """Let views of these viewers not count, by the time they arrive. Takes effect in a minute and a half."""
+    with _block_list() as (change, kafka):
+        _told("blocked", change.block(kafka, viewers, _ms(since), _ms(until)))
+
+
+@app.command()
+def unblock(viewers: Viewers, *, since: From = None) -> None:
+    """Let views of these viewers count again. Takes effect in a minute and a half."""
+    with _block_list() as (change, kafka):
+        _told("no longer blocked", change.unblock(kafka, viewers, _ms(since)))
+
+
+@app.command()
+def blocked() -> None:
+    """Show who is, was or will be blocked, and when."""
+    with _block_list() as (change, kafka):
+        table = Table("viewer", "from", "until", box=None)
+        for viewer, periods in sorted(change.periods(kafka).items()):
+            for one in periods:
+                is_for_good = one.until_ms == change.FOR_GOOD_MS
+                table.add_row(viewer, _utc(one.from_ms), "for good" if is_for_good else _utc(one.until_ms))
+        console.print(table)
+
+
+@contextlib.contextmanager
+def _block_list() -> Iterator[tuple[ModuleType, KafkaSettings]]:
+    """The module that changes it, and where it is."""
+    with _plain_errors():
+        os.environ.update(Stack.attach(stack_home()).environment())
+        # Late, as in `run`.
+        from confluent_kafka import KafkaException  # noqa: PLC0415
+
+        from tools import block_list  # noqa: PLC0415
+
+        try:
+            yield block_list, Settings().kafka
+        except (block_list.TooEarlyError, KafkaException) as error:
+            raise PartError(str(error)) from error
+
+
+def _ms(at: datetime | None) -> int | None:
+    return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def _utc(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _told(what: str, from_ms: int) -> None:
+    typer.echo(f"{what}, for views that arrive from {_utc(from_ms)} on")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -5,9 +5,8 @@ import argparse
 from pyflink.datastream import FlatMapFunction, RuntimeContext, StreamExecutionEnvironment
 
 from benchmarks.names import COUNTED_GAUGE
-from connectors.flink_kafka import balanced_keys, events_source
-from jobs.uids import ViewCountsUid as Uid
-from jobs.view_counts import build
+from connectors.flink_kafka import balanced_keys
+from jobs.view_counts import build, inputs
 from settings import Settings
 from udfs.operators.cassandra_sink import CassandraSink
 from udfs.operators.window import Changes
@@ -33,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--topic", required=True)
     parser.add_argument("--sink", choices=("discard", "cassandra"), required=True)
+    parser.add_argument("--enrich", action="store_true", help="Join what is known of videos, as the product does.")
     parser.add_argument("--keyspace", help="Of Cassandra; the settings' own when it is left out.")
     arguments = parser.parse_args()
     base = Settings()
@@ -40,18 +40,19 @@ def main() -> None:
         update={
             "kafka": base.kafka.model_copy(update={"events_topic": arguments.topic}),
             "cassandra": base.cassandra.model_copy(update={"keyspace": arguments.keyspace or base.cassandra.keyspace}),
+            "job": base.job.model_copy(update={"enrichment": arguments.enrich}),
         }
     )
     rules = settings.counting
     env = StreamExecutionEnvironment.get_execution_environment()
     env.set_max_parallelism(rules.max_parallelism)
     salt_keys = balanced_keys(rules.salts, rules.max_parallelism)
-    events = events_source(env, settings.kafka, salt_keys, Uid.EVENTS_SOURCE)
     if arguments.sink == "discard":
         sink: FlatMapFunction = DiscardingSink()
     else:
-        sink = CassandraSink(settings.cassandra, rules.shards)
-    build(settings, events=events, salt_keys=salt_keys, sink=sink)
+        shard_keys = balanced_keys(rules.shards, rules.max_parallelism)
+        sink = CassandraSink(settings.cassandra, shard_keys, hands_on=arguments.enrich)
+    build(settings, inputs(env, settings, salt_keys), salt_keys=salt_keys, sink=sink)
     env.execute_async(f"count job to {arguments.sink}")
 
 

@@ -16,10 +16,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from schemas.kinds import KIND_BYTES_MAX
 from services.ingest.container import ContainerError, read_container
 
 VIDEO_ID_BYTES_MAX = 64
-KIND_BYTES_MAX = 32
 VIEWER_ID_BYTES_MAX = 64
 COUNTRY_BYTES_MAX = 64
 DEVICE_BYTES_MAX = 64

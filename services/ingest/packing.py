@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 import mmh3
 import msgspec
 
+from schemas.kinds import BLOCKED_PREFIX, KIND_BYTES_MAX
 from schemas.registry import prefix
 from services.ingest.events import (
     COUNTRY_BYTES_MAX,
     DEVICE_BYTES_MAX,
-    KIND_BYTES_MAX,
     VIDEO_ID_BYTES_MAX,
     VIEWER_ID_BYTES_MAX,
     Rejection,
@@ -126,6 +126,11 @@ def pack(events: Sequence[ViewEvent], indexes: Sequence[int], *, now_ms: int, sa
             kind = event.kind.encode()
             if len(kind) > KIND_BYTES_MAX:
                 rejected.append(_too_long(index, "kind", KIND_BYTES_MAX))
+                continue
+            if event.kind.startswith(BLOCKED_PREFIX):
+                rejected.append(
+                    Rejection(index, "kind", f'begins with "{BLOCKED_PREFIX}", which is kept for what is not counted')
+                )
                 continue
             kind = _LENGTH[len(kind)] + kind
         viewer_id = country = device = _NONE

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from schemas.kinds import blocked
 from services.openapi import docs_page
 from services.query.metrics import exposition
 from services.query.openapi import OPENAPI
@@ -25,7 +26,7 @@ from services.query.parameters import (
     read_series,
     read_top,
 )
-from services.query.store import FATES, LEDGER_COLUMNS, CountStore, StoreAwayError
+from services.query.store import FATES, LEDGER_COLUMNS, About, CountStore, StoreAwayError, TopVideo
 from settings import Settings
 
 RETRY_AFTER_S = 1
@@ -72,8 +73,16 @@ class _Endpoints:
     async def views(self, request: Request) -> Response:
         video_id, kind = _names(request)
         complete = await self._store.complete_through()
-        views = await self._store.total(video_id, kind, today=datetime.now(UTC).date())
-        return _json({"video_id": video_id, "kind": kind, "views": views, "complete_through": _time(complete)})
+        views, not_counted = await self._store.totals(video_id, (kind, blocked(kind)), today=datetime.now(UTC).date())
+        return _json(
+            {
+                "video_id": video_id,
+                "kind": kind,
+                "views": views,
+                "blocked": not_counted,
+                "complete_through": _time(complete),
+            }
+        )
 
     async def series(self, request: Request) -> Response:
         video_id, kind = _names(request)
@@ -96,7 +105,7 @@ class _Endpoints:
                 "kind": question.kind,
                 "span": question.span,
                 "minute": _time(minute),
-                "videos": [_ranked(*video, is_compared=question.span == "trending") for video in videos],
+                "videos": [_ranked(video, is_compared=question.span == "trending") for video in videos],
                 "complete_through": _time(complete),
             }
         )
@@ -126,9 +135,13 @@ class _Endpoints:
         return PlainTextResponse("ready\n")
 
 
-def _ranked(video_id: str, views: int, before: int, *, is_compared: bool) -> dict[str, str | int]:
-    found: dict[str, str | int] = {"video_id": video_id, "views": views}
-    return {**found, "before": before} if is_compared else found
+def _ranked(video: TopVideo, *, is_compared: bool) -> dict[str, str | int | None]:
+    found: dict[str, str | int | None] = {"video_id": video.video_id, "views": video.views}
+    if is_compared:
+        found["before"] = video.before
+    if video.about is None:
+        return {**found, **dict.fromkeys(About._fields)}
+    return {**found, **video.about._asdict(), "created_at": _time(video.about.created_at)}
 
 
 def _balanced(tally: dict[str, int]) -> dict[str, int | bool]:

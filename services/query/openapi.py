@@ -47,6 +47,10 @@ TALLY: dict[str, Any] = {
     **{name: {"type": "integer"} for name in LEDGER_COLUMNS},
     "balanced": {"type": "boolean", "description": "Whether every event received has exactly one fate."},
 }
+ABOUT: dict[str, Any] = {
+    **{name: {"type": ["string", "null"]} for name in ("title", "channel_id", "channel_name")},
+    "created_at": {"type": ["string", "null"], "format": "date-time"},
+}
 OPENAPI: dict[str, Any] = {
     "openapi": "3.1.0",
     "info": {
@@ -67,6 +71,7 @@ OPENAPI: dict[str, Any] = {
                             "video_id": {"type": "string"},
                             "kind": {"type": "string"},
                             "views": {"type": "integer"},
+                            "blocked": {"type": "integer", "description": "Views of blocked viewers; not in `views`."},
                             "complete_through": COMPLETE,
                         },
                     ),
@@ -145,6 +150,7 @@ OPENAPI: dict[str, Any] = {
                                         "video_id": {"type": "string"},
                                         "views": {"type": "integer"},
                                         "before": {"type": "integer", "description": "Of trending only."},
+                                        **ABOUT,
                                     },
                                 },
                             },

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from schemas.kinds import BLOCKED_PREFIX
+from schemas.kinds import KIND_BYTES_MAX as CLIENTS_KIND_BYTES_MAX
+
 VIDEO_ID_BYTES_MAX = 64
-KIND_BYTES_MAX = 32
+# A kind of blocked events is longer by its prefix.
+KIND_BYTES_MAX = CLIENTS_KIND_BYTES_MAX + len(BLOCKED_PREFIX)
 STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1)}
 SPANS = ("hour", "minute", "trending")
 TOP_MAX = 100

@@ -7,7 +7,7 @@ between would be called complete with counts from before it closed.
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -34,8 +34,8 @@ _PROGRESS = "SELECT shard, shards, closed_through FROM progress WHERE pipeline =
 # One request for all days: ten small ones cost both sides several times as much. Grouped, since Cassandra logs a
 # warning for a sum over several partitions that is not.
 _DAY_SUMS = (
-    "SELECT sum(views) AS views FROM views_by_minute "
-    "WHERE video_id = ? AND kind = ? AND day IN ? GROUP BY video_id, kind, day"
+    "SELECT kind, sum(views) AS views FROM views_by_minute "
+    "WHERE video_id = ? AND kind IN ? AND day IN ? GROUP BY video_id, kind, day"
 )
 _MINUTES = (
     "SELECT minute, views FROM views_by_minute "
@@ -51,7 +51,7 @@ _LEDGER = (
     "WHERE minute IN ? GROUP BY minute"
 )
 _TOP = (
-    "SELECT minute, shard, videos FROM top_videos "
+    "SELECT minute, shard, videos, about FROM top_videos "
     "WHERE kind = ? AND span = ? AND hour = ? AND minute >= ? AND minute <= ?"
 )
 
@@ -79,28 +79,52 @@ def complete_through(rows: Sequence[ShardProgress]) -> datetime | None:
     return min(closed.values()).replace(tzinfo=UTC)
 
 
+class About(NamedTuple):
+    """What is known of a video; `created_at` is a naive UTC time."""
+
+    title: str
+    channel_id: str
+    channel_name: str
+    created_at: datetime
+
+
 class ShardTop(NamedTuple):
     """A row of top_videos; `minute` is a naive UTC time, a video is (video_id, views, views before)."""
 
     minute: datetime
     shard: int
     videos: Sequence[tuple[str, int, int]]
+    about: Mapping[str, tuple[str, str, str, datetime]] | None = None
 
 
-def merge_top(rows: Sequence[ShardTop], *, by_growth: bool, limit: int) -> tuple[datetime | None, list[Any]]:
+class TopVideo(NamedTuple):
+    """A place in a merged list; `about` is None while nothing is known of the video."""
+
+    video_id: str
+    views: int
+    before: int
+    about: About | None
+
+
+def merge_top(rows: Sequence[ShardTop], *, by_growth: bool, limit: int) -> tuple[datetime | None, list[TopVideo]]:
     """(minute, first videos of the merged list) of the newest minute, or of one just before it that more shards have.
 
     Shards write their lists one after another: until all have, the minute before is the one to show.
     """
-    shards: dict[datetime, dict[int, Sequence[tuple[str, int, int]]]] = {}
+    shards: dict[datetime, dict[int, ShardTop]] = {}
     for row in rows:
-        shards.setdefault(row.minute, {})[row.shard] = row.videos or ()
+        # What is known comes after the list, and alone when the list has expired.
+        if row.videos is not None:
+            shards.setdefault(row.minute, {})[row.shard] = row
     if not shards:
         return None, []
     newest = max(shards)
     minute = max((at for at in shards if newest - at <= MINUTES_TO_SETTLE), key=lambda at: (len(shards[at]), at))
-    videos = [video for found in shards[minute].values() for video in found]
-    videos.sort(key=lambda video: (-(video[1] - video[2] * by_growth), video[0]))
+    videos = []
+    for row in shards[minute].values():
+        known = row.about or {}
+        videos += [TopVideo(*video, About(*known[video[0]]) if video[0] in known else None) for video in row.videos]
+    videos.sort(key=lambda video: (-(video.views - video.before * by_growth), video.video_id))
     return minute.replace(tzinfo=UTC), videos[:limit]
 
 
@@ -145,10 +169,13 @@ class CountStore:
         rows = await self._rows("progress", (PIPELINE,))
         return complete_through([ShardProgress(*row) for row in rows])
 
-    async def total(self, video_id: str, kind: str, *, today: date) -> int:
-        """Views of the video in the minute table."""
+    async def totals(self, video_id: str, kinds: Sequence[str], *, today: date) -> list[int]:
+        """Views of the video in the minute table, of each of these kinds."""
         days = days_of_total(today, self._minute_days)
-        return sum(row.views or 0 for row in await self._rows("day_sums", (video_id, kind, days)))
+        sums = dict.fromkeys(kinds, 0)
+        for row in await self._rows("day_sums", (video_id, list(kinds), days)):
+            sums[row.kind] += row.views or 0
+        return list(sums.values())
 
     async def series(self, video_id: str, kind: str, series: Series) -> list[tuple[datetime, int]]:
         """(start, views) of every point, zeros included."""
@@ -160,8 +187,8 @@ class CountStore:
         parts = await asyncio.gather(*(self._rows("minutes", (video_id, kind, day, *bounds)) for day in days))
         return fill(series, ((row.minute, row.views) for rows in parts for row in rows))
 
-    async def top(self, question: TopQuestion, *, now: datetime) -> tuple[datetime | None, list[Any]]:
-        """(minute, [(video_id, views, views before)]) of the newest list, or of the one of that minute."""
+    async def top(self, question: TopQuestion, *, now: datetime) -> tuple[datetime | None, list[TopVideo]]:
+        """(minute, first videos) of the newest list, or of the one of that minute."""
         newest = question.at or now + MINUTE
         oldest = question.at or newest - MINUTES_LOOKED_BACK
         bounds = (oldest.replace(tzinfo=None), newest.replace(tzinfo=None))

@@ -1,5 +1,7 @@
 """The count job with a state TTL that a test can outlive; the settings refuse one so short."""
 
+from unittest.mock import patch
+
 from settings import Settings
 
 STATE_TTL_MS = 2_000
@@ -15,5 +17,5 @@ def settings() -> Settings:
 if __name__ == "__main__":
     from jobs import view_counts
 
-    view_counts.Settings = settings
-    view_counts.main()
+    with patch.object(view_counts, "settings_or_exit", settings):
+        view_counts.main()

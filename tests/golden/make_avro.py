@@ -68,6 +68,26 @@ EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
             "created_at": NOON,
         }
     },
+    "ViewCount.v1": {
+        "known": {
+            "video_id": "A",
+            "kind": "view",
+            "minute": NOON,
+            "views": 2**40,
+            "about": {"title": "✓", "channel_id": "channel-1", "channel_name": "Channel One", "created_at": NOON},
+        },
+        "unknown": {"video_id": "видео", "kind": "like", "minute": NOON, "views": 1, "about": None},
+    },
+    "BlockedViewer.v1": {
+        "blocked": {
+            "viewer_id": "viewer-1",
+            "periods": [
+                {"effective_from": NOON, "effective_until": NOON + dt.timedelta(hours=1)},
+                {"effective_from": NOON + dt.timedelta(days=1), "effective_until": None},
+            ],
+        },
+        "never": {"viewer_id": "viewer-2", "periods": []},
+    },
     "RejectedEvents.v1": {
         "events": {
             **REJECTED,

@@ -19,6 +19,9 @@ from settings import CassandraSettings
 from tools.stack import Stack, StackOptions
 from tools.stack.ports import DEFAULT_PORTS, HOST
 from udfs.logic.cells import Cell, dated_row
+from udfs.logic.keyed_records import Keyed
+from udfs.logic.metadata import read_metadata
+from udfs.sinks.about_writer import AboutWriter
 from udfs.sinks.cassandra_writer import CountWriter, TopList
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +30,7 @@ API = (ROOT / "docs" / "api.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 README = (ROOT / "README.md").read_text()
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+CREATED = datetime(2025, 6, 1, 8, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KEY_WORDS = {"partition": "partition_key", "clustering": "clustering", "static": "static", "": "regular"}
 
@@ -78,7 +82,13 @@ def session(stack: Stack) -> Iterator[Any]:
             (1, minute(), 7, 7, 0, 0, 0, 0, 0, 60, 2),
         ]
     )
-    writer.top(0, [TopList(b"view", "hour", minute(0, 48), 7, [(b"A", 7, 0)])])
+    views = TopList(b"view", "hour", minute(0, 48), 7, [(b"A", 7, 0)])
+    writer.top(0, [views])
+    about = {"title": "Aurora", "channel_id": "c-1", "channel_name": "Night sky", "created_at": CREATED}
+    known = read_metadata(b"A", registry.encode("VideoMetadata", {"video_id": "A", **about}))
+    assert isinstance(known, Keyed)
+    assert known.rest is not None
+    AboutWriter(opened, settings).top(0, [(views, {b"A": known.rest})])
     likes = TopList(b"like", "hour", minute(0, 48), 109, [(b"A", 9, 0)])
     writer.top(1, [TopList(b"view", "hour", minute(0, 48), 109, [(b"B", 100, 0)]), likes])
     writer.closed(0, minute(0, 48))
@@ -107,7 +117,7 @@ ANSWERS: list[list[tuple[object, ...]] | None] = [
     [(17, 12, 1, 2, 1, 0, 1, 2)],
     [(0, 10, 3), (1, 7, 60)],
     [(18, 13)],
-    [(0, [("A", 7, 0)]), (1, [("B", 100, 0)])],
+    [(0, [("A", 7, 0)], {"A": ("Aurora", "c-1", "Night sky", naive(CREATED))}), (1, [("B", 100, 0)], None)],
     None,
 ]
 

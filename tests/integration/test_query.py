@@ -69,6 +69,7 @@ def test_an_unknown_video_has_no_views(client: httpx.Client) -> None:
         "video_id": "nobody",
         "kind": "view",
         "views": 0,
+        "blocked": 0,
         "complete_through": None,
     }
 

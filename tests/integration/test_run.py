@@ -83,19 +83,25 @@ class Run:
         assert not [process for process in started if process.is_running()]
 
 
-def upgrade(home: Path, ports: Mapping[str, int]) -> str:
-    """`python -m tools.cli upgrade` of the stack that runs there; what it prints."""
-    finished = subprocess.run(
-        [sys.executable, "-m", "tools.cli", "upgrade", "--parallelism", "1"],
-        cwd=repository(),
-        env={**environment(home, ports), "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stdout
-    return finished.stdout
+class Commands:
+    """`python -m tools.cli ...` for the stack that runs there; what it prints."""
+
+    def __init__(self, home: Path, ports: Mapping[str, int]) -> None:
+        self._environment = {**environment(home, ports), "COLUMNS": "200"}
+
+    def __call__(self, *arguments: str, fed: str = "", ends_with: int = 0) -> str:
+        finished = subprocess.run(
+            [sys.executable, "-m", "tools.cli", *arguments],
+            cwd=repository(),
+            env=self._environment,
+            input=fed,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert finished.returncode == ends_with, finished.stdout
+        return finished.stdout
 
 
 def send(ingest: int, *events: dict[str, str]) -> None:
@@ -112,6 +118,12 @@ def views(query: int, kind: str = "view") -> int:
     with urllib.request.urlopen(url, timeout=60) as answer:
         found: dict[str, Any] = json.load(answer)
     return int(found["views"])
+
+
+def title(query: int, kind: str) -> str | None:
+    """Of the video, in the newest list of the hour."""
+    with urllib.request.urlopen(f"http://{HOST}:{query}/v1/top?kind={kind}", timeout=60) as answer:
+        return {video["video_id"]: video["title"] for video in json.load(answer)["videos"]}.get(VIDEO)
 
 
 def event(kind: str = "view", salt: int | None = None) -> dict[str, str]:
@@ -142,6 +154,15 @@ def test_run_counts_a_second_run_goes_on_where_the_first_was_stopped_and_is_upgr
     with Run(tmp_path / "home", ports, "--no-demo") as run:
         run.wait(lambda: "the count job goes on where it was" in run.printed, COUNTING_S)
         assert views(ports["query"]) == 7
+        commands = Commands(tmp_path / "home", ports)
+        known = {"title": "Títle", "channel_id": "c", "channel_name": "C", "created_at": "2026-01-01T00:00:00Z"}
+        assert commands("metadata", "-", fed=json.dumps({"video_id": VIDEO, **known})) == "1 videos published\n"
+        assert "line 1: Object missing required field `title`" in commands(
+            "metadata", "-", fed=json.dumps({"video_id": VIDEO}), ends_with=1
+        )
+        assert commands("block", "somebody").startswith("blocked, for views that arrive from ")
+        assert "somebody" in commands("blocked")
+        assert "choose" in commands("unblock", "somebody", "--from", "2026-01-01T00:00:00Z", ends_with=1)
         send(ports["ingest"], *first, *(event() for _ in range(3)))
         # One more for each repeat, after it in its salt: once it is counted, the repeat has been judged. A video's
         # kinds are written together, so that a repeat counted again would be visible by then.
@@ -151,9 +172,10 @@ def test_run_counts_a_second_run_goes_on_where_the_first_was_stopped_and_is_upgr
         run.wait(lambda: views(ports["query"]) >= 10, COUNTING_S)
         assert views(ports["query"]) == 10
         run.wait(lambda: (run.latest("duplicates") or 0) >= 7, COUNTING_S)
+        run.wait(lambda: title(ports["query"], "marker") == "Títle", COUNTING_S)
 
         # The same code stands for the next: what it must not lose or repeat is the same.
-        assert "the ledger holds" in upgrade(tmp_path / "home", ports)
+        assert "the ledger holds" in commands("upgrade", "--parallelism", "1")
         send(ports["ingest"], *first, event())
         run.wait(lambda: views(ports["query"]) >= 11, COUNTING_S)
         assert views(ports["query"]) == 11

@@ -20,10 +20,24 @@ PUBLISHED = [
     "view-counts-late-sink",
     "view-counts-dead-letter-sink",
     "view-counts-end",
+    "view-counts-metadata-source",
+    "view-counts-metadata",
+    "view-counts-metadata-dead-letter-sink",
+    "view-counts-enrich",
+    "view-counts-blocked-source",
+    "view-counts-blocked",
+    "view-counts-blocked-dead-letter-sink",
 ]
 # What Flink itself derives from ours: the SQL steps behind the source, and the second half of a Kafka sink.
-DERIVED = [f"{ViewCountsUid.EVENTS_SOURCE}-step-{step}" for step in range(3)] + [
-    f"Sink Committer: {sink}" for sink in (ViewCountsUid.LATE_SINK, ViewCountsUid.DEAD_LETTER_SINK)
+SOURCES = {ViewCountsUid.EVENTS_SOURCE: 3, ViewCountsUid.BLOCKED_SOURCE: 2, ViewCountsUid.METADATA_SOURCE: 2}
+SINKS = (
+    ViewCountsUid.LATE_SINK,
+    ViewCountsUid.DEAD_LETTER_SINK,
+    ViewCountsUid.BLOCKED_DEAD_LETTER_SINK,
+    ViewCountsUid.METADATA_DEAD_LETTER_SINK,
+)
+DERIVED = [f"{source}-step-{step}" for source, steps in SOURCES.items() for step in range(steps)] + [
+    f"Sink Committer: {sink}" for sink in SINKS
 ]
 
 
@@ -35,7 +49,7 @@ def stream_nodes(settings: Settings | None = None) -> list[Any]:
     """The operators of the count job as `flink run` would submit it, chained as PyFlink chains them."""
     from pyflink.datastream import StreamExecutionEnvironment
 
-    from connectors.flink_kafka import balanced_keys, events_source
+    from connectors.flink_kafka import balanced_keys
     from jobs import view_counts
     from udfs.operators.cassandra_sink import CassandraSink
 
@@ -43,9 +57,8 @@ def stream_nodes(settings: Settings | None = None) -> list[Any]:
     rules = settings.counting
     env = StreamExecutionEnvironment.get_execution_environment()
     keys = balanced_keys(rules.salts, rules.max_parallelism)
-    events = events_source(env, settings.kafka, keys, ViewCountsUid.EVENTS_SOURCE)
-    sink = CassandraSink(settings.cassandra, rules.shards)
-    view_counts.build(settings, events=events, salt_keys=keys, sink=sink)
+    sink = CassandraSink(settings.cassandra, balanced_keys(rules.shards, rules.max_parallelism), hands_on=True)
+    view_counts.build(settings, view_counts.inputs(env, settings, keys), salt_keys=keys, sink=sink)
     return list(env._generate_stream_graph(False, "test").getStreamNodes().toArray())
 
 
@@ -63,7 +76,8 @@ def test_stages_have_the_parallelism_that_settings_give_them_and_the_sink_stays_
     settings = Settings(job=JobSettings(dedup_parallelism=4, window_parallelism=2))
     found = {node.getTransformationUID(): node.getParallelism() for node in stream_nodes(settings)}
     assert found[ViewCountsUid.DEDUP] == 4
-    assert found[ViewCountsUid.WINDOW] == 2
+    assert found[ViewCountsUid.WINDOW] == found[ViewCountsUid.ENRICH] == 2
+    assert found[ViewCountsUid.METADATA] == found[ViewCountsUid.BLOCKED] == 1
     assert ViewCountsUid.CASSANDRA_SINK not in found, "it keeps the window's uid while it is fused with it"
 
 

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from schemas import registry
 from settings import CountingSettings
 from udfs.logic import partials
+from udfs.logic.block_list import BlockList, read_blocked
 from udfs.logic.cells import unpack_dated_rows
 from udfs.logic.dedup import SaltDedup
+from udfs.logic.keyed_records import Keyed
 from udfs.logic.ledger import Tally
 from udfs.logic.window import ClosedMinuteError, Emission, Ranking, ShardWindow
 
@@ -45,6 +47,51 @@ Event = tuple[bytes, str, str, int]
 Record = tuple[int, bytes, list[Event]]
 
 
+# By append time, in minutes from NOW_MS; None: for good.
+BLOCKED: dict[str, list[tuple[int, int | None]]] = {
+    "viewer-1": [(2, 20), (25, 26), (60, None)],
+    "viewer-2": [(0, None)],
+    "viewer-é": [(3, 4)],
+    "nobody": [(0, None)],
+}
+
+
+def block_list() -> BlockList:
+    """BLOCKED, as dedup gets it from the topic."""
+    made = BlockList()
+    for viewer, periods in BLOCKED.items():
+        value = {
+            "viewer_id": viewer,
+            "periods": [
+                {
+                    "effective_from": NOW_MS + begin * MINUTE_MS,
+                    "effective_until": None if end is None else NOW_MS + end * MINUTE_MS,
+                }
+                for begin, end in periods
+            ],
+        }
+        record = read_blocked(viewer.encode(), registry.encode("BlockedViewer", value))
+        assert isinstance(record, Keyed), record
+        made.put(record.key.encode(), record.rest)
+    return made
+
+
+BLOCKS = block_list().table
+
+
+def viewer_of(event_id: bytes) -> str | None:
+    """An event's viewer follows from its id, so that a repeat has the same."""
+    return (None, "", "viewer-1", "viewer-2", "viewer-é", "viewer", "viewer-10", "other")[event_id[0] % 8]
+
+
+def is_blocked(event_id: bytes, append_ms: int) -> bool:
+    """By the words of the rule."""
+    return any(
+        NOW_MS + begin * MINUTE_MS <= append_ms and (end is None or append_ms < NOW_MS + end * MINUTE_MS)
+        for begin, end in BLOCKED.get(viewer_of(event_id) or "", [])
+    )
+
+
 def encode(salt: int, events: list[Event]) -> bytes:
     return registry.encode(
         "ViewBatch",
@@ -55,7 +102,8 @@ def encode(salt: int, events: list[Event]) -> bytes:
             "salts": RULES.salts,
             "produced_at": 0,
             "events": [
-                {"event_id": i, "video_id": video, "kind": kind, "viewed_at": at} for i, video, kind, at in events
+                {"event_id": i, "video_id": video, "kind": kind, "viewed_at": at, "viewer_id": viewer_of(i)}
+                for i, video, kind, at in events
             ],
         },
     )
@@ -122,9 +170,10 @@ def brute_force(log: list[list[Record]], rules: CountingSettings) -> tuple[dict[
                 elif i in first and generation - first[i] <= 1:
                     fates["duplicate"] += 1
                 else:
-                    fates["counted"] += 1
+                    blocked = is_blocked(i, append)
+                    fates["blocked" if blocked else "counted"] += 1
                     first[i] = generation
-                    want[kind, video, at // MINUTE_MS] += 1
+                    want[f"blocked:{kind}" if blocked else kind, video, at // MINUTE_MS] += 1
     return dict(want), ledger
 
 
@@ -194,7 +243,7 @@ class Machine:
         stamp, value, _ = self.log[salt][self.state.offsets[salt]]
         self.state.offsets[salt] += 1
         dedup = self.salts[salt]
-        outcome = dedup.record(value, stamp, salt)
+        outcome = dedup.record(value, stamp, salt, BLOCKS)
         chunks = self.state.salt_chunks[salt]
         if outcome.chunk is not None:
             chunks[outcome.generation, outcome.sequence] = outcome.chunk
@@ -358,7 +407,7 @@ def fates_of(tally: Tally) -> collections.Counter[str]:
     columns = dataclasses.asdict(tally)
     del columns["minute"]
     found = +collections.Counter(columns)
-    assert found["received"] == sum(found[fate] for fate in ("counted", "duplicate", "late", "invalid"))
+    assert found["received"] == sum(found[fate] for fate in ("counted", "duplicate", "late", "invalid", "blocked"))
     return +found
 
 
@@ -572,6 +621,8 @@ def test_a_bad_event_does_not_sink_its_batch() -> None:
         (salt1[4], "good", "view", 4_070_908_800_000),
         (salt1[5], "NOTUTF", "view", at),
         (salt1[6], "good", "view", at - NOW_MS),
+        (salt1[7], "good", "blocked:view", at),
+        (salt1[8], "good", "blocked", at),
     ]
     value = encode(1, events).replace(b"NOTUTF", b"\xff\xfeTUTF")
     dedup = SaltDedup(1, RULES)
@@ -583,10 +634,11 @@ def test_a_bad_event_does_not_sink_its_batch() -> None:
         (4, "kind_empty"),
         (5, "viewed_at_in_the_future"),
         (6, "video_id_not_utf8"),
+        (8, "kind_reserved"),
     ]
     assert [(r.index, r.reason) for r in outcome.late] == [(7, "late")]
     (tally,) = dedup.tallies
-    assert (tally.received, tally.counted, tally.invalid) == (8, 1, 1)
+    assert (tally.received, tally.counted, tally.invalid) == (10, 2, 1)
 
 
 @settings(max_examples=300, deadline=None)

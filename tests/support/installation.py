@@ -48,6 +48,8 @@ class Installation:
                 late_topic=f"{name}-late",
                 dead_letter_topic=f"{name}-dead-letter",
                 metadata_topic=f"{name}-metadata",
+                blocked_topic=f"{name}-blocked",
+                counts_topic=f"{name}-counts",
                 partitions=partitions,
             ),
             cassandra=CassandraSettings(hosts=HOST, port=stack.ports["cassandra"], keyspace=name.replace("-", "_")),
@@ -120,9 +122,9 @@ class Installation:
         answer = self.stack.flink_rest(f"/jobs/{job}") or {"vertices": []}
         return bool(answer["vertices"]) and all(v["status"] == "RUNNING" for v in answer["vertices"])
 
-    def parallelism(self, job: str) -> set[int]:
-        """The parallelism of the job's vertices."""
-        return {vertex["parallelism"] for vertex in self.stack.flink_rest(f"/jobs/{job}")["vertices"]}
+    def parallelism(self, job: str) -> int:
+        """The parallelism of the job, which its readers of compacted topics alone do not share."""
+        return max(vertex["parallelism"] for vertex in self.stack.flink_rest(f"/jobs/{job}")["vertices"])
 
     def restarts(self, job: str) -> int:
         """How often Flink has restarted the job. The metric is there a few seconds after the job."""

@@ -32,6 +32,7 @@ class View:
     viewed_at: int
     kind: str = "view"
     event_id: bytes = field(default_factory=lambda: uuid.uuid4().bytes)
+    viewer_id: str | None = None
 
     @property
     def cell(self) -> Cell:
@@ -82,7 +83,13 @@ class Feeder:
             "salts": self._settings.counting.salts,
             "produced_at": append_ms,
             "events": [
-                {"event_id": v.event_id, "video_id": v.video_id, "viewed_at": v.viewed_at, "kind": v.kind}
+                {
+                    "event_id": v.event_id,
+                    "video_id": v.video_id,
+                    "viewed_at": v.viewed_at,
+                    "kind": v.kind,
+                    "viewer_id": v.viewer_id,
+                }
                 for v in views
             ],
         }

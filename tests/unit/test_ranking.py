@@ -60,11 +60,13 @@ def test_lists_of_shards_are_merged_at_the_newest_minute_that_all_have() -> None
     minute = timedelta(minutes=1)
     lists = [
         ShardTop(noon - minute, 0, [("old", 99, 0)]),
-        ShardTop(noon, 0, [("a", 5, 5), ("b", 3, 0)]),
+        ShardTop(noon, 0, [("a", 5, 5), ("b", 3, 0)], {"a": ("A", "c", "C", noon), "gone": ("G", "c", "C", noon)}),
         ShardTop(noon, 1, [("c", 4, 0)]),
         ShardTop(noon + minute, 1, [("c", 6, 0)]),
+        # What is known outlives a list by a moment.
+        ShardTop(noon + minute, 0, None, {"a": ("A", "c", "C", noon)}),  # type: ignore[arg-type]
     ]
     at, videos = merge_top(lists, by_growth=False, limit=2)
-    assert (at, videos) == (noon.replace(tzinfo=UTC), [("a", 5, 5), ("c", 4, 0)])
-    assert merge_top(lists, by_growth=True, limit=2)[1] == [("c", 4, 0), ("b", 3, 0)]
+    assert (at, videos) == (noon.replace(tzinfo=UTC), [("a", 5, 5, ("A", "c", "C", noon)), ("c", 4, 0, None)])
+    assert merge_top(lists, by_growth=True, limit=2)[1] == [("c", 4, 0, None), ("b", 3, 0, None)]
     assert merge_top([], by_growth=False, limit=2) == (None, [])

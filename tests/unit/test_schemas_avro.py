@@ -131,8 +131,9 @@ def test_the_job_scans_every_past_batch(case: str) -> None:
             "video_id": value[video_at : video_at + video_len].decode(),
             "viewed_at": viewed_at,
             "kind": value[kind_at : kind_at + kind_len].decode(),
+            "viewer_id": value[viewer_at : viewer_at + viewer_len].decode(),
         }
-        for (start, _end, video_at, video_len, kind_at, kind_len), viewed_at in zip(
+        for (start, _end, video_at, video_len, kind_at, kind_len, viewer_at, viewer_len), viewed_at in zip(
             found.spans.tolist(), found.viewed_at.tolist(), strict=True
         )
     ]
@@ -142,6 +143,7 @@ def test_the_job_scans_every_past_batch(case: str) -> None:
             "video_id": event["video_id"],
             "viewed_at": round(datetime.fromisoformat(event["viewed_at"]).timestamp() * 1000),
             "kind": event["kind"],
+            "viewer_id": event["viewer_id"] or "",
         }
         for event in want["events"]
     ]

@@ -3,6 +3,7 @@
 The numbers come from threads of their own; the caller's thread only shows what they know.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.live import Live
 
@@ -18,8 +20,10 @@ from tools.demo.accounts import Totals
 from tools.demo.canary import Canary
 from tools.demo.history import WINDOW_S, Counters, History
 from tools.demo.sources import CountsSource, JudgedSource, Poller
+from tools.demo.titles import demo_metadata
 from tools.demo.traffic import DemoTraffic
 from tools.demo.view import Snapshot, as_line, as_table
+from tools.metadata import publish
 
 RATE_WINDOW_S = 10.0
 REFRESH_S = 1.0
@@ -158,6 +162,7 @@ class _Clients:
         ingest, query = options.endpoints["ingest"], options.endpoints["query"]
         self.traffic = DemoTraffic(ingest, options.events_per_second, options.settings.counting.salts, stopping)
         self.canary = Canary(ingest, query, stopping)
+        self._kafka = options.settings.kafka
         self._counts_source = CountsSource(query, self.traffic.top_videos)
         self.counts = Poller(self._counts_source.read, TOP_REFRESH_S, stopping)
 
@@ -172,6 +177,9 @@ class _Clients:
         return self.traffic.accepted + self.canary.accepted
 
     def start(self) -> None:
+        # Without titles the demo is poorer, and counts all the same.
+        with contextlib.suppress(KafkaException):
+            publish(self._kafka, demo_metadata(self.traffic.videos))
         self.traffic.start()
         self.canary.start()
         self.counts.start()

@@ -6,6 +6,7 @@ import threading
 import time
 
 from tools.load import HttpSender, NotAcknowledgedError, Traffic, TrafficSource
+from tools.load.vocabulary import BAD_VIDEOS
 
 BODIES_PER_S = 4
 # Every so many bodies one holds an event that ingest refuses.
@@ -50,6 +51,11 @@ class DemoTraffic:
     def top_videos(self) -> list[str]:
         """The videos viewed most, by their law."""
         return [name.decode() for name in self._source.videos.names[:TOP_VIDEOS]]
+
+    @property
+    def videos(self) -> list[str]:
+        """Every video that is viewed."""
+        return [name.decode() for name in self._source.videos.names[: -len(BAD_VIDEOS)]]
 
     def start(self) -> None:
         """Send the first events, soon."""

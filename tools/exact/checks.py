@@ -98,7 +98,11 @@ def store_against(load: Load, recount: Recount, store: Store, bootstrap_servers:
         ("late events", settings.kafka.late_topic, recount.late),
         ("dead letters", settings.kafka.dead_letter_topic, recount.dead),
     ):
-        report.add(name, len(letters), compare_rejected(name, letters, read_rejected(bootstrap_servers, topic)))
+        report.add(
+            name,
+            len(letters),
+            compare_rejected(name, letters, read_rejected(bootstrap_servers, topic, settings.kafka.events_topic)),
+        )
     shards = settings.counting.shards
     report.add("shards closed through", shards, compare_progress(_closed(recount), store.closed_through_ms(), shards))
     return report

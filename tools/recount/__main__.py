@@ -12,7 +12,7 @@ from tools.recount.answers import Answers, compare_hours
 from tools.recount.compare import Report, by_hour, compare_cells, compare_ledger, compare_rejected
 from tools.recount.rules import FATES, MINUTE_MS, Recount, Rules
 from tools.recount.store import Store
-from tools.recount.topic import read_rejected, read_topic
+from tools.recount.topic import read_blocked, read_rejected, read_topic
 
 SHOWN_MAX = 20
 VIDEOS_OVER_HTTP = 100
@@ -31,6 +31,7 @@ def main(
     topic: Annotated[str, typer.Option(help="Of the events; its late and dead-letter topics are beside it.")] = (
         "view-events"
     ),
+    blocked: Annotated[str, typer.Option(help="Topic of the block list.")] = "blocked-viewers",
     salts: Annotated[int, typer.Option(help="Salts of the topic.")] = _DEFAULT.salts,
     partitions: Annotated[int, typer.Option(help="Partitions of the topic.")] = _DEFAULT.partitions,
     lateness_minutes: Annotated[int, typer.Option(help="How long a minute stays open.")] = (
@@ -44,7 +45,7 @@ def main(
     rules = Rules(
         salts, partitions, lateness_minutes * MINUTE_MS, _DEFAULT.future_skew_ms, generation_minutes * MINUTE_MS
     )
-    recount = Recount(rules)
+    recount = Recount(rules, read_blocked(kafka, blocked))
     for partition, offset, timestamp_ms, key, value in read_topic(kafka, topic):
         recount.record(partition, offset, timestamp_ms, key, value)
     report = Report()
@@ -56,7 +57,7 @@ def main(
     report.add("hour", len(hours.keys() | found_hours.keys()), compare_cells(hours, found_hours, "hour"))
     report.add("ledger", len(ledger), compare_ledger(recount.ledger, ledger))
     for name, letters in (("late", recount.late), ("dead-letter", recount.dead)):
-        report.add(name, len(letters), compare_rejected(name, letters, read_rejected(kafka, f"{topic}-{name}")))
+        report.add(name, len(letters), compare_rejected(name, letters, read_rejected(kafka, f"{topic}-{name}", topic)))
     with Answers(query) as answers:
         report.add(
             "hour over HTTP",

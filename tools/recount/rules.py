@@ -1,6 +1,7 @@
 """The rules of counting, written as plainly as they are said, and applied to the topic's records one by one."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
 
 Cell = tuple[str, str, int]
 Place = tuple[int, int, int]
+# Periods by viewer, from and until, by append time in ms; None: for good.
+Blocked = Mapping[bytes, Sequence[tuple[int, int | None]]]
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,9 @@ class Recount:
     `dead`: by (partition, offset, index) the event, or the whole value with index -1. `counted_ids`: 16 bytes each.
     """
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, blocked: Blocked | None = None) -> None:
         self.rules = rules
+        self._blocked = blocked or {}
         self.cells: Counter[Cell] = Counter()
         self.ledger: dict[tuple[int, int], Counter[str]] = {}
         self.late: dict[Place, Any] = {}
@@ -97,6 +101,12 @@ class Recount:
         if first is not None and generation - first <= 1:
             return "duplicate"
         self._first_generation[identity] = generation
+        if any(
+            begin <= append_ms and (end is None or append_ms < end)
+            for begin, end in self._blocked.get(event["viewer_id"] or b"", ())
+        ):
+            self.cells[event["video_id"].decode(), "blocked:" + event["kind"].decode(), minute] += 1
+            return "blocked"
         self.counted_ids += identity
         self.cells[event["video_id"].decode(), event["kind"].decode(), minute] += 1
         return "counted"
@@ -104,6 +114,8 @@ class Recount:
 
 def _is_well_formed(event: dict[str, Any]) -> bool:
     if not (1 <= len(event["video_id"]) <= 64 and 1 <= len(event["kind"]) <= 32):
+        return False
+    if event["kind"].startswith(b"blocked:"):
         return False
     try:
         for name in ("video_id", "kind", "viewer_id", "country", "device"):

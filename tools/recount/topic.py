@@ -5,7 +5,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
-from tools.recount.avro import read
+from tools.recount.avro import UnreadableError, read
 
 FETCH_BYTES_MAX = 32 << 20
 POLL_MS = 1000
@@ -65,11 +65,30 @@ def read_topic(bootstrap_servers: str, topic: str) -> Iterator[tuple[int, int, i
         consumer.close()
 
 
-def read_rejected(bootstrap_servers: str, topic: str) -> dict[Place, tuple[str, bytes]]:
-    """(reason, payload) of every event in a late or dead-letter topic, by its origin: repeats are dropped."""
+def read_blocked(bootstrap_servers: str, topic: str) -> dict[bytes, list[tuple[int, int | None]]]:
+    """When each viewer is blocked, from and until, by append time in ms; None: for good. Of a viewer the last word."""
+    found: dict[bytes, list[tuple[int, int | None]]] = {}
+    for _, _, _, key, value in read_topic(bootstrap_servers, topic):
+        if key is None:
+            continue
+        try:
+            periods = read("BlockedViewer", value)["periods"] if value else []
+        except UnreadableError:
+            continue
+        found[key] = [(one["effective_from"], one["effective_until"]) for one in periods]
+    return found
+
+
+def read_rejected(bootstrap_servers: str, topic: str, origin: str) -> dict[Place, tuple[str, bytes]]:
+    """(reason, payload) of every event of the topic `origin` in a late or dead-letter topic, by its place there.
+
+    Repeats are dropped.
+    """
     found: dict[Place, tuple[str, bytes]] = {}
     for _, _, _, _, value in read_topic(bootstrap_servers, topic):
         rejected = read("RejectedEvents", value or b"")
+        if rejected["topic"].decode() != origin:
+            continue
         for event in rejected["events"]:
             place = rejected["partition"], rejected["offset"], event["index"]
             found[place] = event["reason"].decode(), event["payload"]

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas import registry
+from schemas.kinds import BLOCKED_PREFIX, KIND_BYTES_MAX
 from udfs.logic.hashing import salt_of
 from udfs.logic.numba_compat import njit
 
 VIDEO_ID_BYTES_MAX = 64
-KIND_BYTES_MAX = 32
 # The id, three one-byte lengths or times and three one-byte unions.
 EVENT_BYTES_MIN = 22
 
@@ -48,10 +48,12 @@ class Fault(IntEnum):
     KIND_NOT_UTF8 = 6
     OPTIONAL_FIELD_NOT_UTF8 = 7
     WRONG_SALT = 8
+    KIND_RESERVED = 9
 
 
 # Columns of Scan.spans.
-START, END, VIDEO_AT, VIDEO_LEN, KIND_AT, KIND_LEN = range(6)
+START, END, VIDEO_AT, VIDEO_LEN, KIND_AT, KIND_LEN, VIEWER_AT, VIEWER_LEN = range(8)
+_BLOCKED_PREFIX = np.frombuffer(BLOCKED_PREFIX.encode(), np.uint8)
 
 _TRUNCATED = int(Unreadable.TRUNCATED)
 _COUNT = int(Unreadable.COUNT_EXCEEDS_BYTES)
@@ -70,11 +72,15 @@ _KIND_LONG = int(Fault.KIND_TOO_LONG)
 _KIND_UTF8 = int(Fault.KIND_NOT_UTF8)
 _OPTIONAL_UTF8 = int(Fault.OPTIONAL_FIELD_NOT_UTF8)
 _WRONG_SALT = int(Fault.WRONG_SALT)
+_KIND_RESERVED = int(Fault.KIND_RESERVED)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A readable batch. Rows of `spans` (int64[n, 6], columns START to KIND_LEN) are places in the value."""
+    """A readable batch. Rows of `spans` (int64[n, 8], columns START to VIEWER_LEN) are places in the value.
+
+    A viewer_id that is null has the length 0.
+    """
 
     batch_id: bytes
     spans: npt.NDArray[np.int64]
@@ -150,6 +156,14 @@ def is_utf8(buf, at, length):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _has_blocked_prefix(buf, at):  # type: ignore[no-untyped-def]
+    for i in range(_BLOCKED_PREFIX.shape[0]):  # noqa: SIM110 - Numba compiles no generator expression
+        if buf[at + i] != _BLOCKED_PREFIX[i]:
+            return False
+    return True
+
+
+@njit(cache=True)
 def _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts):  # type: ignore[no-untyped-def]
     if salt_of(buf, start, salts) != salt:
         return _WRONG_SALT
@@ -165,6 +179,8 @@ def _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts
         return _KIND_LONG
     if not is_utf8(buf, kind_at, kind_len):
         return _KIND_UTF8
+    if kind_len >= _BLOCKED_PREFIX.shape[0] and _has_blocked_prefix(buf, kind_at):
+        return _KIND_RESERVED
     return 0
 
 
@@ -172,7 +188,7 @@ def _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts
 def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
     """Reads from the header on; (events or minus the reason, spans, viewed_at, faults)."""
     capacity = max((buf.shape[0] - at) // EVENT_BYTES_MIN, 0) + 1
-    spans = np.empty((capacity, 6), np.int64)
+    spans = np.empty((capacity, 8), np.int64)
     viewed = np.empty(capacity, np.int64)
     faults = np.empty(capacity, np.uint8)
     at += 16
@@ -228,7 +244,9 @@ def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
             if at < 0:
                 return at, spans, viewed, faults
             fault = _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts)
-            for _ in range(3):
+            spans[n, 6] = 0
+            spans[n, 7] = 0
+            for optional in range(3):
                 branch, at = _varint(buf, at)
                 if at < 0:
                     return at, spans, viewed, faults
@@ -236,6 +254,9 @@ def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
                     text_at, text_len, at = _string(buf, at)
                     if at < 0:
                         return at, spans, viewed, faults
+                    if optional == 0:
+                        spans[n, 6] = text_at
+                        spans[n, 7] = text_len
                     if fault == 0 and not is_utf8(buf, text_at, text_len):
                         fault = _OPTIONAL_UTF8
                 elif branch != 0:

@@ -9,9 +9,8 @@ import numpy as np
 from udfs.logic.cells import DATED_ROW_BYTES_MIN, read_dated_row
 from udfs.logic.hashing import hash_bytes, mix64
 from udfs.logic.numba_compat import njit
-from udfs.logic.time_rules import MINUTE_MS
+from udfs.logic.time_rules import MINUTE_MS, MINUTES_PER_DAY
 
-MINUTES_PER_DAY = 1440
 # A date in CQL is the days since 1970 plus 2**31 (section 6.7).
 _EPOCH_DATE = 1 << 31
 _VALUES = 6

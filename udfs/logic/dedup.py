@@ -1,4 +1,4 @@
-"""Deduplication of one salt: judges every event once, remembers the counted ids, hands on partial counts.
+"""Deduplication of one salt: judges every event once, remembers the ids it counted, hands on partial counts.
 
 A `SaltDedup` is the memory of one key. What must survive it is returned to be stored: chunks of ids, which may go with
 their generation, the counts not sent yet, which may not, and a header. `restore` rebuilds it from them, so that nothing
@@ -13,9 +13,11 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from schemas.kinds import BLOCKED_PREFIX
 from settings import CountingSettings
 from udfs.logic import partials
 from udfs.logic.batch_scan import Fault, Scan, Unreadable, scan
+from udfs.logic.block_list import NOBODY, BlockTable, is_blocked
 from udfs.logic.cells import Bytes, put_uint, same_bytes
 from udfs.logic.hashing import hash_bytes, mix64
 from udfs.logic.id_index import IdIndex, contains, insert
@@ -36,10 +38,12 @@ class Verdict(IntEnum):
     INVALID = 1
     LATE = 2
     DUPLICATE = 3
-    COUNTED = 4
+    BLOCKED = 4
+    COUNTED = 5
 
 
-_DEAD, _INVALID, _LATE, _DUPLICATE, _COUNTED = (int(v) for v in Verdict)
+_DEAD, _INVALID, _LATE, _DUPLICATE, _BLOCKED, _COUNTED = (int(v) for v in Verdict)
+_PREFIX = np.frombuffer(BLOCKED_PREFIX.encode(), np.uint8)
 
 
 @njit(cache=True)
@@ -51,8 +55,15 @@ def _u64(buf, at):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _judge(buf, spans, viewed_at, faults, append, lateness, skew, previous, previous_zero, current, current_zero):  # type: ignore[no-untyped-def]
-    """(verdicts, ids newly counted, their counts as dated rows, whether the zero id is in `current` now)."""
+def _judge(  # type: ignore[no-untyped-def]
+    buf, spans, viewed_at, faults, append, lateness, skew, previous, previous_zero, current, current_zero, blocks
+):  # fmt: skip
+    """(verdicts, ids newly counted, their counts as dated rows, whether the zero id is in `current` now).
+
+    Blocked views are counted too, under a kind of their own, and their ids remembered: a repeat of one is a duplicate.
+    """
+    slots_of_viewers, arena, name_at, period_at, periods = blocks
+    any_blocked = name_at.shape[0] > 1
     n = spans.shape[0]
     verdicts = np.empty(n, np.uint8)
     fresh = np.empty((n, 2), np.uint64)
@@ -86,14 +97,21 @@ def _judge(buf, spans, viewed_at, faults, append, lateness, skew, previous, prev
         if not new:
             verdicts[i] = _DUPLICATE
             continue
-        verdicts[i] = _COUNTED
+        verdict = _COUNTED
+        if any_blocked and is_blocked(
+            buf, spans[i, 6], spans[i, 7], append, slots_of_viewers, arena, name_at, period_at, periods
+        ):
+            verdict = _BLOCKED
+        verdicts[i] = verdict
         fresh[fresh_n, 0] = low
         fresh[fresh_n, 1] = high
         fresh_n += 1
         minute = viewed_at[i] // MINUTE_MS
         video_at, video_len, kind_at, kind_len = spans[i, 2], spans[i, 3], spans[i, 4], spans[i, 5]
         slot = (
-            hash_bytes(buf, video_at, video_len) ^ hash_bytes(buf, kind_at, kind_len) ^ mix64(np.uint64(minute))
+            hash_bytes(buf, video_at, video_len)
+            ^ hash_bytes(buf, kind_at, kind_len)
+            ^ mix64(np.uint64(minute) ^ np.uint64(verdict))
         ) & mask
         while True:
             cell = slots[slot]
@@ -103,10 +121,13 @@ def _judge(buf, spans, viewed_at, faults, append, lateness, skew, previous, prev
                 cell_count[cells] = 1
                 cells += 1
                 row_bytes += 14 + kind_len + video_len
+                if verdict == _BLOCKED:
+                    row_bytes += _PREFIX.shape[0]
                 break
             e = cell_event[cell]
             if (
-                viewed_at[e] // MINUTE_MS == minute
+                verdicts[e] == verdict
+                and viewed_at[e] // MINUTE_MS == minute
                 and spans[e, 3] == video_len
                 and spans[e, 5] == kind_len
                 and same_bytes(buf, spans[e, 2], buf, video_at, video_len)
@@ -119,9 +140,13 @@ def _judge(buf, spans, viewed_at, faults, append, lateness, skew, previous, prev
     at = 0
     for cell in range(cells):
         e = cell_event[cell]
-        rows[at] = 1 + spans[e, 5] + spans[e, 3]
-        rows[at + 1] = spans[e, 5]
+        prefix_len = _PREFIX.shape[0] if verdicts[e] == _BLOCKED else 0
+        rows[at] = 1 + prefix_len + spans[e, 5] + spans[e, 3]
+        rows[at + 1] = prefix_len + spans[e, 5]
         at += 2
+        for j in range(prefix_len):
+            rows[at + j] = _PREFIX[j]
+        at += prefix_len
         for j in range(spans[e, 5]):
             rows[at + j] = buf[spans[e, 4] + j]
         at += spans[e, 5]
@@ -206,8 +231,11 @@ class SaltDedup:
                 self._previous.add_all(ids)
         self._unsent = [np.frombuffer(rows, np.uint8) for rows in unsent]
 
-    def record(self, value: bytes, record_ms: int, key_salt: int) -> Outcome:
-        """Judge one Kafka record's value. Never raises for what the bytes say."""
+    def record(self, value: bytes, record_ms: int, key_salt: int, blocks: BlockTable = NOBODY) -> Outcome:
+        """Judge one Kafka record's value. Never raises for what the bytes say.
+
+        `blocks` must hold every period that can contain the record's append time.
+        """
         self._advance(max(self.append_ms, record_ms))
         outcome = Outcome(self.generation, self.sequence, self.append_ms)
         tally = self._tally_of(self.append_ms // MINUTE_MS)
@@ -220,15 +248,17 @@ class SaltDedup:
             return outcome
         outcome.batch_id = batch.batch_id
         if len(batch.spans):
-            self._events(value, buf, batch, tally, outcome)
+            self._events(value, buf, batch, tally, outcome, blocks)
         return outcome
 
-    def _events(self, value: bytes, buf: Bytes, batch: Scan, tally: Tally, outcome: Outcome) -> None:
+    def _events(
+        self, value: bytes, buf: Bytes, batch: Scan, tally: Tally, outcome: Outcome, blocks: BlockTable
+    ) -> None:
         self._current.reserve(len(batch.spans))
         verdicts, fresh, rows, self._current.zero = _judge(
             buf, batch.spans, batch.viewed_at, batch.faults, self.append_ms, self._rules.lateness_ms,
             self._rules.future_skew_ms, self._previous.table, self._previous.zero, self._current.table,
-            self._current.zero,
+            self._current.zero, blocks,
         )  # fmt: skip
         self._current.used += len(fresh)
         counts = np.bincount(verdicts, minlength=len(Verdict)).tolist()
@@ -237,13 +267,14 @@ class SaltDedup:
         tally.duplicate += counts[Verdict.DUPLICATE]
         tally.late += counts[Verdict.LATE]
         tally.invalid += counts[Verdict.INVALID]
+        tally.blocked += counts[Verdict.BLOCKED]
         tally.dead_lettered += counts[Verdict.DEAD_LETTERED]
         if len(fresh):
             outcome.chunk = _CHUNK.pack(VERSION, self.generation) + fresh.tobytes()
             outcome.unsent = rows
             self._unsent.append(rows)
             self.sequence += 1
-        if counts[Verdict.COUNTED] + counts[Verdict.DUPLICATE] < len(verdicts):
+        if sum(counts[: Verdict.DUPLICATE]):
             self._reject(value, batch, verdicts, outcome)
 
     @staticmethod

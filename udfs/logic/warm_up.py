@@ -9,6 +9,7 @@ from schemas import registry
 from settings import CountingSettings
 from udfs.logic.cql_rows import pack_inserts
 from udfs.logic.dedup import SaltDedup
+from udfs.logic.enrichment import Enrichment
 from udfs.logic.hashing import salt_of
 from udfs.logic.window import ShardWindow
 
@@ -39,6 +40,7 @@ def warm_up() -> None:
         ShardWindow(rules).restore(window.header(), window.absorb(element))
         for rows in window.emit().counts:
             list(pack_inserts(rows, bytes(16), rows_max=200, partitions_max=20))
+            Enrichment().enrich(rows)
         window.rank()
 
 

@@ -5,8 +5,11 @@ A shard's Changes wait for those before them, its lists for the lists before the
 """
 
 import logging
+from collections.abc import Iterable
 from functools import partial
 
+from pyflink.common import Row, Types
+from pyflink.common.typeinfo import TypeInformation
 from pyflink.datastream import FlatMapFunction, RuntimeContext
 from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_exponential
 
@@ -20,19 +23,25 @@ log = logging.getLogger(__name__)
 PIPELINE = "view_counts"
 
 
-class CassandraSink(FlatMapFunction):
-    """Objects of udfs.operators.window in, nothing out."""
+def handed_on_type() -> TypeInformation:
+    """Row(shard key, Changes or Top): what a sink has taken and hands on."""
+    return Types.ROW([Types.INT(), Types.PICKLED_BYTE_ARRAY()])
 
-    def __init__(self, settings: CassandraSettings, shards: int) -> None:
+
+class CassandraSink(FlatMapFunction):
+    """Objects of udfs.operators.window in; out, if it is to, counts and lists, for what comes after the counting."""
+
+    def __init__(self, settings: CassandraSettings, shard_keys: list[int], *, hands_on: bool) -> None:
         self._settings = settings
-        self._shards = shards
+        self._shard_keys = shard_keys
+        self._hands_on = hands_on
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Connect, however long it takes: a job restarted while Cassandra is away waits for it."""
         self._writer = self._connect()
         self._behind = WriteBehind()
 
-    def flat_map(self, value: Changes | Closed | Settle | Top) -> tuple[()]:
+    def flat_map(self, value: Changes | Closed | Settle | Top) -> Iterable[Row]:
         """Write one element."""
         changes, top = ("changes", value.shard), ("top", value.shard)
         if isinstance(value, Changes):
@@ -44,7 +53,10 @@ class CassandraSink(FlatMapFunction):
             self._behind.settle(top)
             if isinstance(value, Closed):
                 self._writer.closed(value.shard, value.minute)
-        return ()
+            return ()
+        if not self._hands_on or (isinstance(value, Changes) and not value.counts):
+            return ()
+        return (Row(self._shard_keys[value.shard], value),)
 
     def close(self) -> None:
         """Let what is under way end."""
@@ -56,12 +68,7 @@ class CassandraSink(FlatMapFunction):
         self._writer.ledger([(salt, *tally.values()) for salt, tally in changes.tallies])
 
     def _top(self, value: Top) -> None:
-        lists = [
-            TopList(kind, ranking.span, ranking.minute, ranking.events, found)
-            for ranking in value.rankings
-            for kind, found in ranking.lists.items()
-        ]
-        self._writer.top(value.shard, lists)
+        self._writer.top(value.shard, top_lists(value))
 
     @retry(
         retry=retry_if_exception_type(CassandraAwayError),
@@ -69,4 +76,13 @@ class CassandraSink(FlatMapFunction):
         before_sleep=before_sleep_log(log, logging.WARNING),
     )
     def _connect(self) -> CountWriter:
-        return CountWriter(connect(self._settings), self._settings, PIPELINE, self._shards)
+        return CountWriter(connect(self._settings), self._settings, PIPELINE, len(self._shard_keys))
+
+
+def top_lists(top: Top) -> list[TopList]:
+    """The lists of an element, as they are written."""
+    return [
+        TopList(kind, ranking.span, ranking.minute, ranking.events, found)
+        for ranking in top.rankings
+        for kind, found in ranking.lists.items()
+    ]

@@ -1,24 +1,35 @@
 """Flink shell of udfs.logic.dedup: keeps one SaltDedup per key in step with keyed state.
 
 In: Row(key, Row(value, record time, partition, offset)), where a key below 0 is no salt's but that of the foreign
-records of partition -1 - key, and stands for a salt in the ledger. Out: Row(shard key, element), where an element is
+records of partition -1 - key, and stands for a salt in the ledger; and from the broadcast Row(viewer_id, periods) of
+udfs.logic.block_list. Out: Row(shard key, element), where an element is
 PARTIAL or LEDGER and its bytes; side outputs LATE and DEAD_LETTER carry RejectedEvents values.
 """
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
+from confluent_kafka import KafkaException
 from pyflink.common import Row, Types
 from pyflink.common.time import Time
-from pyflink.datastream import KeyedProcessFunction, OutputTag, RuntimeContext
+from pyflink.datastream import KeyedBroadcastProcessFunction, OutputTag, RuntimeContext
 from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
+from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_exponential
 
+from connectors.compacted_topic import read_to_end
 from schemas import registry
-from settings import CountingSettings
+from settings import CountingSettings, KafkaSettings
+from udfs.logic.block_list import BlockList, read_blocked
 from udfs.logic.dedup import Outcome, Rejected, SaltDedup
+from udfs.logic.keyed_records import Refusal
 from udfs.logic.time_rules import is_behind, next_turn_ms
 from udfs.operators.due import Allowance, Due
 
+log = logging.getLogger(__name__)
+
+BLOCKED_STATE = "blocked-viewers"
+READ_TIMEOUT_S = 60.0
 PARTIAL = b"P"
 LEDGER = b"L"
 # A bundle brings all records of a quarter of a second or more in one moment.
@@ -35,12 +46,19 @@ def dead_letter_tag() -> OutputTag:
     return OutputTag("dead-letter", Types.PRIMITIVE_ARRAY(Types.BYTE()))
 
 
-class Dedup(KeyedProcessFunction):
-    """Keyed by the salt's key. Two maps of id chunks, by parity of generation, so that an old one clears at once."""
+class Dedup(KeyedBroadcastProcessFunction):
+    """Keyed by the salt's key. Two maps of id chunks, by parity of generation, so that an old one clears at once.
 
-    def __init__(self, rules: CountingSettings, topic: str, salt_keys: list[int], shard_keys: list[int]) -> None:
+    The block list is read from its topic before the first record, and from then on as it is broadcast. Broadcast state
+    alone would be as old as the checkpoint, and a list that is still being read would judge differently from one run to
+    the next.
+    """
+
+    def __init__(
+        self, rules: CountingSettings, kafka: KafkaSettings, salt_keys: list[int], shard_keys: list[int]
+    ) -> None:
         self._rules = rules
-        self._topic = topic
+        self._kafka = kafka
         self._salt_of_key = {key: salt for salt, key in enumerate(salt_keys)}
         self._shard_keys = shard_keys
 
@@ -62,6 +80,7 @@ class Dedup(KeyedProcessFunction):
         # Not bound to the clock on the wall: a count is sent however long the job was away.
         self._unsent = runtime_context.get_list_state(ListStateDescriptor("unsent", octets))
         self._header = runtime_context.get_state(ValueStateDescriptor("header", octets))
+        self._block_list = self._read_block_list()
         self._late = late_tag()
         self._dead_letter = dead_letter_tag()
         self._by_salt: dict[int, SaltDedup] = {}
@@ -71,12 +90,18 @@ class Dedup(KeyedProcessFunction):
         # Salts of which state holds what they have not sent.
         self._has_stored_unsent: set[int] = set()
 
-    def process_element(self, value: Any, ctx: KeyedProcessFunction.Context) -> Iterator[Any]:
+    def process_broadcast_element(self, value: Row, ctx: KeyedBroadcastProcessFunction.Context) -> tuple[()]:  # noqa: ARG002
+        """Learn when one viewer is blocked."""
+        viewer_id, periods = value
+        self._block_list.put(viewer_id.encode(), bytes(periods) or None)
+        return ()
+
+    def process_element(self, value: Any, ctx: KeyedBroadcastProcessFunction.ReadOnlyContext) -> Iterator[Any]:
         """Judge one record."""
         body, record_ms, partition, offset = value
         dedup = self._of(ctx.get_current_key())
         before = dedup.generation
-        outcome = dedup.record(body or b"", record_ms, dedup.salt)
+        outcome = dedup.record(body or b"", record_ms, dedup.salt, self._block_list.table)
         if outcome.generation > before:
             # What two generations ago or more counted: the parity that the new generation will use, and on a longer
             # step the other one too.
@@ -104,7 +129,7 @@ class Dedup(KeyedProcessFunction):
         self._header.update(dedup.header())
         self._tallies_due.arm(timers, dedup.salt, next_turn_ms(now_ms, rules.emit_interval_ms))
 
-    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Any]:
+    def on_timer(self, timestamp: int, ctx: KeyedBroadcastProcessFunction.OnTimerContext) -> Iterator[Any]:
         """Send what is unsent, the tallies or both: what is due. After a restore, when nobody knows, both are."""
         dedup = self._of(ctx.get_current_key())
         if self._flush_due.take(dedup.salt, timestamp):
@@ -140,11 +165,25 @@ class Dedup(KeyedProcessFunction):
                 self._has_stored_unsent.add(salt)
         return dedup
 
+    @retry(
+        retry=retry_if_exception_type(KafkaException),
+        wait=wait_exponential(multiplier=0.5, max=5),
+        before_sleep=before_sleep_log(log, logging.WARNING),
+    )
+    def _read_block_list(self) -> BlockList:
+        """As it stands now, however long Kafka is away."""
+        found = BlockList()
+        for key, value in read_to_end(self._kafka.bootstrap_servers, self._kafka.blocked_topic, READ_TIMEOUT_S):
+            record = read_blocked(key, value)
+            if not isinstance(record, Refusal):
+                found.put(record.key.encode(), record.rest)
+        return found
+
     def _rejected(self, rejected: list[Rejected], outcome: Outcome, partition: int, offset: int) -> bytes:
         return registry.encode(
             "RejectedEvents",
             {
-                "topic": self._topic,
+                "topic": self._kafka.events_topic,
                 "partition": partition,
                 "offset": offset,
                 "batch_id": outcome.batch_id,

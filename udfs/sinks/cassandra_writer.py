@@ -5,23 +5,18 @@ order, from any writer, leaves the larger one. Hence every failure is tried agai
 Cassandra, or one whose tables refuse a row, is back-pressure, not an error (docs/decisions/0008). Knows no Flink.
 """
 
-import logging
 import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import tenacity
-from cassandra import DriverException
-from cassandra.cluster import NoHostAvailable, Session
-from cassandra.concurrent import execute_concurrent
+from cassandra.cluster import Session
 from cassandra.query import BoundStatement
 
 from settings import CassandraSettings
 from udfs.logic.cql_rows import pack_inserts
 from udfs.logic.time_rules import MINUTE_MS
+from udfs.sinks.acknowledged import write_all
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
-
-log = logging.getLogger(__name__)
 
 HOUR_MS = 60 * MINUTE_MS
 _INT = struct.Struct(">i")
@@ -87,18 +82,10 @@ class CountWriter:
         """Write a shard's lists."""
         rows: list[tuple[object, object]] = []
         for top in lists:
-            start_ms = top.minute * MINUTE_MS
+            # In a fraction of the driver's time.
             row = BoundStatement(self._top)
-            # As the driver itself would encode them, in a fraction of its time.
-            row.values = [
-                top.kind,
-                top.span.encode(),
-                _LONG.pack(start_ms // HOUR_MS * HOUR_MS),
-                _LONG.pack(start_ms),
-                _INT.pack(shard),
-                _videos(top.videos),
-                _LONG.pack(start_ms * 1000 + top.events),
-            ]
+            *key, timestamp = top_key(shard, top)
+            row.values = [*key, _videos(top.videos), timestamp]
             rows.append((row, None))
         self._write(rows)
 
@@ -108,27 +95,20 @@ class CountWriter:
         self._write([(self._progress, (self._pipeline, shard, self._shards, end_ms, end_ms * 1000))])
 
     def _write(self, statements: Sequence[tuple[object, object]]) -> None:
-        pending = statements
+        write_all(self._session, statements, self._settings.concurrency)
 
-        @tenacity.retry(
-            retry=tenacity.retry_if_exception_type((NoHostAvailable, DriverException)),
-            wait=tenacity.wait_exponential(multiplier=0.1, max=5),
-            before_sleep=lambda state: log.warning(
-                "Cassandra did not acknowledge %d writes, trying again: %.200s",
-                len(pending), state.outcome.exception() if state.outcome else "",
-            ),
-        )  # fmt: skip
-        def attempt() -> None:
-            nonlocal pending
-            results = execute_concurrent(
-                self._session, pending, concurrency=self._settings.concurrency, raise_on_first_error=False
-            )
-            failed = [(s, r.result_or_exc) for s, r in zip(pending, results, strict=True) if not r.success]
-            pending = [statement for statement, _ in failed]
-            if failed:
-                raise failed[0][1]
 
-        attempt()
+def top_key(shard: int, top: TopList) -> tuple[bytes, ...]:
+    """A list's key (kind, span, hour, minute, shard) and its timestamp, as the driver itself would encode them."""
+    start_ms = top.minute * MINUTE_MS
+    return (
+        top.kind,
+        top.span.encode(),
+        _LONG.pack(start_ms // HOUR_MS * HOUR_MS),
+        _LONG.pack(start_ms),
+        _INT.pack(shard),
+        _LONG.pack(start_ms * 1000 + top.events),
+    )
 
 
 def _videos(videos: Sequence[tuple[bytes, int, int]]) -> bytes:

@@ -1,0 +1,143 @@
+"""How long it takes to know many videos: `python -m benchmarks.metadata`.
+
+So many are published, then the count job is submitted. The topic has one partition, read in order: when the video that
+was published last has its title, all are known. Then the job stops with a savepoint and starts from it, and the same
+video, in a partition of its own, has its title from the restored state: the topic was read before.
+"""
+
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import psutil
+import typer
+from rich.console import Console
+
+from benchmarks import results
+from benchmarks.machine import describe
+from connectors.cassandra import connect
+from settings import CassandraSettings, Settings
+from tools.metadata import VideoMetadata, publish
+from tools.stack import Stack, StackOptions
+from tools.stack.ports import HOST
+
+COUNT_JOB = "jobs/view_counts.py"
+TARGET_S = 30.0
+PATIENCE_S = 300.0
+POLL_S = 0.1
+
+console = Console()
+
+
+class Observer:
+    """A client that sends views, and looks at counts and titles."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._ingest = httpx.Client(base_url=stack.endpoints["ingest"], timeout=60, trust_env=False)
+        self._session: Any = connect(CassandraSettings(hosts=HOST, port=stack.ports["cassandra"]))
+
+    def view(self, video: str, kind: str) -> None:
+        """Send one."""
+        event = {"event_id": str(uuid.uuid4()), "video_id": video, "viewed_at": datetime.now(UTC).isoformat()}
+        self._ingest.post("/v1/events", json={"events": [{**event, "kind": kind}]}).raise_for_status()
+
+    def row(self, video: str, kind: str) -> tuple[int, str | None]:
+        """(views, title) of the newest partition; 0 and None before there is one."""
+        found = self._session.execute(
+            "SELECT sum(views) AS views, max(title) AS title FROM views_by_minute "
+            "WHERE video_id = %s AND kind = %s AND day = %s",
+            (video, kind, datetime.now(UTC).date()),
+        ).one()
+        return found.views or 0, found.title
+
+    def seconds_until(self, condition: Callable[[], bool], since_s: float) -> float:
+        """From then until it came true."""
+        while not condition():
+            if time.monotonic() - since_s > PATIENCE_S:
+                raise TimeoutError(f"not within {PATIENCE_S:.0f} s")
+            time.sleep(POLL_S)
+        return round(time.monotonic() - since_s, 1)
+
+    def workers_mb(self) -> int:
+        """Memory of the Python workers, together."""
+        return sum(psutil.Process(pid).memory_info().rss for pid in self._stack.python_workers()) >> 20
+
+    def close(self) -> None:
+        """End the connections."""
+        self._ingest.close()
+        self._session.cluster.shutdown()
+
+
+def measure(stack: Stack, videos: int) -> dict[str, Any]:
+    """All figures, in seconds."""
+    observer = Observer(stack)
+    try:
+        last = f"video-{videos - 1:07d}"
+        kafka = Settings().kafka.model_copy(update={"bootstrap_servers": stack.endpoints["kafka"]})
+        began_s = time.monotonic()
+        publish(kafka, (metadata(at) for at in range(videos)))
+        figures: dict[str, Any] = {"published_s": round(time.monotonic() - began_s, 1)}
+        for phase, kind, restore in (("first start", "view", False), ("restored", "like", True)):
+            arguments = ["-py", COUNT_JOB]
+            if restore:
+                (job,) = stack.unfinished_jobs()
+                arguments = ["-s", stack.flink_stop(job), *arguments]
+            observer.view(last, kind)
+            submitted_s = time.monotonic()
+            stack.flink_run(arguments)
+            counted_s = observer.seconds_until(lambda kind=kind: observer.row(last, kind)[0] == 1, submitted_s)
+            titled_s = observer.seconds_until(lambda kind=kind: observer.row(last, kind)[1] is not None, submitted_s)
+            figures[phase] = {
+                "submitted_to_counted_s": counted_s,
+                "submitted_to_titled_s": titled_s,
+                "python_workers_mb": observer.workers_mb(),
+            }
+            console.print(f"{phase}: counted after {counted_s} s, all known after {titled_s} s", highlight=False)
+        began_s = time.monotonic()
+        publish(kafka, [metadata(videos)])
+        observer.view(f"video-{videos:07d}", "view")
+        figures["one_more_s"] = observer.seconds_until(
+            lambda: observer.row(f"video-{videos:07d}", "view")[1] is not None, began_s
+        )
+        return figures
+    finally:
+        observer.close()
+
+
+def metadata(number: int) -> VideoMetadata:
+    """Of a video, about as long as real ones."""
+    title = f"The title of video {number}, which is about as long as titles are"
+    return VideoMetadata(
+        f"video-{number:07d}", title, f"UC-channel-{number % 9973:013d}", f"Channel {number % 9973}", number
+    )
+
+
+def main(
+    *,
+    videos: Annotated[int, typer.Option(help="How many.", min=1)] = 200_000,
+    keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
+) -> None:
+    """Measure, and say whether the target is reached."""
+    with (
+        tempfile.TemporaryDirectory(prefix="view-counts-metadata-") as folder,
+        Stack(StackOptions(home=Path(folder), ports="free", graceful_stop=False)) as stack,
+    ):
+        figures = measure(stack, videos)
+    is_reached = figures["first start"]["submitted_to_titled_s"] < TARGET_S
+    console.print(
+        f"{videos:,} videos known {figures['first start']['submitted_to_titled_s']} s after the job was submitted; "
+        f"target below {TARGET_S:.0f} s: {'reached' if is_reached else 'NOT REACHED'}",
+        highlight=False,
+    )
+    result = {"benchmark": "metadata", "machine": describe(), "videos": videos, **figures, "is_reached": is_reached}
+    results.publish("metadata", result, is_kept=keep)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,179 @@
+"""What is known of videos meets their counts, whichever comes first: in the tables, in lists and on the topic."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from connectors.compacted_topic import read_to_end
+from schemas import registry
+from tests.support.installation import Installation
+from tests.support.records import MINUTE_MS, Feeder, View, count
+from tests.support.waiting import eventually
+from tools.stack import Stack
+
+COUNTING = {
+    "flush_interval_ms": 100,
+    "emit_interval_ms": 100,
+    "catch_up_flush_interval_ms": 100,
+    "catch_up_emit_interval_ms": 100,
+    "rank_interval_ms": 500,
+}
+CREATED_MS = 1_582_977_600_000
+
+
+@pytest.fixture
+def installation(shared_stack: Stack, request: pytest.FixtureRequest) -> Iterator[Installation]:
+    name = request.node.name.removeprefix("test_")[:30].rstrip("_").replace("_", "-")
+    with Installation(shared_stack, name, COUNTING, trusted_times=False) as made:
+        yield made
+
+
+class Publisher:
+    """Writes to an installation's metadata topic."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._kafka = installation.settings.kafka
+        self._producer = Producer({"bootstrap.servers": self._kafka.bootstrap_servers, "acks": "all"})
+
+    def raw(self, key: bytes | None, value: bytes | None) -> None:
+        self._producer.produce(self._kafka.metadata_topic, value, key)
+        assert self._producer.flush(30) == 0
+
+    def titles(self, titles: dict[str, str]) -> None:
+        for video_id, title in titles.items():
+            about = {"channel_id": "c-1", "channel_name": "Chännel", "created_at": CREATED_MS}
+            value = registry.encode("VideoMetadata", {"video_id": video_id, "title": title, **about})
+            self._producer.produce(self._kafka.metadata_topic, value, video_id.encode())
+        assert self._producer.flush(30) == 0
+
+
+def views(video_id: str, number: int, kind: str = "view") -> list[View]:
+    now_ms = time.time_ns() // 1_000_000
+    return [View(video_id, now_ms - MINUTE_MS, kind) for _ in range(number)]
+
+
+def titles(installation: Installation) -> dict[tuple[str, str], str | None]:
+    """By video and kind."""
+    rows = installation.session.execute("SELECT DISTINCT video_id, kind, day, title FROM views_by_minute")
+    return {(row.video_id, row.kind): row.title for row in rows}
+
+
+def values(installation: Installation, topic: str) -> list[tuple[bytes | None, dict[str, Any]]]:
+    """(key, value) of every record of a topic."""
+    records = read_to_end(installation.settings.kafka.bootstrap_servers, topic, 60)
+    return [(key, registry.decode(value or b"")[1]) for key, value in records]
+
+
+def test_titles_reach_tables_lists_and_topic(installation: Installation) -> None:
+    publisher, feeder = Publisher(installation), Feeder(installation.settings)
+    publisher.titles({"known": "Títle", "never-viewed": "x"})
+    job = installation.start(parallelism=2)
+    sent = [*views("known", 5), *views("unknown", 3), *views("known", 2, "like")]
+    feeder.send(sent)
+    everything = {("known", "view"): "Títle", ("known", "like"): "Títle", ("unknown", "view"): None}
+    assert eventually(lambda: titles(installation) == everything), titles(installation)
+    (row,) = installation.session.execute(
+        "SELECT title, channel_id, channel_name, created_at FROM views_by_minute WHERE kind = 'like' LIMIT 1 "
+        "ALLOW FILTERING"
+    )
+    assert (row.title, row.channel_id, row.channel_name, row.created_at.timestamp()) == (
+        "Títle", "c-1", "Chännel", CREATED_MS / 1000,
+    )  # fmt: skip
+
+    # Filled in once known, though nobody views it any more; unknown again, what was written stays.
+    publisher.titles({"unknown": "Läter"})
+    assert eventually(lambda: titles(installation)["unknown", "view"] == "Läter"), titles(installation)
+    publisher.raw(b"unknown", None)
+    # A later change shows with the next view.
+    publisher.titles({"known": "Renamed"})
+    more = views("known", 1)
+
+    def renamed() -> bool:
+        again = views("known", 1)
+        more.extend(again)
+        feeder.send(again)
+        return eventually(lambda: titles(installation)["known", "view"] == "Renamed", timeout_s=3)
+
+    feeder.send(more)
+    assert eventually(renamed)
+    assert titles(installation)["unknown", "view"] == "Läter"
+    expected = count([*sent, *more])
+    assert eventually(lambda: installation.views() == expected), installation.views()
+
+    def about_lists() -> set[tuple[str, str]]:
+        rows = installation.session.execute("SELECT about FROM top_videos")
+        return {(video, about[0]) for row in rows for video, about in (row.about or {}).items()}
+
+    assert eventually(lambda: about_lists() >= {("known", "Renamed")}), about_lists()
+
+    def on_topic() -> dict[tuple[str, str, int], int]:
+        largest: dict[tuple[str, str, int], int] = {}
+        for _, value in values(installation, installation.settings.kafka.counts_topic):
+            cell = value["video_id"], value["kind"], round(value["minute"].timestamp()) // 60
+            largest[cell] = max(largest.get(cell, 0), value["views"])
+        return largest
+
+    assert eventually(lambda: on_topic() == expected), on_topic()
+    records = values(installation, installation.settings.kafka.counts_topic)
+    assert all(key == value["video_id"].encode() for key, value in records)
+    assert {value["about"]["title"] for key, value in records if key == b"known"} == {"Títle", "Renamed"}
+    assert installation.restarts(job) == 0
+
+
+def test_metadata_survives_a_savepoint_and_another_parallelism(installation: Installation) -> None:
+    publisher, feeder = Publisher(installation), Feeder(installation.settings)
+    names = {f"v-{n}": f"title {n}" for n in range(50)}
+    publisher.titles(names)
+    job = installation.start(parallelism=1)
+    feeder.send(views("v-0", 1))
+    assert eventually(lambda: titles(installation) == {("v-0", "view"): "title 0"}), titles(installation)
+    feeder.send(views("later", 1))
+    assert eventually(lambda: ("later", "view") in titles(installation))
+    savepoint = installation.stack.flink_stop(job)
+    # Read before the savepoint: what is known now comes from its state, and "later" from what it remembers.
+    publisher.titles({"later": "Known while the job was away"})
+    job = installation.start(parallelism=2, savepoint=savepoint)
+    feeder.send([view for name in names for view in views(name, 1, "like")])
+    expected = {
+        ("v-0", "view"): "title 0",
+        ("later", "view"): "Known while the job was away",
+        **{(name, "like"): title for name, title in names.items()},
+    }
+    assert eventually(lambda: titles(installation) == expected), titles(installation)
+
+
+def test_bad_metadata_is_a_dead_letter_and_holds_nothing_back(installation: Installation) -> None:
+    publisher, feeder = Publisher(installation), Feeder(installation.settings)
+    installation.start(parallelism=2)
+    good = registry.encode(
+        "VideoMetadata",
+        {"video_id": "A", "title": "t", "channel_id": "c", "channel_name": "C", "created_at": CREATED_MS},
+    )
+    publisher.raw(b"B", good)
+    # A compacted topic takes no record without a key.
+    publisher.raw(b"", good)
+    publisher.raw(b"A", b"no avro")
+    publisher.raw(b"A", good[:-1])
+    publisher.titles({"last": "Last"})
+    feeder.send(views("last", 1))
+    assert eventually(lambda: titles(installation) == {("last", "view"): "Last"}), titles(installation)
+    topic = installation.settings.kafka.dead_letter_topic
+    assert eventually(lambda: len(values(installation, topic)) == 4), values(installation, topic)
+    found = [
+        (value["topic"], event["index"], event["reason"], event["payload"])
+        for _, value in values(installation, topic)
+        for event in value["events"]
+    ]
+    metadata = installation.settings.kafka.metadata_topic
+    assert sorted(found) == sorted(
+        (metadata, -1, reason, payload)
+        for reason, payload in (
+            ("key_differs_from_value", good),
+            ("no_key", good),
+            ("unknown_schema", b"no avro"),
+            ("unreadable", good[:-1]),
+        )
+    )

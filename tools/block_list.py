@@ -1,0 +1,95 @@
+"""Changes the block list: each change takes effect a while after it is written, so that every run judges alike."""
+
+import time
+from collections.abc import Iterable, Sequence
+
+from connectors.compacted_topic import read_to_end, write
+from schemas import registry
+from settings import KafkaSettings
+from udfs.logic.block_list import FOR_GOOD_MS, Period, read_blocked, read_periods
+from udfs.logic.keyed_records import Refusal
+
+READ_TIMEOUT_S = 30.0
+# What the rules ask for, and what is left for writing.
+NOTICE_MS = 60_000
+NOTICE_GIVEN_MS = 90_000
+
+
+class TooEarlyError(ValueError):
+    """A change would take effect before every run of the job is sure to know it."""
+
+
+def periods(kafka: KafkaSettings) -> dict[str, list[Period]]:
+    """The list as the topic holds it. Raises confluent_kafka.KafkaException."""
+    found: dict[str, list[Period]] = {}
+    for key, value in read_to_end(kafka.bootstrap_servers, kafka.blocked_topic, READ_TIMEOUT_S):
+        record = read_blocked(key, value)
+        if isinstance(record, Refusal):
+            continue
+        if record.rest is None:
+            found.pop(record.key, None)
+        else:
+            found[record.key] = read_periods(record.rest)
+    return found
+
+
+def block(kafka: KafkaSettings, viewers: Iterable[str], from_ms: int | None = None, until_ms: int | None = None) -> int:
+    """Block viewers from a time on, the earliest by default, until another or for good; when it takes effect, in ms."""
+    from_ms = _effective_ms(from_ms)
+    until_ms = FOR_GOOD_MS if until_ms is None else until_ms
+    if until_ms <= from_ms:
+        raise TooEarlyError(f"until={until_ms} is not after from={from_ms}; choose a later end")
+    known = periods(kafka)
+    _write(kafka, {viewer: [*known.get(viewer, []), Period(from_ms, until_ms)] for viewer in viewers}, from_ms)
+    return from_ms
+
+
+def unblock(kafka: KafkaSettings, viewers: Iterable[str], from_ms: int | None = None) -> int:
+    """End what blocks viewers, at a time, the earliest by default; when it takes effect, in ms."""
+    at_ms = _effective_ms(from_ms)
+    known = periods(kafka)
+    _write(kafka, {viewer: ended(known.get(viewer, []), at_ms) for viewer in viewers}, at_ms)
+    return at_ms
+
+
+def ended(known: Sequence[Period], at_ms: int) -> list[Period]:
+    """These periods, none of which reaches beyond a time. What has been stays: it decides on every replay."""
+    return [Period(one.from_ms, min(one.until_ms, at_ms)) for one in known if one.from_ms < at_ms]
+
+
+def _effective_ms(wanted_ms: int | None) -> int:
+    now_ms = time.time_ns() // 1_000_000
+    if wanted_ms is None:
+        return now_ms + NOTICE_GIVEN_MS
+    if wanted_ms < now_ms + NOTICE_MS:
+        raise TooEarlyError(
+            f"from={wanted_ms} is less than a minute away: views might be judged before every run of the job knows of "
+            f"it; choose {now_ms + NOTICE_GIVEN_MS} or later"
+        )
+    return wanted_ms
+
+
+def _write(kafka: KafkaSettings, changed: dict[str, list[Period]], effective_ms: int) -> None:
+    records = ((viewer.encode(), _value(viewer, mine)) for viewer, mine in changed.items())
+    newest_ms = write(kafka.bootstrap_servers, kafka.blocked_topic, records).newest_ms
+    if newest_ms > effective_ms - NOTICE_MS:
+        raise TooEarlyError(
+            f"written at {newest_ms}, less than a minute before it takes effect at {effective_ms}: views of that "
+            "minute may have been judged without it, and a replay would judge them with it"
+        )
+
+
+def _value(viewer: str, mine: Sequence[Period]) -> bytes:
+    return registry.encode(
+        "BlockedViewer",
+        {
+            "viewer_id": viewer,
+            "periods": [
+                {
+                    "effective_from": one.from_ms,
+                    "effective_until": None if one.until_ms == FOR_GOOD_MS else one.until_ms,
+                }
+                for one in mine
+            ],
+        },
+    )

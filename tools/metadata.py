@@ -1,0 +1,53 @@
+"""Publishes what is known of videos to the metadata topic, from lines of JSON."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from connectors.compacted_topic import write
+from schemas import registry
+from settings import KafkaSettings
+
+# Of the topic's reader.
+VIDEO_ID_BYTES_MAX = 64
+
+
+class BadLineError(ValueError):
+    """A line that is no metadata; the text names the line and what is wrong."""
+
+
+class VideoMetadata(msgspec.Struct, forbid_unknown_fields=True):
+    """One line; `created_at` in RFC 3339 with a zone, or ms since 1970."""
+
+    video_id: Annotated[str, Meta(min_length=1)]
+    title: str
+    channel_id: str
+    channel_name: str
+    created_at: int | Annotated[datetime, Meta(tz=True)]
+
+
+_DECODER = msgspec.json.Decoder(VideoMetadata)
+
+
+def read_lines(lines: Iterable[bytes]) -> Iterator[VideoMetadata]:
+    """The metadata of each line that is not blank. Raises BadLineError."""
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                found = _DECODER.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise BadLineError(f"line {number}: {error}") from error
+            if len(found.video_id.encode()) > VIDEO_ID_BYTES_MAX:
+                raise BadLineError(f"line {number}: video_id={found.video_id} has over {VIDEO_ID_BYTES_MAX} bytes")
+            yield found
+
+
+def publish(kafka: KafkaSettings, videos: Iterable[VideoMetadata]) -> int:
+    """Write each to the topic; how many they were. Raises as connectors.compacted_topic.write."""
+    records = (
+        (video.video_id.encode(), registry.encode("VideoMetadata", msgspec.structs.asdict(video))) for video in videos
+    )
+    return write(kafka.bootstrap_servers, kafka.metadata_topic, records).number

@@ -1,0 +1,55 @@
+"""Records of compacted topics whose values name their own key first: read from end to end, or refused with a reason."""
+
+import io
+from enum import Enum
+from typing import NamedTuple, cast
+
+import fastavro
+
+from schemas import registry
+
+
+class Refusal(Enum):
+    """Why a record is not taken; the value is the reason in the dead letter."""
+
+    NO_KEY = "no_key"
+    KEY_TOO_LONG = "key_too_long"
+    UNKNOWN_SCHEMA = "unknown_schema"
+    UNREADABLE = "unreadable"
+    KEY_DIFFERS_FROM_VALUE = "key_differs_from_value"
+    TOO_LONG = "too_long"
+    TIME_OUT_OF_RANGE = "time_out_of_range"
+    PERIOD_ENDS_BEFORE_IT_BEGINS = "period_ends_before_it_begins"
+
+
+class Keyed(NamedTuple):
+    """A record, read: its key and what its value says after it, in Avro; None: nothing any more (a tombstone)."""
+
+    key: str
+    rest: bytes | None
+
+
+def read_keyed(schema: str, key: bytes | None, value: bytes | None, key_bytes_max: int) -> Keyed | Refusal:
+    """Reads one record up to the rest of its value. Never raises for what the bytes say."""
+    if not key:
+        return Refusal.NO_KEY
+    if len(key) > key_bytes_max:
+        return Refusal.KEY_TOO_LONG
+    try:
+        name = key.decode()
+    except UnicodeDecodeError:
+        return Refusal.UNREADABLE
+    if value is None:
+        return Keyed(name, None)
+    prefix = registry.prefix(schema)
+    if value[: len(prefix)] != prefix:
+        return Refusal.UNKNOWN_SCHEMA
+    datum = io.BytesIO(value[len(prefix) :])
+    try:
+        own = cast("str", fastavro.schemaless_reader(datum, "string", None))
+    # Whatever a decoder meets in bytes that are not what they say they are.
+    except Exception:
+        return Refusal.UNREADABLE
+    if own != name:
+        return Refusal.KEY_DIFFERS_FROM_VALUE
+    return Keyed(name, datum.getvalue()[datum.tell() :])

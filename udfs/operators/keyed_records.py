@@ -1,0 +1,57 @@
+"""Flink shell of udfs.logic.keyed_records: reads a compacted topic's records before they are broadcast.
+
+In: Row(key, value, record time, partition, offset). Out: Row(key, rest), where a rest of no bytes is a tombstone; side
+output DEAD_LETTER carries RejectedEvents values. At parallelism 1, so that a bad record is one dead letter.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pyflink.common import Row, Types
+from pyflink.common.typeinfo import TypeInformation
+from pyflink.datastream import ProcessFunction, RuntimeContext
+from pyflink.datastream.state import MapStateDescriptor
+
+from schemas import registry
+from udfs.logic.keyed_records import Keyed, Refusal
+from udfs.operators.dedup import dead_letter_tag
+
+Reader = Callable[[bytes | None, bytes | None], Keyed | Refusal]
+
+
+def rest_type() -> TypeInformation:
+    """Row(key, rest)."""
+    return Types.ROW([Types.STRING(), Types.PRIMITIVE_ARRAY(Types.BYTE())])
+
+
+def broadcast_descriptor(name: str) -> MapStateDescriptor:
+    """The broadcast state of this name: rests by key. Made anew wherever needed, like a tag."""
+    return MapStateDescriptor(name, Types.STRING(), Types.PRIMITIVE_ARRAY(Types.BYTE()))
+
+
+class ReadKeyedRecords(ProcessFunction):
+    """One record, one rest, or one dead letter. `read` is a function of udfs.logic."""
+
+    def __init__(self, topic: str, read: Reader) -> None:
+        self._topic = topic
+        self._read = read
+
+    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+        """Make the tag."""
+        self._dead_letter = dead_letter_tag()
+
+    def process_element(self, value: Any, ctx: ProcessFunction.Context) -> Iterator[Any]:  # noqa: ARG002
+        """Read one record."""
+        key, body, record_ms, partition, offset = value
+        found = self._read(key, body)
+        if isinstance(found, Refusal):
+            yield self._dead_letter, self._rejected(found, body or b"", record_ms, partition, offset)
+        else:
+            yield Row(found.key, found.rest or b"")
+
+    def _rejected(self, refusal: Refusal, body: bytes, record_ms: int, partition: int, offset: int) -> bytes:
+        event = {"index": -1, "reason": refusal.value, "payload": body}
+        origin = {"topic": self._topic, "partition": partition, "offset": offset}
+        return registry.encode(
+            "RejectedEvents", {**origin, "batch_id": None, "append_at": record_ms, "events": [event]}
+        )

@@ -1,0 +1,34 @@
+"""Writes to Cassandra that end when every one is acknowledged, however long that takes (docs/decisions/0008)."""
+
+import logging
+from collections.abc import Sequence
+
+import tenacity
+from cassandra import DriverException
+from cassandra.cluster import NoHostAvailable, Session
+from cassandra.concurrent import execute_concurrent
+
+log = logging.getLogger(__name__)
+
+
+def write_all(session: Session, statements: Sequence[tuple[object, object]], concurrency: int) -> None:
+    """Execute (statement, parameters) side by side, and again those that failed, until none has."""
+    pending = statements
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type((NoHostAvailable, DriverException)),
+        wait=tenacity.wait_exponential(multiplier=0.1, max=5),
+        before_sleep=lambda state: log.warning(
+            "Cassandra did not acknowledge %d writes, trying again: %.200s",
+            len(pending), state.outcome.exception() if state.outcome else "",
+        ),
+    )  # fmt: skip
+    def attempt() -> None:
+        nonlocal pending
+        results = execute_concurrent(session, pending, concurrency=concurrency, raise_on_first_error=False)
+        failed = [(s, r.result_or_exc) for s, r in zip(pending, results, strict=True) if not r.success]
+        pending = [statement for statement, _ in failed]
+        if failed:
+            raise failed[0][1]
+
+    attempt()
