@@ -87,10 +87,10 @@ def single_topic(name: str, events: int) -> Topic:
 class Stream:
     """Makes the events once and fills every topic with them."""
 
-    def __init__(self, bootstrap_servers: str, *, partitions: int) -> None:
+    def __init__(self, bootstrap_servers: str, *, partitions: int, traffic: Traffic = TRAFFIC) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._partitions = partitions
-        self._source = TrafficSource(TRAFFIC)
+        self._source = TrafficSource(traffic)
 
     @property
     def videos(self) -> list[str]:

@@ -67,6 +67,7 @@ class Bench:
             progress = Progress(self._stack, job, topic.name, topic.events_until())
             samples = self._sample(job, progress, rule, submitted_at)
             figures = steady(samples, rule)
+            busy_ms = progress.busy_ms()
             if contender.kind == "a":
                 self._settle("counted events", lambda: progress.gauge(COUNTED_GAUGE), topic.fresh)
             elif session is not None:
@@ -92,6 +93,7 @@ class Bench:
             "events_per_batch": contender.events_per_batch,
             "events_per_record": round(topic.events_per_record, 1),
             "events_in_topic": topic.filled,
+            "busy_ms": busy_ms,
             "start_up_s": round(first.at_s - submitted_at, 1),
             "steady": {
                 "seconds": round(figures.seconds, 1),

@@ -52,6 +52,19 @@ class Progress:
                     self._vertex = vertex
                     self._partition_by_metric[name] = int(name.split(self._place)[1].split(".")[0])
 
+    def busy_ms(self) -> dict[str, list[int]]:
+        """By operator, how long each of its subtasks was busy since the job began, by Flink's account."""
+        details = self._stack.flink_rest(f"/jobs/{self._job}") or {"vertices": []}
+        found = {}
+        for vertex in details["vertices"]:
+            subtasks = (self._stack.flink_rest(f"/jobs/{self._job}/vertices/{vertex['id']}") or {"subtasks": []})[
+                "subtasks"
+            ]
+            found[vertex["name"].split(" -> ")[0]] = [
+                round(float(subtask["metrics"]["accumulated-busy-time"])) for subtask in subtasks
+            ]
+        return found
+
     def gauge(self, name: str) -> int | None:
         """The sum over subtasks of a metric whose name ends so, wherever it is; None while there is none."""
         for vertex in self._vertices():

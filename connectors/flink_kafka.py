@@ -6,6 +6,9 @@ another partition than its salt's, gets its partition's own key, below 0: record
 order, and a replay must put each into the same minute.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from pyflink.common import Types
 from pyflink.common.serialization import ByteArraySchema
 from pyflink.common.typeinfo import TypeInformation
@@ -15,13 +18,14 @@ from pyflink.datastream.connectors.kafka import KafkaRecordSerializationSchema, 
 from pyflink.datastream.data_stream import KeyedStream
 from pyflink.java_gateway import get_gateway
 from pyflink.table import StreamTableEnvironment
+from pyflink.table.udf import UserDefinedFunctionWrapper
 
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 from settings import KafkaSettings
 
 # SQL: a record's time in ms since 1970.
 _EPOCH = "TO_TIMESTAMP_LTZ(0, 3)"
-_MILLIS = (
+MILLIS = (
     f"CAST(TIMESTAMPDIFF(SECOND, {_EPOCH}, ts) AS BIGINT) * 1000 + EXTRACT(MILLISECOND FROM CAST(ts AS TIMESTAMP(3)))"
 )
 
@@ -79,12 +83,12 @@ def events_source(
     cases = " ".join(
         f"WHEN k = x'{salt:08x}' AND p = {salt % kafka.partitions} THEN {key}" for salt, key in enumerate(salt_keys)
     )
-    return _records(
+    return records(
         env,
         kafka,
         kafka.events_topic,
         uid,
-        f"CASE {cases} ELSE -1 - p END AS k, ROW(v, {_MILLIS}, p, o) AS r",
+        f"CASE {cases} ELSE -1 - p END AS k, ROW(v, {MILLIS}, p, o) AS r",
         Types.ROW_NAMED(["k", "r"], [Types.INT(), record_type()]),
         bounded=bounded,
     )
@@ -98,10 +102,10 @@ def compacted_source(env: StreamExecutionEnvironment, kafka: KafkaSettings, topi
     octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
     fields = {"k": octets, "v": octets, "t": Types.LONG(), "p": Types.INT(), "o": Types.LONG()}
     row = Types.ROW_NAMED(list(fields), list(fields.values()))
-    return _records(env, kafka, topic, uid, f"k, v, {_MILLIS} AS t, p, o", row)
+    return records(env, kafka, topic, uid, f"k, v, {MILLIS} AS t, p, o", row)
 
 
-def _records(
+def records(
     env: StreamExecutionEnvironment,
     kafka: KafkaSettings,
     topic: str,
@@ -109,17 +113,27 @@ def _records(
     columns: str,
     row_type: TypeInformation,
     *,
+    group: str = "view-counts",
     bounded: bool = False,
+    functions: Mapping[str, UserDefinedFunctionWrapper] = MappingProxyType({}),
+    config: Mapping[str, str] = MappingProxyType({}),
 ) -> DataStream:
-    """SQL columns, made of k(ey), v(alue), ts, p(artition) and o(ffset), of every record of a topic."""
+    """SQL columns, made of k(ey), v(alue), ts, p(artition) and o(ffset), of every record of a topic.
+
+    `functions` are those of the columns, by name; `config` is for them.
+    """
     tables = StreamTableEnvironment.create(env)
+    for name, function in functions.items():
+        tables.create_temporary_function(name, function)
+    for key, value in config.items():
+        tables.get_config().set(key, value)
     # Uids are set by hand below; generated ones would change with the plan.
     tables.get_config().set("table.exec.uid.generation", "DISABLED")
     options = {
         "connector": "kafka",
         "topic": topic,
         "properties.bootstrap.servers": kafka.bootstrap_servers,
-        "properties.group.id": "view-counts",
+        "properties.group.id": group,
         "scan.startup.mode": "earliest-offset",
         "format": "raw",
         "key.format": "raw",
@@ -154,6 +168,12 @@ def _set_uids(transformation: object, uid: str) -> None:
         current = inputs.get(0)
 
 
+def discard(stream: DataStream, uid: str) -> None:
+    """End a stream of which nothing is wanted any more: Flink wants a sink."""
+    nowhere = get_gateway().jvm.org.apache.flink.streaming.api.functions.sink.v2.DiscardingSink()
+    stream._j_data_stream.sinkTo(nowhere).uid(uid).name("end")  # noqa: SLF001
+
+
 def bytes_sink(kafka: KafkaSettings, topic: str) -> KafkaSink:
     """Record values to a topic, at least once; each carries its origin, by which readers drop repeats."""
     return (
@@ -172,11 +192,14 @@ def bytes_sink(kafka: KafkaSettings, topic: str) -> KafkaSink:
 
 
 __all__ = [
+    "MILLIS",
     "balanced_keys",
     "bytes_sink",
     "compacted_source",
+    "discard",
     "events_source",
     "key_by_first_field",
     "record_type",
+    "records",
     "side_output",
 ]

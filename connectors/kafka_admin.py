@@ -1,16 +1,18 @@
 """Creates the Kafka topics of schemas.topics. Plain: knows no Flink and reads or writes no records."""
 
+from collections.abc import Mapping
+
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata  # type: ignore[attr-defined]
 
 from schemas.topics import topics
-from settings import KafkaSettings, Settings
+from settings import Settings
 
 TIMEOUT_S = 30.0
 
 
 class TopicMismatchError(RuntimeError):
-    """The events topic is missing, or has other partitions than the settings say: salts would lie elsewhere."""
+    """A topic is missing, or the events topic has other partitions than the settings say: salts would lie elsewhere."""
 
 
 def ensure_topics(bootstrap_servers: str, settings: Settings | None = None) -> None:
@@ -41,21 +43,27 @@ def ensure_topics(bootstrap_servers: str, settings: Settings | None = None) -> N
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    check_events_topic(bootstrap_servers, settings.kafka)
+    # A broker may hear of a new topic a moment later than this.
+    _check_partitions(admin.list_topics(timeout=TIMEOUT_S).topics, settings)
 
 
-def check_events_topic(bootstrap_servers: str, kafka: KafkaSettings) -> None:
-    """Raises TopicMismatchError unless the events topic exists with the settings' number of partitions.
+def check_topics(bootstrap_servers: str, settings: Settings) -> None:
+    """Raises TopicMismatchError unless every topic exists, the events topic with the settings' number of partitions.
 
     And confluent_kafka.KafkaException when Kafka does not answer within 30 s.
     """
-    topic = kafka.events_topic
-    found = AdminClient({"bootstrap.servers": bootstrap_servers}).list_topics(timeout=TIMEOUT_S).topics.get(topic)
-    if found is None:
-        raise TopicMismatchError(f"topic {topic} does not exist; create the topics first (docs/operations.md)")
-    if len(found.partitions) != kafka.partitions:
+    there = AdminClient({"bootstrap.servers": bootstrap_servers}).list_topics(timeout=TIMEOUT_S).topics
+    missing = [topic.name for topic in topics(settings) if topic.name not in there]
+    if missing:
+        raise TopicMismatchError(f"topic {', '.join(missing)} does not exist; create the topics (docs/operations.md)")
+    _check_partitions(there, settings)
+
+
+def _check_partitions(there: Mapping[str, TopicMetadata], settings: Settings) -> None:
+    events, partitions = settings.kafka.events_topic, settings.kafka.partitions
+    found = len(there[events].partitions) if events in there else partitions
+    if found != partitions:
         raise TopicMismatchError(
-            f"topic {topic} has {len(found.partitions)} partitions, but kafka.partitions={kafka.partitions}: a salt "
-            "lives in one partition for ever, salt mod partitions; set VIEW_COUNTS_KAFKA_PARTITIONS to the topic's "
-            "number"
+            f"topic {events} has {found} partitions, but kafka.partitions={partitions}: a salt lives in one partition "
+            "for ever, salt mod partitions; set VIEW_COUNTS_KAFKA_PARTITIONS to the topic's number"
         )

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
-from connectors.kafka_admin import TopicMismatchError, check_events_topic
+from connectors.kafka_admin import TopicMismatchError, check_topics
 from settings import Settings
 
 INTERVAL = "execution.checkpointing.interval"
@@ -38,10 +38,10 @@ def refused_settings(error: ValidationError) -> list[str]:
     return lines
 
 
-def check_topic_or_exit(settings: Settings) -> None:
-    """Exits with a line when Kafka does not answer or its events topic is not what the settings say."""
+def check_topics_or_exit(settings: Settings) -> None:
+    """Exits with a line when Kafka does not answer or its topics are not what the settings say."""
     try:
-        check_events_topic(settings.kafka.bootstrap_servers, settings.kafka)
+        check_topics(settings.kafka.bootstrap_servers, settings)
     except TopicMismatchError as error:
         sys.exit(f"refused: {error}")
     except KafkaException as error:

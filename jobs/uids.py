@@ -20,3 +20,10 @@ class ViewCountsUid(StrEnum):
     BLOCKED_SOURCE = "view-counts-blocked-source"
     BLOCKED = "view-counts-blocked"
     BLOCKED_DEAD_LETTER_SINK = "view-counts-blocked-dead-letter-sink"
+
+
+class PackEventsUid(StrEnum):
+    """Operators of jobs.pack_events."""
+
+    SOURCE = "pack-events-source"
+    END = "pack-events-end"

@@ -10,18 +10,18 @@ from typing import NamedTuple
 from pyflink.common import Types
 from pyflink.datastream import DataStream, FlatMapFunction, StreamExecutionEnvironment
 from pyflink.datastream.data_stream import BroadcastStream
-from pyflink.java_gateway import get_gateway
 
 from connectors.flink_kafka import (
     balanced_keys,
     bytes_sink,
     compacted_source,
+    discard,
     events_source,
     key_by_first_field,
     record_type,
     side_output,
 )
-from jobs.submission import check_flink_or_exit, check_topic_or_exit, settings_or_exit
+from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit
 from jobs.uids import ViewCountsUid as Uid
 from settings import Settings
 from udfs.logic.block_list import read_blocked
@@ -88,7 +88,7 @@ def build(settings: Settings, read: Inputs, *, salt_keys: list[int], sink: FlatM
     # At the same parallelism, or the two would not share a worker.
     written = windows.flat_map(sink, output_type=handed_on_type())
     _lay_out(written, settings.job.window_parallelism).uid(Uid.CASSANDRA_SINK).name("cassandra")
-    _end(written if read.metadata is None else _enrich(settings, written, read.metadata))
+    discard(written if read.metadata is None else _enrich(settings, written, read.metadata), Uid.END)
 
 
 def _enrich(settings: Settings, written: DataStream, metadata: DataStream) -> DataStream:
@@ -116,12 +116,6 @@ def _broadcast(
     return rests.broadcast(broadcast_descriptor(state))
 
 
-def _end(stream: DataStream) -> None:
-    """Flink wants a sink."""
-    nowhere = get_gateway().jvm.org.apache.flink.streaming.api.functions.sink.v2.DiscardingSink()
-    stream._j_data_stream.sinkTo(nowhere).uid(Uid.END).name("end")  # noqa: SLF001
-
-
 def _lay_out(stream: DataStream, parallelism: int | None) -> DataStream:
     return stream if parallelism is None else stream.set_parallelism(parallelism)
 
@@ -129,7 +123,7 @@ def _lay_out(stream: DataStream, parallelism: int | None) -> DataStream:
 def main() -> None:
     """Submit the job and return."""
     settings = settings_or_exit()
-    check_topic_or_exit(settings)
+    check_topics_or_exit(settings)
     rules = settings.counting
     env = StreamExecutionEnvironment.get_execution_environment()
     check_flink_or_exit(env, settings)

@@ -6,6 +6,7 @@ from settings.model import (
     IngestSettings,
     JobSettings,
     KafkaSettings,
+    PackSettings,
     QuerySettings,
     Settings,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "IngestSettings",
     "JobSettings",
     "KafkaSettings",
+    "PackSettings",
     "QuerySettings",
     "Settings",
 ]

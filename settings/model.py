@@ -4,7 +4,7 @@ Read from the environment as VIEW_COUNTS_<GROUP>_<FIELD>, for example VIEW_COUNT
 Must not import pyflink, so that services and tools can read settings without a JVM.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -129,6 +129,31 @@ class KafkaSettings(_Group):
     counts_retention_ms: int = Field(24 * 60 * MINUTE_MS, ge=MINUTE_MS, description="Of view-counts.")
 
 
+class PackSettings(_Group):
+    """The job that packs a topic of single events. May change with every start, but for the topic."""
+
+    source_topic: str = Field("single-view-events", description="One event in a record.")
+    framing: Literal["json", "plain", "single_object", "confluent"] = Field(
+        "json", description="How a record holds its event: JSON, or Avro plain or behind one of two headers."
+    )
+    schema_file: str | None = Field(
+        None, description="The Avro schema that records were written with; ViewEvent.v1 when not set."
+    )
+    batch_events_max: int = Field(2000, ge=1, le=100_000, description="Events in one record of the events topic.")
+    records_at_once: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Records that are packed together, over all salts: the more, the fuller.",
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.framing == "json" and self.schema_file is not None:
+            raise ValueError(f"schema_file={self.schema_file} says nothing about framing=json; choose an Avro framing")
+        return self
+
+
 class CassandraSettings(_Group):
     """Where Cassandra is and how it is written to."""
 
@@ -201,6 +226,7 @@ class Settings(BaseSettings):
     counting: CountingSettings = CountingSettings()
     job: JobSettings = JobSettings()
     kafka: KafkaSettings = KafkaSettings()
+    pack: PackSettings = PackSettings()
     cassandra: CassandraSettings = CassandraSettings()
     ingest: IngestSettings = IngestSettings()
     query: QuerySettings = QuerySettings()

@@ -11,11 +11,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.support.golden_savepoint import FOLDER, PARALLELISM, feed, installation_of
+from tests.support.golden_savepoint import ENRICHED, FOLDER, PARALLELISM, TITLES, feed, installation_of
+from tests.support.installation import Installation
+from tests.support.metadata import titles
 from tests.support.waiting import eventually
 from tools.stack import Stack, StackOptions
 
 PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
+
+
+def titled(installation: Installation) -> set[str]:
+    """Videos of which every partition has a title."""
+    found = titles(installation)
+    return {video for video, _ in found} - {video for (video, _), title in found.items() if title is None}
 
 
 def main(name: str) -> None:
@@ -26,9 +34,11 @@ def main(name: str) -> None:
     with tempfile.TemporaryDirectory() as home:
         options = StackOptions(home=Path(home), ports="free", parts=PARTS, graceful_stop=False)
         with Stack(options) as stack, installation_of(stack, name) as installation:
-            feeder = feed(installation)
+            feeder = feed(installation, name)
             job = installation.start(parallelism=PARALLELISM)
             assert eventually(lambda: installation.ledger()["records"] == feeder.records), installation.ledger()
+            if ENRICHED in name:
+                assert eventually(lambda: titled(installation) == TITLES.keys()), titles(installation)
             path = stack.flink_stop(job).removeprefix("s3://")
             folder = f"http://127.0.0.1:{stack.ports['seaweed_filer']}/buckets/{path}/"
             # So little state rides in the metadata file whole.

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 
 from connectors.compacted_topic import read_to_end
 from schemas import registry
 from tests.support.installation import Installation
+from tests.support.metadata import CREATED_MS, Publisher, titles
 from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
 from tools.stack import Stack
@@ -21,7 +21,6 @@ COUNTING = {
     "catch_up_emit_interval_ms": 100,
     "rank_interval_ms": 500,
 }
-CREATED_MS = 1_582_977_600_000
 
 
 @pytest.fixture
@@ -31,34 +30,9 @@ def installation(shared_stack: Stack, request: pytest.FixtureRequest) -> Iterato
         yield made
 
 
-class Publisher:
-    """Writes to an installation's metadata topic."""
-
-    def __init__(self, installation: Installation) -> None:
-        self._kafka = installation.settings.kafka
-        self._producer = Producer({"bootstrap.servers": self._kafka.bootstrap_servers, "acks": "all"})
-
-    def raw(self, key: bytes | None, value: bytes | None) -> None:
-        self._producer.produce(self._kafka.metadata_topic, value, key)
-        assert self._producer.flush(30) == 0
-
-    def titles(self, titles: dict[str, str]) -> None:
-        for video_id, title in titles.items():
-            about = {"channel_id": "c-1", "channel_name": "Chännel", "created_at": CREATED_MS}
-            value = registry.encode("VideoMetadata", {"video_id": video_id, "title": title, **about})
-            self._producer.produce(self._kafka.metadata_topic, value, video_id.encode())
-        assert self._producer.flush(30) == 0
-
-
 def views(video_id: str, number: int, kind: str = "view") -> list[View]:
     now_ms = time.time_ns() // 1_000_000
     return [View(video_id, now_ms - MINUTE_MS, kind) for _ in range(number)]
-
-
-def titles(installation: Installation) -> dict[tuple[str, str], str | None]:
-    """By video and kind."""
-    rows = installation.session.execute("SELECT DISTINCT video_id, kind, day, title FROM views_by_minute")
-    return {(row.video_id, row.kind): row.title for row in rows}
 
 
 def values(installation: Installation, topic: str) -> list[tuple[bytes | None, dict[str, Any]]]:
@@ -67,8 +41,28 @@ def values(installation: Installation, topic: str) -> list[tuple[bytes | None, d
     return [(key, registry.decode(value or b"")[1]) for key, value in records]
 
 
+def publish_bad(publisher: Publisher) -> list[tuple[str, bytes]]:
+    """What must hold nothing back; the reason and the bytes of each."""
+    good = registry.encode(
+        "VideoMetadata",
+        {"video_id": "A", "title": "t", "channel_id": "c", "channel_name": "C", "created_at": CREATED_MS},
+    )
+    publisher.raw(b"B", good)
+    # A compacted topic takes no record without a key.
+    publisher.raw(b"", good)
+    publisher.raw(b"A", b"no avro")
+    publisher.raw(b"A", good[:-1])
+    return [
+        ("key_differs_from_value", good),
+        ("no_key", good),
+        ("unknown_schema", b"no avro"),
+        ("unreadable", good[:-1]),
+    ]
+
+
 def test_titles_reach_tables_lists_and_topic(installation: Installation) -> None:
     publisher, feeder = Publisher(installation), Feeder(installation.settings)
+    bad = publish_bad(publisher)
     publisher.titles({"known": "Títle", "never-viewed": "x"})
     job = installation.start(parallelism=2)
     sent = [*views("known", 5), *views("unknown", 3), *views("known", 2, "like")]
@@ -120,6 +114,11 @@ def test_titles_reach_tables_lists_and_topic(installation: Installation) -> None
     records = values(installation, installation.settings.kafka.counts_topic)
     assert all(key == value["video_id"].encode() for key, value in records)
     assert {value["about"]["title"] for key, value in records if key == b"known"} == {"Títle", "Renamed"}
+    dead_letters = values(installation, installation.settings.kafka.dead_letter_topic)
+    found = [
+        (letter["topic"], e["index"], e["reason"], e["payload"]) for _, letter in dead_letters for e in letter["events"]
+    ]
+    assert sorted(found) == sorted((installation.settings.kafka.metadata_topic, -1, *one) for one in bad)
     assert installation.restarts(job) == 0
 
 
@@ -143,37 +142,3 @@ def test_metadata_survives_a_savepoint_and_another_parallelism(installation: Ins
         **{(name, "like"): title for name, title in names.items()},
     }
     assert eventually(lambda: titles(installation) == expected), titles(installation)
-
-
-def test_bad_metadata_is_a_dead_letter_and_holds_nothing_back(installation: Installation) -> None:
-    publisher, feeder = Publisher(installation), Feeder(installation.settings)
-    installation.start(parallelism=2)
-    good = registry.encode(
-        "VideoMetadata",
-        {"video_id": "A", "title": "t", "channel_id": "c", "channel_name": "C", "created_at": CREATED_MS},
-    )
-    publisher.raw(b"B", good)
-    # A compacted topic takes no record without a key.
-    publisher.raw(b"", good)
-    publisher.raw(b"A", b"no avro")
-    publisher.raw(b"A", good[:-1])
-    publisher.titles({"last": "Last"})
-    feeder.send(views("last", 1))
-    assert eventually(lambda: titles(installation) == {("last", "view"): "Last"}), titles(installation)
-    topic = installation.settings.kafka.dead_letter_topic
-    assert eventually(lambda: len(values(installation, topic)) == 4), values(installation, topic)
-    found = [
-        (value["topic"], event["index"], event["reason"], event["payload"])
-        for _, value in values(installation, topic)
-        for event in value["events"]
-    ]
-    metadata = installation.settings.kafka.metadata_topic
-    assert sorted(found) == sorted(
-        (metadata, -1, reason, payload)
-        for reason, payload in (
-            ("key_differs_from_value", good),
-            ("no_key", good),
-            ("unknown_schema", b"no avro"),
-            ("unreadable", good[:-1]),
-        )
-    )

@@ -12,7 +12,7 @@ from tests.support.records import Feeder, View, count
 from tests.support.waiting import eventually
 from tools.stack import Stack
 
-RECORDS = 120
+RECORDS = 80
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from jobs.uids import ViewCountsUid
+from jobs.uids import PackEventsUid, ViewCountsUid
 from settings import CountingSettings, JobSettings, Settings
 
 # PyFlink's own, and its dependencies'.
@@ -69,6 +69,22 @@ def test_every_operator_has_a_uid_of_its_own() -> None:
     # The sink is fused with the window before it, whose uid the two keep.
     fused = {str(ViewCountsUid.CASSANDRA_SINK)}
     assert sorted(uid for _, uid in uids) == sorted({*ViewCountsUid, *DERIVED} - fused)
+
+
+@pytest.mark.usefixtures("flink_client")
+def test_every_operator_of_the_packing_job_has_a_uid_of_its_own() -> None:
+    from pyflink.datastream import StreamExecutionEnvironment
+
+    from jobs import pack_events
+
+    env = StreamExecutionEnvironment.get_execution_environment()
+    pack_events.build(env, Settings(), None)
+    nodes = list(env._generate_stream_graph(False, "test").getStreamNodes().toArray())
+    uids = [node.getTransformationUID() for node in nodes]
+    assert None not in uids
+    assert len(set(uids)) == len(uids)
+    assert set(PackEventsUid) <= set(uids)
+    assert [str(uid) for uid in PackEventsUid] == ["pack-events-source", "pack-events-end"]
 
 
 @pytest.mark.usefixtures("flink_client")

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 from tests.support.installation import Installation
+from tests.support.metadata import Publisher
 from tests.support.records import MINUTE_MS, Feeder, View
 from tools.stack import Stack
 
@@ -53,8 +54,15 @@ def installation_of(stack: Stack, name: str) -> Installation:
     return Installation(stack, f"golden-{name}", COUNTING, trusted_times=True)
 
 
-def feed(installation: Installation) -> Feeder:
+# Of savepoints that hold what is known of videos: that of these, by a first start, and of the others that it is not.
+ENRICHED = "-enrich-"
+TITLES = {f"video-{n}": f"title {n}" for n in range(10)}
+
+
+def feed(installation: Installation, name: str) -> Feeder:
     """The records that the savepoint's job has read."""
+    if ENRICHED in name:
+        Publisher(installation).titles(TITLES)
     feeder = Feeder(installation.settings)
     feeder.send(FIRST, FIRST_MS)
     feeder.send(SECOND, SECOND_MS)

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from connectors.cassandra import connect, migrate
 from schemas.topics import topics
-from settings import CountingSettings, KafkaSettings, Settings
+from settings import CountingSettings, KafkaSettings, PackSettings, Settings
 from settings.model import CassandraSettings
 from tests.support.waiting import eventually
 from tools.stack import Stack
@@ -52,6 +52,7 @@ class Installation:
                 counts_topic=f"{name}-counts",
                 partitions=partitions,
             ),
+            pack=PackSettings(source_topic=f"{name}-single"),
             cassandra=CassandraSettings(hosts=HOST, port=stack.ports["cassandra"], keyspace=name.replace("-", "_")),
         )
         self._jobs: list[str] = []
@@ -79,7 +80,10 @@ class Installation:
             }
             wanted = (replace(events, config={**events.config, **free}), *wanted[1:])
         admin = AdminClient({"bootstrap.servers": self.settings.kafka.bootstrap_servers})
-        created = admin.create_topics([NewTopic(t.name, t.partitions, 1, config=t.config) for t in wanted])
+        new = [NewTopic(t.name, t.partitions, 1, config=t.config) for t in wanted]
+        # Others' topics are not the product's to create.
+        new.append(NewTopic(self.settings.pack.source_topic, 4, 1))
+        created = admin.create_topics(new)
         for future in created.values():
             future.result(60)
 
@@ -88,12 +92,15 @@ class Installation:
     @contextmanager
     def _as_environment(self, counting: Mapping[str, int]) -> Iterator[None]:
         """This installation's settings where a job's driver, started by the stack, reads them."""
-        groups = {group: getattr(self.settings, group).model_dump() for group in ("counting", "kafka", "cassandra")}
+        groups = {
+            group: getattr(self.settings, group).model_dump() for group in ("counting", "kafka", "cassandra", "pack")
+        }
         groups["counting"].update(counting)
         mine = {
             f"VIEW_COUNTS_{group}_{field}".upper(): str(value)
             for group, fields in groups.items()
             for field, value in fields.items()
+            if value is not None
         }
         before = dict(os.environ)
         os.environ.update(mine)

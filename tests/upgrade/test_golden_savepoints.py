@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import golden_savepoint as golden
+from tests.support.metadata import Publisher, titles
 from tests.support.records import count
 from tests.support.waiting import eventually
 from tools.stack import Stack
@@ -22,7 +23,7 @@ def test_every_golden_savepoint_is_tested() -> None:
 def test_counting_goes_on_from_it(shared_stack: Stack, tmp_path: Path, name: str) -> None:
     (tmp_path / "_metadata").write_bytes(gzip.decompress((golden.FOLDER / f"{name}.metadata.gz").read_bytes()))
     with golden.installation_of(shared_stack, name) as installation:
-        feeder = golden.feed(installation)
+        feeder = golden.feed(installation, name)
         # Known by state alone: these are not read again. Then new ones, of both open minutes.
         later_ms = golden.SECOND_MS + 10_000
         known = [*golden.FIRST[:100], *golden.SECOND[:50]]
@@ -35,4 +36,10 @@ def test_counting_goes_on_from_it(shared_stack: Stack, tmp_path: Path, name: str
         assert eventually(lambda: installation.views() == expected), installation.views()
         # The tables are empty when the job starts: all that it writes comes from the savepoint or from after it.
         assert installation.fates() == {"received": feeder.events, "counted": 1100, "duplicate": 150}
+        if golden.ENRICHED in name:
+            # What is known, by state alone: these records are not read again. Of a video that was viewed before only,
+            # its partitions are remembered.
+            Publisher(installation).titles({"video-20": "late"})
+            known_titles = {**golden.TITLES, "video-20": "late"}
+            assert eventually(lambda: {v: t for (v, _), t in titles(installation).items() if t} == known_titles)
         assert installation.restarts(job) == 0

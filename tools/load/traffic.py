@@ -36,17 +36,18 @@ class Plan(IntEnum):
 class Traffic:
     """What the traffic is like; shares are of all events.
 
-    `videos` are drawn by Zipf's law. A fresh event was viewed up to `disorder_ms` before it is sent, a late one
-    `late_ms` before at least, one of the future `future_ms` ahead at least. `bad_share` events have a video_id that
-    the job must refuse. Of `duplicate_share` repeats, `restamped_share` carry a new time, if their original is fresh
-    and no older than `restamp_age_max_ms`; the others are unchanged, most of them soon after the original, the
-    rest after any time.
+    `videos` are drawn by Zipf's law, but for `hot_share` of the events, which are of the first. A fresh event was
+    viewed up to `disorder_ms` before it is sent, a late one `late_ms` before at least, one of the future `future_ms`
+    ahead at least. `bad_share` events have a video_id that the job must refuse. Of `duplicate_share` repeats,
+    `restamped_share` carry a new time, if their original is fresh and no older than `restamp_age_max_ms`; the others
+    are unchanged, most of them soon after the original, the rest after any time.
     """
 
     seed: int = 1
     salts: int = 16
     videos: int = 10_000
     zipf_exponent: float = 1.1
+    hot_share: float = 0.0
     duplicate_share: float = 0.05
     restamped_share: float = 0.1
     restamp_age_max_ms: int = 5 * MINUTE_MS
@@ -93,7 +94,8 @@ class TrafficSource:
         self._sent_at_ms: list[tuple[int, int]] = []
         self._used = 0
         weights = np.arange(1, traffic.videos + 1, dtype=np.float64) ** -traffic.zipf_exponent
-        self._cumulative = np.cumsum(weights) / weights.sum()
+        law = np.cumsum(weights) / weights.sum()
+        self._cumulative = traffic.hot_share + (1 - traffic.hot_share) * law
 
     @property
     def events(self) -> npt.NDArray[np.void]:

@@ -89,7 +89,7 @@ class Scan:
 
 
 @njit(cache=True)
-def _varint(buf, at):  # type: ignore[no-untyped-def]
+def read_varint(buf, at):  # type: ignore[no-untyped-def]
     """(value, place after it); the place is minus the reason when there is none."""
     value = np.uint64(0)
     shift = np.uint64(0)
@@ -107,9 +107,9 @@ def _varint(buf, at):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _string(buf, at):  # type: ignore[no-untyped-def]
+def read_string(buf, at):  # type: ignore[no-untyped-def]
     """(where its bytes begin, their number, place after them); a negative place is minus the reason."""
-    length, at = _varint(buf, at)
+    length, at = read_varint(buf, at)
     if at < 0:
         return 0, 0, at
     if length < 0:
@@ -194,16 +194,16 @@ def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
     at += 16
     if at > buf.shape[0]:
         return -_TRUNCATED, spans, viewed, faults
-    _, _, at = _string(buf, at)
+    _, _, at = read_string(buf, at)
     if at < 0:
         return at, spans, viewed, faults
-    salt, at = _varint(buf, at)
+    salt, at = read_varint(buf, at)
     if at < 0:
         return at, spans, viewed, faults
-    topic_salts, at = _varint(buf, at)
+    topic_salts, at = read_varint(buf, at)
     if at < 0:
         return at, spans, viewed, faults
-    _, at = _varint(buf, at)
+    _, at = read_varint(buf, at)
     if at < 0:
         return at, spans, viewed, faults
     if topic_salts != salts:
@@ -212,14 +212,14 @@ def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
         return -_SALT, spans, viewed, faults
     n = 0
     while True:
-        count, at = _varint(buf, at)
+        count, at = read_varint(buf, at)
         if at < 0:
             return at, spans, viewed, faults
         if count == 0:
             break
         block_end = np.int64(-1)
         if count < 0:
-            size, at = _varint(buf, at)
+            size, at = read_varint(buf, at)
             if at < 0:
                 return at, spans, viewed, faults
             if size < 0 or size > buf.shape[0] - at:
@@ -234,24 +234,24 @@ def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
             at += 16
             if at > buf.shape[0]:
                 return -_TRUNCATED, spans, viewed, faults
-            video_at, video_len, at = _string(buf, at)
+            video_at, video_len, at = read_string(buf, at)
             if at < 0:
                 return at, spans, viewed, faults
-            viewed_at, at = _varint(buf, at)
+            viewed_at, at = read_varint(buf, at)
             if at < 0:
                 return at, spans, viewed, faults
-            kind_at, kind_len, at = _string(buf, at)
+            kind_at, kind_len, at = read_string(buf, at)
             if at < 0:
                 return at, spans, viewed, faults
             fault = _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts)
             spans[n, 6] = 0
             spans[n, 7] = 0
             for optional in range(3):
-                branch, at = _varint(buf, at)
+                branch, at = read_varint(buf, at)
                 if at < 0:
                     return at, spans, viewed, faults
                 if branch == 1:
-                    text_at, text_len, at = _string(buf, at)
+                    text_at, text_len, at = read_string(buf, at)
                     if at < 0:
                         return at, spans, viewed, faults
                     if optional == 0:

@@ -20,7 +20,7 @@ from udfs.logic.batch_scan import Fault, Scan, Unreadable, scan
 from udfs.logic.block_list import NOBODY, BlockTable, is_blocked
 from udfs.logic.cells import Bytes, put_uint, same_bytes
 from udfs.logic.hashing import hash_bytes, mix64
-from udfs.logic.id_index import IdIndex, contains, insert
+from udfs.logic.id_index import IdIndex, contains, insert, slot_of
 from udfs.logic.ledger import Tally
 from udfs.logic.numba_compat import njit
 from udfs.logic.time_rules import MINUTE_MS, is_invalid, is_late
@@ -58,7 +58,7 @@ def _u64(buf, at):  # type: ignore[no-untyped-def]
 def _judge(  # type: ignore[no-untyped-def]
     buf, spans, viewed_at, faults, append, lateness, skew, previous, previous_zero, current, current_zero, blocks
 ):  # fmt: skip
-    """(verdicts, ids newly counted, their counts as dated rows, whether the zero id is in `current` now).
+    """(verdicts, ids newly counted, their counts as dated rows, whether the zero id is in `current` now, nothing).
 
     Blocked views are counted too, under a kind of their own, and their ids remembered: a repeat of one is a duplicate.
     """
@@ -77,6 +77,13 @@ def _judge(  # type: ignore[no-untyped-def]
     cell_count = np.zeros(n, np.int64)
     cells = 0
     row_bytes = 0
+    # The tables are larger than any cache. Looked at once beforehand, their slots come in side by side, where the loop
+    # below would wait for one after the other.
+    previous_slots, current_slots = np.uint64(previous.shape[0]), np.uint64(current.shape[0])
+    seen = np.uint64(0)
+    for i in range(n):
+        low, high = _u64(buf, spans[i, 0]), _u64(buf, spans[i, 0] + 8)
+        seen ^= previous[slot_of(low, high, previous_slots), 0] ^ current[slot_of(low, high, current_slots), 0]
     for i in range(n):
         if faults[i] != 0:
             verdicts[i] = _DEAD
@@ -154,7 +161,8 @@ def _judge(  # type: ignore[no-untyped-def]
             rows[at + j] = buf[spans[e, 2] + j]
         at = put_uint(rows, at + spans[e, 3], viewed_at[e] // MINUTE_MS, 8)
         at = put_uint(rows, at, cell_count[cell], 4)
-    return verdicts, fresh[:fresh_n], rows, current_zero
+    # `seen` goes along, or the compiler would leave out what it was made of.
+    return verdicts, fresh[:fresh_n], rows, current_zero, seen
 
 
 @dataclass(frozen=True)
@@ -255,7 +263,7 @@ class SaltDedup:
         self, value: bytes, buf: Bytes, batch: Scan, tally: Tally, outcome: Outcome, blocks: BlockTable
     ) -> None:
         self._current.reserve(len(batch.spans))
-        verdicts, fresh, rows, self._current.zero = _judge(
+        verdicts, fresh, rows, self._current.zero, _ = _judge(
             buf, batch.spans, batch.viewed_at, batch.faults, self.append_ms, self._rules.lateness_ms,
             self._rules.future_skew_ms, self._previous.table, self._previous.zero, self._current.table,
             self._current.zero, blocks,

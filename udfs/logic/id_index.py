@@ -1,6 +1,9 @@
 """The ids counted in one generation: an exact open-addressing set of 16-byte ids, 16 bytes a slot.
 
-Grows by doubling at three quarters full. An all-zero id is kept beside the table, since zeros mark a free slot.
+A slot is found by multiplication (Lemire, "Fast random integer generation in an interval", 2019), so that a table has
+any number of slots and grows by a third at a time: 21 to 29 bytes an id, where doubling would take up to 43. A larger
+table has the same order, and is filled from the smaller one from front to back. An all-zero id is kept beside the
+table, since zeros mark a free slot.
 """
 
 import numpy as np
@@ -11,29 +14,43 @@ from udfs.logic.numba_compat import njit
 
 Ids = npt.NDArray[np.uint64]
 SLOTS_MIN = 1 << 10
+# Full, when it grows, by a third.
+_FULL = (3, 4)
+_GROWTH = (4, 3)
+_LOW_HALF = np.uint64(32)
+
+
+@njit(cache=True)
+def slot_of(low, high, slots):  # type: ignore[no-untyped-def]
+    """Where the search for the id begins, in a table of less than 2**32 slots."""
+    return ((mix64(low ^ mix64(high)) >> _LOW_HALF) * slots) >> _LOW_HALF
 
 
 @njit(cache=True)
 def contains(table, low, high):  # type: ignore[no-untyped-def]
     """Whether the id (low, high), not all zero, is in the table."""
-    mask = np.uint64(table.shape[0] - 1)
-    slot = mix64(low ^ mix64(high)) & mask
+    slots = np.uint64(table.shape[0])
+    slot = slot_of(low, high, slots)
     while table[slot, 0] != 0 or table[slot, 1] != 0:
         if table[slot, 0] == low and table[slot, 1] == high:
             return True
-        slot = (slot + np.uint64(1)) & mask
+        slot += np.uint64(1)
+        if slot == slots:
+            slot = np.uint64(0)
     return False
 
 
 @njit(cache=True)
 def insert(table, low, high):  # type: ignore[no-untyped-def]
     """Put the id in, unless it is there; whether it was new. The caller keeps a slot free."""
-    mask = np.uint64(table.shape[0] - 1)
-    slot = mix64(low ^ mix64(high)) & mask
+    slots = np.uint64(table.shape[0])
+    slot = slot_of(low, high, slots)
     while table[slot, 0] != 0 or table[slot, 1] != 0:
         if table[slot, 0] == low and table[slot, 1] == high:
             return False
-        slot = (slot + np.uint64(1)) & mask
+        slot += np.uint64(1)
+        if slot == slots:
+            slot = np.uint64(0)
     table[slot, 0] = low
     table[slot, 1] = high
     return True
@@ -71,8 +88,8 @@ class IdIndex:
     def reserve(self, more: int) -> None:
         """Make room for this many further ids."""
         slots = self.table.shape[0]
-        while (self.used + more) * 4 > slots * 3:
-            slots *= 2
+        while (self.used + more) * _FULL[1] > slots * _FULL[0]:
+            slots = slots * _GROWTH[0] // _GROWTH[1]
         if slots != self.table.shape[0]:
             self.table = _rehash(self.table, slots)
 

@@ -11,6 +11,7 @@ from udfs.logic.cql_rows import pack_inserts
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.enrichment import Enrichment
 from udfs.logic.hashing import salt_of
+from udfs.logic.single_events import Origin, packer_of
 from udfs.logic.window import ShardWindow
 
 EVENTS = 1000
@@ -35,6 +36,8 @@ def warm_up() -> None:
     assert outcome.unsent is not None
     restored = SaltDedup(salt, rules)
     restored.restore(dedup.header(), [outcome.chunk], [outcome.unsent.tobytes()])
+    single = registry.encode("ViewEvent", {**events[0], "kind": "view"})
+    packer_of("single_object", "", rules.salts, 10).pack([single], Origin([0], [0], [0]), 0)
     for element in restored.flush().elements.values():
         window = ShardWindow(rules)
         ShardWindow(rules).restore(window.header(), window.absorb(element))

@@ -26,7 +26,7 @@ from udfs.operators.due import Due
 from udfs.operators.keyed_records import broadcast_descriptor
 from udfs.operators.window import Changes, Top
 from udfs.sinks.about_writer import AboutWriter
-from udfs.sinks.counts_topic import CountsTopic
+from udfs.sinks.kafka_writer import BY_KEY, KafkaWriter
 
 # Between two looks whether something is known by now of the videos of which nothing was.
 FILL_IN_INTERVAL_MS = 2000
@@ -49,7 +49,7 @@ class Enrich(KeyedBroadcastProcessFunction):
         self._by_key: dict[int, Untitled] = {}
         self._fill_in_due = Due()
         self._writer = self._connect()
-        self._topic = CountsTopic(self._settings.kafka)
+        self._kafka = KafkaWriter(self._settings.kafka.bootstrap_servers)
 
     def process_broadcast_element(self, value: Row, ctx: KeyedBroadcastProcessFunction.Context) -> tuple[()]:
         """Learn what is known of one video."""
@@ -70,11 +70,12 @@ class Enrich(KeyedBroadcastProcessFunction):
             self._top(value, enrichment)
             return ()
         untitled = self._of(ctx.get_current_key())
+        topic = self._settings.kafka.counts_topic
         for rows in value.counts:
             enriched = enrichment.enrich(rows)
             if enriched.titled:
                 self._writer.titles(enriched.titled)
-            self._topic.send(enriched.messages)
+            self._kafka.send((topic, value, key, BY_KEY) for value, key in enriched.messages)
             untitled.add(enriched.untitled)
         self._keep(untitled, ctx)
         return ()

@@ -1,6 +1,6 @@
-"""Writes counts to the view-counts topic; returns only when Kafka has acknowledged every one.
+"""Writes records to Kafka; returns only when Kafka has acknowledged every one.
 
-Values are absolute, so that a repeat does no harm. Keys are placed as Java clients place them. An absent Kafka is
+For values of which a repeat does no harm. Keys are placed as Java clients place them. An absent Kafka is
 back-pressure; an error that no waiting ends is raised, and the job then starts again from its last checkpoint.
 """
 
@@ -9,30 +9,35 @@ from collections.abc import Iterable
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from settings import KafkaSettings
+from schemas.topics import DEAD_LETTER_BYTES_MAX
 
 log = logging.getLogger(__name__)
 FLUSH_LOG_S = 10.0
 ROOM_WAIT_S = 0.05
+BY_KEY = -1
 
 
-class CountsTopicError(RuntimeError):
-    """Kafka refused counts for good."""
+class KafkaRefusedError(RuntimeError):
+    """Kafka refused records for good."""
 
 
-class CountsTopic:
+# (topic, value, key, partition); with BY_KEY for a partition its key decides, and without a key chance does.
+Outgoing = tuple[str, bytes, bytes | None, int]
+
+
+class KafkaWriter:
     """A producer. Not thread-safe."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._topic = settings.counts_topic
+    def __init__(self, bootstrap_servers: str) -> None:
         self._failed: list[KafkaError] = []
         self._producer = Producer(
             {
-                "bootstrap.servers": settings.bootstrap_servers,
+                "bootstrap.servers": bootstrap_servers,
                 "acks": "all",
                 "enable.idempotence": True,
                 # For ever.
                 "message.timeout.ms": 0,
+                "message.max.bytes": DEAD_LETTER_BYTES_MAX,
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
                 "compression.type": "lz4",
@@ -43,24 +48,24 @@ class CountsTopic:
             }
         )
 
-    def send(self, messages: Iterable[tuple[bytes, bytes]]) -> None:
-        """Write (value, key) of each. Raises CountsTopicError."""
-        produce, topic = self._producer.produce, self._topic
-        for value, key in messages:
+    def send(self, records: Iterable[Outgoing]) -> None:
+        """Write every record. Raises KafkaRefusedError."""
+        produce = self._producer.produce
+        for record in records:
             try:
-                produce(topic, value, key)
+                produce(*record)
             except BufferError:
-                self._make_room(value, key)
+                self._make_room(record)
         while self._producer.flush(FLUSH_LOG_S) and not self._failed:
-            log.warning("Kafka has not acknowledged all counts for %s yet", topic)
+            log.warning("Kafka has not acknowledged all records yet")
         if self._failed:
-            raise CountsTopicError(f"topic {topic} refused counts: {self._failed[0]}; see docs/operations.md")
+            raise KafkaRefusedError(f"Kafka refused records: {self._failed[0]}")
 
-    def _make_room(self, value: bytes, key: bytes) -> None:
+    def _make_room(self, record: Outgoing) -> None:
         while not self._failed:
             self._producer.poll(ROOM_WAIT_S)
             try:
-                self._producer.produce(self._topic, value, key)
+                self._producer.produce(*record)
             except BufferError:
                 continue
             return

@@ -1,0 +1,179 @@
+"""Single events become batches that the count job reads: the same events, by salt, whatever they came in."""
+
+import io
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import fastavro
+import mmh3
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import registry
+from udfs.logic.batch_scan import Scan, scan
+from udfs.logic.single_events import Origin, Packed, Packer, packer_of, topic_mark
+
+SALTS = 4
+TOPIC = "singles"
+NOW_MS = 1_767_225_600_000
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+OTHER_SCHEMA: dict[str, Any] = {
+    "type": "record",
+    "name": "Play",
+    "fields": [
+        {"name": "video_id", "type": "string"},
+        {"name": "seconds", "type": "double"},
+        {"name": "event_id", "type": ["null", "string"]},
+        {"name": "viewed_at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "viewer_id", "type": "string"},
+    ],
+}
+
+
+def origin(number: int) -> Origin:
+    return Origin([n % 3 for n in range(number)], [100 + n for n in range(number)], [NOW_MS + n for n in range(number)])
+
+
+def pack(packer: Packer, values: list[bytes | None]) -> Packed:
+    return packer.pack(values, origin(len(values)), NOW_MS)
+
+
+def events(packed: Packed) -> list[dict[str, Any]]:
+    """Every event, read by fastavro and by the count job's own scan, which must agree on salts and on no fault."""
+    found = []
+    for salt, value, number in packed.batches:
+        scanned = scan(np.frombuffer(value, np.uint8), salt, SALTS)
+        assert isinstance(scanned, Scan), scanned
+        assert not scanned.faults.any()
+        name, batch = registry.decode(value)
+        assert (name, batch["salt"], batch["salts"], len(batch["events"])) == ("ViewBatch", salt, SALTS, number)
+        assert len(scanned.spans) == number
+        found += batch["events"]
+    return found
+
+
+def datum(schema: Any, value: dict[str, Any]) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, schema, value)
+    return out.getvalue()
+
+
+def view(number: int, **more: Any) -> dict[str, Any]:
+    empty = {"kind": "view", "viewer_id": None, "country": None, "device": None}
+    return {
+        "event_id": uuid.uuid5(uuid.NAMESPACE_OID, str(number)).bytes,
+        "video_id": f"v{number % 7}",
+        "viewed_at": AT,
+    } | (empty | more)
+
+
+VIEWS = [view(n) for n in range(500)] + [view(1000, kind="like", viewer_id="ü", country="DE", device="tv")]
+
+
+@pytest.mark.parametrize(
+    ("framing", "head"),
+    [("plain", b""), ("single_object", registry.prefix("ViewEvent")), ("confluent", b"\0\0\0\0\7")],
+)
+def test_events_in_avro_are_copied_in_their_order(framing: str, head: bytes) -> None:
+    values: list[bytes | None] = [head + datum(registry.schema("ViewEvent"), one) for one in VIEWS]
+    packed = pack(packer_of(framing, TOPIC, SALTS, 50), values)
+    assert packed.refused == []
+    assert max(number for _, _, number in packed.batches) == 50
+    by_salt = sorted(VIEWS, key=lambda one: mmh3.hash(one["event_id"], 0, signed=False) % SALTS)
+    assert events(packed) == by_salt
+
+
+def test_what_is_no_event_is_refused_by_its_row_and_the_others_go_on() -> None:
+    good = datum(registry.schema("ViewEvent"), VIEWS[0])
+    prefix = registry.prefix("ViewEvent")
+    values = [
+        prefix + good,
+        None,
+        b"",
+        prefix[:5],
+        prefix + good[:-1],
+        prefix + good + b"x",
+        good + bytes(20),
+        prefix + good,
+    ]
+    packed = pack(packer_of("single_object", TOPIC, SALTS, 50), values)
+    assert events(packed) == [VIEWS[0], VIEWS[0]]
+    assert packed.refused == [
+        (1, "no_value"),
+        (2, "truncated"),
+        (3, "truncated"),
+        (4, "truncated"),
+        (5, "bytes_after_end"),
+        (6, "unknown_schema"),
+    ]
+
+
+def test_json_is_taken_as_ingest_takes_it_and_what_is_missing_comes_from_the_record() -> None:
+    own = [
+        {"video_id": "ü", "event_id": str(uuid.UUID(int=5)), "viewed_at": "2026-01-01T01:00:00+01:00", "kind": "like"},
+        {"video_id": "b", "viewer_id": "w", "more": [1]},
+    ]
+    packed = pack(packer_of("json", TOPIC, SALTS, 50), [json.dumps(one).encode() for one in own])
+    found = {one["video_id"]: one for one in events(packed)}
+    assert packed.refused == []
+    assert found["ü"] == view(0, event_id=uuid.UUID(int=5).bytes, video_id="ü", kind="like")
+    # Of partition 1, offset 101, a millisecond later.
+    mark = topic_mark(TOPIC) + (1).to_bytes(4, "big") + (101).to_bytes(8, "big")
+    assert found["b"]["event_id"] == mark
+    assert found["b"]["viewed_at"].timestamp() * 1000 == NOW_MS + 1
+    assert found["b"]["viewer_id"] == "w"
+    assert topic_mark("another") != topic_mark(TOPIC)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"nothing", "no JSON object"),
+        (b"[1]", "no JSON object"),
+        (b"\xff", "no JSON object"),
+        (b"{}", "video_id=None"),
+        (b'{"video_id": 7}', "video_id=7"),
+        (b'{"video_id": "v", "event_id": "no"}', "event_id='no'"),
+        (b'{"video_id": "v", "viewed_at": "2026-01-01T00:00:00"}', "viewed_at="),
+        (b'{"video_id": "v", "viewed_at": true}', "viewed_at=True"),
+        (b'{"video_id": "v", "viewed_at": 1e300}', "viewed_at="),
+        (b'{"video_id": "v", "kind": {}}', "kind={}"),
+        (b'{"video_id": "v", "country": 1}', "country=1"),
+    ],
+)
+def test_a_bad_field_is_named(value: bytes, reason: str) -> None:
+    packed = pack(packer_of("json", TOPIC, SALTS, 50), [value])
+    ((row, found),) = packed.refused
+    assert (row, found[: len(reason)]) == (0, reason)
+    assert packed.batches == []
+
+
+@pytest.mark.parametrize(
+    ("framing", "head"), [("plain", b""), ("confluent", b"\0\1\2\3\4"), ("single_object", b"\xc3\x01" + bytes(8))]
+)
+def test_avro_of_another_schema_is_read_by_its_names(framing: str, head: bytes) -> None:
+    packer = packer_of(framing, TOPIC, SALTS, 50, OTHER_SCHEMA)
+    one = {"video_id": "v", "seconds": 1.5, "event_id": None, "viewed_at": AT, "viewer_id": "w"}
+    value = head + datum(OTHER_SCHEMA, one)
+    packed = pack(packer, [value, value + b"x", value[:-1]])
+    (found,) = events(packed)
+    assert (found["video_id"], found["viewed_at"], found["viewer_id"], found["kind"]) == ("v", AT, "w", "view")
+    assert [row for row, _ in packed.refused] == [1, 2]
+
+
+def test_packed_again_the_events_are_the_same() -> None:
+    values: list[bytes | None] = [b'{"video_id": "v"}'] * 100
+    packer = packer_of("json", TOPIC, SALTS, 50)
+    first, second = (events(pack(packer, values)) for _ in range(2))
+    assert first == second
+    assert len({one["event_id"] for one in first}) == 100
+
+
+@given(st.lists(st.binary(max_size=60), max_size=8), st.sampled_from(["json", "plain", "single_object", "confluent"]))
+def test_no_bytes_raise(noise: list[bytes], framing: str) -> None:
+    packed = pack(packer_of(framing, TOPIC, SALTS, 3), list(noise))
+    assert len(packed.refused) + sum(number for _, _, number in packed.batches) == len(noise)
