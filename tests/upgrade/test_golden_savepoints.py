@@ -12,7 +12,7 @@ from tests.support.waiting import eventually
 from tools.stack import Stack
 
 # By file, the parallelism it is restored at; each was made at 2.
-RESTORED_AT = {"dedup-1-window-1": 1, "dedup-1-window-2": 4}
+RESTORED_AT = {"dedup-1-window-1": 1, "dedup-1-window-2": 4, "dedup-1-window-2-enrich-1": 1}
 
 
 def test_every_golden_savepoint_is_tested() -> None:
