@@ -18,11 +18,20 @@ BATCH = 10_000
 WRITE_TIMEOUT_S = 30.0
 
 
-def read_to_end(bootstrap_servers: str, topic: str, timeout_s: float) -> Iterator[tuple[bytes | None, bytes | None]]:
-    """(key, value) of every record that the topic held when this was called, each partition in its order.
+class Record(NamedTuple):
+    """A record and its place; a value of None is a tombstone."""
 
-    A value of None is a tombstone. Raises confluent_kafka.KafkaException when Kafka refuses, as for a topic that does
-    not exist, or has not answered with all of it in time.
+    key: bytes | None
+    value: bytes | None
+    partition: int
+    offset: int
+
+
+def read_to_end(bootstrap_servers: str, topic: str, timeout_s: float) -> Iterator[Record]:
+    """Every record that the topic held when this was called, each partition in its order.
+
+    Raises confluent_kafka.KafkaException when Kafka refuses, as for a topic that does not exist, or nothing more has
+    come in so long a time.
     """
     deadline = time.monotonic() + timeout_s
     consumer = Consumer(
@@ -46,7 +55,8 @@ def read_to_end(bootstrap_servers: str, topic: str, timeout_s: float) -> Iterato
             for message in consumer.consume(BATCH, timeout=0.2):
                 error = message.error()
                 if error is None:
-                    yield message.key(), message.value()
+                    deadline = time.monotonic() + timeout_s
+                    yield Record(message.key(), message.value(), message.partition() or 0, message.offset() or 0)
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                     unread.discard(message.partition())
                 else:

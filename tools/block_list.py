@@ -19,10 +19,14 @@ class TooEarlyError(ValueError):
     """A change would take effect before every run of the job is sure to know it."""
 
 
+class RefusedError(ValueError):
+    """The job would not take it."""
+
+
 def periods(kafka: KafkaSettings) -> dict[str, list[Period]]:
     """The list as the topic holds it. Raises confluent_kafka.KafkaException."""
     found: dict[str, list[Period]] = {}
-    for key, value in read_to_end(kafka.bootstrap_servers, kafka.blocked_topic, READ_TIMEOUT_S):
+    for key, value, *_ in read_to_end(kafka.bootstrap_servers, kafka.blocked_topic, READ_TIMEOUT_S):
         record = read_blocked(key, value)
         if isinstance(record, Refusal):
             continue
@@ -70,7 +74,10 @@ def _effective_ms(wanted_ms: int | None) -> int:
 
 
 def _write(kafka: KafkaSettings, changed: dict[str, list[Period]], effective_ms: int) -> None:
-    records = ((viewer.encode(), _value(viewer, mine)) for viewer, mine in changed.items())
+    records = [(viewer.encode(), _value(viewer, mine)) for viewer, mine in changed.items()]
+    for key, value in records:
+        if isinstance(refusal := read_blocked(key, value), Refusal):
+            raise RefusedError(f"viewer {key.decode()!r:.80}: {refusal.value}; nothing was written")
     newest_ms = write(kafka.bootstrap_servers, kafka.blocked_topic, records).newest_ms
     if newest_ms > effective_ms - NOTICE_MS:
         raise TooEarlyError(

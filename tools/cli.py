@@ -41,6 +41,7 @@ from tools.upgrade import upgrade as upgrade_job
 
 HOME_VARIABLE = "VIEW_COUNTS_STACK_HOME"
 RUNNING_POLL_S = 0.5
+CALENDAR_END_MS = 253_402_300_799_000
 TIME_FORMATS = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S"]
 # The name is the job's own (jobs/view_counts.py), written again here because tools must not import Flink.
 COUNT_JOB_NAME = "view-counts"
@@ -332,7 +333,7 @@ def _block_list() -> Iterator[tuple[ModuleType, KafkaSettings]]:
 
         try:
             yield block_list, Settings().kafka
-        except (block_list.TooEarlyError, KafkaException) as error:
+        except (block_list.TooEarlyError, block_list.RefusedError, KafkaException) as error:
             raise PartError(str(error)) from error
 
 
@@ -341,7 +342,7 @@ def _ms(at: datetime | None) -> int | None:
 
 
 def _utc(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{datetime.fromtimestamp(min(at_ms, CALENDAR_END_MS) / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _told(what: str, from_ms: int) -> None:

@@ -10,9 +10,8 @@ from msgspec import Meta
 from connectors.compacted_topic import write
 from schemas import registry
 from settings import KafkaSettings
-
-# Of the topic's reader.
-VIDEO_ID_BYTES_MAX = 64
+from udfs.logic.keyed_records import Refusal
+from udfs.logic.metadata import read_metadata
 
 
 class BadLineError(ValueError):
@@ -40,14 +39,15 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[VideoMetadata]:
                 found = _DECODER.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise BadLineError(f"line {number}: {error}") from error
-            if len(found.video_id.encode()) > VIDEO_ID_BYTES_MAX:
-                raise BadLineError(f"line {number}: video_id={found.video_id} has over {VIDEO_ID_BYTES_MAX} bytes")
+            if isinstance(refusal := read_metadata(*_record(found)), Refusal):
+                raise BadLineError(f"line {number}: video_id={found.video_id!r:.80}: {refusal.value}")
             yield found
 
 
 def publish(kafka: KafkaSettings, videos: Iterable[VideoMetadata]) -> int:
     """Write each to the topic; how many they were. Raises as connectors.compacted_topic.write."""
-    records = (
-        (video.video_id.encode(), registry.encode("VideoMetadata", msgspec.structs.asdict(video))) for video in videos
-    )
-    return write(kafka.bootstrap_servers, kafka.metadata_topic, records).number
+    return write(kafka.bootstrap_servers, kafka.metadata_topic, map(_record, videos)).number
+
+
+def _record(video: VideoMetadata) -> tuple[bytes, bytes]:
+    return video.video_id.encode(), registry.encode("VideoMetadata", msgspec.structs.asdict(video))

@@ -71,6 +71,9 @@ def test_views_count_but_while_their_viewer_is_blocked(installation: Installatio
     # Known before the job starts: it must not judge a record before it has read the list.
     block(installation, "bot", periods("bot", (2, 4)))
     block(installation, "bad", b"no avro")
+    # An older word, which comes again by the broadcast, must not follow the newer one.
+    block(installation, "human", periods("human", (0, None)))
+    block(installation, "human", periods("human"))
     sent = [views(minute, 10) for minute in range(8)]
     for minute in range(3):
         feeder.send(sent[minute], START_MS + minute * MINUTE_MS)

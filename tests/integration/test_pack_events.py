@@ -75,7 +75,7 @@ def test_each_is_counted_once_though_a_worker_is_killed(installation: Installati
     def reasons() -> set[str]:
         letters = (
             registry.decode(value or b"")[1]
-            for _, value in read_to_end(kafka.bootstrap_servers, kafka.dead_letter_topic, 60)
+            for _, value, *_ in read_to_end(kafka.bootstrap_servers, kafka.dead_letter_topic, 60)
         )
         return {event["reason"].split(":")[0] for letter in letters for event in letter["events"]}
 

@@ -126,6 +126,14 @@ def test_blocking_and_unblocking_keep_what_was_and_change_what_comes(monkeypatch
     assert tool.periods(kafka)["w"] == []
 
 
+def test_what_the_job_would_refuse_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = Topic(monkeypatch)
+    for viewer in ("", "v" * 65):
+        with pytest.raises(tool.RefusedError, match="nothing was written"):
+            tool.block(KafkaSettings(), ["good", viewer])
+    assert topic.records == {}
+
+
 def test_a_change_that_comes_too_early_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     kafka = KafkaSettings()
     topic = Topic(monkeypatch)

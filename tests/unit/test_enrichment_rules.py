@@ -66,7 +66,7 @@ def test_a_partition_is_named_once_for_each_thing_that_is_known() -> None:
     assert (first.titled, first.untitled) == ([], partitions)
     again = enrichment.enrich(rows(CELLS))
     assert (again.titled, again.untitled) == ([], [])
-    for title in ("first", "second"):
+    for title in ("first", "second", "first"):
         enrichment.learn("v", about(title))
         named = enrichment.enrich(rows(CELLS))
         assert named.titled == [(partition, about(title)) for partition in partitions[:2]]

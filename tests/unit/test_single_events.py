@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import registry
+from schemas.topics import RECORD_BYTES_MAX
 from udfs.logic.batch_scan import Scan, scan
 from udfs.logic.single_events import Origin, Packed, Packer, packer_of, topic_mark
 
@@ -163,6 +164,21 @@ def test_avro_of_another_schema_is_read_by_its_names(framing: str, head: bytes) 
     (found,) = events(packed)
     assert (found["video_id"], found["viewed_at"], found["viewer_id"], found["kind"]) == ("v", AT, "w", "view")
     assert [row for row, _ in packed.refused] == [1, 2]
+
+
+def test_a_record_has_no_more_bytes_than_the_topic_takes_and_an_event_that_has_is_refused() -> None:
+    values: list[bytes | None] = [datum(registry.schema("ViewEvent"), view(n, device="d" * 3000)) for n in range(6000)]
+    values.append(datum(registry.schema("ViewEvent"), view(6000, device="d" * RECORD_BYTES_MAX)))
+    packed = pack(packer_of("plain", TOPIC, 1, 100_000), values)
+    assert packed.refused == [(6000, "too_long")]
+    assert sum(number for _, _, number in packed.batches) == 6000
+    assert 4 < len(packed.batches) < 8
+    assert max(len(value) for _, value, _ in packed.batches) < RECORD_BYTES_MAX
+
+
+def test_json_nested_without_end_is_refused() -> None:
+    deep = b'{"a": ' + b"[" * 100_000
+    assert pack(packer_of("json", TOPIC, SALTS, 50), [deep]).refused[0][0] == 0
 
 
 def test_packed_again_the_events_are_the_same() -> None:

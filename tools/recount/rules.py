@@ -72,7 +72,7 @@ class Recount:
             batch = read("ViewBatch", value)
         except UnreadableError:
             batch = None
-        if batch is None or batch["salts"] != self.rules.salts or batch["salt"] != salt:
+        if batch is None or batch["salts"] != self.rules.salts or batch["salt"] != salt or salt < 0:
             tally["unreadable_records"] += 1
             self.dead[partition, offset, -1] = value
             return

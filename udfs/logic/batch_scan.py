@@ -208,7 +208,7 @@ def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
         return at, spans, viewed, faults
     if topic_salts != salts:
         return -_SALTS, spans, viewed, faults
-    if salt != key_salt:
+    if key_salt < 0 or salt != key_salt:
         return -_SALT, spans, viewed, faults
     n = 0
     while True:

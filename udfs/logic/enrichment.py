@@ -14,7 +14,7 @@ from udfs.logic.count_messages import NOTHING_KNOWN, about_tail, encode_counts, 
 from udfs.logic.id_index import IdIndex
 from udfs.logic.time_rules import MINUTES_PER_DAY
 
-_UNKNOWN = 0
+_UNKNOWN = (NOTHING_KNOWN, 0)
 # Of a partition: the length of its kind, the day.
 _PARTITION = struct.Struct("<Bi")
 # As long as the tables keep minutes; a partition older than that is gone.
@@ -44,23 +44,26 @@ class Enrichment:
     """What is known, in the memory of one subtask. Not thread-safe."""
 
     def __init__(self) -> None:
-        # By video what ends its messages, with the about in it.
-        self._tails: dict[bytes, bytes] = {}
+        # By video what ends its messages, with the about in it, and a number that no other knowledge has had.
+        self._tails: dict[bytes, tuple[bytes, int]] = {}
+        self._learned = 0
         # Partitions of the newest day, with what was known of them when they were named last.
         self._named = IdIndex()
         self._newest_day = -1
 
     def learn(self, video_id: str, about: bytes | None) -> None:
         """From now on this is known of the video; None: nothing."""
+        name = video_id.encode()
         if about is None:
-            self._tails.pop(video_id.encode(), None)
-        else:
-            self._tails[video_id.encode()] = about_tail(about)
+            self._tails.pop(name, None)
+        elif self.about(name) != about:
+            self._learned += 1
+            self._tails[name] = about_tail(about), self._learned
 
     def about(self, video_id: bytes) -> bytes | None:
         """What is known of a video."""
-        tail = self._tails.get(video_id)
-        return None if tail is None else tail[1:]
+        known = self._tails.get(video_id)
+        return None if known is None else known[0][1:]
 
     def __len__(self) -> int:
         return len(self._tails)
@@ -70,16 +73,15 @@ class Enrichment:
         found = encode_counts(dated_rows)
         heads, tails = found.heads, self._tails
         videos = [heads[start:end] for start, end in zip(found.video_starts, found.video_ends, strict=True)]
-        known = [tails.get(video, NOTHING_KNOWN) for video in videos]
+        known = [tails.get(video, _UNKNOWN) for video in videos]
         messages = [
             (heads[start:end] + tail, video)
-            for start, end, tail, video in zip(found.starts, found.ends, known, videos, strict=True)
+            for start, end, (tail, _), video in zip(found.starts, found.ends, known, videos, strict=True)
         ]
         if found.newest_day > self._newest_day:
             # The day before is named once more, in the minutes in which both go on.
             self._named, self._newest_day = IdIndex(), found.newest_day
-        # Python keeps the hash of a bytes object, so that this looks at none of them twice.
-        versions = np.array([_UNKNOWN if tail is NOTHING_KNOWN else hash(tail) for tail in known], np.int64)
+        versions = np.array([version for _, version in known], np.int64)
         self._named.reserve(len(videos))
         is_new, number = insert_new(self._named.table, found.partitions, versions)
         self._named.used += number
@@ -89,10 +91,10 @@ class Enrichment:
             for row in np.nonzero(is_new)[0].tolist():
                 cell = cells[row]
                 partition = Partition(cell.video_id, cell.kind, cell.minute // MINUTES_PER_DAY)
-                if known[row] is NOTHING_KNOWN:
+                if known[row] is _UNKNOWN:
                     untitled.append(partition)
                 else:
-                    titled.append((partition, known[row][1:]))
+                    titled.append((partition, known[row][0][1:]))
         return Enriched(messages, titled, untitled)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas import registry
+from schemas.topics import RECORD_BYTES_MAX
 from udfs.logic.batch_scan import Unreadable, read_string, read_varint
 from udfs.logic.cells import Bytes
 from udfs.logic.hashing import salt_of
@@ -34,6 +35,8 @@ _UNION = int(Unreadable.BAD_UNION_BRANCH)
 _SCHEMA = int(Unreadable.UNKNOWN_SCHEMA)
 _TEXTS = ("viewer_id", "country", "device")
 _ID_BYTES = 16
+# Of all events of a batch together, which leaves room for its head.
+EVENT_BYTES_MAX = RECORD_BYTES_MAX - (1 << 14)
 
 
 class Origin(NamedTuple):
@@ -90,6 +93,12 @@ class Packer:
                 except FieldError as error:
                     refused.append((row, str(error)))
                     continue
+                except RecursionError:
+                    refused.append((row, "nested_too_deep"))
+                    continue
+            if len(datum) > EVENT_BYTES_MAX:
+                refused.append((row, "too_long"))
+                continue
             rows.append(row)
             datums.append(datum)
         if not datums:
@@ -120,7 +129,8 @@ class Packer:
         for salt, number in enumerate(numbers):
             until = at + number
             while at < until:
-                upto = min(at + self._batch_events_max, until)
+                room = int(np.searchsorted(data_ends, data_ends[at] + EVENT_BYTES_MAX, side="right")) - 1
+                upto = min(at + self._batch_events_max, until, room)
                 events = data[data_ends[at] : data_ends[upto]].tobytes()
                 found.append((salt, self._head_of(salt, upto - at, now_ms) + events + b"\x00", upto - at))
                 at = upto

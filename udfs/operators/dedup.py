@@ -1,8 +1,8 @@
 """Flink shell of udfs.logic.dedup: keeps one SaltDedup per key in step with keyed state.
 
 In: Row(key, Row(value, record time, partition, offset)), where a key below 0 is no salt's but that of the foreign
-records of partition -1 - key, and stands for a salt in the ledger; and from the broadcast Row(viewer_id, periods) of
-udfs.logic.block_list. Out: Row(shard key, element), where an element is
+records of partition -1 - key, and stands for a salt in the ledger; and from the broadcast Row(viewer_id, periods,
+partition, offset), see udfs.logic.block_list. Out: Row(shard key, element), where an element is
 PARTIAL or LEDGER and its bytes; side outputs LATE and DEAD_LETTER carry RejectedEvents values.
 """
 
@@ -92,8 +92,10 @@ class Dedup(KeyedBroadcastProcessFunction):
 
     def process_broadcast_element(self, value: Row, ctx: KeyedBroadcastProcessFunction.Context) -> tuple[()]:  # noqa: ARG002
         """Learn when one viewer is blocked."""
-        viewer_id, periods = value
-        self._block_list.put(viewer_id.encode(), bytes(periods) or None)
+        viewer_id, periods, partition, offset = value
+        # What was read at the start comes once more, from the beginning: an older word must not follow a newer one.
+        if offset > self._read_through.get(partition, -1):
+            self._block_list.put(viewer_id.encode(), bytes(periods) or None)
         return ()
 
     def process_element(self, value: Any, ctx: KeyedBroadcastProcessFunction.ReadOnlyContext) -> Iterator[Any]:
@@ -173,7 +175,11 @@ class Dedup(KeyedBroadcastProcessFunction):
     def _read_block_list(self) -> BlockList:
         """As it stands now, however long Kafka is away."""
         found = BlockList()
-        for key, value in read_to_end(self._kafka.bootstrap_servers, self._kafka.blocked_topic, READ_TIMEOUT_S):
+        self._read_through: dict[int, int] = {}
+        for key, value, partition, offset in read_to_end(
+            self._kafka.bootstrap_servers, self._kafka.blocked_topic, READ_TIMEOUT_S
+        ):
+            self._read_through[partition] = offset
             record = read_blocked(key, value)
             if not isinstance(record, Refusal):
                 found.put(record.key.encode(), record.rest)

@@ -1,8 +1,8 @@
 """Flink shell of udfs.logic.enrichment: joins counts with what is known of their videos, from broadcast state.
 
-In: Row(shard key, Changes or Top) from the sink, and Row(video_id, about) from the broadcast. Out: nothing. Titles go
-to Cassandra and enriched counts to Kafka, and each element ends when all that it led to is acknowledged: what is not, a
-restored job meets again.
+In: Row(shard key, Changes or Top) from the sink, and Row(video_id, about, ...) from the broadcast. Out: nothing.
+Titles go to Cassandra and enriched counts to Kafka, and each element ends when all that it led to is acknowledged: what
+is not, a restored job meets again.
 
 Beside the path of the counts, which are on their way to Cassandra before they come here: PyFlink fuses no operator with
 one that has a broadcast input, and a count must not wait for a title (docs/decisions/0014).
@@ -53,7 +53,7 @@ class Enrich(KeyedBroadcastProcessFunction):
 
     def process_broadcast_element(self, value: Row, ctx: KeyedBroadcastProcessFunction.Context) -> tuple[()]:
         """Learn what is known of one video."""
-        video_id, about = value
+        video_id, about, _, _ = value
         state = ctx.get_broadcast_state(self._descriptor)
         enrichment = self._known(state)
         if about:

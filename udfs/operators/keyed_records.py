@@ -1,6 +1,6 @@
 """Flink shell of udfs.logic.keyed_records: reads a compacted topic's records before they are broadcast.
 
-In: Row(key, value, record time, partition, offset). Out: Row(key, rest), where a rest of no bytes is a tombstone; side
+In: Row(key, value, record time, partition, offset). Out: rest_type(), where a rest of no bytes is a tombstone; side
 output DEAD_LETTER carries RejectedEvents values. At parallelism 1, so that a bad record is one dead letter.
 """
 
@@ -20,8 +20,8 @@ Reader = Callable[[bytes | None, bytes | None], Keyed | Refusal]
 
 
 def rest_type() -> TypeInformation:
-    """Row(key, rest)."""
-    return Types.ROW([Types.STRING(), Types.PRIMITIVE_ARRAY(Types.BYTE())])
+    """Row(key, rest, partition, offset)."""
+    return Types.ROW([Types.STRING(), Types.PRIMITIVE_ARRAY(Types.BYTE()), Types.INT(), Types.LONG()])
 
 
 def broadcast_descriptor(name: str) -> MapStateDescriptor:
@@ -47,7 +47,7 @@ class ReadKeyedRecords(ProcessFunction):
         if isinstance(found, Refusal):
             yield self._dead_letter, self._rejected(found, body or b"", record_ms, partition, offset)
         else:
-            yield Row(found.key, found.rest or b"")
+            yield Row(found.key, found.rest or b"", partition, offset)
 
     def _rejected(self, refusal: Refusal, body: bytes, record_ms: int, partition: int, offset: int) -> bytes:
         event = {"index": -1, "reason": refusal.value, "payload": body}

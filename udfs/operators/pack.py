@@ -13,6 +13,7 @@ from pyflink.table import FunctionContext
 from pyflink.table.udf import ScalarFunction
 
 from schemas import registry
+from schemas.topics import RECORD_BYTES_MAX
 from settings import Settings
 from udfs.logic.single_events import Origin, Packed, packer_of
 from udfs.sinks.kafka_writer import BY_KEY, KafkaWriter, Outgoing
@@ -58,6 +59,6 @@ class Pack(ScalarFunction):
                 "offset": origin.offsets[row],
                 "batch_id": None,
                 "append_at": origin.times_ms[row],
-                "events": [{"index": -1, "reason": reason, "payload": records[row] or b""}],
+                "events": [{"index": -1, "reason": reason, "payload": (records[row] or b"")[:RECORD_BYTES_MAX]}],
             }
             yield kafka.dead_letter_topic, registry.encode("RejectedEvents", rejected), None, BY_KEY
