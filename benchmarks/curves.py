@@ -9,6 +9,8 @@ import gc
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,7 +81,7 @@ def parts(traffic: Traffic, events: int, append_ms: int) -> Iterator[list[tuple[
     made = 0
     seed = traffic.seed
     while made < events:
-        source = TrafficSource(Traffic(**{**traffic.__dict__, "seed": seed}))
+        source = TrafficSource(replace(traffic, seed=seed))
         seed += 1
         number = min(PART_EVENTS, events - made)
         block = source.block(number, append_ms)
@@ -123,20 +125,10 @@ def point(traffic: Traffic, live_ids: int) -> dict[str, float]:
     }
 
 
-def _in_child(traffic: Traffic, live_ids: int, found: Any) -> None:
-    warm_up()
-    found.put(point(traffic, live_ids))
-
-
 def measured(traffic: Traffic, live_ids: int) -> dict[str, float]:
     """A point, in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    found = context.Queue()
-    child = context.Process(target=_in_child, args=(traffic, live_ids, found))
-    child.start()
-    answer: dict[str, float] = found.get()
-    child.join()
-    return answer
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), warm_up) as child:
+        return child.submit(point, traffic, live_ids).result()
 
 
 def page(curves: dict[str, list[tuple[str, dict[str, float]]]], verdicts: Sequence[str], machine: str) -> str:

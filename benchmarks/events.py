@@ -17,7 +17,7 @@ from benchmarks.encoding import plain_batches, plain_events
 from tools.load import Block, KafkaSender, Plan, Traffic, TrafficSource
 from tools.load.encoding import heartbeat, records
 from tools.load.prediction import Cells, cells
-from tools.load.vocabulary import BAD_VIDEOS, Names
+from tools.load.vocabulary import Names
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -95,7 +95,7 @@ class Stream:
     @property
     def videos(self) -> list[str]:
         """Every video of the events."""
-        return [name.decode() for name in self._source.videos.names[: -len(BAD_VIDEOS)]]
+        return self._source.good_videos
 
     def fill(self, topics: Iterable[Topic]) -> None:
         """Create the topics, with the clients' timestamps, and send. To be called once."""

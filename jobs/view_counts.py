@@ -56,10 +56,11 @@ def inputs(env: StreamExecutionEnvironment, settings: Settings, salt_keys: list[
     )
 
 
-def build(settings: Settings, read: Inputs, *, salt_keys: list[int], sink: FlatMapFunction) -> None:
+def build(
+    settings: Settings, read: Inputs, *, salt_keys: list[int], shard_keys: list[int], sink: FlatMapFunction
+) -> None:
     """Add the graph to the environment of what is read. What `sink` hands on is enriched, if there is metadata."""
     rules, kafka = settings.counting, settings.kafka
-    shard_keys = balanced_keys(rules.shards, rules.max_parallelism)
     octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
     blocked = _broadcast(
         settings,
@@ -80,7 +81,7 @@ def build(settings: Settings, read: Inputs, *, salt_keys: list[int], sink: FlatM
         (late_tag(), kafka.late_topic, Uid.LATE_SINK),
         (dead_letter_tag(), kafka.dead_letter_topic, Uid.DEAD_LETTER_SINK),
     ):
-        side_output(partials, tag).sink_to(bytes_sink(kafka, topic)).uid(uid).name(topic)
+        _to_topic(side_output(partials, tag), settings, topic, uid)
     windows = key_by_first_field(partials, octets).process(
         Window(rules, shard_keys), output_type=Types.PICKLED_BYTE_ARRAY()
     )
@@ -110,10 +111,12 @@ def _broadcast(
     """A compacted topic's records, read once and given to every subtask; those that cannot be read are dead letters."""
     rests = records.process(ReadKeyedRecords(topic, reader), output_type=rest_type())
     rests.set_parallelism(1).uid(uid).name(topic)
-    dead_letters = settings.kafka.dead_letter_topic
-    refused = side_output(rests, dead_letter_tag()).sink_to(bytes_sink(settings.kafka, dead_letters))
-    refused.uid(dead_letter_uid).name(dead_letters)
+    _to_topic(side_output(rests, dead_letter_tag()), settings, settings.kafka.dead_letter_topic, dead_letter_uid)
     return rests.broadcast(broadcast_descriptor(state))
+
+
+def _to_topic(values: DataStream, settings: Settings, topic: str, uid: Uid) -> None:
+    values.sink_to(bytes_sink(settings.kafka, topic)).uid(uid).name(topic)
 
 
 def _lay_out(stream: DataStream, parallelism: int | None) -> DataStream:
@@ -131,7 +134,7 @@ def main() -> None:
     salt_keys = balanced_keys(rules.salts, rules.max_parallelism)
     shard_keys = balanced_keys(rules.shards, rules.max_parallelism)
     sink = CassandraSink(settings.cassandra, shard_keys, hands_on=settings.job.enrichment)
-    build(settings, inputs(env, settings, salt_keys), salt_keys=salt_keys, sink=sink)
+    build(settings, inputs(env, settings, salt_keys), salt_keys=salt_keys, shard_keys=shard_keys, sink=sink)
     env.execute_async(JOB_NAME)
 
 

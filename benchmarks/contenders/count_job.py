@@ -47,12 +47,12 @@ def main() -> None:
     env = StreamExecutionEnvironment.get_execution_environment()
     env.set_max_parallelism(rules.max_parallelism)
     salt_keys = balanced_keys(rules.salts, rules.max_parallelism)
+    shard_keys = balanced_keys(rules.shards, rules.max_parallelism)
     if arguments.sink == "discard":
         sink: FlatMapFunction = DiscardingSink()
     else:
-        shard_keys = balanced_keys(rules.shards, rules.max_parallelism)
         sink = CassandraSink(settings.cassandra, shard_keys, hands_on=arguments.enrich)
-    build(settings, inputs(env, settings, salt_keys), salt_keys=salt_keys, sink=sink)
+    build(settings, inputs(env, settings, salt_keys), salt_keys=salt_keys, shard_keys=shard_keys, sink=sink)
     env.execute_async(f"count job to {arguments.sink}")
 
 

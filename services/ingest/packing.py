@@ -15,6 +15,7 @@ import msgspec
 
 from schemas.kinds import BLOCKED_PREFIX, KIND_BYTES_MAX
 from schemas.registry import prefix
+from schemas.varint import varint
 from services.ingest.events import (
     COUNTRY_BYTES_MAX,
     DEVICE_BYTES_MAX,
@@ -31,17 +32,6 @@ VIEWED_AT_END_MS = 4_102_444_800_000
 UUID7_TIME_SHIFT = 80
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
-
-
-def varint(value: int) -> bytes:
-    """VALUE (not negative) as Avro writes a long: zigzag, seven bits a byte, the lowest first."""
-    value <<= 1
-    out = bytearray()
-    while value > 127:
-        out.append((value & 127) | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 # Every string an event holds is short enough for its length to be looked up.

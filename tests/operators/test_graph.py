@@ -57,8 +57,10 @@ def stream_nodes(settings: Settings | None = None) -> list[Any]:
     rules = settings.counting
     env = StreamExecutionEnvironment.get_execution_environment()
     keys = balanced_keys(rules.salts, rules.max_parallelism)
-    sink = CassandraSink(settings.cassandra, balanced_keys(rules.shards, rules.max_parallelism), hands_on=True)
-    view_counts.build(settings, view_counts.inputs(env, settings, keys), salt_keys=keys, sink=sink)
+    shard_keys = balanced_keys(rules.shards, rules.max_parallelism)
+    sink = CassandraSink(settings.cassandra, shard_keys, hands_on=True)
+    read = view_counts.inputs(env, settings, keys)
+    view_counts.build(settings, read, salt_keys=keys, shard_keys=shard_keys, sink=sink)
     return list(env._generate_stream_graph(False, "test").getStreamNodes().toArray())
 
 

@@ -6,7 +6,6 @@ import threading
 import time
 
 from tools.load import HttpSender, NotAcknowledgedError, Traffic, TrafficSource
-from tools.load.vocabulary import BAD_VIDEOS
 
 BODIES_PER_S = 4
 # Every so many bodies one holds an event that ingest refuses.
@@ -55,7 +54,7 @@ class DemoTraffic:
     @property
     def videos(self) -> list[str]:
         """Every video that is viewed."""
-        return [name.decode() for name in self._source.videos.names[: -len(BAD_VIDEOS)]]
+        return self._source.good_videos
 
     def start(self) -> None:
         """Send the first events, soon."""

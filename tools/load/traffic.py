@@ -102,6 +102,11 @@ class TrafficSource:
         """EVENT[n] of everything made so far, in order."""
         return self._events[: self._used]
 
+    @property
+    def good_videos(self) -> list[str]:
+        """The videos that are counted; the others have names that the job refuses."""
+        return [name.decode() for name in self.videos.names[: self.traffic.videos]]
+
     def ids(self, origins: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
         """uint8[n, 16]: the ids of the events first sent at these places."""
         halves = np.empty((len(origins), 2), np.uint64)

@@ -53,7 +53,7 @@ class Fault(IntEnum):
 
 # Columns of Scan.spans.
 START, END, VIDEO_AT, VIDEO_LEN, KIND_AT, KIND_LEN, VIEWER_AT, VIEWER_LEN = range(8)
-_BLOCKED_PREFIX = np.frombuffer(BLOCKED_PREFIX.encode(), np.uint8)
+BLOCKED_PREFIX_BYTES = np.frombuffer(BLOCKED_PREFIX.encode(), np.uint8)
 
 _TRUNCATED = int(Unreadable.TRUNCATED)
 _COUNT = int(Unreadable.COUNT_EXCEEDS_BYTES)
@@ -156,9 +156,46 @@ def is_utf8(buf, at, length):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def read_event(buf, at):  # type: ignore[no-untyped-def]
+    """A ViewEvent datum.
+
+    (the video's place, its length, viewed_at, the kind's place, its length, the viewer's place, its length, whether the
+    optional texts are UTF-8, the place after it); a negative place is minus the reason.
+    """
+    viewer_at = viewer_len = np.int64(0)
+    video_at = video_len = viewed_at = kind_at = kind_len = np.int64(0)
+    is_text = True
+    at += 16
+    if at > buf.shape[0]:
+        at = -_TRUNCATED
+    if at >= 0:
+        video_at, video_len, at = read_string(buf, at)
+    if at >= 0:
+        viewed_at, at = read_varint(buf, at)
+    if at >= 0:
+        kind_at, kind_len, at = read_string(buf, at)
+    for optional in range(3):
+        if at < 0:
+            break
+        branch, at = read_varint(buf, at)
+        if at < 0 or branch == 0:
+            continue
+        if branch != 1:
+            at = -_UNION
+            break
+        text_at, text_len, at = read_string(buf, at)
+        if at < 0:
+            break
+        if optional == 0:
+            viewer_at, viewer_len = text_at, text_len
+        is_text = is_text and is_utf8(buf, text_at, text_len)
+    return video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, is_text, at
+
+
+@njit(cache=True)
 def _has_blocked_prefix(buf, at):  # type: ignore[no-untyped-def]
-    for i in range(_BLOCKED_PREFIX.shape[0]):  # noqa: SIM110 - Numba compiles no generator expression
-        if buf[at + i] != _BLOCKED_PREFIX[i]:
+    for i in range(BLOCKED_PREFIX_BYTES.shape[0]):  # noqa: SIM110 - Numba compiles no generator expression
+        if buf[at + i] != BLOCKED_PREFIX_BYTES[i]:
             return False
     return True
 
@@ -179,7 +216,7 @@ def _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts
         return _KIND_LONG
     if not is_utf8(buf, kind_at, kind_len):
         return _KIND_UTF8
-    if kind_len >= _BLOCKED_PREFIX.shape[0] and _has_blocked_prefix(buf, kind_at):
+    if kind_len >= BLOCKED_PREFIX_BYTES.shape[0] and _has_blocked_prefix(buf, kind_at):
         return _KIND_RESERVED
     return 0
 
@@ -231,42 +268,20 @@ def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
             return -_COUNT, spans, viewed, faults
         for _ in range(count):
             start = at
-            at += 16
-            if at > buf.shape[0]:
-                return -_TRUNCATED, spans, viewed, faults
-            video_at, video_len, at = read_string(buf, at)
-            if at < 0:
-                return at, spans, viewed, faults
-            viewed_at, at = read_varint(buf, at)
-            if at < 0:
-                return at, spans, viewed, faults
-            kind_at, kind_len, at = read_string(buf, at)
+            video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, is_text, at = read_event(buf, at)
             if at < 0:
                 return at, spans, viewed, faults
             fault = _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts)
-            spans[n, 6] = 0
-            spans[n, 7] = 0
-            for optional in range(3):
-                branch, at = read_varint(buf, at)
-                if at < 0:
-                    return at, spans, viewed, faults
-                if branch == 1:
-                    text_at, text_len, at = read_string(buf, at)
-                    if at < 0:
-                        return at, spans, viewed, faults
-                    if optional == 0:
-                        spans[n, 6] = text_at
-                        spans[n, 7] = text_len
-                    if fault == 0 and not is_utf8(buf, text_at, text_len):
-                        fault = _OPTIONAL_UTF8
-                elif branch != 0:
-                    return -_UNION, spans, viewed, faults
+            if fault == 0 and not is_text:
+                fault = _OPTIONAL_UTF8
             spans[n, 0] = start
             spans[n, 1] = at
             spans[n, 2] = video_at
             spans[n, 3] = video_len
             spans[n, 4] = kind_at
             spans[n, 5] = kind_len
+            spans[n, 6] = viewer_at
+            spans[n, 7] = viewer_len
             viewed[n] = viewed_at
             faults[n] = fault
             n += 1

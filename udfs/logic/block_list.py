@@ -4,17 +4,16 @@ A period begins and ends at least a minute after it was written, and a list is r
 judged: whoever judges a view knows every period that can contain its append time, on the first run and on any later.
 """
 
-import io
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import fastavro
 import numpy as np
 import numpy.typing as npt
 
-from udfs.logic.cells import Bytes, same_bytes
+from udfs.logic.cells import Bytes, same_bytes, slots_for
 from udfs.logic.hashing import hash_bytes
-from udfs.logic.keyed_records import Keyed, Refusal, read_keyed
+from udfs.logic.keyed_records import Keyed, Refusal, read_keyed, read_whole
 from udfs.logic.numba_compat import njit
 
 VIEWER_ID_BYTES_MAX = 64
@@ -77,16 +76,10 @@ def read_blocked(key: bytes | None, value: bytes | None) -> Keyed | Refusal:
 
 
 def read_periods(rest: bytes) -> list[Period]:
-    """The periods of a value's rest. ValueError when bytes follow them, what fastavro raises when they are none."""
-    datum = io.BytesIO(rest)
-    found = cast("list[dict[str, int | None]]", fastavro.schemaless_reader(datum, _PERIODS, None))
-    if datum.tell() != len(rest):
-        raise ValueError(f"{len(rest) - datum.tell()} bytes after the end of the periods")
+    """The periods of a value's rest. Raises as `read_whole`."""
+    found: list[dict[str, Any]] = read_whole(_PERIODS, rest)
     return [
-        Period(
-            cast("int", one["effective_from"]),
-            FOR_GOOD_MS if one["effective_until"] is None else one["effective_until"],
-        )
+        Period(one["effective_from"], FOR_GOOD_MS if one["effective_until"] is None else one["effective_until"])
         for one in found
     ]
 
@@ -122,10 +115,7 @@ def is_blocked(buf, at, length, append, slots, arena, name_at, period_at, period
 
 
 def _table(viewers: Mapping[bytes, Sequence[Period]]) -> BlockTable:
-    slots_n = 16
-    while slots_n < 2 * len(viewers):
-        slots_n *= 2
-    slots = np.full(slots_n, -1, np.int32)
+    slots = np.full(slots_for(len(viewers)), -1, np.int32)
     arena = np.frombuffer(b"".join(viewers), np.uint8)
     name_at = np.zeros(len(viewers) + 1, np.int64)
     np.cumsum([len(name) for name in viewers], out=name_at[1:])

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from udfs.logic.hashing import hash_bytes, mix64
 from udfs.logic.numba_compat import njit
+from udfs.logic.time_rules import MINUTES_PER_DAY
 
 Bytes = npt.NDArray[np.uint8]
-KEY_BYTES_MAX = 1 + 32 + 64
 ROW_BYTES_MIN = 1 + 2 + 4
 DATED_ROW_BYTES_MIN = ROW_BYTES_MIN + 8
 _DATED = struct.Struct("<qI")
@@ -47,7 +47,8 @@ def same_bytes(a, a_at, b, b_at, length):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _slots_for(n):  # type: ignore[no-untyped-def]
+def slots_for(n):  # type: ignore[no-untyped-def]
+    """Slots of an open-addressing table of n entries: a power of two, at most half of it full."""
     size = 16
     while size < 2 * n:
         size *= 2
@@ -64,10 +65,23 @@ def read_dated_row(buf, at):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def split_key(buf, key, length):  # type: ignore[no-untyped-def]
+    """(the kind's place, its length, the video's place, its length) of a key."""
+    kind_len = np.int64(buf[key])
+    return key + 1, kind_len, key + 1 + kind_len, length - 1 - kind_len
+
+
+@njit(cache=True)
+def partition_hash(buf, key, length, minute):  # type: ignore[no-untyped-def]
+    """Of the partition of views_by_minute that a cell lies in: video, kind and day."""
+    return hash_bytes(buf, key, length) ^ mix64(np.uint64(minute // MINUTES_PER_DAY))
+
+
+@njit(cache=True)
 def merge_dated_rows(buf, shards):  # type: ignore[no-untyped-def]
     """Sum dated rows by cell: (key places, key lengths, minutes, counts, shards), one entry a cell."""
     capacity = buf.shape[0] // DATED_ROW_BYTES_MIN + 1
-    slots = np.full(_slots_for(capacity), -1, np.int32)
+    slots = np.full(slots_for(capacity), -1, np.int32)
     mask = np.uint64(slots.shape[0] - 1)
     key_at = np.empty(capacity, np.int64)
     key_len = np.empty(capacity, np.int64)
@@ -209,7 +223,7 @@ def _rehash(slots, arena, key_at, key_len, n):  # type: ignore[no-untyped-def]
 def first_of_kinds(arena, key_at):  # type: ignore[no-untyped-def]
     """For each key the index of the first key of the same kind."""
     n = key_at.shape[0]
-    slots = np.full(_slots_for(n), -1, np.int32)
+    slots = np.full(slots_for(n), -1, np.int32)
     mask = np.uint64(slots.shape[0] - 1)
     found = np.empty(n, np.int64)
     for i in range(n):

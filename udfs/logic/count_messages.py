@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas import registry
-from udfs.logic.cells import DATED_ROW_BYTES_MIN, read_dated_row
-from udfs.logic.hashing import hash_bytes, mix64
+from udfs.logic.cells import DATED_ROW_BYTES_MIN, partition_hash, read_dated_row, split_key
+from udfs.logic.hashing import mix64
 from udfs.logic.id_index import insert
 from udfs.logic.numba_compat import njit
 from udfs.logic.time_rules import MINUTE_MS, MINUTES_PER_DAY
@@ -66,10 +66,7 @@ def _encode(buf, prefix):  # type: ignore[no-untyped-def]
     end = np.int64(0)
     while at < buf.shape[0]:
         key, length, minute, views, at = read_dated_row(buf, at)
-        kind_len = np.int64(buf[key])
-        kind = key + 1
-        video = kind + kind_len
-        video_len = length - 1 - kind_len
+        kind, kind_len, video, video_len = split_key(buf, key, length)
         places[0, n] = end
         for j in range(prefix.shape[0]):
             out[end + j] = prefix[j]
@@ -86,14 +83,12 @@ def _encode(buf, prefix):  # type: ignore[no-untyped-def]
         end = _put_varint(out, end, views)
         places[1, n] = end
         newest = max(newest, minute)
-        day = np.uint64(minute // MINUTES_PER_DAY)
-        low = hash_bytes(buf, key, length)
         # A second hash that shares no step with the first but the bytes.
         other = np.uint64(0x9E3779B97F4A7C15)
         for j in range(length):
             other = mix64(other ^ np.uint64(buf[key + j]))
-        partitions[n, 0] = low ^ mix64(day)
-        partitions[n, 1] = mix64(other ^ day) | np.uint64(1)
+        partitions[n, 0] = partition_hash(buf, key, length, minute)
+        partitions[n, 1] = mix64(other ^ np.uint64(minute // MINUTES_PER_DAY)) | np.uint64(1)
         n += 1
     return out[:end], places[:, :n], partitions[:n], newest // MINUTES_PER_DAY
 

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from udfs.logic.cells import DATED_ROW_BYTES_MIN, read_dated_row
-from udfs.logic.hashing import hash_bytes, mix64
+from udfs.logic.cells import DATED_ROW_BYTES_MIN, partition_hash, read_dated_row, split_key
 from udfs.logic.numba_compat import njit
 from udfs.logic.time_rules import MINUTE_MS, MINUTES_PER_DAY
 
@@ -41,7 +40,7 @@ def _index(buf):  # type: ignore[no-untyped-def]
         places[n] = at
         key, length, minute, _, at = read_dated_row(buf, at)
         minutes[n] = minute
-        partitions[n] = hash_bytes(buf, key, length) ^ mix64(np.uint64(minute // MINUTES_PER_DAY))
+        partitions[n] = partition_hash(buf, key, length, minute)
         n += 1
     return places[:n], minutes[:n], partitions[:n]
 
@@ -86,10 +85,7 @@ def _pack(buf, places, partitions, order, query_id, rows_max, partitions_max):  
             partitions_in_batch = 1
         in_batch += 1
         key, length, minute, views, _ = read_dated_row(buf, places[row])
-        kind_len = np.int64(buf[key])
-        kind = key + 1
-        video = kind + kind_len
-        video_len = length - 1 - kind_len
+        kind, kind_len, video, video_len = split_key(buf, key, length)
         # A prepared statement, its id, the number of values.
         out[at] = 1
         out[at + 1] = 0

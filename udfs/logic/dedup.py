@@ -13,12 +13,11 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from schemas.kinds import BLOCKED_PREFIX
 from settings import CountingSettings
 from udfs.logic import partials
-from udfs.logic.batch_scan import Fault, Scan, Unreadable, scan
+from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, Fault, Scan, Unreadable, scan
 from udfs.logic.block_list import NOBODY, BlockTable, is_blocked
-from udfs.logic.cells import Bytes, put_uint, same_bytes
+from udfs.logic.cells import Bytes, put_uint, same_bytes, slots_for
 from udfs.logic.hashing import hash_bytes, mix64
 from udfs.logic.id_index import IdIndex, contains, insert, slot_of
 from udfs.logic.ledger import Tally
@@ -43,7 +42,6 @@ class Verdict(IntEnum):
 
 
 _DEAD, _INVALID, _LATE, _DUPLICATE, _BLOCKED, _COUNTED = (int(v) for v in Verdict)
-_PREFIX = np.frombuffer(BLOCKED_PREFIX.encode(), np.uint8)
 
 
 @njit(cache=True)
@@ -68,11 +66,8 @@ def _judge(  # type: ignore[no-untyped-def]
     verdicts = np.empty(n, np.uint8)
     fresh = np.empty((n, 2), np.uint64)
     fresh_n = 0
-    slots_n = 16
-    while slots_n < 2 * n:
-        slots_n *= 2
-    slots = np.full(slots_n, -1, np.int32)
-    mask = np.uint64(slots_n - 1)
+    slots = np.full(slots_for(n), -1, np.int32)
+    mask = np.uint64(slots.shape[0] - 1)
     cell_event = np.empty(n, np.int32)
     cell_count = np.zeros(n, np.int64)
     cells = 0
@@ -129,7 +124,7 @@ def _judge(  # type: ignore[no-untyped-def]
                 cells += 1
                 row_bytes += 14 + kind_len + video_len
                 if verdict == _BLOCKED:
-                    row_bytes += _PREFIX.shape[0]
+                    row_bytes += BLOCKED_PREFIX_BYTES.shape[0]
                 break
             e = cell_event[cell]
             if (
@@ -147,12 +142,12 @@ def _judge(  # type: ignore[no-untyped-def]
     at = 0
     for cell in range(cells):
         e = cell_event[cell]
-        prefix_len = _PREFIX.shape[0] if verdicts[e] == _BLOCKED else 0
+        prefix_len = BLOCKED_PREFIX_BYTES.shape[0] if verdicts[e] == _BLOCKED else 0
         rows[at] = 1 + prefix_len + spans[e, 5] + spans[e, 3]
         rows[at + 1] = prefix_len + spans[e, 5]
         at += 2
         for j in range(prefix_len):
-            rows[at + j] = _PREFIX[j]
+            rows[at + j] = BLOCKED_PREFIX_BYTES[j]
         at += prefix_len
         for j in range(spans[e, 5]):
             rows[at + j] = buf[spans[e, 4] + j]

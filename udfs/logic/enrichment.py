@@ -65,9 +65,6 @@ class Enrichment:
         known = self._tails.get(video_id)
         return None if known is None else known[0][1:]
 
-    def __len__(self) -> int:
-        return len(self._tails)
-
     def enrich(self, dated_rows: bytes) -> Enriched:
         """The messages of dated rows, and what to write of their partitions."""
         found = encode_counts(dated_rows)

@@ -2,7 +2,7 @@
 
 import io
 from enum import Enum
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import fastavro
 
@@ -53,3 +53,12 @@ def read_keyed(schema: str, key: bytes | None, value: bytes | None, key_bytes_ma
     if own != name:
         return Refusal.KEY_DIFFERS_FROM_VALUE
     return Keyed(name, datum.getvalue()[datum.tell() :])
+
+
+def read_whole(schema: Any, datum: bytes) -> Any:
+    """What a datum of a parsed schema says. ValueError when bytes follow it, what fastavro raises when it is none."""
+    stream = io.BytesIO(datum)
+    found = fastavro.schemaless_reader(stream, schema, None)
+    if stream.tell() != len(datum):
+        raise ValueError(f"{len(datum) - stream.tell()} bytes after the end")
+    return found

@@ -4,13 +4,12 @@ An `about` is the part of a VideoMetadata datum that follows the video_id, as it
 and created_at in Avro. It is kept, compared and sent on unread, and read only where a table wants columns.
 """
 
-import io
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import fastavro
 
 from udfs.logic.batch_scan import VIDEO_ID_BYTES_MAX
-from udfs.logic.keyed_records import Keyed, Refusal, read_keyed
+from udfs.logic.keyed_records import Keyed, Refusal, read_keyed, read_whole
 
 ABOUT_BYTES_MAX = 4096
 # What CQL's timestamp and every reader's calendar hold: the years 1 to 9999.
@@ -58,12 +57,8 @@ def read_metadata(key: bytes | None, value: bytes | None) -> Keyed | Refusal:
 
 
 def read_about(about: bytes) -> About:
-    """The fields of an about. ValueError when bytes follow it, what fastavro raises when it is none."""
-    datum = io.BytesIO(about)
-    found = cast("dict[str, str | int]", fastavro.schemaless_reader(datum, _ABOUT, None))
-    if datum.tell() != len(about):
-        raise ValueError(f"{len(about) - datum.tell()} bytes after the end of an about")
-    title, channel_id, channel_name = (
-        cast("str", found[name]).encode() for name in ("title", "channel_id", "channel_name")
+    """The fields of an about. Raises as `read_whole`."""
+    found: dict[str, Any] = read_whole(_ABOUT, about)
+    return About(
+        found["title"].encode(), found["channel_id"].encode(), found["channel_name"].encode(), found["created_at"]
     )
-    return About(title, channel_id, channel_name, cast("int", found["created_at"]))

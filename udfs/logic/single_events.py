@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from schemas import registry
 from schemas.topics import RECORD_BYTES_MAX
-from udfs.logic.batch_scan import Unreadable, read_string, read_varint
+from schemas.varint import varint
+from udfs.logic.batch_scan import Unreadable, read_event
 from udfs.logic.cells import Bytes
 from udfs.logic.hashing import salt_of
 from udfs.logic.numba_compat import njit
@@ -31,7 +32,6 @@ _CONFLUENT_MAGIC = b"\x00"
 _PLACE = struct.Struct(">IQ")
 _TRUNCATED = int(Unreadable.TRUNCATED)
 _AFTER = int(Unreadable.BYTES_AFTER_END)
-_UNION = int(Unreadable.BAD_UNION_BRANCH)
 _SCHEMA = int(Unreadable.UNKNOWN_SCHEMA)
 _TEXTS = ("viewer_id", "country", "device")
 _ID_BYTES = 16
@@ -266,17 +266,6 @@ def _time_ms(given: object, time_ms: int) -> int:
     raise FieldError(f"viewed_at={given!r:.80}: must be ms since 1970, or RFC 3339 with an offset")
 
 
-def varint(value: int) -> bytes:
-    """An int64 as Avro writes it."""
-    rest = (value << 1) ^ (value >> 63)
-    out = bytearray()
-    while rest > 127:
-        out.append(rest & 127 | 128)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
-
-
 def _text(value: bytes) -> bytes:
     return varint(len(value)) + value
 
@@ -286,34 +275,6 @@ def _utf8(name: str, value: str) -> bytes:
         return _text(value.encode())
     except UnicodeEncodeError as error:
         raise FieldError(f"{name}: half a surrogate pair, which is no text") from error
-
-
-@njit(cache=True)
-def _datum_end(buf, at):  # type: ignore[no-untyped-def]
-    """The place after a ViewEvent datum, minus the reason when there is none."""
-    at += _ID_BYTES
-    if at > buf.shape[0]:
-        return -_TRUNCATED
-    _, _, at = read_string(buf, at)
-    if at < 0:
-        return at
-    _, at = read_varint(buf, at)
-    if at < 0:
-        return at
-    _, _, at = read_string(buf, at)
-    if at < 0:
-        return at
-    for _ in range(3):
-        branch, at = read_varint(buf, at)
-        if at < 0:
-            return at
-        if branch == 1:
-            _, _, at = read_string(buf, at)
-            if at < 0:
-                return at
-        elif branch != 0:
-            return -_UNION
-    return at
 
 
 @njit(cache=True)
@@ -331,7 +292,7 @@ def _salts(buf, starts, ends, head, skip, salts):  # type: ignore[no-untyped-def
         if not same:
             found[i] = -_SCHEMA
             continue
-        end = _datum_end(record, skip)
+        end = read_event(record, skip)[8]
         if end < 0:
             found[i] = end
         elif end != record.shape[0]:

@@ -4,22 +4,19 @@ What may be under way when a checkpoint completes is in that checkpoint: open ce
 A shard's Changes wait for those before them, its lists for the lists before them, Closed and Settle for both.
 """
 
-import logging
 from collections.abc import Iterable
 from functools import partial
 
 from pyflink.common import Row, Types
 from pyflink.common.typeinfo import TypeInformation
 from pyflink.datastream import FlatMapFunction, RuntimeContext
-from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_exponential
 
-from connectors.cassandra import CassandraAwayError, connect
 from connectors.write_behind import WriteBehind
 from settings import CassandraSettings
 from udfs.operators.window import Changes, Closed, Settle, Top
+from udfs.sinks.acknowledged import connect_however_long
 from udfs.sinks.cassandra_writer import CountWriter, TopList
 
-log = logging.getLogger(__name__)
 PIPELINE = "view_counts"
 
 
@@ -38,7 +35,8 @@ class CassandraSink(FlatMapFunction):
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Connect, however long it takes: a job restarted while Cassandra is away waits for it."""
-        self._writer = self._connect()
+        session = connect_however_long(self._settings)
+        self._writer = CountWriter(session, self._settings, PIPELINE, len(self._shard_keys))
         self._behind = WriteBehind()
 
     def flat_map(self, value: Changes | Closed | Settle | Top) -> Iterable[Row]:
@@ -69,14 +67,6 @@ class CassandraSink(FlatMapFunction):
 
     def _top(self, value: Top) -> None:
         self._writer.top(value.shard, top_lists(value))
-
-    @retry(
-        retry=retry_if_exception_type(CassandraAwayError),
-        wait=wait_exponential(multiplier=0.5, max=5),
-        before_sleep=before_sleep_log(log, logging.WARNING),
-    )
-    def _connect(self) -> CountWriter:
-        return CountWriter(connect(self._settings), self._settings, PIPELINE, len(self._shard_keys))
 
 
 def top_lists(top: Top) -> list[TopList]:

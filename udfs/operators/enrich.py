@@ -8,24 +8,22 @@ Beside the path of the counts, which are on their way to Cassandra before they c
 one that has a broadcast input, and a count must not wait for a title (docs/decisions/0014).
 """
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 from pyflink.common import Row, Types
 from pyflink.datastream import KeyedBroadcastProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor
-from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_exponential
 
-from connectors.cassandra import CassandraAwayError, connect
 from settings import Settings
 from udfs.logic.enrichment import Enrichment, Untitled
 from udfs.logic.time_rules import next_turn_ms
-from udfs.operators.cassandra_sink import log, top_lists
+from udfs.operators.cassandra_sink import top_lists
 from udfs.operators.due import Due
 from udfs.operators.keyed_records import broadcast_descriptor
 from udfs.operators.window import Changes, Top
 from udfs.sinks.about_writer import AboutWriter
+from udfs.sinks.acknowledged import connect_however_long
 from udfs.sinks.kafka_writer import BY_KEY, KafkaWriter
 
 # Between two looks whether something is known by now of the videos of which nothing was.
@@ -48,7 +46,7 @@ class Enrich(KeyedBroadcastProcessFunction):
         self._enrichment: Enrichment | None = None
         self._by_key: dict[int, Untitled] = {}
         self._fill_in_due = Due()
-        self._writer = self._connect()
+        self._writer = AboutWriter(connect_however_long(self._settings.cassandra), self._settings.cassandra)
         self._kafka = KafkaWriter(self._settings.kafka.bootstrap_servers)
 
     def process_broadcast_element(self, value: Row, ctx: KeyedBroadcastProcessFunction.Context) -> tuple[()]:
@@ -125,11 +123,3 @@ class Enrich(KeyedBroadcastProcessFunction):
             for video_id, about in state.items():
                 self._enrichment.learn(video_id, bytes(about))
         return self._enrichment
-
-    @retry(
-        retry=retry_if_exception_type(CassandraAwayError),
-        wait=wait_exponential(multiplier=0.5, max=5),
-        before_sleep=before_sleep_log(log, logging.WARNING),
-    )
-    def _connect(self) -> AboutWriter:
-        return AboutWriter(connect(self._settings.cassandra), self._settings.cassandra)

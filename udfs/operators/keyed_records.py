@@ -12,8 +12,8 @@ from pyflink.common.typeinfo import TypeInformation
 from pyflink.datastream import ProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor
 
-from schemas import registry
 from udfs.logic.keyed_records import Keyed, Refusal
+from udfs.logic.rejected import rejected_record
 from udfs.operators.dedup import dead_letter_tag
 
 Reader = Callable[[bytes | None, bytes | None], Keyed | Refusal]
@@ -45,13 +45,7 @@ class ReadKeyedRecords(ProcessFunction):
         key, body, record_ms, partition, offset = value
         found = self._read(key, body)
         if isinstance(found, Refusal):
-            yield self._dead_letter, self._rejected(found, body or b"", record_ms, partition, offset)
+            reason, payload = found.value, body or b""
+            yield self._dead_letter, rejected_record(self._topic, partition, offset, record_ms, reason, payload)
         else:
             yield Row(found.key, found.rest or b"", partition, offset)
-
-    def _rejected(self, refusal: Refusal, body: bytes, record_ms: int, partition: int, offset: int) -> bytes:
-        event = {"index": -1, "reason": refusal.value, "payload": body}
-        origin = {"topic": self._topic, "partition": partition, "offset": offset}
-        return registry.encode(
-            "RejectedEvents", {**origin, "batch_id": None, "append_at": record_ms, "events": [event]}
-        )

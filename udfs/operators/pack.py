@@ -12,9 +12,9 @@ import pandas as pd
 from pyflink.table import FunctionContext
 from pyflink.table.udf import ScalarFunction
 
-from schemas import registry
 from schemas.topics import RECORD_BYTES_MAX
 from settings import Settings
+from udfs.logic.rejected import rejected_record
 from udfs.logic.single_events import Origin, Packed, packer_of
 from udfs.sinks.kafka_writer import BY_KEY, KafkaWriter, Outgoing
 
@@ -53,12 +53,6 @@ class Pack(ScalarFunction):
         for salt, value, _ in packed.batches:
             yield kafka.events_topic, value, salt.to_bytes(4, "big"), salt % kafka.partitions
         for row, reason in packed.refused:
-            rejected = {
-                "topic": self._settings.pack.source_topic,
-                "partition": origin.partitions[row],
-                "offset": origin.offsets[row],
-                "batch_id": None,
-                "append_at": origin.times_ms[row],
-                "events": [{"index": -1, "reason": reason, "payload": (records[row] or b"")[:RECORD_BYTES_MAX]}],
-            }
-            yield kafka.dead_letter_topic, registry.encode("RejectedEvents", rejected), None, BY_KEY
+            place = self._settings.pack.source_topic, origin.partitions[row], origin.offsets[row], origin.times_ms[row]
+            letter = rejected_record(*place, reason, (records[row] or b"")[:RECORD_BYTES_MAX])
+            yield kafka.dead_letter_topic, letter, None, BY_KEY

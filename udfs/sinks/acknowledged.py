@@ -1,4 +1,4 @@
-"""Writes to Cassandra that end when every one is acknowledged, however long that takes (docs/decisions/0008)."""
+"""Cassandra, waited for however long it takes: to be there, and to acknowledge (docs/decisions/0008)."""
 
 import logging
 from collections.abc import Sequence
@@ -8,7 +8,20 @@ from cassandra import DriverException
 from cassandra.cluster import NoHostAvailable, Session
 from cassandra.concurrent import execute_concurrent
 
+from connectors.cassandra import CassandraAwayError, connect
+from settings import CassandraSettings
+
 log = logging.getLogger(__name__)
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(CassandraAwayError),
+    wait=tenacity.wait_exponential(multiplier=0.5, max=5),
+    before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+)
+def connect_however_long(settings: CassandraSettings) -> Session:
+    """A session: a job restarted while Cassandra is away waits for it."""
+    return connect(settings)
 
 
 def write_all(session: Session, statements: Sequence[tuple[object, object]], concurrency: int) -> None:
