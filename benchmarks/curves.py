@@ -157,7 +157,7 @@ def page(curves: dict[str, list[tuple[str, dict[str, float]]]], verdicts: Sequen
 
 def main(
     *,
-    most_ids: Annotated[int, typer.Option(help="Leave out points above.")] = LIVE_IDS[-1],
+    most_ids: Annotated[int, typer.Option(help="Leave out points above.", min=LIVE_IDS[1])] = LIVE_IDS[-1],
     keep: Annotated[bool, typer.Option(help="Keep the result, and draw the page.")] = True,
 ) -> None:
     """Measure every point, draw the page, and say what is flat."""
@@ -181,7 +181,7 @@ def main(
         )
     memory = [one["resident_mb"] for _, one in curves["live ids"]]
     ids = [count for count in LIVE_IDS if count <= most_ids]
-    slope = (memory[-1] - memory[0]) * (1 << 20) / (ids[-1] - ids[0]) if len(ids) > 1 else 0.0
+    slope = (memory[-1] - memory[0]) * (1 << 20) / (ids[-1] - ids[0])
     verdicts.append(
         f"A live id takes {slope:.1f} bytes of resident memory; target at most {BYTES_MAX:.0f}: "
         f"{'reached' if slope <= BYTES_MAX else 'not reached'}."
