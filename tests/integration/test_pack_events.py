@@ -63,6 +63,8 @@ def test_each_is_counted_once_though_a_worker_is_killed(installation: Installati
     installation.stack.kill("taskmanager")
     expected = EVENTS + len(named)
     assert eventually(lambda: sum(installation.views().values()) >= expected), installation.ledger()
+    # The ledger is written after the counts that it tells of.
+    assert eventually(lambda: installation.fates()["counted"] == expected), installation.ledger()
     fates = installation.fates()
     assert (fates["counted"], fates["received"]) == (expected, expected + fates["duplicate"])
     by_video = {f"v-{n}": EVENTS // 50 for n in range(50)} | {"named": len(named)}
