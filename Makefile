@@ -28,8 +28,9 @@ status: setup ## parts, ports and process ids
 clean-data: setup ## forget all data of `make run`
 	@$(PYTHON) -m tools.cli clean-data
 
+# Tests wait more than they compute: two processes, each with a stack of its own, share the cores.
 test: setup ## every test but the benchmarks, on real parts
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-unit: setup ## the tests that need no server
 	@$(PYTHON) -m pytest tests/unit tests/property

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,29 @@ from tools.stack import Stack, StackOptions
 # The JVMs of tests live for a minute or two. Without the optimising compiler they start sooner, and two cores have more
 # time for what is tested.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+
+# With `-n`, tests of one group run in one process, one after the other, and groups begin in the order of their tests.
+SHARED_STACK_GROUP = "shared stack"
+# What takes long goes first, so that the processes end at about the same time.
+FOLDERS = ("chaos", "upgrade", "integration", "operators", "property", "unit")
+
+
+# First, because xdist reads the groups in the same hook.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A group for each stack: that of all who share one, and otherwise the file, whose fixtures are its own."""
+
+    def is_shared(item: pytest.Item) -> bool:
+        return "shared_stack" in getattr(item, "fixturenames", ())
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        return not is_shared(item), FOLDERS.index(folder)
+
+    items.sort(key=place)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(SHARED_STACK_GROUP if is_shared(item) else item.path.name))
 
 
 @pytest.fixture(scope="session")
