@@ -129,6 +129,18 @@ def records(
         tables.get_config().set(key, value)
     # Uids are set by hand below; generated ones would change with the plan.
     tables.get_config().set("table.exec.uid.generation", "DISABLED")
+    create_records_table(tables, kafka, topic, group, bounded=bounded)
+    stream = tables.to_data_stream(tables.sql_query(f"SELECT {columns} FROM records"))
+    transformation = stream._j_data_stream.getTransformation()  # noqa: SLF001
+    transformation.setOutputType(row_type.get_java_type_info())
+    _set_uids(transformation, uid)
+    return stream
+
+
+def create_records_table(
+    tables: StreamTableEnvironment, kafka: KafkaSettings, topic: str, group: str, *, bounded: bool = False
+) -> None:
+    """The table `records` of a topic, from the earliest: k(ey), v(alue), ts, p(artition), o(ffset)."""
     options = {
         "connector": "kafka",
         "topic": topic,
@@ -147,11 +159,6 @@ def records(
         "p INT METADATA FROM 'partition' VIRTUAL, o BIGINT METADATA FROM 'offset' VIRTUAL) "
         f"WITH ({listed})"
     )
-    stream = tables.to_data_stream(tables.sql_query(f"SELECT {columns} FROM records"))
-    transformation = stream._j_data_stream.getTransformation()  # noqa: SLF001
-    transformation.setOutputType(row_type.get_java_type_info())
-    _set_uids(transformation, uid)
-    return stream
 
 
 def _set_uids(transformation: object, uid: str) -> None:
@@ -196,6 +203,7 @@ __all__ = [
     "balanced_keys",
     "bytes_sink",
     "compacted_source",
+    "create_records_table",
     "discard",
     "events_source",
     "key_by_first_field",

@@ -8,6 +8,7 @@ from settings.model import (
     KafkaSettings,
     PackSettings,
     QuerySettings,
+    S3Settings,
     Settings,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "KafkaSettings",
     "PackSettings",
     "QuerySettings",
+    "S3Settings",
     "Settings",
 ]

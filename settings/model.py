@@ -6,7 +6,7 @@ Must not import pyflink, so that services and tools can read settings without a 
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MINUTE_MS = 60_000
@@ -154,6 +154,39 @@ class PackSettings(_Group):
         return self
 
 
+class S3Settings(_Group):
+    """The object store, as this product's own Python reaches it; Flink has settings of its own, s3.*."""
+
+    endpoint: str | None = Field(None, description="URL of a store that is not AWS's own.")
+    region: str = Field("us-east-1", min_length=1)
+    access_key: str | None = Field(None, description="With secret_key; without both, what the environment offers.")
+    secret_key: SecretStr | None = Field(None, description="With access_key.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.access_key is None) != (self.secret_key is None):
+            missing = "secret_key" if self.secret_key is None else "access_key"
+            raise ValueError(f"s3.{missing} is not set and the other one is; set both or none")
+        return self
+
+
+class ArchiveSettings(_Group):
+    """The job that copies the events topic to the object store."""
+
+    path: str = Field(
+        "s3://view-counts/archive",
+        pattern=r"^s3://[^/]+/.+[^/]$",
+        description="Where the files are; a bucket's folder.",
+    )
+    roll_ms: int = Field(
+        MINUTE_MS,
+        ge=1000,
+        description="Time between two checkpoints of the job, at each of which a file of every partition ends: the "
+        "longer, the larger the files and the later they are there.",
+    )
+    codec: Literal["deflate", "snappy", "null"] = Field("deflate", description="Of the Avro files' blocks.")
+
+
 class CassandraSettings(_Group):
     """Where Cassandra is and how it is written to."""
 
@@ -227,6 +260,8 @@ class Settings(BaseSettings):
     job: JobSettings = JobSettings()
     kafka: KafkaSettings = KafkaSettings()
     pack: PackSettings = PackSettings()
+    s3: S3Settings = S3Settings()
+    archive: ArchiveSettings = ArchiveSettings()
     cassandra: CassandraSettings = CassandraSettings()
     ingest: IngestSettings = IngestSettings()
     query: QuerySettings = QuerySettings()

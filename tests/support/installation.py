@@ -17,9 +17,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from connectors.cassandra import connect, migrate
 from schemas.topics import topics
 from settings import CountingSettings, KafkaSettings, PackSettings, Settings
-from settings.model import CassandraSettings
+from settings.model import ArchiveSettings, CassandraSettings, S3Settings
 from tests.support.waiting import eventually
 from tools.stack import Stack
+from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
 from tools.stack.ports import HOST
 
 COUNT_JOB = "jobs/view_counts.py"
@@ -53,6 +54,10 @@ class Installation:
                 partitions=partitions,
             ),
             pack=PackSettings(source_topic=f"{name}-single"),
+            s3=S3Settings(
+                endpoint=f"http://{HOST}:{stack.ports['s3']}", access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY
+            ),
+            archive=ArchiveSettings(path=f"s3://{S3_BUCKET}/{name}/archive", roll_ms=1000),
             cassandra=CassandraSettings(hosts=HOST, port=stack.ports["cassandra"], keyspace=name.replace("-", "_")),
         )
         self._jobs: list[str] = []
@@ -93,7 +98,8 @@ class Installation:
     def _as_environment(self, counting: Mapping[str, int]) -> Iterator[None]:
         """This installation's settings where a job's driver, started by the stack, reads them."""
         groups = {
-            group: getattr(self.settings, group).model_dump() for group in ("counting", "kafka", "cassandra", "pack")
+            group: getattr(self.settings, group).model_dump()
+            for group in ("counting", "kafka", "cassandra", "pack", "archive")
         }
         groups["counting"].update(counting)
         mine = {

@@ -1,0 +1,109 @@
+"""The archive of the events topic as it lies in the object store: which files there are, and what is in them.
+
+Files are at <path>/arrival_day=2026-01-31/arrival_hour=23/kafka_partition=3/, named by Flink; one that is listed is
+whole. The hour is that of the record's own time, UTC. A record may be in two files, and is the same in both.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+
+import fastavro
+import pyarrow.fs
+
+from settings import S3Settings
+
+_DAY_0 = date(1970, 1, 1)
+_DAY = timedelta(days=1)
+
+
+class Record(NamedTuple):
+    """A record of the events topic; `record_ms` in ms since 1970."""
+
+    offset: int
+    record_ms: int
+    key: bytes | None
+    value: bytes | None
+
+
+class ArchiveFile(NamedTuple):
+    """One file, `hour` in hours since 1970."""
+
+    hour: int
+    partition: int
+    path: str
+    size: int
+
+
+class Gap(NamedTuple):
+    """Offsets of a partition that no file holds, the last of them included."""
+
+    partition: int
+    first: int
+    last: int
+
+
+def filesystem(s3: S3Settings) -> pyarrow.fs.FileSystem:
+    """The object store. Paths are bucket and key, without s3://."""
+    return pyarrow.fs.S3FileSystem(
+        region=s3.region,
+        access_key=s3.access_key,
+        secret_key=None if s3.secret_key is None else s3.secret_key.get_secret_value(),
+        endpoint_override=s3.endpoint,
+    )
+
+
+class Archive:
+    """The files below `path`, an s3:// URL, in a store."""
+
+    def __init__(self, store: pyarrow.fs.FileSystem, path: str) -> None:
+        self._store = store
+        self._root = path.removeprefix("s3://")
+
+    def files(self, hours: Iterable[int] | None = None) -> list[ArchiveFile]:
+        """Those of these hours, or all."""
+        folders = [self._root] if hours is None else [f"{self._root}/{_folder(hour)}" for hour in hours]
+        found = []
+        for folder in folders:
+            selector = pyarrow.fs.FileSelector(folder, recursive=True, allow_not_found=True)
+            for info in self._store.get_file_info(selector):
+                # What Flink keeps for itself is hidden.
+                if info.type is pyarrow.fs.FileType.File and not info.base_name.startswith((".", "_")):
+                    hour, partition = _read_folder(info.path)
+                    found.append(ArchiveFile(hour, partition, info.path, info.size))
+        return sorted(found)
+
+    def read(self, file: ArchiveFile) -> Iterator[Record]:
+        """Its records, in the order in which they were written."""
+        with self._store.open_input_stream(file.path) as stream:
+            rows: Iterator[dict[str, Any]] = fastavro.reader(stream)  # type: ignore[assignment]
+            for row in rows:
+                yield Record(row["kafka_offset"], row["record_ms"], row["record_key"], row["record_value"])
+
+    def read_partition(self, files: Iterable[ArchiveFile]) -> list[Record]:
+        """The records of files of one partition, each once, by offset."""
+        by_offset = {record.offset: record for file in files for record in self.read(file)}
+        return [by_offset[offset] for offset in sorted(by_offset)]
+
+
+def gaps(partition: int, first: int, offsets: Iterable[int]) -> list[Gap]:
+    """What is missing from `first` to the last of these offsets, which are in order."""
+    found = []
+    expected = first
+    for offset in offsets:
+        if offset > expected:
+            found.append(Gap(partition, expected, offset - 1))
+        expected = offset + 1
+    return found
+
+
+def _folder(hour: int) -> str:
+    day, of_day = divmod(hour, 24)
+    return f"arrival_day={_DAY_0 + day * _DAY:%Y-%m-%d}/arrival_hour={of_day:02}"
+
+
+def _read_folder(path: str) -> tuple[int, int]:
+    """(hour since 1970, partition) of a file's path."""
+    values = dict(part.split("=", 1) for part in path.split("/") if "=" in part)
+    day = (date.fromisoformat(values["arrival_day"]) - _DAY_0).days
+    return day * 24 + int(values["arrival_hour"]), int(values["kafka_partition"])
