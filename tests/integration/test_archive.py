@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Producer
 
-from connectors.archive import Archive, ArchiveFile, Record, filesystem, gaps
 from tests.support.installation import Installation
 from tests.support.records import MINUTE_MS, Feeder, View
 from tests.support.waiting import eventually
 from tools.recount.topic import read_topic
 from tools.stack import Stack
+from udfs.sources.archive import Archive, ArchiveFile, Record, filesystem, gaps
 
 HOUR_MS = 60 * MINUTE_MS
 ARCHIVE_JOB = "jobs/archive_events.py"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.archive import Archive, Gap, Record, gaps
+from udfs.sources.archive import Archive, Gap, Record, gaps
 
 # As Flink's avro format writes a nullable row.
 SCHEMA = fastavro.parse_schema(

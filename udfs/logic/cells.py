@@ -228,6 +228,10 @@ def first_of_kinds(arena, key_at):  # type: ignore[no-untyped-def]
     found = np.empty(n, np.int64)
     for i in range(n):
         kind_len = np.int64(arena[key_at[i]])
+        # Most often the kind of the one before.
+        if i > 0 and same_bytes(arena, key_at[i - 1], arena, key_at[i], kind_len + 1):
+            found[i] = found[i - 1]
+            continue
         slot = hash_bytes(arena, key_at[i], kind_len + 1) & mask
         while True:
             first = slots[slot]

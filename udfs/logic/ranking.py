@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from udfs.logic.cells import Bytes, MinuteCells, first_of_kinds
+from udfs.logic.numba_compat import njit
 
 TOP = 100
 # Clients name kinds as they like. Of more than this only the most frequent are ranked, so that nobody can make the job
@@ -63,18 +64,56 @@ def _by_kind(
 ) -> dict[bytes, list[Ranked]]:
     """Every kind among the cells has a list, if an empty one; of too many kinds, the most frequent."""
     kind_of = first_of_kinds(*cells.keys())
-    firsts, places = np.unique(kind_of, return_inverse=True)
+    firsts = np.nonzero(kind_of == np.arange(len(kind_of)))[0]
     if len(firsts) > KINDS_MAX:
-        events = np.bincount(places, weights=views + views_before)
+        events = np.bincount(kind_of, weights=views + views_before)[firsts]
         firsts = firsts[np.argsort(-events, kind="stable")[:KINDS_MAX]]
     found = {}
-    for first in firsts.tolist():
-        of_kind = np.nonzero((kind_of == first) & (scores > 0))[0]
-        if len(of_kind) > TOP:
-            of_kind = of_kind[np.argpartition(-scores[of_kind], TOP - 1)[:TOP]]
+    for first, best in zip(firsts.tolist(), _best(kind_of, scores, firsts, TOP), strict=True):
+        of_kind = best[best >= 0]
         found_views, found_before = views[of_kind].tolist(), views_before[of_kind].tolist()
         videos = [*map(Ranked, cells.videos(of_kind), found_views, found_before)]
         # Equal ones by name, so that a list looks alike whenever it is made.
         order = sorted(zip((-scores[of_kind]).tolist(), videos, strict=True), key=lambda one: (one[0], one[1].video_id))
         found[cells.kind(first)] = [ranked for _, ranked in order]
     return found
+
+
+@njit(cache=True)
+def _best(kind_of, scores, firsts, most):  # type: ignore[no-untyped-def]
+    """For each of these kinds the cells with the highest scores above 0, in no order; -1 fills up.
+
+    One pass with a heap for each kind, its lowest score on top: nearly all cells end at the look at that one.
+    """
+    heaps = np.full((firsts.shape[0], most), -1, np.int64)
+    used = np.zeros(firsts.shape[0], np.int64)
+    heap_of = np.full(kind_of.shape[0], -1, np.int64)
+    for i in range(firsts.shape[0]):
+        heap_of[firsts[i]] = i
+    for cell in range(kind_of.shape[0]):
+        which = heap_of[kind_of[cell]]
+        score = scores[cell]
+        if which < 0 or score <= 0:
+            continue
+        heap = heaps[which]
+        size = used[which]
+        if size < most:
+            at = size
+            used[which] += 1
+            while at > 0 and scores[heap[(at - 1) // 2]] > score:
+                heap[at] = heap[(at - 1) // 2]
+                at = (at - 1) // 2
+        elif score > scores[heap[0]]:
+            at = 0
+            while 2 * at + 1 < size:
+                child = 2 * at + 1
+                if child + 1 < size and scores[heap[child + 1]] < scores[heap[child]]:
+                    child += 1
+                if scores[heap[child]] >= score:
+                    break
+                heap[at] = heap[child]
+                at = child
+        else:
+            continue
+        heap[at] = cell
+    return heaps

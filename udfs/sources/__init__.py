@@ -1,0 +1,1 @@
+"""What the batch layer reads: knows the object store, and no Flink."""
