@@ -1,6 +1,7 @@
 """Every setting of the product, as one frozen model. Knows no Flink, no network and no clock."""
 
 from settings.model import (
+    ArchiveSettings,
     CassandraSettings,
     CountingSettings,
     IngestSettings,
@@ -13,6 +14,7 @@ from settings.model import (
 )
 
 __all__ = [
+    "ArchiveSettings",
     "CassandraSettings",
     "CountingSettings",
     "IngestSettings",

@@ -43,9 +43,11 @@ HOME_VARIABLE = "VIEW_COUNTS_STACK_HOME"
 RUNNING_POLL_S = 0.5
 CALENDAR_END_MS = 253_402_300_799_000
 TIME_FORMATS = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S"]
-# The name is the job's own (jobs/view_counts.py), written again here because tools must not import Flink.
+# The names are the jobs' own, written again here because tools must not import Flink.
 COUNT_JOB_NAME = "view-counts"
 COUNT_JOB = "jobs/view_counts.py"
+ARCHIVE_JOB_NAME = "archive-events"
+ARCHIVE_JOB = "jobs/archive_events.py"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -150,7 +152,7 @@ def run(
     events_per_second: Annotated[int, typer.Option(help="Of the demo load.", min=1)] = 2000,
     demo: Annotated[bool, typer.Option(help="Send a demo load, and time its way.")] = True,
 ) -> None:
-    """Start everything and count: submits the count job unless it came back with its cluster; until Ctrl-C."""
+    """Start everything and count: submits the jobs unless they came back with their cluster; until Ctrl-C."""
     started_at_s = psutil.Process().create_time()
     with _plain_errors(), _running_stack() as stack:
         if COUNT_JOB_NAME in stack.unfinished_jobs().values():
@@ -170,8 +172,17 @@ def run(
             started_at_s=started_at_s,
         )
         with Demo(options) as running:
-            running.show(console, stack.running)
+            # Second, since counting comes first, and two cores start one job sooner than two.
+            running.show(console, stack.running, lambda: _start_archive(stack))
         raise PartError("the stack was stopped from outside")
+
+
+def _start_archive(stack: Stack) -> None:
+    """Copy the topic to the object store, unless a job does."""
+    if ARCHIVE_JOB_NAME not in stack.unfinished_jobs().values():
+        # All of it is copying: one subtask does many times what the count job counts.
+        job = stack.flink_run(["-p", "1", "-py", ARCHIVE_JOB])
+        console.print(f"         the archive job is submitted: {job}")
 
 
 @app.command()

@@ -145,6 +145,7 @@ def test_run_counts_a_second_run_goes_on_where_the_first_was_stopped_and_is_upgr
     with Run(tmp_path / "home", ports, "--events-per-second", "200") as run:
         run.wait(lambda: "first count visible after" in run.printed, COUNTING_S)
         assert "the count job is submitted" in run.printed
+        run.wait(lambda: "the archive job is submitted" in run.printed, COUNTING_S)
         send(ports["ingest"], *first)
         run.wait(lambda: views(ports["query"]) == 7, COUNTING_S)
         run.wait(lambda: (run.latest("counted") or 0) > 0 and (run.latest("duplicates") or 0) > 0, COUNTING_S)

@@ -80,19 +80,26 @@ class Demo:
         self._judged.join()
         self._judged_source.close()
 
-    def show(self, console: Console, goes_on: Callable[[], bool]) -> None:
-        """Show until `goes_on` says no: a table that renews itself on a terminal, else a line now and then."""
+    def show(self, console: Console, goes_on: Callable[[], bool], once_counting: Callable[[], None]) -> None:
+        """Show until `goes_on` says no: a table that renews itself on a terminal, else a line now and then.
+
+        `once_counting` is called when the first count is visible; at once when nothing is sent.
+        """
+        if self._clients is None:
+            once_counting()
         if console.is_terminal:
             with Live(console=console, auto_refresh=False) as live:
                 while goes_on():
                     live.update(as_table(self._snapshot()), refresh=True)
-                    self._tell_first_count(console)
+                    if self._tell_first_count(console):
+                        once_counting()
                     time.sleep(REFRESH_S)
             return
         line_at_s = time.monotonic()
         while goes_on():
             snapshot = self._snapshot()
-            self._tell_first_count(console)
+            if self._tell_first_count(console):
+                once_counting()
             if time.monotonic() >= line_at_s:
                 console.print(as_line(snapshot), soft_wrap=True, highlight=False)
                 line_at_s += LINE_EVERY_S
@@ -146,13 +153,16 @@ class Demo:
             addresses["for example"] = f"curl {at['query']}/v1/videos/{self._clients.traffic.top_videos[0]}/views"
         return addresses
 
-    def _tell_first_count(self, console: Console) -> None:
+    def _tell_first_count(self, console: Console) -> bool:
+        """Whether it has been told now."""
         if self._clients is None or self._first_count_told:
-            return
+            return False
         at_s = self._clients.canary.first_visible_at_s
-        if at_s is not None:
-            self._first_count_told = True
-            console.print(f"first count visible after {at_s - self._options.started_at_s:.1f} s", highlight=False)
+        if at_s is None:
+            return False
+        self._first_count_told = True
+        console.print(f"first count visible after {at_s - self._options.started_at_s:.1f} s", highlight=False)
+        return True
 
 
 class _Clients:

@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 
 import psutil
 
-from tools.stack import flink, preflight, supervision
+from tools.stack import files, flink, preflight, supervision
 from tools.stack.java import java_home
 from tools.stack.layout import Layout
 from tools.stack.parts import PARTS, PARTS_BY_NAME, Context, Part, PartError
@@ -306,6 +306,9 @@ class Stack:
             "VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS": self.endpoints["kafka"],
             "VIEW_COUNTS_CASSANDRA_HOSTS": HOST,
             "VIEW_COUNTS_CASSANDRA_PORT": str(self.ports["cassandra"]),
+            "VIEW_COUNTS_S3_ENDPOINT": f"http://{HOST}:{self.ports['s3']}",
+            "VIEW_COUNTS_S3_ACCESS_KEY": files.S3_ACCESS_KEY,
+            "VIEW_COUNTS_S3_SECRET_KEY": files.S3_SECRET_KEY,
             "VIEW_COUNTS_INGEST_HOST": HOST,
             "VIEW_COUNTS_INGEST_PORT": str(self.ports["ingest"]),
             "VIEW_COUNTS_QUERY_HOST": HOST,

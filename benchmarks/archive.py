@@ -1,0 +1,107 @@
+"""What the archive costs, by codec: `python -m benchmarks.archive`.
+
+jobs/archive_events.py copies one topic for each codec, with one subtask. Bytes are those of the files that came of it,
+of which each is read again; events carry what the demo's events carry, ids at random.
+"""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+from rich.console import Console
+
+from benchmarks import results
+from benchmarks.cpu import cpu_seconds
+from benchmarks.events import Stream, batches_topic
+from benchmarks.machine import describe
+from benchmarks.progress import METRIC_OVERRIDES, Progress
+from settings import ArchiveSettings, S3Settings, Settings
+from tools.stack import Stack, StackOptions
+from tools.stack.files import S3_BUCKET
+from udfs.sources.archive import Archive, filesystem
+
+PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
+CODECS = get_args(ArchiveSettings.model_fields["codec"].annotation)
+BATCH = 2000
+ROLL_MS = 5000
+PATIENCE_S = 300.0
+
+console = Console()
+
+
+def copy(stack: Stack, codec: str, progress_of: Any, events: int, records: int) -> dict[str, float]:
+    """Copy the topic; what it took and what there is then."""
+    path = f"s3://{S3_BUCKET}/archive-{codec}"
+    os.environ.update({"VIEW_COUNTS_ARCHIVE_PATH": path, "VIEW_COUNTS_ARCHIVE_CODEC": codec})
+    job = stack.flink_run(["-p", "1", "-py", "jobs/archive_events.py"])
+    progress = progress_of(job)
+    _wait(lambda: progress.events() > 0)
+    began_s, cpu_before = time.monotonic(), cpu_seconds(stack)
+    _wait(lambda: progress.events() >= events)
+    seconds = time.monotonic() - began_s
+    archive = Archive(filesystem(Settings(s3=_s3(stack)).s3), path)
+    _wait(lambda: sum(1 for file in archive.files() for _ in archive.read(file)) == records)
+    cpu_s = sum(cpu_seconds(stack).values()) - sum(cpu_before.values())
+    stack.flink("cancel", job)
+    files = archive.files()
+    return {
+        "events_per_s": round(events / seconds),
+        "cpu_s_per_million": round(cpu_s / events * 1e6, 2),
+        "bytes_per_event": round(sum(file.size for file in files) / events, 2),
+        "files": len(files),
+    }
+
+
+def _s3(stack: Stack) -> S3Settings:
+    prefix = "VIEW_COUNTS_S3_"
+    return S3Settings(
+        **{
+            name.removeprefix(prefix).lower(): value
+            for name, value in stack.environment().items()
+            if name.startswith(prefix)
+        }  # type: ignore[arg-type]
+    )
+
+
+def _wait(condition: Any) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {PATIENCE_S:.0f} s")
+        time.sleep(0.2)
+
+
+def main(
+    *,
+    events: Annotated[int, typer.Option(help="Copied with each codec.", min=100_000)] = 16_000_000,
+    keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
+) -> None:
+    """Measure each codec."""
+    topic = batches_topic("archived", events, BATCH)
+    codecs: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory(prefix="view-counts-archive-") as folder:
+        options = StackOptions(
+            home=Path(folder), ports="free", parts=PARTS, flink_overrides=METRIC_OVERRIDES, graceful_stop=False
+        )
+        with Stack(options) as stack:
+            stream = Stream(stack.endpoints["kafka"], partitions=Settings().kafka.partitions)
+            stream.fill([topic])
+            os.environ.update(
+                {"VIEW_COUNTS_KAFKA_EVENTS_TOPIC": topic.name, "VIEW_COUNTS_ARCHIVE_ROLL_MS": str(ROLL_MS)}
+            )
+            until = topic.events_until()
+            records = sum(map(len, topic.events_by_record.values()))
+            for codec in CODECS:
+                codecs[codec] = copy(
+                    stack, codec, lambda job: Progress(stack, job, topic.name, until), topic.filled, records
+                )
+                console.print(f"{codec}: {codecs[codec]}", highlight=False)
+    result = {"benchmark": "archive", "machine": describe(), "events": topic.filled, "codecs": codecs}
+    results.publish("archive", result, is_kept=keep)
+
+
+if __name__ == "__main__":
+    typer.run(main)
