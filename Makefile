@@ -3,6 +3,8 @@
 .POSIX:
 .SUFFIXES:
 PYTHON = .local/venv/bin/python
+# Tests wait more than they compute: two processes share the cores, and each stack is in one of them (tests/conftest.py).
+PYTEST = $(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
@@ -28,12 +30,11 @@ status: setup ## parts, ports and process ids
 clean-data: setup ## forget all data of `make run`
 	@$(PYTHON) -m tools.cli clean-data
 
-# Tests wait more than they compute: two processes, each with a stack of its own, share the cores.
 test: setup ## every test but the benchmarks, on real parts
-	@$(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@$(PYTEST)
 
 test-unit: setup ## the tests that need no server
-	@$(PYTHON) -m pytest tests/unit tests/property
+	@$(PYTEST) tests/unit tests/property
 
 lint: setup ## ruff, mypy, import-linter
 	@.local/venv/bin/ruff check .

@@ -14,7 +14,7 @@ from settings import CassandraSettings
 from udfs.logic.cql_rows import Inserts
 from udfs.logic.enrichment import Partition
 from udfs.logic.metadata import About, read_about
-from udfs.sinks.acknowledged import write_all
+from udfs.sinks.acknowledged import prepare_however_long, write_all
 from udfs.sinks.cassandra_writer import TopList, top_key
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
@@ -40,8 +40,8 @@ class AboutWriter:
         self._session = session
         self._settings = settings
         session.client_protocol_handler = PackedProtocolHandler
-        self._title = session.prepare(_TITLE)
-        self._about = session.prepare(_ABOUT)
+        self._title = prepare_however_long(session, _TITLE)
+        self._about = prepare_however_long(session, _ABOUT)
 
     def titles(self, titled: Sequence[tuple[Partition, bytes]]) -> None:
         """Give partitions of views_by_minute what is known of their videos."""

@@ -1,12 +1,13 @@
-"""Cassandra, waited for however long it takes: to be there, and to acknowledge (docs/decisions/0008)."""
+"""Cassandra, waited for however long it takes: to be there, to prepare, and to acknowledge (docs/decisions/0008)."""
 
 import logging
 from collections.abc import Sequence
 
 import tenacity
-from cassandra import DriverException
+from cassandra import DriverException, InvalidRequest
 from cassandra.cluster import NoHostAvailable, Session
 from cassandra.concurrent import execute_concurrent
+from cassandra.query import PreparedStatement
 
 from connectors.cassandra import CassandraAwayError, connect
 from settings import CassandraSettings
@@ -22,6 +23,19 @@ log = logging.getLogger(__name__)
 def connect_however_long(settings: CassandraSettings) -> Session:
     """A session: a job restarted while Cassandra is away waits for it."""
     return connect(settings)
+
+
+@tenacity.retry(
+    # One that it does not understand, it never will.
+    retry=tenacity.retry_if_exception(
+        lambda error: isinstance(error, NoHostAvailable | DriverException) and not isinstance(error, InvalidRequest)
+    ),
+    wait=tenacity.wait_exponential(multiplier=0.5, max=5),
+    before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+)
+def prepare_however_long(session: Session, statement: str) -> PreparedStatement:
+    """The statement, prepared: Cassandra may go between the session and this. Raises InvalidRequest."""
+    return session.prepare(statement)
 
 
 def write_all(session: Session, statements: Sequence[tuple[object, object]], concurrency: int) -> None:

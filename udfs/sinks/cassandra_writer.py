@@ -15,7 +15,7 @@ from cassandra.query import BoundStatement
 from settings import CassandraSettings
 from udfs.logic.cql_rows import pack_inserts
 from udfs.logic.time_rules import MINUTE_MS
-from udfs.sinks.acknowledged import write_all
+from udfs.sinks.acknowledged import prepare_however_long, write_all
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
 HOUR_MS = 60 * MINUTE_MS
@@ -54,10 +54,10 @@ class CountWriter:
         self._pipeline = pipeline
         self._shards = shards
         session.client_protocol_handler = PackedProtocolHandler
-        self._count = session.prepare(_COUNT)
-        self._ledger = session.prepare(_LEDGER)
-        self._top = session.prepare(_TOP)
-        self._progress = session.prepare(_PROGRESS)
+        self._count = prepare_however_long(session, _COUNT)
+        self._ledger = prepare_however_long(session, _LEDGER)
+        self._top = prepare_however_long(session, _TOP)
+        self._progress = prepare_however_long(session, _PROGRESS)
 
     def counts(self, dated_rows: bytes) -> None:
         """Write counts, absolute: dated rows of udfs.logic.cells, of any minutes in any order."""
