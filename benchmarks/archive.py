@@ -7,18 +7,19 @@ of which each is read again; events carry what the demo's events carry, ids at r
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
 
 from benchmarks import results
 from benchmarks.cpu import cpu_seconds
-from benchmarks.events import Stream, batches_topic
+from benchmarks.events import Stream, Topic, batches_topic
 from benchmarks.machine import describe
 from benchmarks.progress import METRIC_OVERRIDES, Progress
-from settings import ArchiveSettings, S3Settings, Settings
+from settings import ArchiveSettings, Settings
 from tools.stack import Stack, StackOptions
 from tools.stack.files import S3_BUCKET
 from udfs.sources.archive import Archive, filesystem
@@ -32,17 +33,18 @@ PATIENCE_S = 300.0
 console = Console()
 
 
-def copy(stack: Stack, codec: str, progress_of: Any, events: int, records: int) -> dict[str, float]:
+def copy(stack: Stack, codec: str, topic: Topic) -> dict[str, float]:
     """Copy the topic; what it took and what there is then."""
+    events, records = topic.filled, sum(map(len, topic.events_by_record.values()))
     path = f"s3://{S3_BUCKET}/archive-{codec}"
     os.environ.update({"VIEW_COUNTS_ARCHIVE_PATH": path, "VIEW_COUNTS_ARCHIVE_CODEC": codec})
     job = stack.flink_run(["-p", "1", "-py", "jobs/archive_events.py"])
-    progress = progress_of(job)
+    progress = Progress(stack, job, topic.name, topic.events_until())
     _wait(lambda: progress.events() > 0)
     began_s, cpu_before = time.monotonic(), cpu_seconds(stack)
     _wait(lambda: progress.events() >= events)
     seconds = time.monotonic() - began_s
-    archive = Archive(filesystem(Settings(s3=_s3(stack)).s3), path)
+    archive = Archive(filesystem(Settings().s3), path)
     _wait(lambda: sum(1 for file in archive.files() for _ in archive.read(file)) == records)
     cpu_s = sum(cpu_seconds(stack).values()) - sum(cpu_before.values())
     stack.flink("cancel", job)
@@ -55,18 +57,7 @@ def copy(stack: Stack, codec: str, progress_of: Any, events: int, records: int) 
     }
 
 
-def _s3(stack: Stack) -> S3Settings:
-    prefix = "VIEW_COUNTS_S3_"
-    return S3Settings(
-        **{
-            name.removeprefix(prefix).lower(): value
-            for name, value in stack.environment().items()
-            if name.startswith(prefix)
-        }  # type: ignore[arg-type]
-    )
-
-
-def _wait(condition: Any) -> None:
+def _wait(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
@@ -89,15 +80,12 @@ def main(
         with Stack(options) as stack:
             stream = Stream(stack.endpoints["kafka"], partitions=Settings().kafka.partitions)
             stream.fill([topic])
+            os.environ.update(stack.environment())
             os.environ.update(
                 {"VIEW_COUNTS_KAFKA_EVENTS_TOPIC": topic.name, "VIEW_COUNTS_ARCHIVE_ROLL_MS": str(ROLL_MS)}
             )
-            until = topic.events_until()
-            records = sum(map(len, topic.events_by_record.values()))
             for codec in CODECS:
-                codecs[codec] = copy(
-                    stack, codec, lambda job: Progress(stack, job, topic.name, until), topic.filled, records
-                )
+                codecs[codec] = copy(stack, codec, topic)
                 console.print(f"{codec}: {codecs[codec]}", highlight=False)
     result = {"benchmark": "archive", "machine": describe(), "events": topic.filled, "codecs": codecs}
     results.publish("archive", result, is_kept=keep)

@@ -155,10 +155,7 @@ def run(
     """Start everything and count: submits the jobs unless they came back with their cluster; until Ctrl-C."""
     started_at_s = psutil.Process().create_time()
     with _plain_errors(), _running_stack() as stack:
-        if COUNT_JOB_NAME in stack.unfinished_jobs().values():
-            console.print("         the count job goes on where it was")
-        else:
-            console.print(f"         the count job is submitted: {stack.flink_run(['-py', COUNT_JOB])}")
+        _ensure_job(stack, "count", COUNT_JOB_NAME, "-py", COUNT_JOB)
         _show_endpoints(stack)
         # This process is a client of the stack like any other from here on.
         os.environ.update(stack.environment())
@@ -172,17 +169,22 @@ def run(
             started_at_s=started_at_s,
         )
         with Demo(options) as running:
-            # Second, since counting comes first, and two cores start one job sooner than two.
-            running.show(console, stack.running, lambda: _start_archive(stack))
+            # Second, since counting comes first, and two cores start one job sooner than two. All of it is copying: one
+            # subtask does many times what the count job counts.
+            running.show(
+                console,
+                stack.running,
+                lambda: _ensure_job(stack, "archive", ARCHIVE_JOB_NAME, "-p", "1", "-py", ARCHIVE_JOB),
+            )
         raise PartError("the stack was stopped from outside")
 
 
-def _start_archive(stack: Stack) -> None:
-    """Copy the topic to the object store, unless a job does."""
-    if ARCHIVE_JOB_NAME not in stack.unfinished_jobs().values():
-        # All of it is copying: one subtask does many times what the count job counts.
-        job = stack.flink_run(["-p", "1", "-py", ARCHIVE_JOB])
-        console.print(f"         the archive job is submitted: {job}")
+def _ensure_job(stack: Stack, title: str, name: str, *arguments: str) -> None:
+    """Submit a job, unless it came back with its cluster."""
+    if name in stack.unfinished_jobs().values():
+        console.print(f"         the {title} job goes on where it was")
+    else:
+        console.print(f"         the {title} job is submitted: {stack.flink_run(arguments)}")
 
 
 @app.command()

@@ -54,9 +54,7 @@ class Installation:
                 partitions=partitions,
             ),
             pack=PackSettings(source_topic=f"{name}-single"),
-            s3=S3Settings(
-                endpoint=f"http://{HOST}:{stack.ports['s3']}", access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY
-            ),
+            s3=S3Settings(endpoint=stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY),
             archive=ArchiveSettings(path=f"s3://{S3_BUCKET}/{name}/archive", roll_ms=1000),
             cassandra=CassandraSettings(hosts=HOST, port=stack.ports["cassandra"], keyspace=name.replace("-", "_")),
         )

@@ -91,15 +91,13 @@ class Demo:
             with Live(console=console, auto_refresh=False) as live:
                 while goes_on():
                     live.update(as_table(self._snapshot()), refresh=True)
-                    if self._tell_first_count(console):
-                        once_counting()
+                    self._tell_first_count(console, once_counting)
                     time.sleep(REFRESH_S)
             return
         line_at_s = time.monotonic()
         while goes_on():
             snapshot = self._snapshot()
-            if self._tell_first_count(console):
-                once_counting()
+            self._tell_first_count(console, once_counting)
             if time.monotonic() >= line_at_s:
                 console.print(as_line(snapshot), soft_wrap=True, highlight=False)
                 line_at_s += LINE_EVERY_S
@@ -153,16 +151,14 @@ class Demo:
             addresses["for example"] = f"curl {at['query']}/v1/videos/{self._clients.traffic.top_videos[0]}/views"
         return addresses
 
-    def _tell_first_count(self, console: Console) -> bool:
-        """Whether it has been told now."""
+    def _tell_first_count(self, console: Console, once_counting: Callable[[], None]) -> None:
         if self._clients is None or self._first_count_told:
-            return False
+            return
         at_s = self._clients.canary.first_visible_at_s
-        if at_s is None:
-            return False
-        self._first_count_told = True
-        console.print(f"first count visible after {at_s - self._options.started_at_s:.1f} s", highlight=False)
-        return True
+        if at_s is not None:
+            self._first_count_told = True
+            console.print(f"first count visible after {at_s - self._options.started_at_s:.1f} s", highlight=False)
+            once_counting()
 
 
 class _Clients:

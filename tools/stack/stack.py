@@ -306,7 +306,7 @@ class Stack:
             "VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS": self.endpoints["kafka"],
             "VIEW_COUNTS_CASSANDRA_HOSTS": HOST,
             "VIEW_COUNTS_CASSANDRA_PORT": str(self.ports["cassandra"]),
-            "VIEW_COUNTS_S3_ENDPOINT": f"http://{HOST}:{self.ports['s3']}",
+            "VIEW_COUNTS_S3_ENDPOINT": self.endpoints["s3"],
             "VIEW_COUNTS_S3_ACCESS_KEY": files.S3_ACCESS_KEY,
             "VIEW_COUNTS_S3_SECRET_KEY": files.S3_SECRET_KEY,
             "VIEW_COUNTS_INGEST_HOST": HOST,

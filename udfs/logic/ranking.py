@@ -3,6 +3,7 @@
 A video lives in one shard, so the lists of all shards, merged, are exact.
 """
 
+import heapq
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -70,7 +71,7 @@ def _by_kind(
         firsts = firsts[np.argsort(-events, kind="stable")[:KINDS_MAX]]
     found = {}
     for first, best in zip(firsts.tolist(), _best(kind_of, scores, firsts, TOP), strict=True):
-        of_kind = best[best >= 0]
+        of_kind = np.array([cell for score, cell in best if score > 0], np.int64)
         found_views, found_before = views[of_kind].tolist(), views_before[of_kind].tolist()
         videos = [*map(Ranked, cells.videos(of_kind), found_views, found_before)]
         # Equal ones by name, so that a list looks alike whenever it is made.
@@ -81,39 +82,16 @@ def _by_kind(
 
 @njit(cache=True)
 def _best(kind_of, scores, firsts, most):  # type: ignore[no-untyped-def]
-    """For each of these kinds the cells with the highest scores above 0, in no order; -1 fills up.
+    """For each of these kinds (score, cell) of those with the highest scores, in no order; scores of 0 fill up.
 
     One pass with a heap for each kind, its lowest score on top: nearly all cells end at the look at that one.
     """
-    heaps = np.full((firsts.shape[0], most), -1, np.int64)
-    used = np.zeros(firsts.shape[0], np.int64)
+    heaps = [[(np.int64(0), np.int64(-1)) for _ in range(most)] for _ in range(firsts.shape[0])]
     heap_of = np.full(kind_of.shape[0], -1, np.int64)
     for i in range(firsts.shape[0]):
         heap_of[firsts[i]] = i
     for cell in range(kind_of.shape[0]):
         which = heap_of[kind_of[cell]]
-        score = scores[cell]
-        if which < 0 or score <= 0:
-            continue
-        heap = heaps[which]
-        size = used[which]
-        if size < most:
-            at = size
-            used[which] += 1
-            while at > 0 and scores[heap[(at - 1) // 2]] > score:
-                heap[at] = heap[(at - 1) // 2]
-                at = (at - 1) // 2
-        elif score > scores[heap[0]]:
-            at = 0
-            while 2 * at + 1 < size:
-                child = 2 * at + 1
-                if child + 1 < size and scores[heap[child + 1]] < scores[heap[child]]:
-                    child += 1
-                if scores[heap[child]] >= score:
-                    break
-                heap[at] = heap[child]
-                at = child
-        else:
-            continue
-        heap[at] = cell
+        if which >= 0 and scores[cell] > heaps[which][0][0]:
+            heapq.heapreplace(heaps[which], (scores[cell], np.int64(cell)))
     return heaps

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 import tenacity
 from cassandra import DriverException, InvalidRequest
@@ -15,23 +16,24 @@ from settings import CassandraSettings
 log = logging.getLogger(__name__)
 
 
-@tenacity.retry(
-    retry=tenacity.retry_if_exception_type(CassandraAwayError),
+_however_long = partial(
+    tenacity.retry,
     wait=tenacity.wait_exponential(multiplier=0.5, max=5),
     before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
 )
+
+
+@_however_long(retry=tenacity.retry_if_exception_type(CassandraAwayError))
 def connect_however_long(settings: CassandraSettings) -> Session:
     """A session: a job restarted while Cassandra is away waits for it."""
     return connect(settings)
 
 
-@tenacity.retry(
+@_however_long(
     # One that it does not understand, it never will.
     retry=tenacity.retry_if_exception(
         lambda error: isinstance(error, NoHostAvailable | DriverException) and not isinstance(error, InvalidRequest)
-    ),
-    wait=tenacity.wait_exponential(multiplier=0.5, max=5),
-    before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+    )
 )
 def prepare_however_long(session: Session, statement: str) -> PreparedStatement:
     """The statement, prepared: Cassandra may go between the session and this. Raises InvalidRequest."""
