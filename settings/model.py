@@ -184,7 +184,7 @@ class ArchiveSettings(_Group):
         description="Time between two checkpoints of the job, at each of which a file of every partition ends: the "
         "longer, the larger the files and the later they are there.",
     )
-    codec: Literal["deflate", "snappy", "null"] = Field("deflate", description="Of the Avro files' blocks.")
+    codec: Literal["deflate", "null"] = Field("deflate", description="Of the Avro files' blocks.")
 
 
 class CassandraSettings(_Group):
