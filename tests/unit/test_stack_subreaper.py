@@ -68,6 +68,27 @@ def test_orphans_are_killed_when_the_command_is_killed(tmp_path: Path) -> None:
     assert not pid_file.exists()
 
 
+def test_one_whose_first_thread_has_ended_is_killed_and_waited_for(tmp_path: Path) -> None:
+    """A killed JVM is like that for a while: /proc calls it a zombie, and its threads still hold its ports."""
+    told = tmp_path / "pid"
+    headless = (
+        "import ctypes, os, platform, sys, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "open(sys.argv[1], 'w').write(str(os.getpid()))\n"
+        # The system call exit, which ends one thread alone.
+        "ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[platform.machine()], 0)\n"
+    )
+    start = f"import subprocess, sys; subprocess.Popen([sys.executable, '-I', '-S', '-c', {headless!r}, sys.argv[1]])"
+    wait = "\nimport time; time.sleep(600)"
+    command = [*WRAPPER, "--", sys.executable, "-I", "-S", "-c", start + wait, str(told)]
+    process, orphan = grandchild_of(command, told)
+    assert eventually(lambda: psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE)
+    assert len(psutil.Process(orphan).threads()) > 1
+    process.terminate()
+    process.wait(GONE_S)
+    assert not psutil.pid_exists(orphan)
+
+
 def test_sigterm_reaches_the_command_and_a_deaf_command_is_killed_after_the_grace(tmp_path: Path) -> None:
     told = tmp_path / "pid"
     polite = "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)); time.sleep(600)"

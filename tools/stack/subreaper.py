@@ -46,7 +46,10 @@ def _before_exec() -> None:
 
 
 def descendants(root: int) -> list[int]:
-    """Process ids below `root`, as /proc shows them now; a process that ends meanwhile is left out."""
+    """Process ids below `root`, as /proc shows them now; a process that ends meanwhile is left out.
+
+    With zombies: one whose first thread alone has ended is called so too, and its other threads live.
+    """
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
@@ -57,8 +60,7 @@ def descendants(root: int) -> list[int]:
                 fields = stat.read().rpartition(b")")[2].split()
         except OSError:
             continue
-        if fields[0] != b"Z":
-            children.setdefault(int(fields[1]), []).append(int(entry))
+        children.setdefault(int(fields[1]), []).append(int(entry))
     found: list[int] = []
     pending = [root]
     while pending:
@@ -69,26 +71,25 @@ def descendants(root: int) -> list[int]:
 
 
 def _kill_descendants() -> None:
-    """SIGKILL everything below this process until nothing is left; new orphans arrive while we kill."""
-    while True:
-        alive = descendants(os.getpid())
-        for pid in alive:
-            try:
+    """SIGKILL everything below this process until nothing is left; new orphans arrive while we kill.
+
+    All of them become children of this process, and a child is there until its last thread has ended.
+    """
+    while _has_children():
+        for pid in descendants(os.getpid()):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        _reap_adopted()
-        if not alive:
-            return
         time.sleep(0.01)
 
 
-def _reap_adopted() -> None:
+def _has_children() -> bool:
+    """Collect every child that has ended; whether others are left."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0] != 0:
             pass
     except ChildProcessError:
-        return
+        return False
+    return True
 
 
 def _status_if_ended(main_pid: int) -> int | None:
