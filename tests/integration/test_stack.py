@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tools.cli import HOME_VARIABLE
-from tools.stack import Stack, StackOptions
+from tools.stack import FlinkCommandError, Stack, StackOptions
 from tools.stack.layout import repository
 from tools.stack.ports import HOST, environment_variable, free_ports
 
@@ -184,6 +184,35 @@ def test_a_killed_jobmanager_comes_back_with_its_job(stack: Stack, job: str) -> 
     restored = (stack.flink_rest(f"/jobs/{job}/checkpoints") or {})["latest"]["restored"]
     assert restored is not None
     wait_progress(stack, job)
+
+
+def job_results(stack: Stack) -> list[str]:
+    """What Flink keeps of ended jobs that it has not cleaned up."""
+    folder = f"http://{HOST}:{stack.ports['seaweed_filer']}/buckets/view-counts/ha/job-result-store/view-counts/"
+    request = urllib.request.Request(folder, headers={"Accept": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        entries = json.load(answer)["Entries"] or []
+    return [entry["FullPath"] for entry in entries if entry["FullPath"].endswith("_DIRTY.json")]
+
+
+def test_a_refused_restore_does_not_keep_a_killed_jobmanager_from_coming_back(
+    stack: Stack, job: str, tmp_path: Path
+) -> None:
+    """Flink keeps a result of a job that failed before it ran, with which no JobManager would start."""
+    savepoint = stack.flink_savepoint(job)
+    other = tmp_path / "other_job.py"
+    text = Path(__file__).with_name("endless_job.py").read_text(encoding="utf-8")
+    other.write_text(text.replace(".print()", '.uid("renamed").print()'), encoding="utf-8")
+    with pytest.raises(FlinkCommandError, match="Cannot map checkpoint/savepoint state for operator"):
+        stack.flink_run(["-s", savepoint, "-py", str(other)])
+    assert len(job_results(stack)) == 1
+    assert stack.jobs()[job] == "RUNNING"
+
+    stack.kill("jobmanager")
+    stack.wait_ready("jobmanager", "taskmanager", timeout_s=BACK_S)
+    assert eventually(lambda: stack.jobs().get(job) == "RUNNING", BACK_S)
+    wait_progress(stack, job)
+    assert job_results(stack) == []
 
 
 def test_a_part_can_be_away_for_a_while(stack: Stack, job: str) -> None:

@@ -222,6 +222,12 @@ def _flink_process(process: str) -> Callable[[Context], list[str]]:
     return lambda context: flink.jvm_command(context.layout, context.flink_settings, process)
 
 
+def _jobmanager_command(context: Context) -> list[str]:
+    # It would not start while the result of a refused restore is there.
+    completing = [str(context.layout.python), "-m", "tools.job_results"]
+    return [*completing, *flink.jvm_command(context.layout, context.flink_settings, "jobmanager")]
+
+
 def _prepare_taskmanager(context: Context) -> None:
     # Working copies of RocksDB that a killed process left behind; the truth is in the checkpoints.
     shutil.rmtree(context.layout.tmp / "rocksdb", ignore_errors=True)
@@ -301,7 +307,7 @@ PARTS: tuple[Part, ...] = (
     Part(
         name="jobmanager",
         title="Flink JobManager",
-        command=_flink_process("jobmanager"),
+        command=_jobmanager_command,
         ports=("flink", "flink_rpc", "flink_blob"),
         ready=ready.jobmanager,
         depends_on=("zookeeper", "seaweedfs"),
