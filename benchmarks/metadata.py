@@ -2,7 +2,7 @@
 
 So many are published, then the count job is submitted. The topic has one partition, read in order: when the video that
 was published last has its title, all are known. Then the job stops with a savepoint and starts from it, and the same
-video, in a partition of its own, has its title from the restored state: the topic was read before.
+video is asked for in a partition of its own. What checkpoints cost meanwhile is looked at too.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ import psutil
 import typer
 from rich.console import Console
 
-from benchmarks import results
+from benchmarks import checkpoints, results
 from benchmarks.machine import describe
 from connectors.cassandra import connect
 from settings import CassandraSettings, Settings
@@ -83,20 +83,21 @@ def measure(stack: Stack, videos: int) -> dict[str, Any]:
         began_s = time.monotonic()
         publish(kafka, (metadata(at) for at in range(videos)))
         figures: dict[str, Any] = {"published_s": round(time.monotonic() - began_s, 1)}
+        job = ""
         for phase, kind, restore in (("first start", "view", False), ("restored", "like", True)):
             arguments = ["-py", COUNT_JOB]
             if restore:
-                (job,) = stack.unfinished_jobs()
                 arguments = ["-s", stack.flink_stop(job), *arguments]
             observer.view(last, kind)
             submitted_s = time.monotonic()
-            stack.flink_run(arguments)
+            job = stack.flink_run(arguments)
             counted_s = observer.seconds_until(lambda kind=kind: observer.row(last, kind)[0] == 1, submitted_s)
             titled_s = observer.seconds_until(lambda kind=kind: observer.row(last, kind)[1] is not None, submitted_s)
             figures[phase] = {
                 "submitted_to_counted_s": counted_s,
                 "submitted_to_titled_s": titled_s,
                 "python_workers_mb": observer.workers_mb(),
+                "checkpoints": checkpoints.cost(stack, job),
             }
             console.print(f"{phase}: counted after {counted_s} s, all known after {titled_s} s", highlight=False)
         began_s = time.monotonic()

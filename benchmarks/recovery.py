@@ -9,14 +9,13 @@ import asyncio
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
 
-from benchmarks import results
+from benchmarks import checkpoints, results
 from benchmarks.charts import chart
 from benchmarks.freshness import COUNT_JOB, Probes
 from benchmarks.machine import describe
@@ -31,7 +30,6 @@ STEPS = (100_000, 1_000_000, 3_000_000, 10_000_000, 20_000_000)
 KILLED_AT = 10_000_000
 KILLS = 3
 TARGETS = {"submitted_to_counted_s": 20.0, "killed_to_counting_s": 30.0}
-CHECKPOINTS = 3
 BATCH = 2000
 BLOCK_EVENTS = 31_000
 PATIENCE_S = 180.0
@@ -84,11 +82,6 @@ class Observer:
         """Events, by the ledger."""
         return sum(row.counted for row in self._session.execute("SELECT counted FROM ledger"))
 
-    def checkpoints(self) -> list[dict[str, Any]]:
-        """Those that are complete, the newest first."""
-        answer = self._stack.flink_rest(f"/jobs/{self._job}/checkpoints") or {"history": []}
-        return [one for one in answer["history"] if one["status"] == "COMPLETED"]
-
     def settled(self, ids: int) -> dict[str, float]:
         """What checkpoints cost once so many ids are counted: medians of the next few."""
         deadline = time.monotonic() + PATIENCE_S
@@ -96,15 +89,7 @@ class Observer:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.counted()} of {ids} events counted within {PATIENCE_S:.0f} s")
             time.sleep(1)
-        newest = max((one["id"] for one in self.checkpoints()), default=0)
-        # The next one still holds the last of the load.
-        while len(found := [one for one in self.checkpoints() if one["id"] > newest + 1]) < CHECKPOINTS:
-            time.sleep(1)
-        return {
-            "seconds": round(median(one["end_to_end_duration"] for one in found) / 1000, 3),
-            "written_mb": round(median(one["checkpointed_size"] for one in found) / (1 << 20), 2),
-            "state_mb": round(median(one["state_size"] for one in found) / (1 << 20), 1),
-        }
+        return checkpoints.cost(self._stack, self._job)
 
     def close(self) -> None:
         """End the session."""

@@ -25,11 +25,12 @@ from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_
 from jobs.uids import ViewCountsUid as Uid
 from settings import Settings
 from udfs.logic.block_list import read_blocked
+from udfs.logic.keyed_records import Reader
 from udfs.logic.metadata import read_metadata
 from udfs.operators.cassandra_sink import CassandraSink, handed_on_type
 from udfs.operators.dedup import BLOCKED_STATE, Dedup, dead_letter_tag, late_tag
 from udfs.operators.enrich import METADATA_STATE, Enrich
-from udfs.operators.keyed_records import Reader, ReadKeyedRecords, broadcast_descriptor, rest_type
+from udfs.operators.keyed_records import ReadKeyedRecords, broadcast_descriptor, rest_type
 from udfs.operators.window import Window
 
 JOB_NAME = "view-counts"
@@ -100,7 +101,7 @@ def _enrich(settings: Settings, written: DataStream, metadata: DataStream) -> Da
     enriched = (
         key_by_first_field(written, Types.PICKLED_BYTE_ARRAY())
         .connect(known)
-        .process(Enrich(settings), output_type=Types.INT())
+        .process(Enrich(settings.kafka, settings.cassandra, settings.job.untitled_max), output_type=Types.INT())
     )
     return _lay_out(enriched, settings.job.window_parallelism).uid(Uid.ENRICH).name("enrich")
 

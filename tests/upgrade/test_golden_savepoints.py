@@ -37,8 +37,7 @@ def test_counting_goes_on_from_it(shared_stack: Stack, tmp_path: Path, name: str
         # The tables are empty when the job starts: all that it writes comes from the savepoint or from after it.
         assert installation.fates() == {"received": feeder.events, "counted": 1100, "duplicate": 150}
         if golden.ENRICHED in name:
-            # What is known, by state alone: these records are not read again. Of a video that was viewed before only,
-            # its partitions are remembered.
+            # What is known is read from its topic; of a video that was viewed before only, partitions are remembered.
             Publisher(installation).titles({"video-20": "late"})
             known_titles = {**golden.TITLES, "video-20": "late"}
             assert eventually(lambda: {v: t for (v, _), t in titles(installation).items() if t} == known_titles)

@@ -1,6 +1,7 @@
 """Records of compacted topics whose values name their own key first: read from end to end, or refused with a reason."""
 
 import io
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple, cast
 
@@ -27,6 +28,10 @@ class Keyed(NamedTuple):
 
     key: str
     rest: bytes | None
+
+
+# Reads a record of a compacted topic, key and value. Never raises for what the bytes say.
+Reader = Callable[[bytes | None, bytes | None], Keyed | Refusal]
 
 
 def read_keyed(schema: str, key: bytes | None, value: bytes | None, key_bytes_max: int) -> Keyed | Refusal:

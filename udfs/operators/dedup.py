@@ -6,30 +6,23 @@ partition, offset), see udfs.logic.block_list. Out: Row(shard key, element), whe
 PARTIAL or LEDGER and its bytes; side outputs LATE and DEAD_LETTER carry RejectedEvents values.
 """
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
-from confluent_kafka import KafkaException
 from pyflink.common import Row, Types
 from pyflink.common.time import Time
 from pyflink.datastream import KeyedBroadcastProcessFunction, OutputTag, RuntimeContext
 from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
-from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_exponential
 
-from connectors.compacted_topic import read_to_end
 from schemas import registry
 from settings import CountingSettings, KafkaSettings
 from udfs.logic.block_list import BlockList, read_blocked
 from udfs.logic.dedup import Outcome, Rejected, SaltDedup
-from udfs.logic.keyed_records import Refusal
 from udfs.logic.time_rules import is_behind, next_turn_ms
 from udfs.operators.due import Allowance, Due
-
-log = logging.getLogger(__name__)
+from udfs.sources.compacted import CompactedTopic
 
 BLOCKED_STATE = "blocked-viewers"
-READ_TIMEOUT_S = 60.0
 PARTIAL = b"P"
 LEDGER = b"L"
 # A bundle brings all records of a quarter of a second or more in one moment.
@@ -80,7 +73,9 @@ class Dedup(KeyedBroadcastProcessFunction):
         # Not bound to the clock on the wall: a count is sent however long the job was away.
         self._unsent = runtime_context.get_list_state(ListStateDescriptor("unsent", octets))
         self._header = runtime_context.get_state(ValueStateDescriptor("header", octets))
-        self._block_list = self._read_block_list()
+        self._block_list = BlockList()
+        self._blocked = CompactedTopic(self._kafka.bootstrap_servers, self._kafka.blocked_topic, read_blocked)
+        self._blocked.read_however_long(lambda viewer_id, periods: self._block_list.put(viewer_id.encode(), periods))
         self._late = late_tag()
         self._dead_letter = dead_letter_tag()
         self._by_salt: dict[int, SaltDedup] = {}
@@ -94,7 +89,7 @@ class Dedup(KeyedBroadcastProcessFunction):
         """Learn when one viewer is blocked."""
         viewer_id, periods, partition, offset = value
         # What was read at the start comes once more, from the beginning: an older word must not follow a newer one.
-        if offset > self._read_through.get(partition, -1):
+        if self._blocked.is_news(partition, offset):
             self._block_list.put(viewer_id.encode(), bytes(periods) or None)
         return ()
 
@@ -166,24 +161,6 @@ class Dedup(KeyedBroadcastProcessFunction):
                 dedup.restore(bytes(header), chunks, (bytes(rows) for rows in self._unsent.get()))
                 self._has_stored_unsent.add(salt)
         return dedup
-
-    @retry(
-        retry=retry_if_exception_type(KafkaException),
-        wait=wait_exponential(multiplier=0.5, max=5),
-        before_sleep=before_sleep_log(log, logging.WARNING),
-    )
-    def _read_block_list(self) -> BlockList:
-        """As it stands now, however long Kafka is away."""
-        found = BlockList()
-        self._read_through: dict[int, int] = {}
-        for key, value, partition, offset in read_to_end(
-            self._kafka.bootstrap_servers, self._kafka.blocked_topic, READ_TIMEOUT_S
-        ):
-            self._read_through[partition] = offset
-            record = read_blocked(key, value)
-            if not isinstance(record, Refusal):
-                found.put(record.key.encode(), record.rest)
-        return found
 
     def _rejected(self, rejected: list[Rejected], outcome: Outcome, partition: int, offset: int) -> bytes:
         return registry.encode(

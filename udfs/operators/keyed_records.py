@@ -4,7 +4,7 @@ In: Row(key, value, record time, partition, offset). Out: rest_type(), where a r
 output DEAD_LETTER carries RejectedEvents values. At parallelism 1, so that a bad record is one dead letter.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from pyflink.common import Row, Types
@@ -12,11 +12,9 @@ from pyflink.common.typeinfo import TypeInformation
 from pyflink.datastream import ProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor
 
-from udfs.logic.keyed_records import Keyed, Refusal
+from udfs.logic.keyed_records import Reader, Refusal
 from udfs.logic.rejected import rejected_record
 from udfs.operators.dedup import dead_letter_tag
-
-Reader = Callable[[bytes | None, bytes | None], Keyed | Refusal]
 
 
 def rest_type() -> TypeInformation:
@@ -25,7 +23,10 @@ def rest_type() -> TypeInformation:
 
 
 def broadcast_descriptor(name: str) -> MapStateDescriptor:
-    """The broadcast state of this name: rests by key. Made anew wherever needed, like a tag."""
+    """Of a broadcast state of this name. Made anew wherever needed, like a tag.
+
+    Flink wants one for a broadcast; nothing is kept in it, see udfs.sources.compacted.
+    """
     return MapStateDescriptor(name, Types.STRING(), Types.PRIMITIVE_ARRAY(Types.BYTE()))
 
 

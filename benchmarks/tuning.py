@@ -1,0 +1,186 @@
+"""What turning each knob does to the count job's throughput: `python -m benchmarks.tuning`. Draws docs/knobs.md.
+
+One topic, read to a discarding sink with the defaults and then with one knob turned at a time. A machine drifts, so
+that the defaults run again after every few, and each run is compared with those of the defaults before and after it.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.console import Console
+
+from benchmarks import report, results
+from benchmarks.events import Stream, Topic, batches_topic
+from benchmarks.harness import Bench
+from benchmarks.lineup import FULL, JOBS, Contender
+from benchmarks.machine import describe
+from benchmarks.progress import METRIC_OVERRIDES
+from settings import Settings
+from tools.stack import Stack, StackOptions
+
+PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
+PAGE = Path(__file__).parents[1] / "docs" / "knobs.md"
+BATCH = 2000
+LENGTH_S = 15.0
+# Runs between two of the defaults.
+TOGETHER = 3
+COUNTING = "VIEW_COUNTS_COUNTING_"
+
+
+class Turn(NamedTuple):
+    """One knob turned: a variable of the environment, an option of `flink run`, or both for what goes together."""
+
+    knob: str
+    value: str
+    environment: Mapping[str, str] = {}
+    options: Sequence[str] = ()
+
+
+def _setting(name: str, value: int, **others: int) -> Turn:
+    values = {COUNTING + name: str(value), **{COUNTING + other.upper(): str(of) for other, of in others.items()}}
+    return Turn(COUNTING + name, f"{value:,}", values)
+
+
+def _flink(key: str, value: str) -> Turn:
+    return Turn(key, value, options=(f"-D{key}={value}",))
+
+
+DEFAULTS = Turn("defaults", "")
+TURNS = (
+    _flink("python.fn-execution.bundle.time", "125"),
+    _flink("python.fn-execution.bundle.time", "500"),
+    _flink("python.fn-execution.bundle.time", "1000"),
+    _flink("python.fn-execution.bundle.size", "100"),
+    _flink("execution.checkpointing.interval", "1 s"),
+    _flink("execution.checkpointing.interval", "30 s"),
+    _flink("execution.buffer-timeout.interval", "100 ms"),
+    # What catches up goes by these two, and a benchmark's topic is read as a backlog.
+    _setting("CATCH_UP_FLUSH_INTERVAL_MS", 200),
+    _setting("CATCH_UP_FLUSH_INTERVAL_MS", 5_000),
+    _setting("CATCH_UP_EMIT_INTERVAL_MS", 2_000),
+    _setting("CATCH_UP_EMIT_INTERVAL_MS", 60_000),
+    _setting("RANK_INTERVAL_MS", 1_000),
+    _setting("RANK_INTERVAL_MS", 30_000),
+    _setting("LATENESS_MS", 120_000, generation_ms=720_000),
+    _setting("LATENESS_MS", 1_500_000, generation_ms=1_800_000),
+    _setting("GENERATION_MS", 3_600_000),
+    _setting("SHARDS", 4),
+    _setting("SHARDS", 16),
+    Turn("--parallelism", "1", options=("--parallelism", "1")),
+    Turn("--parallelism", "4", options=("--parallelism", "4")),
+)
+
+console = Console()
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """This process's environment with these on top."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def order(turns: Sequence[Turn]) -> list[Turn]:
+    """The defaults first, after every few, and last."""
+    found = [DEFAULTS]
+    for at in range(0, len(turns), TOGETHER):
+        found += [*turns[at : at + TOGETHER], DEFAULTS]
+    return found
+
+
+def compared(rates: Sequence[tuple[str, float]]) -> list[float | None]:
+    """Of each run (knob, events/s), its rate against the mean of the nearest defaults on both sides; None for those."""
+    at_defaults = [index for index, (knob, _) in enumerate(rates) if knob == DEFAULTS.knob]
+    found: list[float | None] = []
+    for index, (knob, rate) in enumerate(rates):
+        if knob == DEFAULTS.knob:
+            found.append(None)
+            continue
+        before = max(i for i in at_defaults if i < index)
+        after = min(i for i in at_defaults if i > index)
+        found.append(round(rate / mean((rates[before][1], rates[after][1])), 2))
+    return found
+
+
+def _measure(stack: Stack, stream: Stream, topic: Topic, turn: Turn) -> dict[str, Any]:
+    contender = Contender(
+        name=f"{turn.knob} {turn.value}".strip(),
+        kind="a",
+        title=f"count job to a discarding sink, {turn.knob} {turn.value}",
+        topic=topic.name,
+        arguments=(*turn.options, "-py", f"{JOBS}/count_job.py", "--sink", "discard"),
+        events_per_batch=BATCH,
+    )
+    with environment(turn.environment):
+        return Bench(stack, stream, {topic.name: topic}, replace(FULL, length_s=LENGTH_S)).run(contender, 1)
+
+
+def draw(lines: Sequence[Mapping[str, Any]], machine: Mapping[str, Any]) -> str:
+    """docs/knobs.md."""
+    defaults = [one["steady"]["events_per_s"] for one in lines if one["knob"] == DEFAULTS.knob]
+    rows = [
+        f"| `{one['knob']}` | {one['value']} | {one['ratio']:.2f} | {one['steady']['events_per_s']:,} | "
+        f"{one['steady']['cpu_s_per_million_all']:.2f} |"
+        for one in lines
+        if one["ratio"] is not None
+    ]
+    made = (
+        f"Made by `python -m benchmarks.tuning`: the count job to a discarding sink, batches of {BATCH:,}, one knob "
+        f"turned at a time; {machine['cores']} cores that carry the whole stack. A run is compared with those of the "
+        f"defaults before and after it, which were between {min(defaults):,} and {max(defaults):,} events/s "
+        "themselves: a ratio within that spread says that the knob does not matter. What else each of them does is "
+        "in [tuning](tuning.md)."
+    )
+    head = (
+        "| knob | value | throughput, defaults = 1 | events/s | CPU s per million events |",
+        "|---|---|---|---|---|",
+    )
+    return "\n".join(("# What each knob does to throughput", "", made, "", *head, *rows, ""))
+
+
+def main(
+    *,
+    events: Annotated[int, typer.Option(help="Read by each run.", min=1_000_000)] = 14_000_000,
+    only: Annotated[str, typer.Option(help="Knobs with this in their name.")] = "",
+    keep: Annotated[bool, typer.Option(help="Keep the result, and draw the page.")] = True,
+) -> None:
+    """Turn them all, one after the other."""
+    lines: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="view-counts-tuning-") as folder:
+        options = StackOptions(
+            home=Path(folder), ports="free", parts=PARTS, flink_overrides=METRIC_OVERRIDES, graceful_stop=False
+        )
+        with Stack(options) as stack:
+            topic = batches_topic("batches", events, BATCH)
+            stream = Stream(stack.endpoints["kafka"], partitions=Settings().kafka.partitions)
+            stream.fill([topic])
+            # The first of all finds JVMs that have compiled nothing.
+            _measure(stack, stream, topic, DEFAULTS)
+            for turn in order([one for one in TURNS if only.upper() in one.knob.upper()]):
+                line = _measure(stack, stream, topic, turn)
+                console.print(report.line(line), highlight=False)
+                lines.append(line | {"knob": turn.knob, "value": turn.value})
+    ratios = compared([(one["knob"], one["steady"]["events_per_s"]) for one in lines])
+    lines = [one | {"ratio": ratio} for one, ratio in zip(lines, ratios, strict=True)]
+    machine = describe()
+    page = draw(lines, machine)
+    console.print(page, highlight=False)
+    if keep:
+        PAGE.write_text(page, encoding="utf-8")
+    results.publish("tuning", {"benchmark": "tuning", "machine": machine, "runs": lines}, is_kept=keep)
+
+
+if __name__ == "__main__":
+    typer.run(main)
