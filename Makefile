@@ -21,6 +21,12 @@ up: setup ## everything but the count job; Ctrl-C stops it
 upgrade: setup ## replace the running count job by this code, and check the ledger across it
 	@$(PYTHON) -m tools.cli upgrade
 
+rollup: setup ## count what was archived, into hours, days and totals
+	@$(PYTHON) -m tools.cli rollup
+
+audit: setup ## compare the stream's counts with the archive's; bin/vc audit --repair mends them
+	@$(PYTHON) -m tools.cli audit
+
 down: setup ## stop what `make run` started, from another terminal
 	@$(PYTHON) -m tools.cli down
 
@@ -51,4 +57,4 @@ bench: setup ## throughput against Flink SQL and naive PyFlink
 freshness: setup ## from acknowledged to visible, as a distribution
 	@$(PYTHON) -m benchmarks.freshness
 
-.PHONY: help setup run up upgrade down status clean-data test test-unit lint exact bench freshness
+.PHONY: help setup run up upgrade rollup audit down status clean-data test test-unit lint exact bench freshness

@@ -68,7 +68,7 @@ class Bench:
             samples = self._sample(job, progress, rule, submitted_at)
             figures = steady(samples, rule)
             busy_ms = progress.busy_ms()
-            if contender.kind == "a":
+            if contender.kind in ("a", "f"):
                 self._settle("counted events", lambda: progress.gauge(COUNTED_GAUGE), topic.fresh)
             elif session is not None:
                 self._settle("views in Cassandra", lambda: views_in_cassandra(session)[0], topic.fresh)

@@ -82,6 +82,19 @@ def contenders() -> list[Contender]:
             )
     found.append(
         Contender(
+            name="f-2000",
+            kind="f",
+            title="count job to a discarding sink, batches of 2000, bundles as long as SQL's mini-batches: 1 s",
+            topic="batches-2000",
+            arguments=(
+                *("-Dpython.fn-execution.bundle.time=1000", "-py", f"{JOBS}/count_job.py"),
+                *("--sink", "discard"),
+            ),
+            events_per_batch=2000,
+        )
+    )
+    found.append(
+        Contender(
             name="e-2000",
             kind="e",
             title="the whole job: to Cassandra with titles, and every changed count to Kafka, batches of 2000",

@@ -28,7 +28,7 @@ PROCESSES = {
 }
 COMPARED_BATCH = 2000
 # Kinds of the count job, to different sinks.
-COUNT_JOB = ("a", "b", "e")
+COUNT_JOB = ("a", "b", "e", "f")
 
 
 def line(contender: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from confluent_kafka import KafkaException
 from pydantic import ValidationError
 from pyflink.common import Configuration
-from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.datastream import RuntimeExecutionMode, StreamExecutionEnvironment
 
 from connectors.kafka_admin import TopicMismatchError, check_topics
 from settings import Settings
@@ -15,6 +15,27 @@ from settings import Settings
 INTERVAL = "execution.checkpointing.interval"
 GUARANTEE = "execution.checkpointing.mode"
 PYTHON_MODE = "python.execution-mode"
+
+
+_BATCH = {
+    # Else Flink decides, and takes 1.
+    "execution.batch.adaptive.auto-parallelism.enabled": "false",
+    # A killed part is survived, an error that comes again is not tried for ever.
+    "restart-strategy.type": "fixed-delay",
+    "restart-strategy.fixed-delay.attempts": "5",
+    "restart-strategy.fixed-delay.delay": "2 s",
+}
+
+
+def batch_environment() -> StreamExecutionEnvironment:
+    """For a job that ends: batch mode, and a bounded number of restarts."""
+    env = StreamExecutionEnvironment.get_execution_environment()
+    configuration = Configuration()
+    for key, value in _BATCH.items():
+        configuration.set_string(key, value)
+    env.configure(configuration)
+    env.set_runtime_mode(RuntimeExecutionMode.BATCH)
+    return env
 
 
 def settings_or_exit() -> Settings:

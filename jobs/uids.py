@@ -27,3 +27,10 @@ class PackEventsUid(StrEnum):
 
     SOURCE = "pack-events-source"
     END = "pack-events-end"
+
+
+class BatchUid(StrEnum):
+    """Ends of batch jobs, which keep no state: what they know is in the object store and in Cassandra."""
+
+    ROLLUP_END = "rollup-end"
+    AUDIT_END = "audit-end"

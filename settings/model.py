@@ -187,6 +187,21 @@ class ArchiveSettings(_Group):
     codec: Literal["deflate", "null"] = Field("deflate", description="Of the Avro files' blocks.")
 
 
+class HistorySettings(_Group):
+    """The rollup, and what it makes of the archive."""
+
+    path: str = Field(
+        "s3://view-counts/history",
+        pattern=r"^s3://[^/]+/.+[^/]$",
+        description="Where Parquet and manifest are; a bucket's folder.",
+    )
+    late_hours: int = Field(
+        144,
+        ge=1,
+        description="Late events are added up to so long after their view; less than raw events stay in the archive.",
+    )
+
+
 class CassandraSettings(_Group):
     """Where Cassandra is and how it is written to."""
 
@@ -262,6 +277,7 @@ class Settings(BaseSettings):
     pack: PackSettings = PackSettings()
     s3: S3Settings = S3Settings()
     archive: ArchiveSettings = ArchiveSettings()
+    history: HistorySettings = HistorySettings()
     cassandra: CassandraSettings = CassandraSettings()
     ingest: IngestSettings = IngestSettings()
     query: QuerySettings = QuerySettings()

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from settings import KafkaSettings, Settings
+from tools.rollups import HourlyRollups
 from tools.stack import (
     ALL_PARTS,
     FlinkCommandError,
@@ -41,6 +42,9 @@ from tools.upgrade import upgrade as upgrade_job
 
 HOME_VARIABLE = "VIEW_COUNTS_STACK_HOME"
 RUNNING_POLL_S = 0.5
+ROLLUP_TIMEOUT_S = 3600.0
+# After an hour, until all of it is archived.
+ROLLUP_SETTLED_S = 180.0
 CALENDAR_END_MS = 253_402_300_799_000
 TIME_FORMATS = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S"]
 # The names are the jobs' own, written again here because tools must not import Flink.
@@ -48,6 +52,8 @@ COUNT_JOB_NAME = "view-counts"
 COUNT_JOB = "jobs/view_counts.py"
 ARCHIVE_JOB_NAME = "archive-events"
 ARCHIVE_JOB = "jobs/archive_events.py"
+ROLLUP_JOB = "jobs/rollup.py"
+AUDIT_JOB = "jobs/audit.py"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -162,13 +168,14 @@ def run(
         # Late, since the other commands answer sooner without the clients of Kafka and Cassandra.
         from tools.demo import Demo, DemoOptions  # noqa: PLC0415
 
+        log = stack.layout.log_file("rollup")
         options = DemoOptions(
             settings=Settings(),
             endpoints=stack.endpoints,
             events_per_second=events_per_second if demo else 0,
             started_at_s=started_at_s,
         )
-        with Demo(options) as running:
+        with Demo(options) as running, HourlyRollups(lambda: _roll_up(stack), log, settled_s=ROLLUP_SETTLED_S):
             # Second, since counting comes first, and two cores start one job sooner than two. All of it is copying: one
             # subtask does many times what the count job counts.
             running.show(
@@ -185,6 +192,11 @@ def _ensure_job(stack: Stack, title: str, name: str, *arguments: str) -> None:
         console.print(f"         the {title} job goes on where it was")
     else:
         console.print(f"         the {title} job is submitted: {stack.flink_run(arguments)}")
+
+
+def _roll_up(stack: Stack) -> str:
+    """Run the rollup to its end; what it printed. In one slot, which two cores have left beside the other jobs."""
+    return stack.flink("run", "-p", "1", "-py", ROLLUP_JOB, timeout_s=ROLLUP_TIMEOUT_S)
 
 
 @app.command()
@@ -216,6 +228,27 @@ def upgrade(
                 say=console.print,
             )
         console.print(f"the ledger holds: each of {done.records:,} records once, every row balanced")
+
+
+@app.command()
+def rollup() -> None:
+    """Count what was archived since the last time, into hours, days and totals; ends when it is done."""
+    with _plain_errors():
+        stack = Stack.attach(stack_home())
+        typer.echo(_roll_up(stack))
+
+
+@app.command()
+def audit(
+    *,
+    repair: Annotated[bool, typer.Option(help="Write what is right; else only say what is not.")] = False,
+    hours: Annotated[int | None, typer.Option(help="So many, the newest complete ones.", min=1)] = None,
+) -> None:
+    """Compare the stream's minutes with what was counted from the archive; fails when something is wrong."""
+    options = [*(["--repair"] if repair else []), *([] if hours is None else ["--hours", str(hours)])]
+    with _plain_errors():
+        stack = Stack.attach(stack_home())
+        typer.echo(stack.flink("run", "-p", "1", "-py", AUDIT_JOB, *options, timeout_s=ROLLUP_TIMEOUT_S))
 
 
 @app.command()

@@ -86,9 +86,10 @@ class _Endpoints:
 
     async def series(self, request: Request) -> Response:
         video_id, kind = _names(request)
-        series = read_series(request.query_params, now=datetime.now(UTC), points_max=self._points_max)
+        now = datetime.now(UTC)
+        series = read_series(request.query_params, now=now, points_max=self._points_max)
         complete = await self._store.complete_through()
-        points = await self._store.series(video_id, kind, series)
+        points = await self._store.series(video_id, kind, series, today=now.date())
         return _json(
             {
                 "points": [{"start": _time(start), "views": views} for start, views in points],

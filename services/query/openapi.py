@@ -56,8 +56,8 @@ OPENAPI: dict[str, Any] = {
     "info": {
         "title": "View counts: query",
         "version": "1",
-        "description": "How often each video was viewed, in total and by the minute or hour; which are viewed most; "
-        "and what became of every event. Times are UTC.",
+        "description": "How often each video was viewed, in total and by the minute, hour or day; which are viewed "
+        "most; and what became of every event. Times are UTC.",
     },
     "paths": {
         "/v1/videos/{video_id}/views": {
@@ -81,16 +81,18 @@ OPENAPI: dict[str, Any] = {
         },
         "/v1/videos/{video_id}/series": {
             "get": {
-                "summary": "Views of one video by the minute or hour they were viewed in, without gaps.",
+                "summary": "Views of one video by the minute, hour or day (UTC) they were viewed in, without gaps.",
                 "parameters": [
                     VIDEO,
                     {
                         "name": "granularity",
                         "in": "query",
-                        "description": '"minute" (by default) or "hour".',
-                        "schema": {"type": "string", "enum": ["minute", "hour"], "default": "minute"},
+                        "description": '"minute" (by default), "hour" or "day".',
+                        "schema": {"type": "string", "enum": ["minute", "hour", "day"], "default": "minute"},
                     },
-                    _time("from", "RFC 3339 or ms since 1970; an hour (of hours: a day) before `to` by default."),
+                    _time(
+                        "from", "RFC 3339 or ms since 1970; an hour (a day of hours, 30 days) before `to` by default."
+                    ),
                     _time("to", "RFC 3339 or ms since 1970; now by default. Not included."),
                     KIND,
                 ],

@@ -13,11 +13,11 @@ from schemas.kinds import KIND_BYTES_MAX as CLIENTS_KIND_BYTES_MAX
 VIDEO_ID_BYTES_MAX = 64
 # A kind of blocked events is longer by its prefix.
 KIND_BYTES_MAX = CLIENTS_KIND_BYTES_MAX + len(BLOCKED_PREFIX)
-STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1)}
+STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 SPANS = ("hour", "minute", "trending")
 TOP_MAX = 100
 LEDGER_MINUTES_MAX = 1440
-DEFAULT_SPANS = {"minute": timedelta(hours=1), "hour": timedelta(days=1)}
+DEFAULT_SPANS = {"minute": timedelta(hours=1), "hour": timedelta(days=1), "day": timedelta(days=30)}
 # Events of other years are not taken in, and dates near the ends of the calendar cannot be counted with.
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
@@ -76,8 +76,8 @@ def check_name(field: str, value: str, bytes_max: int) -> str:
 def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> Series:
     """The series that `granularity`, `from` and `to` ask for.
 
-    By default one of minutes, up to the current one and including it, an hour (of hours: a day) long. `from`
-    is rounded down and `to` up to the granularity, so that every point is a whole one.
+    By default one of minutes, up to the current one and including it, an hour (of hours: a day, of days: 30) long.
+    `from` is rounded down and `to` up to the granularity, so that every point is a whole one. Days are UTC's.
     """
     granularity = query.get("granularity", "minute")
     step = STEPS.get(granularity)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 import structlog
@@ -17,7 +17,7 @@ from cassandra.cluster import NoHostAvailable
 from tenacity import RetryError, Retrying, sleep_using_event, stop_when_event_set, wait_exponential
 
 from connectors.cassandra import connect
-from services.query.parameters import Series, TopQuestion
+from services.query.parameters import STEPS, Series, TopQuestion
 from settings import CassandraSettings
 
 LOG = structlog.get_logger("query")
@@ -31,15 +31,23 @@ MINUTES_TO_SETTLE = timedelta(minutes=2)
 AWAY = (NoHostAvailable, DriverException, RequestExecutionException)
 
 _PROGRESS = "SELECT shard, shards, closed_through FROM progress WHERE pipeline = ?"
+_BASES = "SELECT kind, views, complete_through FROM view_totals WHERE video_id = ? AND kind IN ?"
 # One request for all days: ten small ones cost both sides several times as much. Grouped, since Cassandra logs a
 # warning for a sum over several partitions that is not.
 _DAY_SUMS = (
-    "SELECT kind, sum(views) AS views FROM views_by_minute "
-    "WHERE video_id = ? AND kind IN ? AND day IN ? GROUP BY video_id, kind, day"
+    "SELECT sum(views) AS views FROM views_by_minute "
+    "WHERE video_id = ? AND kind = ? AND day IN ? AND minute >= ? GROUP BY video_id, kind, day"
 )
 _MINUTES = (
     "SELECT minute, views FROM views_by_minute "
     "WHERE video_id = ? AND kind = ? AND day = ? AND minute >= ? AND minute < ?"
+)
+
+_HOURS = (
+    "SELECT hour, views FROM views_by_hour WHERE video_id = ? AND kind = ? AND month = ? AND hour >= ? AND hour < ?"
+)
+_DAYS = (
+    "SELECT day, views, complete_through FROM views_by_day WHERE video_id = ? AND kind = ? AND day >= ? AND day <= ?"
 )
 
 # What the ledger tells of a minute, in the order in which answers tell it.
@@ -133,12 +141,38 @@ def days_of_total(today: date, minute_days: int) -> list[date]:
     return [today + timedelta(days=offset) for offset in range(1 - minute_days, 2)]
 
 
-def fill(series: Series, rows: Iterable[tuple[datetime, int]]) -> list[tuple[datetime, int]]:
-    """(start, views) of every point of the series; rows are (minute as naive UTC, views)."""
+class Rolled(NamedTuple):
+    """What the rollup has of one point: the views in it before `complete_through`, both times naive UTC."""
+
+    start: datetime
+    views: int
+    complete_through: datetime
+
+
+def fill(
+    series: Series, rows: Iterable[tuple[datetime, int]], rolled: Iterable[Rolled] = ()
+) -> list[tuple[datetime, int]]:
+    """(start, views) of every point of the series; rows are (minute as naive UTC, views).
+
+    Where the rollup has a point, its count stands for the minutes that it covers.
+    """
     sums = [0] * series.points
+    covered: dict[int, datetime] = {}
+    for one in rolled:
+        point = (one.start.replace(tzinfo=UTC) - series.start) // series.step
+        sums[point], covered[point] = one.views, one.complete_through
     for minute, views in rows:
-        sums[(minute.replace(tzinfo=UTC) - series.start) // series.step] += views
+        point = (minute.replace(tzinfo=UTC) - series.start) // series.step
+        if point not in covered or minute >= covered[point]:
+            sums[point] += views
     return list(zip(series.starts, sums, strict=True))
+
+
+def months(first: date, last: date) -> list[date]:
+    """The first day of every month from one date to another."""
+    count = (last.year - first.year) * 12 + last.month - first.month + 1
+    places = range(first.month - 1, first.month - 1 + count)
+    return [date(first.year + place // 12, place % 12 + 1, 1) for place in places]
 
 
 class CountStore:
@@ -170,22 +204,45 @@ class CountStore:
         return complete_through([ShardProgress(*row) for row in rows])
 
     async def totals(self, video_id: str, kinds: Sequence[str], *, today: date) -> list[int]:
-        """Views of the video in the minute table, of each of these kinds."""
+        """Views of the video, of each of these kinds: what the rollup has, and the minutes from there on."""
+        bases = {row.kind: row for row in await self._rows("bases", (video_id, list(kinds)))}
         days = days_of_total(today, self._minute_days)
-        sums = dict.fromkeys(kinds, 0)
-        for row in await self._rows("day_sums", (video_id, list(kinds), days)):
-            sums[row.kind] += row.views or 0
-        return list(sums.values())
 
-    async def series(self, video_id: str, kind: str, series: Series) -> list[tuple[datetime, int]]:
+        async def total(kind: str) -> int:
+            base = bases.get(kind)
+            since = datetime.min.replace(year=1970) if base is None else base.complete_through
+            rows = await self._rows("day_sums", (video_id, kind, [day for day in days if day >= since.date()], since))
+            return (0 if base is None else base.views) + sum(row.views or 0 for row in rows)
+
+        return await asyncio.gather(*(total(kind) for kind in kinds))
+
+    async def series(self, video_id: str, kind: str, series: Series, *, today: date) -> list[tuple[datetime, int]]:
         """(start, views) of every point, zeros included."""
         if series.points == 0:
             return []
         first, last = series.start.date(), (series.end - timedelta(milliseconds=1)).date()
-        days = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
         bounds = (series.start.replace(tzinfo=None), series.end.replace(tzinfo=None))
+        # First what the rollup has: the other way round, a rollup in between could show what is in both, or in neither.
+        rolled = await self._rolled(video_id, kind, series.step, first, last, bounds)
+        days = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+        if series.step > MINUTE:
+            days = [day for day in days if day >= today - timedelta(days=self._minute_days)]
         parts = await asyncio.gather(*(self._rows("minutes", (video_id, kind, day, *bounds)) for day in days))
-        return fill(series, ((row.minute, row.views) for rows in parts for row in rows))
+        return fill(series, ((row.minute, row.views) for rows in parts for row in rows), rolled)
+
+    async def _rolled(
+        self, video_id: str, kind: str, step: timedelta, first: date, last: date, bounds: tuple[datetime, datetime]
+    ) -> list[Rolled]:
+        if step == STEPS["hour"]:
+            parts = await asyncio.gather(
+                *(self._rows("hours", (video_id, kind, month, *bounds)) for month in months(first, last))
+            )
+            # An hour is there when it is complete.
+            return [Rolled(row.hour, row.views, row.hour + step) for rows in parts for row in rows]
+        if step == STEPS["day"]:
+            rows = await self._rows("days", (video_id, kind, first, last))
+            return [Rolled(datetime.combine(row.day.date(), time()), row.views, row.complete_through) for row in rows]
+        return []
 
     async def top(self, question: TopQuestion, *, now: datetime) -> tuple[datetime | None, list[TopVideo]]:
         """(minute, first videos) of the newest list, or of the one of that minute."""
@@ -259,6 +316,9 @@ class CountStore:
                 name: session.prepare(text)
                 for name, text in (
                     ("progress", _PROGRESS),
+                    ("bases", _BASES),
+                    ("hours", _HOURS),
+                    ("days", _DAYS),
                     ("day_sums", _DAY_SUMS),
                     ("minutes", _MINUTES),
                     ("ledger", _LEDGER),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
 
@@ -18,11 +19,14 @@ from schemas import registry
 from settings import CassandraSettings
 from tools.stack import Stack, StackOptions
 from tools.stack.ports import DEFAULT_PORTS, HOST
+from udfs.logic.audit import Correction, Verdict
 from udfs.logic.cells import Cell, dated_row
 from udfs.logic.keyed_records import Keyed
 from udfs.logic.metadata import read_metadata
 from udfs.sinks.about_writer import AboutWriter
+from udfs.sinks.audit_rows import AuditRows
 from udfs.sinks.cassandra_writer import CountWriter, TopList
+from udfs.sinks.history_rows import HistoryRows
 
 ROOT = Path(__file__).parents[2]
 ANALYSTS = (ROOT / "docs" / "analysts.md").read_text()
@@ -91,6 +95,18 @@ def session(stack: Stack) -> Iterator[Any]:
     AboutWriter(opened, settings).top(0, [(views, {b"A": known.rest})])
     likes = TopList(b"like", "hour", minute(0, 48), 109, [(b"A", 9, 0)])
     writer.top(1, [TopList(b"view", "hour", minute(0, 48), 109, [(b"B", 100, 0)]), likes])
+    rolled = HistoryRows(settings)
+    names = ("video_id", "kind", "views", "late_added")
+    for hour, views in ((NOON, 7), (NOON + timedelta(hours=1), 5)):
+        rolled.hours(pa.table(dict(zip(names, (["A"], ["view"], [views], [1]), strict=True))), hour)
+    of_a = pa.table(dict(zip(names, (["A"], ["view"], [12], [2]), strict=True)))
+    rolled.days(of_a, NOON.date(), NOON + timedelta(hours=2))
+    rolled.totals(of_a, NOON + timedelta(hours=2))
+    audited = AuditRows(opened, CREATED)
+    hour_number = minute() // 60
+    wrong = Correction("A", "view", minute() * 60_000, "wrong", 3, 4, 0)
+    audited.corrections(hour_number, [wrong], repair=False)
+    audited.verdicts([Verdict(hour_number, 3, 2, 0, 0, 1, 1, 0)])
     writer.closed(0, minute(0, 48))
     writer.closed(1, minute(0, 49))
     yield opened
@@ -118,6 +134,11 @@ ANSWERS: list[list[tuple[object, ...]] | None] = [
     [(0, 10, 3), (1, 7, 60)],
     [(18, 13)],
     [(0, [("A", 7, 0)], {"A": ("Aurora", "c-1", "Night sky", naive(CREATED))}), (1, [("B", 100, 0)], None)],
+    [(naive(NOON), 7), (naive(NOON + timedelta(hours=1)), 5)],
+    [(date(2026, 1, 1), 12)],
+    [(12, naive(NOON + timedelta(hours=2)))],
+    [(naive(NOON), 3, 2, 0, 1, 0)],
+    [("A", "view", naive(NOON), "wrong", 3, 4)],
     None,
 ]
 

@@ -92,6 +92,59 @@ def test_a_total_and_its_series(client: httpx.Client, session: Any) -> None:
     assert [place for place, point in enumerate(minutes) if point["views"]] == [0, 59, 60, 12 * 60 + 1]
 
 
+def test_what_the_rollup_has_and_the_minutes_from_there_on_are_one_number(client: httpx.Client, session: Any) -> None:
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    through = midnight - timedelta(hours=6)
+    # A year ago and before; the day before yesterday; yesterday until 18:00, a late view more than the stream has.
+    last_year = midnight - timedelta(days=365)
+    rolled = {last_year: 1000, through.replace(hour=0): 8}
+    session.execute(
+        "INSERT INTO view_totals (video_id, kind, views, late_added, complete_through) "
+        "VALUES ('r', 'view', 1008, 1, %s)",
+        (through,),
+    )
+    for day, views in rolled.items():
+        session.execute(
+            "INSERT INTO views_by_day (video_id, kind, day, views, late_added, complete_through) "
+            "VALUES ('r', 'view', %s, %s, 1, %s)",
+            (day.date(), views, min(through, day + timedelta(days=1))),
+        )
+        session.execute(
+            "INSERT INTO views_by_hour (video_id, kind, month, hour, views, late_added) "
+            "VALUES ('r', 'view', %s, %s, %s, 1)",
+            (day.date().replace(day=1), day + timedelta(hours=12), views),
+        )
+    for before, views in ((timedelta(hours=5), 7), (-timedelta(hours=1), 20), (-timedelta(hours=7), 300)):
+        write(session, "r", through - before, views)
+    assert client.get("/v1/videos/r/views").json()["views"] == 1008 + 20 + 300
+    # A kind that the rollup has not met yet.
+    write(session, "r", midnight, 4, kind="like")
+    assert client.get("/v1/videos/r/views?kind=like").json()["views"] == 4
+
+    def points(granularity: str, start: datetime, end: datetime) -> dict[str, int]:
+        span = {"granularity": granularity, "from": start.isoformat(), "to": end.isoformat()}
+        found = client.get("/v1/videos/r/series", params=span).json()["points"]
+        return {point["start"]: point["views"] for point in found if point["views"]}
+
+    def at(moment: datetime) -> str:
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    yesterday = midnight - timedelta(days=1)
+    assert points("day", last_year, midnight + timedelta(days=1)) == {
+        at(last_year): 1000,
+        at(yesterday): 8 + 20,
+        at(midnight): 300,
+    }
+    assert points("hour", last_year, last_year + timedelta(days=1)) == {at(last_year + timedelta(hours=12)): 1000}
+    # 12:00 is rolled up; 13:00 of the day before has minutes alone, as the stream counted them.
+    assert points("hour", yesterday, midnight + timedelta(hours=2)) == {
+        at(yesterday + timedelta(hours=12)): 8,
+        at(through - timedelta(hours=5)): 7,
+        at(through + timedelta(hours=1)): 20,
+        at(midnight + timedelta(hours=1)): 300,
+    }
+
+
 def test_complete_through_waits_for_every_shard(client: httpx.Client, session: Any) -> None:
     at = datetime(2026, 1, 1, 12, tzinfo=UTC)
     session.execute(PROGRESS, (1, at))

@@ -15,127 +15,22 @@ from hypothesis import strategies as st
 
 from schemas import registry
 from settings import CountingSettings
+from tests.support.random_streams import (
+    BLOCKS,
+    MINUTE_MS,
+    NOW_MS,
+    RULE_SETS,
+    RULES,
+    Record,
+    brute_force,
+    encode,
+    random_log,
+)
 from udfs.logic import partials
-from udfs.logic.block_list import BlockList, read_blocked
 from udfs.logic.cells import unpack_dated_rows
 from udfs.logic.dedup import SaltDedup
-from udfs.logic.keyed_records import Keyed
 from udfs.logic.ledger import Tally
 from udfs.logic.window import ClosedMinuteError, Emission, Ranking, ShardWindow
-
-MINUTE_MS = 60_000
-SECOND_MS = 1000
-# A real time of day: numbers that are packed, shifted or multiplied must have room for today's.
-NOW_MS = 1_767_225_600_000
-
-
-def rules(lateness_ms: int) -> CountingSettings:
-    """Few salts and shards, and the shortest generation that the lateness allows."""
-    return CountingSettings(
-        salts=4,
-        shards=2,
-        max_parallelism=4,
-        lateness_ms=lateness_ms,
-        generation_ms=lateness_ms + 2 * MINUTE_MS,
-        future_skew_ms=MINUTE_MS,
-    )
-
-
-RULES = rules(5 * MINUTE_MS)
-RULE_SETS = [rules(MINUTE_MS), RULES, rules(10 * MINUTE_MS)]
-Event = tuple[bytes, str, str, int]
-Record = tuple[int, bytes, list[Event]]
-
-
-# By append time, in minutes from NOW_MS; None: for good.
-BLOCKED: dict[str, list[tuple[int, int | None]]] = {
-    "viewer-1": [(2, 20), (25, 26), (60, None)],
-    "viewer-2": [(0, None)],
-    "viewer-é": [(3, 4)],
-    "nobody": [(0, None)],
-}
-
-
-def block_list() -> BlockList:
-    """BLOCKED, as dedup gets it from the topic."""
-    made = BlockList()
-    for viewer, periods in BLOCKED.items():
-        value = {
-            "viewer_id": viewer,
-            "periods": [
-                {
-                    "effective_from": NOW_MS + begin * MINUTE_MS,
-                    "effective_until": None if end is None else NOW_MS + end * MINUTE_MS,
-                }
-                for begin, end in periods
-            ],
-        }
-        record = read_blocked(viewer.encode(), registry.encode("BlockedViewer", value))
-        assert isinstance(record, Keyed), record
-        made.put(record.key.encode(), record.rest)
-    return made
-
-
-BLOCKS = block_list().table
-
-
-def viewer_of(event_id: bytes) -> str | None:
-    """An event's viewer follows from its id, so that a repeat has the same."""
-    return (None, "", "viewer-1", "viewer-2", "viewer-é", "viewer", "viewer-10", "other")[event_id[0] % 8]
-
-
-def is_blocked(event_id: bytes, append_ms: int) -> bool:
-    """By the words of the rule."""
-    return any(
-        NOW_MS + begin * MINUTE_MS <= append_ms and (end is None or append_ms < NOW_MS + end * MINUTE_MS)
-        for begin, end in BLOCKED.get(viewer_of(event_id) or "", [])
-    )
-
-
-def encode(salt: int, events: list[Event]) -> bytes:
-    return registry.encode(
-        "ViewBatch",
-        {
-            "batch_id": bytes(16),
-            "producer_id": "test",
-            "salt": salt,
-            "salts": RULES.salts,
-            "produced_at": 0,
-            "events": [
-                {"event_id": i, "video_id": video, "kind": kind, "viewed_at": at, "viewer_id": viewer_of(i)}
-                for i, video, kind, at in events
-            ],
-        },
-    )
-
-
-def random_log(r: random.Random, rules: CountingSettings) -> list[list[Record]]:
-    """Per salt, records whose times mostly rise, with duplicates, repeats stamped anew, late and future events."""
-    log: list[list[Record]] = [[] for _ in range(RULES.salts)]
-    known: list[Event] = []
-    now = NOW_MS
-    lateness_s = rules.lateness_ms // SECOND_MS
-    for _ in range(r.randrange(20, 90)):
-        now += 1000 * r.choice([0, 1, 5, 20, 90, 400, 1000] if r.random() < 0.5 else [1])
-        events: list[Event] = []
-        for _ in range(r.randrange(0, 6)):
-            if known and r.random() < 0.35:
-                i, video, kind, at = r.choice(known)
-                events.append((i, video, kind, now - 1000 * r.randrange(0, 200) if r.random() < 0.3 else at))
-                continue
-            i = bytes(16) if r.random() < 0.02 else uuid.UUID(int=r.getrandbits(128)).bytes
-            edges = [-lateness_s - 600, -lateness_s - 60, -lateness_s - 59, -lateness_s + 1]
-            offset = SECOND_MS * r.choice([*edges, -61, -1, 0, 0, 0, 59, 60, 61, 5000]) - r.choice([0, 0, 1])
-            event = (i, f"video-{r.randrange(5)}-é", r.choice(["view", "view", "like"]), now + offset)
-            known.append(event)
-            events.append(event)
-        for salt in range(RULES.salts):
-            mine = [e for e in events if mmh3.hash(e[0], 0, signed=False) % RULES.salts == salt]
-            stamp = now - (1000 * r.randrange(0, 30) if r.random() < 0.1 else 0)
-            log[salt].append((stamp, encode(salt, mine), mine))
-    for salt in range(RULES.salts):
-        log[salt].append((now + 7_000_000, encode(salt, []), []))
-    return log
 
 
 def cells_of(rows: bytes) -> dict[tuple[str, str, int], int]:
@@ -144,37 +39,6 @@ def cells_of(rows: bytes) -> dict[tuple[str, str, int], int]:
     found = {(cell.kind.decode(), cell.video_id.decode(), cell.minute): cell.views for cell in cells}
     assert len(found) == len(cells)
     return found
-
-
-Ledger = dict[tuple[int, int], collections.Counter[str]]
-
-
-def brute_force(log: list[list[Record]], rules: CountingSettings) -> tuple[dict[tuple[str, str, int], int], Ledger]:
-    """What must be stored, and the fates by salt and minute of arrival, by the words of the rules, no operator."""
-    want: collections.Counter[tuple[str, str, int]] = collections.Counter()
-    ledger: Ledger = {}
-    for salt, records in enumerate(log):
-        append = 0
-        first: dict[bytes, int] = {}
-        for stamp, _, events in records:
-            append = max(append, stamp)
-            generation = append // rules.generation_ms
-            fates = ledger.setdefault((salt, append // MINUTE_MS), collections.Counter())
-            fates["records"] += 1
-            for i, video, kind, at in events:
-                fates["received"] += 1
-                if at > append + rules.future_skew_ms:
-                    fates["invalid"] += 1
-                elif (at // MINUTE_MS + 1) * MINUTE_MS + rules.lateness_ms <= append:
-                    fates["late"] += 1
-                elif i in first and generation - first[i] <= 1:
-                    fates["duplicate"] += 1
-                else:
-                    blocked = is_blocked(i, append)
-                    fates["blocked" if blocked else "counted"] += 1
-                    first[i] = generation
-                    want[f"blocked:{kind}" if blocked else kind, video, at // MINUTE_MS] += 1
-    return dict(want), ledger
 
 
 @dataclass

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from connectors.cassandra import connect, migrate
 from schemas.topics import topics
 from settings import CountingSettings, KafkaSettings, PackSettings, Settings
-from settings.model import ArchiveSettings, CassandraSettings, S3Settings
+from settings.model import ArchiveSettings, CassandraSettings, HistorySettings, S3Settings
 from tests.support.waiting import eventually
 from tools.stack import Stack
 from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
@@ -56,6 +56,7 @@ class Installation:
             pack=PackSettings(source_topic=f"{name}-single"),
             s3=S3Settings(endpoint=stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY),
             archive=ArchiveSettings(path=f"s3://{S3_BUCKET}/{name}/archive", roll_ms=1000),
+            history=HistorySettings(path=f"s3://{S3_BUCKET}/{name}/history"),
             cassandra=CassandraSettings(hosts=HOST, port=stack.ports["cassandra"], keyspace=name.replace("-", "_")),
         )
         self._jobs: list[str] = []
@@ -97,7 +98,7 @@ class Installation:
         """This installation's settings where a job's driver, started by the stack, reads them."""
         groups = {
             group: getattr(self.settings, group).model_dump()
-            for group in ("counting", "kafka", "cassandra", "pack", "archive")
+            for group in ("counting", "kafka", "cassandra", "pack", "archive", "history")
         }
         groups["counting"].update(counting)
         mine = {
@@ -127,6 +128,11 @@ class Installation:
             job = self.stack.flink_run([*restore, "-p", str(parallelism), "-py", script])
         self._jobs.append(job)
         return job
+
+    def run(self, *, script: str, parallelism: int = 1) -> str:
+        """Run a job to its end; what its submission printed. Raises FlinkCommandError when it fails."""
+        with self._as_environment({}):
+            return self.stack.flink("run", "-p", str(parallelism), "-py", *script.split())
 
     def is_running(self, job: str) -> bool:
         """Whether every task of the job runs."""

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from services.query.parameters import ParameterError, Series, check_name, read_series
-from services.query.store import ShardProgress, complete_through, days_of_total, fill
+from services.query.store import Rolled, ShardProgress, complete_through, days_of_total, fill, months
 
 NOW = datetime(2026, 1, 2, 12, 30, 15, tzinfo=UTC)
 
@@ -35,7 +35,7 @@ def test_a_time_may_be_written_so(text: str) -> None:
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ({"granularity": "day"}, "granularity"),
+        ({"granularity": "week"}, "granularity"),
         ({"granularity": ""}, "granularity"),
         ({"from": "yesterday"}, "from"),
         ({"from": "2026-01-01T00:00:00"}, "from"),
@@ -92,3 +92,26 @@ def test_gaps_are_zero_and_minutes_add_up_to_hours() -> None:
         (datetime(2026, 1, 1, 12), 1),
     ]
     assert [views for _, views in fill(series, minutes)] == [10, 0, 1]
+
+
+def test_what_is_rolled_up_stands_for_the_minutes_it_covers() -> None:
+    series = read(granularity="day", from_="2026-01-01T00:00:00Z", to="2026-01-04T00:00:00Z")
+    assert series.points == 3
+    minutes = [
+        (datetime(2026, 1, 1, 23, 59), 2),
+        (datetime(2026, 1, 2, 10), 5),
+        (datetime(2026, 1, 2, 11), 7),
+        (datetime(2026, 1, 3, 1), 1),
+    ]
+    rolled = [
+        Rolled(datetime(2026, 1, 1), 40, datetime(2026, 1, 2)),
+        Rolled(datetime(2026, 1, 2), 30, datetime(2026, 1, 2, 11)),
+    ]
+    assert [views for _, views in fill(series, minutes, rolled)] == [40, 37, 1]
+
+
+def test_months_are_all_that_a_series_touches() -> None:
+    assert months(date(2025, 11, 30), date(2026, 2, 1)) == [
+        date(2025, 11, 1), date(2025, 12, 1), date(2026, 1, 1), date(2026, 2, 1),
+    ]  # fmt: skip
+    assert months(date(2026, 2, 28), date(2026, 2, 28)) == [date(2026, 2, 1)]

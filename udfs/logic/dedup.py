@@ -19,7 +19,7 @@ from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, Fault, Scan, Unreadable,
 from udfs.logic.block_list import NOBODY, BlockTable, is_blocked
 from udfs.logic.cells import Bytes, put_uint, same_bytes, slots_for
 from udfs.logic.hashing import hash_bytes, mix64
-from udfs.logic.id_index import IdIndex, contains, insert, slot_of
+from udfs.logic.id_index import IdIndex, Ids, contains, insert, slot_of
 from udfs.logic.ledger import Tally
 from udfs.logic.numba_compat import njit
 from udfs.logic.time_rules import MINUTE_MS, is_invalid, is_late
@@ -56,7 +56,7 @@ def _u64(buf, at):  # type: ignore[no-untyped-def]
 def _judge(  # type: ignore[no-untyped-def]
     buf, spans, viewed_at, faults, append, lateness, skew, previous, previous_zero, current, current_zero, blocks
 ):  # fmt: skip
-    """(verdicts, ids newly counted, their counts as dated rows, whether the zero id is in `current` now, nothing).
+    """(verdicts, new ids, their times, their counts as dated rows, whether the zero id is in `current` now, nothing).
 
     Blocked views are counted too, under a kind of their own, and their ids remembered: a repeat of one is a duplicate.
     """
@@ -65,6 +65,7 @@ def _judge(  # type: ignore[no-untyped-def]
     n = spans.shape[0]
     verdicts = np.empty(n, np.uint8)
     fresh = np.empty((n, 2), np.uint64)
+    fresh_at = np.empty(n, np.int64)
     fresh_n = 0
     slots = np.full(slots_for(n), -1, np.int32)
     mask = np.uint64(slots.shape[0] - 1)
@@ -107,6 +108,7 @@ def _judge(  # type: ignore[no-untyped-def]
         verdicts[i] = verdict
         fresh[fresh_n, 0] = low
         fresh[fresh_n, 1] = high
+        fresh_at[fresh_n] = viewed_at[i]
         fresh_n += 1
         minute = viewed_at[i] // MINUTE_MS
         video_at, video_len, kind_at, kind_len = spans[i, 2], spans[i, 3], spans[i, 4], spans[i, 5]
@@ -157,7 +159,7 @@ def _judge(  # type: ignore[no-untyped-def]
         at = put_uint(rows, at + spans[e, 3], viewed_at[e] // MINUTE_MS, 8)
         at = put_uint(rows, at, cell_count[cell], 4)
     # `seen` goes along, or the compiler would leave out what it was made of.
-    return verdicts, fresh[:fresh_n], rows, current_zero, seen
+    return verdicts, fresh[:fresh_n], fresh_at[:fresh_n], rows, current_zero, seen
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ class Outcome:
     """What one record led to.
 
     `chunk`, if there is one, goes to the state of `generation` under `sequence`, and `unsent` to the list of what the
-    next flush sends and the state then forgets.
+    next flush sends and the state then forgets. `fresh` are the ids in the chunk (uint64[n, 2]), `fresh_viewed_ms` the
+    times of their views.
     """
 
     generation: int
@@ -183,6 +186,8 @@ class Outcome:
     batch_id: bytes | None = None
     chunk: bytes | None = None
     unsent: Bytes | None = None
+    fresh: Ids | None = None
+    fresh_viewed_ms: npt.NDArray[np.int64] | None = None
     late: list[Rejected] = field(default_factory=list)
     dead: list[Rejected] = field(default_factory=list)
 
@@ -234,6 +239,11 @@ class SaltDedup:
                 self._previous.add_all(ids)
         self._unsent = [np.frombuffer(rows, np.uint8) for rows in unsent]
 
+    def chunks(self) -> list[bytes]:
+        """All ids that are remembered, for `restore`: what the chunks of every outcome so far come to."""
+        generations = ((self.generation - 1, self._previous), (self.generation, self._current))
+        return [_CHUNK.pack(VERSION, generation) + index.ids().tobytes() for generation, index in generations]
+
     def record(self, value: bytes, record_ms: int, key_salt: int, blocks: BlockTable = NOBODY) -> Outcome:
         """Judge one Kafka record's value. Never raises for what the bytes say.
 
@@ -258,7 +268,7 @@ class SaltDedup:
         self, value: bytes, buf: Bytes, batch: Scan, tally: Tally, outcome: Outcome, blocks: BlockTable
     ) -> None:
         self._current.reserve(len(batch.spans))
-        verdicts, fresh, rows, self._current.zero, _ = _judge(
+        verdicts, fresh, fresh_at, rows, self._current.zero, _ = _judge(
             buf, batch.spans, batch.viewed_at, batch.faults, self.append_ms, self._rules.lateness_ms,
             self._rules.future_skew_ms, self._previous.table, self._previous.zero, self._current.table,
             self._current.zero, blocks,
@@ -275,6 +285,7 @@ class SaltDedup:
         if len(fresh):
             outcome.chunk = _CHUNK.pack(VERSION, self.generation) + fresh.tobytes()
             outcome.unsent = rows
+            outcome.fresh, outcome.fresh_viewed_ms = fresh, fresh_at
             self._unsent.append(rows)
             self.sequence += 1
         if sum(counts[: Verdict.DUPLICATE]):
@@ -303,6 +314,10 @@ class SaltDedup:
             frontier = partials.encode_frontier(self.salt, self.append_ms)
             elements = {shard: elements.get(shard, frontier) for shard in range(self._rules.shards)}
         return Flush(elements)
+
+    def forget_unsent(self) -> None:
+        """For whoever takes the counts out of the outcomes and never flushes."""
+        self._unsent = []
 
     def _advance(self, append_ms: int) -> None:
         before = self.generation

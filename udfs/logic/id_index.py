@@ -98,3 +98,8 @@ class IdIndex:
         self.reserve(len(ids))
         self.used += insert_all(self.table, ids)
         self.zero = self.zero or bool((ids == 0).all(axis=1).any())
+
+    def ids(self) -> Ids:
+        """Every id, in no order that means anything, but always the same for the same table."""
+        found = self.table[(self.table != 0).any(axis=1)]
+        return np.concatenate([found, np.zeros((1, 2), np.uint64)]) if self.zero else found

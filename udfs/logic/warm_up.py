@@ -7,11 +7,13 @@ import numpy as np
 
 from schemas import registry
 from settings import CountingSettings
+from udfs.logic.block_list import NOBODY
 from udfs.logic.cql_rows import pack_inserts
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.enrichment import Enrichment
 from udfs.logic.hashing import salt_of
 from udfs.logic.single_events import Origin, packer_of
+from udfs.logic.slice_counts import SliceCounter, no_known
 from udfs.logic.window import ShardWindow
 
 EVENTS = 1000
@@ -38,6 +40,11 @@ def warm_up() -> None:
     restored.restore(dedup.header(), [outcome.chunk], [outcome.unsent.tobytes()])
     single = registry.encode("ViewEvent", {**events[0], "kind": "view"})
     packer_of("single_object", "", rules.salts, 10).pack([single], Origin([0], [0], [0]), 0)
+    slices = SliceCounter(rules, partition=0, partitions=1, blocks=NOBODY, late_ms_max=1 << 62, memory={})
+    for record_ms in (0, 1 << 40):
+        # The second time all are late.
+        slices.record(salt.to_bytes(4, "big"), value, record_ms)
+    slices.finish(lambda _hour: no_known())
     for element in restored.flush().elements.values():
         window = ShardWindow(rules)
         ShardWindow(rules).restore(window.header(), window.absorb(element))

@@ -4,6 +4,7 @@ Files are at <path>/arrival_day=2026-01-31/arrival_hour=23/kafka_partition=3/, n
 whole. The hour is that of the record's own time, UTC. A record may be in two files, and is the same in both.
 """
 
+import heapq
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from typing import Any, NamedTuple
@@ -15,6 +16,10 @@ from settings import S3Settings
 
 _DAY_0 = date(1970, 1, 1)
 _DAY = timedelta(days=1)
+
+
+class ArchiveError(ValueError):
+    """The archive is not as its job writes it; the text names the file."""
 
 
 class Record(NamedTuple):
@@ -59,10 +64,12 @@ class Archive:
     def __init__(self, store: pyarrow.fs.FileSystem, path: str) -> None:
         self._store = store
         self._root = path.removeprefix("s3://")
+        self._first_offsets: dict[str, int | None] = {}
 
-    def files(self, hours: Iterable[int] | None = None) -> list[ArchiveFile]:
-        """Those of these hours, or all."""
-        folders = [self._root] if hours is None else [f"{self._root}/{_folder(hour)}" for hour in hours]
+    def files(self, hours: Iterable[int] | None = None, partition: int | None = None) -> list[ArchiveFile]:
+        """Those of these hours, and of this partition alone; or all."""
+        below = "" if partition is None else f"/kafka_partition={partition}"
+        folders = [self._root] if hours is None else [f"{self._root}/{_folder(hour)}{below}" for hour in hours]
         found = []
         for folder in folders:
             selector = pyarrow.fs.FileSelector(folder, recursive=True, allow_not_found=True)
@@ -80,21 +87,42 @@ class Archive:
             for row in rows:
                 yield Record(row["kafka_offset"], row["record_ms"], row["record_key"], row["record_value"])
 
-    def read_partition(self, files: Iterable[ArchiveFile]) -> list[Record]:
-        """The records of files of one partition, each once, by offset."""
-        by_offset = {record.offset: record for file in files for record in self.read(file)}
-        return [by_offset[offset] for offset in sorted(by_offset)]
+    def read_partition(self, files: Iterable[ArchiveFile]) -> Iterator[Record]:
+        """The records of files of one partition, each once, by offset; a file is opened when it is needed.
 
+        ArchiveError when a file is not in the order of its offsets.
+        """
+        firsts = ((self.first_offset(file), file) for file in files)
+        waiting = sorted(((first, file) for first, file in firsts if first is not None), reverse=True)
+        # The next record of each open file; the number keeps records from being compared.
+        heap: list[tuple[int, int, Record, Iterator[Record], ArchiveFile]] = []
+        opened = 0
+        last = -1
+        while waiting or heap:
+            while waiting and (not heap or waiting[-1][0] <= heap[0][0]):
+                _, file = waiting.pop()
+                records = self.read(file)
+                record = next(records)
+                heapq.heappush(heap, (record.offset, opened, record, records, file))
+                opened += 1
+            offset, number, record, records, file = heap[0]
+            following = next(records, None)
+            if following is None:
+                heapq.heappop(heap)
+            elif following.offset <= offset:
+                raise ArchiveError(f"{file.path}: offset {following.offset} comes after {offset}")
+            else:
+                heapq.heapreplace(heap, (following.offset, number, following, records, file))
+            if offset > last:
+                last = offset
+                yield record
 
-def gaps(partition: int, first: int, offsets: Iterable[int]) -> list[Gap]:
-    """What is missing from `first` to the last of these offsets, which are in order."""
-    found = []
-    expected = first
-    for offset in offsets:
-        if offset > expected:
-            found.append(Gap(partition, expected, offset - 1))
-        expected = offset + 1
-    return found
+    def first_offset(self, file: ArchiveFile) -> int | None:
+        """Of its first record, None when it has none. Looked up once."""
+        if file.path not in self._first_offsets:
+            first = next(self.read(file), None)
+            self._first_offsets[file.path] = None if first is None else first.offset
+        return self._first_offsets[file.path]
 
 
 def _folder(hour: int) -> str:

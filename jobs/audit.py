@@ -1,0 +1,132 @@
+"""The audit: compares the stream's minutes with what the rollup made of the archive, and repairs them if told to.
+
+Submitted by `flink run -py jobs/audit.py [--repair] [--hours N]`; settings come from VIEW_COUNTS_* in the environment.
+Looks at hours viewed that are complete in the archive and closed in the stream, so that neither can be merely behind.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from pyflink.common import Row, Types
+from pyflink.datastream import StreamExecutionEnvironment
+
+from connectors.cassandra import connect
+from connectors.flink_kafka import discard
+from jobs.submission import batch_environment, settings_or_exit
+from jobs.uids import BatchUid as Uid
+from settings import Settings
+from udfs.logic.audit import Verdict
+from udfs.logic.history import Manifest, hour_start
+from udfs.operators.audit import CompareShard, Question, ReadMinutes, WriteVerdicts
+from udfs.sinks.history_store import HistoryError, HistoryStore
+from udfs.sources.archive import filesystem
+from udfs.sources.minute_rows import token_ranges
+
+JOB_NAME = "audit"
+PIPELINE = "view_counts"
+TOKEN_RANGES = 32
+# Of the 8 days that minutes are kept, those of which none can go meanwhile.
+HOURS = 7 * 24
+
+
+def build(env: StreamExecutionEnvironment, settings: Settings, manifest: Manifest, question: Question) -> None:
+    """Add the graph."""
+    asked, history = msgspec.json.encode(question), msgspec.json.encode(manifest)
+    element = Types.ROW([Types.INT(), Types.PRIMITIVE_ARRAY(Types.BYTE())])
+    tokens = [Row(first, last) for first, last in token_ranges(TOKEN_RANGES)]
+    stored = (
+        env.from_collection(tokens, type_info=Types.ROW([Types.LONG(), Types.LONG()]))
+        .rebalance()
+        .flat_map(ReadMinutes(settings.cassandra, manifest.shards, asked), output_type=element)
+        .name("read minutes")
+    )
+    verdicts = (
+        stored.key_by(lambda row: row[0], key_type=Types.INT())
+        .process(CompareShard(settings.history.path, settings.cassandra, history, asked), output_type=element)
+        .name("compare shards")
+    )
+    done = (
+        verdicts.key_by(lambda row: row[0], key_type=Types.INT())
+        .process(WriteVerdicts(settings.cassandra, asked), output_type=Types.INT())
+        .set_parallelism(1)
+        .name("verdicts")
+    )
+    discard(done, Uid.AUDIT_END)
+
+
+def closed_hour(rows: Sequence[tuple[int, int, datetime | None]]) -> int | None:
+    """The hour before which every shard of the stream has closed all minutes; rows are (shard, shards, closed)."""
+    closed = {shard: at for shard, _, at in rows if at is not None}
+    if not rows or set(closed) != set(range(rows[0][1])):
+        return None
+    return int(min(closed.values()).replace(tzinfo=UTC).timestamp()) // 3600
+
+
+def told(verdicts: Sequence[Verdict]) -> str:
+    """The sums in a line, with a line before for each hour that has something wrong or late."""
+    lines = [
+        f"{hour_start(one.hour):%Y-%m-%dT%H:%MZ}: {one.wrong} wrong (by {one.biggest_difference} at most), "
+        f"{one.late} late (+{one.late_added}), {one.repaired} repaired"
+        for one in verdicts
+        if one.wrong or one.late
+    ]
+    total = Verdict(0)
+    for one in verdicts:
+        total = total.plus(one)
+    lines.append(
+        f"{len(verdicts)} hours, {total.compared:,} cells: {total.equal:,} equal, {total.wrong:,} wrong, "
+        f"{total.late:,} late (+{total.late_added:,} views); {total.repaired:,} repaired"
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the job to its end, and say what it found; exit code 1 when something is wrong and was not repaired."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repair", action="store_true", help="Write what is right; else only say what is not.")
+    parser.add_argument("--hours", type=int, default=HOURS, help="So many, the newest complete ones.")
+    arguments = parser.parse_args()
+    settings = settings_or_exit()
+    try:
+        manifest = HistoryStore(filesystem(settings.s3), settings.history.path).manifest(settings.counting.shards)
+    except HistoryError as error:
+        sys.exit(f"refused: {error}")
+    session = connect(settings.cassandra)
+    try:
+        progress = session.execute(
+            "SELECT shard, shards, closed_through FROM progress WHERE pipeline = %s", (PIPELINE,)
+        )
+        closed = closed_hour([tuple(row) for row in progress])
+        end = min(manifest.through_hour, closed or 0)
+        first = max(min(manifest.files["minutes"], default=end), end - arguments.hours)
+        skipped = [hour for hour in manifest.gap_hours if first <= hour < end]
+        if skipped:
+            print(f"{len(skipped)} hours are not audited: the archive lacks records of them")
+        if first >= end:
+            print("nothing to audit: no hour is complete in the archive and closed in the stream")
+            return
+        question = Question(first, end, arguments.repair, datetime.fromtimestamp(int(time.time()), UTC))
+        env = batch_environment()
+        build(env, settings, manifest, question)
+        env.execute(JOB_NAME)
+        verdicts = []
+        for day in {hour_start(hour).date() for hour in range(first, end)}:
+            for row in session.execute("SELECT * FROM audit_verdicts WHERE day = %s", (day,)):
+                if row.audited_at.replace(tzinfo=UTC) == question.audited_at:
+                    fields = {name: getattr(row, name) for name in Verdict.__struct_fields__ if name != "hour"}
+                    hour = int(row.hour.replace(tzinfo=UTC).timestamp()) // 3600
+                    verdicts.append(Verdict(hour, **fields))
+    finally:
+        session.cluster.shutdown()
+    verdicts.sort(key=lambda one: one.hour)
+    print(told(verdicts))
+    if any(one.wrong and not one.repaired for one in verdicts):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

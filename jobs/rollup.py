@@ -1,0 +1,83 @@
+"""The rollup: counts the archive's closed hours again, and makes hours, days and totals of them. A batch job.
+
+Submitted by `flink run -py jobs/rollup.py`; settings come from VIEW_COUNTS_* in the environment. Does what there is to
+do since the last one, and ends; one at a time. Killed anywhere, it leaves the history that there was.
+"""
+
+import sys
+
+import msgspec
+from pyflink.common import Types
+from pyflink.datastream import StreamExecutionEnvironment
+
+from connectors.flink_kafka import discard
+from jobs.submission import batch_environment, settings_or_exit
+from jobs.uids import BatchUid as Uid
+from settings import S3Settings, Settings
+from udfs.logic.history import Manifest, PartitionTask, hour_start, task_of
+from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest
+from udfs.sinks.history_store import HistoryError, HistoryStore
+from udfs.sources.archive import Archive, filesystem
+
+JOB_NAME = "rollup"
+
+
+def build(env: StreamExecutionEnvironment, settings: Settings, to_do: list[PartitionTask], before: Manifest) -> None:
+    """Add the graph."""
+    # A worker has credentials of its own.
+    settings = settings.model_copy(update={"s3": S3Settings()})
+    state = msgspec.json.encode(before)
+    element = Types.ROW([Types.INT(), Types.PRIMITIVE_ARRAY(Types.BYTE())])
+    texts = [msgspec.json.encode(task).decode() for task in to_do]
+    slices = (
+        env.from_collection(texts, type_info=Types.STRING())
+        .rebalance()
+        .flat_map(CountSlices(settings, state), output_type=element)
+        .name("count slices")
+    )
+    shards = (
+        slices.key_by(lambda row: row[0], key_type=Types.INT())
+        .process(MergeShard(settings, state), output_type=element)
+        .name("merge shards")
+    )
+    done = (
+        shards.key_by(lambda row: row[0], key_type=Types.INT())
+        .process(PublishManifest(settings, state), output_type=Types.INT())
+        .set_parallelism(1)
+        .name("publish")
+    )
+    discard(done, Uid.ROLLUP_END)
+
+
+def main() -> None:
+    """Run the job to its end, and say what it did."""
+    settings = settings_or_exit()
+    store = filesystem(settings.s3)
+    history, archive = HistoryStore(store, settings.history.path), Archive(store, settings.archive.path)
+    try:
+        before = history.manifest(settings.counting.shards)
+    except HistoryError as error:
+        sys.exit(f"refused: {error}")
+    archived: dict[int, set[int]] = {partition: set() for partition in range(settings.kafka.partitions)}
+    for file in archive.files():
+        archived.setdefault(file.partition, set()).add(file.hour)
+    found = (task_of(partition, hours, before.last_hours.get(partition)) for partition, hours in archived.items())
+    to_do = [task for task in found if task is not None]
+    if not to_do:
+        print(f"nothing to count: no hour of arrival has closed since run {before.run}")
+        return
+    env = batch_environment()
+    build(env, settings, to_do, before)
+    env.execute(JOB_NAME)
+    after = history.manifest(settings.counting.shards)
+    counted = 0
+    for task in to_do:
+        waiting = [hour for hour in task.hours if hour > after.last_hours.get(task.partition, -1)]
+        counted += len(task.hours) - len(waiting)
+        if waiting:
+            print(f"partition {task.partition} waits at {hour_start(waiting[0]):%Y-%m-%dT%H:%MZ}: records are missing")
+    print(f"run {after.run}: {counted} slices counted; complete through {after.complete_through:%Y-%m-%dT%H:%M:%SZ}")
+
+
+if __name__ == "__main__":
+    main()

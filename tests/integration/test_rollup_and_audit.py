@@ -1,0 +1,206 @@
+"""The rollup counts the archive as plain Python does, whatever is killed, and the audit holds the stream to it."""
+
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from connectors.compacted_topic import write
+from schemas import registry
+from tests.support.installation import Installation
+from tests.support.records import MINUTE_MS, Feeder, View, count
+from tests.support.waiting import eventually
+from tools.stack import FlinkCommandError, Stack
+from udfs.sinks.history_store import HistoryStore
+from udfs.sources.archive import Archive, filesystem
+
+HOUR_MS = 60 * MINUTE_MS
+# 2026-01-31 22:30 UTC: hours, a day and a month end in what is sent.
+START_MS = 1_769_898_600_000
+ARCHIVE = "jobs/archive_events.py"
+ROLLUP = "jobs/rollup.py"
+AUDIT = "jobs/audit.py"
+FAST = {
+    "flush_interval_ms": 100,
+    "emit_interval_ms": 100,
+    "catch_up_flush_interval_ms": 100,
+    "catch_up_emit_interval_ms": 100,
+}
+Sums = dict[tuple[str, str, int], int]
+
+
+@pytest.fixture
+def installation(shared_stack: Stack) -> Iterator[Installation]:
+    with Installation(shared_stack, "rolled-up", FAST, trusted_times=True) as made:
+        yield made
+
+
+class History:
+    """What the rollup wrote, as analysts and operators see it."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        settings = installation.settings
+        self._store = HistoryStore(filesystem(settings.s3), settings.history.path)
+        self._shards = settings.counting.shards
+
+    def parquet(self, data_set: str) -> list[dict[str, object]]:
+        """Every row of a data set, with the hour or day of its file as `at`."""
+        manifest = self._store.manifest(self._shards)
+        return [
+            {**row, "at": at}
+            for at, shards in manifest.files[data_set].items()
+            for path in shards.values()
+            for row in self._store.get(path).to_pylist()
+        ]
+
+    def through_ms(self) -> int:
+        return self._store.manifest(self._shards).through_hour * HOUR_MS
+
+    def hours_in_parquet(self) -> Sums:
+        found = {}
+        for row in self.parquet("hours"):
+            assert row["hour"] == datetime.fromtimestamp(row["at"] * 3600, UTC)  # type: ignore[operator]
+            found[str(row["video_id"]), str(row["kind"]), int(row["at"])] = int(row["views"])  # type: ignore[call-overload]
+        return found
+
+    def rows(self, table: str, time_column: str | None, unit_s: int) -> Sums:
+        """A table of Cassandra, by (video, kind, hour or day)."""
+        found = {}
+        for row in self._installation.session.execute(f"SELECT * FROM {table}"):
+            at = 0
+            if time_column is not None:
+                value = getattr(row, time_column)
+                moment = value if isinstance(value, datetime) else datetime.combine(value.date(), datetime.min.time())
+                at = round(moment.replace(tzinfo=UTC).timestamp()) // unit_s
+            found[row.video_id, row.kind, at] = row.views
+        return found
+
+    def check(self, views: Iterable[View]) -> None:
+        """Each of these views, viewed before `through`, counts once, everywhere."""
+        counted = [view for view in views if view.viewed_at < self.through_ms()]
+        by_hour = dict(Counter((view.video_id, view.kind, view.viewed_at // HOUR_MS) for view in counted))
+        by_day = dict(Counter((view.video_id, view.kind, view.viewed_at // (24 * HOUR_MS)) for view in counted))
+        total = dict(Counter((view.video_id, view.kind, 0) for view in counted))
+        minutes = dict(Counter(view.cell for view in counted))
+        assert self.hours_in_parquet() == by_hour
+        assert {(r["video_id"], r["kind"], r["at"]): r["views"] for r in self.parquet("days")} == by_day
+        assert {(r["video_id"], r["kind"], 0): r["views"] for r in self.parquet("totals")} == total
+        in_parquet = {
+            (r["video_id"], r["kind"], round(r["minute"].timestamp()) // 60): r["views"]  # type: ignore[attr-defined]
+            for r in self.parquet("minutes")
+        }
+        assert in_parquet == minutes
+        assert self.rows("views_by_hour", "hour", 3600) == by_hour
+        assert self.rows("views_by_day", "day", 86_400) == by_day
+        assert self.rows("view_totals", None, 1) == total
+
+
+def minute_of_views(minute: int, number: int = 30) -> list[View]:
+    at_ms = START_MS + minute * MINUTE_MS
+    return [View(f"video-{n % 7}", at_ms + n, "like" if n % 5 == 0 else "view") for n in range(number)]
+
+
+def plant(installation: Installation, video: str, minute: int, views: int) -> None:
+    """What no stream would write: any number, at the clock's own time."""
+    at = datetime.fromtimestamp((START_MS + minute * MINUTE_MS) / 1000, UTC)
+    installation.session.execute(
+        "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (%s, 'view', %s, %s, %s)",
+        (video, at.date(), at, views),
+    )
+
+
+def test_history_is_what_was_sent_and_the_audit_finds_what_the_stream_has_wrong(installation: Installation) -> None:
+    stack, feeder, history = installation.stack, Feeder(installation.settings), History(installation)
+    archive = Archive(filesystem(installation.settings.s3), installation.settings.archive.path)
+    in_time: list[View] = []
+
+    def send(views: list[View], minute: int) -> None:
+        feeder.send(views, START_MS + minute * MINUTE_MS)
+
+    def archived() -> bool:
+        files, partitions = archive.files(), range(installation.settings.kafka.partitions)
+        found = [len(list(archive.read_partition(f for f in files if f.partition == p))) for p in partitions]
+        return sum(found) == feeder.records
+
+    archiving = installation.start(script=ARCHIVE)
+    counting = installation.start()
+    for minute in range(0, 150, 3):
+        views = minute_of_views(minute)
+        # Repeats: in the same record's minute, and after the view's minute has closed.
+        send([*views, *views[:3], *in_time[-20:-10], *in_time[:5]], minute)
+        in_time += views
+    # Views that come an hour late, one of them twice; and one that was counted in time already.
+    late = [View(f"video-{n % 3}", START_MS + n * MINUTE_MS) for n in range(9)]
+    send([*late, late[0], in_time[0]], 150)
+    send([], 241)
+    assert eventually(archived)
+    assert "run 1: " in installation.run(script=ROLLUP, parallelism=2)
+    # Hour 2 of February was not over when the last record came.
+    assert history.through_ms() == START_MS + 150 * MINUTE_MS
+    history.check([*in_time, *late])
+    assert sum(int(r["late_added"]) for r in history.parquet("totals")) == len(late)  # type: ignore[call-overload]
+    assert "nothing to count" in installation.run(script=ROLLUP)
+
+    fourth = minute_of_views(250)
+    send(fourth, 250)
+    in_time += fourth
+    # Late for an hour that has been rolled up, and the same again, and what was added before.
+    later = [View("video-1", START_MS + n * MINUTE_MS, "like") for n in range(4)]
+    send([*later, *later, *late], 255)
+    blocked = View("video-2", START_MS + 256 * MINUTE_MS, viewer_id="robot")
+    period = {"effective_from": START_MS + 256 * MINUTE_MS, "effective_until": None}
+    kafka = installation.settings.kafka
+    robot = registry.encode("BlockedViewer", {"viewer_id": "robot", "periods": [period]})
+    write(kafka.bootstrap_servers, kafka.blocked_topic, [(b"robot", robot)])
+    # Blocked in the stream from its next start on, as from a minute after it was published.
+    stack.flink("cancel", counting)
+    send([blocked], 256)
+    in_time.append(View("video-2", blocked.viewed_at, "blocked:view"))
+    send([], 361)
+    installation.start()
+    assert eventually(archived)
+
+    def kill() -> None:
+        time.sleep(3)
+        if stack.python_workers():
+            stack.kill_python_worker()
+        time.sleep(6)
+        stack.kill("taskmanager")
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    printed = installation.run(script=ROLLUP, parallelism=2)
+    killer.join()
+    assert "run 2: " in printed
+    every = [*in_time, *late, *later]
+    history.check(every)
+    assert archiving in stack.unfinished_jobs()
+
+    # A partial lost, one counted twice, a cell lost altogether, and a video that nobody viewed.
+    counted = count(in_time)
+    assert eventually(lambda: installation.views() == counted)
+    assert eventually(lambda: (installation.closed_through() or 0) * MINUTE_MS > history.through_ms())
+    first_minute = START_MS // MINUTE_MS
+    plant(installation, "video-1", 3, counted["video-1", "view", first_minute + 3] - 1)
+    plant(installation, "video-2", 60, 2 * counted["video-2", "view", first_minute + 60])
+    plant(installation, "video-3", 66, 0)
+    plant(installation, "nobody", 100, 17)
+    planted = installation.views()
+    found = f"4 wrong, {len({view.cell for view in [*late, *later]})} late (+{len(late) + len(later)} views)"
+    with pytest.raises(FlinkCommandError, match=re.escape(f"{found}; 0 repaired")):
+        installation.run(script=AUDIT)
+    assert installation.views() == planted, "it was not told to repair"
+    assert found in installation.run(script=f"{AUDIT} --repair")
+    right = {**count(every), ("nobody", "view", first_minute + 100): 0}
+    assert installation.views() == right
+    # What was there before is kept; and twice is as once.
+    rows = installation.session.execute("SELECT * FROM audit_corrections")
+    kept = {(row.video_id, row.reason, row.before, row.after) for row in rows if row.repaired}
+    assert {("nobody", "wrong", 17, 0), ("video-3", "wrong", 0, counted["video-3", "view", first_minute + 66])} < kept
+    assert "0 wrong, 0 late (+0 views); 0 repaired" in installation.run(script=f"{AUDIT} --repair")
+    assert installation.views() == right

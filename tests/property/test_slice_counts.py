@@ -1,0 +1,205 @@
+"""The batch layer's slices against a count that knows none: the stream's verdicts, and each late event once."""
+
+import collections
+import random
+import uuid
+
+import mmh3
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from settings import CountingSettings
+from tests.support.random_streams import (
+    BLOCKS,
+    MINUTE_MS,
+    NOW_MS,
+    RULE_SETS,
+    RULES,
+    Record,
+    brute_force,
+    encode,
+    is_blocked,
+    random_log,
+)
+from udfs.logic.ledger import Tally
+from udfs.logic.slice_counts import CELLS, HOUR_MS, Known, SaltMemory, SliceCounter, SliceCounts, no_known, shard_of
+
+PARTITIONS = 2
+Cell = tuple[str, str, int]
+
+
+def late_by_brute_force(
+    log: list[list[Record]], rules: CountingSettings, late_ms_max: int
+) -> tuple[dict[Cell, int], collections.Counter[str]]:
+    """What late events must add, and what becomes of them, by the words of the rule."""
+    added: collections.Counter[Cell] = collections.Counter()
+    fates: collections.Counter[str] = collections.Counter()
+    for records in log:
+        append = 0
+        first: dict[bytes, int] = {}
+        count: set[tuple[bytes, int]] = set()
+        for stamp, _, events in records:
+            append = max(append, stamp)
+            generation = append // rules.generation_ms
+            for i, video, kind, at in events:
+                if at > append + rules.future_skew_ms:
+                    continue
+                if (at // MINUTE_MS + 1) * MINUTE_MS + rules.lateness_ms > append:
+                    if i not in first or generation - first[i] > 1:
+                        first[i] = generation
+                        count.add((i, at))
+                elif append - at > late_ms_max:
+                    fates["too_old"] += 1
+                elif (i, at) in count:
+                    fates["repeats"] += 1
+                else:
+                    fates["added"] += 1
+                    count.add((i, at))
+                    added[f"blocked:{kind}" if is_blocked(i, append) else kind, video, at // MINUTE_MS] += 1
+    return dict(added), fates
+
+
+class Batch:
+    """Slices of one partition, one after the other, with what must be kept between them."""
+
+    def __init__(self, rules: CountingSettings, partition: int, late_ms_max: int) -> None:
+        self._rules = rules
+        self._partition = partition
+        self._late_ms_max = late_ms_max
+        self._memory: dict[int, SaltMemory] = {}
+        self._known: list[Known] = []
+        self.views: collections.Counter[Cell] = collections.Counter()
+        self.late_added: collections.Counter[Cell] = collections.Counter()
+        self.late: collections.Counter[str] = collections.Counter()
+        self.tallies: dict[tuple[int, int], Tally] = {}
+
+    def known(self, hour: int) -> Known:
+        """Of an hour, by all slices so far."""
+        mine = [Known(one.ids[one.hours == hour], one.viewed_ms[one.hours == hour]) for one in self._known]
+        return Known(*(np.concatenate(parts) for parts in zip(*(mine or [no_known()]), strict=True)))
+
+    def count(self, records: list[tuple[bytes | None, bytes, int]]) -> SliceCounts:
+        """One slice."""
+        counter = SliceCounter(
+            self._rules,
+            partition=self._partition,
+            partitions=PARTITIONS,
+            blocks=BLOCKS,
+            late_ms_max=self._late_ms_max,
+            memory=self._memory,
+        )
+        for key, value, record_ms in records:
+            counter.record(key, value, record_ms)
+        found = counter.finish(self.known)
+        self._memory = found.memory
+        self._known.append(found.known)
+        self.late += found.late
+        self.tallies |= {(salt, one.minute): one for salt, mine in found.tallies.items() for one in mine}
+        for row in found.cells.to_pylist():
+            cell = row["kind"], row["video_id"], row["minute"]
+            assert row["shard"] == shard_of(row["video_id"].encode(), self._rules.shards)
+            assert row["hour"] == row["minute"] // 60
+            self.views[cell] += row["views"]
+            self.late_added[cell] += row["late_added"]
+        return found
+
+
+def partition_records(r: random.Random, log: list[list[Record]], partition: int) -> list[tuple[bytes, bytes, int]]:
+    """The records of a partition's salts, each salt's in order, mixed."""
+    left = {salt: list(log[salt]) for salt in range(RULES.salts) if salt % PARTITIONS == partition}
+    found = []
+    while left:
+        salt = r.choice(list(left))
+        stamp, value, _ = left[salt].pop(0)
+        found.append((salt.to_bytes(4, "big"), value, stamp))
+        if not left[salt]:
+            del left[salt]
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(min_value=0, max_value=2**48),
+    st.sampled_from(RULE_SETS),
+    st.sampled_from([20 * MINUTE_MS, 6 * 24 * HOUR_MS]),
+)
+def test_slices_count_like_the_brute_force_count_wherever_they_are_cut(
+    seed: int, rules: CountingSettings, late_ms_max: int
+) -> None:
+    r = random.Random(seed)
+    log = random_log(r, rules)
+    want, ledger = brute_force(log, rules)
+    want_late, want_fates = late_by_brute_force(log, rules, late_ms_max)
+    views: collections.Counter[Cell] = collections.Counter()
+    late_added: collections.Counter[Cell] = collections.Counter()
+    fates: collections.Counter[str] = collections.Counter()
+    received = 0
+    for partition in range(PARTITIONS):
+        records = partition_records(r, log, partition)
+        batch = Batch(rules, partition, late_ms_max)
+        at = 0
+        while at < len(records):
+            size = r.choice([1, 2, 7, 40])
+            batch.count(records[at : at + size])
+            at += size
+        views += batch.views
+        late_added += batch.late_added
+        fates += batch.late
+        received += sum(tally.received for tally in batch.tallies.values())
+    assert +views == want
+    assert +late_added == want_late
+    assert +fates == +want_fates
+    assert received == sum(fate["received"] for fate in ledger.values())
+
+
+def test_a_slice_counts_the_same_again_to_the_byte() -> None:
+    log = random_log(random.Random(5), RULES)
+    records = partition_records(random.Random(6), log, 1)
+    first, second = (Batch(RULES, 1, HOUR_MS) for _ in range(2))
+    for batch in (first, second):
+        batch.count(records[:50])
+    one, two = (batch.count(records[50:]) for batch in (first, second))
+    assert one.cells.schema == CELLS
+    assert one.cells.equals(two.cells)
+    assert one.memory == two.memory
+    assert one.known.ids.tobytes() == two.known.ids.tobytes()
+    assert one.cells.equals(one.cells.sort_by([(name, "ascending") for name in CELLS.names[:5]]))
+
+
+def test_a_late_event_counts_once_however_often_and_in_whichever_slice_it_comes() -> None:
+    identity = next(
+        i for i in (uuid.UUID(int=n).bytes for n in range(1, 99)) if mmh3.hash(i, 0, signed=False) % RULES.salts == 0
+    )
+    late = (identity, "v", "view", NOW_MS - HOUR_MS)
+    batch = Batch(RULES, 0, 6 * 24 * HOUR_MS)
+    for hours in (0, 0, 1, 30):
+        stamp = NOW_MS + hours * HOUR_MS
+        batch.count([(bytes(4), encode(0, [late]), stamp)])
+    assert +batch.late_added == {("view", "v", late[3] // MINUTE_MS): 1}
+    assert not +batch.views
+    assert batch.late == {"added": 1, "repeats": 3}
+    # Stamped anew it is another one, by the same rule as in the stream.
+    batch.count([(bytes(4), encode(0, [(*late[:3], late[3] + 1)]), NOW_MS + 30 * HOUR_MS)])
+    assert batch.late["added"] == 2
+    # And after the time for which is known what counts, nothing is added.
+    batch.count([(bytes(4), encode(0, [(*late[:3], late[3] + 2)]), NOW_MS + 7 * 24 * HOUR_MS)])
+    assert (batch.late["added"], batch.late["too_old"]) == (2, 1)
+
+
+def test_times_that_no_calendar_holds_are_late_and_too_old() -> None:
+    identity = next(
+        i for i in (uuid.UUID(int=n).bytes for n in range(1, 99)) if mmh3.hash(i, 0, signed=False) % RULES.salts == 0
+    )
+    batch = Batch(RULES, 0, HOUR_MS)
+    found = batch.count([(bytes(4), encode(0, [(identity, "v", "view", -(2**62))]), NOW_MS)])
+    assert batch.late == {"too_old": 1}
+    assert found.cells.num_rows == 0
+    assert isinstance(found.cells, pa.Table)
+
+
+def test_records_without_a_salt_of_the_partition_are_its_own_and_dead() -> None:
+    batch = Batch(RULES, 1, HOUR_MS)
+    batch.count([(None, b"x", NOW_MS), (bytes(4), encode(0, []), NOW_MS), (b"123456", b"", NOW_MS)])
+    assert {place: tally.unreadable_records for place, tally in batch.tallies.items()} == {(-2, NOW_MS // MINUTE_MS): 3}

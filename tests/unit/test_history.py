@@ -1,0 +1,128 @@
+"""What a rollup does next, and what is there after it: arithmetic of hours, slices and manifests."""
+
+import msgspec
+import pytest
+
+from udfs.logic.history import (
+    HOUR_MS,
+    Manifest,
+    PartitionTask,
+    ShardResult,
+    SliceInfo,
+    SliceName,
+    complete_hour,
+    file_name,
+    hours_with_gaps,
+    no_history,
+    published,
+    task_of,
+    to_count,
+    with_slices,
+)
+
+LATENESS_MS = 600_000
+
+
+def info(
+    hour: int, partition: int, hours_viewed: list[int], next_offset: int = 9, next_hour: int | None = None
+) -> SliceInfo:
+    return SliceInfo(
+        partition=partition,
+        hour=hour,
+        next_hour=hour + 1 if next_hour is None else next_hour,
+        first_offset=0,
+        next_offset=next_offset,
+        records=1,
+        cells=[(shard, viewed, 1) for shard in (0, 1) for viewed in hours_viewed],
+        known=[],
+        late={},
+        tallies={},
+        gaps=[],
+    )
+
+
+@pytest.mark.parametrize(
+    ("next_hours", "expected"),
+    [
+        # Of hour 5 there may be more to come; and what arrives in it may be of hour 4, ten minutes ago.
+        ({0: 5, 1: 5}, 4),
+        ({0: 5, 1: 3}, 2),
+        ({0: 5}, 0),
+    ],
+)
+def test_hours_are_complete_before_the_slowest_partition(next_hours: dict[int, int], expected: int) -> None:
+    new = [info(next_hour - 1, partition, [], next_hour=next_hour) for partition, next_hour in next_hours.items()]
+    assert complete_hour(no_history(2), new, 2, LATENESS_MS) == expected
+    # What was complete stays so, and partitions of which nothing is new stand where they stood.
+    before = msgspec.structs.replace(no_history(2), through_hour=3, next_hours=next_hours)
+    assert complete_hour(before, [], 2, LATENESS_MS) == max(3, expected)
+
+
+def test_a_lateness_of_an_hour_and_more_waits_for_as_many_hours() -> None:
+    new = [info(9, 0, [], next_hour=10)]
+    assert complete_hour(no_history(1), new, 1, 2 * HOUR_MS) == 8
+    assert complete_hour(no_history(1), new, 1, 2 * HOUR_MS + 1) == 7
+
+
+def test_what_the_archive_lacks_makes_hours_uncertain_and_is_waited_for() -> None:
+    gap = msgspec.structs.replace(info(10, 0, [9, 10]), gaps=[(4, 6)])
+    assert hours_with_gaps([gap, info(20, 0, [20])], LATENESS_MS) == {9, 10}
+    assert hours_with_gaps([gap], HOUR_MS) == {8, 9, 10}
+    task = PartitionTask(0, [10, 12], 13)
+    assert [task.is_settled(hour) for hour in (10, 11, 12)] == [True, True, False]
+    assert [task.hour_after(hour) for hour in (10, 11, 12)] == [12, 12, 13]
+
+
+def test_an_hour_is_counted_once_when_a_later_one_has_begun() -> None:
+    assert task_of(2, {5, 3, 6}, None) == PartitionTask(2, [3, 5], 6)
+    assert task_of(2, {3, 5, 6}, 3) == PartitionTask(2, [5], 6)
+    assert task_of(2, {3, 5, 6}, 5) is None
+    assert task_of(2, {3}, None) is None
+    assert task_of(2, set(), None) is None
+
+
+def test_what_is_counted_is_new_or_changed_and_complete() -> None:
+    before = msgspec.structs.replace(no_history(2), through_hour=5, slices={4: [SliceName(4, 0)], 5: [SliceName(5, 0)]})
+    new = [info(6, 0, [2, 5, 6, 7]), info(6, 1, [6])]
+    slices = with_slices(before.slices, new, 0)
+    # 2 is late, 5 and 6 are complete now, 4 is as it was, 7 is not complete.
+    assert to_count(before, new, slices, 7) == [2, 5, 6]
+    assert slices[5] == [SliceName(5, 0), SliceName(6, 0)]
+    assert slices[6] == [SliceName(6, 0), SliceName(6, 1)]
+
+
+def test_a_published_manifest_names_the_newest_files_and_forgets_what_no_event_can_change() -> None:
+    old = {name: {3: {0: f"{name}-old", 1: f"{name}-old-1"}} for name in ("minutes", "hours", "days", "totals")}
+    before = msgspec.structs.replace(
+        no_history(2),
+        run=4,
+        through_hour=5,
+        last_hours={0: 99, 1: 99},
+        next_offsets={0: 7, 1: 8},
+        next_hours={0: 100, 1: 100},
+        gap_hours=[7],
+        slices={90: [SliceName(90, 0)], 99: [SliceName(99, 1)]},
+        files=old,
+    )
+    new = [info(101, 0, [101], 30), info(100, 0, [100], 20), info(100, 1, [100], 21)]
+    results = [ShardResult(shard, [100], new, {"minutes": {100: f"new-{shard}"}}) for shard in (1, 0)]
+    after = published(before, results, 100, {99}, late_hours=5)
+    assert (after.run, after.through_hour) == (5, 100)
+    assert after.last_hours == {0: 101, 1: 100}
+    assert after.next_offsets == {0: 30, 1: 21}
+    assert after.next_hours == {0: 102, 1: 101}
+    assert after.gap_hours == [7, 99]
+    assert after.files["minutes"] == {**old["minutes"], 100: {0: "new-0", 1: "new-1"}}
+    assert after.files["hours"] == old["hours"]
+    assert set(after.slices) == {99, 100, 101}
+    assert msgspec.json.decode(msgspec.json.encode(after), type=Manifest) == after
+
+
+def test_files_lie_as_hive_has_it() -> None:
+    hour = 24 * 20_000 + 5
+    assert file_name("minutes", hour, 3, 12) == (
+        "minutes/viewed_day=2024-10-04/viewed_hour=05/shard-0003-run-00000012.parquet"
+    )
+    assert file_name("hours", hour, 3, 12).startswith("hours/viewed_day=2024-10-04/viewed_hour=05/")
+    assert file_name("days", 20_000, 3, 12) == "days/viewed_day=2024-10-04/shard-0003-run-00000012.parquet"
+    assert file_name("totals", 0, 3, 12) == "totals/shard-0003-run-00000012.parquet"

@@ -1,0 +1,106 @@
+"""What is written to history is read from it, by row group, and what no manifest names goes. On a local folder."""
+
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs
+import pytest
+
+from udfs.logic.history import SliceName, no_history
+from udfs.logic.ledger import Tally
+from udfs.logic.slice_counts import CELLS, HOUR_MS, Known, SaltMemory, SliceCounts
+from udfs.sinks.history_store import HistoryError, HistoryStore
+
+NAME = SliceName(500, 3)
+INFO = {"next_hour": 501, "first_offset": 1, "next_offset": 9, "records": 8, "gaps": [(2, 3)]}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> HistoryStore:
+    return HistoryStore(pyarrow.fs.LocalFileSystem(), str(tmp_path / "history"))
+
+
+def counts() -> SliceCounts:
+    rows = [
+        (shard, hour, "view", f"v{n}", hour * 60 + n, n, 1) for shard in (0, 2) for hour in (498, 500) for n in range(3)
+    ]
+    ids = np.frombuffer(b"".join(uuid.UUID(int=n).bytes for n in range(6)), np.uint64).reshape(-1, 2)
+    return SliceCounts(
+        cells=pa.table(dict(zip(CELLS.names, map(list, zip(*rows, strict=True)), strict=True)), schema=CELLS),
+        known=Known(ids, np.array([498 * HOUR_MS + n for n in range(4)] + [500 * HOUR_MS] * 2)),
+        memory={7: SaltMemory(b"header", [b"chunk", b"another"]), -4: SaltMemory(b"", [])},
+        tallies={7: [Tally(30_000, received=4, counted=4)]},
+        late=Counter({"added": 2}),
+    )
+
+
+def test_a_slice_is_read_as_it_was_written(store: HistoryStore) -> None:
+    assert store.slice_info(NAME) is None
+    written = counts()
+    info = store.put_slice(NAME, written, INFO)
+    assert store.slice_info(NAME) == info
+    assert (info.partition, info.hour, info.next_offset, info.gaps) == (3, 500, 9, [(2, 3)])
+    assert info.hours_viewed == {498, 500}
+    assert info.tallies == {7: [written.tallies[7][0].values()]}
+    assert store.memory(NAME) == written.memory
+    want = written.cells.filter((pa.compute.field("shard") == 2) & (pa.compute.field("hour") == 500))
+    found = store.cells(info, 2, 500)
+    assert found is not None
+    assert found.equals(want.drop_columns(["shard", "hour"]))
+    assert store.cells(info, 1, 500) is None
+    assert store.cells(info, 2, 499) is None
+    known = store.known([info], 498)
+    assert known.ids.tolist() == written.known.ids[:4].tolist()
+    assert known.viewed_ms.tolist() == written.known.viewed_ms[:4].tolist()
+    assert len(store.known([info], 499).ids) == 0
+
+
+def test_an_empty_slice_is_one_too(store: HistoryStore) -> None:
+    nothing = counts()
+    empty = SliceCounts(
+        nothing.cells.slice(0, 0), Known(nothing.known.ids[:0], nothing.known.viewed_ms[:0]), {}, {}, Counter()
+    )
+    info = store.put_slice(NAME, empty, INFO)
+    assert info.hours_viewed == set()
+    assert store.cells(info, 0, 500) is None
+
+
+def test_there_is_no_history_before_the_first_manifest_and_then_what_it_says(store: HistoryStore) -> None:
+    nothing = no_history(4)
+    assert store.manifest(4) == nothing
+    after = msgspec.structs.replace(nothing, run=3, slices={7: [NAME]})
+    store.publish(after)
+    assert store.manifest(4) == after
+    with pytest.raises(HistoryError, match=r"has 4 shards, counting\.shards is 5"):
+        store.manifest(5)
+    store.publish(msgspec.structs.replace(after, version=2))
+    with pytest.raises(HistoryError, match="version 2, this code reads 1"):
+        store.manifest(4)
+
+
+def test_slices_go_when_nothing_they_count_for_can_change(store: HistoryStore) -> None:
+    names = [SliceName(hour, 3) for hour in (400, 450, 500)]
+    for name in names:
+        store.put_slice(name, counts(), INFO)
+    manifest = msgspec.structs.replace(no_history(1), last_hours={3: 500}, slices={449: [names[1]], 500: [names[2]]})
+    store.forget_slices(manifest)
+    assert [store.slice_info(name) is not None for name in names] == [False, True, True]
+    store.forget_slices(msgspec.structs.replace(manifest, slices={}))
+    assert [store.slice_info(name) is not None for name in names] == [False, False, True]
+
+
+def test_files_that_no_manifest_names_go(store: HistoryStore, tmp_path: Path) -> None:
+    table = pa.table({"views": [1, 2]})
+    for path in ("hours/viewed_day=2026-01-01/old.parquet", "hours/viewed_day=2026-01-01/new.parquet"):
+        store.put(path, table)
+    store.put_slice(NAME, counts(), INFO)
+    manifest = no_history(1)
+    manifest.files["hours"][5] = {0: "hours/viewed_day=2026-01-01/new.parquet"}
+    assert store.keep_only(manifest) == 1
+    assert store.get("hours/viewed_day=2026-01-01/new.parquet").equals(table)
+    assert not (tmp_path / "history/hours/viewed_day=2026-01-01/old.parquet").exists()
+    assert store.slice_info(NAME) is not None

@@ -1,0 +1,88 @@
+"""Minutes, hours, days and totals against sums in plain Python."""
+
+from collections import Counter
+
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from udfs.logic import history_tables as tables
+
+HOUR_MS = 3_600_000
+Cell = tuple[str, str, int, int, int]
+VIDEOS = st.sampled_from(["a", "b", "é"])
+KINDS = st.sampled_from(["view", "like"])
+# (video, kind, minute of the hour, views, late)
+CELLS = st.lists(st.tuples(VIDEOS, KINDS, st.integers(0, 59), st.integers(0, 9), st.integers(0, 3)), max_size=12)
+
+
+def of_slice(cells: list[Cell], hour: int) -> pa.Table:
+    columns = list(zip(*cells, strict=True)) or [()] * 5
+    return pa.table(
+        {
+            "kind": pa.array(columns[1], pa.string()),
+            "video_id": pa.array(columns[0], pa.string()),
+            "minute": pa.array([hour * 60 + minute for minute in columns[2]], pa.int64()),
+            "views": pa.array(columns[3], pa.int64()),
+            "late_added": pa.array(columns[4], pa.int64()),
+        }
+    )
+
+
+def sums(table: pa.Table) -> dict[tuple[str, str], tuple[int, int]]:
+    rows = table.to_pylist()
+    found = {(row["video_id"], row["kind"]): (row["views"], row["late_added"]) for row in rows}
+    assert len(found) == len(rows)
+    assert list(found) == sorted(found)
+    return found
+
+
+def expected(slices: list[list[Cell]]) -> dict[tuple[str, str], tuple[int, int]]:
+    views: Counter[tuple[str, str]] = Counter()
+    late: Counter[tuple[str, str]] = Counter()
+    for video, kind, _, counted, added in (cell for cells in slices for cell in cells):
+        views[video, kind] += counted + added
+        late[video, kind] += added
+    return {key: (views[key], late[key]) for key in views}
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 47), st.lists(CELLS, max_size=3)), min_size=1, max_size=4, unique_by=lambda x: x[0]
+    )
+)
+def test_tables_add_up(by_hour: list[tuple[int, list[list[Cell]]]]) -> None:
+    hours = {}
+    for hour, slices in by_hour:
+        of_minutes = tables.minutes([of_slice(cells, hour) for cells in slices])
+        assert of_minutes.schema == tables.MINUTES
+        minutes = [(row["video_id"], row["kind"], row["minute"]) for row in of_minutes.to_pylist()]
+        assert minutes == sorted(set(minutes))
+        assert all(at.timestamp() // 3600 == hour for _, _, at in minutes)
+        hours[hour] = tables.hour(of_minutes, hour * HOUR_MS)
+        assert hours[hour].schema == tables.HOURS
+        assert sums(hours[hour]) == expected(slices)
+        assert {row["hour"].timestamp() for row in hours[hour].to_pylist()} <= {hour * 3600}
+    for day in (0, 1):
+        mine = [(hour, slices) for hour, slices in by_hour if hour // 24 == day]
+        table = tables.day([hours[hour] for hour, _ in mine])
+        assert table.schema == tables.SUMS
+        assert sums(table) == expected([cells for _, slices in mine for cells in slices])
+    first, *others = by_hour
+    whole = tables.totals(tables.SUMS.empty_table(), [], list(hours.values()))
+    assert sums(whole) == expected([cells for _, slices in by_hour for cells in slices])
+    # The first hour is counted again, and has one view more.
+    again = [*first[1], [("a", "view", 5, 1, 0)]]
+    new = tables.hour(tables.minutes([of_slice(cells, first[0]) for cells in again]), first[0] * HOUR_MS)
+    after = tables.totals(whole, [hours[first[0]]], [new])
+    assert sums(after) == expected([*again, *(cells for _, slices in others for cells in slices)])
+    changed = tables.of_videos_in(after, [new])
+    assert sums(changed) == {key: value for key, value in sums(after).items() if key in expected(again)}
+
+
+def test_no_hour_changes_no_row() -> None:
+    table = tables.hour(tables.minutes([of_slice([("a", "view", 5, 1, 0)], 3)]), 3 * HOUR_MS)
+    assert tables.of_videos_in(tables.day([table]), []).num_rows == 0
+    assert tables.minutes([]).num_rows == 0
+    assert tables.hour(tables.minutes([]), 0).schema == tables.HOURS

@@ -1,0 +1,84 @@
+"""Slices of the archive: cut by offset, whatever the times of records do, with each gap named."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import fastavro
+import pyarrow.fs
+import pytest
+
+from tests.unit.test_archive_files import put
+from udfs.sources.archive import Archive, ArchiveError, Gap, Record
+from udfs.sources.slice_records import PartitionSlices, SliceRecords
+
+HOUR_MS = 3_600_000
+
+
+def record(offset: int, hour: float) -> Record:
+    return Record(offset, round(hour * HOUR_MS), b"key", b"value %d" % offset)
+
+
+def archive_of(root: Path, files: Iterable[list[Record]]) -> Archive:
+    """Each list is a file of partition 2, in the folder of the hour of its first record."""
+    for number, records in enumerate(files):
+        hour = records[0].record_ms // HOUR_MS
+        put(root, f"arrival_day=1970-01-01/arrival_hour={hour:02}/kafka_partition=2", f"part-{number}", records)
+    return Archive(pyarrow.fs.LocalFileSystem(), str(root))
+
+
+def slices(archive: Archive, *hours: int) -> PartitionSlices:
+    return PartitionSlices(archive, 2, hours[:-1], hours[-1])
+
+
+def offsets(found: SliceRecords) -> list[int]:
+    return [one.offset for one in found]
+
+
+def test_slices_are_contiguous_and_repeats_are_read_once(tmp_path: Path) -> None:
+    files = [
+        [record(n, 3) for n in range(5, 9)],
+        [record(n, 3) for n in range(7, 12)],
+        [record(n, 4) for n in (12, 13)],
+        [record(14, 5)],
+    ]
+    all_slices = slices(archive_of(tmp_path, files), 3, 4, 5)
+    first = all_slices.read(3, None)
+    assert offsets(first) == [5, 6, 7, 8, 9, 10, 11]
+    assert (first.next_offset, first.gaps) == (12, [])
+    second = all_slices.read(4, first.next_offset)
+    assert offsets(second) == [12, 13]
+    assert (second.next_offset, second.gaps) == (14, [])
+
+
+def test_a_record_whose_time_stepped_back_is_in_the_slice_of_its_offset(tmp_path: Path) -> None:
+    """Offset 12 begins hour 4; 13 says hour 3 again, 15 hour 2."""
+    files = [[record(10, 3), record(11, 3), record(13, 3.9)], [record(12, 4), record(14, 4)], [record(15, 2)]]
+    files += [[record(16, 4)], [record(17, 5)]]
+    all_slices = slices(archive_of(tmp_path, files), 3, 4, 5)
+    first = all_slices.read(3, 10)
+    assert offsets(first) == [10, 11]
+    assert first.gaps == []
+    second = all_slices.read(4, first.next_offset)
+    assert offsets(second) == [12, 13, 14, 15, 16]
+    assert (second.next_offset, second.gaps) == (17, [])
+
+
+def test_what_the_archive_lacks_is_named(tmp_path: Path) -> None:
+    files = [[record(10, 3), record(13, 3)], [record(20, 4)]]
+    found = slices(archive_of(tmp_path, files), 3, 4).read(3, 8)
+    assert offsets(found) == [10, 13]
+    assert found.gaps == [Gap(2, 8, 9), Gap(2, 11, 12), Gap(2, 14, 19)]
+
+
+def test_a_file_out_of_order_is_refused(tmp_path: Path) -> None:
+    archive = archive_of(tmp_path, [[record(10, 3), record(9, 3)]])
+    with pytest.raises(ArchiveError, match="part-0: offset 9 comes after 10"):
+        list(archive.read_partition(archive.files()))
+
+
+def test_a_file_without_records_is_none(tmp_path: Path) -> None:
+    archive = archive_of(tmp_path, [[record(10, 3)]])
+    empty = tmp_path / "arrival_day=1970-01-01/arrival_hour=03/kafka_partition=2/part-empty"
+    with empty.open("wb") as file, Path(archive.files()[0].path).open("rb") as other:
+        fastavro.writer(file, fastavro.reader(other).writer_schema, [])  # type: ignore[arg-type]
+    assert [one.offset for one in archive.read_partition(archive.files())] == [10]

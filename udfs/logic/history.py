@@ -1,0 +1,215 @@
+"""What is kept of history, and what a rollup does next. Pure: from what is there to what is to be made.
+
+A rollup counts the slices of closed hours of arrival (udfs.logic.slice_counts), and from all slices the hours viewed
+that are complete: everything that can be counted for them in time lies in slices. Whatever it writes it writes under
+new names, and the manifest, written last, makes it the history that there is: a crash leaves the history before.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+
+from udfs.logic.time_rules import MINUTE_MS
+
+VERSION = 1
+HOUR_MS = 60 * MINUTE_MS
+HOURS_PER_DAY = 24
+DATA_SETS = ("minutes", "hours", "days", "totals")
+# Files of an hour may appear after some of the next one: after a failure, when the archive job has recovered.
+SETTLED_HOURS = 2
+_DAY_0 = date(1970, 1, 1)
+
+
+class SliceInfo(msgspec.Struct, frozen=True):
+    """What slice.json says: where it ends, and what lies in its files.
+
+    `next_hour` is the hour of arrival of the record at `next_offset`.
+    `cells` and `known` name the row groups of the two files in their order: (shard, hour viewed, rows) and (hour
+    viewed, rows). `tallies` by salt are the fields of udfs.logic.ledger.Tally, `gaps` offsets that the archive lacks.
+    """
+
+    partition: int
+    hour: int
+    next_hour: int
+    first_offset: int
+    next_offset: int
+    records: int
+    cells: list[tuple[int, int, int]]
+    known: list[tuple[int, int]]
+    late: dict[str, int]
+    tallies: dict[int, list[tuple[int, ...]]]
+    gaps: list[tuple[int, int]]
+
+    @property
+    def hours_viewed(self) -> set[int]:
+        """Those of which it counts anything."""
+        return {hour for _, hour, _ in self.cells}
+
+
+class SliceName(msgspec.Struct, frozen=True, order=True):
+    """Which slice."""
+
+    hour: int
+    partition: int
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The history that there is.
+
+    Hours viewed before `through_hour` are complete; of `gap_hours` the archive may lack some. `next_offsets`,
+    `last_hours` and `next_hours` say of each partition how far slices have been counted, as its last SliceInfo does.
+    `slices` are by hour viewed those that count for it; `files` by data set, then by hour, day or 0, then by shard, the
+    paths below the root.
+    """
+
+    version: int
+    run: int
+    shards: int
+    through_hour: int
+    next_offsets: dict[int, int]
+    last_hours: dict[int, int]
+    next_hours: dict[int, int]
+    gap_hours: list[int]
+    slices: dict[int, list[SliceName]]
+    files: dict[str, dict[int, dict[int, str]]]
+
+    @property
+    def complete_through(self) -> datetime:
+        """The end of the last hour viewed that is complete."""
+        return hour_start(self.through_hour)
+
+
+class PartitionTask(msgspec.Struct, frozen=True):
+    """The slices of a partition that are to be counted: closed hours, and the newest hour, which is not."""
+
+    partition: int
+    hours: list[int]
+    newest_hour: int
+
+    def hour_after(self, hour: int) -> int:
+        """The first hour after this one that has records."""
+        return next((later for later in self.hours if later > hour), self.newest_hour)
+
+    def is_settled(self, hour: int) -> bool:
+        """Whether what the archive lacks of the hour will not come any more."""
+        return self.newest_hour - hour >= SETTLED_HOURS
+
+
+class ShardResult(msgspec.Struct, frozen=True):
+    """What became of a shard: the hours counted, the slices, and its files by data set and time."""
+
+    shard: int
+    hours: list[int]
+    new: list[SliceInfo]
+    files: dict[str, dict[int, str]]
+
+
+def no_history(shards: int) -> Manifest:
+    """Before the first rollup."""
+    return Manifest(
+        VERSION, 0, shards, 0, {}, {}, {}, [], {}, {name: {} for name in ("minutes", "hours", "days", "totals")}
+    )
+
+
+def hour_start(hour: int) -> datetime:
+    """The start of an hour since 1970."""
+    return datetime.fromtimestamp(hour * 3600, UTC)
+
+
+def day_of(hour: int) -> int:
+    """The day since 1970, in UTC, that contains the hour."""
+    return hour // HOURS_PER_DAY
+
+
+def date_of(day: int) -> date:
+    """The date of a day since 1970."""
+    return _DAY_0 + timedelta(days=day)
+
+
+def task_of(partition: int, archived_hours: Iterable[int], last_hour: int | None) -> PartitionTask | None:
+    """What is to be counted of a partition, of which these hours are archived and were counted up to `last_hour`.
+
+    To an hour with a later one beside it no record can be added.
+    """
+    hours = sorted(archived_hours)
+    closed = [hour for hour in hours[:-1] if last_hour is None or hour > last_hour]
+    return PartitionTask(partition, closed, hours[-1]) if closed else None
+
+
+def complete_hour(before: Manifest, new: Iterable[SliceInfo], partitions: int, lateness_ms: int) -> int:
+    """The hour viewed before which all is complete, with these slices counted."""
+    next_hours = _next_hours(before, new)
+    if set(next_hours) != set(range(partitions)):
+        return before.through_hour
+    return max(before.through_hour, (min(next_hours.values()) * HOUR_MS - lateness_ms) // HOUR_MS)
+
+
+def hours_with_gaps(new: Iterable[SliceInfo], lateness_ms: int) -> set[int]:
+    """The hours viewed of which the archive may lack events that were counted in time."""
+    return {
+        hour
+        for info in new
+        if info.gaps
+        for hour in range((info.hour * HOUR_MS - lateness_ms - MINUTE_MS) // HOUR_MS, info.hour + 1)
+    }
+
+
+def _next_hours(before: Manifest, new: Iterable[SliceInfo]) -> dict[int, int]:
+    found = dict(before.next_hours)
+    for info in new:
+        found[info.partition] = max(info.next_hour, found.get(info.partition, info.next_hour))
+    return found
+
+
+def with_slices(
+    slices: Mapping[int, Iterable[SliceName]], new: Iterable[SliceInfo], forgotten_before_hour: int
+) -> dict[int, list[SliceName]]:
+    """By hour viewed the slices that count for it, with these ones. Of slices that old, none is changed any more."""
+    found = {hour: set(names) for hour, names in slices.items()}
+    for info in new:
+        for hour in info.hours_viewed:
+            found.setdefault(hour, set()).add(SliceName(info.hour, info.partition))
+    return {hour: sorted(names) for hour, names in sorted(found.items()) if hour >= forgotten_before_hour}
+
+
+def to_count(before: Manifest, new: Iterable[SliceInfo], slices: Iterable[int], through: int) -> list[int]:
+    """The hours viewed whose counts change: those that were not complete before, or that a new slice counts for."""
+    changed = {hour for info in new for hour in info.hours_viewed}
+    return sorted(hour for hour in slices if hour < through and (hour >= before.through_hour or hour in changed))
+
+
+def file_name(data_set: str, at: int, shard: int, run: int) -> str:
+    """The path below the root of a data set's file, which begins as Hive's partitions do."""
+    name = f"shard-{shard:04}-run-{run:08}.parquet"
+    if data_set == "totals":
+        return f"totals/{name}"
+    if data_set == "days":
+        return f"days/viewed_day={date_of(at):%Y-%m-%d}/{name}"
+    return f"{data_set}/viewed_day={date_of(day_of(at)):%Y-%m-%d}/viewed_hour={at % HOURS_PER_DAY:02}/{name}"
+
+
+def published(before: Manifest, results: list[ShardResult], through: int, gaps: set[int], late_hours: int) -> Manifest:
+    """The manifest after a rollup."""
+    new = sorted(results[0].new, key=lambda info: info.hour)
+    last_hours = before.last_hours | {info.partition: info.hour for info in new}
+    next_offsets = before.next_offsets | {info.partition: info.next_offset for info in new}
+    files = {name: {at: dict(of) for at, of in sets.items()} for name, sets in before.files.items()}
+    for result in results:
+        for name, paths in result.files.items():
+            for at, path in paths.items():
+                files[name].setdefault(at, {})[result.shard] = path
+    # What arrives from now on adds to no hour before this one.
+    forgotten = min(last_hours.values()) - late_hours
+    return Manifest(
+        version=before.version,
+        run=before.run + 1,
+        shards=before.shards,
+        through_hour=through,
+        next_offsets=next_offsets,
+        last_hours=last_hours,
+        next_hours=_next_hours(before, new),
+        gap_hours=sorted({*before.gap_hours, *gaps}),
+        slices=with_slices(before.slices, new, forgotten),
+        files=files,
+    )

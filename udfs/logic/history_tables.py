@@ -1,0 +1,81 @@
+"""The tables of history, from what slices counted: minutes, hours, days and totals of one shard. Pure.
+
+Each row has `views`, all that count, and `late_added`, those of them that came after their minute had closed. Rows are
+sorted by video, so that a reader finds one by few row groups.
+"""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from udfs.logic.time_rules import MINUTE_MS
+
+TIME = pa.timestamp("ms", "UTC")
+_COUNTS = {"views": pa.int64(), "late_added": pa.int64()}
+_NAMES = {"video_id": pa.string(), "kind": pa.string()}
+MINUTES = pa.schema({**_NAMES, "minute": TIME, **_COUNTS})
+HOURS = pa.schema({**_NAMES, "hour": TIME, **_COUNTS})
+# Of a day and of all time: the file's place says which.
+SUMS = pa.schema({**_NAMES, **_COUNTS})
+
+
+def minutes(cells: Sequence[pa.Table]) -> pa.Table:
+    """One hour of minutes, from all slices' cells of it."""
+    table = _concatenated(cells, ("video_id", "kind", "minute", "views", "late_added"))
+    if table is None:
+        return MINUTES.empty_table()
+    at = pc.multiply(table["minute"], MINUTE_MS).cast(TIME)
+    views = pc.add(table["views"], table["late_added"])
+    table = table.set_column(2, "minute", at).set_column(3, "views", views)
+    return _summed(table, ["video_id", "kind", "minute"], MINUTES)
+
+
+def hour(of_minutes: pa.Table, hour_ms: int) -> pa.Table:
+    """One hour, from its minutes."""
+    table = _summed(of_minutes.drop_columns(["minute"]), ["video_id", "kind"], SUMS)
+    at = pa.array([hour_ms], pa.int64()).cast(TIME)
+    return table.add_column(2, "hour", pa.repeat(at[0], table.num_rows)).cast(HOURS)
+
+
+def day(of_hours: Sequence[pa.Table]) -> pa.Table:
+    """One day, from its hours."""
+    table = _concatenated(of_hours, SUMS.names)
+    return SUMS.empty_table() if table is None else _summed(table, ["video_id", "kind"], SUMS)
+
+
+def totals(before: pa.Table, old_hours: Sequence[pa.Table], new_hours: Sequence[pa.Table]) -> pa.Table:
+    """All time: what it was before, with some hours replaced."""
+    parts = [
+        before,
+        *(_negative(one.select(SUMS.names)) for one in old_hours),
+        *(one.select(SUMS.names) for one in new_hours),
+    ]
+    return _summed(pa.concat_tables(parts), ["video_id", "kind"], SUMS)
+
+
+def of_videos_in(table: pa.Table, those: Sequence[pa.Table]) -> pa.Table:
+    """The rows of a table whose video and kind are in one of those."""
+    names = ["video_id", "kind"]
+    wanted = _concatenated(those, names)
+    if wanted is None:
+        return table.slice(0, 0)
+    return table.join(wanted.group_by(names).aggregate([]), names, join_type="left semi").sort_by(
+        [(name, "ascending") for name in names]
+    )
+
+
+def _negative(table: pa.Table) -> pa.Table:
+    for at, name in enumerate(_COUNTS, len(_NAMES)):
+        table = table.set_column(at, name, pc.negate(table[name]))
+    return table
+
+
+def _concatenated(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table | None:
+    return pa.concat_tables([table.select(names) for table in tables]) if tables else None
+
+
+def _summed(table: pa.Table, keys: list[str], schema: pa.Schema) -> pa.Table:
+    found = table.group_by(keys).aggregate([(name, "sum") for name in _COUNTS])
+    found = found.select([*keys, *(f"{name}_sum" for name in _COUNTS)]).rename_columns([*keys, *_COUNTS])
+    return found.select(schema.names).sort_by([(name, "ascending") for name in keys])

@@ -1,0 +1,136 @@
+"""Flink shells of the audit, in batch mode: minutes are read by ranges of the table, and compared by shard."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyflink.common import Row
+from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeContext
+
+from settings import CassandraSettings, Settings
+from udfs.logic.audit import STORED, Verdict, compare
+from udfs.logic.history import HOUR_MS, Manifest, hour_start
+from udfs.logic.history_tables import MINUTES
+from udfs.logic.slice_counts import shard_of
+from udfs.operators.rollup import AT_END
+from udfs.sinks.acknowledged import connect_however_long
+from udfs.sinks.audit_rows import AuditRows
+from udfs.sinks.history_store import HistoryStore
+from udfs.sources.archive import filesystem
+from udfs.sources.minute_rows import MinuteRows
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What is audited: hours viewed from `first` to before `end`, and whether what is found is repaired."""
+
+    first: int
+    end: int
+    repair: bool
+    audited_at: datetime
+
+
+class ReadMinutes(FlatMapFunction):
+    """Row(first token, last token) in; Row(shard, rows of STORED as an Arrow stream) out."""
+
+    def __init__(self, cassandra: CassandraSettings, shards: int, question: bytes) -> None:
+        self._cassandra = cassandra
+        self._shards = shards
+        self._question = question
+
+    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+        """Connect."""
+        self._rows = MinuteRows(connect_however_long(self._cassandra))
+        question = msgspec.json.decode(self._question, type=Question)
+        self._span = hour_start(question.first), hour_start(question.end)
+
+    def flat_map(self, value: Row) -> Iterator[Row]:
+        """Read a range; every shard hears of it, or one of which nothing is stored would not be looked at."""
+        for shard in range(self._shards):
+            yield Row(shard, _packed(STORED.empty_table()))
+        for table in self._rows.read((value[0], value[1]), *self._span):
+            shards = pa.array([shard_of(video.encode(), self._shards) for video in table["video_id"].to_pylist()])
+            for shard in pc.unique(shards).to_pylist():
+                yield Row(shard, _packed(table.filter(pc.equal(shards, shard))))
+
+
+class CompareShard(KeyedProcessFunction):
+    """All rows of a shard in; Row(0, its verdicts by hour in JSON) out, once."""
+
+    def __init__(self, path: str, cassandra: CassandraSettings, manifest: bytes, question: bytes) -> None:
+        self._path = path
+        self._cassandra = cassandra
+        self._manifest_json = manifest
+        self._question_json = question
+
+    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+        """Connect."""
+        self._question = msgspec.json.decode(self._question_json, type=Question)
+        self._manifest = msgspec.json.decode(self._manifest_json, type=Manifest)
+        self._history = HistoryStore(filesystem(Settings().s3), self._path)
+        self._rows = AuditRows(connect_however_long(self._cassandra), self._question.audited_at)
+        self._stored: dict[int, list[pa.Table]] = {}
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> tuple[()]:
+        """Remember what came; in batch mode a task that fails begins with its first element again."""
+        self._stored.setdefault(value[0], []).append(_unpacked(bytes(value[1])))
+        ctx.timer_service().register_event_time_timer(AT_END)
+        return ()
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:  # noqa: ARG002
+        """Compare hour by hour; keep and repair what differs."""
+        shard = ctx.get_current_key()
+        stored = pa.concat_tables(self._stored.pop(shard))
+        hours = pc.floor(pc.divide(stored["minute"].cast(pa.int64()), HOUR_MS))
+        verdicts = []
+        # What the archive lacks says nothing of the stream.
+        gaps = set(self._manifest.gap_hours)
+        for hour in (hour for hour in range(self._question.first, self._question.end) if hour not in gaps):
+            path = self._manifest.files["minutes"].get(hour, {}).get(shard)
+            truth = MINUTES.empty_table() if path is None else self._history.get(path)
+            verdict, corrections = compare(hour, truth, stored.filter(pc.equal(hours, hour)))
+            if corrections:
+                self._rows.corrections(hour, corrections, repair=self._question.repair)
+                if self._question.repair:
+                    verdict = msgspec.structs.replace(verdict, repaired=len(corrections))
+            verdicts.append(verdict)
+        yield Row(0, msgspec.json.encode(verdicts))
+
+
+class WriteVerdicts(KeyedProcessFunction):
+    """The verdicts of all shards in; they are added up and written, and their number comes out."""
+
+    def __init__(self, cassandra: CassandraSettings, question: bytes) -> None:
+        self._cassandra = cassandra
+        self._question_json = question
+
+    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+        """Connect."""
+        question = msgspec.json.decode(self._question_json, type=Question)
+        self._rows = AuditRows(connect_however_long(self._cassandra), question.audited_at)
+        self._by_hour: dict[int, Verdict] = {}
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> tuple[()]:
+        """Add up."""
+        for verdict in msgspec.json.decode(bytes(value[1]), type=list[Verdict]):
+            before = self._by_hour.get(verdict.hour)
+            self._by_hour[verdict.hour] = verdict if before is None else before.plus(verdict)
+        ctx.timer_service().register_event_time_timer(AT_END)
+        return ()
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[int]:  # noqa: ARG002
+        """Write."""
+        self._rows.verdicts(self._by_hour.values())
+        yield len(self._by_hour)
+
+
+def _packed(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def _unpacked(stream: bytes) -> pa.Table:
+    return pa.ipc.open_stream(stream).read_all()

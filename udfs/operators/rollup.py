@@ -1,0 +1,259 @@
+"""Flink shells of the rollup, in batch mode: slices by partition, then tables by shard, then the manifest.
+
+Elements say what is to be done and what came of it, in JSON; what is counted goes from one stage to the next through
+the object store. Whatever is written can be written again: a failed task begins anew. The store's credentials are those
+of the worker's own environment and travel in no job.
+"""
+
+import logging
+from collections.abc import Iterator
+
+import msgspec
+import pyarrow as pa
+from pyflink.common import Row
+from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeContext
+
+from settings import Settings
+from udfs.logic import history_tables as tables
+from udfs.logic.block_list import BlockList, read_blocked
+from udfs.logic.history import (
+    DATA_SETS,
+    HOUR_MS,
+    HOURS_PER_DAY,
+    Manifest,
+    PartitionTask,
+    ShardResult,
+    SliceInfo,
+    SliceName,
+    complete_hour,
+    date_of,
+    day_of,
+    file_name,
+    hour_start,
+    hours_with_gaps,
+    published,
+    to_count,
+    with_slices,
+)
+from udfs.logic.slice_counts import Known, SliceCounter
+from udfs.sinks.history_rows import HistoryRows
+from udfs.sinks.history_store import HistoryStore
+from udfs.sources.archive import Archive, filesystem
+from udfs.sources.compacted import CompactedTopic
+from udfs.sources.slice_records import PartitionSlices
+
+log = logging.getLogger(__name__)
+
+# Beyond any time: in batch mode the timer of a key fires when its last element has come.
+AT_END = (1 << 63) - 1
+
+
+class CountSlices(FlatMapFunction):
+    """A PartitionTask in JSON in, for each shard Row(shard, SliceInfo in JSON) of each slice out."""
+
+    def __init__(self, settings: Settings, before: bytes) -> None:
+        self._settings = settings
+        self._before = before
+
+    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+        """Read the block list."""
+        settings = self._settings
+        store = filesystem(Settings().s3)
+        self._history = HistoryStore(store, settings.history.path)
+        self._archive = Archive(store, settings.archive.path)
+        self._manifest = msgspec.json.decode(self._before, type=Manifest)
+        self._blocks = BlockList()
+        CompactedTopic(settings.kafka.bootstrap_servers, settings.kafka.blocked_topic, read_blocked).read_however_long(
+            lambda viewer_id, periods: self._blocks.put(viewer_id.encode(), periods)
+        )
+
+    def flat_map(self, value: str) -> Iterator[Row]:
+        """Count a partition's slices, one after the other."""
+        task = msgspec.json.decode(value, type=PartitionTask)
+        partition = task.partition
+        slices = PartitionSlices(self._archive, partition, task.hours, task.newest_hour)
+        start = self._manifest.next_offsets.get(partition)
+        last_hour = self._manifest.last_hours.get(partition)
+        last = None if last_hour is None else SliceName(last_hour, partition)
+        infos: list[SliceInfo] = []
+        for hour in task.hours:
+            name = SliceName(hour, partition)
+            # One that an attempt before this has counted is whole.
+            info = self._history.slice_info(name)
+            if info is None or (start is not None and info.first_offset != start):
+                info = self._count(task, slices, name, start, last, infos)
+            if info is None:
+                return
+            infos.append(info)
+            start, last = info.next_offset, name
+            for shard in range(self._settings.counting.shards):
+                yield Row(shard, msgspec.json.encode(info))
+
+    def _count(
+        self,
+        task: PartitionTask,
+        slices: PartitionSlices,
+        name: SliceName,
+        start: int | None,
+        last: SliceName | None,
+        infos: list[SliceInfo],
+    ) -> SliceInfo | None:
+        """Of one slice; None when the archive lacks something that may still come."""
+        settings = self._settings
+        counter = SliceCounter(
+            settings.counting,
+            partition=name.partition,
+            partitions=settings.kafka.partitions,
+            blocks=self._blocks.table,
+            late_ms_max=settings.history.late_hours * HOUR_MS,
+            memory={} if last is None else self._history.memory(last),
+        )
+        records = slices.read(name.hour, start)
+        number, first = 0, start
+        for record in records:
+            first = record.offset if first is None else first
+            counter.record(record.key, record.value, record.record_ms)
+            number += 1
+        if records.gaps and not task.is_settled(name.hour):
+            log.warning("slice %s waits: %s are not archived yet", name, records.gaps[:5])
+            return None
+        counts = counter.finish(lambda hour: self._known(name.partition, infos, hour))
+        return self._history.put_slice(
+            name,
+            counts,
+            {
+                "next_hour": task.hour_after(name.hour),
+                "first_offset": records.next_offset if first is None else first,
+                "next_offset": records.next_offset,
+                "records": number,
+                "gaps": [(gap.first, gap.last) for gap in records.gaps],
+            },
+        )
+
+    def _known(self, partition: int, new: list[SliceInfo], hour: int) -> Known:
+        """What earlier slices of the partition know of an hour viewed: those that count for it."""
+        names = [name for name in self._manifest.slices.get(hour, []) if name.partition == partition]
+        before = (self._history.slice_info(name) for name in names)
+        mine = [info for info in new if hour in info.hours_viewed]
+        return self._history.known([*(info for info in before if info is not None), *mine], hour)
+
+
+class MergeShard(KeyedProcessFunction):
+    """Of a shard the infos of all new slices in, its ShardResult in JSON out, once."""
+
+    def __init__(self, settings: Settings, before: bytes) -> None:
+        self._settings = settings
+        self._before = before
+
+    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+        """Connect."""
+        self._history = HistoryStore(filesystem(Settings().s3), self._settings.history.path)
+        self._manifest = msgspec.json.decode(self._before, type=Manifest)
+        self._rows = HistoryRows(self._settings.cassandra)
+        self._infos: dict[int, list[SliceInfo]] = {}
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> tuple[()]:
+        """Remember what came; in batch mode a task that fails begins with its first element again."""
+        shard, info = value
+        self._infos.setdefault(shard, []).append(msgspec.json.decode(bytes(info), type=SliceInfo))
+        ctx.timer_service().register_event_time_timer(AT_END)
+        return ()
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:  # noqa: ARG002
+        """Make the shard's tables."""
+        shard = ctx.get_current_key()
+        result = self._merge(shard, self._infos.pop(shard))
+        yield Row(0, msgspec.json.encode(result))
+
+    def _merge(self, shard: int, new: list[SliceInfo]) -> ShardResult:
+        manifest, history, run = self._manifest, self._history, self._manifest.run + 1
+        slices = with_slices(manifest.slices, new, 0)
+        through = complete_hour(manifest, new, self._settings.kafka.partitions, self._settings.counting.lateness_ms)
+        hours = to_count(manifest, new, slices, through)
+        infos = {SliceName(info.hour, info.partition): info for info in new}
+        files: dict[str, dict[int, str]] = {data_set: {} for data_set in DATA_SETS}
+        new_hours: dict[int, pa.Table] = {}
+        for hour in hours:
+            of_minutes = tables.minutes(self._cells(shard, hour, slices[hour], infos))
+            new_hours[hour] = tables.hour(of_minutes, hour * HOUR_MS)
+            for data_set, table in (("minutes", of_minutes), ("hours", new_hours[hour])):
+                files[data_set][hour] = file_name(data_set, hour, shard, run)
+                history.put(files[data_set][hour], table)
+        complete_through = hour_start(through)
+        for hour, table in new_hours.items():
+            self._rows.hours(table, hour_start(hour))
+        for day in sorted({day_of(hour) for hour in hours}):
+            of_day = [
+                new_hours[hour] if hour in new_hours else history.get(manifest.files["hours"][hour][shard])
+                for hour in range(day * HOURS_PER_DAY, (day + 1) * HOURS_PER_DAY)
+                if hour in new_hours or shard in manifest.files["hours"].get(hour, {})
+            ]
+            files["days"][day] = file_name("days", day, shard, run)
+            table = tables.day(of_day)
+            history.put(files["days"][day], table)
+            changed = [of for hour, of in new_hours.items() if day_of(hour) == day]
+            end = min(hour_start((day + 1) * HOURS_PER_DAY), complete_through)
+            self._rows.days(tables.of_videos_in(table, changed), date_of(day), end)
+        old = [manifest.files["hours"][hour][shard] for hour in hours if hour in manifest.files["hours"]]
+        total_before = manifest.files["totals"].get(0, {}).get(shard)
+        total = tables.totals(
+            tables.SUMS.empty_table() if total_before is None else history.get(total_before),
+            [history.get(path) for path in old],
+            list(new_hours.values()),
+        )
+        files["totals"][0] = file_name("totals", 0, shard, run)
+        history.put(files["totals"][0], total)
+        self._rows.totals(tables.of_videos_in(total, list(new_hours.values())), complete_through)
+        return ShardResult(shard, hours, new, files)
+
+    def _cells(
+        self, shard: int, hour: int, names: list[SliceName], infos: dict[SliceName, SliceInfo]
+    ) -> list[pa.Table]:
+        found = []
+        for name in names:
+            if name not in infos:
+                info = self._history.slice_info(name)
+                assert info is not None, name
+                infos[name] = info
+            table = self._history.cells(infos[name], shard, hour)
+            if table is not None:
+                found.append(table)
+        return found
+
+
+class PublishManifest(KeyedProcessFunction):
+    """All ShardResults in JSON in; the new manifest is written, and its run is what comes out."""
+
+    def __init__(self, settings: Settings, before: bytes) -> None:
+        self._settings = settings
+        self._before = before
+
+    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+        """Connect."""
+        self._history = HistoryStore(filesystem(Settings().s3), self._settings.history.path)
+        self._results: list[ShardResult] = []
+
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> tuple[()]:
+        """Remember what came."""
+        self._results.append(msgspec.json.decode(bytes(value[1]), type=ShardResult))
+        ctx.timer_service().register_event_time_timer(AT_END)
+        return ()
+
+    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[int]:  # noqa: ARG002
+        """Write the manifest, and delete what it no longer names."""
+        before = msgspec.json.decode(self._before, type=Manifest)
+        if {result.shard for result in self._results} != set(range(before.shards)):
+            raise ValueError(f"{len(self._results)} of {before.shards} shards have come: nothing is published")
+        partitions, lateness_ms = self._settings.kafka.partitions, self._settings.counting.lateness_ms
+        new = self._results[0].new
+        after = published(
+            before,
+            self._results,
+            complete_hour(before, new, partitions, lateness_ms),
+            hours_with_gaps(new, lateness_ms),
+            self._settings.history.late_hours,
+        )
+        self._history.publish(after)
+        self._history.keep_only(after)
+        self._history.forget_slices(after)
+        yield after.run

@@ -1,0 +1,200 @@
+"""History in the object store: slices, Parquet for analysts, and the manifest that says which of it counts.
+
+Below the root: manifest.json; slices/arrival_hour=H/partition=P/ with slice.json, written last, cells.parquet,
+known.parquet and memory.bin; minutes/, hours/, days/ and totals/ as udfs.logic.history.file_name has it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from udfs.logic.history import VERSION, Manifest, SliceInfo, SliceName, no_history
+from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts, no_known
+
+COMPRESSION = "zstd"
+MANIFEST = "manifest.json"
+KNOWN = pa.schema({"event_id": pa.binary(16), "viewed_at": pa.timestamp("ms", "UTC")})
+Groups = Sequence[tuple[int, ...]]
+
+
+class HistoryError(ValueError):
+    """What is stored is of another version or shape; the text says what to do."""
+
+
+class HistoryStore:
+    """The files below `path`, an s3:// URL, in a store."""
+
+    def __init__(self, store: pyarrow.fs.FileSystem, path: str) -> None:
+        self._store = store
+        self._root = path.removeprefix("s3://")
+
+    # --- the manifest
+
+    def manifest(self, shards: int) -> Manifest:
+        """The history that there is. Raises HistoryError."""
+        if not self._exists(MANIFEST):
+            return no_history(shards)
+        found = msgspec.json.decode(self._get(MANIFEST), type=Manifest)
+        if found.version != VERSION:
+            raise HistoryError(f"{MANIFEST} is of version {found.version}, this code reads {VERSION}: use newer code")
+        if found.shards != shards:
+            raise HistoryError(
+                f"{MANIFEST} has {found.shards} shards, counting.shards is {shards}: keep those, or use another path"
+            )
+        return found
+
+    def publish(self, manifest: Manifest) -> None:
+        """Make this the history that there is."""
+        self._put(MANIFEST, msgspec.json.encode(manifest))
+
+    # --- slices
+
+    def slice_info(self, name: SliceName) -> SliceInfo | None:
+        """What a slice says of itself, None while it is not written."""
+        path = f"{_slice(name)}/slice.json"
+        return msgspec.json.decode(self._get(path), type=SliceInfo) if self._exists(path) else None
+
+    def put_slice(self, name: SliceName, counts: SliceCounts, info: Mapping[str, object]) -> SliceInfo:
+        """Write a slice's files; `info` are the fields of SliceInfo that the counts do not say."""
+        cells = counts.cells
+        keys = (cells["shard"].to_numpy(), cells["hour"].to_numpy())
+        cell_groups = _groups(keys)
+        self._put_table(f"{_slice(name)}/cells.parquet", cells.drop_columns(["shard", "hour"]), cell_groups)
+        known_groups = _groups((counts.known.hours,))
+        self._put_table(f"{_slice(name)}/known.parquet", _known_table(counts.known), known_groups)
+        memory = {salt: tuple(kept) for salt, kept in counts.memory.items()}
+        self._put(f"{_slice(name)}/memory.bin", msgspec.msgpack.encode(memory))
+        fields = {
+            "partition": name.partition,
+            "hour": name.hour,
+            "cells": cell_groups,
+            "known": known_groups,
+            "late": dict(counts.late),
+            "tallies": {salt: [tally.values() for tally in of] for salt, of in counts.tallies.items()},
+            **info,
+        }
+        made = msgspec.convert(fields, SliceInfo)
+        self._put(f"{_slice(name)}/slice.json", msgspec.json.encode(made))
+        return made
+
+    def memory(self, name: SliceName) -> dict[int, SaltMemory]:
+        """What a slice hands on to the next."""
+        found: dict[int, tuple[bytes, list[bytes]]] = msgspec.msgpack.decode(
+            self._get(f"{_slice(name)}/memory.bin"), type=dict[int, tuple[bytes, list[bytes]]]
+        )
+        return {salt: SaltMemory(*kept) for salt, kept in found.items()}
+
+    def known(self, infos: Iterable[SliceInfo], hour: int) -> Known:
+        """What these slices know of an hour viewed."""
+        tables = []
+        for info in infos:
+            groups = [at for at, (of, _) in enumerate(info.known) if of == hour]
+            if groups:
+                tables.append(self._row_groups(f"{_slice(SliceName(info.hour, info.partition))}/known.parquet", groups))
+        if not tables:
+            return no_known()
+        table = pa.concat_tables(tables)
+        ids = table["event_id"].combine_chunks()
+        halves = np.frombuffer(ids.buffers()[1], np.uint64).reshape(-1, 2)[ids.offset : ids.offset + len(ids)]
+        return Known(halves, table["viewed_at"].cast(pa.int64()).to_numpy())
+
+    def cells(self, info: SliceInfo, shard: int, hour: int) -> pa.Table | None:
+        """What a slice counts in a shard for an hour viewed, of CELLS without these two; None when that is nothing."""
+        groups = [at for at, (of_shard, of_hour, _) in enumerate(info.cells) if (of_shard, of_hour) == (shard, hour)]
+        if not groups:
+            return None
+        return self._row_groups(f"{_slice(SliceName(info.hour, info.partition))}/cells.parquet", groups)
+
+    # --- tables
+
+    def put(self, path: str, table: pa.Table) -> None:
+        """Write one file."""
+        self._put_table(path, table, None)
+
+    def get(self, path: str) -> pa.Table:
+        """Read one file."""
+        with self._store.open_input_file(f"{self._root}/{path}") as file:
+            return pq.read_table(file)
+
+    def keep_only(self, manifest: Manifest) -> int:
+        """Delete the files of data sets that the manifest does not name; how many."""
+        named = {path for sets in manifest.files.values() for of in sets.values() for path in of.values()}
+        deleted = 0
+        for data_set in manifest.files:
+            selector = pyarrow.fs.FileSelector(f"{self._root}/{data_set}", recursive=True, allow_not_found=True)
+            for info in self._store.get_file_info(selector):
+                if info.type is pyarrow.fs.FileType.File and info.path.removeprefix(f"{self._root}/") not in named:
+                    self._store.delete_file(info.path)
+                    deleted += 1
+        return deleted
+
+    def forget_slices(self, manifest: Manifest) -> None:
+        """Delete slices of hours of arrival from before any that counts for an hour that can still change."""
+        needed = {name.hour for names in manifest.slices.values() for name in names} | set(manifest.last_hours.values())
+        selector = pyarrow.fs.FileSelector(f"{self._root}/slices", allow_not_found=True)
+        for info in self._store.get_file_info(selector):
+            if int(info.base_name.removeprefix("arrival_hour=")) < min(needed):
+                self._store.delete_dir(info.path)
+
+    # --- below
+
+    def _put_table(self, path: str, table: pa.Table, groups: Groups | None) -> None:
+        sink = pa.BufferOutputStream()
+        with pq.ParquetWriter(sink, table.schema, compression=COMPRESSION) as writer:
+            if groups is None:
+                writer.write_table(table)
+            else:
+                at = 0
+                for *_, rows in groups:
+                    writer.write_table(table.slice(at, rows), row_group_size=max(rows, 1))
+                    at += rows
+        self._put(path, sink.getvalue())
+
+    def _row_groups(self, path: str, groups: Sequence[int]) -> pa.Table:
+        with self._store.open_input_file(f"{self._root}/{path}") as file:
+            return pq.ParquetFile(file).read_row_groups(list(groups))
+
+    def _exists(self, path: str) -> bool:
+        return bool(self._store.get_file_info(f"{self._root}/{path}").type is pyarrow.fs.FileType.File)
+
+    def _get(self, path: str) -> bytes:
+        with self._store.open_input_stream(f"{self._root}/{path}") as stream:
+            return bytes(stream.read())
+
+    def _put(self, path: str, content: bytes | pa.Buffer) -> None:
+        whole = f"{self._root}/{path}"
+        # Object stores know no folders, and would keep an object in place of one.
+        if isinstance(self._store, pyarrow.fs.LocalFileSystem):
+            self._store.create_dir(whole.rsplit("/", 1)[0], recursive=True)
+        with self._store.open_output_stream(whole) as stream:
+            stream.write(content)
+
+
+def _slice(name: SliceName) -> str:
+    return f"slices/arrival_hour={name.hour}/partition={name.partition}"
+
+
+def _groups(keys: Sequence[npt.NDArray[np.signedinteger[Any]]]) -> list[tuple[int, ...]]:
+    """(*key, rows) of each run of equal keys."""
+    if not len(keys[0]):
+        return []
+    changes = np.zeros(len(keys[0]), bool)
+    changes[0] = True
+    for key in keys:
+        changes[1:] |= np.diff(key) != 0
+    starts = np.nonzero(changes)[0]
+    rows = np.diff([*starts, len(keys[0])])
+    return [(*(int(key[start]) for key in keys), int(n)) for start, n in zip(starts, rows, strict=True)]
+
+
+def _known_table(known: Known) -> pa.Table:
+    ids = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), len(known.ids), [None, pa.py_buffer(np.ascontiguousarray(known.ids))]
+    )
+    return pa.table({"event_id": ids, "viewed_at": pa.array(known.viewed_ms).cast(KNOWN.field(1).type)}, schema=KNOWN)
