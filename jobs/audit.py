@@ -28,7 +28,7 @@ from udfs.sources.minute_rows import token_ranges
 
 JOB_NAME = "audit"
 PIPELINE = "view_counts"
-TOKEN_RANGES = 32
+RANGES = 32
 # Of the 8 days that minutes are kept, those of which none can go meanwhile.
 HOURS = 7 * 24
 
@@ -37,7 +37,7 @@ def build(env: StreamExecutionEnvironment, settings: Settings, manifest: Manifes
     """Add the graph."""
     asked, history = msgspec.json.encode(question), msgspec.json.encode(manifest)
     element = Types.ROW([Types.INT(), Types.PRIMITIVE_ARRAY(Types.BYTE())])
-    tokens = [Row(first, last) for first, last in token_ranges(TOKEN_RANGES)]
+    tokens = [Row(first, last) for first, last in token_ranges(RANGES)]
     stored = (
         env.from_collection(tokens, type_info=Types.ROW([Types.LONG(), Types.LONG()]))
         .rebalance()
@@ -46,12 +46,12 @@ def build(env: StreamExecutionEnvironment, settings: Settings, manifest: Manifes
     )
     verdicts = (
         stored.key_by(lambda row: row[0], key_type=Types.INT())
-        .process(CompareShard(settings.history.path, settings.cassandra, history, asked), output_type=element)
+        .process(CompareShard(settings.history.path, settings.cassandra, history, asked, RANGES), output_type=element)
         .name("compare shards")
     )
     done = (
         verdicts.key_by(lambda row: row[0], key_type=Types.INT())
-        .process(WriteVerdicts(settings.cassandra, asked), output_type=Types.INT())
+        .process(WriteVerdicts(settings.cassandra, asked, manifest.shards), output_type=Types.INT())
         .set_parallelism(1)
         .name("verdicts")
     )

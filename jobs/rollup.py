@@ -37,7 +37,7 @@ def build(env: StreamExecutionEnvironment, settings: Settings, to_do: list[Parti
     )
     shards = (
         slices.key_by(lambda row: row[0], key_type=Types.INT())
-        .process(MergeShard(settings, state), output_type=element)
+        .process(MergeShard(settings, state, len(to_do)), output_type=element)
         .name("merge shards")
     )
     done = (

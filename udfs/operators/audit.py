@@ -14,7 +14,6 @@ from udfs.logic.audit import STORED, Verdict, compare
 from udfs.logic.history import HOUR_MS, Manifest, hour_start
 from udfs.logic.history_tables import MINUTES
 from udfs.logic.slice_counts import shard_of
-from udfs.operators.rollup import AT_END
 from udfs.sinks.acknowledged import connect_however_long
 from udfs.sinks.audit_rows import AuditRows
 from udfs.sinks.history_store import HistoryStore
@@ -46,20 +45,22 @@ class ReadMinutes(FlatMapFunction):
         self._span = hour_start(question.first), hour_start(question.end)
 
     def flat_map(self, value: Row) -> Iterator[Row]:
-        """Read a range; every shard hears of it, or one of which nothing is stored would not be looked at."""
-        for shard in range(self._shards):
-            yield Row(shard, _packed(STORED.empty_table()))
+        """Read a range; every shard hears of it, also of nothing."""
+        found: dict[int, list[pa.Table]] = {shard: [STORED.empty_table()] for shard in range(self._shards)}
         for table in self._rows.read((value[0], value[1]), *self._span):
             shards = pa.array([shard_of(video.encode(), self._shards) for video in table["video_id"].to_pylist()])
             for shard in pc.unique(shards).to_pylist():
-                yield Row(shard, _packed(table.filter(pc.equal(shards, shard))))
+                found[shard].append(table.filter(pc.equal(shards, shard)))
+        for shard, tables in found.items():
+            yield Row(shard, _packed(pa.concat_tables(tables)))
 
 
 class CompareShard(KeyedProcessFunction):
-    """All rows of a shard in; Row(0, its verdicts by hour in JSON) out, once."""
+    """Of a shard the rows of each of so many ranges in; with the last one Row(0, verdicts by hour in JSON) out."""
 
-    def __init__(self, path: str, cassandra: CassandraSettings, manifest: bytes, question: bytes) -> None:
+    def __init__(self, path: str, cassandra: CassandraSettings, manifest: bytes, question: bytes, ranges: int) -> None:
         self._path = path
+        self._ranges = ranges
         self._cassandra = cassandra
         self._manifest_json = manifest
         self._question_json = question
@@ -72,16 +73,16 @@ class CompareShard(KeyedProcessFunction):
         self._rows = AuditRows(connect_however_long(self._cassandra), self._question.audited_at)
         self._stored: dict[int, list[pa.Table]] = {}
 
-    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> tuple[()]:
-        """Remember what came; in batch mode a task that fails begins with its first element again."""
-        self._stored.setdefault(value[0], []).append(_unpacked(bytes(value[1])))
-        ctx.timer_service().register_event_time_timer(AT_END)
-        return ()
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:  # noqa: ARG002
+        """Compare with the last one. In batch mode what fails begins with its first element again."""
+        shard, rows = value
+        found = self._stored.setdefault(shard, [])
+        found.append(_unpacked(bytes(rows)))
+        if len(found) == self._ranges:
+            yield Row(0, msgspec.json.encode(self._compare(shard, pa.concat_tables(self._stored.pop(shard)))))
 
-    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:  # noqa: ARG002
-        """Compare hour by hour; keep and repair what differs."""
-        shard = ctx.get_current_key()
-        stored = pa.concat_tables(self._stored.pop(shard))
+    def _compare(self, shard: int, stored: pa.Table) -> list[Verdict]:
+        """Hour by hour; what differs is kept, and repaired."""
         hours = pc.floor(pc.divide(stored["minute"].cast(pa.int64()), HOUR_MS))
         verdicts = []
         # What the archive lacks says nothing of the stream.
@@ -95,34 +96,33 @@ class CompareShard(KeyedProcessFunction):
                 if self._question.repair:
                     verdict = msgspec.structs.replace(verdict, repaired=len(corrections))
             verdicts.append(verdict)
-        yield Row(0, msgspec.json.encode(verdicts))
+        return verdicts
 
 
 class WriteVerdicts(KeyedProcessFunction):
-    """The verdicts of all shards in; they are added up and written, and their number comes out."""
+    """The verdicts of so many shards in; with the last one they are added up and written; their number comes out."""
 
-    def __init__(self, cassandra: CassandraSettings, question: bytes) -> None:
+    def __init__(self, cassandra: CassandraSettings, question: bytes, shards: int) -> None:
         self._cassandra = cassandra
         self._question_json = question
+        self._shards = shards
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Connect."""
         question = msgspec.json.decode(self._question_json, type=Question)
         self._rows = AuditRows(connect_however_long(self._cassandra), question.audited_at)
         self._by_hour: dict[int, Verdict] = {}
+        self._told = 0
 
-    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> tuple[()]:
-        """Add up."""
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[int]:  # noqa: ARG002
+        """Add up, and write at last."""
         for verdict in msgspec.json.decode(bytes(value[1]), type=list[Verdict]):
             before = self._by_hour.get(verdict.hour)
             self._by_hour[verdict.hour] = verdict if before is None else before.plus(verdict)
-        ctx.timer_service().register_event_time_timer(AT_END)
-        return ()
-
-    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[int]:  # noqa: ARG002
-        """Write."""
-        self._rows.verdicts(self._by_hour.values())
-        yield len(self._by_hour)
+        self._told += 1
+        if self._told == self._shards:
+            self._rows.verdicts(self._by_hour.values())
+            yield len(self._by_hour)
 
 
 def _packed(table: pa.Table) -> bytes:

@@ -44,12 +44,9 @@ from udfs.sources.slice_records import PartitionSlices
 
 log = logging.getLogger(__name__)
 
-# Beyond any time: in batch mode the timer of a key fires when its last element has come.
-AT_END = (1 << 63) - 1
-
 
 class CountSlices(FlatMapFunction):
-    """A PartitionTask in JSON in, for each shard Row(shard, SliceInfo in JSON) of each slice out."""
+    """A PartitionTask in JSON in, for each shard Row(shard, the SliceInfos of its slices in JSON) out."""
 
     def __init__(self, settings: Settings, before: bytes) -> None:
         self._settings = settings
@@ -83,11 +80,12 @@ class CountSlices(FlatMapFunction):
             if info is None or (start is not None and info.first_offset != start):
                 info = self._count(task, slices, name, start, last, infos)
             if info is None:
-                return
+                break
             infos.append(info)
             start, last = info.next_offset, name
-            for shard in range(self._settings.counting.shards):
-                yield Row(shard, msgspec.json.encode(info))
+        told = msgspec.json.encode(infos)
+        for shard in range(self._settings.counting.shards):
+            yield Row(shard, told)
 
     def _count(
         self,
@@ -139,31 +137,33 @@ class CountSlices(FlatMapFunction):
 
 
 class MergeShard(KeyedProcessFunction):
-    """Of a shard the infos of all new slices in, its ShardResult in JSON out, once."""
+    """Of a shard what has come of each of so many tasks in; when it is all there, its ShardResult in JSON out.
 
-    def __init__(self, settings: Settings, before: bytes) -> None:
+    Counted, for in batch mode a timer at the end of all times fires more than once for a key.
+    """
+
+    def __init__(self, settings: Settings, before: bytes, tasks: int) -> None:
         self._settings = settings
         self._before = before
+        self._tasks = tasks
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Connect."""
         self._history = HistoryStore(filesystem(Settings().s3), self._settings.history.path)
         self._manifest = msgspec.json.decode(self._before, type=Manifest)
         self._rows = HistoryRows(self._settings.cassandra)
-        self._infos: dict[int, list[SliceInfo]] = {}
+        self._told: dict[int, list[list[SliceInfo]]] = {}
 
-    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> tuple[()]:
-        """Remember what came; in batch mode a task that fails begins with its first element again."""
-        shard, info = value
-        self._infos.setdefault(shard, []).append(msgspec.json.decode(bytes(info), type=SliceInfo))
-        ctx.timer_service().register_event_time_timer(AT_END)
-        return ()
-
-    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:  # noqa: ARG002
-        """Make the shard's tables."""
-        shard = ctx.get_current_key()
-        result = self._merge(shard, self._infos.pop(shard))
-        yield Row(0, msgspec.json.encode(result))
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:  # noqa: ARG002
+        """Make the shard's tables with the last one. In batch mode what fails begins with its first element again."""
+        shard, infos = value
+        told = self._told.setdefault(shard, [])
+        told.append(msgspec.json.decode(bytes(infos), type=list[SliceInfo]))
+        if len(told) == self._tasks:
+            new = [info for of_task in self._told.pop(shard) for info in of_task]
+            # None: the archive lacks something of each, and nothing is published.
+            if new:
+                yield Row(0, msgspec.json.encode(self._merge(shard, new)))
 
     def _merge(self, shard: int, new: list[SliceInfo]) -> ShardResult:
         manifest, history, run = self._manifest, self._history, self._manifest.run + 1
@@ -222,7 +222,7 @@ class MergeShard(KeyedProcessFunction):
 
 
 class PublishManifest(KeyedProcessFunction):
-    """All ShardResults in JSON in; the new manifest is written, and its run is what comes out."""
+    """All ShardResults in JSON in; with the last one the new manifest is written, and its run is what comes out."""
 
     def __init__(self, settings: Settings, before: bytes) -> None:
         self._settings = settings
@@ -233,17 +233,12 @@ class PublishManifest(KeyedProcessFunction):
         self._history = HistoryStore(filesystem(Settings().s3), self._settings.history.path)
         self._results: list[ShardResult] = []
 
-    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> tuple[()]:
-        """Remember what came."""
-        self._results.append(msgspec.json.decode(bytes(value[1]), type=ShardResult))
-        ctx.timer_service().register_event_time_timer(AT_END)
-        return ()
-
-    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[int]:  # noqa: ARG002
+    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[int]:  # noqa: ARG002
         """Write the manifest, and delete what it no longer names."""
+        self._results.append(msgspec.json.decode(bytes(value[1]), type=ShardResult))
         before = msgspec.json.decode(self._before, type=Manifest)
-        if {result.shard for result in self._results} != set(range(before.shards)):
-            raise ValueError(f"{len(self._results)} of {before.shards} shards have come: nothing is published")
+        if len(self._results) < before.shards:
+            return
         partitions, lateness_ms = self._settings.kafka.partitions, self._settings.counting.lateness_ms
         new = self._results[0].new
         after = published(
