@@ -234,6 +234,45 @@ def test_counts_and_fates_equal_the_brute_force_count_whatever_crashes(seed: int
         assert len(set(minutes)) == len(minutes), "a closed minute leaves one chunk in state"
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(min_value=0, max_value=2**48))
+def test_a_heartbeat_a_salt_brings_back_what_was_unsent_when_a_checkpoint_lacks_timers(seed: int) -> None:
+    r = random.Random(seed)
+    log = random_log(r, RULES)
+    want, ledger = brute_force(log, RULES)
+    machine = Machine(log, RULES, Stored())
+    for salt in range(RULES.salts):
+        for _ in log[salt]:
+            machine.read(salt)
+            if r.random() < 0.2:
+                machine.flush(salt)
+            if r.random() < 0.1:
+                machine.tell(salt)
+        # All is told, so that no shard would hear of this minute again.
+        if r.random() < 0.8:
+            machine.flush(salt)
+        if r.random() < 0.5:
+            machine.emit(r.randrange(RULES.shards))
+    state = machine.state.copy()
+    state.timers.clear()
+    machine.restore(state)
+    for salt, records in enumerate(log):
+        stamp = max(at for at, *_ in records)
+        records.append((stamp, encode(salt, []), []))
+        ledger[salt, stamp // MINUTE_MS]["records"] += 1
+        machine.read(salt)
+        machine.flush(salt)
+        machine.tell(salt)
+    assert machine.state.timers == set(range(RULES.shards))
+    while machine.state.timers:
+        shard = machine.state.timers.pop()
+        if machine.shards[shard].has_unranked:
+            machine.rank(shard)
+        machine.emit(shard)
+    assert machine.counts == want
+    assert {place: fates_of(tally) for place, tally in machine.tallies.items()} == ledger
+
+
 def assert_ranked_like_the_truth(machine: Machine, want: dict[tuple[str, str, int], int]) -> None:
     """Every minute that has views, and the hour until the last closed minute, of every shard."""
     for shard, window in enumerate(machine.shards):
