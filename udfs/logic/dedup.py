@@ -228,9 +228,6 @@ class SaltDedup:
         """Become what stored these. ValueError for a version unknown to this code."""
         version, self.append_ms, self.sequence, self.told_minute = _HEADER.unpack_from(header)
         _check_version(version)
-        # A checkpoint may lack a shard's timer, and what the shard has not sent waits until somebody tells it something
-        # (docs/decisions/0020): the next flush tells every shard the frontier.
-        self.told_minute = NEVER_MS // MINUTE_MS
         self.tallies = Tally.decode_all(header[_HEADER.size :])
         for chunk in chunks:
             version, generation = _CHUNK.unpack_from(chunk)
