@@ -88,7 +88,9 @@ def main() -> None:
     """Run the job to its end, and say what it found; exit code 1 when something is wrong and was not repaired."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repair", action="store_true", help="Write what is right; else only say what is not.")
-    parser.add_argument("--hours", type=int, default=HOURS, help="So many, the newest complete ones.")
+    parser.add_argument(
+        "--hours", type=int, default=HOURS, help="Viewed so long ago at most; minutes of over 8 days have expired."
+    )
     arguments = parser.parse_args()
     settings = settings_or_exit()
     try:
@@ -102,7 +104,7 @@ def main() -> None:
         )
         closed = closed_hour([tuple(row) for row in progress])
         end = min(manifest.through_hour, closed or 0)
-        first = max(min(manifest.files["minutes"], default=end), end - arguments.hours)
+        first = max(min(manifest.files["minutes"], default=end), int(time.time()) // 3600 - arguments.hours)
         skipped = [hour for hour in manifest.gap_hours if first <= hour < end]
         if skipped:
             print(f"{len(skipped)} hours are not audited: the archive lacks records of them")

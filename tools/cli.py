@@ -242,7 +242,7 @@ def rollup() -> None:
 def audit(
     *,
     repair: Annotated[bool, typer.Option(help="Write what is right; else only say what is not.")] = False,
-    hours: Annotated[int | None, typer.Option(help="So many, the newest complete ones.", min=1)] = None,
+    hours: Annotated[int | None, typer.Option(help="Viewed so long ago at most; 168 if not given.", min=1)] = None,
 ) -> None:
     """Compare the stream's minutes with what was counted from the archive; fails when something is wrong."""
     options = [*(["--repair"] if repair else []), *([] if hours is None else ["--hours", str(hours)])]

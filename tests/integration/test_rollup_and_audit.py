@@ -23,7 +23,8 @@ HOUR_MS = 60 * MINUTE_MS
 START_MS = 1_769_898_600_000
 ARCHIVE = "jobs/archive_events.py"
 ROLLUP = "jobs/rollup.py"
-AUDIT = "jobs/audit.py"
+# The views are of long ago, and their minutes were written just now.
+AUDIT = "jobs/audit.py --hours 1000000"
 FAST = {
     "flush_interval_ms": 100,
     "emit_interval_ms": 100,

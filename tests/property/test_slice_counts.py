@@ -88,6 +88,7 @@ class Batch:
             partitions=PARTITIONS,
             blocks=BLOCKS,
             late_ms_max=self._late_ms_max,
+            viewed_ms_min=0,
             memory=self._memory,
         )
         for key, value, record_ms in records:

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from settings import CountingSettings
 from udfs.logic.history import (
     HOUR_MS,
     Manifest,
@@ -12,15 +13,17 @@ from udfs.logic.history import (
     SliceName,
     complete_hour,
     file_name,
-    hours_with_gaps,
+    from_hour,
     no_history,
     published,
     task_of,
     to_count,
+    uncertain_hours,
     with_slices,
 )
 
 LATENESS_MS = 600_000
+RULES = CountingSettings()
 
 
 def info(
@@ -64,13 +67,26 @@ def test_a_lateness_of_an_hour_and_more_waits_for_as_many_hours() -> None:
     assert complete_hour(no_history(1), new, 1, 2 * HOUR_MS + 1) == 7
 
 
-def test_what_the_archive_lacks_makes_hours_uncertain_and_is_waited_for() -> None:
-    gap = msgspec.structs.replace(info(10, 0, [9, 10]), gaps=[(4, 6)])
-    assert hours_with_gaps([gap, info(20, 0, [20])], LATENESS_MS) == {9, 10}
-    assert hours_with_gaps([gap], HOUR_MS) == {8, 9, 10}
-    task = PartitionTask(0, [10, 12], 13)
-    assert [task.is_settled(hour) for hour in (10, 11, 12)] == [True, True, False]
-    assert [task.hour_after(hour) for hour in (10, 11, 12)] == [12, 12, 13]
+def test_what_the_archive_lacks_makes_hours_uncertain_until_what_follows_it_is_forgotten() -> None:
+    """The gap may end in hour 13; what was lost in it makes no repeats for two generations, 24 minutes."""
+    gap = msgspec.structs.replace(info(10, 0, [9, 10], next_hour=13), gaps=[(4, 6)])
+    assert list(uncertain_hours(gap, RULES)) == [9, 10, 11, 12, 13, 14]
+    assert list(uncertain_hours(info(20, 0, [20]), RULES)) == []
+    assert from_hour(no_history(1), [gap], RULES) == 0
+
+
+def test_history_begins_where_the_archive_is_whole() -> None:
+    lacks_the_first = msgspec.structs.replace(info(10, 0, [5, 10]), gaps=[(0, 6)])
+    assert from_hour(no_history(1), [lacks_the_first], RULES) == 13
+    before = msgspec.structs.replace(no_history(1), from_hour=15)
+    assert from_hour(before, [lacks_the_first], RULES) == 15
+    # A late event of hour 5 makes no hour of it.
+    assert to_count(no_history(1), [lacks_the_first], [5, 10, 13, 14], 13, 14) == [13]
+
+
+def test_what_is_forgotten_stays_as_it_is_whatever_settings_say() -> None:
+    before = msgspec.structs.replace(no_history(1), through_hour=90, forgotten_before=50)
+    assert to_count(before, [info(99, 0, [40, 60])], [40, 60, 95], 0, 98) == [60, 95]
 
 
 def test_an_hour_is_counted_once_when_a_later_one_has_begun() -> None:
@@ -86,7 +102,7 @@ def test_what_is_counted_is_new_or_changed_and_complete() -> None:
     new = [info(6, 0, [2, 5, 6, 7]), info(6, 1, [6])]
     slices = with_slices(before.slices, new, 0)
     # 2 is late, 5 and 6 are complete now, 4 is as it was, 7 is not complete.
-    assert to_count(before, new, slices, 7) == [2, 5, 6]
+    assert to_count(before, new, slices, 0, 7) == [2, 5, 6]
     assert slices[5] == [SliceName(5, 0), SliceName(6, 0)]
     assert slices[6] == [SliceName(6, 0), SliceName(6, 1)]
 
@@ -106,12 +122,12 @@ def test_a_published_manifest_names_the_newest_files_and_forgets_what_no_event_c
     )
     new = [info(101, 0, [101], 30), info(100, 0, [100], 20), info(100, 1, [100], 21)]
     results = [ShardResult(shard, [100], new, {"minutes": {100: f"new-{shard}"}}) for shard in (1, 0)]
-    after = published(before, results, 100, {99}, late_hours=5)
-    assert (after.run, after.through_hour) == (5, 100)
+    after = published(before, results, RULES, 2, late_hours=5)
+    assert (after.run, after.through_hour, after.forgotten_before) == (5, 100, 95)
     assert after.last_hours == {0: 101, 1: 100}
     assert after.next_offsets == {0: 30, 1: 21}
     assert after.next_hours == {0: 102, 1: 101}
-    assert after.gap_hours == [7, 99]
+    assert after.gap_hours == [7]
     assert after.files["minutes"] == {**old["minutes"], 100: {0: "new-0", 1: "new-1"}}
     assert after.files["hours"] == old["hours"]
     assert set(after.slices) == {99, 100, 101}

@@ -1,5 +1,6 @@
 """Slices of the archive: cut by offset, whatever the times of records do, with each gap named."""
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,9 +43,9 @@ def test_slices_are_contiguous_and_repeats_are_read_once(tmp_path: Path) -> None
         [record(14, 5)],
     ]
     all_slices = slices(archive_of(tmp_path, files), 3, 4, 5)
-    first = all_slices.read(3, None)
+    first = all_slices.read(3, 5)
     assert offsets(first) == [5, 6, 7, 8, 9, 10, 11]
-    assert (first.next_offset, first.gaps) == (12, [])
+    assert (first.next_offset, first.next_hour, first.gaps) == (12, 4, [])
     second = all_slices.read(4, first.next_offset)
     assert offsets(second) == [12, 13]
     assert (second.next_offset, second.gaps) == (14, [])
@@ -68,6 +69,10 @@ def test_what_the_archive_lacks_is_named(tmp_path: Path) -> None:
     found = slices(archive_of(tmp_path, files), 3, 4).read(3, 8)
     assert offsets(found) == [10, 13]
     assert found.gaps == [Gap(2, 8, 9), Gap(2, 11, 12), Gap(2, 14, 19)]
+    # What follows was written just now: more may come.
+    now_s = time.time()
+    assert not found.is_settled(now_s)
+    assert found.is_settled(now_s + 7201)
 
 
 def test_a_file_out_of_order_is_refused(tmp_path: Path) -> None:

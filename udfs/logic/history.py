@@ -10,14 +10,13 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
+from settings import CountingSettings
 from udfs.logic.time_rules import MINUTE_MS
 
 VERSION = 1
 HOUR_MS = 60 * MINUTE_MS
 HOURS_PER_DAY = 24
 DATA_SETS = ("minutes", "hours", "days", "totals")
-# Files of an hour may appear after some of the next one: after a failure, when the archive job has recovered.
-SETTLED_HOURS = 2
 _DAY_0 = date(1970, 1, 1)
 
 
@@ -57,7 +56,8 @@ class SliceName(msgspec.Struct, frozen=True, order=True):
 class Manifest(msgspec.Struct, frozen=True):
     """The history that there is.
 
-    Hours viewed before `through_hour` are complete; of `gap_hours` the archive may lack some. `next_offsets`,
+    Hours viewed from `from_hour` to before `through_hour` are complete; of `gap_hours` the archive may lack some. Hours
+    before `forgotten_before` are as they are for good: no late event is added to them. `next_offsets`,
     `last_hours` and `next_hours` say of each partition how far slices have been counted, as its last SliceInfo does.
     `slices` are by hour viewed those that count for it; `files` by data set, then by hour, day or 0, then by shard, the
     paths below the root.
@@ -66,7 +66,9 @@ class Manifest(msgspec.Struct, frozen=True):
     version: int
     run: int
     shards: int
+    from_hour: int
     through_hour: int
+    forgotten_before: int
     next_offsets: dict[int, int]
     last_hours: dict[int, int]
     next_hours: dict[int, int]
@@ -87,14 +89,6 @@ class PartitionTask(msgspec.Struct, frozen=True):
     hours: list[int]
     newest_hour: int
 
-    def hour_after(self, hour: int) -> int:
-        """The first hour after this one that has records."""
-        return next((later for later in self.hours if later > hour), self.newest_hour)
-
-    def is_settled(self, hour: int) -> bool:
-        """Whether what the archive lacks of the hour will not come any more."""
-        return self.newest_hour - hour >= SETTLED_HOURS
-
 
 class ShardResult(msgspec.Struct, frozen=True):
     """What became of a shard: the hours counted, the slices, and its files by data set and time."""
@@ -108,7 +102,18 @@ class ShardResult(msgspec.Struct, frozen=True):
 def no_history(shards: int) -> Manifest:
     """Before the first rollup."""
     return Manifest(
-        VERSION, 0, shards, 0, {}, {}, {}, [], {}, {name: {} for name in ("minutes", "hours", "days", "totals")}
+        version=VERSION,
+        run=0,
+        shards=shards,
+        from_hour=0,
+        through_hour=0,
+        forgotten_before=0,
+        next_offsets={},
+        last_hours={},
+        next_hours={},
+        gap_hours=[],
+        slices={},
+        files={data_set: {} for data_set in DATA_SETS},
     )
 
 
@@ -145,14 +150,22 @@ def complete_hour(before: Manifest, new: Iterable[SliceInfo], partitions: int, l
     return max(before.through_hour, (min(next_hours.values()) * HOUR_MS - lateness_ms) // HOUR_MS)
 
 
-def hours_with_gaps(new: Iterable[SliceInfo], lateness_ms: int) -> set[int]:
-    """The hours viewed of which the archive may lack events that were counted in time."""
-    return {
-        hour
-        for info in new
-        if info.gaps
-        for hour in range((info.hour * HOUR_MS - lateness_ms - MINUTE_MS) // HOUR_MS, info.hour + 1)
-    }
+def uncertain_hours(info: SliceInfo, rules: CountingSettings) -> range:
+    """The hours viewed for which a slice with gaps may count otherwise than the stream.
+
+    What is missing was to be counted for them, or would have made later events repeats.
+    """
+    if not info.gaps:
+        return range(0)
+    first = (info.hour * HOUR_MS - rules.lateness_ms - MINUTE_MS) // HOUR_MS
+    last = ((info.next_hour + 1) * HOUR_MS + max(rules.future_skew_ms, 2 * rules.generation_ms)) // HOUR_MS
+    return range(first, last + 1)
+
+
+def from_hour(before: Manifest, new: Iterable[SliceInfo], rules: CountingSettings) -> int:
+    """The hour viewed with which history begins: the first certain one, where the archive lacks the first records."""
+    found = [uncertain_hours(info, rules).stop for info in new if any(first == 0 for first, _ in info.gaps)]
+    return max([before.from_hour, *found])
 
 
 def _next_hours(before: Manifest, new: Iterable[SliceInfo]) -> dict[int, int]:
@@ -173,10 +186,14 @@ def with_slices(
     return {hour: sorted(names) for hour, names in sorted(found.items()) if hour >= forgotten_before_hour}
 
 
-def to_count(before: Manifest, new: Iterable[SliceInfo], slices: Iterable[int], through: int) -> list[int]:
-    """The hours viewed whose counts change: those that were not complete before, or that a new slice counts for."""
+def to_count(before: Manifest, new: Iterable[SliceInfo], slices: Iterable[int], first: int, through: int) -> list[int]:
+    """The hours viewed from `first` to before `through` whose counts change.
+
+    Those that were not complete before, or that a new slice counts for.
+    """
     changed = {hour for info in new for hour in info.hours_viewed}
-    return sorted(hour for hour in slices if hour < through and (hour >= before.through_hour or hour in changed))
+    first = max(first, before.forgotten_before)
+    return sorted(h for h in slices if first <= h < through and (h >= before.through_hour or h in changed))
 
 
 def file_name(data_set: str, at: int, shard: int, run: int) -> str:
@@ -189,7 +206,9 @@ def file_name(data_set: str, at: int, shard: int, run: int) -> str:
     return f"{data_set}/viewed_day={date_of(day_of(at)):%Y-%m-%d}/viewed_hour={at % HOURS_PER_DAY:02}/{name}"
 
 
-def published(before: Manifest, results: list[ShardResult], through: int, gaps: set[int], late_hours: int) -> Manifest:
+def published(
+    before: Manifest, results: list[ShardResult], rules: CountingSettings, partitions: int, late_hours: int
+) -> Manifest:
     """The manifest after a rollup."""
     new = sorted(results[0].new, key=lambda info: info.hour)
     last_hours = before.last_hours | {info.partition: info.hour for info in new}
@@ -199,17 +218,19 @@ def published(before: Manifest, results: list[ShardResult], through: int, gaps: 
         for name, paths in result.files.items():
             for at, path in paths.items():
                 files[name].setdefault(at, {})[result.shard] = path
-    # What arrives from now on adds to no hour before this one.
-    forgotten = min(last_hours.values()) - late_hours
+    # What arrives from now on adds to no hour before this one, also with other settings.
+    forgotten_before = max(before.forgotten_before, min(last_hours.values()) - late_hours)
     return Manifest(
         version=before.version,
         run=before.run + 1,
         shards=before.shards,
-        through_hour=through,
+        from_hour=from_hour(before, new, rules),
+        through_hour=complete_hour(before, new, partitions, rules.lateness_ms),
+        forgotten_before=forgotten_before,
         next_offsets=next_offsets,
         last_hours=last_hours,
         next_hours=_next_hours(before, new),
-        gap_hours=sorted({*before.gap_hours, *gaps}),
-        slices=with_slices(before.slices, new, forgotten),
+        gap_hours=sorted({*before.gap_hours, *(hour for info in new for hour in uncertain_hours(info, rules))}),
+        slices=with_slices(before.slices, new, forgotten_before),
         files=files,
     )

@@ -4,7 +4,7 @@ It carries on where the slice before it ended, with dedup's memory, so that ever
 gave it. Besides, late events are added, each once: one is a repeat when its id was counted, or added, with the same
 time before, in this slice or an earlier one. Whatever is to be looked up lies by the hour in which it was viewed, since
 a repeat in this sense was viewed in the same one. Later than `late_ms_max` after its view an event is not added any
-more: what it might repeat is forgotten by then.
+more, nor when it was viewed before `viewed_ms_min`: what it might repeat is forgotten.
 """
 
 import io
@@ -105,6 +105,7 @@ class SliceCounter:
         partitions: int,
         blocks: BlockTable,
         late_ms_max: int,
+        viewed_ms_min: int,
         memory: Mapping[int, SaltMemory],
     ) -> None:
         self._rules = rules
@@ -112,6 +113,7 @@ class SliceCounter:
         self._partitions = partitions
         self._blocks = blocks
         self._late_ms_max = late_ms_max
+        self._viewed_ms_min = viewed_ms_min
         self._salts: dict[int, SaltDedup] = {}
         for salt, kept in memory.items():
             self._salts[salt] = SaltDedup(salt, rules)
@@ -186,7 +188,7 @@ class SliceCounter:
         return added, late
 
     def _is_too_old(self, event: LateEvent) -> bool:
-        return event.append_ms - event.viewed_ms > self._late_ms_max
+        return event.append_ms - event.viewed_ms > self._late_ms_max or event.viewed_ms < self._viewed_ms_min
 
     def _of(self, key: bytes | None) -> SaltDedup:
         """Of the record's salt; of the partition itself, when it bears none of the partition's, as in the stream."""

@@ -88,8 +88,7 @@ class CompareShard(KeyedProcessFunction):
         # What the archive lacks says nothing of the stream.
         gaps = set(self._manifest.gap_hours)
         for hour in (hour for hour in range(self._question.first, self._question.end) if hour not in gaps):
-            path = self._manifest.files["minutes"].get(hour, {}).get(shard)
-            truth = MINUTES.empty_table() if path is None else self._history.get(path)
+            truth = self._truth(hour, shard)
             verdict, corrections = compare(hour, truth, stored.filter(pc.equal(hours, hour)))
             if corrections:
                 self._rows.corrections(hour, corrections, repair=self._question.repair)
@@ -97,6 +96,20 @@ class CompareShard(KeyedProcessFunction):
                     verdict = msgspec.structs.replace(verdict, repaired=len(corrections))
             verdicts.append(verdict)
         return verdicts
+
+    def _truth(self, hour: int, shard: int) -> pa.Table:
+        while True:
+            path = self._manifest.files["minutes"].get(hour, {}).get(shard)
+            if path is None:
+                return MINUTES.empty_table()
+            try:
+                return self._history.get(path)
+            except FileNotFoundError:
+                # A rollup has put another in its place.
+                newer = self._history.manifest(self._manifest.shards)
+                if newer.run == self._manifest.run:
+                    raise
+                self._manifest = newer
 
 
 class WriteVerdicts(KeyedProcessFunction):

@@ -6,6 +6,7 @@ of the worker's own environment and travel in no job.
 """
 
 import logging
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -29,8 +30,8 @@ from udfs.logic.history import (
     date_of,
     day_of,
     file_name,
+    from_hour,
     hour_start,
-    hours_with_gaps,
     published,
     to_count,
     with_slices,
@@ -69,16 +70,16 @@ class CountSlices(FlatMapFunction):
         task = msgspec.json.decode(value, type=PartitionTask)
         partition = task.partition
         slices = PartitionSlices(self._archive, partition, task.hours, task.newest_hour)
-        start = self._manifest.next_offsets.get(partition)
+        start = self._manifest.next_offsets.get(partition, 0)
         last_hour = self._manifest.last_hours.get(partition)
         last = None if last_hour is None else SliceName(last_hour, partition)
         infos: list[SliceInfo] = []
         for hour in task.hours:
             name = SliceName(hour, partition)
-            # One that an attempt before this has counted is whole.
+            # One that an attempt before this has counted is whole, unless something was missing.
             info = self._history.slice_info(name)
-            if info is None or (start is not None and info.first_offset != start):
-                info = self._count(task, slices, name, start, last, infos)
+            if info is None or info.first_offset != start or info.gaps:
+                info = self._count(slices, name, start, last, infos)
             if info is None:
                 break
             infos.append(info)
@@ -89,10 +90,9 @@ class CountSlices(FlatMapFunction):
 
     def _count(
         self,
-        task: PartitionTask,
         slices: PartitionSlices,
         name: SliceName,
-        start: int | None,
+        start: int,
         last: SliceName | None,
         infos: list[SliceInfo],
     ) -> SliceInfo | None:
@@ -104,15 +104,15 @@ class CountSlices(FlatMapFunction):
             partitions=settings.kafka.partitions,
             blocks=self._blocks.table,
             late_ms_max=settings.history.late_hours * HOUR_MS,
+            viewed_ms_min=self._manifest.forgotten_before * HOUR_MS,
             memory={} if last is None else self._history.memory(last),
         )
         records = slices.read(name.hour, start)
-        number, first = 0, start
+        number = 0
         for record in records:
-            first = record.offset if first is None else first
             counter.record(record.key, record.value, record.record_ms)
             number += 1
-        if records.gaps and not task.is_settled(name.hour):
+        if records.gaps and not records.is_settled(time.time()):
             log.warning("slice %s waits: %s are not archived yet", name, records.gaps[:5])
             return None
         counts = counter.finish(lambda hour: self._known(name.partition, infos, hour))
@@ -120,8 +120,8 @@ class CountSlices(FlatMapFunction):
             name,
             counts,
             {
-                "next_hour": task.hour_after(name.hour),
-                "first_offset": records.next_offset if first is None else first,
+                "next_hour": records.next_hour,
+                "first_offset": start,
                 "next_offset": records.next_offset,
                 "records": number,
                 "gaps": [(gap.first, gap.last) for gap in records.gaps],
@@ -156,6 +156,9 @@ class MergeShard(KeyedProcessFunction):
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:  # noqa: ARG002
         """Make the shard's tables with the last one. In batch mode what fails begins with its first element again."""
+        if self._history.manifest(self._manifest.shards).run != self._manifest.run:
+            # Published already, and this is what a failure right afterwards runs again; or another rollup was faster.
+            return
         shard, infos = value
         told = self._told.setdefault(shard, [])
         told.append(msgspec.json.decode(bytes(infos), type=list[SliceInfo]))
@@ -168,8 +171,9 @@ class MergeShard(KeyedProcessFunction):
     def _merge(self, shard: int, new: list[SliceInfo]) -> ShardResult:
         manifest, history, run = self._manifest, self._history, self._manifest.run + 1
         slices = with_slices(manifest.slices, new, 0)
-        through = complete_hour(manifest, new, self._settings.kafka.partitions, self._settings.counting.lateness_ms)
-        hours = to_count(manifest, new, slices, through)
+        rules = self._settings.counting
+        through = complete_hour(manifest, new, self._settings.kafka.partitions, rules.lateness_ms)
+        hours = to_count(manifest, new, slices, from_hour(manifest, new, rules), through)
         infos = {SliceName(info.hour, info.partition): info for info in new}
         files: dict[str, dict[int, str]] = {data_set: {} for data_set in DATA_SETS}
         new_hours: dict[int, pa.Table] = {}
@@ -235,18 +239,15 @@ class PublishManifest(KeyedProcessFunction):
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[int]:  # noqa: ARG002
         """Write the manifest, and delete what it no longer names."""
-        self._results.append(msgspec.json.decode(bytes(value[1]), type=ShardResult))
         before = msgspec.json.decode(self._before, type=Manifest)
+        if self._history.manifest(before.shards).run != before.run:
+            return
+        self._results.append(msgspec.json.decode(bytes(value[1]), type=ShardResult))
         if len(self._results) < before.shards:
             return
-        partitions, lateness_ms = self._settings.kafka.partitions, self._settings.counting.lateness_ms
-        new = self._results[0].new
+        settings = self._settings
         after = published(
-            before,
-            self._results,
-            complete_hour(before, new, partitions, lateness_ms),
-            hours_with_gaps(new, lateness_ms),
-            self._settings.history.late_hours,
+            before, self._results, settings.counting, settings.kafka.partitions, settings.history.late_hours
         )
         self._history.publish(after)
         self._history.keep_only(after)

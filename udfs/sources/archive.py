@@ -32,12 +32,13 @@ class Record(NamedTuple):
 
 
 class ArchiveFile(NamedTuple):
-    """One file, `hour` in hours since 1970."""
+    """One file, `hour` in hours since 1970; `written_s` when it came to be, in seconds since then."""
 
     hour: int
     partition: int
     path: str
     size: int
+    written_s: float
 
 
 class Gap(NamedTuple):
@@ -77,7 +78,7 @@ class Archive:
                 # What Flink keeps for itself is hidden.
                 if info.type is pyarrow.fs.FileType.File and not info.base_name.startswith((".", "_")):
                     hour, partition = _read_folder(info.path)
-                    found.append(ArchiveFile(hour, partition, info.path, info.size))
+                    found.append(ArchiveFile(hour, partition, info.path, info.size, info.mtime_ns / 1e9))
         return sorted(found)
 
     def read(self, file: ArchiveFile) -> Iterator[Record]:

@@ -11,25 +11,26 @@ from udfs.sources.archive import Archive, ArchiveFile, Gap, Record
 
 # How far the time of a record may step back.
 STEPS_BACK_HOURS = 24
+SETTLED_S = 7200.0
 
 
 class PartitionSlices:
     """Slices of one partition, of some hours that are closed: those to which no record can be added.
 
-    `hours` in order; `next_hour` is the first one after them that has records.
+    `hours` in order; `newest_hour` is a later one that has records.
     """
 
-    def __init__(self, archive: Archive, partition: int, hours: Sequence[int], next_hour: int) -> None:
+    def __init__(self, archive: Archive, partition: int, hours: Sequence[int], newest_hour: int) -> None:
         self._archive = archive
         self._partition = partition
-        looked_at = {*range(hours[0] - STEPS_BACK_HOURS, hours[0]), *hours, next_hour}
-        self._files = archive.files(sorted(looked_at), partition)
+        # Those between as well: files may have come since these hours were found.
+        self._files = archive.files(range(hours[0] - STEPS_BACK_HOURS, newest_hour + 1), partition)
 
-    def read(self, hour: int, start: int | None) -> "SliceRecords":
-        """The slice of an hour that begins at `start`; None: with the first record there is."""
-        firsts = [self._archive.first_offset(file) for file in self._files if file.hour > hour]
-        end = min(first for first in firsts if first is not None)
-        return SliceRecords(self._archive, self._partition, self._files, hour, start, end)
+    def read(self, hour: int, start: int) -> "SliceRecords":
+        """The slice of an hour that begins at `start`."""
+        later = ((self._archive.first_offset(file), file) for file in self._files if file.hour > hour)
+        end, file = min((first, file) for first, file in later if first is not None)
+        return SliceRecords(self._archive, self._partition, self._files, hour, start, end, file)
 
 
 class SliceRecords:
@@ -41,29 +42,39 @@ class SliceRecords:
         partition: int,
         files: Sequence[ArchiveFile],
         hour: int,
-        start: int | None,
+        start: int,
         end: int,
+        end_file: ArchiveFile,
     ) -> None:
         self._archive = archive
         self._partition = partition
         self._own = [file for file in files if file.hour == hour]
         self._others = [file for file in files if file.hour != hour]
         self._start = start
+        self._end_file = end_file
         self.next_offset = end
+        self.next_hour = end_file.hour
         self.gaps: list[Gap] = []
+
+    def is_settled(self, now_s: float) -> bool:
+        """Whether what is missing will not come any more: what follows it has been there for long.
+
+        Files of one checkpoint appear one after the other, and after a failure only when the archive job is back.
+        """
+        return now_s - self._end_file.written_s >= SETTLED_S
 
     def __iter__(self) -> Iterator[Record]:
         expected = self._start
         for record in self._archive.read_partition(self._own):
             if record.offset >= self.next_offset:
                 break
-            if expected is not None and record.offset < expected:
+            if record.offset < expected:
                 continue
-            if expected is not None and record.offset > expected:
+            if record.offset > expected:
                 yield from self._fill(expected, record.offset)
             yield record
             expected = record.offset + 1
-        if expected is not None and expected < self.next_offset:
+        if expected < self.next_offset:
             yield from self._fill(expected, self.next_offset)
 
     def _fill(self, start: int, end: int) -> Iterator[Record]:
