@@ -15,7 +15,7 @@ from pyflink.common import Row, Types
 from pyflink.datastream import StreamExecutionEnvironment
 
 from connectors.cassandra import connect
-from connectors.flink_kafka import discard
+from connectors.flink_kafka import discard, key_by_first_field
 from jobs.submission import batch_environment, settings_or_exit
 from jobs.uids import BatchUid as Uid
 from settings import Settings
@@ -36,7 +36,8 @@ HOURS = 7 * 24
 def build(env: StreamExecutionEnvironment, settings: Settings, manifest: Manifest, question: Question) -> None:
     """Add the graph."""
     asked, history = msgspec.json.encode(question), msgspec.json.encode(manifest)
-    element = Types.ROW([Types.INT(), Types.PRIMITIVE_ARRAY(Types.BYTE())])
+    octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
+    element = Types.ROW([Types.INT(), octets])
     tokens = [Row(first, last) for first, last in token_ranges(RANGES)]
     stored = (
         env.from_collection(tokens, type_info=Types.ROW([Types.LONG(), Types.LONG()]))
@@ -45,12 +46,12 @@ def build(env: StreamExecutionEnvironment, settings: Settings, manifest: Manifes
         .name("read minutes")
     )
     verdicts = (
-        stored.key_by(lambda row: row[0], key_type=Types.INT())
+        key_by_first_field(stored, octets)
         .process(CompareShard(settings.history.path, settings.cassandra, history, asked, RANGES), output_type=element)
         .name("compare shards")
     )
     done = (
-        verdicts.key_by(lambda row: row[0], key_type=Types.INT())
+        key_by_first_field(verdicts, octets)
         .process(WriteVerdicts(settings.cassandra, asked, manifest.shards), output_type=Types.INT())
         .set_parallelism(1)
         .name("verdicts")

@@ -14,9 +14,9 @@ from pyflink.table import DataTypes
 from pyflink.table.udf import udf
 
 from connectors.flink_kafka import MILLIS, discard, records
-from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit
+from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit, without_credentials
 from jobs.uids import PackEventsUid as Uid
-from settings import S3Settings, Settings
+from settings import Settings
 from udfs.logic.single_events import packer_of
 from udfs.operators.pack import Pack
 
@@ -25,9 +25,7 @@ JOB_NAME = "pack-events"
 
 def build(env: StreamExecutionEnvironment, settings: Settings, writer_schema: dict[str, object] | None) -> None:
     """Add the graph."""
-    # It needs no object store, and a secret does not travel in a job.
-    own = settings.model_copy(update={"s3": S3Settings()})
-    pack = udf(Pack(own, writer_schema), result_type=DataTypes.BIGINT(), func_type="pandas")
+    pack = udf(Pack(without_credentials(settings), writer_schema), result_type=DataTypes.BIGINT(), func_type="pandas")
     packed = records(
         env,
         settings.kafka,

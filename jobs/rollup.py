@@ -10,10 +10,10 @@ import msgspec
 from pyflink.common import Types
 from pyflink.datastream import StreamExecutionEnvironment
 
-from connectors.flink_kafka import discard
-from jobs.submission import batch_environment, settings_or_exit
+from connectors.flink_kafka import discard, key_by_first_field
+from jobs.submission import batch_environment, settings_or_exit, without_credentials
 from jobs.uids import BatchUid as Uid
-from settings import S3Settings, Settings
+from settings import Settings
 from udfs.logic.history import Manifest, PartitionTask, hour_start, task_of
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest
 from udfs.sinks.history_store import HistoryError, HistoryStore
@@ -24,10 +24,10 @@ JOB_NAME = "rollup"
 
 def build(env: StreamExecutionEnvironment, settings: Settings, to_do: list[PartitionTask], before: Manifest) -> None:
     """Add the graph."""
-    # A worker has credentials of its own.
-    settings = settings.model_copy(update={"s3": S3Settings()})
+    settings = without_credentials(settings)
     state = msgspec.json.encode(before)
-    element = Types.ROW([Types.INT(), Types.PRIMITIVE_ARRAY(Types.BYTE())])
+    octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
+    element = Types.ROW([Types.INT(), octets])
     texts = [msgspec.json.encode(task).decode() for task in to_do]
     slices = (
         env.from_collection(texts, type_info=Types.STRING())
@@ -36,12 +36,12 @@ def build(env: StreamExecutionEnvironment, settings: Settings, to_do: list[Parti
         .name("count slices")
     )
     shards = (
-        slices.key_by(lambda row: row[0], key_type=Types.INT())
+        key_by_first_field(slices, octets)
         .process(MergeShard(settings, state, len(to_do)), output_type=element)
         .name("merge shards")
     )
     done = (
-        shards.key_by(lambda row: row[0], key_type=Types.INT())
+        key_by_first_field(shards, octets)
         .process(PublishManifest(settings, state), output_type=Types.INT())
         .set_parallelism(1)
         .name("publish")

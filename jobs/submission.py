@@ -10,7 +10,7 @@ from pyflink.common import Configuration
 from pyflink.datastream import RuntimeExecutionMode, StreamExecutionEnvironment
 
 from connectors.kafka_admin import TopicMismatchError, check_topics
-from settings import Settings
+from settings import S3Settings, Settings
 
 INTERVAL = "execution.checkpointing.interval"
 GUARANTEE = "execution.checkpointing.mode"
@@ -36,6 +36,11 @@ def batch_environment() -> StreamExecutionEnvironment:
     env.configure(configuration)
     env.set_runtime_mode(RuntimeExecutionMode.BATCH)
     return env
+
+
+def without_credentials(settings: Settings) -> Settings:
+    """For what travels in a job: a worker that needs the object store has credentials of its own environment."""
+    return settings.model_copy(update={"s3": S3Settings()})
 
 
 def settings_or_exit() -> Settings:

@@ -24,7 +24,8 @@ from tests.support.random_streams import (
     random_log,
 )
 from udfs.logic.ledger import Tally
-from udfs.logic.slice_counts import CELLS, HOUR_MS, Known, SaltMemory, SliceCounter, SliceCounts, no_known, shard_of
+from udfs.logic.slice_counts import CELLS, Known, SaltMemory, SliceCounter, SliceCounts, no_known, shard_of
+from udfs.logic.time_rules import HOUR_MS
 
 PARTITIONS = 2
 Cell = tuple[str, str, int]
@@ -59,6 +60,12 @@ def late_by_brute_force(
                     count.add((i, at))
                     added[f"blocked:{kind}" if is_blocked(i, append) else kind, video, at // MINUTE_MS] += 1
     return dict(added), fates
+
+
+def id_of_salt_0() -> bytes:
+    """An id whose salt is 0."""
+    ids = (uuid.UUID(int=n).bytes for n in range(1, 99))
+    return next(i for i in ids if mmh3.hash(i, 0, signed=False) % RULES.salts == 0)
 
 
 class Batch:
@@ -170,9 +177,7 @@ def test_a_slice_counts_the_same_again_to_the_byte() -> None:
 
 
 def test_a_late_event_counts_once_however_often_and_in_whichever_slice_it_comes() -> None:
-    identity = next(
-        i for i in (uuid.UUID(int=n).bytes for n in range(1, 99)) if mmh3.hash(i, 0, signed=False) % RULES.salts == 0
-    )
+    identity = id_of_salt_0()
     late = (identity, "v", "view", NOW_MS - HOUR_MS)
     batch = Batch(RULES, 0, 6 * 24 * HOUR_MS)
     for hours in (0, 0, 1, 30):
@@ -190,9 +195,7 @@ def test_a_late_event_counts_once_however_often_and_in_whichever_slice_it_comes(
 
 
 def test_times_that_no_calendar_holds_are_late_and_too_old() -> None:
-    identity = next(
-        i for i in (uuid.UUID(int=n).bytes for n in range(1, 99)) if mmh3.hash(i, 0, signed=False) % RULES.salts == 0
-    )
+    identity = id_of_salt_0()
     batch = Batch(RULES, 0, HOUR_MS)
     found = batch.count([(bytes(4), encode(0, [(identity, "v", "view", -(2**62))]), NOW_MS)])
     assert batch.late == {"too_old": 1}

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from benchmarks.tuning import DEFAULTS, TURNS, compared, environment, order
+from benchmarks.tuning import DEFAULTS, TURNS, Turn, compared, environment, order
 from settings import Settings
 
 
@@ -21,10 +21,10 @@ def test_a_run_is_compared_with_the_nearest_defaults_and_drift_is_not_taken_for_
 
 
 @pytest.mark.parametrize("turn", TURNS, ids=lambda turn: f"{turn.knob}-{turn.value}")
-def test_what_is_turned_is_a_setting_that_the_product_accepts(turn: object) -> None:
+def test_what_is_turned_is_a_setting_that_the_product_accepts(turn: Turn) -> None:
     before = dict(os.environ)
-    with environment(turn.environment):  # type: ignore[attr-defined]
+    with environment(turn.environment):
         found = Settings().counting.model_dump()
-        for name, value in turn.environment.items():  # type: ignore[attr-defined]
+        for name, value in turn.environment.items():
             assert found[name.removeprefix("VIEW_COUNTS_COUNTING_").lower()] == int(value)
     assert os.environ == before

@@ -5,7 +5,6 @@ import pytest
 
 from settings import CountingSettings
 from udfs.logic.history import (
-    HOUR_MS,
     Manifest,
     PartitionTask,
     ShardResult,
@@ -21,6 +20,7 @@ from udfs.logic.history import (
     uncertain_hours,
     with_slices,
 )
+from udfs.logic.time_rules import HOUR_MS
 
 LATENESS_MS = 600_000
 RULES = CountingSettings()

@@ -12,7 +12,8 @@ import pytest
 
 from udfs.logic.history import SliceName, no_history
 from udfs.logic.ledger import Tally
-from udfs.logic.slice_counts import CELLS, HOUR_MS, Known, SaltMemory, SliceCounts
+from udfs.logic.slice_counts import CELLS, Known, SaltMemory, SliceCounts
+from udfs.logic.time_rules import HOUR_MS
 from udfs.sinks.history_store import HistoryError, HistoryStore
 
 NAME = SliceName(500, 3)

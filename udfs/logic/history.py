@@ -11,10 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 
 from settings import CountingSettings
-from udfs.logic.time_rules import MINUTE_MS
+from udfs.logic.time_rules import HOUR_MS, MINUTE_MS
 
 VERSION = 1
-HOUR_MS = 60 * MINUTE_MS
 HOURS_PER_DAY = 24
 DATA_SETS = ("minutes", "hours", "days", "totals")
 _DAY_0 = date(1970, 1, 1)

@@ -28,9 +28,8 @@ from udfs.logic.hashing import hash_bytes
 from udfs.logic.id_index import Ids
 from udfs.logic.ledger import Tally
 from udfs.logic.numba_compat import njit
-from udfs.logic.time_rules import MINUTE_MS
+from udfs.logic.time_rules import HOUR_MS, MINUTE_MS
 
-HOUR_MS = 60 * MINUTE_MS
 MINUTES_PER_HOUR = 60
 # Rows of batches are merged when there are so many bytes of them.
 MERGED_BYTES = 32 << 20

@@ -11,9 +11,10 @@ from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeCon
 
 from settings import CassandraSettings, Settings
 from udfs.logic.audit import STORED, Verdict, compare
-from udfs.logic.history import HOUR_MS, Manifest, hour_start
+from udfs.logic.history import Manifest, hour_start
 from udfs.logic.history_tables import MINUTES
 from udfs.logic.slice_counts import shard_of
+from udfs.logic.time_rules import HOUR_MS
 from udfs.sinks.acknowledged import connect_however_long
 from udfs.sinks.audit_rows import AuditRows
 from udfs.sinks.history_store import HistoryStore
@@ -73,11 +74,11 @@ class CompareShard(KeyedProcessFunction):
         self._rows = AuditRows(connect_however_long(self._cassandra), self._question.audited_at)
         self._stored: dict[int, list[pa.Table]] = {}
 
-    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:  # noqa: ARG002
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Compare with the last one. In batch mode what fails begins with its first element again."""
-        shard, rows = value
+        shard = ctx.get_current_key()
         found = self._stored.setdefault(shard, [])
-        found.append(_unpacked(bytes(rows)))
+        found.append(_unpacked(bytes(value)))
         if len(found) == self._ranges:
             yield Row(0, msgspec.json.encode(self._compare(shard, pa.concat_tables(self._stored.pop(shard)))))
 
@@ -127,9 +128,9 @@ class WriteVerdicts(KeyedProcessFunction):
         self._by_hour: dict[int, Verdict] = {}
         self._told = 0
 
-    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[int]:  # noqa: ARG002
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[int]:  # noqa: ARG002
         """Add up, and write at last."""
-        for verdict in msgspec.json.decode(bytes(value[1]), type=list[Verdict]):
+        for verdict in msgspec.json.decode(bytes(value), type=list[Verdict]):
             before = self._by_hour.get(verdict.hour)
             self._by_hour[verdict.hour] = verdict if before is None else before.plus(verdict)
         self._told += 1

@@ -19,7 +19,6 @@ from udfs.logic import history_tables as tables
 from udfs.logic.block_list import BlockList, read_blocked
 from udfs.logic.history import (
     DATA_SETS,
-    HOUR_MS,
     HOURS_PER_DAY,
     Manifest,
     PartitionTask,
@@ -37,6 +36,7 @@ from udfs.logic.history import (
     with_slices,
 )
 from udfs.logic.slice_counts import Known, SliceCounter
+from udfs.logic.time_rules import HOUR_MS
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources.archive import Archive, filesystem
@@ -154,18 +154,15 @@ class MergeShard(KeyedProcessFunction):
         self._rows = HistoryRows(self._settings.cassandra)
         self._told: dict[int, list[list[SliceInfo]]] = {}
 
-    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:  # noqa: ARG002
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Make the shard's tables with the last one. In batch mode what fails begins with its first element again."""
-        if self._history.manifest(self._manifest.shards).run != self._manifest.run:
-            # Published already, and this is what a failure right afterwards runs again; or another rollup was faster.
-            return
-        shard, infos = value
+        shard = ctx.get_current_key()
         told = self._told.setdefault(shard, [])
-        told.append(msgspec.json.decode(bytes(infos), type=list[SliceInfo]))
+        told.append(msgspec.json.decode(bytes(value), type=list[SliceInfo]))
         if len(told) == self._tasks:
             new = [info for of_task in self._told.pop(shard) for info in of_task]
             # None: the archive lacks something of each, and nothing is published.
-            if new:
+            if new and _is_unpublished(self._history, self._manifest):
                 yield Row(0, msgspec.json.encode(self._merge(shard, new)))
 
     def _merge(self, shard: int, new: list[SliceInfo]) -> ShardResult:
@@ -225,6 +222,11 @@ class MergeShard(KeyedProcessFunction):
         return found
 
 
+def _is_unpublished(history: HistoryStore, before: Manifest) -> bool:
+    """Whether history still is as it was before. Else a failure has this run again, or another rollup was faster."""
+    return history.manifest(before.shards).run == before.run
+
+
 class PublishManifest(KeyedProcessFunction):
     """All ShardResults in JSON in; with the last one the new manifest is written, and its run is what comes out."""
 
@@ -235,15 +237,14 @@ class PublishManifest(KeyedProcessFunction):
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Connect."""
         self._history = HistoryStore(filesystem(Settings().s3), self._settings.history.path)
+        self._manifest = msgspec.json.decode(self._before, type=Manifest)
         self._results: list[ShardResult] = []
 
-    def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[int]:  # noqa: ARG002
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[int]:  # noqa: ARG002
         """Write the manifest, and delete what it no longer names."""
-        before = msgspec.json.decode(self._before, type=Manifest)
-        if self._history.manifest(before.shards).run != before.run:
-            return
-        self._results.append(msgspec.json.decode(bytes(value[1]), type=ShardResult))
-        if len(self._results) < before.shards:
+        self._results.append(msgspec.json.decode(bytes(value), type=ShardResult))
+        before = self._manifest
+        if len(self._results) < before.shards or not _is_unpublished(self._history, before):
             return
         settings = self._settings
         after = published(

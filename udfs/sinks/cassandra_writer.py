@@ -14,11 +14,10 @@ from cassandra.query import BoundStatement
 
 from settings import CassandraSettings
 from udfs.logic.cql_rows import pack_inserts
-from udfs.logic.time_rules import MINUTE_MS
+from udfs.logic.time_rules import HOUR_MS, MINUTE_MS
 from udfs.sinks.acknowledged import prepare_however_long, write_all
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
-HOUR_MS = 60 * MINUTE_MS
 _INT = struct.Struct(">i")
 _LONG = struct.Struct(">q")
 
