@@ -7,7 +7,8 @@ of which each is read again; events carry what the demo's events carry, ids at r
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -31,6 +32,23 @@ ROLL_MS = 5000
 PATIENCE_S = 300.0
 
 console = Console()
+
+
+@contextmanager
+def filled_stack(topic: Topic) -> Iterator[tuple[Stack, Stream]]:
+    """A stack of which this process is a client, with the topic filled as the one that is archived."""
+    with tempfile.TemporaryDirectory(prefix="view-counts-archive-") as folder:
+        options = StackOptions(
+            home=Path(folder), ports="free", parts=PARTS, flink_overrides=METRIC_OVERRIDES, graceful_stop=False
+        )
+        with Stack(options) as stack:
+            stream = Stream(stack.endpoints["kafka"], partitions=Settings().kafka.partitions)
+            stream.fill([topic])
+            os.environ.update(stack.environment())
+            os.environ.update(
+                {"VIEW_COUNTS_KAFKA_EVENTS_TOPIC": topic.name, "VIEW_COUNTS_ARCHIVE_ROLL_MS": str(ROLL_MS)}
+            )
+            yield stack, stream
 
 
 def copy(stack: Stack, codec: str, topic: Topic) -> dict[str, float]:
@@ -73,20 +91,10 @@ def main(
     """Measure each codec."""
     topic = batches_topic("archived", events, BATCH)
     codecs: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory(prefix="view-counts-archive-") as folder:
-        options = StackOptions(
-            home=Path(folder), ports="free", parts=PARTS, flink_overrides=METRIC_OVERRIDES, graceful_stop=False
-        )
-        with Stack(options) as stack:
-            stream = Stream(stack.endpoints["kafka"], partitions=Settings().kafka.partitions)
-            stream.fill([topic])
-            os.environ.update(stack.environment())
-            os.environ.update(
-                {"VIEW_COUNTS_KAFKA_EVENTS_TOPIC": topic.name, "VIEW_COUNTS_ARCHIVE_ROLL_MS": str(ROLL_MS)}
-            )
-            for codec in CODECS:
-                codecs[codec] = copy(stack, codec, topic)
-                console.print(f"{codec}: {codecs[codec]}", highlight=False)
+    with filled_stack(topic) as (stack, _):
+        for codec in CODECS:
+            codecs[codec] = copy(stack, codec, topic)
+            console.print(f"{codec}: {codecs[codec]}", highlight=False)
     result = {"benchmark": "archive", "machine": describe(), "events": topic.filled, "codecs": codecs}
     results.publish("archive", result, is_kept=keep)
 

@@ -6,8 +6,6 @@ Rates are events in the counted slices by the time between the start and the end
 """
 
 import os
-import tempfile
-from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow.fs
@@ -15,20 +13,17 @@ import typer
 from rich.console import Console
 
 from benchmarks import results
-from benchmarks.archive import copy
+from benchmarks.archive import CODECS, copy, filled_stack
 from benchmarks.events import Stream, Topic, batches_topic
 from benchmarks.machine import describe
-from benchmarks.progress import METRIC_OVERRIDES
-from settings import ArchiveSettings, Settings
-from tools.stack import Stack, StackOptions
+from settings import Settings
+from tools.stack import Stack
 from tools.stack.files import S3_BUCKET
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources.archive import filesystem
 
-PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
 PARALLELISM = 2
 BATCH = 2000
-ROLL_MS = 5000
 TARGET = 1_500_000
 
 console = Console()
@@ -82,29 +77,17 @@ def _size(store: pyarrow.fs.FileSystem, path: str, folder: str) -> int:
 def main(
     *,
     events: Annotated[int, typer.Option(help="Archived and counted.", min=1_000_000)] = 24_000_000,
-    codecs: Annotated[str, typer.Option(help="Of the archive.")] = ",".join(
-        ArchiveSettings.model_fields["codec"].annotation.__args__  # type: ignore[union-attr]
-    ),
+    codecs: Annotated[str, typer.Option(help="Of the archive.")] = ",".join(CODECS),
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
     """Archive and count."""
     topic = batches_topic("rolled-up", events, BATCH)
     found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="view-counts-rollup-") as folder:
-        options = StackOptions(
-            home=Path(folder), ports="free", parts=PARTS, flink_overrides=METRIC_OVERRIDES, graceful_stop=False
-        )
-        with Stack(options) as stack:
-            stream = Stream(stack.endpoints["kafka"], partitions=Settings().kafka.partitions)
-            stream.fill([topic])
-            os.environ.update(stack.environment())
-            os.environ.update(
-                {"VIEW_COUNTS_KAFKA_EVENTS_TOPIC": topic.name, "VIEW_COUNTS_ARCHIVE_ROLL_MS": str(ROLL_MS)}
-            )
-            for codec in codecs.split(","):
-                archive = copy(stack, codec, topic)
-                found[codec] = {"archive": archive, **roll_up(stack, codec, topic, stream)}
-                console.print(f"{codec}: {found[codec]}", highlight=False)
+    with filled_stack(topic) as (stack, stream):
+        for codec in codecs.split(","):
+            archive = copy(stack, codec, topic)
+            found[codec] = {"archive": archive, **roll_up(stack, codec, topic, stream)}
+            console.print(f"{codec}: {found[codec]}", highlight=False)
     best = max(of["events_per_s"] for of in found.values())
     console.print(
         f"rollup: {best:,} events/s; target {TARGET:,}: {'reached' if best >= TARGET else 'NOT REACHED'}",

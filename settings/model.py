@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MINUTE_MS = 60_000
 Port = Annotated[int, Field(ge=1, le=65_535)]
+S3Folder = Annotated[str, Field(pattern=r"^s3://[^/]+/.+[^/]$")]
 HostList = Annotated[str, NoDecode, Field(min_length=1)]
 
 
@@ -173,11 +174,7 @@ class S3Settings(_Group):
 class ArchiveSettings(_Group):
     """The job that copies the events topic to the object store."""
 
-    path: str = Field(
-        "s3://view-counts/archive",
-        pattern=r"^s3://[^/]+/.+[^/]$",
-        description="Where the files are; a bucket's folder.",
-    )
+    path: S3Folder = Field("s3://view-counts/archive", description="Where the files are; a bucket's folder.")
     roll_ms: int = Field(
         MINUTE_MS,
         ge=1000,
@@ -190,11 +187,7 @@ class ArchiveSettings(_Group):
 class HistorySettings(_Group):
     """The rollup, and what it makes of the archive."""
 
-    path: str = Field(
-        "s3://view-counts/history",
-        pattern=r"^s3://[^/]+/.+[^/]$",
-        description="Where Parquet and manifest are; a bucket's folder.",
-    )
+    path: S3Folder = Field("s3://view-counts/history", description="Where Parquet and manifest are; a bucket's folder.")
     late_hours: int = Field(
         144,
         ge=1,
