@@ -18,10 +18,11 @@ from rich.console import Console
 
 from benchmarks import report, results
 from benchmarks.events import Stream, Topic, batches_topic
-from benchmarks.harness import Bench
+from benchmarks.harness import Bench, ContenderError
 from benchmarks.lineup import FULL, JOBS, Contender
 from benchmarks.machine import describe
 from benchmarks.progress import METRIC_OVERRIDES
+from benchmarks.steady import TooShortError
 from settings import Settings
 from tools.stack import Stack, StackOptions
 
@@ -169,7 +170,14 @@ def main(
             # The first of all finds JVMs that have compiled nothing.
             _measure(stack, stream, topic, DEFAULTS)
             for turn in order([one for one in TURNS if only.upper() in one.knob.upper()]):
-                line = _measure(stack, stream, topic, turn)
+                try:
+                    line = _measure(stack, stream, topic, turn)
+                except (ContenderError, TooShortError) as error:
+                    # An hour's figures are not thrown away for one; defaults are what the others are compared with.
+                    if turn is DEFAULTS:
+                        raise
+                    console.print(f"{turn.knob} {turn.value}: no figure, {error}", style="red", highlight=False)
+                    continue
                 console.print(report.line(line), highlight=False)
                 lines.append(line | {"knob": turn.knob, "value": turn.value})
     ratios = compared([(one["knob"], one["steady"]["events_per_s"]) for one in lines])
