@@ -153,7 +153,7 @@ def draw(lines: Sequence[Mapping[str, Any]], machine: Mapping[str, Any]) -> str:
 
 def main(
     *,
-    events: Annotated[int, typer.Option(help="Read by each run.", min=1_000_000)] = 14_000_000,
+    events: Annotated[int, typer.Option(help="Read by each run.", min=1_000_000)] = 40_000_000,
     only: Annotated[str, typer.Option(help="Knobs with this in their name.")] = "",
     keep: Annotated[bool, typer.Option(help="Keep the result, and draw the page.")] = True,
 ) -> None:
