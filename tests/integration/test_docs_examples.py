@@ -102,6 +102,11 @@ def session(stack: Stack) -> Iterator[Any]:
     of_a = pa.table(dict(zip(names, (["A"], ["view"], [12], [2]), strict=True)))
     rolled.days(of_a, NOON.date(), NOON + timedelta(hours=2))
     rolled.totals(of_a, NOON + timedelta(hours=2))
+    rolled.viewers(pa.table({"video_id": ["A"], "kind": ["view"], "viewers": [8]}), NOON.date())
+    rolled.channels(pa.table(dict(zip(("channel_id", *names[1:]), (["c-1"], ["view"], [7], [1]), strict=True))), NOON)
+    tops = {"kind": ["view"], "rank": [1], "video_id": ["A"]}
+    rolled.top_of_hour(pa.table({**tops, "country": ["DE"], "views": [7]}), NOON)
+    rolled.top_of_day(pa.table({**tops, "country": ["*"], "views": [12]}), NOON.date(), NOON + timedelta(hours=2))
     audited = AuditRows(opened, CREATED)
     hour_number = minute() // 60
     wrong = Correction("A", "view", minute() * 60_000, "wrong", 3, 4, 0)
@@ -135,8 +140,11 @@ ANSWERS: list[list[tuple[object, ...]] | None] = [
     [(18, 13)],
     [(0, [("A", 7, 0)], {"A": ("Aurora", "c-1", "Night sky", naive(CREATED))}), (1, [("B", 100, 0)], None)],
     [(naive(NOON), 7), (naive(NOON + timedelta(hours=1)), 5)],
-    [(date(2026, 1, 1), 12)],
+    [(date(2026, 1, 1), 12, 8)],
     [(12, naive(NOON + timedelta(hours=2)))],
+    [(naive(NOON), 7)],
+    [([("A", 7)],)],
+    [([("A", 12)], naive(NOON + timedelta(hours=2)))],
     [(naive(NOON), 3, 2, 0, 1, 0)],
     [("A", "view", naive(NOON), "wrong", 3, 4)],
     None,

@@ -4,7 +4,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from connectors.compacted_topic import write
 from schemas import registry
 from tests.support.installation import Installation
+from tests.support.metadata import Publisher
 from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
 from tools.stack import FlinkCommandError, Stack
@@ -19,6 +20,10 @@ from udfs.sinks.history_store import HistoryStore
 from udfs.sources.archive import Archive, filesystem
 
 HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+# Of some of the videos; all are of one channel.
+TITLES = {f"video-{n}": f"Title {n}" for n in range(4)}
+CHANNEL = "c-1"
 # 2026-01-31 22:30 UTC: hours, a day and a month end in what is sent.
 START_MS = 1_769_898_600_000
 ARCHIVE = "jobs/archive_events.py"
@@ -99,11 +104,61 @@ class History:
         assert self.rows("views_by_hour", "hour", 3600) == by_hour
         assert self.rows("views_by_day", "day", 86_400) == by_day
         assert self.rows("view_totals", None, 1) == total
+        self._check_audience(counted)
+
+    def _check_audience(self, counted: Sequence[View]) -> None:
+        by_country = Counter((v.video_id, v.kind, v.viewed_at // HOUR_MS, v.country or "") for v in counted)
+        found = {(r["video_id"], r["kind"], r["at"], r["country"]): r["views"] for r in self.parquet("countries")}
+        assert found == by_country
+        complete = [v for v in counted if (v.viewed_at // DAY_MS + 1) * DAY_MS <= self.through_ms() and v.viewer_id]
+        viewers = Counter((video, kind, day) for video, kind, day, _ in {(*day_of(v), v.viewer_id) for v in complete})
+        assert {(r["video_id"], r["kind"], r["at"]): r["viewers"] for r in self.parquet("viewers")} == viewers
+        days = self._installation.session.execute("SELECT video_id, kind, day, viewers FROM views_by_day")
+        in_table = {(r.video_id, r.kind, r.day.days_from_epoch): r.viewers for r in days if r.viewers is not None}
+        assert in_table == viewers
+        channel = Counter((CHANNEL, v.kind, v.viewed_at // HOUR_MS) for v in counted if v.video_id in TITLES)
+        assert {(r["channel_id"], r["kind"], r["at"]): r["views"] for r in self.parquet("channels")} == channel
+        rows = self._installation.session.execute("SELECT channel_id, kind, hour, views FROM channel_views_by_hour")
+        assert {(r.channel_id, r.kind, hour_of(r.hour)): r.views for r in rows} == channel
+        for data_set, table, column, span_ms in (
+            ("top_hours", "top_videos_by_hour", "hour", HOUR_MS),
+            ("top_days", "top_videos_by_day", "day", DAY_MS),
+        ):
+            tops: dict[tuple[str, str, int], Counter[str]] = {}
+            for view in counted:
+                for country in {"*", view.country or "*"}:
+                    of_list = tops.setdefault((view.kind, country, view.viewed_at // span_ms), Counter())
+                    of_list[view.video_id] += 1
+            expected = {name: sorted(of.items(), key=lambda one: (-one[1], one[0])) for name, of in tops.items()}
+            lists: dict[tuple[object, ...], list[tuple[object, object]]] = {}
+            for r in self.parquet(data_set):
+                lists.setdefault((r["kind"], r["country"], r["at"]), []).append((r["video_id"], r["views"]))
+            assert lists == expected
+            rows = self._installation.session.execute(f"SELECT kind, country, {column} AS at, videos FROM {table}")
+            at = hour_of if column == "hour" else lambda day: day.days_from_epoch
+            assert {(r.kind, r.country, at(r.at)): [tuple(one) for one in r.videos] for r in rows} == expected
+
+
+def day_of(view: View) -> tuple[str, str, int]:
+    return view.video_id, view.kind, view.viewed_at // DAY_MS
+
+
+def hour_of(at: datetime) -> int:
+    return round(at.replace(tzinfo=UTC).timestamp()) // 3600
 
 
 def minute_of_views(minute: int, number: int = 30) -> list[View]:
     at_ms = START_MS + minute * MINUTE_MS
-    return [View(f"video-{n % 7}", at_ms + n, "like" if n % 5 == 0 else "view") for n in range(number)]
+    return [
+        View(
+            f"video-{n % 7}",
+            at_ms + n,
+            "like" if n % 5 == 0 else "view",
+            viewer_id=(None, f"viewer-{minute % 4}", f"viewer-{n}")[n % 3],
+            country=(None, "DE", "FR", "DE")[n % 4],
+        )
+        for n in range(number)
+    ]
 
 
 def plant(installation: Installation, video: str, minute: int, views: int) -> None:
@@ -128,6 +183,7 @@ def test_history_is_what_was_sent_and_the_audit_finds_what_the_stream_has_wrong(
         found = [len(list(archive.read_partition(f for f in files if f.partition == p))) for p in partitions]
         return sum(found) == feeder.records
 
+    Publisher(installation).titles(TITLES)
     archiving = installation.start(script=ARCHIVE)
     for minute in range(0, 150, 3):
         views = minute_of_views(minute)

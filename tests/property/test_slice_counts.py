@@ -19,23 +19,31 @@ from tests.support.random_streams import (
     RULES,
     Record,
     brute_force,
+    country_of,
     encode,
     is_blocked,
     random_log,
+    viewer_of,
 )
+from udfs.logic.audience import COUNTRIES, VIEWERS, viewer_hash
+from udfs.logic.key_columns import shard_of
 from udfs.logic.ledger import Tally
-from udfs.logic.slice_counts import CELLS, Known, SaltMemory, SliceCounter, SliceCounts, no_known, shard_of
+from udfs.logic.slice_counts import CELLS, Known, SaltMemory, SliceCounter, SliceCounts, no_known
 from udfs.logic.time_rules import HOUR_MS
 
 PARTITIONS = 2
 Cell = tuple[str, str, int]
 
 
-def late_by_brute_force(
+def counted_events(
     log: list[list[Record]], rules: CountingSettings, late_ms_max: int
-) -> tuple[dict[Cell, int], collections.Counter[str]]:
-    """What late events must add, and what becomes of them, by the words of the rule."""
-    added: collections.Counter[Cell] = collections.Counter()
+) -> tuple[list[tuple[bytes, Cell]], list[tuple[bytes, Cell]], collections.Counter[str]]:
+    """By the words of the rule: the events that count in time, those that are added late, what becomes of late ones.
+
+    Events as (event_id, cell).
+    """
+    in_time: list[tuple[bytes, Cell]] = []
+    added: list[tuple[bytes, Cell]] = []
     fates: collections.Counter[str] = collections.Counter()
     for records in log:
         append = 0
@@ -47,10 +55,12 @@ def late_by_brute_force(
             for i, video, kind, at in events:
                 if at > append + rules.future_skew_ms:
                     continue
+                cell = f"blocked:{kind}" if is_blocked(i, append) else kind, video, at // MINUTE_MS
                 if (at // MINUTE_MS + 1) * MINUTE_MS + rules.lateness_ms > append:
                     if i not in first or generation - first[i] > 1:
                         first[i] = generation
                         count.add((i, at))
+                        in_time.append((i, cell))
                 elif append - at > late_ms_max:
                     fates["too_old"] += 1
                 elif (i, at) in count:
@@ -58,8 +68,19 @@ def late_by_brute_force(
                 else:
                     fates["added"] += 1
                     count.add((i, at))
-                    added[f"blocked:{kind}" if is_blocked(i, append) else kind, video, at // MINUTE_MS] += 1
-    return dict(added), fates
+                    added.append((i, cell))
+    return in_time, added, fates
+
+
+def countries_of(events: list[tuple[bytes, Cell]]) -> collections.Counter[tuple[object, ...]]:
+    """Views by (kind, video, hour, country)."""
+    names = {"DE": "DE", "de": "DE", "FR": "FR"}
+    return collections.Counter((*cell[:2], cell[2] // 60, names.get(country_of(i) or "", "")) for i, cell in events)
+
+
+def viewers_of(events: list[tuple[bytes, Cell]]) -> collections.Counter[tuple[object, ...]]:
+    """Views by (kind, video, minute, viewer), of those who have a name."""
+    return collections.Counter((*cell, viewer_hash(name)) for i, cell in events if (name := viewer_of(i)))
 
 
 def id_of_salt_0() -> bytes:
@@ -79,6 +100,8 @@ class Batch:
         self._known: list[Known] = []
         self.views: collections.Counter[Cell] = collections.Counter()
         self.late_added: collections.Counter[Cell] = collections.Counter()
+        self.countries: collections.Counter[tuple[object, ...]] = collections.Counter()
+        self.viewers: collections.Counter[tuple[object, ...]] = collections.Counter()
         self.late: collections.Counter[str] = collections.Counter()
         self.tallies: dict[tuple[int, int], Tally] = {}
 
@@ -111,7 +134,22 @@ class Batch:
             assert row["hour"] == row["minute"] // 60
             self.views[cell] += row["views"]
             self.late_added[cell] += row["late_added"]
+        self._take_audience(found)
         return found
+
+    def _take_audience(self, found: SliceCounts) -> None:
+        for table, schema in ((found.countries, COUNTRIES), (found.viewers, VIEWERS)):
+            assert table.schema == schema
+            groups = [(row["hour"], row["shard"], row["kind"], row["video_id"]) for row in table.to_pylist()]
+            assert groups == sorted(groups)
+        for row in [*found.countries.to_pylist(), *found.viewers.to_pylist()]:
+            assert row["shard"] == shard_of(row["video_id"].encode(), self._rules.shards)
+            if "country" in row:
+                place = row["kind"], row["video_id"], row["hour"], row["country"]
+                self.countries[place] += row["views"]
+            else:
+                assert row["minute"] // 60 == row["hour"]
+                self.viewers[row["kind"], row["video_id"], row["minute"], row["viewer"]] += row["views"]
 
 
 def partition_records(r: random.Random, log: list[list[Record]], partition: int) -> list[tuple[bytes, bytes, int]]:
@@ -127,7 +165,7 @@ def partition_records(r: random.Random, log: list[list[Record]], partition: int)
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.integers(min_value=0, max_value=2**48),
     st.sampled_from(RULE_SETS),
@@ -139,7 +177,9 @@ def test_slices_count_like_the_brute_force_count_wherever_they_are_cut(
     r = random.Random(seed)
     log = random_log(r, rules)
     want, ledger = brute_force(log, rules)
-    want_late, want_fates = late_by_brute_force(log, rules, late_ms_max)
+    in_time, added, want_fates = counted_events(log, rules, late_ms_max)
+    countries: collections.Counter[tuple[object, ...]] = collections.Counter()
+    viewers: collections.Counter[tuple[object, ...]] = collections.Counter()
     views: collections.Counter[Cell] = collections.Counter()
     late_added: collections.Counter[Cell] = collections.Counter()
     fates: collections.Counter[str] = collections.Counter()
@@ -154,10 +194,14 @@ def test_slices_count_like_the_brute_force_count_wherever_they_are_cut(
             at += size
         views += batch.views
         late_added += batch.late_added
+        countries += batch.countries
+        viewers += batch.viewers
         fates += batch.late
         received += sum(tally.received for tally in batch.tallies.values())
     assert +views == want
-    assert +late_added == want_late
+    assert +late_added == collections.Counter(cell for _, cell in added)
+    assert countries == countries_of([*in_time, *added])
+    assert viewers == viewers_of([*in_time, *added])
     assert +fates == +want_fates
     assert received == sum(fate["received"] for fate in ledger.values())
 
@@ -171,6 +215,8 @@ def test_a_slice_counts_the_same_again_to_the_byte() -> None:
     one, two = (batch.count(records[50:]) for batch in (first, second))
     assert one.cells.schema == CELLS
     assert one.cells.equals(two.cells)
+    assert one.countries.equals(two.countries)
+    assert one.viewers.equals(two.viewers)
     assert one.memory == two.memory
     assert one.known.ids.tobytes() == two.known.ids.tobytes()
     assert one.cells.equals(one.cells.sort_by([(name, "ascending") for name in CELLS.names[:5]]))

@@ -72,6 +72,11 @@ def viewer_of(event_id: bytes) -> str | None:
     return (None, "", "viewer-1", "viewer-2", "viewer-é", "viewer", "viewer-10", "other")[event_id[0] % 8]
 
 
+def country_of(event_id: bytes) -> str | None:
+    """An event's country follows from its id too."""
+    return (None, "", "DE", "FR", "de", "DEU", "é", "1A")[event_id[1] % 8]
+
+
 def is_blocked(event_id: bytes, append_ms: int) -> bool:
     """By the words of the rule."""
     return any(
@@ -90,7 +95,14 @@ def encode(salt: int, events: list[Event]) -> bytes:
             "salts": RULES.salts,
             "produced_at": 0,
             "events": [
-                {"event_id": i, "video_id": video, "kind": kind, "viewed_at": at, "viewer_id": viewer_of(i)}
+                {
+                    "event_id": i,
+                    "video_id": video,
+                    "kind": kind,
+                    "viewed_at": at,
+                    "viewer_id": viewer_of(i),
+                    "country": country_of(i),
+                }
                 for i, video, kind, at in events
             ],
         },

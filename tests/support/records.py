@@ -33,6 +33,7 @@ class View:
     kind: str = "view"
     event_id: bytes = field(default_factory=lambda: uuid.uuid4().bytes)
     viewer_id: str | None = None
+    country: str | None = None
 
     @property
     def cell(self) -> Cell:
@@ -89,6 +90,7 @@ class Feeder:
                     "viewed_at": v.viewed_at,
                     "kind": v.kind,
                     "viewer_id": v.viewer_id,
+                    "country": v.country,
                 }
                 for v in views
             ],

@@ -12,13 +12,13 @@ from udfs.logic.history import (
     SliceName,
     complete_hour,
     file_name,
+    file_name_of_day,
     from_hour,
     no_history,
+    plan_of,
     published,
     task_of,
-    to_count,
     uncertain_hours,
-    with_slices,
 )
 from udfs.logic.time_rules import HOUR_MS
 
@@ -37,6 +37,8 @@ def info(
         next_offset=next_offset,
         records=1,
         cells=[(shard, viewed, 1) for shard in (0, 1) for viewed in hours_viewed],
+        countries=[],
+        viewers=[],
         known=[],
         late={},
         tallies={},
@@ -81,12 +83,14 @@ def test_history_begins_where_the_archive_is_whole() -> None:
     before = msgspec.structs.replace(no_history(1), from_hour=15)
     assert from_hour(before, [lacks_the_first], RULES) == 15
     # A late event of hour 5 makes no hour of it.
-    assert to_count(no_history(1), [lacks_the_first], [5, 10, 13, 14], 13, 14) == [13]
+    plan = plan_of(no_history(1), [lacks_the_first, info(14, 0, [13, 14])], RULES, 1, 144)
+    assert (plan.from_hour, plan.through_hour, plan.hours) == (13, 14, [13])
 
 
 def test_what_is_forgotten_stays_as_it_is_whatever_settings_say() -> None:
     before = msgspec.structs.replace(no_history(1), through_hour=90, forgotten_before=50)
-    assert to_count(before, [info(99, 0, [40, 60])], [40, 60, 95], 0, 98) == [60, 95]
+    plan = plan_of(before, [info(98, 0, [40, 60, 95])], RULES, 1, 144)
+    assert (plan.through_hour, plan.forgotten_before, plan.hours) == (98, 50, [60, 95])
 
 
 def test_an_hour_is_counted_once_when_a_later_one_has_begun() -> None:
@@ -99,46 +103,70 @@ def test_an_hour_is_counted_once_when_a_later_one_has_begun() -> None:
 
 def test_what_is_counted_is_new_or_changed_and_complete() -> None:
     before = msgspec.structs.replace(no_history(2), through_hour=5, slices={4: [SliceName(4, 0)], 5: [SliceName(5, 0)]})
-    new = [info(6, 0, [2, 5, 6, 7]), info(6, 1, [6])]
-    slices = with_slices(before.slices, new, 0)
+    plan = plan_of(before, [info(6, 0, [2, 5, 6, 7], next_hour=8), info(7, 1, [6])], RULES, 2, 144)
     # 2 is late, 5 and 6 are complete now, 4 is as it was, 7 is not complete.
-    assert to_count(before, new, slices, 0, 7) == [2, 5, 6]
-    assert slices[5] == [SliceName(5, 0), SliceName(6, 0)]
-    assert slices[6] == [SliceName(6, 0), SliceName(6, 1)]
+    assert plan.hours == [2, 5, 6]
+    assert plan.days == [0]
+    assert plan.slices[5] == [SliceName(5, 0), SliceName(6, 0)]
+    assert plan.slices[6] == [SliceName(6, 0), SliceName(7, 1)]
+
+
+def test_viewers_of_a_day_are_counted_when_it_is_complete_and_when_it_changes_no_more() -> None:
+    counted, final = [], []
+    manifest = no_history(1)
+    for hour in range(100):
+        # The last of what arrives is of the hour before, and of 30 hours ago.
+        new = [info(hour, 0, [viewed for viewed in (hour, hour - 1, hour - 30) if viewed >= 0])]
+        plan = plan_of(manifest, new, RULES, 1, late_hours=40)
+        counted += [(hour, day) for day in plan.viewer_days]
+        final += [(hour, day) for day in plan.final_days]
+        manifest = published(manifest, plan, [ShardResult(0, new, {})], {}, RULES)
+        # Of a day that is still to be counted again all slices are there.
+        first = 24 * (manifest.forgotten_before // 24)
+        assert set(range(max(first, 0), hour + 1)) <= set(manifest.slices)
+    # Complete with the hour after it, forgotten 40 hours after that.
+    assert counted == [(24, 0), (48, 1), (64, 0), (72, 2), (88, 1), (96, 3)]
+    assert final == [(64, 0), (88, 1)]
 
 
 def test_a_published_manifest_names_the_newest_files_and_forgets_what_no_event_can_change() -> None:
-    old = {name: {3: {0: f"{name}-old", 1: f"{name}-old-1"}} for name in ("minutes", "hours", "days", "totals")}
+    nothing = no_history(2)
+    old = {name: {3: {0: f"{name}-old", 1: f"{name}-old-1"}} for name in nothing.files}
     before = msgspec.structs.replace(
-        no_history(2),
+        nothing,
         run=4,
         through_hour=5,
         last_hours={0: 99, 1: 99},
         next_offsets={0: 7, 1: 8},
         next_hours={0: 100, 1: 100},
         gap_hours=[7],
-        slices={90: [SliceName(90, 0)], 99: [SliceName(99, 1)]},
+        slices={60: [SliceName(60, 0)], 75: [SliceName(75, 0)], 99: [SliceName(99, 1)]},
         files=old,
     )
     new = [info(101, 0, [101], 30), info(100, 0, [100], 20), info(100, 1, [100], 21)]
-    results = [ShardResult(shard, [100], new, {"minutes": {100: f"new-{shard}"}}) for shard in (1, 0)]
-    after = published(before, results, RULES, 2, late_hours=5)
+    results = [ShardResult(shard, new, {"minutes": {100: f"new-{shard}"}}) for shard in (1, 0)]
+    plan = plan_of(before, new, RULES, 2, late_hours=5)
+    after = published(before, plan, results, {"channels": {100: "new"}}, RULES)
     assert (after.run, after.through_hour, after.forgotten_before) == (5, 100, 95)
     assert after.last_hours == {0: 101, 1: 100}
     assert after.next_offsets == {0: 30, 1: 21}
     assert after.next_hours == {0: 102, 1: 101}
     assert after.gap_hours == [7]
     assert after.files["minutes"] == {**old["minutes"], 100: {0: "new-0", 1: "new-1"}}
+    assert after.files["channels"] == {**old["channels"], 100: {0: "new"}}
     assert after.files["hours"] == old["hours"]
-    assert set(after.slices) == {99, 100, 101}
+    # Hour 95 is of a day that still changes, and begins with hour 72.
+    assert set(after.slices) == {75, 99, 100, 101}
     assert msgspec.json.decode(msgspec.json.encode(after), type=Manifest) == after
 
 
 def test_files_lie_as_hive_has_it() -> None:
     hour = 24 * 20_000 + 5
     assert file_name("minutes", hour, 3, 12) == (
-        "minutes/viewed_day=2024-10-04/viewed_hour=05/shard-0003-run-00000012.parquet"
+        "minutes/viewed_day=2024-10-04/hour-05-shard-0003-run-00000012.parquet"
     )
-    assert file_name("hours", hour, 3, 12).startswith("hours/viewed_day=2024-10-04/viewed_hour=05/")
+    assert file_name_of_day("hours", 20_000, 3, 12) == "hours/viewed_day=2024-10-04/shard-0003-run-00000012.parquet"
     assert file_name("days", 20_000, 3, 12) == "days/viewed_day=2024-10-04/shard-0003-run-00000012.parquet"
     assert file_name("totals", 0, 3, 12) == "totals/shard-0003-run-00000012.parquet"
+    assert file_name("channels", hour, 0, 12) == "channels/viewed_day=2024-10-04/hour-05-run-00000012.parquet"
+    assert file_name("top_days", 20_000, 0, 12) == "top_days/viewed_day=2024-10-04/run-00000012.parquet"

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.fs
 import pytest
 
+from udfs.logic.audience import COUNTRIES, VIEWERS
 from udfs.logic.history import SliceName, no_history
 from udfs.logic.ledger import Tally
 from udfs.logic.slice_counts import CELLS, Known, SaltMemory, SliceCounts
@@ -29,9 +30,18 @@ def counts() -> SliceCounts:
     rows = [
         (shard, hour, "view", f"v{n}", hour * 60 + n, n, 1) for shard in (0, 2) for hour in (498, 500) for n in range(3)
     ]
+    audience = [(shard, hour, "view", "v", shard) for shard, hour in ((0, 498), (2, 498), (2, 500))]
+    names = ["shard", "hour", "kind", "video_id"]
+    columns = dict(zip([*names, "number"], map(list, zip(*audience, strict=True)), strict=True))
     ids = np.frombuffer(b"".join(uuid.UUID(int=n).bytes for n in range(6)), np.uint64).reshape(-1, 2)
     return SliceCounts(
         cells=pa.table(dict(zip(CELLS.names, map(list, zip(*rows, strict=True)), strict=True)), schema=CELLS),
+        countries=pa.table({**columns, "country": ["DE", "", "FR"], "views": columns["number"]}).select(
+            COUNTRIES.names
+        ),
+        viewers=pa.table(
+            {**columns, "minute": [1, 2, 3], "viewer": pa.array([bytes(16)] * 3, pa.binary(16)), "views": [1, 2, 1]}
+        ).select(VIEWERS.names),
         known=Known(ids, np.array([498 * HOUR_MS + n for n in range(4)] + [500 * HOUR_MS] * 2)),
         memory={7: SaltMemory(b"header", [b"chunk", b"another"]), -4: SaltMemory(b"", [])},
         tallies={7: [Tally(30_000, received=4, counted=4)]},
@@ -49,11 +59,17 @@ def test_a_slice_is_read_as_it_was_written(store: HistoryStore) -> None:
     assert info.tallies == {7: [written.tallies[7][0].values()]}
     assert store.memory(NAME) == written.memory
     want = written.cells.filter((pa.compute.field("shard") == 2) & (pa.compute.field("hour") == 500))
-    found = store.cells(info, 2, 500)
+    found = store.part("cells", info, 2, [500])
     assert found is not None
     assert found.equals(want.drop_columns(["shard", "hour"]))
-    assert store.cells(info, 1, 500) is None
-    assert store.cells(info, 2, 499) is None
+    assert store.part("cells", info, 1, [500]) is None
+    assert store.part("cells", info, 2, [499]) is None
+    countries = store.part("countries", info, 2, range(490, 510))
+    assert countries is not None
+    assert countries.to_pylist() == written.countries.slice(1).drop_columns(["shard", "hour"]).to_pylist()
+    viewers = store.part("viewers", info, 2, [500])
+    assert viewers is not None
+    assert viewers["minute"].to_pylist() == [3]
     known = store.known([info], 498)
     assert known.ids.tolist() == written.known.ids[:4].tolist()
     assert known.viewed_ms.tolist() == written.known.viewed_ms[:4].tolist()
@@ -62,12 +78,12 @@ def test_a_slice_is_read_as_it_was_written(store: HistoryStore) -> None:
 
 def test_an_empty_slice_is_one_too(store: HistoryStore) -> None:
     nothing = counts()
-    empty = SliceCounts(
-        nothing.cells.slice(0, 0), Known(nothing.known.ids[:0], nothing.known.viewed_ms[:0]), {}, {}, Counter()
-    )
+    no_ids = Known(nothing.known.ids[:0], nothing.known.viewed_ms[:0])
+    tables = (table.slice(0, 0) for table in (nothing.cells, nothing.countries, nothing.viewers))
+    empty = SliceCounts(*tables, no_ids, {}, {}, Counter())
     info = store.put_slice(NAME, empty, INFO)
     assert info.hours_viewed == set()
-    assert store.cells(info, 0, 500) is None
+    assert store.part("cells", info, 0, [500]) is None
 
 
 def test_there_is_no_history_before_the_first_manifest_and_then_what_it_says(store: HistoryStore) -> None:
@@ -78,9 +94,10 @@ def test_there_is_no_history_before_the_first_manifest_and_then_what_it_says(sto
     assert store.manifest(4) == after
     with pytest.raises(HistoryError, match=r"has 4 shards, counting\.shards is 5"):
         store.manifest(5)
-    store.publish(msgspec.structs.replace(after, version=2))
-    with pytest.raises(HistoryError, match="version 2, this code reads 1"):
-        store.manifest(4)
+    for version, remedy in ((1, "count again from the archive"), (3, "use newer code")):
+        store.publish(msgspec.structs.replace(after, version=version))
+        with pytest.raises(HistoryError, match=f"version {version}, this code reads 2: {remedy}"):
+            store.manifest(4)
 
 
 def test_slices_go_when_nothing_they_count_for_can_change(store: HistoryStore) -> None:

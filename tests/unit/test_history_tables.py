@@ -86,3 +86,32 @@ def test_no_hour_changes_no_row() -> None:
     assert tables.of_videos_in(tables.day([table]), []).num_rows == 0
     assert tables.minutes([]).num_rows == 0
     assert tables.hour(tables.minutes([]), 0).schema == tables.HOURS
+
+
+def test_hours_in_one_table_are_found_in_it() -> None:
+    hours = {
+        at: tables.hour(tables.minutes([of_slice([(v, "view", 5, at, 0) for v in "ba"], at)]), at * HOUR_MS)
+        for at in (3, 4)
+    }
+    whole = tables.whole_day(list(hours.values()))
+    assert [(row["video_id"], row["views"]) for row in whole.to_pylist()] == [("a", 3), ("a", 4), ("b", 3), ("b", 4)]
+    for at, table in hours.items():
+        assert tables.of_hour(whole, at).to_pylist() == table.to_pylist()
+    minutes = tables.whole_day([tables.minutes([of_slice([("a", "view", 59, 1, 0)], at)]) for at in (3, 4)])
+    assert tables.of_hour(minutes, 3)["minute"].cast("int64").to_pylist() == [3 * HOUR_MS + 59 * 60_000]
+
+
+def test_countries_of_hours_add_up() -> None:
+    rows = [("a", "view", "DE", 2), ("a", "view", "", 1), ("b", "like", "FR", 4)]
+    names = ("video_id", "kind", "country", "views")
+    one = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
+    by_country = tables.countries([one, one.slice(0, 1)])
+    assert by_country.schema == tables.COUNTRIES
+    assert [tuple(row.values()) for row in by_country.to_pylist()] == [
+        ("a", "view", "", 1),
+        ("a", "view", "DE", 4),
+        ("b", "like", "FR", 4),
+    ]
+    again = tables.countries([tables.with_hour(by_country, HOUR_MS), tables.with_hour(by_country, 0)])
+    assert again["views"].to_pylist() == [2, 8, 8]
+    assert tables.countries([]).equals(tables.COUNTRIES.empty_table())

@@ -5,7 +5,7 @@ rows of several minutes carry [minute, 8 bytes little-endian] between key and co
 """
 
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from udfs.logic.numba_compat import njit
 from udfs.logic.time_rules import MINUTES_PER_DAY
 
 Bytes = npt.NDArray[np.uint8]
+Number = TypeVar("Number", bound=np.generic)
 ROW_BYTES_MIN = 1 + 2 + 4
 DATED_ROW_BYTES_MIN = ROW_BYTES_MIN + 8
 _DATED = struct.Struct("<qI")
@@ -210,7 +211,8 @@ def _merge_rows(buf, slots, arena, arena_used, key_at, key_len, counts, dirty, n
 
 
 @njit(cache=True)
-def _rehash(slots, arena, key_at, key_len, n):  # type: ignore[no-untyped-def]
+def rehash(slots, arena, key_at, key_len, n):  # type: ignore[no-untyped-def]
+    """Fill the empty slots of a table with n keys."""
     mask = np.uint64(slots.shape[0] - 1)
     for cell in range(n):
         slot = hash_bytes(arena, key_at[cell], key_len[cell]) & mask
@@ -247,7 +249,8 @@ def first_of_kinds(arena, key_at):  # type: ignore[no-untyped-def]
     return found
 
 
-def _grown(array: npt.NDArray[np.generic], size: int) -> npt.NDArray[np.generic]:
+def grown(array: npt.NDArray[Number], size: int) -> npt.NDArray[Number]:
+    """The array, with zeros after it up to this size."""
     larger = np.zeros(size, array.dtype)
     larger[: len(array)] = array
     return larger
@@ -272,11 +275,11 @@ class MinuteCells:
         if most > len(self._key_at):
             size = 1 << most.bit_length()
             for name in ("_key_at", "_key_len", "_counts", "_dirty"):
-                setattr(self, name, _grown(getattr(self, name), size))
+                setattr(self, name, grown(getattr(self, name), size))
             self._slots = np.full(2 * size, -1, np.int32)
-            _rehash(self._slots, self._arena, self._key_at, self._key_len, self._n)
+            rehash(self._slots, self._arena, self._key_at, self._key_len, self._n)
         if self._arena_used + len(rows) > len(self._arena):
-            self._arena = _grown(self._arena, 2 * (self._arena_used + len(rows)))  # type: ignore[assignment]
+            self._arena = grown(self._arena, 2 * (self._arena_used + len(rows)))
         self._arena_used, self._n = _merge_rows(
             rows, self._slots, self._arena, self._arena_used, self._key_at, self._key_len, self._counts,
             self._dirty, self._n,

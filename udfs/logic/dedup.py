@@ -177,7 +177,7 @@ class Outcome:
 
     `chunk`, if there is one, goes to the state of `generation` under `sequence`, and `unsent` to the list of what the
     next flush sends and the state then forgets. `fresh` are the ids in the chunk (uint64[n, 2]), `fresh_viewed_ms` the
-    times of their views.
+    times of their views. `batch` and `verdicts` (of Verdict, by event) go with them.
     """
 
     generation: int
@@ -188,6 +188,8 @@ class Outcome:
     unsent: Bytes | None = None
     fresh: Ids | None = None
     fresh_viewed_ms: npt.NDArray[np.int64] | None = None
+    batch: Scan | None = None
+    verdicts: npt.NDArray[np.uint8] | None = None
     late: list[Rejected] = field(default_factory=list)
     dead: list[Rejected] = field(default_factory=list)
 
@@ -286,6 +288,7 @@ class SaltDedup:
             outcome.chunk = _CHUNK.pack(VERSION, self.generation) + fresh.tobytes()
             outcome.unsent = rows
             outcome.fresh, outcome.fresh_viewed_ms = fresh, fresh_at
+            outcome.batch, outcome.verdicts = batch, verdicts
             self._unsent.append(rows)
             self.sequence += 1
         if sum(counts[: Verdict.DUPLICATE]):

@@ -57,3 +57,13 @@ def hash_bytes(buf, at, length):  # type: ignore[no-untyped-def]
     for i in range(at, at + length):
         h = (h ^ np.uint64(buf[i])) * np.uint64(1099511628211)
     return mix64(h)
+
+
+@njit(cache=True)
+def second_hash_bytes(buf, at, length):  # type: ignore[no-untyped-def]
+    """Another 64-bit hash: two texts with the same `hash_bytes` have the same one of this only by chance."""
+    h = np.uint64(length)
+    for i in range(at, at + length):
+        h = (h + np.uint64(buf[i]) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        h ^= h >> np.uint64(29)
+    return mix64(h)

@@ -5,7 +5,8 @@ that are complete: everything that can be counted for them in time lies in slice
 new names, and the manifest, written last, makes it the history that there is: a crash leaves the history before.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -13,9 +14,14 @@ import msgspec
 from settings import CountingSettings
 from udfs.logic.time_rules import HOUR_MS, MINUTE_MS
 
-VERSION = 1
+VERSION = 2
 HOURS_PER_DAY = 24
-DATA_SETS = ("minutes", "hours", "days", "totals")
+# By what the files of a data set are: an hour or a day viewed, or all time.
+HOURLY = ("minutes", "hours", "countries", "channels", "top_hours")
+DAILY = ("days", "viewers", "top_days")
+DATA_SETS = (*HOURLY, *DAILY, "totals")
+# In one file for all shards: a channel's videos are in many of them, and the most viewed of all come from each.
+OF_ALL_SHARDS = ("channels", "top_hours", "top_days")
 _DAY_0 = date(1970, 1, 1)
 
 
@@ -23,8 +29,9 @@ class SliceInfo(msgspec.Struct, frozen=True):
     """What slice.json says: where it ends, and what lies in its files.
 
     `next_hour` is the hour of arrival of the record at `next_offset`.
-    `cells` and `known` name the row groups of the two files in their order: (shard, hour viewed, rows) and (hour
-    viewed, rows). `tallies` by salt are the fields of udfs.logic.ledger.Tally, `gaps` offsets that the archive lacks.
+    `cells`, `countries`, `viewers` and `known` name the row groups of these files in their order: (shard, hour viewed,
+    rows), and of the last (hour viewed, rows). `tallies` by salt are the fields of udfs.logic.ledger.Tally, `gaps`
+    offsets that the archive lacks.
     """
 
     partition: int
@@ -34,6 +41,8 @@ class SliceInfo(msgspec.Struct, frozen=True):
     next_offset: int
     records: int
     cells: list[tuple[int, int, int]]
+    countries: list[tuple[int, int, int]]
+    viewers: list[tuple[int, int, int]]
     known: list[tuple[int, int]]
     late: dict[str, int]
     tallies: dict[int, list[tuple[int, ...]]]
@@ -58,8 +67,8 @@ class Manifest(msgspec.Struct, frozen=True):
     Hours viewed from `from_hour` to before `through_hour` are complete; of `gap_hours` the archive may lack some. Hours
     before `forgotten_before` are as they are for good: no late event is added to them. `next_offsets`,
     `last_hours` and `next_hours` say of each partition how far slices have been counted, as its last SliceInfo does.
-    `slices` are by hour viewed those that count for it; `files` by data set, then by hour, day or 0, then by shard, the
-    paths below the root.
+    `slices` are by hour viewed those that count for it; `files` by data set, then by hour, day or 0, then by shard (0
+    for what is of all shards), the paths below the root. Hours of a day may lie in one file.
     """
 
     version: int
@@ -89,11 +98,33 @@ class PartitionTask(msgspec.Struct, frozen=True):
     newest_hour: int
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a rollup makes of all slices, and from where on: hours and days viewed.
+
+    `days` are those of the hours. Viewers are counted of `viewer_days`: once when a day is complete, and once more when
+    it is one of `final_days`, to which nothing is added any longer. Of those the hours are put into one file.
+    """
+
+    run: int
+    from_hour: int
+    through_hour: int
+    forgotten_before: int
+    hours: list[int]
+    viewer_days: list[int]
+    final_days: list[int]
+    slices: dict[int, list[SliceName]]
+
+    @property
+    def days(self) -> list[int]:
+        """Every day of which an hour is counted."""
+        return sorted({day_of(hour) for hour in self.hours})
+
+
 class ShardResult(msgspec.Struct, frozen=True):
-    """What became of a shard: the hours counted, the slices, and its files by data set and time."""
+    """What became of a shard: the slices that were new, and its files by data set and time."""
 
     shard: int
-    hours: list[int]
     new: list[SliceInfo]
     files: dict[str, dict[int, str]]
 
@@ -174,18 +205,44 @@ def _next_hours(before: Manifest, new: Iterable[SliceInfo]) -> dict[int, int]:
     return found
 
 
-def with_slices(
-    slices: Mapping[int, Iterable[SliceName]], new: Iterable[SliceInfo], forgotten_before_hour: int
-) -> dict[int, list[SliceName]]:
-    """By hour viewed the slices that count for it, with these ones. Of slices that old, none is changed any more."""
+def plan_of(
+    before: Manifest, new: Sequence[SliceInfo], rules: CountingSettings, partitions: int, late_hours: int
+) -> Plan:
+    """What is to be made with these slices, of which there is one at least."""
+    slices = _with_slices(before.slices, new)
+    first, through = from_hour(before, new, rules), complete_hour(before, new, partitions, rules.lateness_ms)
+    # What arrives from now on adds to no hour before this one, also with other settings.
+    last_hours = before.last_hours | {info.partition: info.hour for info in sorted(new, key=lambda info: info.hour)}
+    forgotten_before = max(before.forgotten_before, min(last_hours.values()) - late_hours)
+    days = sorted({day_of(hour) for hour in slices if first <= hour < through})
+    final_days = [day for day in days if before.forgotten_before < _end(day) <= forgotten_before]
+    return Plan(
+        run=before.run + 1,
+        from_hour=first,
+        through_hour=through,
+        forgotten_before=forgotten_before,
+        hours=_to_count(before, new, slices, first, through),
+        viewer_days=[day for day in days if before.through_hour < _end(day) <= through or day in final_days],
+        final_days=final_days,
+        slices=slices,
+    )
+
+
+def _end(day: int) -> int:
+    """The hour with which the next day begins."""
+    return (day + 1) * HOURS_PER_DAY
+
+
+def _with_slices(slices: Mapping[int, Iterable[SliceName]], new: Iterable[SliceInfo]) -> dict[int, list[SliceName]]:
+    """By hour viewed the slices that count for it, with these ones."""
     found = {hour: set(names) for hour, names in slices.items()}
     for info in new:
         for hour in info.hours_viewed:
             found.setdefault(hour, set()).add(SliceName(info.hour, info.partition))
-    return {hour: sorted(names) for hour, names in sorted(found.items()) if hour >= forgotten_before_hour}
+    return {hour: sorted(names) for hour, names in sorted(found.items())}
 
 
-def to_count(before: Manifest, new: Iterable[SliceInfo], slices: Iterable[int], first: int, through: int) -> list[int]:
+def _to_count(before: Manifest, new: Iterable[SliceInfo], slices: Iterable[int], first: int, through: int) -> list[int]:
     """The hours viewed from `first` to before `through` whose counts change.
 
     Those that were not complete before, or that a new slice counts for.
@@ -197,39 +254,58 @@ def to_count(before: Manifest, new: Iterable[SliceInfo], slices: Iterable[int], 
 
 def file_name(data_set: str, at: int, shard: int, run: int) -> str:
     """The path below the root of a data set's file, which begins as Hive's partitions do."""
-    name = f"shard-{shard:04}-run-{run:08}.parquet"
-    if data_set == "totals":
-        return f"totals/{name}"
-    if data_set == "days":
-        return f"days/viewed_day={date_of(at):%Y-%m-%d}/{name}"
-    return f"{data_set}/viewed_day={date_of(day_of(at)):%Y-%m-%d}/viewed_hour={at % HOURS_PER_DAY:02}/{name}"
+    if data_set in HOURLY:
+        return _file_name(data_set, day_of(at), f"hour-{at % HOURS_PER_DAY:02}-", shard, run)
+    return _file_name(data_set, at if data_set in DAILY else None, "", shard, run)
+
+
+def file_name_of_day(data_set: str, day: int, shard: int, run: int) -> str:
+    """The same of a file that has all hours of a day, of a data set that is HOURLY."""
+    return _file_name(data_set, day, "", shard, run)
+
+
+def _file_name(data_set: str, day: int | None, hour: str, shard: int, run: int) -> str:
+    folder = data_set if day is None else f"{data_set}/viewed_day={date_of(day):%Y-%m-%d}"
+    of_shard = "" if data_set in OF_ALL_SHARDS else f"shard-{shard:04}-"
+    return f"{folder}/{hour}{of_shard}run-{run:08}.parquet"
+
+
+def part_name(data_set: str, shard: int, run: int) -> str:
+    """The path below the root of what one shard has for a data set of all shards, until that is made."""
+    return f"parts/run-{run:08}/{data_set}-{shard:04}.parquet"
 
 
 def published(
-    before: Manifest, results: list[ShardResult], rules: CountingSettings, partitions: int, late_hours: int
+    before: Manifest,
+    plan: Plan,
+    results: Sequence[ShardResult],
+    of_all_shards: Mapping[str, Mapping[int, str]],
+    rules: CountingSettings,
 ) -> Manifest:
-    """The manifest after a rollup."""
+    """The manifest after a rollup. `of_all_shards` are paths by data set and time."""
     new = sorted(results[0].new, key=lambda info: info.hour)
-    last_hours = before.last_hours | {info.partition: info.hour for info in new}
-    next_offsets = before.next_offsets | {info.partition: info.next_offset for info in new}
     files = {name: {at: dict(of) for at, of in sets.items()} for name, sets in before.files.items()}
-    for result in results:
-        for name, paths in result.files.items():
+    every = [(0, of_all_shards), *((result.shard, result.files) for result in results)]
+    for shard, by_name in every:
+        for name, paths in by_name.items():
             for at, path in paths.items():
-                files[name].setdefault(at, {})[result.shard] = path
-    # What arrives from now on adds to no hour before this one, also with other settings.
-    forgotten_before = max(before.forgotten_before, min(last_hours.values()) - late_hours)
+                files[name].setdefault(at, {})[shard] = path
     return Manifest(
         version=before.version,
-        run=before.run + 1,
+        run=plan.run,
         shards=before.shards,
-        from_hour=from_hour(before, new, rules),
-        through_hour=complete_hour(before, new, partitions, rules.lateness_ms),
-        forgotten_before=forgotten_before,
-        next_offsets=next_offsets,
-        last_hours=last_hours,
+        from_hour=plan.from_hour,
+        through_hour=plan.through_hour,
+        forgotten_before=plan.forgotten_before,
+        next_offsets=before.next_offsets | {info.partition: info.next_offset for info in new},
+        last_hours=before.last_hours | {info.partition: info.hour for info in new},
         next_hours=_next_hours(before, new),
         gap_hours=sorted({*before.gap_hours, *(hour for info in new for hour in uncertain_hours(info, rules))}),
-        slices=with_slices(before.slices, new, forgotten_before),
+        # Of a day that still changes, all hours: its viewers are counted again when it does not.
+        slices={
+            hour: names
+            for hour, names in plan.slices.items()
+            if hour >= plan.forgotten_before // HOURS_PER_DAY * HOURS_PER_DAY
+        },
         files=files,
     )

@@ -1,4 +1,4 @@
-"""The tables of history, from what slices counted: minutes, hours, days and totals of one shard. Pure.
+"""The tables of history, from what slices counted: minutes, hours, days, totals and countries of one shard. Pure.
 
 Each row has `views`, all that count, and `late_added`, those of them that came after their minute had closed. Rows are
 sorted by video, so that a reader finds one by few row groups.
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from udfs.logic.time_rules import MINUTE_MS
+from udfs.logic.time_rules import HOUR_MS, MINUTE_MS
 
 TIME = pa.timestamp("ms", "UTC")
 _COUNTS = {"views": pa.int64(), "late_added": pa.int64()}
@@ -18,6 +18,7 @@ MINUTES = pa.schema({**_NAMES, "minute": TIME, **_COUNTS})
 HOURS = pa.schema({**_NAMES, "hour": TIME, **_COUNTS})
 # Of a day and of all time: the file's place says which.
 SUMS = pa.schema({**_NAMES, **_COUNTS})
+COUNTRIES = pa.schema({**_NAMES, "country": pa.string(), "views": pa.int64()})
 
 
 def minutes(cells: Sequence[pa.Table]) -> pa.Table:
@@ -34,8 +35,7 @@ def minutes(cells: Sequence[pa.Table]) -> pa.Table:
 def hour(of_minutes: pa.Table, hour_ms: int) -> pa.Table:
     """One hour, from its minutes."""
     table = _summed(of_minutes.drop_columns(["minute"]), ["video_id", "kind"], SUMS)
-    at = pa.array([hour_ms], pa.int64()).cast(TIME)
-    return table.add_column(2, "hour", pa.repeat(at[0], table.num_rows)).cast(HOURS)
+    return with_hour(table, hour_ms).select(HOURS.names)
 
 
 def day(of_hours: Sequence[pa.Table]) -> pa.Table:
@@ -54,6 +54,13 @@ def totals(before: pa.Table, old_hours: Sequence[pa.Table], new_hours: Sequence[
     return _summed(pa.concat_tables(parts), ["video_id", "kind"], SUMS)
 
 
+def countries(tables: Sequence[pa.Table]) -> pa.Table:
+    """One hour or one day by country ("" for unknown), from all slices' countries of it, or from its hours."""
+    table = _concatenated(tables, COUNTRIES.names)
+    keys = ["video_id", "kind", "country"]
+    return COUNTRIES.empty_table() if table is None else _summed(table, keys, COUNTRIES)
+
+
 def of_videos_in(table: pa.Table, those: Sequence[pa.Table]) -> pa.Table:
     """The rows of a table whose video and kind are in one of those."""
     names = ["video_id", "kind"]
@@ -63,6 +70,27 @@ def of_videos_in(table: pa.Table, those: Sequence[pa.Table]) -> pa.Table:
     return table.join(wanted.group_by(names).aggregate([]), names, join_type="left semi").sort_by(
         [(name, "ascending") for name in names]
     )
+
+
+def of_hour(table: pa.Table, hour: int) -> pa.Table:
+    """The rows of one hour since 1970, of a table of minutes or hours that may have others."""
+    column = "minute" if "minute" in table.schema.names else "hour"
+    at = pc.floor(pc.divide(table[column].cast(pa.int64()), HOUR_MS))
+    return table.filter(pc.equal(at, hour))
+
+
+def with_hour(table: pa.Table, hour_ms: int) -> pa.Table:
+    """A table of what has no time of its own, with this `hour` as its last column."""
+    at = pa.array([hour_ms], pa.int64()).cast(TIME)
+    return table.append_column("hour", pa.repeat(at[0], table.num_rows))
+
+
+def whole_day(hours: Sequence[pa.Table]) -> pa.Table:
+    """The hours of a day in one table, sorted by video (or by what comes first) and then by time."""
+    table = pa.concat_tables(hours)
+    names = [name for name in table.schema.names if pa.types.is_string(table.schema.field(name).type)]
+    times = [name for name in ("minute", "hour", "rank") if name in table.schema.names]
+    return table.sort_by([(name, "ascending") for name in (*names, *times)])
 
 
 def _negative(table: pa.Table) -> pa.Table:
@@ -76,6 +104,7 @@ def _concatenated(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table 
 
 
 def _summed(table: pa.Table, keys: list[str], schema: pa.Schema) -> pa.Table:
-    found = table.group_by(keys).aggregate([(name, "sum") for name in _COUNTS])
-    found = found.select([*keys, *(f"{name}_sum" for name in _COUNTS)]).rename_columns([*keys, *_COUNTS])
+    counts = [name for name in _COUNTS if name in schema.names]
+    found = table.group_by(keys).aggregate([(name, "sum") for name in counts])
+    found = found.select([*keys, *(f"{name}_sum" for name in counts)]).rename_columns([*keys, *counts])
     return found.select(schema.names).sort_by([(name, "ascending") for name in keys])

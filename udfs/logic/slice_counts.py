@@ -21,16 +21,15 @@ import pyarrow as pa
 from schemas import registry
 from schemas.kinds import blocked
 from settings import CountingSettings
+from udfs.logic.audience import Audience
 from udfs.logic.block_list import BlockTable, is_blocked
 from udfs.logic.cells import Bytes, merge_dated_rows
-from udfs.logic.dedup import Outcome, SaltDedup
-from udfs.logic.hashing import hash_bytes
+from udfs.logic.dedup import Outcome, SaltDedup, Verdict
 from udfs.logic.id_index import Ids
+from udfs.logic.key_columns import key_columns, shard_of
 from udfs.logic.ledger import Tally
-from udfs.logic.numba_compat import njit
-from udfs.logic.time_rules import HOUR_MS, MINUTE_MS
+from udfs.logic.time_rules import HOUR_MS, MINUTE_MS, MINUTES_PER_HOUR
 
-MINUTES_PER_HOUR = 60
 # Rows of batches are merged when there are so many bytes of them.
 MERGED_BYTES = 32 << 20
 CELLS = pa.schema(
@@ -68,25 +67,29 @@ class Known(NamedTuple):
 
 
 class LateEvent(NamedTuple):
-    """One that came after its minute had closed."""
+    """One that came after its minute had closed; `kind` is what it would be counted as, `datum` how it came."""
 
     event_id: bytes
     viewed_ms: int
     append_ms: int
     video_id: str
     kind: str
-    viewer_id: str | None
+    is_blocked: bool
+    datum: bytes
 
 
 @dataclass(frozen=True)
 class SliceCounts:
     """`cells` of schema CELLS, sorted by its columns; `views` are the stream's, `late_added` beside them.
 
+    `countries` and `viewers` are of udfs.logic.audience, of the same events.
     `late` says what became of the late events: added, repeats, too_old. A tally of a minute that goes on in the next
     slice is whole there.
     """
 
     cells: pa.Table
+    countries: pa.Table
+    viewers: pa.Table
     known: Known
     memory: dict[int, SaltMemory]
     tallies: dict[int, list[Tally]]
@@ -123,6 +126,7 @@ class SliceCounter:
         self._fresh: list[Ids] = []
         self._fresh_viewed_ms: list[npt.NDArray[np.int64]] = []
         self._late: list[LateEvent] = []
+        self._audience = Audience()
         self._tallies: dict[int, dict[int, Tally]] = {}
 
     def record(self, key: bytes | None, value: bytes | None, record_ms: int) -> None:
@@ -134,6 +138,13 @@ class SliceCounter:
         if outcome.unsent is not None:
             assert outcome.fresh is not None
             assert outcome.fresh_viewed_ms is not None
+            assert outcome.batch is not None
+            assert outcome.verdicts is not None
+            assert value is not None
+            counted = np.nonzero(outcome.verdicts > Verdict.DUPLICATE)[0]
+            is_blocked = outcome.verdicts[counted] == Verdict.BLOCKED
+            buf = np.frombuffer(value, np.uint8)
+            self._audience.add(buf, outcome.batch.spans, outcome.batch.viewed_at, counted, is_blocked)
             self._fresh.append(outcome.fresh)
             self._fresh_viewed_ms.append(outcome.fresh_viewed_ms)
             self._rows.append(outcome.unsent)
@@ -141,7 +152,7 @@ class SliceCounter:
             if self._rows_bytes >= MERGED_BYTES:
                 self._merge()
         if outcome.late:
-            self._late += read_late(outcome)
+            self._late += read_late(outcome, self._blocks)
         mine = self._tallies.setdefault(dedup.salt, {})
         mine.update((tally.minute, tally) for tally in dedup.take_tallies())
 
@@ -154,11 +165,16 @@ class SliceCounter:
         fresh = _known(self._fresh, self._fresh_viewed_ms)
         added, late = self._add_late(fresh, known)
         self._merge()
-        tables = [*self._merged, _late_table(added, self._rules.shards, self._blocks)]
+        for event in added:
+            self._audience.add_datum(event.datum, is_blocked=event.is_blocked)
+        countries, viewers = self._audience.tables(self._rules.shards)
+        tables = [*self._merged, _late_table(added, self._rules.shards)]
         cells = pa.concat_tables(tables).group_by(_CELL).aggregate([("views", "sum"), ("late_added", "sum")])
         cells = cells.select([*_CELL, "views_sum", "late_added_sum"]).rename_columns(CELLS.names).sort_by(_SORTED)
         return SliceCounts(
             cells=cells,
+            countries=countries,
+            viewers=viewers,
             known=_sorted(
                 _known(
                     [fresh.ids, *(np.frombuffer(event.event_id, np.uint64).reshape(1, 2) for event in added)],
@@ -217,19 +233,22 @@ def _with_plain_times(schema: Any) -> Any:
 _EVENT = fastavro.parse_schema(_with_plain_times(registry.schema("ViewEvent")))
 
 
-def read_late(outcome: Outcome) -> list[LateEvent]:
+def read_late(outcome: Outcome, blocks: BlockTable) -> list[LateEvent]:
     """The late events of a record."""
     found = []
     for rejected in outcome.late:
         event: Any = fastavro.schemaless_reader(io.BytesIO(rejected.payload), _EVENT, None)
+        viewer = np.frombuffer((event["viewer_id"] or "").encode(), np.uint8)
+        unwanted = is_blocked(viewer, 0, len(viewer), outcome.append_ms, *blocks)
         found.append(
             LateEvent(
                 event["event_id"],
                 event["viewed_at"],
                 outcome.append_ms,
                 event["video_id"],
-                event["kind"],
-                event["viewer_id"],
+                blocked(event["kind"]) if unwanted else event["kind"],
+                unwanted,
+                rejected.payload,
             )
         )
     return found
@@ -264,43 +283,16 @@ def _among(events: Sequence[LateEvent], known: Sequence[Known]) -> set[tuple[byt
     return found & wanted
 
 
-@njit(cache=True)
-def _split_keys(buf, key_at, key_len):  # type: ignore[no-untyped-def]
-    """Kinds and videos of keys, each as (the end of each, with a 0 before the first; their bytes one after another)."""
-    n = key_at.shape[0]
-    kind_ends = np.zeros(n + 1, np.int32)
-    video_ends = np.zeros(n + 1, np.int32)
-    for i in range(n):
-        kind_len = np.int64(buf[key_at[i]])
-        kind_ends[i + 1] = kind_ends[i] + kind_len
-        video_ends[i + 1] = video_ends[i] + key_len[i] - 1 - kind_len
-    kinds = np.empty(kind_ends[n], np.uint8)
-    videos = np.empty(video_ends[n], np.uint8)
-    for i in range(n):
-        at = key_at[i] + 1
-        for j in range(kind_ends[i], kind_ends[i + 1]):
-            kinds[j] = buf[at]
-            at += 1
-        for j in range(video_ends[i], video_ends[i + 1]):
-            videos[j] = buf[at]
-            at += 1
-    return kind_ends, kinds, video_ends, videos
-
-
-def _strings(ends: npt.NDArray[np.int32], content: Bytes) -> pa.Array:
-    return pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(content))
-
-
 def _cells_table(rows: Bytes, shards: int) -> pa.Table:
     """Dated rows, merged, as a table of schema CELLS."""
     key_at, key_len, minutes, counts, shard = merge_dated_rows(rows, shards)
-    kind_ends, kinds, video_ends, videos = _split_keys(rows, key_at, key_len)
+    kinds, videos = key_columns(rows, key_at, key_len)
     return pa.table(
         {
             "shard": shard.astype(np.int32),
             "hour": minutes // MINUTES_PER_HOUR,
-            "kind": _strings(kind_ends, kinds),
-            "video_id": _strings(video_ends, videos),
+            "kind": kinds,
+            "video_id": videos,
             "minute": minutes,
             "views": counts,
             "late_added": np.zeros(len(counts), np.int64),
@@ -309,17 +301,10 @@ def _cells_table(rows: Bytes, shards: int) -> pa.Table:
     )
 
 
-def shard_of(video_id: bytes, shards: int) -> int:
-    """The shard that counts a video, as the stream has it."""
-    return int(hash_bytes(np.frombuffer(video_id, np.uint8), 0, len(video_id)) % shards)
-
-
-def _late_table(added: Sequence[LateEvent], shards: int, blocks: BlockTable) -> pa.Table:
+def _late_table(added: Sequence[LateEvent], shards: int) -> pa.Table:
     counts: Counter[tuple[str, str, int]] = Counter()
     for event in added:
-        viewer = np.frombuffer((event.viewer_id or "").encode(), np.uint8)
-        kind = blocked(event.kind) if is_blocked(viewer, 0, len(viewer), event.append_ms, *blocks) else event.kind
-        counts[kind, event.video_id, event.viewed_ms // MINUTE_MS] += 1
+        counts[event.kind, event.video_id, event.viewed_ms // MINUTE_MS] += 1
     rows = [
         (shard_of(video.encode(), shards), minute // MINUTES_PER_HOUR, kind, video, minute, 0, n)
         for (kind, video, minute), n in counts.items()

@@ -8,6 +8,7 @@ from udfs.logic.numba_compat import njit
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
+MINUTES_PER_HOUR = 60
 MINUTES_PER_DAY = 1440
 # Counts are caught up on, rather than followed, when what is counted arrived longer ago than this.
 BEHIND_MS = 60_000

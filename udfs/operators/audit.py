@@ -12,8 +12,8 @@ from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeCon
 from settings import CassandraSettings, Settings
 from udfs.logic.audit import STORED, Verdict, compare
 from udfs.logic.history import Manifest, hour_start
-from udfs.logic.history_tables import MINUTES
-from udfs.logic.slice_counts import shard_of
+from udfs.logic.history_tables import MINUTES, of_hour
+from udfs.logic.key_columns import shard_of
 from udfs.logic.time_rules import HOUR_MS
 from udfs.sinks.acknowledged import connect_however_long
 from udfs.sinks.audit_rows import AuditRows
@@ -104,7 +104,7 @@ class CompareShard(KeyedProcessFunction):
             if path is None:
                 return MINUTES.empty_table()
             try:
-                return self._history.get(path)
+                return of_hour(self._history.get(path), hour)
             except FileNotFoundError:
                 # A rollup has put another in its place.
                 newer = self._history.manifest(self._manifest.shards)

@@ -10,35 +10,19 @@ import time
 from collections.abc import Iterator
 
 import msgspec
-import pyarrow as pa
 from pyflink.common import Row
 from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeContext
 
 from settings import Settings
-from udfs.logic import history_tables as tables
 from udfs.logic.block_list import BlockList, read_blocked
-from udfs.logic.history import (
-    DATA_SETS,
-    HOURS_PER_DAY,
-    Manifest,
-    PartitionTask,
-    ShardResult,
-    SliceInfo,
-    SliceName,
-    complete_hour,
-    date_of,
-    day_of,
-    file_name,
-    from_hour,
-    hour_start,
-    published,
-    to_count,
-    with_slices,
-)
+from udfs.logic.history import Manifest, PartitionTask, Plan, ShardResult, SliceInfo, SliceName, plan_of, published
+from udfs.logic.metadata import read_about, read_metadata
 from udfs.logic.slice_counts import Known, SliceCounter
 from udfs.logic.time_rules import HOUR_MS
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.shard_tables import ShardTables
+from udfs.sinks.shared_tables import SharedTables
 from udfs.sources.archive import Archive, filesystem
 from udfs.sources.compacted import CompactedTopic
 from udfs.sources.slice_records import PartitionSlices
@@ -148,11 +132,16 @@ class MergeShard(KeyedProcessFunction):
         self._tasks = tasks
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
-        """Connect."""
-        self._history = HistoryStore(filesystem(Settings().s3), self._settings.history.path)
+        """Connect, and read which channel each video is of."""
+        settings = self._settings
+        self._history = HistoryStore(filesystem(Settings().s3), settings.history.path)
         self._manifest = msgspec.json.decode(self._before, type=Manifest)
-        self._rows = HistoryRows(self._settings.cassandra)
+        self._rows = HistoryRows(settings.cassandra)
         self._told: dict[int, list[list[SliceInfo]]] = {}
+        self._channel_of: dict[str, str] = {}
+        CompactedTopic(
+            settings.kafka.bootstrap_servers, settings.kafka.metadata_topic, read_metadata
+        ).read_however_long(self._note_channel)
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Make the shard's tables with the last one. In batch mode what fails begins with its first element again."""
@@ -163,68 +152,33 @@ class MergeShard(KeyedProcessFunction):
             new = [info for of_task in self._told.pop(shard) for info in of_task]
             # None: the archive lacks something of each, and nothing is published.
             if new and _is_unpublished(self._history, self._manifest):
-                yield Row(0, msgspec.json.encode(self._merge(shard, new)))
+                yield Row(0, msgspec.json.encode(ShardResult(shard, new, self._make(shard, new))))
 
-    def _merge(self, shard: int, new: list[SliceInfo]) -> ShardResult:
-        manifest, history, run = self._manifest, self._history, self._manifest.run + 1
-        slices = with_slices(manifest.slices, new, 0)
-        rules = self._settings.counting
-        through = complete_hour(manifest, new, self._settings.kafka.partitions, rules.lateness_ms)
-        hours = to_count(manifest, new, slices, from_hour(manifest, new, rules), through)
-        infos = {SliceName(info.hour, info.partition): info for info in new}
-        files: dict[str, dict[int, str]] = {data_set: {} for data_set in DATA_SETS}
-        new_hours: dict[int, pa.Table] = {}
-        for hour in hours:
-            of_minutes = tables.minutes(self._cells(shard, hour, slices[hour], infos))
-            new_hours[hour] = tables.hour(of_minutes, hour * HOUR_MS)
-            for data_set, table in (("minutes", of_minutes), ("hours", new_hours[hour])):
-                files[data_set][hour] = file_name(data_set, hour, shard, run)
-                history.put(files[data_set][hour], table)
-        complete_through = hour_start(through)
-        for hour, table in new_hours.items():
-            self._rows.hours(table, hour_start(hour))
-        for day in sorted({day_of(hour) for hour in hours}):
-            of_day = [
-                new_hours[hour] if hour in new_hours else history.get(manifest.files["hours"][hour][shard])
-                for hour in range(day * HOURS_PER_DAY, (day + 1) * HOURS_PER_DAY)
-                if hour in new_hours or shard in manifest.files["hours"].get(hour, {})
-            ]
-            files["days"][day] = file_name("days", day, shard, run)
-            table = tables.day(of_day)
-            history.put(files["days"][day], table)
-            changed = [of for hour, of in new_hours.items() if day_of(hour) == day]
-            end = min(hour_start((day + 1) * HOURS_PER_DAY), complete_through)
-            self._rows.days(tables.of_videos_in(table, changed), date_of(day), end)
-        old = [manifest.files["hours"][hour][shard] for hour in hours if hour in manifest.files["hours"]]
-        total_before = manifest.files["totals"].get(0, {}).get(shard)
-        total = tables.totals(
-            tables.SUMS.empty_table() if total_before is None else history.get(total_before),
-            [history.get(path) for path in old],
-            list(new_hours.values()),
-        )
-        files["totals"][0] = file_name("totals", 0, shard, run)
-        history.put(files["totals"][0], total)
-        self._rows.totals(tables.of_videos_in(total, list(new_hours.values())), complete_through)
-        return ShardResult(shard, hours, new, files)
+    def _make(self, shard: int, new: list[SliceInfo]) -> dict[str, dict[int, str]]:
+        return ShardTables(
+            self._history,
+            self._rows,
+            shard=shard,
+            before=self._manifest,
+            plan=_plan(self._settings, self._manifest, new),
+            new=new,
+            channel_of=self._channel_of,
+        ).make()
 
-    def _cells(
-        self, shard: int, hour: int, names: list[SliceName], infos: dict[SliceName, SliceInfo]
-    ) -> list[pa.Table]:
-        found = []
-        for name in names:
-            if name not in infos:
-                info = self._history.slice_info(name)
-                assert info is not None, name
-                infos[name] = info
-            table = self._history.cells(infos[name], shard, hour)
-            if table is not None:
-                found.append(table)
-        return found
+    def _note_channel(self, video_id: str, about: bytes | None) -> None:
+        if about is None:
+            self._channel_of.pop(video_id, None)
+        else:
+            self._channel_of[video_id] = read_about(about).channel_id.decode()
 
 
 def _is_unpublished(history: HistoryStore, before: Manifest) -> bool:
     """Whether history still is as it was before. Else a failure has this run again, or another rollup was faster."""
     return history.manifest(before.shards).run == before.run
+
+
+def _plan(settings: Settings, before: Manifest, new: list[SliceInfo]) -> Plan:
+    return plan_of(before, new, settings.counting, settings.kafka.partitions, settings.history.late_hours)
 
 
 class PublishManifest(KeyedProcessFunction):
@@ -238,19 +192,20 @@ class PublishManifest(KeyedProcessFunction):
         """Connect."""
         self._history = HistoryStore(filesystem(Settings().s3), self._settings.history.path)
         self._manifest = msgspec.json.decode(self._before, type=Manifest)
+        self._rows = HistoryRows(self._settings.cassandra)
         self._results: list[ShardResult] = []
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[int]:  # noqa: ARG002
-        """Write the manifest, and delete what it no longer names."""
+        """Make what is of all shards, write the manifest, and delete what it no longer names."""
         self._results.append(msgspec.json.decode(bytes(value), type=ShardResult))
         before = self._manifest
         if len(self._results) < before.shards or not _is_unpublished(self._history, before):
             return
-        settings = self._settings
-        after = published(
-            before, self._results, settings.counting, settings.kafka.partitions, settings.history.late_hours
-        )
+        plan = _plan(self._settings, before, self._results[0].new)
+        shared = SharedTables(self._history, self._rows, before, plan).make()
+        after = published(before, plan, self._results, shared, self._settings.counting)
         self._history.publish(after)
         self._history.keep_only(after)
+        self._history.forget_parts()
         self._history.forget_slices(after)
         yield after.run

@@ -1,10 +1,11 @@
 """History in the object store: slices, Parquet for analysts, and the manifest that says which of it counts.
 
 Below the root: manifest.json; slices/arrival_hour=H/partition=P/ with slice.json, written last, cells.parquet,
-known.parquet and memory.bin; minutes/, hours/, days/ and totals/ as udfs.logic.history.file_name has it.
+countries.parquet, viewers.parquet, known.parquet and memory.bin; a folder for each data set, as
+udfs.logic.history.file_name has it; and parts/ of one that is not whole yet.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts, no_known
 
 COMPRESSION = "zstd"
 MANIFEST = "manifest.json"
+# Of a slice, by shard and hour viewed.
+PARTS = ("cells", "countries", "viewers")
 KNOWN = pa.schema({"event_id": pa.binary(16), "viewed_at": pa.timestamp("ms", "UTC")})
 Groups = Sequence[tuple[int, ...]]
 
@@ -42,7 +45,8 @@ class HistoryStore:
             return no_history(shards)
         found = msgspec.json.decode(self._get(MANIFEST), type=Manifest)
         if found.version != VERSION:
-            raise HistoryError(f"{MANIFEST} is of version {found.version}, this code reads {VERSION}: use newer code")
+            remedy = "use newer code" if found.version > VERSION else "count again from the archive, to another path"
+            raise HistoryError(f"{MANIFEST} is of version {found.version}, this code reads {VERSION}: {remedy}")
         if found.shards != shards:
             raise HistoryError(
                 f"{MANIFEST} has {found.shards} shards, counting.shards is {shards}: keep those, or use another path"
@@ -62,10 +66,11 @@ class HistoryStore:
 
     def put_slice(self, name: SliceName, counts: SliceCounts, info: Mapping[str, object]) -> SliceInfo:
         """Write a slice's files; `info` are the fields of SliceInfo that the counts do not say."""
-        cells = counts.cells
-        keys = (cells["shard"].to_numpy(), cells["hour"].to_numpy())
-        cell_groups = _groups(keys)
-        self._put_table(f"{_slice(name)}/cells.parquet", cells.drop_columns(["shard", "hour"]), cell_groups)
+        groups: dict[str, Groups] = {}
+        for part in PARTS:
+            table: pa.Table = getattr(counts, part)
+            groups[part] = _groups((table["shard"].to_numpy(), table["hour"].to_numpy()))
+            self._put_table(f"{_slice(name)}/{part}.parquet", table.drop_columns(["shard", "hour"]), groups[part])
         known_groups = _groups((counts.known.hours,))
         self._put_table(f"{_slice(name)}/known.parquet", _known_table(counts.known), known_groups)
         memory = {salt: tuple(kept) for salt, kept in counts.memory.items()}
@@ -73,7 +78,7 @@ class HistoryStore:
         fields = {
             "partition": name.partition,
             "hour": name.hour,
-            "cells": cell_groups,
+            **groups,
             "known": known_groups,
             "late": dict(counts.late),
             "tallies": {salt: [tally.values() for tally in of] for salt, of in counts.tallies.items()},
@@ -104,12 +109,13 @@ class HistoryStore:
         halves = np.frombuffer(ids.buffers()[1], np.uint64).reshape(-1, 2)[ids.offset : ids.offset + len(ids)]
         return Known(halves, table["viewed_at"].cast(pa.int64()).to_numpy())
 
-    def cells(self, info: SliceInfo, shard: int, hour: int) -> pa.Table | None:
-        """What a slice counts in a shard for an hour viewed, of CELLS without these two; None when that is nothing."""
-        groups = [at for at, (of_shard, of_hour, _) in enumerate(info.cells) if (of_shard, of_hour) == (shard, hour)]
+    def part(self, part: str, info: SliceInfo, shard: int, hours: Collection[int]) -> pa.Table | None:
+        """What a slice has in one of PARTS for a shard and some hours viewed; None when that is nothing."""
+        of_part: list[tuple[int, int, int]] = getattr(info, part)
+        groups = [at for at, (of_shard, of_hour, _) in enumerate(of_part) if of_shard == shard and of_hour in hours]
         if not groups:
             return None
-        return self._row_groups(f"{_slice(SliceName(info.hour, info.partition))}/cells.parquet", groups)
+        return self._row_groups(f"{_slice(SliceName(info.hour, info.partition))}/{part}.parquet", groups)
 
     # --- tables
 
@@ -133,6 +139,11 @@ class HistoryStore:
                     self._store.delete_file(info.path)
                     deleted += 1
         return deleted
+
+    def forget_parts(self) -> None:
+        """Delete what data sets of all shards were made of."""
+        if self._store.get_file_info(f"{self._root}/parts").type is pyarrow.fs.FileType.Directory:
+            self._store.delete_dir(f"{self._root}/parts")
 
     def forget_slices(self, manifest: Manifest) -> None:
         """Delete slices of hours of arrival from before any that counts for an hour that can still change."""

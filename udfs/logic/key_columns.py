@@ -1,0 +1,57 @@
+"""Keys of cells (udfs.logic.cells) as columns of Arrow: their kinds and their videos."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from udfs.logic.cells import Bytes
+from udfs.logic.hashing import hash_bytes
+from udfs.logic.numba_compat import njit
+
+
+@njit(cache=True)
+def _split_keys(buf, key_at, key_len):  # type: ignore[no-untyped-def]
+    """Kinds and videos of keys, each as (the end of each, with a 0 before the first; their bytes one after another)."""
+    n = key_at.shape[0]
+    kind_ends = np.zeros(n + 1, np.int32)
+    video_ends = np.zeros(n + 1, np.int32)
+    for i in range(n):
+        kind_len = np.int64(buf[key_at[i]])
+        kind_ends[i + 1] = kind_ends[i] + kind_len
+        video_ends[i + 1] = video_ends[i] + key_len[i] - 1 - kind_len
+    kinds = np.empty(kind_ends[n], np.uint8)
+    videos = np.empty(video_ends[n], np.uint8)
+    for i in range(n):
+        at = key_at[i] + 1
+        for j in range(kind_ends[i], kind_ends[i + 1]):
+            kinds[j] = buf[at]
+            at += 1
+        for j in range(video_ends[i], video_ends[i + 1]):
+            videos[j] = buf[at]
+            at += 1
+    return kind_ends, kinds, video_ends, videos
+
+
+def key_columns(buf: Bytes, key_at: npt.NDArray[np.int64], key_len: npt.NDArray[np.int64]) -> tuple[pa.Array, pa.Array]:
+    """(kinds, videos) of the keys that lie there."""
+    kind_ends, kinds, video_ends, videos = _split_keys(buf, key_at, key_len)
+    return _strings(kind_ends, kinds), _strings(video_ends, videos)
+
+
+def _strings(ends: npt.NDArray[np.int32], content: Bytes) -> pa.Array:
+    return pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(content))
+
+
+@njit(cache=True)
+def shards_of_keys(buf, key_at, key_len, shards):  # type: ignore[no-untyped-def]
+    """The shard of each key's video."""
+    found = np.empty(key_at.shape[0], np.int64)
+    for i in range(key_at.shape[0]):
+        video = key_at[i] + 1 + np.int64(buf[key_at[i]])
+        found[i] = np.int64(hash_bytes(buf, video, key_at[i] + key_len[i] - video) % np.uint64(shards))
+    return found
+
+
+def shard_of(video_id: bytes, shards: int) -> int:
+    """The shard that counts a video, as the stream has it."""
+    return int(hash_bytes(np.frombuffer(video_id, np.uint8), 0, len(video_id)) % shards)
