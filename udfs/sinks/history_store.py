@@ -20,8 +20,6 @@ from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts, no_known
 
 COMPRESSION = "zstd"
 MANIFEST = "manifest.json"
-# Of a slice, by shard and hour viewed.
-PARTS = ("cells", "countries", "viewers")
 KNOWN = pa.schema({"event_id": pa.binary(16), "viewed_at": pa.timestamp("ms", "UTC")})
 Groups = Sequence[tuple[int, ...]]
 
@@ -67,8 +65,7 @@ class HistoryStore:
     def put_slice(self, name: SliceName, counts: SliceCounts, info: Mapping[str, object]) -> SliceInfo:
         """Write a slice's files; `info` are the fields of SliceInfo that the counts do not say."""
         groups: dict[str, Groups] = {}
-        for part in PARTS:
-            table: pa.Table = getattr(counts, part)
+        for part, table in counts.sums._asdict().items():
             groups[part] = _groups((table["shard"].to_numpy(), table["hour"].to_numpy()))
             self._put_table(f"{_slice(name)}/{part}.parquet", table.drop_columns(["shard", "hour"]), groups[part])
         known_groups = _groups((counts.known.hours,))
@@ -110,7 +107,10 @@ class HistoryStore:
         return Known(halves, table["viewed_at"].cast(pa.int64()).to_numpy())
 
     def part(self, part: str, info: SliceInfo, shard: int, hours: Collection[int]) -> pa.Table | None:
-        """What a slice has in one of PARTS for a shard and some hours viewed; None when that is nothing."""
+        """What a slice has in one table of udfs.logic.audience.Sums for a shard and some hours viewed.
+
+        None when that is nothing.
+        """
         of_part: list[tuple[int, int, int]] = getattr(info, part)
         groups = [at for at, (of_shard, of_hour, _) in enumerate(of_part) if of_shard == shard and of_hour in hours]
         if not groups:
