@@ -193,6 +193,12 @@ class HistorySettings(_Group):
         ge=1,
         description="Late events are added up to so long after their view; less than raw events stay in the archive.",
     )
+    slice_events_max: int = Field(
+        4_000_000,
+        ge=1,
+        description="An hour of a partition is counted in slices of so many events: what bounds a rollup's memory, at "
+        "about 300 bytes each.",
+    )
 
 
 class CassandraSettings(_Group):

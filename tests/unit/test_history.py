@@ -32,6 +32,7 @@ def info(
     return SliceInfo(
         partition=partition,
         hour=hour,
+        part=0,
         next_hour=hour + 1 if next_hour is None else next_hour,
         first_offset=0,
         next_offset=next_offset,
@@ -136,18 +137,21 @@ def test_a_published_manifest_names_the_newest_files_and_forgets_what_no_event_c
         nothing,
         run=4,
         through_hour=5,
-        last_hours={0: 99, 1: 99},
+        last_slices={0: SliceName(99, 0), 1: SliceName(99, 1, 2)},
         next_offsets={0: 7, 1: 8},
         next_hours={0: 100, 1: 100},
         gap_hours=[7],
         slices={60: [SliceName(60, 0)], 75: [SliceName(75, 0)], 99: [SliceName(99, 1)]},
         files=old,
     )
-    new = [info(101, 0, [101], 30), info(100, 0, [100], 20), info(100, 1, [100], 21)]
+    # Of hour 100, partition 1 has two slices.
+    second = msgspec.structs.replace(info(100, 1, [100], 21), part=1)
+    new = [info(101, 0, [101], 30), info(100, 0, [100], 20), second, info(100, 1, [100], 15, next_hour=100)]
     results = [ShardResult(shard, new, {"minutes": {100: f"new-{shard}"}}) for shard in (1, 0)]
     plan = plan_of(before, new, RULES, 2, late_hours=5)
     after = published(before, plan, results, {"channels": {100: "new"}}, RULES)
     assert (after.run, after.through_hour, after.forgotten_before) == (5, 100, 95)
+    assert after.last_slices == {0: SliceName(101, 0), 1: SliceName(100, 1, 1)}
     assert after.last_hours == {0: 101, 1: 100}
     assert after.next_offsets == {0: 30, 1: 21}
     assert after.next_hours == {0: 102, 1: 101}

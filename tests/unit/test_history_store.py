@@ -106,7 +106,9 @@ def test_slices_go_when_nothing_they_count_for_can_change(store: HistoryStore) -
     names = [SliceName(hour, 3) for hour in (400, 450, 500)]
     for name in names:
         store.put_slice(name, counts(), INFO)
-    manifest = msgspec.structs.replace(no_history(1), last_hours={3: 500}, slices={449: [names[1]], 500: [names[2]]})
+    manifest = msgspec.structs.replace(
+        no_history(1), last_slices={3: names[2]}, slices={449: [names[1]], 500: [names[2]]}
+    )
     store.forget_slices(manifest)
     assert [store.slice_info(name) is not None for name in names] == [False, True, True]
     store.forget_slices(msgspec.structs.replace(manifest, slices={}))

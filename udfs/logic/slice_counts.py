@@ -99,6 +99,7 @@ class SliceCounter:
             self._salts[salt] = SaltDedup(salt, rules)
             self._salts[salt].restore(kept.header, kept.chunks, [])
         self._fresh: list[Ids] = []
+        self._fresh_events = 0
         self._fresh_viewed_ms: list[npt.NDArray[np.int64]] = []
         self._late: list[LateEvent] = []
         self._audience = Audience()
@@ -121,11 +122,17 @@ class SliceCounter:
             buf = np.frombuffer(value, np.uint8)
             self._audience.add(buf, outcome.batch.spans, outcome.batch.viewed_at, counted, is_blocked)
             self._fresh.append(outcome.fresh)
+            self._fresh_events += len(outcome.fresh)
             self._fresh_viewed_ms.append(outcome.fresh_viewed_ms)
         if outcome.late:
             self._late += read_late(outcome, self._blocks)
         mine = self._tallies.setdefault(dedup.salt, {})
         mine.update((tally.minute, tally) for tally in dedup.take_tallies())
+
+    @property
+    def events(self) -> int:
+        """How many are held in memory: those that count, and the late ones."""
+        return self._fresh_events + len(self._late)
 
     def late_hours(self) -> set[int]:
         """The hours of which `finish` asks what is known."""

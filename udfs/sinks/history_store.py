@@ -1,6 +1,6 @@
 """History in the object store: slices, Parquet for analysts, and the manifest that says which of it counts.
 
-Below the root: manifest.json; slices/arrival_hour=H/partition=P/ with slice.json, written last, cells.parquet,
+Below the root: manifest.json; slices/arrival_hour=H/partition=P/part=N/ with slice.json, written last, cells.parquet,
 countries.parquet, viewers.parquet, known.parquet and memory.bin; a folder for each data set, as
 udfs.logic.history.file_name has it; and parts/ of one that is not whole yet.
 """
@@ -75,6 +75,7 @@ class HistoryStore:
         fields = {
             "partition": name.partition,
             "hour": name.hour,
+            "part": name.part,
             **groups,
             "known": known_groups,
             "late": dict(counts.late),
@@ -98,7 +99,7 @@ class HistoryStore:
         for info in infos:
             groups = [at for at, (of, _) in enumerate(info.known) if of == hour]
             if groups:
-                tables.append(self._row_groups(f"{_slice(SliceName(info.hour, info.partition))}/known.parquet", groups))
+                tables.append(self._row_groups(f"{_slice(info.name)}/known.parquet", groups))
         if not tables:
             return no_known()
         table = pa.concat_tables(tables)
@@ -115,7 +116,7 @@ class HistoryStore:
         groups = [at for at, (of_shard, of_hour, _) in enumerate(of_part) if of_shard == shard and of_hour in hours]
         if not groups:
             return None
-        return self._row_groups(f"{_slice(SliceName(info.hour, info.partition))}/{part}.parquet", groups)
+        return self._row_groups(f"{_slice(info.name)}/{part}.parquet", groups)
 
     # --- tables
 
@@ -188,7 +189,7 @@ class HistoryStore:
 
 
 def _slice(name: SliceName) -> str:
-    return f"slices/arrival_hour={name.hour}/partition={name.partition}"
+    return f"slices/arrival_hour={name.hour}/partition={name.partition}/part={name.part:04}"
 
 
 def _groups(keys: Sequence[npt.NDArray[np.signedinteger[Any]]]) -> list[tuple[int, ...]]:

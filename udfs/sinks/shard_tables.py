@@ -51,7 +51,7 @@ class ShardTables:
         self._before = before
         self._plan = plan
         self._channel_of = channel_of
-        self._infos = {SliceName(info.hour, info.partition): info for info in new}
+        self._infos = {info.name: info for info in new}
         self._files: Files = {}
 
     def make(self) -> Files:
