@@ -35,15 +35,15 @@ console = Console()
 
 
 @contextmanager
-def filled_stack(topic: Topic) -> Iterator[tuple[Stack, Stream]]:
-    """A stack of which this process is a client, with the topic filled as the one that is archived."""
+def filled_stack(topic: Topic, *others: Topic) -> Iterator[tuple[Stack, Stream]]:
+    """A stack of which this process is a client, with the topic filled as the one that is archived, and others."""
     with tempfile.TemporaryDirectory(prefix="view-counts-archive-") as folder:
         options = StackOptions(
             home=Path(folder), ports="free", parts=PARTS, flink_overrides=METRIC_OVERRIDES, graceful_stop=False
         )
         with Stack(options) as stack:
             stream = Stream(stack.endpoints["kafka"], partitions=Settings().kafka.partitions)
-            stream.fill([topic])
+            stream.fill([topic, *others])
             os.environ.update(stack.environment())
             os.environ.update(
                 {"VIEW_COUNTS_KAFKA_EVENTS_TOPIC": topic.name, "VIEW_COUNTS_ARCHIVE_ROLL_MS": str(ROLL_MS)}
