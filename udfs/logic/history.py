@@ -11,10 +11,12 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 
 from settings import CountingSettings
-from udfs.logic.time_rules import HOUR_MS, MINUTE_MS
+from settings.model import MINUTE_MS
 
 VERSION = 1
 HOURS_PER_DAY = 24
+# Not from time_rules, whose kernels need a compiler: services read manifests without one.
+HOUR_MS = 60 * MINUTE_MS
 DATA_SETS = ("minutes", "hours", "days", "totals")
 _DAY_0 = date(1970, 1, 1)
 
