@@ -201,6 +201,15 @@ def test_before_the_first_rollup_there_are_the_tables_and_after_it_there_is_hist
         asyncio.run(tables.series("A", "view", Series(STEPS["minute"], *SPAN), now=now))
 
 
+@pytest.mark.usefixtures("manifest")
+def test_of_an_hour_in_part_there_is_that_part(history: History) -> None:
+    quarter = timedelta(minutes=15)
+    spans = [(START + quarter, START + HOUR + quarter), (START + 3 * HOUR, START + 3 * HOUR + quarter)]
+    found = asyncio.run(history.rows("minutes", "A", "view", spans))
+    minutes = [(at.replace(tzinfo=UTC) - START) // timedelta(minutes=1) for at, _ in found]
+    assert sorted(minutes) == [15, 31, 59, 60, 74, 180, 194]
+
+
 def test_hours_that_share_a_file_are_read_once(
     history: History, written: HistoryStore, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
