@@ -255,8 +255,22 @@ class QuerySettings(_Group):
 
     host: str = "127.0.0.1"
     port: Port = 8090
-    minute_days: int = Field(9, ge=1, le=60, description="Days of minute partitions a total sums up.")
-    points_max: int = Field(50_000, ge=1, description="Points in one series answer.")
+    minutes_kept_days: int = Field(
+        8,
+        ge=2,
+        description="Time to live of views_by_minute, as in schemas/cql; minutes are read from history a day before it "
+        "is over.",
+    )
+    hours_kept_days: int = Field(
+        100, ge=2, description="Time to live of views_by_hour; hours are read from history a day before it is over."
+    )
+    points_max: int = Field(50_000, ge=1, description="Points in one series answer; hours in one of a zone's days.")
+    history_files_max: int = Field(
+        2000, ge=1, description="Files of history that one answer may be read from: at first, one an hour."
+    )
+    history_timeout_s: float = Field(
+        5.0, gt=0, description="One request to the object store; after a few of them the answer is 503."
+    )
 
 
 class Settings(BaseSettings):

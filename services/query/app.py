@@ -1,7 +1,7 @@
 """The query service's HTTP half: routes, status codes and the shape of answers."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from schemas.kinds import blocked
 from services.openapi import docs_page
+from services.query.cold import History, HistoryAwayError
 from services.query.metrics import exposition
 from services.query.openapi import OPENAPI
 from services.query.parameters import (
@@ -23,11 +24,14 @@ from services.query.parameters import (
     Series,
     check_name,
     read_ledger_minutes,
+    read_local_days,
     read_series,
     read_top,
 )
 from services.query.store import FATES, LEDGER_COLUMNS, About, CountStore, StoreAwayError, TopVideo
 from settings import Settings
+from udfs.sources.archive import filesystem
+from udfs.sources.history import HistoryFiles
 
 RETRY_AFTER_S = 1
 # The ledger of a minute that began this long before the current one is written, or something is wrong.
@@ -36,10 +40,17 @@ MINUTE = timedelta(minutes=1)
 _ENCODER = msgspec.json.Encoder()
 
 
-def build_app(settings: Settings) -> Starlette:
-    """The ASGI application; its Cassandra session lives as long as the server."""
-    store = CountStore(settings.cassandra, minute_days=settings.query.minute_days)
-    endpoints = _Endpoints(settings, store)
+def utc_now() -> datetime:
+    """The machine's clock."""
+    return datetime.now(UTC)
+
+
+def build_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Starlette:
+    """The ASGI application; its Cassandra session lives as long as the server. `now`: the clock, UTC."""
+    files = HistoryFiles(filesystem(settings.s3, settings.query.history_timeout_s), settings.history.path)
+    history = History(files, files_max=settings.query.history_files_max)
+    store = CountStore(settings.cassandra, settings.query, history)
+    endpoints = _Endpoints(settings, store, now)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -60,20 +71,21 @@ def build_app(settings: Settings) -> Starlette:
             Route("/openapi.json", lambda _request: JSONResponse(OPENAPI)),
             Route("/docs", lambda _request: HTMLResponse(page)),
         ],
-        exception_handlers={ParameterError: _bad_parameter, StoreAwayError: _away},
+        exception_handlers={ParameterError: _bad_parameter, StoreAwayError: _away, HistoryAwayError: _away},
         lifespan=lifespan,
     )
 
 
 class _Endpoints:
-    def __init__(self, settings: Settings, store: CountStore) -> None:
+    def __init__(self, settings: Settings, store: CountStore, now: Callable[[], datetime]) -> None:
         self._points_max = settings.query.points_max
         self._store = store
+        self._now = now
 
     async def views(self, request: Request) -> Response:
         video_id, kind = _names(request)
         complete = await self._store.complete_through()
-        views, not_counted = await self._store.totals(video_id, (kind, blocked(kind)), today=datetime.now(UTC).date())
+        views, not_counted = await self._store.totals(video_id, (kind, blocked(kind)), today=self._now().date())
         return _json(
             {
                 "video_id": video_id,
@@ -86,13 +98,21 @@ class _Endpoints:
 
     async def series(self, request: Request) -> Response:
         video_id, kind = _names(request)
-        now = datetime.now(UTC)
-        series = read_series(request.query_params, now=now, points_max=self._points_max)
-        complete = await self._store.complete_through()
-        points = await self._store.series(video_id, kind, series, today=now.date())
+        now, query = self._now(), request.query_params
+        if "zone" in query:
+            days = read_local_days(query, now=now, points_max=self._points_max)
+            complete = await self._store.complete_through()
+            found = await self._store.local_days(video_id, kind, days, now=now)
+            points: list[tuple[str | None, int]] = [(start.isoformat(), views) for start, views in found]
+        else:
+            series = read_series(query, now=now, points_max=self._points_max)
+            complete = await self._store.complete_through()
+            points = [
+                (_time(start), views) for start, views in await self._store.series(video_id, kind, series, now=now)
+            ]
         return _json(
             {
-                "points": [{"start": _time(start), "views": views} for start, views in points],
+                "points": [{"start": start, "views": views} for start, views in points],
                 "complete_through": _time(complete),
             }
         )
@@ -100,7 +120,7 @@ class _Endpoints:
     async def top(self, request: Request) -> Response:
         question = read_top(request.query_params)
         complete = await self._store.complete_through()
-        minute, videos = await self._store.top(question, now=datetime.now(UTC))
+        minute, videos = await self._store.top(question, now=self._now())
         return _json(
             {
                 "kind": question.kind,
@@ -112,7 +132,7 @@ class _Endpoints:
         )
 
     async def ledger(self, request: Request) -> Response:
-        minutes = read_ledger_minutes(request.query_params, now=datetime.now(UTC))
+        minutes = read_ledger_minutes(request.query_params, now=self._now())
         found = await self._store.ledger(minutes)
         total = {name: sum(tally[name] for tally in found.values()) for name in LEDGER_COLUMNS}
         return _json(
@@ -123,7 +143,7 @@ class _Endpoints:
         )
 
     async def metrics(self, _request: Request) -> Response:
-        minute = datetime.now(UTC).replace(second=0, microsecond=0) - LEDGER_SETTLED
+        minute = self._now().replace(second=0, microsecond=0) - LEDGER_SETTLED
         found = await self._store.ledger(Series(MINUTE, minute, minute + MINUTE))
         tally = _balanced(found.get(minute, dict.fromkeys(LEDGER_COLUMNS, 0)))
         is_balanced = bool(tally.pop("balanced"))

@@ -41,7 +41,7 @@ def _json(text: str, properties: dict[str, Any]) -> dict[str, Any]:
 
 REFUSED: dict[str, Any] = {
     "422": _json("A parameter is bad; the answer names it.", {"errors": {"type": "array", "items": ERROR}}),
-    "503": {"description": "Cassandra does not answer; try again after Retry-After seconds."},
+    "503": {"description": "What the answer is in cannot be read; try again after Retry-After seconds."},
 }
 TALLY: dict[str, Any] = {
     **{name: {"type": "integer"} for name in LEDGER_COLUMNS},
@@ -57,7 +57,7 @@ OPENAPI: dict[str, Any] = {
         "title": "View counts: query",
         "version": "1",
         "description": "How often each video was viewed, in total and by the minute, hour or day; which are viewed "
-        "most; and what became of every event. Times are UTC.",
+        "most; and what became of every event. Times are UTC, but where a zone is named.",
     },
     "paths": {
         "/v1/videos/{video_id}/views": {
@@ -81,7 +81,11 @@ OPENAPI: dict[str, Any] = {
         },
         "/v1/videos/{video_id}/series": {
             "get": {
-                "summary": "Views of one video by the minute, hour or day (UTC) they were viewed in, without gaps.",
+                "summary": "Views of one video by the minute, hour or day they were viewed in, without gaps.",
+                "description": "Of any age. Minutes of the last week and hours of the last 14 weeks are answered from "
+                "Cassandra, older ones from history in the object store. Late events are in what history has counted: "
+                "in complete hours and days, and in minutes that are answered from it. When that cannot be read, the "
+                "answer is 503 and never a part.",
                 "parameters": [
                     VIDEO,
                     {
@@ -94,6 +98,13 @@ OPENAPI: dict[str, Any] = {
                         "from", "RFC 3339 or ms since 1970; an hour (a day of hours, 30 days) before `to` by default."
                     ),
                     _time("to", "RFC 3339 or ms since 1970; now by default. Not included."),
+                    {
+                        "name": "zone",
+                        "in": "query",
+                        "description": "With granularity=day: days of this zone of the IANA database, from midnight to "
+                        "midnight there, 23 or 25 hours where clocks change. UTC's by default.",
+                        "schema": {"type": "string", "examples": ["Europe/Berlin", "Asia/Kathmandu"]},
+                    },
                     KIND,
                 ],
                 "responses": {
@@ -105,7 +116,11 @@ OPENAPI: dict[str, Any] = {
                                 "items": {
                                     "type": "object",
                                     "properties": {
-                                        "start": {"type": "string", "format": "date-time"},
+                                        "start": {
+                                            "type": "string",
+                                            "format": "date-time",
+                                            "description": "In UTC; with `zone`, at the offset there then.",
+                                        },
                                         "views": {"type": "integer"},
                                     },
                                 },

@@ -6,9 +6,12 @@ A bad parameter raises ParameterError, which names the field, its value and what
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from schemas.kinds import BLOCKED_PREFIX
 from schemas.kinds import KIND_BYTES_MAX as CLIENTS_KIND_BYTES_MAX
+from services.query import zones
+from services.query.zones import LocalDays
 
 VIDEO_ID_BYTES_MAX = 64
 # A kind of blocked events is longer by its prefix.
@@ -83,13 +86,9 @@ def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> 
     step = STEPS.get(granularity)
     if step is None:
         raise ParameterError("granularity", granularity, f"must be one of {', '.join(STEPS)}")
-    end = _instant("to", query["to"]) if "to" in query else now
-    if "from" in query:
-        start = _instant("from", query["from"])
-    else:
+    start, end = _range(query, now)
+    if start is None:
         start = max(EARLIEST, _floor(end, step) - DEFAULT_SPANS[granularity])
-    if start > end:
-        raise ParameterError("from", query.get("from", ""), f"must not be after to={end.isoformat()}")
     series = Series(step, _floor(start, step), _floor(end + step - timedelta(microseconds=1), step))
     if series.points > points_max:
         raise ParameterError(
@@ -98,6 +97,27 @@ def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> 
             f"asks for {series.points} points, more than {points_max}; narrow the range",
         )
     return series
+
+
+def read_local_days(query: Mapping[str, str], *, now: datetime, points_max: int) -> LocalDays:
+    """The days of `zone` that `from` and `to` touch; by default today and the 30 days before it.
+
+    `points_max`: hours in them.
+    """
+    name = query["zone"]
+    granularity = query.get("granularity", "minute")
+    if granularity != "day":
+        raise ParameterError("zone", name, f"goes with granularity=day, not with {granularity}")
+    if name not in zones.names():
+        raise ParameterError("zone", name, "must be a zone of the IANA database, such as Europe/Berlin")
+    zone = ZoneInfo(name)
+    start, end = _range(query, now)
+    first = end.astimezone(zone).date() - DEFAULT_SPANS["day"] if start is None else start.astimezone(zone).date()
+    days = (end.astimezone(zone).date() - first).days
+    days_max = points_max // 24
+    if days > days_max:
+        raise ParameterError("from", query.get("from", ""), f"asks for more than {days_max} days; narrow the range")
+    return zones.local_days(zone, first, end)
 
 
 def read_ledger_minutes(query: Mapping[str, str], *, now: datetime) -> Series:
@@ -116,6 +136,15 @@ def read_top(query: Mapping[str, str]) -> TopQuestion:
         raise ParameterError("limit", limit, f"must be 1 to {TOP_MAX}")
     at = _floor(_instant("at", query["at"]), STEPS["minute"]) if "at" in query else None
     return TopQuestion(check_name("kind", query.get("kind", "view"), KIND_BYTES_MAX), span, int(limit), at)
+
+
+def _range(query: Mapping[str, str], now: datetime) -> tuple[datetime | None, datetime]:
+    """`from`, None where it is not given, and `to`, or now."""
+    end = _instant("to", query["to"]) if "to" in query else now
+    start = _instant("from", query["from"]) if "from" in query else None
+    if start is not None and start > end:
+        raise ParameterError("from", query["from"], f"must not be after to={end.isoformat()}")
+    return start, end
 
 
 def _instant(field: str, text: str) -> datetime:

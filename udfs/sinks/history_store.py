@@ -19,6 +19,8 @@ from udfs.logic.history import VERSION, Manifest, SliceInfo, SliceName, no_histo
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts, no_known
 
 COMPRESSION = "zstd"
+# Of tables: who asks for one video reads one or two groups, some tens of kilobytes.
+GROUP_ROWS = 16_384
 MANIFEST = "manifest.json"
 KNOWN = pa.schema({"event_id": pa.binary(16), "viewed_at": pa.timestamp("ms", "UTC")})
 Groups = Sequence[tuple[int, ...]]
@@ -160,7 +162,7 @@ class HistoryStore:
         sink = pa.BufferOutputStream()
         with pq.ParquetWriter(sink, table.schema, compression=COMPRESSION) as writer:
             if groups is None:
-                writer.write_table(table)
+                writer.write_table(table, row_group_size=GROUP_ROWS)
             else:
                 at = 0
                 for *_, rows in groups:
