@@ -18,8 +18,10 @@ from services.query.cold import History, HistoryAwayError
 from services.query.metrics import exposition
 from services.query.openapi import OPENAPI
 from services.query.parameters import (
+    CHANNEL_ID_BYTES_MAX,
     KIND_BYTES_MAX,
     VIDEO_ID_BYTES_MAX,
+    ClosedTopQuestion,
     ParameterError,
     Series,
     check_name,
@@ -63,6 +65,7 @@ def build_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Star
         routes=[
             Route("/v1/videos/{video_id:path}/views", endpoints.views),
             Route("/v1/videos/{video_id:path}/series", endpoints.series),
+            Route("/v1/channels/{channel_id:path}/series", endpoints.channel),
             Route("/v1/top", endpoints.top),
             Route("/v1/ledger", endpoints.ledger),
             Route("/metrics", endpoints.metrics),
@@ -119,6 +122,8 @@ class _Endpoints:
 
     async def top(self, request: Request) -> Response:
         question = read_top(request.query_params)
+        if isinstance(question, ClosedTopQuestion):
+            return await self._closed_top(question)
         complete = await self._store.complete_through()
         minute, videos = await self._store.top(question, now=self._now())
         return _json(
@@ -127,6 +132,35 @@ class _Endpoints:
                 "span": question.span,
                 "minute": _time(minute),
                 "videos": [_ranked(video, is_compared=question.span == "trending") for video in videos],
+                "complete_through": _time(complete),
+            }
+        )
+
+    async def _closed_top(self, question: ClosedTopQuestion) -> Response:
+        found = await self._store.closed_top(question, now=self._now())
+        return _json(
+            {
+                "kind": question.kind,
+                "span": question.span,
+                "country": question.country,
+                "start": _time(found and found.start),
+                "videos": [{"video_id": one.video_id, "views": one.views} for one in (found.videos if found else [])],
+                "complete_through": _time(found and found.complete_through),
+            }
+        )
+
+    async def channel(self, request: Request) -> Response:
+        channel_id = check_name("channel_id", request.path_params["channel_id"], CHANNEL_ID_BYTES_MAX)
+        kind = check_name("kind", request.query_params.get("kind", "view"), KIND_BYTES_MAX)
+        query = {"granularity": "hour", **request.query_params}
+        if query["granularity"] != "hour":
+            raise ParameterError("granularity", query["granularity"], "must be hour: channels are counted by the hour")
+        series = read_series(query, now=self._now(), points_max=self._points_max)
+        complete = await self._store.history_through()
+        points = await self._store.channel_hours(channel_id, kind, series)
+        return _json(
+            {
+                "points": [{"start": _time(start), "views": views} for start, views in points],
                 "complete_through": _time(complete),
             }
         )

@@ -82,6 +82,11 @@ class History:
             )
         return min(hour_start(manifest.from_hour), through), through
 
+    async def through(self) -> datetime | None:
+        """Up to when it is complete; None before the first rollup. Raises HistoryAwayError."""
+        manifest = await self._manifest(MANIFEST_FRESH_S)
+        return None if manifest is None or manifest.through_hour == 0 else manifest.complete_through
+
     async def rows(self, data_set: str, video_id: str, kind: str, spans: Sequence[Span]) -> list[tuple[datetime, int]]:
         """(minute or hour, views) of a video in these spans, times as naive UTC as Cassandra's are; not in order.
 

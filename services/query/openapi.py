@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.openapi import metrics_route
-from services.query.parameters import SPANS, TOP_MAX
+from services.query.parameters import CLOSED_SPANS, EVERYWHERE, SPANS, TOP_MAX
 from services.query.store import LEDGER_COLUMNS
 
 VIDEO = {
@@ -50,6 +50,20 @@ TALLY: dict[str, Any] = {
 ABOUT: dict[str, Any] = {
     **{name: {"type": ["string", "null"]} for name in ("title", "channel_id", "channel_name")},
     "created_at": {"type": ["string", "null"], "format": "date-time"},
+}
+HOURS: dict[str, Any] = {
+    "points": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {"start": {"type": "string", "format": "date-time"}, "views": {"type": "integer"}},
+        },
+    },
+    "complete_through": {
+        "type": ["string", "null"],
+        "format": "date-time",
+        "description": "Hours that end by then have been counted; null before the first rollup.",
+    },
 }
 OPENAPI: dict[str, Any] = {
     "openapi": "3.1.0",
@@ -132,6 +146,26 @@ OPENAPI: dict[str, Any] = {
                 },
             }
         },
+        "/v1/channels/{channel_id}/series": {
+            "get": {
+                "summary": "Views of a channel's videos by the hour, without gaps.",
+                "description": "Of complete hours of the last 100 days: the rollup counts them. A video is its "
+                "channel's by what was known of it when the hour was counted.",
+                "parameters": [
+                    {**VIDEO, "name": "channel_id", "description": "The channel."},
+                    {
+                        "name": "granularity",
+                        "in": "query",
+                        "description": "Hours.",
+                        "schema": {"type": "string", "enum": ["hour"], "default": "hour"},
+                    },
+                    _time("from", "RFC 3339 or ms since 1970; a day before `to` by default."),
+                    _time("to", "RFC 3339 or ms since 1970; now by default. Not included."),
+                    KIND,
+                ],
+                "responses": {"200": _json("The points in order.", HOURS), **REFUSED},
+            }
+        },
         "/v1/top": {
             "get": {
                 "summary": "The most viewed videos, or those that grow fastest.",
@@ -140,8 +174,16 @@ OPENAPI: dict[str, Any] = {
                         "name": "span",
                         "in": "query",
                         "description": '"hour": the 60 minutes that end with `minute`; "minute": that minute; '
-                        '"trending": the hour, by growth against the 60 minutes before it.',
-                        "schema": {"type": "string", "enum": list(SPANS), "default": "hour"},
+                        '"trending": the hour, by growth against the 60 minutes before it. "clock_hour" and "day": a complete '
+                        "hour or a day (UTC), as the rollup counted it, late events included; the answer then has "
+                        "`country` and `start` in place of `minute`, and of videos just their views.",
+                        "schema": {"type": "string", "enum": [*SPANS, *CLOSED_SPANS], "default": "hour"},
+                    },
+                    {
+                        "name": "country",
+                        "in": "query",
+                        "description": "Two letters: views from there. With clock_hour and day.",
+                        "schema": {"type": "string", "default": EVERYWHERE},
                     },
                     KIND,
                     {
@@ -150,7 +192,7 @@ OPENAPI: dict[str, Any] = {
                         "description": "How many videos.",
                         "schema": {"type": "integer", "minimum": 1, "maximum": TOP_MAX, "default": 10},
                     },
-                    _time("at", "A minute, RFC 3339 or ms since 1970; the newest by default."),
+                    _time("at", "A time in the minute, hour or day, RFC 3339 or ms since 1970; the newest by default."),
                 ],
                 "responses": {
                     "200": _json(
@@ -159,6 +201,8 @@ OPENAPI: dict[str, Any] = {
                             "kind": {"type": "string"},
                             "span": {"type": "string"},
                             "minute": {"type": ["string", "null"], "format": "date-time"},
+                            "start": {"type": ["string", "null"], "format": "date-time"},
+                            "country": {"type": "string"},
                             "videos": {
                                 "type": "array",
                                 "items": {

@@ -14,10 +14,14 @@ from services.query import zones
 from services.query.zones import LocalDays
 
 VIDEO_ID_BYTES_MAX = 64
+CHANNEL_ID_BYTES_MAX = 4096
 # A kind of blocked events is longer by its prefix.
 KIND_BYTES_MAX = CLIENTS_KIND_BYTES_MAX + len(BLOCKED_PREFIX)
 STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 SPANS = ("hour", "minute", "trending")
+# Of the rollup's lists: the hours of the clock, and days.
+CLOSED_SPANS = {"clock_hour": "hour", "day": "day"}
+EVERYWHERE = "*"
 TOP_MAX = 100
 LEDGER_MINUTES_MAX = 1440
 DEFAULT_SPANS = {"minute": timedelta(hours=1), "hour": timedelta(days=1), "day": timedelta(days=30)}
@@ -63,6 +67,17 @@ class TopQuestion:
     span: str
     limit: int
     at: datetime | None
+
+
+@dataclass(frozen=True)
+class ClosedTopQuestion:
+    """The list of `kind` and `country` of the hour or day that begins at `start`, or the newest one."""
+
+    kind: str
+    span: str
+    country: str
+    limit: int
+    start: datetime | None
 
 
 def check_name(field: str, value: str, bytes_max: int) -> str:
@@ -126,16 +141,25 @@ def read_ledger_minutes(query: Mapping[str, str], *, now: datetime) -> Series:
     return read_series(bounds, now=now, points_max=LEDGER_MINUTES_MAX)
 
 
-def read_top(query: Mapping[str, str]) -> TopQuestion:
-    """The list that `kind`, `span`, `limit` and `at` ask for."""
+def read_top(query: Mapping[str, str]) -> TopQuestion | ClosedTopQuestion:
+    """The list that `kind`, `span`, `country`, `limit` and `at` ask for."""
     span = query.get("span", "hour")
-    if span not in SPANS:
-        raise ParameterError("span", span, f"must be one of {', '.join(SPANS)}")
+    if span not in SPANS and span not in CLOSED_SPANS:
+        raise ParameterError("span", span, f"must be one of {', '.join((*SPANS, *CLOSED_SPANS))}")
+    country = query.get("country", EVERYWHERE)
+    if country != EVERYWHERE and not (len(country) == 2 and country.isascii() and country.isalpha()):
+        raise ParameterError("country", country, f"must be two letters, such as DE, or {EVERYWHERE}")
+    if country != EVERYWHERE and span in SPANS:
+        raise ParameterError("country", country, f"goes with span={' or span='.join(CLOSED_SPANS)}, not with {span}")
     limit = query.get("limit", "10")
     if not (limit.isascii() and limit.isdigit() and len(limit) < 4 and 1 <= int(limit) <= TOP_MAX):
         raise ParameterError("limit", limit, f"must be 1 to {TOP_MAX}")
-    at = _floor(_instant("at", query["at"]), STEPS["minute"]) if "at" in query else None
-    return TopQuestion(check_name("kind", query.get("kind", "view"), KIND_BYTES_MAX), span, int(limit), at)
+    step = STEPS[CLOSED_SPANS.get(span, "minute")]
+    at = _floor(_instant("at", query["at"]), step) if "at" in query else None
+    kind = check_name("kind", query.get("kind", "view"), KIND_BYTES_MAX)
+    if span in CLOSED_SPANS:
+        return ClosedTopQuestion(kind, span, country.upper(), int(limit), at)
+    return TopQuestion(kind, span, int(limit), at)
 
 
 def _range(query: Mapping[str, str], now: datetime) -> tuple[datetime | None, datetime]:

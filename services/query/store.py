@@ -20,7 +20,7 @@ from tenacity import RetryError, Retrying, sleep_using_event, stop_when_event_se
 
 from connectors.cassandra import connect
 from services.query.cold import HOUR, History, HistoryAwayError, Span, inside, outside
-from services.query.parameters import Series, TopQuestion
+from services.query.parameters import ClosedTopQuestion, Series, TopQuestion
 from services.query.zones import LocalDays
 from settings import CassandraSettings, QuerySettings
 
@@ -32,6 +32,8 @@ MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 # A list older than this is no longer "now".
 MINUTES_LOOKED_BACK = timedelta(minutes=30)
+# A rollup that has not run for longer has no newest list.
+ROLLUPS_LOOKED_BACK = timedelta(days=7)
 MINUTES_TO_SETTLE = timedelta(minutes=2)
 AWAY = (NoHostAvailable, DriverException, RequestExecutionException)
 
@@ -66,6 +68,18 @@ _LEDGER = (
 _TOP = (
     "SELECT minute, shard, videos, about FROM top_videos "
     "WHERE kind = ? AND span = ? AND hour = ? AND minute >= ? AND minute <= ?"
+)
+_CHANNEL_HOURS = (
+    "SELECT hour, views FROM channel_views_by_hour "
+    "WHERE channel_id = ? AND kind = ? AND month = ? AND hour >= ? AND hour < ?"
+)
+_TOP_OF_HOUR = (
+    "SELECT hour AS start, videos FROM top_videos_by_hour "
+    "WHERE kind = ? AND country = ? AND month = ? AND hour >= ? AND hour <= ? ORDER BY hour DESC LIMIT 1"
+)
+_TOP_OF_DAY = (
+    "SELECT day AS start, videos, complete_through FROM top_videos_by_day "
+    "WHERE kind = ? AND country = ? AND day >= ? AND day <= ? ORDER BY day DESC LIMIT 1"
 )
 
 
@@ -117,6 +131,14 @@ class TopVideo(NamedTuple):
     views: int
     before: int
     about: About | None
+
+
+class ClosedTop(NamedTuple):
+    """A list of the rollup: of the hour or day that begins at `start`, the views before `complete_through`."""
+
+    start: datetime
+    complete_through: datetime
+    videos: list[TopVideo]
 
 
 def merge_top(rows: Sequence[ShardTop], *, by_growth: bool, limit: int) -> tuple[datetime | None, list[TopVideo]]:
@@ -322,6 +344,46 @@ class CountStore:
         rows = [ShardTop(*row) for rows in parts for row in rows]
         return merge_top(rows, by_growth=question.span == "trending", limit=question.limit)
 
+    async def closed_top(self, question: ClosedTopQuestion, *, now: datetime) -> ClosedTop | None:
+        """The list of that hour or day, or the newest one; None when the rollup has none."""
+        last = question.start or now
+        first = question.start or last - ROLLUPS_LOOKED_BACK
+        name = question.kind, question.country
+        if question.span == "day":
+            parts = [await self._rows("top_of_day", (*name, first.date(), last.date()))]
+        else:
+            bounds = first.replace(tzinfo=None), last.replace(tzinfo=None)
+            parts = await asyncio.gather(
+                *(self._rows("top_of_hour", (*name, month, *bounds)) for month in months(first.date(), last.date()))
+            )
+        rows = [row for rows in parts for row in rows]
+        if not rows:
+            return None
+        newest = max(rows, key=lambda row: row.start)
+        videos = [TopVideo(video, views, 0, None) for video, views in newest.videos[: question.limit]]
+        if question.span == "day":
+            start = datetime.combine(newest.start.date(), time(), UTC)
+            return ClosedTop(start, newest.complete_through.replace(tzinfo=UTC), videos)
+        start = newest.start.replace(tzinfo=UTC)
+        return ClosedTop(start, start + HOUR, videos)
+
+    async def channel_hours(self, channel_id: str, kind: str, series: Series) -> list[tuple[datetime, int]]:
+        """(start, views) of every hour, zeros included."""
+        if series.points == 0:
+            return []
+        bounds = series.start.replace(tzinfo=None), series.end.replace(tzinfo=None)
+        parts = await asyncio.gather(
+            *(
+                self._rows("channel_hours", (channel_id, kind, month, *bounds))
+                for month in months(series.start.date(), (series.end - MINUTE).date())
+            )
+        )
+        return fill(series, [(row.hour, row.views) for rows in parts for row in rows])
+
+    async def history_through(self) -> datetime | None:
+        """Up to when hours and days of history are complete; None before the first rollup."""
+        return await self._history.through()
+
     async def ledger(self, minutes: Series) -> dict[datetime, dict[str, int]]:
         """LEDGER_COLUMNS, summed over salts, of each of these minutes of arrival in which anything arrived."""
         starts = minutes.starts
@@ -389,6 +451,9 @@ class CountStore:
                     ("minutes", _MINUTES),
                     ("ledger", _LEDGER),
                     ("top", _TOP),
+                    ("top_of_hour", _TOP_OF_HOUR),
+                    ("top_of_day", _TOP_OF_DAY),
+                    ("channel_hours", _CHANNEL_HOURS),
                 )
             }
         except Exception as error:

@@ -236,9 +236,15 @@ def test_the_documented_answers_are_given(stack: Stack, session: Any) -> None:
     assert [point["views"] for point in hours] == [0] * 12 + [7, 5] + [0] * 10
     zoned = ask(stack, next(words for words in requests if "zone=" in words[-1])).json()
     assert zoned == next(block for block in shown if "+05:45" in json.dumps(block))
-    for path, key in (("/v1/top", "span"), ("/v1/ledger", "total")):
+    for path, key in (("/v1/top", "span"), ("span=clock_hour", "country"), ("/v1/ledger", "total")):
         answer = ask(stack, next(words for words in requests if path in words[-1])).json()
         assert answer == next(block for block in shown if key in block)
+    newest = ask(stack, ["curl", "http://127.0.0.1:8090/v1/top?span=day&country=DE"]).json()
+    assert (newest["start"], newest["videos"]) == (None, []), "nothing of the last week is there"
+    day = ask(stack, next(words for words in requests if "span=day" in words[-1])).json()
+    assert (day["videos"], day["complete_through"]) == ([{"video_id": "A", "views": 12}], "2026-01-01T14:00:00Z")
+    channel = ask(stack, next(words for words in requests if "/v1/channels" in words[-1])).json()
+    assert [point["views"] for point in channel["points"]] == [7, 0]
 
 
 def test_the_documented_reader_of_dead_letters_drops_repeats(stack: Stack) -> None:
