@@ -63,7 +63,16 @@ def copy(stack: Stack, codec: str, topic: Topic) -> dict[str, float]:
     _wait(lambda: progress.events() >= events)
     seconds = time.monotonic() - began_s
     archive = Archive(filesystem(Settings().s3), path)
-    _wait(lambda: sum(1 for file in archive.files() for _ in archive.read(file)) == records)
+    # Files do not change once they are there.
+    archived: dict[str, int] = {}
+
+    def read_new() -> int:
+        for file in archive.files():
+            if file.path not in archived:
+                archived[file.path] = sum(1 for _ in archive.read(file))
+        return sum(archived.values())
+
+    _wait(lambda: read_new() == records)
     cpu_s = sum(cpu_seconds(stack).values()) - sum(cpu_before.values())
     stack.flink("cancel", job)
     files = archive.files()

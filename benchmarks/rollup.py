@@ -11,9 +11,11 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from typing import Annotated, Any
 
 import fastavro
+import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 import typer
@@ -29,13 +31,15 @@ from settings import Settings
 from tools.stack import Stack
 from tools.load.prediction import Cells
 from tools.stack.files import S3_BUCKET
-from udfs.sinks.history_store import HistoryStore
+from udfs.logic.history import DATA_SETS, Manifest
+from udfs.sinks.history_store import GROUP_ROWS, HistoryStore
 from udfs.sources.archive import filesystem
 
 PARALLELISM = 2
 BATCH = 2000
 TARGET = 1_500_000
 TIMES_SQL = 3
+PARQUET_CODECS = ("none", "snappy", "zstd", "gzip")
 PLAIN = f"{S3_BUCKET}/plain-events"
 
 console = Console()
@@ -61,7 +65,22 @@ def roll_up(stack: Stack, codec: str, topic: Topic, stream: Stream) -> dict[str,
         "stages_s": {vertex["name"].split(" -> ")[-1][:40]: round(vertex["duration"] / 1000, 1) for vertex in vertices},
         **_checked(history, stream, topic, manifest.through_hour, settings.counting.shards),
         "slices_bytes_per_event": round(_size(store, path, "slices") / events, 2),
+        "parquet": {name: _bytes_per_row(history, manifest, name) for name in DATA_SETS},
     }
+
+
+def _bytes_per_row(history: HistoryStore, manifest: Manifest, data_set: str) -> dict[str, float]:
+    """Of a data set's files, with each of PARQUET_CODECS, and their rows."""
+    sizes: Counter[str] = Counter()
+    rows = 0
+    for path in {path for of in manifest.files[data_set].values() for path in of.values()}:
+        table = history.get(path)
+        rows += table.num_rows
+        for codec in PARQUET_CODECS:
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink, compression=codec, row_group_size=GROUP_ROWS)
+            sizes[codec] += sink.getvalue().size
+    return {"rows": rows, **{codec: round(size / max(rows, 1), 2) for codec, size in sizes.items()}}
 
 
 def by_sql(stack: Stack, dedup: str, topic: Topic, stream: Stream) -> dict[str, Any]:
