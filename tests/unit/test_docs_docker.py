@@ -13,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
@@ -147,3 +148,16 @@ def test_each_image_holds_every_package_that_its_own_import(target: str, expecte
                 continue
             used = set(re.findall(r"^\s*(?:from|import) (\w+)", text, re.MULTILINE)) & own
             assert used <= inside, f"{path.relative_to(ROOT)} imports {used - inside}, which the image lacks"
+
+
+def test_cron_jobs_submit_jobs_that_exist_one_at_a_time() -> None:
+    found = list(YAML(typ="safe").load_all((ROOT / "docker/kubernetes/rollup.yaml").read_text()))
+    scripts = set()
+    for cron_job in found:
+        assert cron_job["kind"] == "CronJob"
+        assert cron_job["spec"]["concurrencyPolicy"] == "Forbid"
+        (container,) = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        assert container["args"][:2] == ["flink", "run"]
+        scripts.add(container["args"][-1])
+    assert scripts == {"jobs/rollup.py", "jobs/audit.py"}
+    assert all((ROOT / script).is_file() for script in scripts)
