@@ -1,8 +1,8 @@
 """What turning each knob does to the count job's throughput: `python -m benchmarks.tuning`. Draws docs/knobs.md.
 
 One topic, read to a discarding sink with the defaults and then with one knob turned at a time. A machine drifts, so
-that the defaults run again after every few, and each run is compared with those of the defaults before and after it. What is
-counted is not looked at here: `make bench` does that.
+that the defaults run again after every few, and each run is compared with those of the defaults before and after it.
+What is counted is not looked at here: `make bench` does that.
 """
 
 import os
