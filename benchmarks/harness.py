@@ -173,7 +173,8 @@ class Bench:
 
     def _end(self, job: str) -> None:
         if job in self._stack.unfinished_jobs():
-            self._stack.flink("cancel", job)
+            # One that is in the middle of its topic is not cancelled: see docs/decisions/0023.
+            self._stack.flink("stop", job)
         self._settle("unfinished jobs", lambda: len(self._stack.unfinished_jobs()), 0)
         self._settle("Python workers left", lambda: len(self._stack.python_workers()), 0)
 
