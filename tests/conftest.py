@@ -5,12 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tools.stack import Stack, StackOptions
 
 # The JVMs of tests live for a minute or two. Without the optimising compiler they start sooner, and two cores have more
 # time for what is tested.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("without deadlines", deadline=None)
+settings.load_profile("without deadlines")
 
 
 # With `-n`, tests of one group run in one process, one after the other, and groups begin in the order of their tests.

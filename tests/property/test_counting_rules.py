@@ -179,7 +179,7 @@ class Machine:
                 self.tops[shard, ranking.span, ranking.minute] = ranking
 
 
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=75)
 @given(st.integers(min_value=0, max_value=2**48), st.sampled_from(RULE_SETS))
 def test_counts_and_fates_equal_the_brute_force_count_whatever_crashes(seed: int, rules: CountingSettings) -> None:
     r = random.Random(seed)
@@ -234,7 +234,7 @@ def test_counts_and_fates_equal_the_brute_force_count_whatever_crashes(seed: int
         assert len(set(minutes)) == len(minutes), "a closed minute leaves one chunk in state"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(min_value=0, max_value=2**48))
 def test_a_heartbeat_a_salt_brings_back_what_was_unsent_when_a_checkpoint_lacks_timers(seed: int) -> None:
     r = random.Random(seed)
@@ -314,7 +314,7 @@ def fates_of(tally: Tally) -> collections.Counter[str]:
     return +found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(min_value=0, max_value=2**48))
 def test_every_late_and_invalid_event_is_handed_out_with_its_bytes(seed: int) -> None:
     log = random_log(random.Random(seed), RULES)
@@ -544,7 +544,7 @@ def test_a_bad_event_does_not_sink_its_batch() -> None:
     assert (tally.received, tally.counted, tally.invalid) == (10, 2, 1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=400), st.booleans())
 def test_no_bytes_raise(noise: bytes, with_head: bool) -> None:
     dedup = SaltDedup(1, RULES)

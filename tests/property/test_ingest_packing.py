@@ -35,7 +35,6 @@ EVENTS = st.builds(
 
 
 # The first call may compile the scanner.
-@settings(deadline=None)
 @given(st.lists(EVENTS, max_size=8), st.integers(1, 128), st.text(max_size=100).filter(str.isascii))
 def test_packed_bytes_are_avro(events: list[ViewEvent], salts: int, producer_id: str) -> None:
     packed = packing.pack(events, range(len(events)), now_ms=0, salts=salts)

@@ -165,7 +165,7 @@ def partition_records(r: random.Random, log: list[list[Record]], partition: int)
     return found
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.integers(min_value=0, max_value=2**48),
     st.sampled_from(RULE_SETS),

@@ -32,7 +32,7 @@ def stored_of(cells: dict[Cell, tuple[int, int]]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(STORED.names, row, strict=True)) for row in rows], schema=STORED)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.dictionaries(CELLS, st.tuples(st.integers(1, 5), st.integers(0, 5)).map(lambda n: (sum(n), n[1]))),
     st.dictionaries(CELLS, st.tuples(st.integers(0, 8), st.booleans())),

@@ -46,7 +46,7 @@ def expected(slices: list[list[Cell]]) -> dict[tuple[str, str], tuple[int, int]]
     return {key: (views[key], late[key]) for key in views}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(st.integers(0, 47), st.lists(CELLS, max_size=3)), min_size=1, max_size=4, unique_by=lambda x: x[0]

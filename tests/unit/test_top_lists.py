@@ -55,13 +55,13 @@ def expected(views: list[tuple[int, str, str, int]]) -> Lists:
     return {place: sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:100] for place, counts in by_list.items()}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(VIEWS)
 def test_the_most_viewed_come_first_and_ties_go_by_name(views: list[tuple[int, str, str, int]]) -> None:
     assert lists(top(*tables(views))) == expected(views)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(VIEWS)
 def test_lists_of_shards_merge_to_those_of_all(views: list[tuple[int, str, str, int]]) -> None:
     shards = [[view for view in views if view[0] % 3 == shard] for shard in range(3)]
