@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import fastavro
 import msgspec
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.kinds import BLOCKED_PREFIX
