@@ -30,6 +30,18 @@ def schema(name: str, version: int = 1) -> Any:
 
 
 @cache
+def numeric_schema(name: str, version: int = 1) -> Any:
+    """The same schema with the numbers below its logical types: a datetime cannot hold every long."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, dict):
+            return part["type"] if "logicalType" in part else {key: plain(of) for key, of in part.items()}
+        return [plain(of) for of in part] if isinstance(part, list) else part
+
+    return fastavro.parse_schema(plain(json.loads((FOLDER / f"{name}.v{version}.avsc").read_text())))
+
+
+@cache
 def prefix(name: str, version: int = 1) -> bytes:
     """The ten bytes that begin every value of this schema."""
     canonical = to_parsing_canonical_form(schema(name, version))

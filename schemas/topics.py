@@ -8,6 +8,8 @@ RECORD_BYTES_MAX = 4 << 20
 # A dead letter carries a whole record and its origin.
 DEAD_LETTER_BYTES_MAX = RECORD_BYTES_MAX + (1 << 16)
 DAY_MS = 86_400_000
+# Late events and dead letters.
+REJECTED_RETENTION_MS = 30 * DAY_MS
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
             Topic(
                 name,
                 kafka.partitions,
-                {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(DEAD_LETTER_BYTES_MAX)},
+                {"retention.ms": str(REJECTED_RETENTION_MS), "max.message.bytes": str(DEAD_LETTER_BYTES_MAX)},
             )
             for name in (kafka.late_topic, kafka.dead_letter_topic)
         ),

@@ -10,11 +10,11 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import psutil
 import typer
@@ -37,6 +37,7 @@ from tools.stack.layout import repository
 from tools.stack.parts import PARTS_BY_NAME
 from tools.stack.ports import HOST, PortSettingError
 from tools.stack.stack import follow, statuses_as_json
+from tools.times import utc
 from tools.upgrade import UpgradeError
 from tools.upgrade import upgrade as upgrade_job
 
@@ -45,7 +46,6 @@ RUNNING_POLL_S = 0.5
 ROLLUP_TIMEOUT_S = 3600.0
 # After an hour, until all of it is archived.
 ROLLUP_SETTLED_S = 180.0
-CALENDAR_END_MS = 253_402_300_799_000
 TIME_FORMATS = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S"]
 # The names are the jobs' own, written again here because tools must not import Flink.
 COUNT_JOB_NAME = "view-counts"
@@ -363,7 +363,7 @@ def blocked() -> None:
         for viewer, periods in sorted(change.periods(kafka).items()):
             for one in periods:
                 is_for_good = one.until_ms == change.FOR_GOOD_MS
-                table.add_row(viewer, _utc(one.from_ms), "for good" if is_for_good else _utc(one.until_ms))
+                table.add_row(viewer, utc(one.from_ms), "for good" if is_for_good else utc(one.until_ms))
         console.print(table)
 
 
@@ -387,12 +387,92 @@ def _ms(at: datetime | None) -> int | None:
     return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1000)
 
 
-def _utc(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(min(at_ms, CALENDAR_END_MS) / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
 def _told(what: str, from_ms: int) -> None:
-    typer.echo(f"{what}, for views that arrive from {_utc(from_ms)} on")
+    typer.echo(f"{what}, for views that arrive from {utc(from_ms)} on")
+
+
+replay = typer.Typer(no_args_is_help=True, help="Late events and dead letters: see them, mend them, send them again.")
+app.add_typer(replay, name="replay")
+OfTopic = Annotated[Literal["late", "dead-letter"] | None, typer.Option("--topic", help="Of both topics by default.")]
+Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Of this reason only; may be given several times.")]
+ArrivedFrom = Annotated[
+    datetime | None, typer.Option("--from", formats=TIME_FORMATS, help="UTC; arrived then or later.")
+]
+ArrivedTo = Annotated[datetime | None, typer.Option("--to", formats=TIME_FORMATS, help="UTC; arrived before.")]
+Limit = Annotated[int | None, typer.Option(help="The first so many letters.", min=1)]
+AsJson = Annotated[bool, typer.Option("--json", help="A JSON object a line.")]
+
+
+@replay.command("list")
+def replay_list(
+    *,
+    topic: OfTopic = None,
+    reason: Reasons = None,
+    since: ArrivedFrom = None,
+    until: ArrivedTo = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count letters by topic, reason and hour of arrival."""
+    with _replay() as (tool, settings):
+        letters = tool.choose(settings, topic, reason, _ms(since), _ms(until), limit)
+        _print(tool.list_lines(letters, as_json=as_json))
+
+
+@replay.command("show")
+def replay_show(
+    *,
+    topic: OfTopic = None,
+    reason: Reasons = None,
+    since: ArrivedFrom = None,
+    until: ArrivedTo = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print each letter: when it arrived, its place, why it was not counted, and its events, or its bytes in hex."""
+    with _replay() as (tool, settings):
+        letters = tool.choose(settings, topic, reason, _ms(since), _ms(until), limit)
+        _print(tool.show_lines(letters, settings, as_json=as_json))
+
+
+@replay.command("resubmit")
+def replay_resubmit(
+    *,
+    topic: OfTopic = None,
+    reason: Reasons = None,
+    since: ArrivedFrom = None,
+    until: ArrivedTo = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+    fix: Annotated[str | None, typer.Option(help="module:function that mends an event.")] = None,
+    late_as_is: Annotated[
+        bool, typer.Option("--late-as-is", help="Also late events, which the rollup adds unless the archive lost them.")
+    ] = False,
+    send: Annotated[bool, typer.Option("--send/--dry-run", help="Send; or only say what would be done.")] = False,
+) -> None:
+    """Send events again under their ids, which counts none twice; says of each what changes and what becomes of it."""
+    with _replay() as (tool, settings):
+        letters = tool.choose(settings, topic, reason, _ms(since), _ms(until), limit)
+        _print(tool.resubmit_lines(letters, settings, fix=fix, late_as_is=late_as_is, send=send, as_json=as_json))
+
+
+@contextlib.contextmanager
+def _replay() -> Iterator[tuple[ModuleType, Settings]]:
+    """The module that does it, and where the topics are."""
+    with _plain_errors():
+        os.environ.update(Stack.attach(stack_home()).environment())
+        # Late, as in `run`.
+        from tools.replay import commands  # noqa: PLC0415
+
+        try:
+            yield commands, Settings()
+        except commands.ERRORS as error:
+            raise PartError(str(error)) from error
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

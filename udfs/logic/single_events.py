@@ -66,7 +66,14 @@ class Packer:
     """Of one topic. Not thread-safe."""
 
     def __init__(
-        self, salts: int, batch_events_max: int, *, head: bytes, skip: int, normalise: Normalise | None
+        self,
+        salts: int,
+        batch_events_max: int,
+        *,
+        head: bytes = b"",
+        skip: int = 0,
+        normalise: Normalise | None = None,
+        producer_id: str = "pack-events",
     ) -> None:
         self._salts = salts
         self._batch_events_max = batch_events_max
@@ -74,6 +81,7 @@ class Packer:
         self._head = np.frombuffer(head, np.uint8)
         self._skip = skip
         self._normalise = normalise
+        self._producer = _text(producer_id.encode())
 
     def pack(self, values: Sequence[bytes | None], origin: Origin, now_ms: int) -> Packed:
         """Pack the records that are events. Their order within a salt is theirs."""
@@ -138,8 +146,7 @@ class Packer:
 
     def _head_of(self, salt: int, events: int, now_ms: int) -> bytes:
         numbers = (salt, self._salts, now_ms, events)
-        producer = _text(b"pack-events")
-        return registry.prefix("ViewBatch") + uuid.uuid4().bytes + producer + b"".join(map(varint, numbers))
+        return registry.prefix("ViewBatch") + uuid.uuid4().bytes + self._producer + b"".join(map(varint, numbers))
 
 
 def packer_of(
@@ -150,7 +157,7 @@ def packer_of(
     Without a schema the records are ViewEvent.v1. Of the Confluent framing the number of the schema is not looked at.
     """
     if framing == "json":
-        return Packer(salts, batch_events_max, head=b"", skip=0, normalise=json_events(topic))
+        return Packer(salts, batch_events_max, normalise=json_events(topic))
     head, skip = {
         "plain": (b"", 0),
         "single_object": (registry.prefix("ViewEvent"), registry.PREFIX_BYTES),
@@ -161,7 +168,7 @@ def packer_of(
     if framing == "single_object":
         head = registry.MARKER
     normalise = avro_events(topic, writer_schema, head=head, skip=skip)
-    return Packer(salts, batch_events_max, head=b"", skip=0, normalise=normalise)
+    return Packer(salts, batch_events_max, normalise=normalise)
 
 
 def json_events(topic: str) -> Normalise:
@@ -174,7 +181,7 @@ def json_events(topic: str) -> Normalise:
             fields = decoder.decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise FieldError(f"no JSON object: {error}") from error
-        return datum_of(fields, own + _PLACE.pack(partition, offset), time_ms)
+        return datum_of(fields, id_of_place(own, partition, offset), time_ms)
 
     return normalise
 
@@ -197,7 +204,7 @@ def avro_events(topic: str, writer_schema: Mapping[str, Any], *, head: bytes, sk
             raise FieldError("bytes_after_end")
         if not isinstance(fields, dict):
             raise FieldError("no record")
-        return datum_of(fields, own + _PLACE.pack(partition, offset), time_ms)
+        return datum_of(fields, id_of_place(own, partition, offset), time_ms)
 
     return normalise
 
@@ -205,6 +212,11 @@ def avro_events(topic: str, writer_schema: Mapping[str, Any], *, head: bytes, sk
 def topic_mark(topic: str) -> bytes:
     """What begins the ids of events of a topic that bring none."""
     return hashlib.blake2b(topic.encode(), digest_size=_ID_BYTES - _PLACE.size).digest()
+
+
+def id_of_place(mark: bytes, partition: int, offset: int) -> bytes:
+    """The id of an event that brings none, of the topic with this mark."""
+    return mark + _PLACE.pack(partition, offset)
 
 
 def datum_of(fields: Mapping[str, Any], own_id: bytes, time_ms: int) -> bytes:

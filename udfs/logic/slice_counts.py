@@ -187,16 +187,7 @@ class SliceCounter:
         return dedup
 
 
-def _with_plain_times(schema: Any) -> Any:
-    """An Avro schema whose logical types are the numbers below them: a datetime cannot hold every long."""
-    if isinstance(schema, dict):
-        if "logicalType" in schema:
-            return schema["type"]
-        return {name: _with_plain_times(of) for name, of in schema.items() if not name.startswith("__")}
-    return [_with_plain_times(of) for of in schema] if isinstance(schema, list) else schema
-
-
-_EVENT = fastavro.parse_schema(_with_plain_times(registry.schema("ViewEvent")))
+_EVENT = registry.numeric_schema("ViewEvent")
 
 
 def read_late(outcome: Outcome, blocks: BlockTable) -> list[LateEvent]:

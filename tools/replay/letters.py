@@ -1,0 +1,102 @@
+"""What was not counted, as the late and dead-letter topics hold it: read, chosen, counted. Knows no Kafka."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from schemas import registry
+from udfs.logic.keyed_records import read_whole
+from udfs.logic.time_rules import HOUR_MS
+
+# The topic in which it lies.
+Kept = Literal["late", "dead-letter"]
+NO_LETTER = "not_of_this_topic"
+_SCHEMA = "RejectedEvents"
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Origin:
+    """The place of an event, or with the index -1 of a whole record, that was not counted."""
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+
+    def __str__(self) -> str:
+        whole = f"{self.topic}/{self.partition}@{self.offset}"
+        return whole if self.index < 0 else f"{whole}#{self.index}"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One event or record that was not counted, why, and its bytes; `append_ms` is when it arrived."""
+
+    kept: Kept
+    origin: Origin
+    reason: str
+    append_ms: int
+    payload: bytes
+
+
+def read_letters(kept: Kept, value: bytes, origin: Origin) -> list[Letter]:
+    """The letters in a record's value; `origin` is that record's own, for one that holds none. Never raises."""
+    record: Any = None
+    prefix = registry.prefix(_SCHEMA)
+    if value[: len(prefix)] == prefix:
+        # Whatever a decoder meets in bytes that are not what they say they are.
+        with contextlib.suppress(Exception):
+            record = read_whole(registry.numeric_schema(_SCHEMA), value[len(prefix) :])
+    if record is None:
+        return [Letter(kept, origin, NO_LETTER, 0, value)]
+    place = record["topic"], record["partition"], record["offset"]
+    return [
+        Letter(kept, Origin(*place, event["index"]), event["reason"], record["append_at"], event["payload"])
+        for event in record["events"]
+    ]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which letters: of these topics, of these reasons or any, arrived from one time until before another."""
+
+    kept: frozenset[Kept] = frozenset(("late", "dead-letter"))
+    reasons: frozenset[str] = frozenset()
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+    def takes(self, letter: Letter) -> bool:
+        """Whether this letter is one."""
+        return (
+            letter.kept in self.kept
+            and (not self.reasons or letter.reason in self.reasons)
+            and (self.from_ms is None or letter.append_ms >= self.from_ms)
+            and (self.to_ms is None or letter.append_ms < self.to_ms)
+        )
+
+
+def chosen(letters: Iterable[Letter], choice: Choice, limit: int | None = None) -> list[Letter]:
+    """Those of the choice, each origin once, in the order of arrival however they are read; the first so many."""
+    by_origin = {letter.origin: letter for letter in letters if choice.takes(letter)}
+    return sorted(by_origin.values(), key=lambda letter: (letter.append_ms, letter.origin))[:limit]
+
+
+class Group(NamedTuple):
+    """How many letters of one topic and reason arrived in an hour, since 1970; and the first and the last."""
+
+    kept: Kept
+    reason: str
+    hour: int
+    letters: int
+    first_ms: int
+    last_ms: int
+
+
+def groups(letters: Iterable[Letter]) -> Iterator[Group]:
+    """By topic, reason and hour."""
+    times: dict[tuple[Kept, str, int], list[int]] = {}
+    for letter in letters:
+        times.setdefault((letter.kept, letter.reason, letter.append_ms // HOUR_MS), []).append(letter.append_ms)
+    for key, mine in sorted(times.items()):
+        yield Group(*key, len(mine), min(mine), max(mine))

@@ -1,0 +1,50 @@
+"""Letters from Kafka, and events to it."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+from connectors.compacted_topic import read_to_end
+from connectors.kafka_admin import check_topics
+from settings import Settings
+from tools.replay.letters import Choice, Letter, Origin, read_letters
+from udfs.logic.single_events import Origin as Places
+from udfs.logic.single_events import Packer
+from udfs.sinks.kafka_writer import KafkaWriter
+
+PRODUCER_ID = "replay"
+READ_TIMEOUT_S = 30.0
+
+
+def letters(settings: Settings, choice: Choice) -> Iterator[Letter]:
+    """All that the choice's topics held when this was called, repeats too. Raises confluent_kafka.KafkaException."""
+    kafka = settings.kafka
+    topics = {"late": kafka.late_topic, "dead-letter": kafka.dead_letter_topic}
+    for kept in sorted(choice.kept):
+        topic = topics[kept]
+        for record in read_to_end(kafka.bootstrap_servers, topic, READ_TIMEOUT_S):
+            yield from read_letters(kept, record.value or b"", Origin(topic, record.partition, record.offset, -1))
+
+
+def batches(settings: Settings, datums: Sequence[bytes], now_ms: int) -> list[tuple[int, bytes, int]]:
+    """ViewBatch values of these events, by the salts of their ids, as (salt, value, events in it)."""
+    packer = Packer(settings.counting.salts, settings.ingest.batch_events_max, producer_id=PRODUCER_ID)
+    # What brings an id and a time asks for no place.
+    nowhere = [0] * len(datums)
+    packed = packer.pack(datums, Places(nowhere, nowhere, nowhere), now_ms)
+    assert not packed.refused, packed.refused[:3]
+    return packed.batches
+
+
+def send_events(settings: Settings, datums: Sequence[bytes]) -> int:
+    """Write planned events to the events topic; the number of records, when Kafka has acknowledged all.
+
+    Raises TopicMismatchError, before anything is written, and as udfs.sinks.kafka_writer. What was written when this
+    ends otherwise is sent again with all the rest: that counts nothing twice.
+    """
+    kafka = settings.kafka
+    check_topics(kafka.bootstrap_servers, settings)
+    made = batches(settings, datums, time.time_ns() // 1_000_000)
+    KafkaWriter(kafka.bootstrap_servers).send(
+        (kafka.events_topic, value, salt.to_bytes(4, "big"), salt % kafka.partitions) for salt, value, _ in made
+    )
+    return len(made)
