@@ -193,6 +193,15 @@ class HistorySettings(_Group):
         ge=1,
         description="Late events are added up to so long after their view; less than raw events stay in the archive.",
     )
+    viewer_minute_max: int = Field(
+        60,
+        ge=0,
+        description="Views of one video and kind by one viewer in a minute, of which further ones are marked; 0: none "
+        "is. A change marks past days again.",
+    )
+    viewer_day_max: int = Field(
+        1000, ge=0, description="The same in a day, of those that the minute's maximum has not marked."
+    )
 
 
 class CassandraSettings(_Group):

@@ -18,10 +18,12 @@ from services.query.metrics import exposition
 from services.query.openapi import OPENAPI
 from services.query.parameters import (
     KIND_BYTES_MAX,
+    STEPS,
     VIDEO_ID_BYTES_MAX,
     ParameterError,
     Series,
     check_name,
+    read_day,
     read_ledger_minutes,
     read_series,
     read_top,
@@ -52,6 +54,7 @@ def build_app(settings: Settings) -> Starlette:
         routes=[
             Route("/v1/videos/{video_id:path}/views", endpoints.views),
             Route("/v1/videos/{video_id:path}/series", endpoints.series),
+            Route("/v1/videos/{video_id:path}/history", endpoints.history),
             Route("/v1/top", endpoints.top),
             Route("/v1/ledger", endpoints.ledger),
             Route("/metrics", endpoints.metrics),
@@ -89,11 +92,23 @@ class _Endpoints:
         now = datetime.now(UTC)
         series = read_series(request.query_params, now=now, points_max=self._points_max)
         complete = await self._store.complete_through()
-        points = await self._store.series(video_id, kind, series, today=now.date())
+        found = await self._store.series(video_id, kind, series, today=now.date())
+        points = [{"start": _time(start), "views": views} for start, views in found]
+        if series.step == STEPS["day"]:
+            marked = await self._store.marked(video_id, kind, series)
+            points = [{**point, "marked": marked.get(start)} for point, (start, _) in zip(points, found, strict=True)]
+        return _json({"points": points, "complete_through": _time(complete)})
+
+    async def history(self, request: Request) -> Response:
+        video_id, kind = _names(request)
+        day = read_day(request.query_params)
+        changes = await self._store.day_changes(video_id, kind, day)
         return _json(
             {
-                "points": [{"start": _time(start), "views": views} for start, views in points],
-                "complete_through": _time(complete),
+                "video_id": video_id,
+                "kind": kind,
+                "day": day.isoformat(),
+                "changes": [{**change._asdict(), "at": _time(change.at)} for change in changes],
             }
         )
 

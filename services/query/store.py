@@ -62,6 +62,10 @@ _TOP = (
     "SELECT minute, shard, videos, about FROM top_videos "
     "WHERE kind = ? AND span = ? AND hour = ? AND minute >= ? AND minute <= ?"
 )
+_MARKED = "SELECT day, marked FROM views_by_day WHERE video_id = ? AND kind = ? AND day >= ? AND day <= ?"
+_CHANGES = (
+    "SELECT at, views, marked, reason, rules FROM day_history WHERE video_id = ? AND kind = ? AND day = ? ORDER BY run"
+)
 
 
 class StoreAwayError(ConnectionError):
@@ -139,6 +143,16 @@ def merge_top(rows: Sequence[ShardTop], *, by_growth: bool, limit: int) -> tuple
 def days_of_total(today: date, minute_days: int) -> list[date]:
     """The days a total sums up: the last `minute_days`, and tomorrow, where a clock a minute ahead writes."""
     return [today + timedelta(days=offset) for offset in range(1 - minute_days, 2)]
+
+
+class DayChange(NamedTuple):
+    """What a day's views and the marked ones among them came to be; `at` is a naive UTC time."""
+
+    at: datetime
+    views: int
+    marked: int
+    reason: str
+    rules: str
 
 
 class Rolled(NamedTuple):
@@ -244,6 +258,18 @@ class CountStore:
             return [Rolled(datetime.combine(row.day.date(), time()), row.views, row.complete_through) for row in rows]
         return []
 
+    async def marked(self, video_id: str, kind: str, days: Series) -> dict[datetime, int]:
+        """How many views of each day (UTC) are marked, by its start; of days that are complete."""
+        if days.points == 0:
+            return {}
+        rows = await self._rows("marked", (video_id, kind, days.starts[0].date(), days.starts[-1].date()))
+        starts = ((datetime.combine(row.day.date(), time(), UTC), row.marked) for row in rows)
+        return {start: marked for start, marked in starts if marked is not None}
+
+    async def day_changes(self, video_id: str, kind: str, day: date) -> list[DayChange]:
+        """What became of the day's numbers, the oldest first."""
+        return [DayChange(*row) for row in await self._rows("changes", (video_id, kind, day))]
+
     async def top(self, question: TopQuestion, *, now: datetime) -> tuple[datetime | None, list[TopVideo]]:
         """(minute, first videos) of the newest list, or of the one of that minute."""
         newest = question.at or now + MINUTE
@@ -323,6 +349,8 @@ class CountStore:
                     ("minutes", _MINUTES),
                     ("ledger", _LEDGER),
                     ("top", _TOP),
+                    ("marked", _MARKED),
+                    ("changes", _CHANGES),
                 )
             }
         except Exception as error:

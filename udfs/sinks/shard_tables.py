@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 import pyarrow as pa
 
 from udfs.logic import history_tables as tables
-from udfs.logic import top_lists
+from udfs.logic import marks, top_lists
 from udfs.logic.channel_sums import channels
 from udfs.logic.history import (
     HOURS_PER_DAY,
@@ -21,6 +21,7 @@ from udfs.logic.history import (
     file_name,
     hour_start,
     part_name,
+    reason_of,
 )
 from udfs.logic.time_rules import HOUR_MS
 from udfs.logic.unique_viewers import viewers_of_day
@@ -59,8 +60,9 @@ class ShardTables:
         hours, countries = self._make_hours()
         days, of_day = self._make_days(hours, countries)
         self._make_totals(hours)
-        for day in self._plan.viewer_days:
-            self._make_viewers(day)
+        marked = {day: self._make_viewers(day) for day in self._plan.viewer_days}
+        for day in self._plan.complete_days:
+            self._tell_changes(day, days, marked)
         for data_set in ("minutes", "hours", "countries"):
             before = {hour: of[self._shard] for hour, of in self._before.files[data_set].items() if self._shard in of}
             paths = before | self._files.get(data_set, {})
@@ -101,11 +103,10 @@ class ShardTables:
         return days, of_day
 
     def _make_totals(self, hours: Mapping[int, pa.Table]) -> None:
-        files = self._before.files
-        old = [files["hours"][hour][self._shard] for hour in hours if hour in files["hours"]]
-        before = files["totals"].get(0, {}).get(self._shard)
+        before = self._before.files["hours"]
+        old = [before[hour][self._shard] for hour in hours if hour in before]
         total = tables.totals(
-            tables.SUMS.empty_table() if before is None else self._history.get(before),
+            self._before_of("totals", 0, tables.SUMS),
             [self._history.get(path) for path in old],
             list(hours.values()),
         )
@@ -113,13 +114,32 @@ class ShardTables:
         changed = tables.of_videos_in(total, list(hours.values()))
         self._rows.totals(changed, hour_start(self._plan.through_hour))
 
-    def _make_viewers(self, day: int) -> None:
+    def _make_viewers(self, day: int) -> pa.Table:
+        """How many there were, and what they viewed beyond the rules; marks by video."""
         first = day * HOURS_PER_DAY
         # As of the views, of hours before `from_hour` nothing is told.
         hours = range(max(first, self._plan.from_hour), first + HOURS_PER_DAY)
-        table = viewers_of_day(self._of_slices("viewers", hours))
-        self._put("viewers", day, table)
-        self._rows.viewers(table, date_of(day))
+        of_slices = self._of_slices("viewers", hours)
+        viewers = viewers_of_day(of_slices)
+        found = marks.beyond(of_slices, self._plan.marked_by[day])
+        marked = marks.by_video(found)
+        self._put("viewers", day, viewers)
+        self._put("marks", day, marked)
+        # Which viewers, is known for as long as the slices are there.
+        if day not in self._plan.final_days:
+            self._put("suspects", day, marks.suspects(found))
+        self._rows.viewers(marks.with_marks(viewers, marked), date_of(day))
+        return marked
+
+    def _tell_changes(self, day: int, days: Mapping[int, pa.Table], marked: Mapping[int, pa.Table]) -> None:
+        """What has become of the numbers of videos that have marked views or had."""
+        old = self._before_of("marks", day, marks.MARKS)
+        new = marked.get(day, old)
+        if old.num_rows or new.num_rows:
+            sums = self._before_of("days", day, tables.SUMS)
+            changed = marks.changes((sums, old), (days.get(day, sums), new))
+            reason, rules = reason_of(self._before, self._plan, day), str(self._plan.marked_by[day])
+            self._rows.changes(changed, date_of(day), self._plan.run, reason, rules)
 
     # --- below
 
@@ -127,6 +147,10 @@ class ShardTables:
         path = file_name(data_set, at, self._shard, self._plan.run)
         self._history.put(path, table)
         self._files.setdefault(data_set, {})[at] = path
+
+    def _before_of(self, data_set: str, at: int, schema: pa.Schema) -> pa.Table:
+        path = self._before.files[data_set].get(at, {}).get(self._shard)
+        return schema.empty_table() if path is None else self._history.get(path)
 
     def _put_part(self, data_set: str, by_time: Mapping[int, pa.Table]) -> None:
         if not by_time:
