@@ -35,15 +35,15 @@ console = Console()
 
 
 @contextmanager
-def filled_stack(topic: Topic) -> Iterator[tuple[Stack, Stream]]:
-    """A stack of which this process is a client, with the topic filled as the one that is archived."""
+def filled_stack(topic: Topic, *others: Topic) -> Iterator[tuple[Stack, Stream]]:
+    """A stack of which this process is a client, with the topic filled as the one that is archived, and others."""
     with tempfile.TemporaryDirectory(prefix="view-counts-archive-") as folder:
         options = StackOptions(
             home=Path(folder), ports="free", parts=PARTS, flink_overrides=METRIC_OVERRIDES, graceful_stop=False
         )
         with Stack(options) as stack:
             stream = Stream(stack.endpoints["kafka"], partitions=Settings().kafka.partitions)
-            stream.fill([topic])
+            stream.fill([topic, *others])
             os.environ.update(stack.environment())
             os.environ.update(
                 {"VIEW_COUNTS_KAFKA_EVENTS_TOPIC": topic.name, "VIEW_COUNTS_ARCHIVE_ROLL_MS": str(ROLL_MS)}
@@ -63,7 +63,16 @@ def copy(stack: Stack, codec: str, topic: Topic) -> dict[str, float]:
     _wait(lambda: progress.events() >= events)
     seconds = time.monotonic() - began_s
     archive = Archive(filesystem(Settings().s3), path)
-    _wait(lambda: sum(1 for file in archive.files() for _ in archive.read(file)) == records)
+    # Files do not change once they are there.
+    archived: dict[str, int] = {}
+
+    def read_new() -> int:
+        for file in archive.files():
+            if file.path not in archived:
+                archived[file.path] = sum(1 for _ in archive.read(file))
+        return sum(archived.values())
+
+    _wait(lambda: read_new() == records)
     cpu_s = sum(cpu_seconds(stack).values()) - sum(cpu_before.values())
     stack.flink("cancel", job)
     files = archive.files()

@@ -1,30 +1,46 @@
-"""What counting the archive again costs: `python -m benchmarks.rollup`.
+"""What counting the archive again costs, beside Flink SQL and polars: `python -m benchmarks.rollup`.
 
-Events are archived by jobs/archive_events.py, and counted from there by jobs/rollup.py, in one job: slices, then
-minutes, hours, days and totals, to Parquet and to Cassandra. Every minute of the Parquet is compared with the truth.
-Rates are events in the counted slices by the time between the start and the end of a stage, or of the job.
+Events are archived by jobs/archive_events.py, and counted from there by jobs/rollup.py, in one job: slices, then all
+tables of history, to Parquet and to Cassandra. The same events lie in the object store as Avro files of what SQL and
+polars need of them, and these count minutes alone. Every minute of each is compared with the truth. Rates are events by
+the time between the start and the end of a job, or of a stage.
 """
 
+import io
+import json
 import os
+import subprocess
+import sys
+from collections import Counter
 from typing import Annotated, Any
 
+import fastavro
+import pyarrow as pa
 import pyarrow.fs
+import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 
 from benchmarks import results
 from benchmarks.archive import CODECS, copy, filled_stack
-from benchmarks.events import Stream, Topic, batches_topic
+from benchmarks.events import Stream, Topic, batches_topic, plain_batches_topic
+from benchmarks.lineup import JOBS
 from benchmarks.machine import describe
+from benchmarks.plain_files import write_plain_files
 from settings import Settings
 from tools.stack import Stack
+from tools.load.prediction import Cells
 from tools.stack.files import S3_BUCKET
-from udfs.sinks.history_store import HistoryStore
+from udfs.logic.history import DATA_SETS, Manifest
+from udfs.sinks.history_store import GROUP_ROWS, HistoryStore
 from udfs.sources.archive import filesystem
 
 PARALLELISM = 2
 BATCH = 2000
 TARGET = 1_500_000
+TIMES_SQL = 3
+PARQUET_CODECS = ("none", "snappy", "zstd", "gzip")
+PLAIN = f"{S3_BUCKET}/plain-events"
 
 console = Console()
 
@@ -35,8 +51,7 @@ def roll_up(stack: Stack, codec: str, topic: Topic, stream: Stream) -> dict[str,
     os.environ["VIEW_COUNTS_HISTORY_PATH"] = path
     printed = stack.flink("run", "-p", str(PARALLELISM), "-py", "jobs/rollup.py", timeout_s=3600)
     console.print(printed.strip().splitlines()[-1], highlight=False)
-    jobs = (stack.flink_rest("/jobs/overview") or {"jobs": []})["jobs"]
-    job = max((one for one in jobs if one["name"] == "rollup"), key=lambda one: one["start-time"])
+    job = _newest_job(stack, "rollup")
     vertices = stack.flink_rest(f"/jobs/{job['jid']}")["vertices"]
     store, settings = filesystem(Settings().s3), Settings()
     history = HistoryStore(store, path)
@@ -50,7 +65,63 @@ def roll_up(stack: Stack, codec: str, topic: Topic, stream: Stream) -> dict[str,
         "stages_s": {vertex["name"].split(" -> ")[-1][:40]: round(vertex["duration"] / 1000, 1) for vertex in vertices},
         **_checked(history, stream, topic, manifest.through_hour, settings.counting.shards),
         "slices_bytes_per_event": round(_size(store, path, "slices") / events, 2),
+        "parquet": {name: _bytes_per_row(history, manifest, name) for name in DATA_SETS},
     }
+
+
+def _bytes_per_row(history: HistoryStore, manifest: Manifest, data_set: str) -> dict[str, float]:
+    """Of a data set's files, with each of PARQUET_CODECS, and their rows."""
+    sizes: Counter[str] = Counter()
+    rows = 0
+    for path in {path for of in manifest.files[data_set].values() for path in of.values()}:
+        table = history.get(path)
+        rows += table.num_rows
+        for codec in PARQUET_CODECS:
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink, compression=codec, row_group_size=GROUP_ROWS)
+            sizes[codec] += sink.getvalue().size
+    return {"rows": rows, **{codec: round(size / max(rows, 1), 2) for codec, size in sizes.items()}}
+
+
+def by_sql(stack: Stack, dedup: str, topic: Topic, stream: Stream) -> dict[str, Any]:
+    """Flink SQL in batch mode, from plain files."""
+    minutes = f"{S3_BUCKET}/sql-{dedup}"
+    job_arguments = ["--events", f"s3://{PLAIN}", "--minutes", f"s3://{minutes}", "--dedup", dedup]
+    script = f"{JOBS}/sql_batch_job.py"
+    stack.flink("run", "-p", str(PARALLELISM), "-py", script, *job_arguments, timeout_s=3600)
+    seconds = _newest_job(stack, "insert-into")["duration"] / 1000
+    store = filesystem(Settings().s3)
+    found: dict[tuple[str, str, int], int] = {}
+    for info in store.get_file_info(pyarrow.fs.FileSelector(minutes, recursive=True)):
+        if info.type is pyarrow.fs.FileType.File:
+            with store.open_input_stream(info.path) as file:
+                rows: Any = fastavro.reader(io.BytesIO(file.read()))
+                found.update({(row["video_id"], row["kind"], row["at_minute"]): row["views"] for row in rows})
+    _compare("Flink SQL", found, stream.truth(topic.filled))
+    return {"seconds": seconds, "events_per_s": round(topic.filled / seconds)}
+
+
+def by_polars(topic: Topic, stream: Stream) -> dict[str, Any]:
+    """Polars in a process of its own, from plain files."""
+    target = f"{S3_BUCKET}/polars.parquet"
+    command = [sys.executable, "-m", "benchmarks.contenders.polars_count", PLAIN, target]
+    figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    with filesystem(Settings().s3).open_input_file(target) as file:
+        rows = pq.read_table(file).to_pylist()
+    found = {(row["video_id"], row["kind"], row["at_minute"]): row["views"] for row in rows}
+    _compare("polars", found, stream.truth(topic.filled))
+    return {**figures, "events_per_s": round(topic.filled / figures["seconds"])}
+
+
+def _newest_job(stack: Stack, name: str) -> dict[str, Any]:
+    jobs = (stack.flink_rest("/jobs/overview") or {"jobs": []})["jobs"]
+    return max((one for one in jobs if one["name"].startswith(name)), key=lambda one: one["start-time"])
+
+
+def _compare(who: str, found: Cells, truth: Cells) -> None:
+    if found != truth:
+        wrong = [(cell, found.get(cell), n) for cell, n in truth.items() if found.get(cell) != n][:5]
+        raise RuntimeError(f"{who} counts {len(found)} cells and the truth has {len(truth)}; {wrong}")
 
 
 def _checked(history: HistoryStore, stream: Stream, topic: Topic, through: int, shards: int) -> dict[str, Any]:
@@ -63,9 +134,7 @@ def _checked(history: HistoryStore, stream: Stream, topic: Topic, through: int, 
             minutes = (at // 60_000 for at in table["minute"].cast("int64").to_pylist())
             names = zip(table["video_id"].to_pylist(), table["kind"].to_pylist(), minutes, strict=True)
             found.update(zip(names, table["views"].to_pylist(), strict=True))
-    if found != truth:
-        wrong = [(cell, found.get(cell), n) for cell, n in truth.items() if found.get(cell) != n][:5]
-        raise RuntimeError(f"the rollup counts {len(found)} cells and the truth has {len(truth)}; {wrong}")
+    _compare("the rollup", found, truth)
     return {"minute_rows": len(found)}
 
 
@@ -81,19 +150,23 @@ def main(
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
     """Archive and count."""
-    topic = batches_topic("rolled-up", events, BATCH)
+    topic, plain = batches_topic("rolled-up", events, BATCH), plain_batches_topic("plain", events, BATCH)
     found: dict[str, Any] = {}
-    with filled_stack(topic) as (stack, stream):
+    with filled_stack(topic, plain) as (stack, stream):
+        write_plain_files(stack.endpoints["kafka"], plain, filesystem(Settings().s3), PLAIN)
         for codec in codecs.split(","):
             archive = copy(stack, codec, topic)
             found[codec] = {"archive": archive, **roll_up(stack, codec, topic, stream)}
             console.print(f"{codec}: {found[codec]}", highlight=False)
+        others = {f"sql-{dedup}": by_sql(stack, dedup, plain, stream) for dedup in ("distinct", "count-distinct")}
+        others["polars"] = by_polars(plain, stream)
+    console.print(others, highlight=False)
     best = max(of["events_per_s"] for of in found.values())
-    console.print(
-        f"rollup: {best:,} events/s; target {TARGET:,}: {'reached' if best >= TARGET else 'NOT REACHED'}",
-        highlight=False,
-    )
-    result = {"benchmark": "rollup", "machine": describe(), "parallelism": PARALLELISM, "codecs": found}
+    best_sql = max(of["events_per_s"] for name, of in others.items() if name.startswith("sql"))
+    for what, figure, target in (("events/s", best, TARGET), ("times the best SQL", best / best_sql, TIMES_SQL)):
+        reached = "reached" if figure >= target else "NOT REACHED"
+        console.print(f"rollup: {figure:,.2f} {what}; target {target:,}: {reached}", highlight=False)
+    result = {"benchmark": "rollup", "machine": describe(), "parallelism": PARALLELISM, "codecs": found, "others": others}
     results.publish("rollup", result, is_kept=keep)
 
 

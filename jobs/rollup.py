@@ -14,8 +14,15 @@ from connectors.flink_kafka import discard, key_by_first_field
 from jobs.submission import batch_environment, settings_or_exit, without_credentials
 from jobs.uids import BatchUid as Uid
 from settings import Settings
-from udfs.logic.history import Manifest, PartitionTask, days_to_mark_again, hour_start, marked_by_none, task_of
-from udfs.logic.marks import rules_of
+from udfs.logic.history import (
+    Manifest,
+    PartitionTask,
+    days_to_mark_again,
+    hour_start,
+    marked_by_none,
+    rules_of,
+    task_of,
+)
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest
 from udfs.sinks.history_store import HistoryError, HistoryStore
 from udfs.sources.archive import Archive, filesystem

@@ -193,6 +193,12 @@ class HistorySettings(_Group):
         ge=1,
         description="Late events are added up to so long after their view; less than raw events stay in the archive.",
     )
+    slice_events_max: int = Field(
+        4_000_000,
+        ge=1,
+        description="An hour of a partition is counted in slices of so many events: what bounds a rollup's memory, at "
+        "about 300 bytes each.",
+    )
     viewer_minute_max: int = Field(
         60,
         ge=0,
@@ -258,8 +264,22 @@ class QuerySettings(_Group):
 
     host: str = "127.0.0.1"
     port: Port = 8090
-    minute_days: int = Field(9, ge=1, le=60, description="Days of minute partitions a total sums up.")
-    points_max: int = Field(50_000, ge=1, description="Points in one series answer.")
+    minutes_kept_days: int = Field(
+        8,
+        ge=2,
+        description="Time to live of views_by_minute, as in schemas/cql; minutes are read from history a day before it "
+        "is over.",
+    )
+    hours_kept_days: int = Field(
+        100, ge=2, description="Time to live of views_by_hour; hours are read from history a day before it is over."
+    )
+    points_max: int = Field(50_000, ge=1, description="Points in one series answer; hours in one of a zone's days.")
+    history_files_max: int = Field(
+        2000, ge=1, description="Files of history that one answer may be read from: at first, one an hour."
+    )
+    history_timeout_s: float = Field(
+        5.0, gt=0, description="One request to the object store; after a few of them the answer is 503."
+    )
 
 
 class Settings(BaseSettings):

@@ -1,7 +1,7 @@
 """The query service's HTTP half: routes, status codes and the shape of answers."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,22 +14,28 @@ from starlette.routing import Route
 
 from schemas.kinds import blocked
 from services.openapi import docs_page
+from services.query.cold import History, HistoryAwayError
 from services.query.metrics import exposition
 from services.query.openapi import OPENAPI
 from services.query.parameters import (
+    CHANNEL_ID_BYTES_MAX,
     KIND_BYTES_MAX,
     STEPS,
     VIDEO_ID_BYTES_MAX,
+    ClosedTopQuestion,
     ParameterError,
     Series,
     check_name,
     read_day,
     read_ledger_minutes,
+    read_local_days,
     read_series,
     read_top,
 )
 from services.query.store import FATES, LEDGER_COLUMNS, About, CountStore, StoreAwayError, TopVideo
 from settings import Settings
+from udfs.sources.archive import filesystem
+from udfs.sources.history import HistoryFiles
 
 RETRY_AFTER_S = 1
 # The ledger of a minute that began this long before the current one is written, or something is wrong.
@@ -38,10 +44,17 @@ MINUTE = timedelta(minutes=1)
 _ENCODER = msgspec.json.Encoder()
 
 
-def build_app(settings: Settings) -> Starlette:
-    """The ASGI application; its Cassandra session lives as long as the server."""
-    store = CountStore(settings.cassandra, minute_days=settings.query.minute_days)
-    endpoints = _Endpoints(settings, store)
+def utc_now() -> datetime:
+    """The machine's clock."""
+    return datetime.now(UTC)
+
+
+def build_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Starlette:
+    """The ASGI application; its Cassandra session lives as long as the server. `now`: the clock, UTC."""
+    files = HistoryFiles(filesystem(settings.s3, settings.query.history_timeout_s), settings.history.path)
+    history = History(files, files_max=settings.query.history_files_max)
+    store = CountStore(settings.cassandra, settings.query, history)
+    endpoints = _Endpoints(settings, store, now)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -55,6 +68,7 @@ def build_app(settings: Settings) -> Starlette:
             Route("/v1/videos/{video_id:path}/views", endpoints.views),
             Route("/v1/videos/{video_id:path}/series", endpoints.series),
             Route("/v1/videos/{video_id:path}/history", endpoints.history),
+            Route("/v1/channels/{channel_id:path}/series", endpoints.channel),
             Route("/v1/top", endpoints.top),
             Route("/v1/ledger", endpoints.ledger),
             Route("/metrics", endpoints.metrics),
@@ -63,20 +77,21 @@ def build_app(settings: Settings) -> Starlette:
             Route("/openapi.json", lambda _request: JSONResponse(OPENAPI)),
             Route("/docs", lambda _request: HTMLResponse(page)),
         ],
-        exception_handlers={ParameterError: _bad_parameter, StoreAwayError: _away},
+        exception_handlers={ParameterError: _bad_parameter, StoreAwayError: _away, HistoryAwayError: _away},
         lifespan=lifespan,
     )
 
 
 class _Endpoints:
-    def __init__(self, settings: Settings, store: CountStore) -> None:
+    def __init__(self, settings: Settings, store: CountStore, now: Callable[[], datetime]) -> None:
         self._points_max = settings.query.points_max
         self._store = store
+        self._now = now
 
     async def views(self, request: Request) -> Response:
         video_id, kind = _names(request)
         complete = await self._store.complete_through()
-        views, not_counted = await self._store.totals(video_id, (kind, blocked(kind)), today=datetime.now(UTC).date())
+        views, not_counted = await self._store.totals(video_id, (kind, blocked(kind)), today=self._now().date())
         return _json(
             {
                 "video_id": video_id,
@@ -89,14 +104,21 @@ class _Endpoints:
 
     async def series(self, request: Request) -> Response:
         video_id, kind = _names(request)
-        now = datetime.now(UTC)
-        series = read_series(request.query_params, now=now, points_max=self._points_max)
-        complete = await self._store.complete_through()
-        found = await self._store.series(video_id, kind, series, today=now.date())
-        points = [{"start": _time(start), "views": views} for start, views in found]
-        if series.step == STEPS["day"]:
-            marked = await self._store.marked(video_id, kind, series)
-            points = [{**point, "marked": marked.get(start)} for point, (start, _) in zip(points, found, strict=True)]
+        now, query = self._now(), request.query_params
+        if "zone" in query:
+            days = read_local_days(query, now=now, points_max=self._points_max)
+            complete = await self._store.complete_through()
+            found = await self._store.local_days(video_id, kind, days, now=now)
+            points: list[dict[str, Any]] = [{"start": start.isoformat(), "views": views} for start, views in found]
+        else:
+            series = read_series(query, now=now, points_max=self._points_max)
+            complete = await self._store.complete_through()
+            found = await self._store.series(video_id, kind, series, now=now)
+            points = [{"start": _time(start), "views": views} for start, views in found]
+            if series.step == STEPS["day"]:
+                marked = await self._store.marked(video_id, kind, series)
+                for point, (start, _) in zip(points, found, strict=True):
+                    point["marked"] = marked.get(start)
         return _json({"points": points, "complete_through": _time(complete)})
 
     async def history(self, request: Request) -> Response:
@@ -114,8 +136,10 @@ class _Endpoints:
 
     async def top(self, request: Request) -> Response:
         question = read_top(request.query_params)
+        if isinstance(question, ClosedTopQuestion):
+            return await self._closed_top(question)
         complete = await self._store.complete_through()
-        minute, videos = await self._store.top(question, now=datetime.now(UTC))
+        minute, videos = await self._store.top(question, now=self._now())
         return _json(
             {
                 "kind": question.kind,
@@ -126,8 +150,37 @@ class _Endpoints:
             }
         )
 
+    async def _closed_top(self, question: ClosedTopQuestion) -> Response:
+        found = await self._store.closed_top(question, now=self._now())
+        return _json(
+            {
+                "kind": question.kind,
+                "span": question.span,
+                "country": question.country,
+                "start": _time(found and found.start),
+                "videos": [{"video_id": one.video_id, "views": one.views} for one in (found.videos if found else [])],
+                "complete_through": _time(found and found.complete_through),
+            }
+        )
+
+    async def channel(self, request: Request) -> Response:
+        channel_id = check_name("channel_id", request.path_params["channel_id"], CHANNEL_ID_BYTES_MAX)
+        kind = check_name("kind", request.query_params.get("kind", "view"), KIND_BYTES_MAX)
+        query = {"granularity": "hour", **request.query_params}
+        if query["granularity"] != "hour":
+            raise ParameterError("granularity", query["granularity"], "must be hour: channels are counted by the hour")
+        series = read_series(query, now=self._now(), points_max=self._points_max)
+        complete = await self._store.history_through()
+        points = await self._store.channel_hours(channel_id, kind, series)
+        return _json(
+            {
+                "points": [{"start": _time(start), "views": views} for start, views in points],
+                "complete_through": _time(complete),
+            }
+        )
+
     async def ledger(self, request: Request) -> Response:
-        minutes = read_ledger_minutes(request.query_params, now=datetime.now(UTC))
+        minutes = read_ledger_minutes(request.query_params, now=self._now())
         found = await self._store.ledger(minutes)
         total = {name: sum(tally[name] for tally in found.values()) for name in LEDGER_COLUMNS}
         return _json(
@@ -138,7 +191,7 @@ class _Endpoints:
         )
 
     async def metrics(self, _request: Request) -> Response:
-        minute = datetime.now(UTC).replace(second=0, microsecond=0) - LEDGER_SETTLED
+        minute = self._now().replace(second=0, microsecond=0) - LEDGER_SETTLED
         found = await self._store.ledger(Series(MINUTE, minute, minute + MINUTE))
         tally = _balanced(found.get(minute, dict.fromkeys(LEDGER_COLUMNS, 0)))
         is_balanced = bool(tally.pop("balanced"))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.openapi import metrics_route
-from services.query.parameters import SPANS, TOP_MAX
+from services.query.parameters import CLOSED_SPANS, EVERYWHERE, SPANS, TOP_MAX
 from services.query.store import LEDGER_COLUMNS
 
 VIDEO = {
@@ -46,7 +46,7 @@ def _json(text: str, properties: dict[str, Any]) -> dict[str, Any]:
 
 REFUSED: dict[str, Any] = {
     "422": _json("A parameter is bad; the answer names it.", {"errors": {"type": "array", "items": ERROR}}),
-    "503": {"description": "Cassandra does not answer; try again after Retry-After seconds."},
+    "503": {"description": "What the answer is in cannot be read; try again after Retry-After seconds."},
 }
 TALLY: dict[str, Any] = {
     **{name: {"type": "integer"} for name in LEDGER_COLUMNS},
@@ -56,13 +56,27 @@ ABOUT: dict[str, Any] = {
     **{name: {"type": ["string", "null"]} for name in ("title", "channel_id", "channel_name")},
     "created_at": {"type": ["string", "null"], "format": "date-time"},
 }
+HOURS: dict[str, Any] = {
+    "points": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {"start": {"type": "string", "format": "date-time"}, "views": {"type": "integer"}},
+        },
+    },
+    "complete_through": {
+        "type": ["string", "null"],
+        "format": "date-time",
+        "description": "Hours that end by then have been counted; null before the first rollup.",
+    },
+}
 OPENAPI: dict[str, Any] = {
     "openapi": "3.1.0",
     "info": {
         "title": "View counts: query",
         "version": "1",
         "description": "How often each video was viewed, in total and by the minute, hour or day; which are viewed "
-        "most; and what became of every event. Times are UTC.",
+        "most; and what became of every event. Times are UTC, but where a zone is named.",
     },
     "paths": {
         "/v1/videos/{video_id}/views": {
@@ -86,7 +100,11 @@ OPENAPI: dict[str, Any] = {
         },
         "/v1/videos/{video_id}/series": {
             "get": {
-                "summary": "Views of one video by the minute, hour or day (UTC) they were viewed in, without gaps.",
+                "summary": "Views of one video by the minute, hour or day they were viewed in, without gaps.",
+                "description": "Of any age. Minutes of the last week and hours of the last 14 weeks are answered from "
+                "Cassandra, older ones from history in the object store. Late events are in what history has counted: "
+                "in complete hours and days, and in minutes that are answered from it. When that cannot be read, the "
+                "answer is 503 and never a part.",
                 "parameters": [
                     VIDEO,
                     {
@@ -99,6 +117,13 @@ OPENAPI: dict[str, Any] = {
                         "from", "RFC 3339 or ms since 1970; an hour (a day of hours, 30 days) before `to` by default."
                     ),
                     _time("to", "RFC 3339 or ms since 1970; now by default. Not included."),
+                    {
+                        "name": "zone",
+                        "in": "query",
+                        "description": "With granularity=day: days of this zone of the IANA database, from midnight to "
+                        "midnight there, 23 or 25 hours where clocks change. UTC's by default.",
+                        "schema": {"type": "string", "examples": ["Europe/Berlin", "Asia/Kathmandu"]},
+                    },
                     KIND,
                 ],
                 "responses": {
@@ -110,7 +135,11 @@ OPENAPI: dict[str, Any] = {
                                 "items": {
                                     "type": "object",
                                     "properties": {
-                                        "start": {"type": "string", "format": "date-time"},
+                                        "start": {
+                                            "type": "string",
+                                            "format": "date-time",
+                                            "description": "In UTC; with `zone`, at the offset there then.",
+                                        },
                                         "views": {"type": "integer"},
                                         "marked": MARKED,
                                     },
@@ -153,6 +182,26 @@ OPENAPI: dict[str, Any] = {
                 },
             }
         },
+        "/v1/channels/{channel_id}/series": {
+            "get": {
+                "summary": "Views of a channel's videos by the hour, without gaps.",
+                "description": "Of complete hours of the last 100 days: the rollup counts them. A video is its "
+                "channel's by what was known of it when the hour was counted.",
+                "parameters": [
+                    {**VIDEO, "name": "channel_id", "description": "The channel."},
+                    {
+                        "name": "granularity",
+                        "in": "query",
+                        "description": "Hours.",
+                        "schema": {"type": "string", "enum": ["hour"], "default": "hour"},
+                    },
+                    _time("from", "RFC 3339 or ms since 1970; a day before `to` by default."),
+                    _time("to", "RFC 3339 or ms since 1970; now by default. Not included."),
+                    KIND,
+                ],
+                "responses": {"200": _json("The points in order.", HOURS), **REFUSED},
+            }
+        },
         "/v1/top": {
             "get": {
                 "summary": "The most viewed videos, or those that grow fastest.",
@@ -161,8 +210,16 @@ OPENAPI: dict[str, Any] = {
                         "name": "span",
                         "in": "query",
                         "description": '"hour": the 60 minutes that end with `minute`; "minute": that minute; '
-                        '"trending": the hour, by growth against the 60 minutes before it.',
-                        "schema": {"type": "string", "enum": list(SPANS), "default": "hour"},
+                        '"trending": the hour, by growth against the 60 minutes before it. "clock_hour" and "day": a complete '
+                        "hour or a day (UTC), as the rollup counted it, late events included; the answer then has "
+                        "`country` and `start` in place of `minute`, and of videos just their views.",
+                        "schema": {"type": "string", "enum": [*SPANS, *CLOSED_SPANS], "default": "hour"},
+                    },
+                    {
+                        "name": "country",
+                        "in": "query",
+                        "description": "Two letters: views from there. With clock_hour and day.",
+                        "schema": {"type": "string", "default": EVERYWHERE},
                     },
                     KIND,
                     {
@@ -171,7 +228,7 @@ OPENAPI: dict[str, Any] = {
                         "description": "How many videos.",
                         "schema": {"type": "integer", "minimum": 1, "maximum": TOP_MAX, "default": 10},
                     },
-                    _time("at", "A minute, RFC 3339 or ms since 1970; the newest by default."),
+                    _time("at", "A time in the minute, hour or day, RFC 3339 or ms since 1970; the newest by default."),
                 ],
                 "responses": {
                     "200": _json(
@@ -180,6 +237,8 @@ OPENAPI: dict[str, Any] = {
                             "kind": {"type": "string"},
                             "span": {"type": "string"},
                             "minute": {"type": ["string", "null"], "format": "date-time"},
+                            "start": {"type": ["string", "null"], "format": "date-time"},
+                            "country": {"type": "string"},
                             "videos": {
                                 "type": "array",
                                 "items": {

@@ -6,15 +6,22 @@ A bad parameter raises ParameterError, which names the field, its value and what
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from schemas.kinds import BLOCKED_PREFIX
 from schemas.kinds import KIND_BYTES_MAX as CLIENTS_KIND_BYTES_MAX
+from services.query import zones
+from services.query.zones import LocalDays
 
 VIDEO_ID_BYTES_MAX = 64
+CHANNEL_ID_BYTES_MAX = 4096
 # A kind of blocked events is longer by its prefix.
 KIND_BYTES_MAX = CLIENTS_KIND_BYTES_MAX + len(BLOCKED_PREFIX)
 STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 SPANS = ("hour", "minute", "trending")
+# Of the rollup's lists: the hours of the clock, and days.
+CLOSED_SPANS = {"clock_hour": "hour", "day": "day"}
+EVERYWHERE = "*"
 TOP_MAX = 100
 LEDGER_MINUTES_MAX = 1440
 DEFAULT_SPANS = {"minute": timedelta(hours=1), "hour": timedelta(days=1), "day": timedelta(days=30)}
@@ -62,6 +69,17 @@ class TopQuestion:
     at: datetime | None
 
 
+@dataclass(frozen=True)
+class ClosedTopQuestion:
+    """The list of `kind` and `country` of the hour or day that begins at `start`, or the newest one."""
+
+    kind: str
+    span: str
+    country: str
+    limit: int
+    start: datetime | None
+
+
 def check_name(field: str, value: str, bytes_max: int) -> str:
     """VALUE, when it is 1 to `bytes_max` bytes of UTF-8."""
     try:
@@ -83,13 +101,9 @@ def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> 
     step = STEPS.get(granularity)
     if step is None:
         raise ParameterError("granularity", granularity, f"must be one of {', '.join(STEPS)}")
-    end = _instant("to", query["to"]) if "to" in query else now
-    if "from" in query:
-        start = _instant("from", query["from"])
-    else:
+    start, end = _range(query, now)
+    if start is None:
         start = max(EARLIEST, _floor(end, step) - DEFAULT_SPANS[granularity])
-    if start > end:
-        raise ParameterError("from", query.get("from", ""), f"must not be after to={end.isoformat()}")
     series = Series(step, _floor(start, step), _floor(end + step - timedelta(microseconds=1), step))
     if series.points > points_max:
         raise ParameterError(
@@ -98,6 +112,27 @@ def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> 
             f"asks for {series.points} points, more than {points_max}; narrow the range",
         )
     return series
+
+
+def read_local_days(query: Mapping[str, str], *, now: datetime, points_max: int) -> LocalDays:
+    """The days of `zone` that `from` and `to` touch; by default today and the 30 days before it.
+
+    `points_max`: hours in them.
+    """
+    name = query["zone"]
+    granularity = query.get("granularity", "minute")
+    if granularity != "day":
+        raise ParameterError("zone", name, f"goes with granularity=day, not with {granularity}")
+    if name not in zones.names():
+        raise ParameterError("zone", name, "must be a zone of the IANA database, such as Europe/Berlin")
+    zone = ZoneInfo(name)
+    start, end = _range(query, now)
+    first = end.astimezone(zone).date() - DEFAULT_SPANS["day"] if start is None else start.astimezone(zone).date()
+    days = (end.astimezone(zone).date() - first).days
+    days_max = points_max // 24
+    if days > days_max:
+        raise ParameterError("from", query.get("from", ""), f"asks for more than {days_max} days; narrow the range")
+    return zones.local_days(zone, first, end)
 
 
 def read_ledger_minutes(query: Mapping[str, str], *, now: datetime) -> Series:
@@ -116,16 +151,34 @@ def read_day(query: Mapping[str, str]) -> date:
     return _within("day", text, (day - date(1970, 1, 1)) // timedelta(milliseconds=1)).date()
 
 
-def read_top(query: Mapping[str, str]) -> TopQuestion:
-    """The list that `kind`, `span`, `limit` and `at` ask for."""
+def read_top(query: Mapping[str, str]) -> TopQuestion | ClosedTopQuestion:
+    """The list that `kind`, `span`, `country`, `limit` and `at` ask for."""
     span = query.get("span", "hour")
-    if span not in SPANS:
-        raise ParameterError("span", span, f"must be one of {', '.join(SPANS)}")
+    if span not in SPANS and span not in CLOSED_SPANS:
+        raise ParameterError("span", span, f"must be one of {', '.join((*SPANS, *CLOSED_SPANS))}")
+    country = query.get("country", EVERYWHERE)
+    if country != EVERYWHERE and not (len(country) == 2 and country.isascii() and country.isalpha()):
+        raise ParameterError("country", country, f"must be two letters, such as DE, or {EVERYWHERE}")
+    if country != EVERYWHERE and span in SPANS:
+        raise ParameterError("country", country, f"goes with span={' or span='.join(CLOSED_SPANS)}, not with {span}")
     limit = query.get("limit", "10")
     if not (limit.isascii() and limit.isdigit() and len(limit) < 4 and 1 <= int(limit) <= TOP_MAX):
         raise ParameterError("limit", limit, f"must be 1 to {TOP_MAX}")
-    at = _floor(_instant("at", query["at"]), STEPS["minute"]) if "at" in query else None
-    return TopQuestion(check_name("kind", query.get("kind", "view"), KIND_BYTES_MAX), span, int(limit), at)
+    step = STEPS[CLOSED_SPANS.get(span, "minute")]
+    at = _floor(_instant("at", query["at"]), step) if "at" in query else None
+    kind = check_name("kind", query.get("kind", "view"), KIND_BYTES_MAX)
+    if span in CLOSED_SPANS:
+        return ClosedTopQuestion(kind, span, country.upper(), int(limit), at)
+    return TopQuestion(kind, span, int(limit), at)
+
+
+def _range(query: Mapping[str, str], now: datetime) -> tuple[datetime | None, datetime]:
+    """`from`, None where it is not given, and `to`, or now."""
+    end = _instant("to", query["to"]) if "to" in query else now
+    start = _instant("from", query["from"]) if "from" in query else None
+    if start is not None and start > end:
+        raise ParameterError("from", query["from"], f"must not be after to={end.isoformat()}")
+    return start, end
 
 
 def _instant(field: str, text: str) -> datetime:

@@ -1,4 +1,6 @@
-"""Reads counts from Cassandra for the query service, without blocking the event loop. Knows no HTTP.
+"""Reads counts for the query service, without blocking the event loop. Knows no HTTP and no clock.
+
+They come from Cassandra, and those that it no longer keeps from history (services.query.cold).
 
 How far the numbers are complete is read before the numbers: the other way round, a minute that closes in
 between would be called complete with counts from before it closed.
@@ -17,16 +19,21 @@ from cassandra.cluster import NoHostAvailable
 from tenacity import RetryError, Retrying, sleep_using_event, stop_when_event_set, wait_exponential
 
 from connectors.cassandra import connect
-from services.query.parameters import STEPS, Series, TopQuestion
-from settings import CassandraSettings
+from services.query.cold import HOUR, History, HistoryAwayError, Span, inside, outside
+from services.query.parameters import ClosedTopQuestion, Series, TopQuestion
+from services.query.zones import LocalDays
+from settings import CassandraSettings, QuerySettings
 
 LOG = structlog.get_logger("query")
 PIPELINE = "view_counts"
 CONNECT_AGAIN_MAX_S = 2.0
 PARTITIONS_AT_ONCE = 32
 MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
 # A list older than this is no longer "now".
 MINUTES_LOOKED_BACK = timedelta(minutes=30)
+# A rollup that has not run for longer has no newest list.
+ROLLUPS_LOOKED_BACK = timedelta(days=7)
 MINUTES_TO_SETTLE = timedelta(minutes=2)
 AWAY = (NoHostAvailable, DriverException, RequestExecutionException)
 
@@ -65,6 +72,18 @@ _TOP = (
 _MARKED = "SELECT day, marked FROM views_by_day WHERE video_id = ? AND kind = ? AND day >= ? AND day <= ?"
 _CHANGES = (
     "SELECT at, views, marked, reason, rules FROM day_history WHERE video_id = ? AND kind = ? AND day = ? ORDER BY run"
+)
+_CHANNEL_HOURS = (
+    "SELECT hour, views FROM channel_views_by_hour "
+    "WHERE channel_id = ? AND kind = ? AND month = ? AND hour >= ? AND hour < ?"
+)
+_TOP_OF_HOUR = (
+    "SELECT hour AS start, videos FROM top_videos_by_hour "
+    "WHERE kind = ? AND country = ? AND month = ? AND hour >= ? AND hour <= ? ORDER BY hour DESC LIMIT 1"
+)
+_TOP_OF_DAY = (
+    "SELECT day AS start, videos, complete_through FROM top_videos_by_day "
+    "WHERE kind = ? AND country = ? AND day >= ? AND day <= ? ORDER BY day DESC LIMIT 1"
 )
 
 
@@ -118,6 +137,14 @@ class TopVideo(NamedTuple):
     about: About | None
 
 
+class ClosedTop(NamedTuple):
+    """A list of the rollup: of the hour or day that begins at `start`, the views before `complete_through`."""
+
+    start: datetime
+    complete_through: datetime
+    videos: list[TopVideo]
+
+
 def merge_top(rows: Sequence[ShardTop], *, by_growth: bool, limit: int) -> tuple[datetime | None, list[TopVideo]]:
     """(minute, first videos of the merged list) of the newest minute, or of one just before it that more shards have.
 
@@ -140,9 +167,14 @@ def merge_top(rows: Sequence[ShardTop], *, by_growth: bool, limit: int) -> tuple
     return minute.replace(tzinfo=UTC), videos[:limit]
 
 
-def days_of_total(today: date, minute_days: int) -> list[date]:
-    """The days a total sums up: the last `minute_days`, and tomorrow, where a clock a minute ahead writes."""
-    return [today + timedelta(days=offset) for offset in range(1 - minute_days, 2)]
+def days_of_total(today: date, kept_days: int) -> list[date]:
+    """The days whose minutes are kept, and tomorrow, where a clock a minute ahead writes."""
+    return [today + timedelta(days=offset) for offset in range(-kept_days, 2)]
+
+
+def cut(now: datetime, kept_days: int) -> datetime:
+    """Up to when history answers: rows of this time and later are there for a day more, however clocks differ."""
+    return now.replace(minute=0, second=0, microsecond=0) - (kept_days - 1) * DAY
 
 
 class DayChange(NamedTuple):
@@ -182,6 +214,12 @@ def fill(
     return list(zip(series.starts, sums, strict=True))
 
 
+def dates(start: datetime, end: datetime) -> list[date]:
+    """The days, UTC, that a span of whole minutes touches."""
+    first, last = start.date(), (end - MINUTE).date()
+    return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+
+
 def months(first: date, last: date) -> list[date]:
     """The first day of every month from one date to another."""
     count = (last.year - first.year) * 12 + last.month - first.month + 1
@@ -192,9 +230,11 @@ def months(first: date, last: date) -> list[date]:
 class CountStore:
     """A Cassandra session that comes and comes back by itself. `start` on a running loop, then `stop`."""
 
-    def __init__(self, cassandra: CassandraSettings, *, minute_days: int) -> None:
+    def __init__(self, cassandra: CassandraSettings, query: QuerySettings, history: History) -> None:
         self._cassandra = cassandra
-        self._minute_days = minute_days
+        self._minutes_kept_days = query.minutes_kept_days
+        self._hours_kept_days = query.hours_kept_days
+        self._history = history
         self._stopping = threading.Event()
         self._session: Any = None
         self._slots = asyncio.Semaphore(PARTITIONS_AT_ONCE)
@@ -207,6 +247,7 @@ class CountStore:
 
     async def stop(self) -> None:
         """Close the session."""
+        self._history.stop()
         self._stopping.set()
         await asyncio.to_thread(self._thread.join)
         if self._session is not None:
@@ -220,7 +261,7 @@ class CountStore:
     async def totals(self, video_id: str, kinds: Sequence[str], *, today: date) -> list[int]:
         """Views of the video, of each of these kinds: what the rollup has, and the minutes from there on."""
         bases = {row.kind: row for row in await self._rows("bases", (video_id, list(kinds)))}
-        days = days_of_total(today, self._minute_days)
+        days = days_of_total(today, self._minutes_kept_days)
 
         async def total(kind: str) -> int:
             base = bases.get(kind)
@@ -230,33 +271,80 @@ class CountStore:
 
         return await asyncio.gather(*(total(kind) for kind in kinds))
 
-    async def series(self, video_id: str, kind: str, series: Series, *, today: date) -> list[tuple[datetime, int]]:
-        """(start, views) of every point, zeros included."""
+    async def series(self, video_id: str, kind: str, series: Series, *, now: datetime) -> list[tuple[datetime, int]]:
+        """(start, views) of every point, zeros included. Raises what reads of history raise, too."""
         if series.points == 0:
             return []
-        first, last = series.start.date(), (series.end - timedelta(milliseconds=1)).date()
-        bounds = (series.start.replace(tzinfo=None), series.end.replace(tzinfo=None))
+        span = (series.start, series.end)
+        if series.step == MINUTE:
+            return fill(series, await self._minutes(video_id, kind, [span], now))
         # First what the rollup has: the other way round, a rollup in between could show what is in both, or in neither.
-        rolled = await self._rolled(video_id, kind, series.step, first, last, bounds)
-        days = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
-        if series.step > MINUTE:
-            days = [day for day in days if day >= today - timedelta(days=self._minute_days)]
-        parts = await asyncio.gather(*(self._rows("minutes", (video_id, kind, day, *bounds)) for day in days))
-        return fill(series, ((row.minute, row.views) for rows in parts for row in rows), rolled)
+        if series.step == HOUR:
+            rolled = await self._hours(video_id, kind, span, now)
+        else:
+            rolled = await self._days(video_id, kind, span)
+        kept_from = datetime.combine(now.date() - self._minutes_kept_days * DAY, time(), UTC)
+        minutes = await self._hot_minutes(video_id, kind, inside([span], (kept_from, series.end)))
+        return fill(series, minutes, rolled)
 
-    async def _rolled(
-        self, video_id: str, kind: str, step: timedelta, first: date, last: date, bounds: tuple[datetime, datetime]
-    ) -> list[Rolled]:
-        if step == STEPS["hour"]:
-            parts = await asyncio.gather(
-                *(self._rows("hours", (video_id, kind, month, *bounds)) for month in months(first, last))
+    async def local_days(
+        self, video_id: str, kind: str, days: LocalDays, *, now: datetime
+    ) -> list[tuple[datetime, int]]:
+        """(start, views) of every day, from hours, and from minutes where one day ends within an hour."""
+        first, last = days.bounds[0], days.bounds[-1]
+        hours = Series(HOUR, first.replace(minute=0), (last + HOUR - MINUTE).replace(minute=0))
+        split = days.split_hours
+        rows = await self.series(video_id, kind, hours, now=now)
+        minutes = await self._minutes(video_id, kind, [(hour, hour + HOUR) for hour in split], now)
+        whole = [row for row in rows if row[0] not in split]
+        return days.sums([*whole, *((minute.replace(tzinfo=UTC), views) for minute, views in minutes)])
+
+    async def _old(self, video_id: str, kind: str, spans: Sequence[Span], before: datetime) -> Span:
+        """From when to when history answers; without a rollup, for nothing: the tables hold all that there is."""
+        old = await self._history.reach(spans, before)
+        if old is None and await self._rows("bases", (video_id, [kind])):
+            raise HistoryAwayError("a rollup has counted this video, and there is no manifest where history should be")
+        return (before, before) if old is None else old
+
+    async def _minutes(
+        self, video_id: str, kind: str, spans: Sequence[Span], now: datetime
+    ) -> list[tuple[datetime, int]]:
+        old = await self._old(video_id, kind, spans, cut(now, self._minutes_kept_days))
+        hot, cold = await asyncio.gather(
+            self._hot_minutes(video_id, kind, outside(spans, old)),
+            self._history.rows("minutes", video_id, kind, inside(spans, old)),
+        )
+        return [*hot, *cold]
+
+    async def _hot_minutes(self, video_id: str, kind: str, spans: Sequence[Span]) -> list[tuple[datetime, int]]:
+        parts = await asyncio.gather(
+            *(
+                self._rows("minutes", (video_id, kind, day, start.replace(tzinfo=None), end.replace(tzinfo=None)))
+                for start, end in spans
+                for day in dates(start, end)
             )
-            # An hour is there when it is complete.
-            return [Rolled(row.hour, row.views, row.hour + step) for rows in parts for row in rows]
-        if step == STEPS["day"]:
-            rows = await self._rows("days", (video_id, kind, first, last))
-            return [Rolled(datetime.combine(row.day.date(), time()), row.views, row.complete_through) for row in rows]
-        return []
+        )
+        return [(row.minute, row.views) for rows in parts for row in rows]
+
+    async def _hours(self, video_id: str, kind: str, span: Span, now: datetime) -> list[Rolled]:
+        old = await self._old(video_id, kind, [span], cut(now, self._hours_kept_days))
+        parts, cold = await asyncio.gather(
+            asyncio.gather(
+                *(
+                    self._rows("hours", (video_id, kind, month, start.replace(tzinfo=None), end.replace(tzinfo=None)))
+                    for start, end in outside([span], old)
+                    for month in months(start.date(), (end - MINUTE).date())
+                )
+            ),
+            self._history.rows("hours", video_id, kind, inside([span], old)),
+        )
+        hot = [(row.hour, row.views) for rows in parts for row in rows]
+        # An hour is there when it is complete.
+        return [Rolled(hour, views, hour + HOUR) for hour, views in [*hot, *cold]]
+
+    async def _days(self, video_id: str, kind: str, span: Span) -> list[Rolled]:
+        rows = await self._rows("days", (video_id, kind, span[0].date(), (span[1] - MINUTE).date()))
+        return [Rolled(datetime.combine(row.day.date(), time()), row.views, row.complete_through) for row in rows]
 
     async def marked(self, video_id: str, kind: str, days: Series) -> dict[datetime, int]:
         """How many views of each day (UTC) are marked, by its start; of days that are complete."""
@@ -281,6 +369,46 @@ class CountStore:
         )
         rows = [ShardTop(*row) for rows in parts for row in rows]
         return merge_top(rows, by_growth=question.span == "trending", limit=question.limit)
+
+    async def closed_top(self, question: ClosedTopQuestion, *, now: datetime) -> ClosedTop | None:
+        """The list of that hour or day, or the newest one; None when the rollup has none."""
+        last = question.start or now
+        first = question.start or last - ROLLUPS_LOOKED_BACK
+        name = question.kind, question.country
+        if question.span == "day":
+            parts = [await self._rows("top_of_day", (*name, first.date(), last.date()))]
+        else:
+            bounds = first.replace(tzinfo=None), last.replace(tzinfo=None)
+            parts = await asyncio.gather(
+                *(self._rows("top_of_hour", (*name, month, *bounds)) for month in months(first.date(), last.date()))
+            )
+        rows = [row for rows in parts for row in rows]
+        if not rows:
+            return None
+        newest = max(rows, key=lambda row: row.start)
+        videos = [TopVideo(video, views, 0, None) for video, views in newest.videos[: question.limit]]
+        if question.span == "day":
+            start = datetime.combine(newest.start.date(), time(), UTC)
+            return ClosedTop(start, newest.complete_through.replace(tzinfo=UTC), videos)
+        start = newest.start.replace(tzinfo=UTC)
+        return ClosedTop(start, start + HOUR, videos)
+
+    async def channel_hours(self, channel_id: str, kind: str, series: Series) -> list[tuple[datetime, int]]:
+        """(start, views) of every hour, zeros included."""
+        if series.points == 0:
+            return []
+        bounds = series.start.replace(tzinfo=None), series.end.replace(tzinfo=None)
+        parts = await asyncio.gather(
+            *(
+                self._rows("channel_hours", (channel_id, kind, month, *bounds))
+                for month in months(series.start.date(), (series.end - MINUTE).date())
+            )
+        )
+        return fill(series, [(row.hour, row.views) for rows in parts for row in rows])
+
+    async def history_through(self) -> datetime | None:
+        """Up to when hours and days of history are complete; None before the first rollup."""
+        return await self._history.through()
 
     async def ledger(self, minutes: Series) -> dict[datetime, dict[str, int]]:
         """LEDGER_COLUMNS, summed over salts, of each of these minutes of arrival in which anything arrived."""
@@ -349,6 +477,9 @@ class CountStore:
                     ("minutes", _MINUTES),
                     ("ledger", _LEDGER),
                     ("top", _TOP),
+                    ("top_of_hour", _TOP_OF_HOUR),
+                    ("top_of_day", _TOP_OF_DAY),
+                    ("channel_hours", _CHANNEL_HOURS),
                     ("marked", _MARKED),
                     ("changes", _CHANGES),
                 )

@@ -16,8 +16,10 @@ from confluent_kafka import Producer
 
 from connectors.cassandra import connect
 from schemas import registry
-from settings import CassandraSettings
+from settings import CassandraSettings, HistorySettings, S3Settings
+from tests.support.history import write_history
 from tools.stack import Stack, StackOptions
+from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
 from tools.stack.ports import DEFAULT_PORTS, HOST
 from udfs.logic.audit import Correction, Verdict
 from udfs.logic.cells import Cell, dated_row
@@ -27,6 +29,8 @@ from udfs.sinks.about_writer import AboutWriter
 from udfs.sinks.audit_rows import AuditRows
 from udfs.sinks.cassandra_writer import CountWriter, TopList
 from udfs.sinks.history_rows import HistoryRows
+from udfs.sinks.history_store import HistoryStore
+from udfs.sources.archive import filesystem
 
 ROOT = Path(__file__).parents[2]
 ANALYSTS = (ROOT / "docs" / "analysts.md").read_text()
@@ -60,7 +64,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     options = StackOptions(
         home=tmp_path_factory.mktemp("docs"),
         ports="free",
-        parts=("kafka", "cassandra", "ingest", "query"),
+        parts=("kafka", "cassandra", "seaweedfs", "ingest", "query"),
         graceful_stop=False,
     )
     with Stack(options) as running:
@@ -110,6 +114,15 @@ def session(stack: Stack) -> Iterator[Any]:
     tops = {"kind": ["view"], "rank": [1], "video_id": ["A"]}
     rolled.top_of_hour(pa.table({**tops, "country": ["DE"], "views": [7]}), NOON)
     rolled.top_of_day(pa.table({**tops, "country": ["*"], "views": [12]}), NOON.date(), NOON + timedelta(hours=2))
+    # The services' clock is the real one: what is asked for is history.
+    s3 = S3Settings(endpoint=stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY)
+    write_history(
+        HistoryStore(filesystem(s3), HistorySettings().path),
+        {("A", "view", at): views for at, views in views_of_a.items()},
+        shards=2,
+        from_hour=minute(-24) // 60,
+        through_hour=int(datetime.now(UTC).timestamp()) // 3600,
+    )
     audited = AuditRows(opened, CREATED)
     hour_number = minute() // 60
     wrong = Correction("A", "view", minute() * 60_000, "wrong", 3, 4, 0)
@@ -230,9 +243,17 @@ def test_the_documented_answers_are_given(stack: Stack, session: Any) -> None:
     changes = ask(stack, next(words for words in requests if "/history" in words[-1])).json()
     changes["changes"][0]["at"] = "2026-01-02T00:03:00Z"
     assert changes == next(block for block in shown if "changes" in block)
-    for path, key in (("/v1/top", "span"), ("/v1/ledger", "total")):
+    zoned = ask(stack, next(words for words in requests if "zone=" in words[-1])).json()
+    assert zoned == next(block for block in shown if "+05:45" in json.dumps(block))
+    for path, key in (("/v1/top", "span"), ("span=clock_hour", "country"), ("/v1/ledger", "total")):
         answer = ask(stack, next(words for words in requests if path in words[-1])).json()
         assert answer == next(block for block in shown if key in block)
+    newest = ask(stack, ["curl", "http://127.0.0.1:8090/v1/top?span=day&country=DE"]).json()
+    assert (newest["start"], newest["videos"]) == (None, []), "nothing of the last week is there"
+    day = ask(stack, next(words for words in requests if "span=day" in words[-1])).json()
+    assert (day["videos"], day["complete_through"]) == ([{"video_id": "A", "views": 12}], "2026-01-01T14:00:00Z")
+    channel = ask(stack, next(words for words in requests if "/v1/channels" in words[-1])).json()
+    assert [point["views"] for point in channel["points"]] == [7, 0]
 
 
 def test_the_documented_reader_of_dead_letters_drops_repeats(stack: Stack) -> None:

@@ -95,9 +95,9 @@ def test_a_total_and_its_series(client: httpx.Client, session: Any) -> None:
 def test_what_the_rollup_has_and_the_minutes_from_there_on_are_one_number(client: httpx.Client, session: Any) -> None:
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     through = midnight - timedelta(hours=6)
-    # A year ago and before; the day before yesterday; yesterday until 18:00, a late view more than the stream has.
-    last_year = midnight - timedelta(days=365)
-    rolled = {last_year: 1000, through.replace(hour=0): 8}
+    # Three months ago; yesterday until 18:00, a late view more than the stream has.
+    last_season = midnight - timedelta(days=90)
+    rolled = {last_season: 1000, through.replace(hour=0): 8}
     session.execute(
         "INSERT INTO view_totals (video_id, kind, views, late_added, complete_through) "
         "VALUES ('r', 'view', 1008, 1, %s)",
@@ -130,12 +130,12 @@ def test_what_the_rollup_has_and_the_minutes_from_there_on_are_one_number(client
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     yesterday = midnight - timedelta(days=1)
-    assert points("day", last_year, midnight + timedelta(days=1)) == {
-        at(last_year): 1000,
+    assert points("day", last_season, midnight + timedelta(days=1)) == {
+        at(last_season): 1000,
         at(yesterday): 8 + 20,
         at(midnight): 300,
     }
-    assert points("hour", last_year, last_year + timedelta(days=1)) == {at(last_year + timedelta(hours=12)): 1000}
+    assert points("hour", last_season, last_season + timedelta(days=1)) == {at(last_season + timedelta(hours=12)): 1000}
     # 12:00 is rolled up; 13:00 of the day before has minutes alone, as the stream counted them.
     assert points("hour", yesterday, midnight + timedelta(hours=2)) == {
         at(yesterday + timedelta(hours=12)): 8,
@@ -181,7 +181,10 @@ def test_the_ledger_sums_salts_and_says_whether_it_balances(client: httpx.Client
         ("/v1/videos/A/series?from=x", "from"),
         ("/v1/videos/A/series?to=x", "to"),
         ("/v1/ledger?from=x", "from"),
-        ("/v1/top?span=day", "span"),
+        ("/v1/top?span=week", "span"),
+        ("/v1/top?span=day&country=DEU", "country"),
+        ("/v1/top?country=DE", "country"),
+        ("/v1/channels/c-1/series?granularity=day", "granularity"),
         ("/v1/top?limit=0", "limit"),
         ("/v1/top?limit=101", "limit"),
         ("/v1/top?limit=ten", "limit"),

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from udfs.logic.audience import VIEWERS, viewer_hash
-from udfs.logic.marks import CHANGES, MARKS, SUSPECTS, MarkRules, beyond, by_video, changes, suspects, with_marks
+from udfs.logic.history import MarkRules
+from udfs.logic.marks import CHANGES, MARKS, SUSPECTS, beyond, by_video, changes, suspects, with_marks
 
 VIDEOS = st.sampled_from(["a", "b", "é"])
 KINDS = st.sampled_from(["view", "like", "blocked:view"])

@@ -56,7 +56,8 @@ class Installation:
             pack=PackSettings(source_topic=f"{name}-single"),
             s3=S3Settings(endpoint=stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY),
             archive=ArchiveSettings(path=f"s3://{S3_BUCKET}/{name}/archive", roll_ms=1000),
-            history=HistorySettings(path=f"s3://{S3_BUCKET}/{name}/history"),
+            # So few events that an hour is several slices.
+            history=HistorySettings(path=f"s3://{S3_BUCKET}/{name}/history", slice_events_max=40),
             cassandra=CassandraSettings(hosts=HOST, port=stack.ports["cassandra"], keyspace=name.replace("-", "_")),
         )
         self._jobs: list[str] = []

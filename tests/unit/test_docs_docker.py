@@ -7,11 +7,13 @@ import ast
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
@@ -19,7 +21,7 @@ DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
 INSTRUCTIONS = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.MULTILINE)).splitlines()
 ARGS = dict(re.findall(r"^ARG (\w+)=(\S+)$", DOCKERFILE, re.MULTILINE))
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-SERVICES_PACKAGES = ("settings", "schemas", "connectors", "services")
+SERVICES_PACKAGES = ("settings", "schemas", "udfs", "connectors", "services")
 IMPORT_NAMES = {"cassandra": "cassandra-driver"}
 
 
@@ -43,15 +45,35 @@ def copies() -> list[tuple[str | None, list[str]]]:
     return found
 
 
-def third_party_imports(package: str) -> set[str]:
-    names: set[str] = set()
-    for path in (ROOT / package).rglob("*.py"):
-        tree = ast.parse(path.read_text())
-        modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-        modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        if not any(module.startswith("pyflink") for module in modules):
-            names |= {module.split(".", maxsplit=1)[0] for module in modules}
+def imports(path: Path) -> set[str]:
+    """The modules that a file names in its imports, and what it takes from them, which may be modules too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def third_party_imports(packages: Iterable[str]) -> set[str]:
+    """The packages that these import without Flink, and that their modules of other packages of ours do."""
     own = set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    waiting = [path for package in packages for path in (ROOT / package).rglob("*.py")]
+    seen: set[Path] = set()
+    names: set[str] = set()
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        found = imports(path)
+        if path.parts[len(ROOT.parts)] in packages and any(name.startswith("pyflink") for name in found):
+            continue
+        names |= {name.split(".", maxsplit=1)[0] for name in found}
+        for name in found:
+            module = ROOT / name.replace(".", "/")
+            waiting += [file for file in (module.with_suffix(".py"), module / "__init__.py") if file.exists()]
     return names - own - set(sys.stdlib_module_names)
 
 
@@ -98,7 +120,8 @@ def test_the_services_image_holds_what_the_services_import() -> None:
         line.strip() for line in (ROOT / "docker" / "services.in").read_text().splitlines() if line[:1] not in {"#", ""}
     }
     assert listed <= set(pins("docker/services.lock"))
-    imported = {name for package in SERVICES_PACKAGES for name in third_party_imports(package)}
+    # Of udfs only what the others reach.
+    imported = third_party_imports(set(SERVICES_PACKAGES) - {"udfs"})
     missing = {name for name in imported if IMPORT_NAMES.get(name, name.replace("_", "-")) not in listed}
     assert not missing, f"add {missing} to docker/services.in and compile it again"
 
@@ -125,3 +148,16 @@ def test_each_image_holds_every_package_that_its_own_import(target: str, expecte
                 continue
             used = set(re.findall(r"^\s*(?:from|import) (\w+)", text, re.MULTILINE)) & own
             assert used <= inside, f"{path.relative_to(ROOT)} imports {used - inside}, which the image lacks"
+
+
+def test_cron_jobs_submit_jobs_that_exist_one_at_a_time() -> None:
+    found = list(YAML(typ="safe").load_all((ROOT / "docker/kubernetes/rollup.yaml").read_text()))
+    scripts = set()
+    for cron_job in found:
+        assert cron_job["kind"] == "CronJob"
+        assert cron_job["spec"]["concurrencyPolicy"] == "Forbid"
+        (container,) = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        assert container["args"][:2] == ["flink", "run"]
+        scripts.add(container["args"][-1])
+    assert scripts == {"jobs/rollup.py", "jobs/audit.py"}
+    assert all((ROOT / script).is_file() for script in scripts)

@@ -6,6 +6,7 @@ import pytest
 from settings import CountingSettings, HistorySettings
 from udfs.logic.history import (
     Manifest,
+    MarkRules,
     PartitionTask,
     ShardResult,
     SliceInfo,
@@ -20,10 +21,10 @@ from udfs.logic.history import (
     plan_of,
     published,
     reason_of,
+    rules_of,
     task_of,
     uncertain_hours,
 )
-from udfs.logic.marks import MarkRules, rules_of
 from udfs.logic.time_rules import HOUR_MS
 
 LATENESS_MS = 600_000
@@ -37,6 +38,7 @@ def info(
     return SliceInfo(
         partition=partition,
         hour=hour,
+        part=0,
         next_hour=hour + 1 if next_hour is None else next_hour,
         first_offset=0,
         next_offset=next_offset,
@@ -181,7 +183,7 @@ def test_a_change_of_a_days_numbers_has_a_reason() -> None:
 def test_who_was_found_is_forgotten_with_the_slices() -> None:
     files = {**no_history(1).files, "suspects": {day: {0: f"{day}"} for day in range(4)}, "marks": {0: {0: "kept"}}}
     before = msgspec.structs.replace(
-        no_history(1), through_hour=99, last_hours={0: 99}, files=files, slices={90: [SliceName(90, 0)]}
+        no_history(1), through_hour=99, last_slices={0: SliceName(99, 0)}, files=files, slices={90: [SliceName(90, 0)]}
     )
     plan = plan_of(before, [info(100, 0, [100])], RULES, 1, HistorySettings(late_hours=40))
     after = published(before, plan, [ShardResult(0, [info(100, 0, [100])], {})], {}, RULES)
@@ -197,18 +199,21 @@ def test_a_published_manifest_names_the_newest_files_and_forgets_what_no_event_c
         nothing,
         run=4,
         through_hour=5,
-        last_hours={0: 99, 1: 99},
+        last_slices={0: SliceName(99, 0), 1: SliceName(99, 1, 2)},
         next_offsets={0: 7, 1: 8},
         next_hours={0: 100, 1: 100},
         gap_hours=[7],
         slices={60: [SliceName(60, 0)], 75: [SliceName(75, 0)], 99: [SliceName(99, 1)]},
         files=old,
     )
-    new = [info(101, 0, [101], 30), info(100, 0, [100], 20), info(100, 1, [100], 21)]
+    # Of hour 100, partition 1 has two slices.
+    second = msgspec.structs.replace(info(100, 1, [100], 21), part=1)
+    new = [info(101, 0, [101], 30), info(100, 0, [100], 20), second, info(100, 1, [100], 15, next_hour=100)]
     results = [ShardResult(shard, new, {"minutes": {100: f"new-{shard}"}}) for shard in (1, 0)]
     plan = plan_of(before, new, RULES, 2, HistorySettings(late_hours=5))
     after = published(before, plan, results, {"channels": {100: "new"}}, RULES)
     assert (after.run, after.through_hour, after.forgotten_before) == (5, 100, 95)
+    assert after.last_slices == {0: SliceName(101, 0), 1: SliceName(100, 1, 1)}
     assert after.last_hours == {0: 101, 1: 100}
     assert after.next_offsets == {0: 30, 1: 21}
     assert after.next_hours == {0: 102, 1: 101}

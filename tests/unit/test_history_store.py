@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.fs
 import pytest
 
-from udfs.logic.audience import COUNTRIES, VIEWERS
+from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums
 from udfs.logic.history import SliceName, no_history
 from udfs.logic.ledger import Tally
-from udfs.logic.slice_counts import CELLS, Known, SaltMemory, SliceCounts
+from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
 from udfs.logic.time_rules import HOUR_MS
 from udfs.sinks.history_store import HistoryError, HistoryStore
 
@@ -27,21 +27,24 @@ def store(tmp_path: Path) -> HistoryStore:
 
 
 def counts() -> SliceCounts:
-    rows = [
-        (shard, hour, "view", f"v{n}", hour * 60 + n, n, 1) for shard in (0, 2) for hour in (498, 500) for n in range(3)
+    def table(schema: pa.Schema, *rows: tuple[object, ...]) -> pa.Table:
+        return pa.table(dict(zip(schema.names, map(list, zip(*rows, strict=True)), strict=True)), schema=schema)
+
+    cells = [
+        (hour, shard, "view", f"v{n}", hour * 60 + n, n, 1) for hour in (498, 500) for shard in (0, 2) for n in range(3)
     ]
-    audience = [(shard, hour, "view", "v", shard) for shard, hour in ((0, 498), (2, 498), (2, 500))]
-    names = ["shard", "hour", "kind", "video_id"]
-    columns = dict(zip([*names, "number"], map(list, zip(*audience, strict=True)), strict=True))
+    sums = Sums(
+        cells=table(CELLS, *cells),
+        countries=table(
+            COUNTRIES, (498, 0, "view", "v", "DE", 5), (498, 2, "view", "v", "", 6), (500, 2, "view", "v", "FR", 7)
+        ),
+        viewers=table(
+            VIEWERS, (498, 2, "view", "v", 29_881, bytes(16), 1), (500, 2, "view", "v", 30_003, bytes(16), 2)
+        ),
+    )
     ids = np.frombuffer(b"".join(uuid.UUID(int=n).bytes for n in range(6)), np.uint64).reshape(-1, 2)
     return SliceCounts(
-        cells=pa.table(dict(zip(CELLS.names, map(list, zip(*rows, strict=True)), strict=True)), schema=CELLS),
-        countries=pa.table({**columns, "country": ["DE", "", "FR"], "views": columns["number"]}).select(
-            COUNTRIES.names
-        ),
-        viewers=pa.table(
-            {**columns, "minute": [1, 2, 3], "viewer": pa.array([bytes(16)] * 3, pa.binary(16)), "views": [1, 2, 1]}
-        ).select(VIEWERS.names),
+        sums=sums,
         known=Known(ids, np.array([498 * HOUR_MS + n for n in range(4)] + [500 * HOUR_MS] * 2)),
         memory={7: SaltMemory(b"header", [b"chunk", b"another"]), -4: SaltMemory(b"", [])},
         tallies={7: [Tally(30_000, received=4, counted=4)]},
@@ -58,7 +61,7 @@ def test_a_slice_is_read_as_it_was_written(store: HistoryStore) -> None:
     assert info.hours_viewed == {498, 500}
     assert info.tallies == {7: [written.tallies[7][0].values()]}
     assert store.memory(NAME) == written.memory
-    want = written.cells.filter((pa.compute.field("shard") == 2) & (pa.compute.field("hour") == 500))
+    want = written.sums.cells.filter((pa.compute.field("shard") == 2) & (pa.compute.field("hour") == 500))
     found = store.part("cells", info, 2, [500])
     assert found is not None
     assert found.equals(want.drop_columns(["shard", "hour"]))
@@ -66,10 +69,10 @@ def test_a_slice_is_read_as_it_was_written(store: HistoryStore) -> None:
     assert store.part("cells", info, 2, [499]) is None
     countries = store.part("countries", info, 2, range(490, 510))
     assert countries is not None
-    assert countries.to_pylist() == written.countries.slice(1).drop_columns(["shard", "hour"]).to_pylist()
+    assert countries.to_pylist() == written.sums.countries.slice(1).drop_columns(["shard", "hour"]).to_pylist()
     viewers = store.part("viewers", info, 2, [500])
     assert viewers is not None
-    assert viewers["minute"].to_pylist() == [3]
+    assert viewers["minute"].to_pylist() == [30_003]
     known = store.known([info], 498)
     assert known.ids.tolist() == written.known.ids[:4].tolist()
     assert known.viewed_ms.tolist() == written.known.viewed_ms[:4].tolist()
@@ -79,8 +82,7 @@ def test_a_slice_is_read_as_it_was_written(store: HistoryStore) -> None:
 def test_an_empty_slice_is_one_too(store: HistoryStore) -> None:
     nothing = counts()
     no_ids = Known(nothing.known.ids[:0], nothing.known.viewed_ms[:0])
-    tables = (table.slice(0, 0) for table in (nothing.cells, nothing.countries, nothing.viewers))
-    empty = SliceCounts(*tables, no_ids, {}, {}, Counter())
+    empty = SliceCounts(Sums(*(table.slice(0, 0) for table in nothing.sums)), no_ids, {}, {}, Counter())
     info = store.put_slice(NAME, empty, INFO)
     assert info.hours_viewed == set()
     assert store.part("cells", info, 0, [500]) is None
@@ -104,7 +106,9 @@ def test_slices_go_when_nothing_they_count_for_can_change(store: HistoryStore) -
     names = [SliceName(hour, 3) for hour in (400, 450, 500)]
     for name in names:
         store.put_slice(name, counts(), INFO)
-    manifest = msgspec.structs.replace(no_history(1), last_hours={3: 500}, slices={449: [names[1]], 500: [names[2]]})
+    manifest = msgspec.structs.replace(
+        no_history(1), last_slices={3: names[2]}, slices={449: [names[1]], 500: [names[2]]}
+    )
     store.forget_slices(manifest)
     assert [store.slice_info(name) is not None for name in names] == [False, True, True]
     store.forget_slices(msgspec.structs.replace(manifest, slices={}))

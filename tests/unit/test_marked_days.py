@@ -6,7 +6,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.fs
 import pytest
@@ -15,10 +14,11 @@ from schemas import registry
 from settings import CountingSettings, HistorySettings, KafkaSettings
 from tools import suspects as tool
 from tools.suspects import Suspect
-from udfs.logic.audience import COUNTRIES, VIEWERS, viewer_hash
+from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
 from udfs.logic.block_list import FOR_GOOD_MS, Period
 from udfs.logic.history import (
     Manifest,
+    MarkRules,
     ShardResult,
     SliceInfo,
     SliceName,
@@ -28,8 +28,7 @@ from udfs.logic.history import (
     plan_of,
     published,
 )
-from udfs.logic.marks import MarkRules
-from udfs.logic.slice_counts import CELLS, Known, SliceCounts
+from udfs.logic.slice_counts import SliceCounts, no_known
 from udfs.logic.viewer_ids import viewer_ids
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.shard_tables import ShardTables
@@ -91,16 +90,13 @@ class Rollups:
             for (v, who, h, m), n in sorted(viewers.items(), key=lambda one: one[0][2])
             if who
         ]
-        counts = SliceCounts(
+        sums = Sums(
             pa.Table.from_pylist(cell_rows, CELLS),
             COUNTRIES.empty_table(),
             pa.Table.from_pylist(viewer_rows, VIEWERS),
-            Known(np.empty((0, 2), np.uint64), np.empty(0, np.int64)),
-            {},
-            {},
-            Counter(),
         )
-        fields = {"next_hour": hour + 1, "first_offset": 0, "next_offset": 0, "records": 1, "gaps": []}
+        counts = SliceCounts(sums, no_known(), {}, {}, Counter())
+        fields = {"next_hour": hour + 1, "first_offset": 0, "next_offset": 9, "records": 1, "gaps": []}
         return self.store.put_slice(SliceName(hour, 0), counts, fields)
 
     def make(self, new: list[SliceInfo], history: HistorySettings) -> Manifest:

@@ -89,7 +89,7 @@ def test_complete_through_is_unknown_until_every_shard_told(found: list[ShardPro
 
 
 def test_a_total_covers_its_days_and_tomorrow() -> None:
-    assert days_of_total(date(2026, 1, 1), 2) == [date(2025, 12, 31), date(2026, 1, 1), date(2026, 1, 2)]
+    assert days_of_total(date(2026, 1, 1), 1) == [date(2025, 12, 31), date(2026, 1, 1), date(2026, 1, 2)]
 
 
 def test_gaps_are_zero_and_minutes_add_up_to_hours() -> None:

@@ -32,7 +32,7 @@ def slices(archive: Archive, *hours: int) -> PartitionSlices:
 
 
 def offsets(found: SliceRecords) -> list[int]:
-    return [one.offset for one in found]
+    return [one.offset for one in found.next_slice(lambda: False)]
 
 
 def test_slices_are_contiguous_and_repeats_are_read_once(tmp_path: Path) -> None:
@@ -73,6 +73,18 @@ def test_what_the_archive_lacks_is_named(tmp_path: Path) -> None:
     now_s = time.time()
     assert not found.is_settled(now_s)
     assert found.is_settled(now_s + 7201)
+
+
+def test_an_hour_is_cut_where_a_slice_is_full(tmp_path: Path) -> None:
+    files = [[record(n, 3) for n in (10, 11, 12, 14)], [record(15, 4)]]
+    found = slices(archive_of(tmp_path, files), 3, 4).read(3, 10)
+    cuts = []
+    while found.next_hour == 3:
+        taken: list[int] = []
+        for one in found.next_slice(lambda: len(taken) == 2):  # noqa: B023 - asked before the next is begun
+            taken.append(one.offset)  # noqa: PERF401 - looked at meanwhile
+        cuts.append((taken, found.next_offset, found.next_hour, found.gaps))
+    assert cuts == [([10, 11], 12, 3, []), ([12, 14], 15, 4, [Gap(2, 13, 13)])]
 
 
 def test_a_file_out_of_order_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who viewed, and from where: of every event that counts its country and its viewer. A slice's, in few bytes an event.
+"""What a slice keeps of each event that counts: video, kind, minute, country and viewer, in few bytes; and its sums.
 
 A viewer is known by a hash of 16 bytes, never by name: two of a thousand million have the same one with a chance of
 10^-21. Countries are those of two letters; any other text, and none, is the country "".
@@ -17,15 +17,28 @@ from udfs.logic.key_columns import key_columns, shards_of_keys
 from udfs.logic.numba_compat import njit
 from udfs.logic.time_rules import MINUTE_MS, MINUTES_PER_HOUR
 
-_CELL = {"shard": pa.int32(), "hour": pa.int64(), "kind": pa.string(), "video_id": pa.string()}
+_CELL = {"hour": pa.int64(), "shard": pa.int32(), "kind": pa.string(), "video_id": pa.string()}
+CELLS = pa.schema({**_CELL, "minute": pa.int64(), "views": pa.int64(), "late_added": pa.int64()})
 COUNTRIES = pa.schema({**_CELL, "country": pa.string(), "views": pa.int64()})
 HASH_BYTES = 16
 VIEWERS = pa.schema({**_CELL, "minute": pa.int64(), "viewer": pa.binary(HASH_BYTES), "views": pa.int64()})
 _CODE_BITS = 63
 
 
+class Sums(NamedTuple):
+    """Tables of schemas CELLS, COUNTRIES and VIEWERS, sorted by their first four columns.
+
+    Cells and countries are whole: one row for each. A viewer who viewed a video in one minute more than once may have
+    more than one row; who has no viewer_id has none.
+    """
+
+    cells: pa.Table
+    countries: pa.Table
+    viewers: pa.Table
+
+
 class _Batch(NamedTuple):
-    """Of each event that counts: its key's number, minute since 1970, country (two letters, or 0) and viewer."""
+    """Of each event: its key's number, minute since 1970, country (two letters, or 0) and viewer."""
 
     keys: npt.NDArray[np.int64]
     minutes: npt.NDArray[np.int64]
@@ -144,7 +157,8 @@ class Audience:
         self._key_at = np.zeros(64, np.int64)
         self._key_len = np.zeros(64, np.int64)
         self._n = 0
-        self._batches: list[_Batch] = []
+        self._in_time: list[_Batch] = []
+        self._late: list[_Batch] = []
 
     def add(
         self,
@@ -154,48 +168,66 @@ class Audience:
         chosen: npt.NDArray[np.int64],
         is_blocked: npt.NDArray[np.bool_],
     ) -> None:
-        """Add the chosen events of a batch that was scanned; `is_blocked` is by their order."""
+        """Add the chosen events of a batch that was scanned, which came in time; `is_blocked` is by their order."""
+        self._in_time.append(self._collect(buf, spans, viewed_at, chosen, is_blocked))
+
+    def add_late(self, datum: bytes, *, is_blocked: bool) -> None:
+        """Add one ViewEvent that came late, of which dedup has said that it can be read."""
+        buf = np.frombuffer(datum, np.uint8)
+        video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, _, end = read_event(buf, 0)
+        spans = np.array([[0, end, video_at, video_len, kind_at, kind_len, viewer_at, viewer_len]], np.int64)
+        at = np.zeros(1, np.int64)
+        self._late.append(self._collect(buf, spans, np.array([viewed_at]), at, np.array([is_blocked])))
+
+    def _collect(
+        self,
+        buf: Bytes,
+        spans: npt.NDArray[np.int64],
+        viewed_at: npt.NDArray[np.int64],
+        chosen: npt.NDArray[np.int64],
+        is_blocked: npt.NDArray[np.bool_],
+    ) -> _Batch:
         self._reserve(len(chosen), len(buf) + len(chosen) * (1 + len(BLOCKED_PREFIX_BYTES)))
         self._arena_used, self._n, *columns = _collect(
             buf, spans, viewed_at, chosen, is_blocked, self._slots, self._arena, self._arena_used, self._key_at,
             self._key_len, self._n,
         )  # fmt: skip
-        self._batches.append(_Batch(*columns))
+        return _Batch(*columns)
 
-    def add_datum(self, datum: bytes, *, is_blocked: bool) -> None:
-        """Add one ViewEvent, of which dedup has said that it can be read."""
-        buf = np.frombuffer(datum, np.uint8)
-        video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, _, end = read_event(buf, 0)
-        spans = np.array([[0, end, video_at, video_len, kind_at, kind_len, viewer_at, viewer_len]], np.int64)
-        self.add(buf, spans, np.array([viewed_at]), np.zeros(1, np.int64), np.array([is_blocked]))
-
-    def tables(self, shards: int) -> tuple[pa.Table, pa.Table]:
-        """Of schemas COUNTRIES and VIEWERS, sorted by hour, shard, kind and video.
-
-        Countries are whole: one row for each. A viewer who viewed a video in one minute more than once may have more
-        than one row; who has no viewer_id has none.
-        """
-        if not self._batches:
-            return COUNTRIES.empty_table(), VIEWERS.empty_table()
-        keys, minutes, countries, viewers = (np.concatenate(of) for of in zip(*self._batches, strict=True))
+    def sums(self, shards: int) -> Sums:
+        """Of all that was added."""
+        batches = [*self._in_time, *self._late]
+        if not batches:
+            return Sums(CELLS.empty_table(), COUNTRIES.empty_table(), VIEWERS.empty_table())
+        keys, minutes, countries, viewers = (np.concatenate(of) for of in zip(*batches, strict=True))
         names = self._names(shards)
         hours, hour_numbers = np.unique(minutes // MINUTES_PER_HOUR, return_inverse=True)
         # One number for hour, shard, kind and video, in this order.
         cells = hour_numbers * self._n + _places(names["number"].to_numpy())[keys]
 
-        def columns(of: npt.NDArray[np.int64]) -> dict[str, pa.Array]:
-            taken = names.drop_columns(["number"]).take(pa.array(of % self._n))
-            return {**dict(zip(taken.column_names, taken.columns, strict=True)), "hour": hours[of // self._n]}
+        def table(schema: pa.Schema, cells: npt.NDArray[np.int64], **columns: object) -> pa.Table:
+            taken = names.drop_columns(["number"]).take(pa.array(cells % self._n))
+            named = dict(zip(taken.column_names, taken.columns, strict=True))
+            return pa.table({"hour": hours[cells // self._n], **named, **columns}, schema=schema)
 
+        late = sum(len(batch.keys) for batch in self._late)
+        codes = cells * MINUTES_PER_HOUR + minutes % MINUTES_PER_HOUR
+        in_minutes, views = np.unique(codes, return_counts=True)
+        late_codes, late_views = np.unique(codes[len(codes) - late :], return_counts=True)
+        late_added = np.zeros(len(in_minutes), np.int64)
+        late_added[np.searchsorted(in_minutes, late_codes)] = late_views
+        at = in_minutes // MINUTES_PER_HOUR
+        minute = hours[at // self._n] * MINUTES_PER_HOUR + in_minutes % MINUTES_PER_HOUR
+        of_minutes = table(CELLS, at, minute=minute, views=views - late_added, late_added=late_added)
         codes, views = np.unique(cells << 16 | countries, return_counts=True)
-        of_countries = {**columns(codes >> 16), "country": _country_names(codes & 0xFFFF), "views": views}
+        of_countries = table(COUNTRIES, codes >> 16, country=_country_names(codes & 0xFFFF), views=views)
         known = np.nonzero(viewers.any(axis=1))[0]
         # As much of the hash as there is room for: viewers whom it does not tell apart may have more rows than one.
         room = min(_CODE_BITS - int(cells.max()).bit_length(), 32)
         codes = cells[known] << room | (viewers[known, 0] >> np.uint64(64 - room)).astype(np.int64)
         at, views = _merged(known[np.argsort(codes)], cells, minutes, viewers)
-        of_viewers = {**columns(cells[at]), "minute": minutes[at], "viewer": _fixed(viewers[at]), "views": views}
-        return pa.table(of_countries, schema=COUNTRIES), pa.table(of_viewers, schema=VIEWERS)
+        of_viewers = table(VIEWERS, cells[at], minute=minutes[at], viewer=_fixed(viewers[at]), views=views)
+        return Sums(of_minutes, of_countries, of_viewers)
 
     def _names(self, shards: int) -> pa.Table:
         """Every key's shard, kind and video_id, sorted by these, and its number."""

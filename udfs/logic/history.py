@@ -12,11 +12,12 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 
 from settings import CountingSettings, HistorySettings
-from udfs.logic.marks import MarkRules, rules_of
-from udfs.logic.time_rules import HOUR_MS, MINUTE_MS
+from settings.model import MINUTE_MS
 
 VERSION = 3
 HOURS_PER_DAY = 24
+# Not from time_rules, whose kernels need a compiler: services read manifests without one.
+HOUR_MS = 60 * MINUTE_MS
 # By what the files of a data set are: an hour or a day viewed, or all time.
 HOURLY = ("minutes", "hours", "countries", "channels", "top_hours")
 DAILY = ("days", "viewers", "marks", "suspects", "top_days")
@@ -26,10 +27,28 @@ OF_ALL_SHARDS = ("channels", "top_hours", "top_days")
 _DAY_0 = date(1970, 1, 1)
 
 
+class MarkRules(msgspec.Struct, frozen=True):
+    """By what views are marked (udfs.logic.marks): maxima of views of one video and kind by one viewer; 0: no rule."""
+
+    minute_max: int
+    day_max: int
+
+    def __str__(self) -> str:
+        return f"viewer_minute_max={self.minute_max} viewer_day_max={self.day_max}"
+
+
+class SliceName(msgspec.Struct, frozen=True, order=True):
+    """Which slice: an hour of arrival of a partition is one, or several that follow one another."""
+
+    hour: int
+    partition: int
+    part: int = 0
+
+
 class SliceInfo(msgspec.Struct, frozen=True):
     """What slice.json says: where it ends, and what lies in its files.
 
-    `next_hour` is the hour of arrival of the record at `next_offset`.
+    `next_hour` is the hour of arrival of the record at `next_offset`; of a slice that is not the hour's last, its own.
     `cells`, `countries`, `viewers` and `known` name the row groups of these files in their order: (shard, hour viewed,
     rows), and of the last (hour viewed, rows). `tallies` by salt are the fields of udfs.logic.ledger.Tally, `gaps`
     offsets that the archive lacks.
@@ -37,6 +56,7 @@ class SliceInfo(msgspec.Struct, frozen=True):
 
     partition: int
     hour: int
+    part: int
     next_hour: int
     first_offset: int
     next_offset: int
@@ -50,16 +70,14 @@ class SliceInfo(msgspec.Struct, frozen=True):
     gaps: list[tuple[int, int]]
 
     @property
+    def name(self) -> SliceName:
+        """Which it is."""
+        return SliceName(self.hour, self.partition, self.part)
+
+    @property
     def hours_viewed(self) -> set[int]:
         """Those of which it counts anything."""
         return {hour for _, hour, _ in self.cells}
-
-
-class SliceName(msgspec.Struct, frozen=True, order=True):
-    """Which slice."""
-
-    hour: int
-    partition: int
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -67,7 +85,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     Hours viewed from `from_hour` to before `through_hour` are complete; of `gap_hours` the archive may lack some. Hours
     before `forgotten_before` are as they are for good: no late event is added to them. `next_offsets`,
-    `last_hours` and `next_hours` say of each partition how far slices have been counted, as its last SliceInfo does.
+    `last_slices` and `next_hours` say of each partition how far slices have been counted, as its last SliceInfo does.
     `marked_by` are by day the rules that its views were marked by. `slices` are by hour viewed those that count for it;
     `files` by data set, then by hour, day or 0, then by shard (0 for what is of all shards), the paths below the root.
     Hours of a day may lie in one file.
@@ -80,12 +98,17 @@ class Manifest(msgspec.Struct, frozen=True):
     through_hour: int
     forgotten_before: int
     next_offsets: dict[int, int]
-    last_hours: dict[int, int]
+    last_slices: dict[int, SliceName]
     next_hours: dict[int, int]
     gap_hours: list[int]
     marked_by: dict[int, MarkRules]
     slices: dict[int, list[SliceName]]
     files: dict[str, dict[int, dict[int, str]]]
+
+    @property
+    def last_hours(self) -> dict[int, int]:
+        """By partition the last hour of arrival that has been counted."""
+        return {partition: name.hour for partition, name in self.last_slices.items()}
 
     @property
     def complete_through(self) -> datetime:
@@ -142,6 +165,11 @@ class ShardResult(msgspec.Struct, frozen=True):
     files: dict[str, dict[int, str]]
 
 
+def rules_of(settings: HistorySettings) -> MarkRules:
+    """The rules that are set."""
+    return MarkRules(settings.viewer_minute_max, settings.viewer_day_max)
+
+
 def no_history(shards: int) -> Manifest:
     """Before the first rollup."""
     return Manifest(
@@ -152,7 +180,7 @@ def no_history(shards: int) -> Manifest:
         through_hour=0,
         forgotten_before=0,
         next_offsets={},
-        last_hours={},
+        last_slices={},
         next_hours={},
         gap_hours=[],
         marked_by={},
@@ -281,7 +309,7 @@ def _with_slices(slices: Mapping[int, Iterable[SliceName]], new: Iterable[SliceI
     found = {hour: set(names) for hour, names in slices.items()}
     for info in new:
         for hour in info.hours_viewed:
-            found.setdefault(hour, set()).add(SliceName(info.hour, info.partition))
+            found.setdefault(hour, set()).add(info.name)
     return {hour: sorted(names) for hour, names in sorted(found.items())}
 
 
@@ -326,7 +354,7 @@ def published(
     rules: CountingSettings,
 ) -> Manifest:
     """The manifest after a rollup. `of_all_shards` are paths by data set and time."""
-    new = sorted(results[0].new, key=lambda info: info.hour)
+    new = sorted(results[0].new, key=lambda info: info.name)
     files = {name: {at: dict(of) for at, of in sets.items()} for name, sets in before.files.items()}
     every = [(0, of_all_shards), *((result.shard, result.files) for result in results)]
     for shard, by_name in every:
@@ -345,7 +373,7 @@ def published(
         through_hour=plan.through_hour,
         forgotten_before=plan.forgotten_before,
         next_offsets=before.next_offsets | {info.partition: info.next_offset for info in new},
-        last_hours=before.last_hours | {info.partition: info.hour for info in new},
+        last_slices=before.last_slices | {info.partition: info.name for info in new},
         next_hours=_next_hours(before, new),
         gap_hours=sorted({*before.gap_hours, *(hour for info in new for hour in uncertain_hours(info, rules))}),
         marked_by=plan.marked_by,

@@ -8,12 +8,11 @@ not judged; nor is what has no viewer_id.
 
 from collections.abc import Sequence
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.kinds import BLOCKED_PREFIX
-from settings import HistorySettings
+from udfs.logic.history import MarkRules
 
 # Of a shard and a day.
 SUSPECTS_MAX = 1000
@@ -23,21 +22,6 @@ MARKS = pa.schema({**_VIDEO, "marked": pa.int64(), "marked_viewers": pa.int64()}
 SUSPECTS = pa.schema({**_VIDEO, "viewer": pa.binary(16), "views": pa.int64(), "marked": pa.int64()})
 CHANGES = pa.schema({**_VIDEO, "views": pa.int64(), "marked": pa.int64()})
 _NAMES = list(_VIDEO)
-
-
-class MarkRules(msgspec.Struct, frozen=True):
-    """Maxima of views of one video and kind by one viewer; 0: no rule."""
-
-    minute_max: int
-    day_max: int
-
-    def __str__(self) -> str:
-        return f"viewer_minute_max={self.minute_max} viewer_day_max={self.day_max}"
-
-
-def rules_of(settings: HistorySettings) -> MarkRules:
-    """The rules that are set."""
-    return MarkRules(settings.viewer_minute_max, settings.viewer_day_max)
 
 
 def beyond(viewers: Sequence[pa.Table], rules: MarkRules) -> pa.Table:

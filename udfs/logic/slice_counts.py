@@ -16,35 +16,16 @@ from typing import Any, NamedTuple
 import fastavro
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from schemas import registry
 from schemas.kinds import blocked
 from settings import CountingSettings
-from udfs.logic.audience import Audience
+from udfs.logic.audience import Audience, Sums
 from udfs.logic.block_list import BlockTable, is_blocked
-from udfs.logic.cells import Bytes, merge_dated_rows
 from udfs.logic.dedup import Outcome, SaltDedup, Verdict
 from udfs.logic.id_index import Ids
-from udfs.logic.key_columns import key_columns, shard_of
 from udfs.logic.ledger import Tally
-from udfs.logic.time_rules import HOUR_MS, MINUTE_MS, MINUTES_PER_HOUR
-
-# Rows of batches are merged when there are so many bytes of them.
-MERGED_BYTES = 32 << 20
-CELLS = pa.schema(
-    {
-        "shard": pa.int32(),
-        "hour": pa.int64(),
-        "kind": pa.string(),
-        "video_id": pa.string(),
-        "minute": pa.int64(),
-        "views": pa.int64(),
-        "late_added": pa.int64(),
-    }
-)
-_CELL = ["shard", "hour", "kind", "video_id", "minute"]
-_SORTED = [(name, "ascending") for name in _CELL]
+from udfs.logic.time_rules import HOUR_MS
 
 
 class SaltMemory(NamedTuple):
@@ -55,7 +36,7 @@ class SaltMemory(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Events that count: ids (uint64[n, 2]) and the times of their views in ms, sorted by hour viewed and id."""
+    """Events that count: ids (uint64[n, 2]) and the times of their views in ms, sorted by hour viewed."""
 
     ids: Ids
     viewed_ms: npt.NDArray[np.int64]
@@ -80,16 +61,13 @@ class LateEvent(NamedTuple):
 
 @dataclass(frozen=True)
 class SliceCounts:
-    """`cells` of schema CELLS, sorted by its columns; `views` are the stream's, `late_added` beside them.
+    """`sums` are the stream's views and beside them what was added late, `known` the events that they are of.
 
-    `countries` and `viewers` are of udfs.logic.audience, of the same events.
     `late` says what became of the late events: added, repeats, too_old. A tally of a minute that goes on in the next
     slice is whole there.
     """
 
-    cells: pa.Table
-    countries: pa.Table
-    viewers: pa.Table
+    sums: Sums
     known: Known
     memory: dict[int, SaltMemory]
     tallies: dict[int, list[Tally]]
@@ -120,10 +98,8 @@ class SliceCounter:
         for salt, kept in memory.items():
             self._salts[salt] = SaltDedup(salt, rules)
             self._salts[salt].restore(kept.header, kept.chunks, [])
-        self._rows: list[Bytes] = []
-        self._rows_bytes = 0
-        self._merged: list[pa.Table] = []
         self._fresh: list[Ids] = []
+        self._fresh_events = 0
         self._fresh_viewed_ms: list[npt.NDArray[np.int64]] = []
         self._late: list[LateEvent] = []
         self._audience = Audience()
@@ -146,15 +122,17 @@ class SliceCounter:
             buf = np.frombuffer(value, np.uint8)
             self._audience.add(buf, outcome.batch.spans, outcome.batch.viewed_at, counted, is_blocked)
             self._fresh.append(outcome.fresh)
+            self._fresh_events += len(outcome.fresh)
             self._fresh_viewed_ms.append(outcome.fresh_viewed_ms)
-            self._rows.append(outcome.unsent)
-            self._rows_bytes += len(outcome.unsent)
-            if self._rows_bytes >= MERGED_BYTES:
-                self._merge()
         if outcome.late:
             self._late += read_late(outcome, self._blocks)
         mine = self._tallies.setdefault(dedup.salt, {})
         mine.update((tally.minute, tally) for tally in dedup.take_tallies())
+
+    @property
+    def events(self) -> int:
+        """How many are held in memory: those that count, and the late ones."""
+        return self._fresh_events + len(self._late)
 
     def late_hours(self) -> set[int]:
         """The hours of which `finish` asks what is known."""
@@ -164,18 +142,11 @@ class SliceCounter:
         """What it all came to. `known` gives what earlier slices of the partition know of an hour viewed."""
         fresh = _known(self._fresh, self._fresh_viewed_ms)
         added, late = self._add_late(fresh, known)
-        self._merge()
         for event in added:
-            self._audience.add_datum(event.datum, is_blocked=event.is_blocked)
-        countries, viewers = self._audience.tables(self._rules.shards)
-        tables = [*self._merged, _late_table(added, self._rules.shards)]
-        cells = pa.concat_tables(tables).group_by(_CELL).aggregate([("views", "sum"), ("late_added", "sum")])
-        cells = cells.select([*_CELL, "views_sum", "late_added_sum"]).rename_columns(CELLS.names).sort_by(_SORTED)
+            self._audience.add_late(event.datum, is_blocked=event.is_blocked)
         return SliceCounts(
-            cells=cells,
-            countries=countries,
-            viewers=viewers,
-            known=_sorted(
+            sums=self._audience.sums(self._rules.shards),
+            known=_by_hour(
                 _known(
                     [fresh.ids, *(np.frombuffer(event.event_id, np.uint64).reshape(1, 2) for event in added)],
                     [fresh.viewed_ms, np.array([event.viewed_ms for event in added], np.int64)],
@@ -214,11 +185,6 @@ class SliceCounter:
         if dedup is None:
             dedup = self._salts[salt] = SaltDedup(salt, self._rules)
         return dedup
-
-    def _merge(self) -> None:
-        if self._rows:
-            self._merged.append(_cells_table(np.concatenate(self._rows), self._rules.shards))
-            self._rows, self._rows_bytes = [], 0
 
 
 def _with_plain_times(schema: Any) -> Any:
@@ -264,8 +230,8 @@ def _known(ids: Sequence[Ids], viewed_ms: Sequence[npt.NDArray[np.int64]]) -> Kn
     return Known(np.concatenate([nothing.ids, *ids]), np.concatenate([nothing.viewed_ms, *viewed_ms]))
 
 
-def _sorted(known: Known) -> Known:
-    order = np.lexsort((known.viewed_ms, known.ids[:, 1], known.ids[:, 0], known.hours))
+def _by_hour(known: Known) -> Known:
+    order = np.argsort(known.hours, kind="stable")
     return Known(known.ids[order], known.viewed_ms[order])
 
 
@@ -281,33 +247,3 @@ def _among(events: Sequence[LateEvent], known: Sequence[Known]) -> set[tuple[byt
         for row in np.nonzero(np.isin(one.ids[:, 0], halves))[0].tolist():
             found.add((one.ids[row].tobytes(), int(one.viewed_ms[row])))
     return found & wanted
-
-
-def _cells_table(rows: Bytes, shards: int) -> pa.Table:
-    """Dated rows, merged, as a table of schema CELLS."""
-    key_at, key_len, minutes, counts, shard = merge_dated_rows(rows, shards)
-    kinds, videos = key_columns(rows, key_at, key_len)
-    return pa.table(
-        {
-            "shard": shard.astype(np.int32),
-            "hour": minutes // MINUTES_PER_HOUR,
-            "kind": kinds,
-            "video_id": videos,
-            "minute": minutes,
-            "views": counts,
-            "late_added": np.zeros(len(counts), np.int64),
-        },
-        schema=CELLS,
-    )
-
-
-def _late_table(added: Sequence[LateEvent], shards: int) -> pa.Table:
-    counts: Counter[tuple[str, str, int]] = Counter()
-    for event in added:
-        counts[event.kind, event.video_id, event.viewed_ms // MINUTE_MS] += 1
-    rows = [
-        (shard_of(video.encode(), shards), minute // MINUTES_PER_HOUR, kind, video, minute, 0, n)
-        for (kind, video, minute), n in counts.items()
-    ]
-    columns = list(zip(*rows, strict=True)) or [()] * len(CELLS)
-    return pa.table(dict(zip(CELLS.names, map(list, columns), strict=True)), schema=CELLS)

@@ -25,8 +25,8 @@ from udfs.logic.history import (
     days_to_mark_again,
     plan_of,
     published,
+    rules_of,
 )
-from udfs.logic.marks import rules_of
 from udfs.logic.metadata import read_about, read_metadata
 from udfs.logic.slice_counts import Known, SliceCounter
 from udfs.logic.time_rules import HOUR_MS
@@ -36,7 +36,7 @@ from udfs.sinks.shard_tables import ShardTables
 from udfs.sinks.shared_tables import SharedTables
 from udfs.sources.archive import Archive, filesystem
 from udfs.sources.compacted import CompactedTopic
-from udfs.sources.slice_records import PartitionSlices
+from udfs.sources.slice_records import PartitionSlices, SliceRecords
 
 log = logging.getLogger(__name__)
 
@@ -72,28 +72,37 @@ class CountSlices(FlatMapFunction):
         partition = task.partition
         slices = PartitionSlices(self._archive, partition, task.hours, task.newest_hour)
         start = self._manifest.next_offsets.get(partition, 0)
-        last_hour = self._manifest.last_hours.get(partition)
-        last = None if last_hour is None else SliceName(last_hour, partition)
+        last = self._manifest.last_slices.get(partition)
         infos: list[SliceInfo] = []
         for hour in task.hours:
-            name = SliceName(hour, partition)
-            # One that an attempt before this has counted is whole, unless something was missing.
-            info = self._history.slice_info(name)
-            if info is None or info.first_offset != start or info.gaps:
-                info = self._count(slices, name, start, last, infos)
-            if info is None:
+            of_hour = self._count_hour(slices, SliceName(hour, partition), start, last, infos)
+            if not of_hour:
                 break
-            infos.append(info)
-            start, last = info.next_offset, name
+            infos += of_hour
+            start, last = of_hour[-1].next_offset, of_hour[-1].name
         return infos
 
+    def _count_hour(
+        self, slices: PartitionSlices, name: SliceName, start: int, last: SliceName | None, before: list[SliceInfo]
+    ) -> list[SliceInfo]:
+        """The slices of an hour, from the first one's name on; none when the archive lacks what may still come."""
+        found: list[SliceInfo] = []
+        records: SliceRecords | None = None
+        while not found or found[-1].next_hour == name.hour:
+            # One that an attempt before this has counted is whole, unless something was missing in it or before.
+            info = self._history.slice_info(name) if records is None else None
+            if info is None or info.first_offset != start or info.gaps:
+                records = records or slices.read(name.hour, start)
+                info = self._count(records, name, last, [*before, *found])
+            if info is None:
+                return []
+            found.append(info)
+            start, last = info.next_offset, name
+            name = msgspec.structs.replace(name, part=name.part + 1)
+        return found
+
     def _count(
-        self,
-        slices: PartitionSlices,
-        name: SliceName,
-        start: int,
-        last: SliceName | None,
-        infos: list[SliceInfo],
+        self, records: SliceRecords, name: SliceName, last: SliceName | None, before: list[SliceInfo]
     ) -> SliceInfo | None:
         """Of one slice; None when the archive lacks something that may still come."""
         settings = self._settings
@@ -106,15 +115,14 @@ class CountSlices(FlatMapFunction):
             viewed_ms_min=self._manifest.forgotten_before * HOUR_MS,
             memory={} if last is None else self._history.memory(last),
         )
-        records = slices.read(name.hour, start)
-        number = 0
-        for record in records:
+        start, number = records.next_offset, 0
+        for record in records.next_slice(lambda: counter.events >= settings.history.slice_events_max):
             counter.record(record.key, record.value, record.record_ms)
             number += 1
         if records.gaps and not records.is_settled(time.time()):
             log.warning("slice %s waits: %s are not archived yet", name, records.gaps[:5])
             return None
-        counts = counter.finish(lambda hour: self._known(name.partition, infos, hour))
+        counts = counter.finish(lambda hour: self._known(name.partition, before, hour))
         return self._history.put_slice(
             name,
             counts,

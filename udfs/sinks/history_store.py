@@ -1,6 +1,6 @@
 """History in the object store: slices, Parquet for analysts, and the manifest that says which of it counts.
 
-Below the root: manifest.json; slices/arrival_hour=H/partition=P/ with slice.json, written last, cells.parquet,
+Below the root: manifest.json; slices/arrival_hour=H/partition=P/part=N/ with slice.json, written last, cells.parquet,
 countries.parquet, viewers.parquet, known.parquet and memory.bin; a folder for each data set, as
 udfs.logic.history.file_name has it; and parts/ of one that is not whole yet.
 """
@@ -19,9 +19,9 @@ from udfs.logic.history import VERSION, Manifest, SliceInfo, SliceName, no_histo
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts, no_known
 
 COMPRESSION = "zstd"
+# Of tables: who asks for one video reads one or two groups, some tens of kilobytes.
+GROUP_ROWS = 16_384
 MANIFEST = "manifest.json"
-# Of a slice, by shard and hour viewed.
-PARTS = ("cells", "countries", "viewers")
 KNOWN = pa.schema({"event_id": pa.binary(16), "viewed_at": pa.timestamp("ms", "UTC")})
 Groups = Sequence[tuple[int, ...]]
 
@@ -67,8 +67,7 @@ class HistoryStore:
     def put_slice(self, name: SliceName, counts: SliceCounts, info: Mapping[str, object]) -> SliceInfo:
         """Write a slice's files; `info` are the fields of SliceInfo that the counts do not say."""
         groups: dict[str, Groups] = {}
-        for part in PARTS:
-            table: pa.Table = getattr(counts, part)
+        for part, table in counts.sums._asdict().items():
             groups[part] = _groups((table["shard"].to_numpy(), table["hour"].to_numpy()))
             self._put_table(f"{_slice(name)}/{part}.parquet", table.drop_columns(["shard", "hour"]), groups[part])
         known_groups = _groups((counts.known.hours,))
@@ -78,6 +77,7 @@ class HistoryStore:
         fields = {
             "partition": name.partition,
             "hour": name.hour,
+            "part": name.part,
             **groups,
             "known": known_groups,
             "late": dict(counts.late),
@@ -101,7 +101,7 @@ class HistoryStore:
         for info in infos:
             groups = [at for at, (of, _) in enumerate(info.known) if of == hour]
             if groups:
-                tables.append(self._row_groups(f"{_slice(SliceName(info.hour, info.partition))}/known.parquet", groups))
+                tables.append(self._row_groups(f"{_slice(info.name)}/known.parquet", groups))
         if not tables:
             return no_known()
         table = pa.concat_tables(tables)
@@ -110,12 +110,15 @@ class HistoryStore:
         return Known(halves, table["viewed_at"].cast(pa.int64()).to_numpy())
 
     def part(self, part: str, info: SliceInfo, shard: int, hours: Collection[int]) -> pa.Table | None:
-        """What a slice has in one of PARTS for a shard and some hours viewed; None when that is nothing."""
+        """What a slice has in one table of udfs.logic.audience.Sums for a shard and some hours viewed.
+
+        None when that is nothing.
+        """
         of_part: list[tuple[int, int, int]] = getattr(info, part)
         groups = [at for at, (of_shard, of_hour, _) in enumerate(of_part) if of_shard == shard and of_hour in hours]
         if not groups:
             return None
-        return self._row_groups(f"{_slice(SliceName(info.hour, info.partition))}/{part}.parquet", groups)
+        return self._row_groups(f"{_slice(info.name)}/{part}.parquet", groups)
 
     # --- tables
 
@@ -159,7 +162,7 @@ class HistoryStore:
         sink = pa.BufferOutputStream()
         with pq.ParquetWriter(sink, table.schema, compression=COMPRESSION) as writer:
             if groups is None:
-                writer.write_table(table)
+                writer.write_table(table, row_group_size=GROUP_ROWS)
             else:
                 at = 0
                 for *_, rows in groups:
@@ -188,7 +191,7 @@ class HistoryStore:
 
 
 def _slice(name: SliceName) -> str:
-    return f"slices/arrival_hour={name.hour}/partition={name.partition}"
+    return f"slices/arrival_hour={name.hour}/partition={name.partition}/part={name.part:04}"
 
 
 def _groups(keys: Sequence[npt.NDArray[np.signedinteger[Any]]]) -> list[tuple[int, ...]]:

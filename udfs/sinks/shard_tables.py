@@ -52,70 +52,70 @@ class ShardTables:
         self._before = before
         self._plan = plan
         self._channel_of = channel_of
-        self._infos = {SliceName(info.hour, info.partition): info for info in new}
+        self._infos = {info.name: info for info in new}
         self._files: Files = {}
+        self._parts: dict[str, list[pa.Table]] = {}
 
     def make(self) -> Files:
-        """All of them; the paths of those that are of this shard alone, by data set and time."""
-        hours, countries = self._make_hours()
-        days, of_day = self._make_days(hours, countries)
-        self._make_totals(hours)
-        marked = {day: self._make_viewers(day) for day in self._plan.viewer_days}
+        """All of them; the paths of those that are of this shard alone, by data set and time.
+
+        Day by day, so that no more than one is held in memory.
+        """
+        total = self._old("totals", 0, tables.SUMS)
+        changed = []
+        for day in self._plan.days:
+            hours = self._make_hours([hour for hour in self._plan.hours if day_of(hour) == day])
+            changed.append(self._make_day(day, hours))
+            total = tables.totals(total, self._replaced(hours), list(hours.values()))
+        self._put("totals", 0, total)
+        self._rows.totals(tables.of_videos_in(total, changed), hour_start(self._plan.through_hour))
+        for day in self._plan.viewer_days:
+            self._make_viewers(day)
         for day in self._plan.complete_days:
-            self._tell_changes(day, days, marked)
+            self._tell_changes(day)
         for data_set in ("minutes", "hours", "countries"):
-            before = {hour: of[self._shard] for hour, of in self._before.files[data_set].items() if self._shard in of}
-            paths = before | self._files.get(data_set, {})
+            old = {hour: of[self._shard] for hour, of in self._before.files[data_set].items() if self._shard in of}
+            paths = old | self._files.get(data_set, {})
             for day in self._plan.final_days:
                 compacted = compact(self._history, data_set, day, self._shard, self._plan.run, paths)
                 self._files.setdefault(data_set, {}).update(compacted)
-        self._put_part("channels", {at: channels(table, self._channel_of) for at, table in hours.items()})
-        self._put_part("top_hours", {at: top_lists.top(table, countries[at]) for at, table in hours.items()})
-        self._put_part("top_days", {at: top_lists.top(table, of_day[at]) for at, table in days.items()})
+        for data_set, parts in self._parts.items():
+            self._history.put(part_name(data_set, self._shard, self._plan.run), pa.concat_tables(parts))
         return self._files
 
-    def _make_hours(self) -> tuple[dict[int, pa.Table], dict[int, pa.Table]]:
-        """Minutes and hours; hours, and countries, by hour."""
-        hours, countries = {}, {}
-        for hour in self._plan.hours:
+    def _make_hours(self, numbers: Iterable[int]) -> dict[int, pa.Table]:
+        """Minutes, hours and countries; the hours."""
+        hours = {}
+        for hour in numbers:
             minutes = tables.minutes(self._of_slices("cells", [hour]))
             hours[hour] = tables.hour(minutes, hour * HOUR_MS)
-            countries[hour] = tables.countries(self._of_slices("countries", [hour]))
-            by_country = tables.with_hour(countries[hour], hour * HOUR_MS)
+            countries = tables.countries(self._of_slices("countries", [hour]))
             self._put("minutes", hour, minutes)
             self._put("hours", hour, hours[hour])
-            self._put("countries", hour, by_country)
+            self._put("countries", hour, tables.with_hour(countries, hour * HOUR_MS))
             self._rows.hours(hours[hour], hour_start(hour))
-        return hours, countries
+            self._put_part("channels", hour, channels(hours[hour], self._channel_of))
+            self._put_part("top_hours", hour, top_lists.top(hours[hour], countries))
+        return hours
 
-    def _make_days(
-        self, hours: Mapping[int, pa.Table], countries: Mapping[int, pa.Table]
-    ) -> tuple[dict[int, pa.Table], dict[int, pa.Table]]:
-        """Days, and their countries."""
-        days, of_day = {}, {}
-        for day in self._plan.days:
-            days[day] = tables.day(self._of_day("hours", hours, day))
-            of_day[day] = tables.countries(self._of_day("countries", countries, day))
-            self._put("days", day, days[day])
-            changed = [table for hour, table in hours.items() if day_of(hour) == day]
-            end = min(hour_start((day + 1) * HOURS_PER_DAY), hour_start(self._plan.through_hour))
-            self._rows.days(tables.of_videos_in(days[day], changed), date_of(day), end)
-        return days, of_day
+    def _make_day(self, day: int, hours: Mapping[int, pa.Table]) -> pa.Table:
+        """A day of which these hours are new; its rows that have changed."""
+        table = tables.day(self._of_day("hours", day))
+        countries = tables.countries(self._of_day("countries", day))
+        self._put("days", day, table)
+        self._put_part("top_days", day, top_lists.top(table, countries))
+        end = min(hour_start((day + 1) * HOURS_PER_DAY), hour_start(self._plan.through_hour))
+        changed = tables.of_videos_in(table, list(hours.values()))
+        self._rows.days(changed, date_of(day), end)
+        return changed
 
-    def _make_totals(self, hours: Mapping[int, pa.Table]) -> None:
+    def _replaced(self, hours: Iterable[int]) -> list[pa.Table]:
+        """What there was of these hours before."""
         before = self._before.files["hours"]
-        old = [before[hour][self._shard] for hour in hours if hour in before]
-        total = tables.totals(
-            self._before_of("totals", 0, tables.SUMS),
-            [self._history.get(path) for path in old],
-            list(hours.values()),
-        )
-        self._put("totals", 0, total)
-        changed = tables.of_videos_in(total, list(hours.values()))
-        self._rows.totals(changed, hour_start(self._plan.through_hour))
+        return [self._history.get(before[hour][self._shard]) for hour in hours if hour in before]
 
-    def _make_viewers(self, day: int) -> pa.Table:
-        """How many there were, and what they viewed beyond the rules; marks by video."""
+    def _make_viewers(self, day: int) -> None:
+        """How many there were, and what they viewed beyond the rules."""
         first = day * HOURS_PER_DAY
         # As of the views, of hours before `from_hour` nothing is told.
         hours = range(max(first, self._plan.from_hour), first + HOURS_PER_DAY)
@@ -129,15 +129,13 @@ class ShardTables:
         if day not in self._plan.final_days:
             self._put("suspects", day, marks.suspects(found))
         self._rows.viewers(marks.with_marks(viewers, marked), date_of(day))
-        return marked
 
-    def _tell_changes(self, day: int, days: Mapping[int, pa.Table], marked: Mapping[int, pa.Table]) -> None:
+    def _tell_changes(self, day: int) -> None:
         """What has become of the numbers of videos that have marked views or had."""
-        old = self._before_of("marks", day, marks.MARKS)
-        new = marked.get(day, old)
+        old, new = self._old("marks", day, marks.MARKS), self._new("marks", day, marks.MARKS)
         if old.num_rows or new.num_rows:
-            sums = self._before_of("days", day, tables.SUMS)
-            changed = marks.changes((sums, old), (days.get(day, sums), new))
+            sums = self._old("days", day, tables.SUMS), self._new("days", day, tables.SUMS)
+            changed = marks.changes((sums[0], old), (sums[1], new))
             reason, rules = reason_of(self._before, self._plan, day), str(self._plan.marked_by[day])
             self._rows.changes(changed, date_of(day), self._plan.run, reason, rules)
 
@@ -148,24 +146,28 @@ class ShardTables:
         self._history.put(path, table)
         self._files.setdefault(data_set, {})[at] = path
 
-    def _before_of(self, data_set: str, at: int, schema: pa.Schema) -> pa.Table:
+    def _old(self, data_set: str, at: int, schema: pa.Schema) -> pa.Table:
+        """What there was before."""
         path = self._before.files[data_set].get(at, {}).get(self._shard)
         return schema.empty_table() if path is None else self._history.get(path)
 
-    def _put_part(self, data_set: str, by_time: Mapping[int, pa.Table]) -> None:
-        if not by_time:
-            return
-        dated = [table.append_column("at", pa.repeat(pa.scalar(at), table.num_rows)) for at, table in by_time.items()]
-        self._history.put(part_name(data_set, self._shard, self._plan.run), pa.concat_tables(dated))
+    def _new(self, data_set: str, at: int, schema: pa.Schema) -> pa.Table:
+        """What there is now, made or from before."""
+        path = self._files.get(data_set, {}).get(at)
+        return self._old(data_set, at, schema) if path is None else self._history.get(path)
 
-    def _of_day(self, data_set: str, new: Mapping[int, pa.Table], day: int) -> list[pa.Table]:
+    def _put_part(self, data_set: str, at: int, table: pa.Table) -> None:
+        dated = table.append_column("at", pa.repeat(pa.scalar(at), table.num_rows))
+        self._parts.setdefault(data_set, []).append(dated)
+
+    def _of_day(self, data_set: str, day: int) -> list[pa.Table]:
         """Of each hour of the day what there is, new or from before."""
-        before = self._before.files[data_set]
-        return [
-            new[hour] if hour in new else self._history.get(before[hour][self._shard])
+        before, new = self._before.files[data_set], self._files.get(data_set, {})
+        paths = (
+            new.get(hour) or before.get(hour, {}).get(self._shard)
             for hour in range(day * HOURS_PER_DAY, (day + 1) * HOURS_PER_DAY)
-            if hour in new or self._shard in before.get(hour, {})
-        ]
+        )
+        return [self._history.get(path) for path in paths if path is not None]
 
     def _of_slices(self, part: str, hours: Collection[int]) -> list[pa.Table]:
         """Of each slice that counts for these hours what it has of them in this shard."""

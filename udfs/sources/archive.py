@@ -49,13 +49,18 @@ class Gap(NamedTuple):
     last: int
 
 
-def filesystem(s3: S3Settings) -> pyarrow.fs.FileSystem:
-    """The object store. Paths are bucket and key, without s3://."""
+def filesystem(s3: S3Settings, timeout_s: float | None = None) -> pyarrow.fs.FileSystem:
+    """The object store, with so long for a connection and for an answer, or as long as its library has.
+
+    Paths are bucket and key, without s3://.
+    """
     return pyarrow.fs.S3FileSystem(
         region=s3.region,
         access_key=s3.access_key,
         secret_key=None if s3.secret_key is None else s3.secret_key.get_secret_value(),
         endpoint_override=s3.endpoint,
+        connect_timeout=timeout_s,
+        request_timeout=timeout_s,
     )
 
 

@@ -5,7 +5,7 @@ step back where a partition changes its leader, and such a record lies in the fo
 neighbours; it is looked for there when it is missing here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from udfs.sources.archive import Archive, ArchiveFile, Gap, Record
 
@@ -27,14 +27,14 @@ class PartitionSlices:
         self._files = archive.files(range(hours[0] - STEPS_BACK_HOURS, newest_hour + 1), partition)
 
     def read(self, hour: int, start: int) -> "SliceRecords":
-        """The slice of an hour that begins at `start`."""
+        """The slices of an hour, of which the first begins at `start`."""
         later = ((self._archive.first_offset(file), file) for file in self._files if file.hour > hour)
         end, file = min((first, file) for first, file in later if first is not None)
         return SliceRecords(self._archive, self._partition, self._files, hour, start, end, file)
 
 
 class SliceRecords:
-    """Iterate over it once, to the end; then `next_offset` and `gaps` say what was read."""
+    """Slice after slice by `next_slice`; after each `next_offset`, `next_hour` and `gaps` say what was read."""
 
     def __init__(
         self,
@@ -50,11 +50,27 @@ class SliceRecords:
         self._partition = partition
         self._own = [file for file in files if file.hour == hour]
         self._others = [file for file in files if file.hour != hour]
-        self._start = start
+        self._hour = hour
+        self._end = end
         self._end_file = end_file
-        self.next_offset = end
-        self.next_hour = end_file.hour
+        self._records = self._read()
+        self.next_offset = start
         self.gaps: list[Gap] = []
+
+    @property
+    def next_hour(self) -> int:
+        """The hour of the record at `next_offset`."""
+        return self._end_file.hour if self.next_offset == self._end else self._hour
+
+    def next_slice(self, is_full: Callable[[], bool]) -> Iterator[Record]:
+        """The records of the next one: until it is full, which is asked after each, or the hour ends."""
+        self.gaps = []
+        for record in self._records:
+            yield record
+            self.next_offset = record.offset + 1
+            if is_full():
+                return
+        self.next_offset = self._end
 
     def is_settled(self, now_s: float) -> bool:
         """Whether what is missing will not come any more: what follows it has been there for long.
@@ -63,10 +79,10 @@ class SliceRecords:
         """
         return now_s - self._end_file.written_s >= SETTLED_S
 
-    def __iter__(self) -> Iterator[Record]:
-        expected = self._start
+    def _read(self) -> Iterator[Record]:
+        expected = self.next_offset
         for record in self._archive.read_partition(self._own):
-            if record.offset >= self.next_offset:
+            if record.offset >= self._end:
                 break
             if record.offset < expected:
                 continue
@@ -74,8 +90,8 @@ class SliceRecords:
                 yield from self._fill(expected, record.offset)
             yield record
             expected = record.offset + 1
-        if expected < self.next_offset:
-            yield from self._fill(expected, self.next_offset)
+        if expected < self._end:
+            yield from self._fill(expected, self._end)
 
     def _fill(self, start: int, end: int) -> Iterator[Record]:
         """What lies in other hours of these offsets; the rest are gaps."""

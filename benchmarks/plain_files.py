@@ -1,0 +1,49 @@
+"""The benchmark's events as files that others read best: Avro containers of plain events, from a topic of plain batches."""
+
+import io
+
+import fastavro
+import pyarrow.fs
+from confluent_kafka import Consumer, TopicPartition
+
+from benchmarks.encoding import PLAIN_EVENT
+from benchmarks.events import Topic
+from tools.load.encoding import varint
+
+FILE_EVENTS = 1_000_000
+
+
+def write_plain_files(bootstrap_servers: str, topic: Topic, store: pyarrow.fs.FileSystem, folder: str) -> int:
+    """Copy a topic of plain batches to the folder; how many files that is."""
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "plain-files", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(topic.name, partition, 0) for partition in topic.events_by_record])
+    left = {partition: len(sizes) for partition, sizes in topic.events_by_record.items()}
+    waiting: list[tuple[int, bytes]] = []
+    files = 0
+    try:
+        while any(left.values()):
+            for message in consumer.consume(100, timeout=10.0):
+                partition, offset = message.partition(), message.offset()
+                assert partition is not None
+                assert offset is not None
+                events = topic.events_by_record[partition][offset]
+                # A batch is the number of its events, these, and the end of an array.
+                waiting.append((events, message.value()[len(varint(events)) : -1]))
+                left[partition] -= 1
+            if sum(events for events, _ in waiting) >= FILE_EVENTS or not any(left.values()):
+                with store.open_output_stream(f"{folder}/{files:05}.avro") as file:
+                    file.write(_container(waiting))
+                waiting, files = [], files + 1
+    finally:
+        consumer.close()
+    return files
+
+
+def _container(batches: list[tuple[int, bytes]]) -> bytes:
+    """A container without compression, a block for each batch."""
+    header = io.BytesIO()
+    fastavro.writer(header, fastavro.parse_schema(PLAIN_EVENT), [])
+    # The header ends with the marker that ends each block.
+    marker = header.getvalue()[-16:]
+    blocks = (varint(events) + varint(len(data)) + data + marker for events, data in batches)
+    return header.getvalue() + b"".join(blocks)
