@@ -90,7 +90,7 @@ def main() -> None:
         if waiting:
             print(f"partition {task.partition} waits at {hour_start(waiting[0]):%Y-%m-%dT%H:%MZ}: records are missing")
     if again:
-        print(f"{len(again)} days marked again, by {rules_of(settings.history)}")
+        print(f"days marked again: {len(again)}, by {rules_of(settings.history)}")
     print(f"run {after.run}: {counted} slices counted; complete through {after.complete_through:%Y-%m-%dT%H:%M:%SZ}")
 
 
