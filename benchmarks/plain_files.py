@@ -1,4 +1,4 @@
-"""The benchmark's events as files that others read best: Avro containers of plain events, from a topic of plain batches."""
+"""The benchmark's events as files that others read best: Avro containers of plain events."""
 
 import io
 
@@ -15,7 +15,7 @@ FILE_EVENTS = 1_000_000
 
 def write_plain_files(bootstrap_servers: str, topic: Topic, store: pyarrow.fs.FileSystem, folder: str) -> int:
     """Copy a topic of plain batches to the folder; how many files that is."""
-    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "plain-files", "enable.auto.commit": False})
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": topic.name, "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic.name, partition, 0) for partition in topic.events_by_record])
     left = {partition: len(sizes) for partition, sizes in topic.events_by_record.items()}
     waiting: list[tuple[int, bytes]] = []

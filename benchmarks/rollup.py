@@ -28,8 +28,8 @@ from benchmarks.lineup import JOBS
 from benchmarks.machine import describe
 from benchmarks.plain_files import write_plain_files
 from settings import Settings
-from tools.stack import Stack
 from tools.load.prediction import Cells
+from tools.stack import Stack
 from tools.stack.files import S3_BUCKET
 from udfs.logic.history import DATA_SETS, Manifest
 from udfs.sinks.history_store import GROUP_ROWS, HistoryStore
@@ -166,7 +166,8 @@ def main(
     for what, figure, target in (("events/s", best, TARGET), ("times the best SQL", best / best_sql, TIMES_SQL)):
         reached = "reached" if figure >= target else "NOT REACHED"
         console.print(f"rollup: {figure:,.2f} {what}; target {target:,}: {reached}", highlight=False)
-    result = {"benchmark": "rollup", "machine": describe(), "parallelism": PARALLELISM, "codecs": found, "others": others}
+    figures = {"parallelism": PARALLELISM, "codecs": found, "others": others}
+    result = {"benchmark": "rollup", "machine": describe(), **figures}
     results.publish("rollup", result, is_kept=keep)
 
 

@@ -126,7 +126,8 @@ def _measure(stack: Stack, stream: Stream, topic: Topic, turn: Turn) -> dict[str
         events_per_batch=BATCH,
     )
     with environment(turn.environment):
-        return Bench(stack, stream, {topic.name: topic}, replace(FULL, length_s=LENGTH_S)).run(contender, 1, is_checked=False)
+        bench = Bench(stack, stream, {topic.name: topic}, replace(FULL, length_s=LENGTH_S))
+        return bench.run(contender, 1, is_checked=False)
 
 
 def draw(lines: Sequence[Mapping[str, Any]], machine: Mapping[str, Any]) -> str:

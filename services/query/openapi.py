@@ -210,9 +210,9 @@ OPENAPI: dict[str, Any] = {
                         "name": "span",
                         "in": "query",
                         "description": '"hour": the 60 minutes that end with `minute`; "minute": that minute; '
-                        '"trending": the hour, by growth against the 60 minutes before it. "clock_hour" and "day": a complete '
-                        "hour or a day (UTC), as the rollup counted it, late events included; the answer then has "
-                        "`country` and `start` in place of `minute`, and of videos just their views.",
+                        '"trending": the hour, by growth against the 60 minutes before it. "clock_hour" and "day": a '
+                        "complete hour or a day (UTC), as the rollup counted it, late events included; the answer then "
+                        "has `country` and `start` in place of `minute`, and of videos just their views.",
                         "schema": {"type": "string", "enum": [*SPANS, *CLOSED_SPANS], "default": "hour"},
                     },
                     {

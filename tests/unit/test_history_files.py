@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.history import write_history
-from udfs.logic import slice_counts
+from udfs.logic import key_columns
 from udfs.logic.history import VERSION, no_history
 from udfs.sinks import history_store
 from udfs.sinks.history_store import HistoryStore
@@ -37,7 +37,7 @@ def files(root: str) -> HistoryFiles:
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=20), st.integers(1, 1024))
 def test_a_video_is_looked_for_in_the_shard_that_counts_it(video_id: str, shards: int) -> None:
-    assert shard_of(video_id, shards) == slice_counts.shard_of(video_id.encode(), shards)
+    assert shard_of(video_id, shards) == key_columns.shard_of(video_id.encode(), shards)
 
 
 def test_the_manifest_is_read_again_when_it_has_changed(store: HistoryStore, files: HistoryFiles) -> None:
