@@ -14,7 +14,15 @@ from connectors.flink_kafka import discard, key_by_first_field
 from jobs.submission import batch_environment, settings_or_exit, without_credentials
 from jobs.uids import BatchUid as Uid
 from settings import Settings
-from udfs.logic.history import Manifest, PartitionTask, hour_start, task_of
+from udfs.logic.history import (
+    Manifest,
+    PartitionTask,
+    days_to_mark_again,
+    hour_start,
+    marked_by_none,
+    rules_of,
+    task_of,
+)
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest
 from udfs.sinks.history_store import HistoryError, HistoryStore
 from udfs.sources.archive import Archive, filesystem
@@ -63,11 +71,16 @@ def main() -> None:
         archived.setdefault(file.partition, set()).add(file.hour)
     found = (task_of(partition, hours, before.last_hours.get(partition)) for partition, hours in archived.items())
     to_do = [task for task in found if task is not None]
-    if not to_do:
+    again = days_to_mark_again(before, rules_of(settings.history))
+    if not to_do and not again:
         print(f"nothing to count: no hour of arrival has closed since run {before.run}")
         return
+    if again:
+        # Should this attempt end half-way and the rules be put back, what it had written would be taken for theirs.
+        before = marked_by_none(before, again)
+        history.publish(before)
     env = batch_environment()
-    build(env, settings, to_do, before)
+    build(env, settings, to_do or [PartitionTask(0, [], 0)], before)
     env.execute(JOB_NAME)
     after = history.manifest(settings.counting.shards)
     counted = 0
@@ -76,6 +89,8 @@ def main() -> None:
         counted += len(task.hours) - len(waiting)
         if waiting:
             print(f"partition {task.partition} waits at {hour_start(waiting[0]):%Y-%m-%dT%H:%MZ}: records are missing")
+    if again:
+        print(f"days marked again: {len(again)}, by {rules_of(settings.history)}")
     print(f"run {after.run}: {counted} slices counted; complete through {after.complete_through:%Y-%m-%dT%H:%M:%SZ}")
 
 

@@ -199,6 +199,15 @@ class HistorySettings(_Group):
         description="An hour of a partition is counted in slices of so many events: what bounds a rollup's memory, at "
         "about 300 bytes each.",
     )
+    viewer_minute_max: int = Field(
+        60,
+        ge=0,
+        description="Views of one video and kind by one viewer in a minute, of which further ones are marked; 0: none "
+        "is. A change marks past days again.",
+    )
+    viewer_day_max: int = Field(
+        1000, ge=0, description="The same in a day, of those that the minute's maximum has not marked."
+    )
 
 
 class CassandraSettings(_Group):

@@ -4,6 +4,7 @@ Turns arguments into calls of tools.stack and their results into text; decides n
 """
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import psutil
 import typer
@@ -40,6 +41,9 @@ from tools.stack.stack import follow, statuses_as_json
 from tools.times import utc
 from tools.upgrade import UpgradeError
 from tools.upgrade import upgrade as upgrade_job
+
+if TYPE_CHECKING:
+    from tools.suspects import Suspect
 
 HOME_VARIABLE = "VIEW_COUNTS_STACK_HOME"
 RUNNING_POLL_S = 0.5
@@ -365,6 +369,65 @@ def blocked() -> None:
                 is_for_good = one.until_ms == change.FOR_GOOD_MS
                 table.add_row(viewer, utc(one.from_ms), "for good" if is_for_good else utc(one.until_ms))
         console.print(table)
+
+
+@app.command()
+def suspects(
+    *,
+    day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Of this day only, UTC.")] = None,
+    marked_min: Annotated[int, typer.Option(help="With so many marked views, in all of what is shown.", min=1)] = 1,
+    block: Annotated[
+        bool, typer.Option(help="Look up who they are, in the archive, and who would be blocked.")
+    ] = False,
+    send: Annotated[bool, typer.Option(help="With --block: block them, as `block` does.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+) -> None:
+    """Show viewers who viewed a video more than the rules allow, by hash; put them on the block list."""
+    if send and not block:
+        raise typer.BadParameter("says nothing without --block", param_hint="--send")
+    with _block_list() as (change, kafka):
+        # Late, as in `run`.
+        from tools import suspects as marked  # noqa: PLC0415
+        from udfs.sinks.history_store import HistoryError, HistoryStore  # noqa: PLC0415
+        from udfs.sources.archive import Archive, filesystem  # noqa: PLC0415
+
+        settings = Settings()
+        store = filesystem(settings.s3)
+        history, archive = HistoryStore(store, settings.history.path), Archive(store, settings.archive.path)
+        try:
+            manifest = history.manifest(settings.counting.shards)
+        except (HistoryError, OSError) as error:
+            raise PartError(f"{settings.history.path}: {error}") from error
+        found = marked.suspects(history, manifest, None if day is None else day.date())
+        found = marked.with_marked_of(found, marked_min)
+        ids = marked.names(history, archive, manifest, found, settings.counting.salts) if block else {}
+        _show_suspects(found, ids, as_json=as_json)
+        if not block:
+            return
+        unknown = len({one.viewer for one in found} - ids.keys())
+        if unknown:
+            typer.echo(f"{unknown} are not found: their events have left the archive", err=True)
+        new = marked.not_blocked(kafka, ids.values())
+        typer.echo(f"{len(new)} viewers to block, {len(ids) - len(new)} are blocked already", err=True)
+        if new and send:
+            _told("blocked", change.block(kafka, new))
+        elif new:
+            typer.echo("nothing was changed; --send blocks them", err=True)
+
+
+def _show_suspects(found: "list[Suspect]", ids: dict[bytes, str], *, as_json: bool) -> None:
+    rows = [
+        {**one._asdict(), "day": one.day.isoformat(), "viewer": one.viewer.hex(), "viewer_id": ids.get(one.viewer)}
+        for one in found
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table("day", "viewer", "viewer_id", "kind", "video", "views", "marked", box=None)
+    for row in rows:
+        names = ("day", "viewer", "viewer_id", "kind", "video_id", "views", "marked")
+        table.add_row(*("-" if row[name] is None else str(row[name]) for name in names))
+    console.print(table)
 
 
 @contextlib.contextmanager

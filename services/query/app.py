@@ -20,11 +20,13 @@ from services.query.openapi import OPENAPI
 from services.query.parameters import (
     CHANNEL_ID_BYTES_MAX,
     KIND_BYTES_MAX,
+    STEPS,
     VIDEO_ID_BYTES_MAX,
     ClosedTopQuestion,
     ParameterError,
     Series,
     check_name,
+    read_day,
     read_ledger_minutes,
     read_local_days,
     read_series,
@@ -65,6 +67,7 @@ def build_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Star
         routes=[
             Route("/v1/videos/{video_id:path}/views", endpoints.views),
             Route("/v1/videos/{video_id:path}/series", endpoints.series),
+            Route("/v1/videos/{video_id:path}/history", endpoints.history),
             Route("/v1/channels/{channel_id:path}/series", endpoints.channel),
             Route("/v1/top", endpoints.top),
             Route("/v1/ledger", endpoints.ledger),
@@ -106,17 +109,28 @@ class _Endpoints:
             days = read_local_days(query, now=now, points_max=self._points_max)
             complete = await self._store.complete_through()
             found = await self._store.local_days(video_id, kind, days, now=now)
-            points: list[tuple[str | None, int]] = [(start.isoformat(), views) for start, views in found]
+            points: list[dict[str, Any]] = [{"start": start.isoformat(), "views": views} for start, views in found]
         else:
             series = read_series(query, now=now, points_max=self._points_max)
             complete = await self._store.complete_through()
-            points = [
-                (_time(start), views) for start, views in await self._store.series(video_id, kind, series, now=now)
-            ]
+            found = await self._store.series(video_id, kind, series, now=now)
+            points = [{"start": _time(start), "views": views} for start, views in found]
+            if series.step == STEPS["day"]:
+                marked = await self._store.marked(video_id, kind, series)
+                for point, (start, _) in zip(points, found, strict=True):
+                    point["marked"] = marked.get(start)
+        return _json({"points": points, "complete_through": _time(complete)})
+
+    async def history(self, request: Request) -> Response:
+        video_id, kind = _names(request)
+        day = read_day(request.query_params)
+        changes = await self._store.day_changes(video_id, kind, day)
         return _json(
             {
-                "points": [{"start": start, "views": views} for start, views in points],
-                "complete_through": _time(complete),
+                "video_id": video_id,
+                "kind": kind,
+                "day": day.isoformat(),
+                "changes": [{**change._asdict(), "at": _time(change.at)} for change in changes],
             }
         )
 

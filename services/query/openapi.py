@@ -24,6 +24,11 @@ COMPLETE = {
     "format": "date-time",
     "description": "Minutes that end by then are final, but for late events; later ones still grow.",
 }
+MARKED = {
+    "type": ["integer", "null"],
+    "description": "Of days: how many of `views` are beyond the rules for what one viewer may view. Null until the day "
+    "is complete, and where nobody who viewed is known.",
+}
 ERROR = {
     "type": "object",
     "properties": {"field": {"type": "string"}, "value": {"type": "string"}, "reason": {"type": "string"}},
@@ -136,10 +141,41 @@ OPENAPI: dict[str, Any] = {
                                             "description": "In UTC; with `zone`, at the offset there then.",
                                         },
                                         "views": {"type": "integer"},
+                                        "marked": MARKED,
                                     },
                                 },
                             },
                             "complete_through": COMPLETE,
+                        },
+                    ),
+                    **REFUSED,
+                },
+            }
+        },
+        "/v1/videos/{video_id}/history": {
+            "get": {
+                "summary": "What the views of a day have been, and which of them were marked, of a video with such.",
+                "parameters": [VIDEO, {**_time("day", "The day (UTC), such as 2026-01-31."), "required": True}, KIND],
+                "responses": {
+                    "200": _json(
+                        "Every change, the oldest first; none where no view of the day was ever marked.",
+                        {
+                            "video_id": {"type": "string"},
+                            "kind": {"type": "string"},
+                            "day": {"type": "string", "format": "date"},
+                            "changes": {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    "properties": {
+                                        "at": {"type": "string", "format": "date-time"},
+                                        "views": {"type": "integer"},
+                                        "marked": {"type": "integer"},
+                                        "reason": {"type": "string"},
+                                        "rules": {"type": "string"},
+                                    },
+                                },
+                            },
                         },
                     ),
                     **REFUSED,

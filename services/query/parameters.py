@@ -5,7 +5,7 @@ A bad parameter raises ParameterError, which names the field, its value and what
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from schemas.kinds import BLOCKED_PREFIX
@@ -139,6 +139,16 @@ def read_ledger_minutes(query: Mapping[str, str], *, now: datetime) -> Series:
     """The minutes of arrival that `from` and `to` ask for; the last hour by default, a day at most."""
     bounds = {name: query[name] for name in ("from", "to") if name in query}
     return read_series(bounds, now=now, points_max=LEDGER_MINUTES_MAX)
+
+
+def read_day(query: Mapping[str, str]) -> date:
+    """The `day` that is asked for."""
+    text = query.get("day", "")
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as error:
+        raise ParameterError("day", text, "must be a date such as 2026-01-31") from error
+    return _within("day", text, (day - date(1970, 1, 1)) // timedelta(milliseconds=1)).date()
 
 
 def read_top(query: Mapping[str, str]) -> TopQuestion | ClosedTopQuestion:

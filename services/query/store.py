@@ -69,6 +69,10 @@ _TOP = (
     "SELECT minute, shard, videos, about FROM top_videos "
     "WHERE kind = ? AND span = ? AND hour = ? AND minute >= ? AND minute <= ?"
 )
+_MARKED = "SELECT day, marked FROM views_by_day WHERE video_id = ? AND kind = ? AND day >= ? AND day <= ?"
+_CHANGES = (
+    "SELECT at, views, marked, reason, rules FROM day_history WHERE video_id = ? AND kind = ? AND day = ? ORDER BY run"
+)
 _CHANNEL_HOURS = (
     "SELECT hour, views FROM channel_views_by_hour "
     "WHERE channel_id = ? AND kind = ? AND month = ? AND hour >= ? AND hour < ?"
@@ -171,6 +175,16 @@ def days_of_total(today: date, kept_days: int) -> list[date]:
 def cut(now: datetime, kept_days: int) -> datetime:
     """Up to when history answers: rows of this time and later are there for a day more, however clocks differ."""
     return now.replace(minute=0, second=0, microsecond=0) - (kept_days - 1) * DAY
+
+
+class DayChange(NamedTuple):
+    """What a day's views and the marked ones among them came to be; `at` is a naive UTC time."""
+
+    at: datetime
+    views: int
+    marked: int
+    reason: str
+    rules: str
 
 
 class Rolled(NamedTuple):
@@ -332,6 +346,18 @@ class CountStore:
         rows = await self._rows("days", (video_id, kind, span[0].date(), (span[1] - MINUTE).date()))
         return [Rolled(datetime.combine(row.day.date(), time()), row.views, row.complete_through) for row in rows]
 
+    async def marked(self, video_id: str, kind: str, days: Series) -> dict[datetime, int]:
+        """How many views of each day (UTC) are marked, by its start; of days that are complete."""
+        if days.points == 0:
+            return {}
+        rows = await self._rows("marked", (video_id, kind, days.starts[0].date(), days.starts[-1].date()))
+        starts = ((datetime.combine(row.day.date(), time(), UTC), row.marked) for row in rows)
+        return {start: marked for start, marked in starts if marked is not None}
+
+    async def day_changes(self, video_id: str, kind: str, day: date) -> list[DayChange]:
+        """What became of the day's numbers, the oldest first."""
+        return [DayChange(*row) for row in await self._rows("changes", (video_id, kind, day))]
+
     async def top(self, question: TopQuestion, *, now: datetime) -> tuple[datetime | None, list[TopVideo]]:
         """(minute, first videos) of the newest list, or of the one of that minute."""
         newest = question.at or now + MINUTE
@@ -454,6 +480,8 @@ class CountStore:
                     ("top_of_hour", _TOP_OF_HOUR),
                     ("top_of_day", _TOP_OF_DAY),
                     ("channel_hours", _CHANNEL_HOURS),
+                    ("marked", _MARKED),
+                    ("changes", _CHANGES),
                 )
             }
         except Exception as error:

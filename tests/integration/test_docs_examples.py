@@ -103,10 +103,13 @@ def session(stack: Stack) -> Iterator[Any]:
     names = ("video_id", "kind", "views", "late_added")
     for hour, views in ((NOON, 7), (NOON + timedelta(hours=1), 5)):
         rolled.hours(pa.table(dict(zip(names, (["A"], ["view"], [views], [1]), strict=True))), hour)
-    of_a = pa.table(dict(zip(names, (["A"], ["view"], [12], [2]), strict=True)))
-    rolled.days(of_a, NOON.date(), NOON + timedelta(hours=2))
-    rolled.totals(of_a, NOON + timedelta(hours=2))
-    rolled.viewers(pa.table({"video_id": ["A"], "kind": ["view"], "viewers": [8]}), NOON.date())
+    sums = pa.table(dict(zip(names, (["A"], ["view"], [12], [2]), strict=True)))
+    rolled.days(sums, NOON.date(), NOON + timedelta(hours=2))
+    rolled.totals(sums, NOON + timedelta(hours=2))
+    of_a = {"video_id": ["A"], "kind": ["view"], "marked": [4]}
+    rolled.viewers(pa.table({**of_a, "viewers": [8]}), NOON.date())
+    rules = "viewer_minute_max=60 viewer_day_max=1000"
+    rolled.changes(pa.table({**of_a, "views": [12]}), NOON.date(), 7, "day complete", rules)
     rolled.channels(pa.table(dict(zip(("channel_id", *names[1:]), (["c-1"], ["view"], [7], [1]), strict=True))), NOON)
     tops = {"kind": ["view"], "rank": [1], "video_id": ["A"]}
     rolled.top_of_hour(pa.table({**tops, "country": ["DE"], "views": [7]}), NOON)
@@ -153,7 +156,8 @@ ANSWERS: list[list[tuple[object, ...]] | None] = [
     [(18, 13)],
     [(0, [("A", 7, 0)], {"A": ("Aurora", "c-1", "Night sky", naive(CREATED))}), (1, [("B", 100, 0)], None)],
     [(naive(NOON), 7), (naive(NOON + timedelta(hours=1)), 5)],
-    [(date(2026, 1, 1), 12, 8)],
+    [(date(2026, 1, 1), 12, 8, 4)],
+    None,
     [(12, naive(NOON + timedelta(hours=2)))],
     [(naive(NOON), 7)],
     [([("A", 7)],)],
@@ -234,6 +238,11 @@ def test_the_documented_answers_are_given(stack: Stack, session: Any) -> None:
     assert answer["complete_through"] == shown[2]["complete_through"]
     hours = ask(stack, next(words for words in requests if "granularity=hour" in words[-1])).json()["points"]
     assert [point["views"] for point in hours] == [0] * 12 + [7, 5] + [0] * 10
+    days = ask(stack, ["curl", series[-1].replace("granularity=minute", "granularity=day")]).json()["points"]
+    assert days == [{"start": "2026-01-01T00:00:00Z", "views": 12, "marked": 4}]
+    changes = ask(stack, next(words for words in requests if "/history" in words[-1])).json()
+    changes["changes"][0]["at"] = "2026-01-02T00:03:00Z"
+    assert changes == next(block for block in shown if "changes" in block)
     zoned = ask(stack, next(words for words in requests if "zone=" in words[-1])).json()
     assert zoned == next(block for block in shown if "+05:45" in json.dumps(block))
     for path, key in (("/v1/top", "span"), ("span=clock_hour", "country"), ("/v1/ledger", "total")):

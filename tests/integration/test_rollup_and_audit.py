@@ -15,7 +15,9 @@ from tests.support.installation import Installation
 from tests.support.metadata import Publisher
 from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
+from tools import suspects
 from tools.stack import FlinkCommandError, Stack
+from udfs.logic.audience import viewer_hash
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources.archive import Archive, filesystem
 
@@ -85,6 +87,36 @@ class History:
                 at = round(moment.replace(tzinfo=UTC).timestamp()) // unit_s
             found[row.video_id, row.kind, at] = row.views
         return found
+
+    def check_marks(self, views: Iterable[View], minute_max: int, day_max: int, reason: str) -> None:
+        """What is beyond these rules is marked, and the history of its day says so last."""
+        beyond: Counter[tuple[str, str, int]] = Counter()
+        left: Counter[tuple[str, str, int, str]] = Counter()
+        judged = [v for v in views if v.viewer_id and (v.viewed_at // DAY_MS + 1) * DAY_MS <= self.through_ms()]
+        for (*cell, viewer), number in Counter((*view.cell, str(view.viewer_id)) for view in judged).items():
+            day = (str(cell[0]), str(cell[1]), int(cell[2]) // 1440)
+            beyond[day] += max(0, number - minute_max)
+            left[*day, viewer] += min(number, minute_max)
+        for (*name, _), number in left.items():
+            beyond[(str(name[0]), str(name[1]), int(name[2]))] += max(0, number - day_max)
+        marked = +beyond
+        assert marked
+        assert {(r["video_id"], r["kind"], r["at"]): r["marked"] for r in self.parquet("marks")} == marked
+        execute = self._installation.session.execute
+        rows = {(r.video_id, r.kind, r.day.days_from_epoch): r for r in execute("SELECT * FROM views_by_day")}
+        assert {name: row.marked for name, row in rows.items() if row.marked} == marked
+        newest = {(r.video_id, r.kind, r.day.days_from_epoch): r for r in execute("SELECT * FROM day_history")}
+        assert {name: (row.views, row.marked, row.reason) for name, row in newest.items()} == {
+            name: (rows[name].views, number, reason) for name, number in marked.items()
+        }
+        settings = self._installation.settings
+        manifest = self._store.manifest(self._shards)
+        archive = Archive(filesystem(settings.s3), settings.archive.path)
+        found = suspects.suspects(self._store, manifest)
+        ids = suspects.names(self._store, archive, manifest, found, settings.counting.salts)
+        assert ids == {viewer_hash(viewer): viewer for viewer in ids.values()}
+        assert ids.keys() == {one.viewer for one in found}
+        assert sum(one.marked for one in found) == marked.total()
 
     def check(self, views: Iterable[View]) -> None:
         """Each of these views, viewed before `through`, counts once, everywhere."""
@@ -161,6 +193,12 @@ def minute_of_views(minute: int, number: int = 30) -> list[View]:
     ]
 
 
+def set_rules(installation: Installation, minute_max: int, day_max: int) -> None:
+    rules = {"viewer_minute_max": minute_max, "viewer_day_max": day_max}
+    history = installation.settings.history.model_copy(update=rules)
+    installation.settings = installation.settings.model_copy(update={"history": history})
+
+
 def plant(installation: Installation, video: str, minute: int, views: int) -> None:
     """What no stream would write: any number, at the clock's own time."""
     at = datetime.fromtimestamp((START_MS + minute * MINUTE_MS) / 1000, UTC)
@@ -195,10 +233,12 @@ def test_history_is_what_was_sent_and_the_audit_finds_what_the_stream_has_wrong(
     send([*late, late[0], in_time[0]], 150)
     send([], 241)
     assert eventually(archived)
+    set_rules(installation, 1, 1000)
     assert "run 1: " in installation.run(script=ROLLUP)
     # Hour 2 of February was not over when the last record came.
     assert history.through_ms() == START_MS + 150 * MINUTE_MS
     history.check([*in_time, *late])
+    history.check_marks(in_time, 1, 1000, "day complete")
     assert sum(int(r["late_added"]) for r in history.parquet("totals")) == len(late)  # type: ignore[call-overload]
 
     fourth = minute_of_views(250)
@@ -227,11 +267,13 @@ def test_history_is_what_was_sent_and_the_audit_finds_what_the_stream_has_wrong(
 
     killer = threading.Thread(target=kill)
     killer.start()
+    set_rules(installation, 1, 3)
     printed = installation.run(script=ROLLUP, parallelism=2)
     killer.join()
     assert "run 2: " in printed
     every = [*in_time, *late, *later]
     history.check(every)
+    history.check_marks(every, 1, 3, "rules changed")
     assert archiving in stack.unfinished_jobs()
 
     # A partial lost, one counted twice, a cell lost altogether, and a video that nobody viewed.

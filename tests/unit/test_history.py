@@ -3,20 +3,25 @@
 import msgspec
 import pytest
 
-from settings import CountingSettings
+from settings import CountingSettings, HistorySettings
 from udfs.logic.history import (
     Manifest,
+    MarkRules,
     PartitionTask,
     ShardResult,
     SliceInfo,
     SliceName,
     complete_hour,
+    days_to_mark_again,
     file_name,
     file_name_of_day,
     from_hour,
+    marked_by_none,
     no_history,
     plan_of,
     published,
+    reason_of,
+    rules_of,
     task_of,
     uncertain_hours,
 )
@@ -24,6 +29,7 @@ from udfs.logic.time_rules import HOUR_MS
 
 LATENESS_MS = 600_000
 RULES = CountingSettings()
+HISTORY = HistorySettings()
 
 
 def info(
@@ -84,13 +90,13 @@ def test_history_begins_where_the_archive_is_whole() -> None:
     before = msgspec.structs.replace(no_history(1), from_hour=15)
     assert from_hour(before, [lacks_the_first], RULES) == 15
     # A late event of hour 5 makes no hour of it.
-    plan = plan_of(no_history(1), [lacks_the_first, info(14, 0, [13, 14])], RULES, 1, 144)
+    plan = plan_of(no_history(1), [lacks_the_first, info(14, 0, [13, 14])], RULES, 1, HISTORY)
     assert (plan.from_hour, plan.through_hour, plan.hours) == (13, 14, [13])
 
 
 def test_what_is_forgotten_stays_as_it_is_whatever_settings_say() -> None:
     before = msgspec.structs.replace(no_history(1), through_hour=90, forgotten_before=50)
-    plan = plan_of(before, [info(98, 0, [40, 60, 95])], RULES, 1, 144)
+    plan = plan_of(before, [info(98, 0, [40, 60, 95])], RULES, 1, HISTORY)
     assert (plan.through_hour, plan.forgotten_before, plan.hours) == (98, 50, [60, 95])
 
 
@@ -104,7 +110,7 @@ def test_an_hour_is_counted_once_when_a_later_one_has_begun() -> None:
 
 def test_what_is_counted_is_new_or_changed_and_complete() -> None:
     before = msgspec.structs.replace(no_history(2), through_hour=5, slices={4: [SliceName(4, 0)], 5: [SliceName(5, 0)]})
-    plan = plan_of(before, [info(6, 0, [2, 5, 6, 7], next_hour=8), info(7, 1, [6])], RULES, 2, 144)
+    plan = plan_of(before, [info(6, 0, [2, 5, 6, 7], next_hour=8), info(7, 1, [6])], RULES, 2, HISTORY)
     # 2 is late, 5 and 6 are complete now, 4 is as it was, 7 is not complete.
     assert plan.hours == [2, 5, 6]
     assert plan.days == [0]
@@ -118,7 +124,7 @@ def test_viewers_of_a_day_are_counted_when_it_is_complete_and_when_it_changes_no
     for hour in range(100):
         # The last of what arrives is of the hour before, and of 30 hours ago.
         new = [info(hour, 0, [viewed for viewed in (hour, hour - 1, hour - 30) if viewed >= 0])]
-        plan = plan_of(manifest, new, RULES, 1, late_hours=40)
+        plan = plan_of(manifest, new, RULES, 1, HistorySettings(late_hours=40))
         counted += [(hour, day) for day in plan.viewer_days]
         final += [(hour, day) for day in plan.final_days]
         manifest = published(manifest, plan, [ShardResult(0, new, {})], {}, RULES)
@@ -128,6 +134,62 @@ def test_viewers_of_a_day_are_counted_when_it_is_complete_and_when_it_changes_no
     # Complete with the hour after it, forgotten 40 hours after that.
     assert counted == [(24, 0), (48, 1), (64, 0), (72, 2), (88, 1), (96, 3)]
     assert final == [(64, 0), (88, 1)]
+
+
+def test_days_that_other_rules_marked_are_marked_again_while_their_viewers_are_known() -> None:
+    rules, others = HistorySettings(late_hours=40), HistorySettings(late_hours=40, viewer_day_max=0)
+    manifest = no_history(1)
+    assert days_to_mark_again(manifest, rules_of(rules)) == []
+    for hour in range(100):
+        new = [info(hour, 0, [hour])]
+        manifest = published(manifest, plan_of(manifest, new, RULES, 1, rules), [ShardResult(0, new, {})], {}, RULES)
+        assert days_to_mark_again(manifest, rules_of(rules)) == []
+    # Day 1 has been marked for good, day 2 is complete, and so is day 3; day 4 is not.
+    assert (manifest.through_hour, manifest.forgotten_before) == (99, 59)
+    assert manifest.marked_by == dict.fromkeys(range(4), rules_of(rules))
+    assert days_to_mark_again(manifest, rules_of(others)) == [2, 3]
+    plan = plan_of(manifest, [], RULES, 1, others)
+    assert (plan.run, plan.hours, plan.viewer_days, plan.final_days) == (101, [], [2, 3], [])
+    assert plan.complete_days == [2, 3]
+    # An attempt at this, which ended half-way before the rules were put back.
+    begun = marked_by_none(manifest, [2, 3])
+    assert plan_of(begun, [], RULES, 1, rules).viewer_days == [2, 3]
+    after = published(begun, plan_of(begun, [], RULES, 1, others), [ShardResult(0, [], {})], {}, RULES)
+    assert after.marked_by == {**dict.fromkeys(range(2), rules_of(rules)), **dict.fromkeys((2, 3), rules_of(others))}
+    assert (after.run, after.slices, after.next_offsets) == (101, manifest.slices, manifest.next_offsets)
+    assert days_to_mark_again(after, rules_of(others)) == []
+    # Beside what is new, and late.
+    plan = plan_of(after, [info(100, 0, [70, 100])], RULES, 1, rules)
+    assert (plan.hours, plan.viewer_days, plan.complete_days) == ([70, 99], [2, 3], [2, 3])
+
+
+def test_a_change_of_a_days_numbers_has_a_reason() -> None:
+    rules = HistorySettings(late_hours=60)
+    marked_by = {0: rules_of(rules), 1: MarkRules(1, 1), 2: rules_of(rules)}
+    before = msgspec.structs.replace(
+        no_history(1), through_hour=95, forgotten_before=20, marked_by=marked_by,
+        slices={hour: [SliceName(hour, 0)] for hour in range(96)},
+    )  # fmt: skip
+    plan = plan_of(before, [info(96, 0, [60, 95, 96])], RULES, 1, rules)
+    assert (plan.complete_days, plan.days) == ([0, 1, 2, 3], [2, 3])
+    assert [reason_of(before, plan, day) for day in plan.complete_days] == [
+        "day final",
+        "rules changed",
+        "late events",
+        "day complete",
+    ]
+
+
+def test_who_was_found_is_forgotten_with_the_slices() -> None:
+    files = {**no_history(1).files, "suspects": {day: {0: f"{day}"} for day in range(4)}, "marks": {0: {0: "kept"}}}
+    before = msgspec.structs.replace(
+        no_history(1), through_hour=99, last_slices={0: SliceName(99, 0)}, files=files, slices={90: [SliceName(90, 0)]}
+    )
+    plan = plan_of(before, [info(100, 0, [100])], RULES, 1, HistorySettings(late_hours=40))
+    after = published(before, plan, [ShardResult(0, [info(100, 0, [100])], {})], {}, RULES)
+    assert after.forgotten_before == 60
+    assert after.files["suspects"] == {2: {0: "2"}, 3: {0: "3"}}
+    assert after.files["marks"] == {0: {0: "kept"}}
 
 
 def test_a_published_manifest_names_the_newest_files_and_forgets_what_no_event_can_change() -> None:
@@ -148,7 +210,7 @@ def test_a_published_manifest_names_the_newest_files_and_forgets_what_no_event_c
     second = msgspec.structs.replace(info(100, 1, [100], 21), part=1)
     new = [info(101, 0, [101], 30), info(100, 0, [100], 20), second, info(100, 1, [100], 15, next_hour=100)]
     results = [ShardResult(shard, new, {"minutes": {100: f"new-{shard}"}}) for shard in (1, 0)]
-    plan = plan_of(before, new, RULES, 2, late_hours=5)
+    plan = plan_of(before, new, RULES, 2, HistorySettings(late_hours=5))
     after = published(before, plan, results, {"channels": {100: "new"}}, RULES)
     assert (after.run, after.through_hour, after.forgotten_before) == (5, 100, 95)
     assert after.last_slices == {0: SliceName(101, 0), 1: SliceName(100, 1, 1)}

@@ -96,9 +96,9 @@ def test_there_is_no_history_before_the_first_manifest_and_then_what_it_says(sto
     assert store.manifest(4) == after
     with pytest.raises(HistoryError, match=r"has 4 shards, counting\.shards is 5"):
         store.manifest(5)
-    for version, remedy in ((1, "count again from the archive"), (3, "use newer code")):
+    for version, remedy in ((2, "count again from the archive"), (4, "use newer code")):
         store.publish(msgspec.structs.replace(after, version=version))
-        with pytest.raises(HistoryError, match=f"version {version}, this code reads 2: {remedy}"):
+        with pytest.raises(HistoryError, match=f"version {version}, this code reads 3: {remedy}"):
             store.manifest(4)
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from services.query.parameters import ParameterError, Series, check_name, read_series
+from services.query.parameters import ParameterError, Series, check_name, read_day, read_series
 from services.query.store import Rolled, ShardProgress, complete_through, days_of_total, fill, months
 
 NOW = datetime(2026, 1, 2, 12, 30, 15, tzinfo=UTC)
@@ -30,6 +30,14 @@ def test_from_is_rounded_down_and_to_up() -> None:
 @pytest.mark.parametrize("text", ["2026-01-01T12:00:00+02:00", "2026-01-01T12:00:00 02:00", "1767261600000"])
 def test_a_time_may_be_written_so(text: str) -> None:
     assert read(from_=text, to="2026-01-01T10:01:00Z").start == datetime(2026, 1, 1, 10, tzinfo=UTC)
+
+
+def test_a_day_is_a_date() -> None:
+    assert read_day({"day": "2026-01-31"}) == date(2026, 1, 31)
+    for text in ("", "2026-02-30", "yesterday", "1999-12-31", "2026-01-31T00:00:00Z"):
+        with pytest.raises(ParameterError) as refused:
+            read_day({"day": text} if text else {})
+        assert (refused.value.field, refused.value.value) == ("day", text)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from udfs.logic.time_rules import MINUTE_MS, MINUTES_PER_HOUR
 _CELL = {"hour": pa.int64(), "shard": pa.int32(), "kind": pa.string(), "video_id": pa.string()}
 CELLS = pa.schema({**_CELL, "minute": pa.int64(), "views": pa.int64(), "late_added": pa.int64()})
 COUNTRIES = pa.schema({**_CELL, "country": pa.string(), "views": pa.int64()})
-VIEWERS = pa.schema({**_CELL, "minute": pa.int64(), "viewer": pa.binary(16), "views": pa.int64()})
+HASH_BYTES = 16
+VIEWERS = pa.schema({**_CELL, "minute": pa.int64(), "viewer": pa.binary(HASH_BYTES), "views": pa.int64()})
 _CODE_BITS = 63
 
 

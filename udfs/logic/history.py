@@ -11,20 +11,30 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from settings import CountingSettings
+from settings import CountingSettings, HistorySettings
 from settings.model import MINUTE_MS
 
-VERSION = 2
+VERSION = 3
 HOURS_PER_DAY = 24
 # Not from time_rules, whose kernels need a compiler: services read manifests without one.
 HOUR_MS = 60 * MINUTE_MS
 # By what the files of a data set are: an hour or a day viewed, or all time.
 HOURLY = ("minutes", "hours", "countries", "channels", "top_hours")
-DAILY = ("days", "viewers", "top_days")
+DAILY = ("days", "viewers", "marks", "suspects", "top_days")
 DATA_SETS = (*HOURLY, *DAILY, "totals")
 # In one file for all shards: a channel's videos are in many of them, and the most viewed of all come from each.
 OF_ALL_SHARDS = ("channels", "top_hours", "top_days")
 _DAY_0 = date(1970, 1, 1)
+
+
+class MarkRules(msgspec.Struct, frozen=True):
+    """By what views are marked (udfs.logic.marks): maxima of views of one video and kind by one viewer; 0: no rule."""
+
+    minute_max: int
+    day_max: int
+
+    def __str__(self) -> str:
+        return f"viewer_minute_max={self.minute_max} viewer_day_max={self.day_max}"
 
 
 class SliceName(msgspec.Struct, frozen=True, order=True):
@@ -76,8 +86,9 @@ class Manifest(msgspec.Struct, frozen=True):
     Hours viewed from `from_hour` to before `through_hour` are complete; of `gap_hours` the archive may lack some. Hours
     before `forgotten_before` are as they are for good: no late event is added to them. `next_offsets`,
     `last_slices` and `next_hours` say of each partition how far slices have been counted, as its last SliceInfo does.
-    `slices` are by hour viewed those that count for it; `files` by data set, then by hour, day or 0, then by shard (0
-    for what is of all shards), the paths below the root. Hours of a day may lie in one file.
+    `marked_by` are by day the rules that its views were marked by. `slices` are by hour viewed those that count for it;
+    `files` by data set, then by hour, day or 0, then by shard (0 for what is of all shards), the paths below the root.
+    Hours of a day may lie in one file.
     """
 
     version: int
@@ -90,6 +101,7 @@ class Manifest(msgspec.Struct, frozen=True):
     last_slices: dict[int, SliceName]
     next_hours: dict[int, int]
     gap_hours: list[int]
+    marked_by: dict[int, MarkRules]
     slices: dict[int, list[SliceName]]
     files: dict[str, dict[int, dict[int, str]]]
 
@@ -105,7 +117,10 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class PartitionTask(msgspec.Struct, frozen=True):
-    """The slices of a partition that are to be counted: closed hours, and the newest hour, which is not."""
+    """The slices of a partition that are to be counted: closed hours, and the newest hour, which is not.
+
+    No hours: nothing of it is.
+    """
 
     partition: int
     hours: list[int]
@@ -116,8 +131,9 @@ class PartitionTask(msgspec.Struct, frozen=True):
 class Plan:
     """What a rollup makes of all slices, and from where on: hours and days viewed.
 
-    `days` are those of the hours. Viewers are counted of `viewer_days`: once when a day is complete, and once more when
-    it is one of `final_days`, to which nothing is added any longer. Of those the hours are put into one file.
+    `days` are those of the hours. Viewers are counted, and their views marked, of `viewer_days`: once when a day is
+    complete, again whenever the rules are others, and once more when it is one of `final_days`, to which nothing is
+    added any longer. Of those the hours are put into one file. `marked_by` are the rules by day, as in the manifest.
     """
 
     run: int
@@ -127,12 +143,18 @@ class Plan:
     hours: list[int]
     viewer_days: list[int]
     final_days: list[int]
+    marked_by: dict[int, MarkRules]
     slices: dict[int, list[SliceName]]
 
     @property
     def days(self) -> list[int]:
         """Every day of which an hour is counted."""
         return sorted({day_of(hour) for hour in self.hours})
+
+    @property
+    def complete_days(self) -> list[int]:
+        """Every day whose views or marks are counted and that is complete."""
+        return sorted(day for day in {*self.days, *self.viewer_days} if _end(day) <= self.through_hour)
 
 
 class ShardResult(msgspec.Struct, frozen=True):
@@ -141,6 +163,11 @@ class ShardResult(msgspec.Struct, frozen=True):
     shard: int
     new: list[SliceInfo]
     files: dict[str, dict[int, str]]
+
+
+def rules_of(settings: HistorySettings) -> MarkRules:
+    """The rules that are set."""
+    return MarkRules(settings.viewer_minute_max, settings.viewer_day_max)
 
 
 def no_history(shards: int) -> Manifest:
@@ -156,6 +183,7 @@ def no_history(shards: int) -> Manifest:
         last_slices={},
         next_hours={},
         gap_hours=[],
+        marked_by={},
         slices={},
         files={data_set: {} for data_set in DATA_SETS},
     )
@@ -219,25 +247,54 @@ def _next_hours(before: Manifest, new: Iterable[SliceInfo]) -> dict[int, int]:
     return found
 
 
+def days_to_mark_again(before: Manifest, marks: MarkRules) -> list[int]:
+    """Days that are complete, whose viewers are still known, and that were not marked by these rules."""
+    days = {day_of(hour) for hour in before.slices if hour >= before.from_hour}
+    return sorted(
+        day
+        for day in days
+        if before.forgotten_before < _end(day) <= before.through_hour and before.marked_by.get(day) != marks
+    )
+
+
+def marked_by_none(before: Manifest, days: Iterable[int]) -> Manifest:
+    """The same, in which these days are to be marked again whatever the rules are."""
+    left = {day: rules for day, rules in before.marked_by.items() if day not in set(days)}
+    return msgspec.structs.replace(before, marked_by=left)
+
+
+def reason_of(before: Manifest, plan: Plan, day: int) -> str:
+    """Why the views or the marks of a complete day are others."""
+    if day in plan.final_days:
+        return "day final"
+    if before.through_hour < _end(day):
+        return "day complete"
+    return "rules changed" if day in plan.viewer_days else "late events"
+
+
 def plan_of(
-    before: Manifest, new: Sequence[SliceInfo], rules: CountingSettings, partitions: int, late_hours: int
+    before: Manifest, new: Sequence[SliceInfo], rules: CountingSettings, partitions: int, history: HistorySettings
 ) -> Plan:
-    """What is to be made with these slices, of which there is one at least."""
+    """What is to be made with these slices. There is one at least, or there are days to mark again."""
     slices = _with_slices(before.slices, new)
     first, through = from_hour(before, new, rules), complete_hour(before, new, partitions, rules.lateness_ms)
     # What arrives from now on adds to no hour before this one, also with other settings.
     last_hours = before.last_hours | {info.partition: info.hour for info in sorted(new, key=lambda info: info.hour)}
-    forgotten_before = max(before.forgotten_before, min(last_hours.values()) - late_hours)
+    forgotten_before = max(before.forgotten_before, min(last_hours.values()) - history.late_hours)
     days = sorted({day_of(hour) for hour in slices if first <= hour < through})
     final_days = [day for day in days if before.forgotten_before < _end(day) <= forgotten_before]
+    marks = rules_of(history)
+    due = {*final_days, *days_to_mark_again(before, marks)}
+    viewer_days = [day for day in days if before.through_hour < _end(day) <= through or day in due]
     return Plan(
         run=before.run + 1,
         from_hour=first,
         through_hour=through,
         forgotten_before=forgotten_before,
         hours=_to_count(before, new, slices, first, through),
-        viewer_days=[day for day in days if before.through_hour < _end(day) <= through or day in final_days],
+        viewer_days=viewer_days,
         final_days=final_days,
+        marked_by=before.marked_by | dict.fromkeys(viewer_days, marks),
         slices=slices,
     )
 
@@ -304,6 +361,10 @@ def published(
         for name, paths in by_name.items():
             for at, path in paths.items():
                 files[name].setdefault(at, {})[shard] = path
+    # Of a day that still changes, all hours: its viewers are counted again when it does not.
+    first_day = plan.forgotten_before // HOURS_PER_DAY
+    # Nothing that tells of single viewers outlives the slices.
+    files["suspects"] = {day: of for day, of in files["suspects"].items() if day >= first_day}
     return Manifest(
         version=before.version,
         run=plan.run,
@@ -315,11 +376,7 @@ def published(
         last_slices=before.last_slices | {info.partition: info.name for info in new},
         next_hours=_next_hours(before, new),
         gap_hours=sorted({*before.gap_hours, *(hour for info in new for hour in uncertain_hours(info, rules))}),
-        # Of a day that still changes, all hours: its viewers are counted again when it does not.
-        slices={
-            hour: names
-            for hour, names in plan.slices.items()
-            if hour >= plan.forgotten_before // HOURS_PER_DAY * HOURS_PER_DAY
-        },
+        marked_by=plan.marked_by,
+        slices={hour: names for hour, names in plan.slices.items() if day_of(hour) >= first_day},
         files=files,
     )

@@ -14,6 +14,7 @@ from udfs.logic.enrichment import Enrichment
 from udfs.logic.hashing import salt_of
 from udfs.logic.single_events import Origin, packer_of
 from udfs.logic.slice_counts import SliceCounter, no_known
+from udfs.logic.viewer_ids import viewer_ids
 from udfs.logic.window import ShardWindow
 
 EVENTS = 1000
@@ -47,6 +48,7 @@ def warm_up() -> None:
         # The second time all are late.
         slices.record(salt.to_bytes(4, "big"), value, record_ms)
     slices.finish(lambda _hour: no_known())
+    viewer_ids(salt.to_bytes(4, "big"), value, rules.salts, {bytes(16)})
     for element in restored.flush().elements.values():
         window = ShardWindow(rules)
         ShardWindow(rules).restore(window.header(), window.absorb(element))

@@ -15,7 +15,18 @@ from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeCon
 
 from settings import Settings
 from udfs.logic.block_list import BlockList, read_blocked
-from udfs.logic.history import Manifest, PartitionTask, Plan, ShardResult, SliceInfo, SliceName, plan_of, published
+from udfs.logic.history import (
+    Manifest,
+    PartitionTask,
+    Plan,
+    ShardResult,
+    SliceInfo,
+    SliceName,
+    days_to_mark_again,
+    plan_of,
+    published,
+    rules_of,
+)
 from udfs.logic.metadata import read_about, read_metadata
 from udfs.logic.slice_counts import Known, SliceCounter
 from udfs.logic.time_rules import HOUR_MS
@@ -50,8 +61,14 @@ class CountSlices(FlatMapFunction):
         )
 
     def flat_map(self, value: str) -> Iterator[Row]:
-        """Count a partition's slices, one after the other."""
+        """Count a partition's slices."""
         task = msgspec.json.decode(value, type=PartitionTask)
+        told = msgspec.json.encode(self._count_all(task) if task.hours else [])
+        for shard in range(self._settings.counting.shards):
+            yield Row(shard, told)
+
+    def _count_all(self, task: PartitionTask) -> list[SliceInfo]:
+        """One after the other, until one of which the archive lacks something that may still come."""
         partition = task.partition
         slices = PartitionSlices(self._archive, partition, task.hours, task.newest_hour)
         start = self._manifest.next_offsets.get(partition, 0)
@@ -63,9 +80,7 @@ class CountSlices(FlatMapFunction):
                 break
             infos += of_hour
             start, last = of_hour[-1].next_offset, of_hour[-1].name
-        told = msgspec.json.encode(infos)
-        for shard in range(self._settings.counting.shards):
-            yield Row(shard, told)
+        return infos
 
     def _count_hour(
         self, slices: PartitionSlices, name: SliceName, start: int, last: SliceName | None, before: list[SliceInfo]
@@ -158,8 +173,9 @@ class MergeShard(KeyedProcessFunction):
         told.append(msgspec.json.decode(bytes(value), type=list[SliceInfo]))
         if len(told) == self._tasks:
             new = [info for of_task in self._told.pop(shard) for info in of_task]
-            # None: the archive lacks something of each, and nothing is published.
-            if new and _is_unpublished(self._history, self._manifest):
+            # None: the archive lacks something of each, and unless it is to be marked again, all stays as it is.
+            is_due = new or days_to_mark_again(self._manifest, rules_of(self._settings.history))
+            if is_due and _is_unpublished(self._history, self._manifest):
                 yield Row(0, msgspec.json.encode(ShardResult(shard, new, self._make(shard, new))))
 
     def _make(self, shard: int, new: list[SliceInfo]) -> dict[str, dict[int, str]]:
@@ -186,7 +202,7 @@ def _is_unpublished(history: HistoryStore, before: Manifest) -> bool:
 
 
 def _plan(settings: Settings, before: Manifest, new: list[SliceInfo]) -> Plan:
-    return plan_of(before, new, settings.counting, settings.kafka.partitions, settings.history.late_hours)
+    return plan_of(before, new, settings.counting, settings.kafka.partitions, settings.history)
 
 
 class PublishManifest(KeyedProcessFunction):

@@ -1,7 +1,7 @@
 """What a rollup made, to Cassandra: absolute rows, each of which may be written again."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any
 
@@ -35,7 +35,12 @@ class HistoryRows:
         )
 
         self._viewers = prepare_however_long(
-            self._session, "INSERT INTO views_by_day (day, video_id, kind, viewers) VALUES (?, ?, ?, ?)"
+            self._session, "INSERT INTO views_by_day (day, video_id, kind, viewers, marked) VALUES (?, ?, ?, ?, ?)"
+        )
+        self._change = prepare_however_long(
+            self._session,
+            "INSERT INTO day_history (day, run, at, reason, rules, video_id, kind, views, marked) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         self._channel = prepare_however_long(
             self._session,
@@ -64,8 +69,13 @@ class HistoryRows:
         self._write(self._total, _rows(table, _SUMS, complete_through))
 
     def viewers(self, table: pa.Table, day: date) -> None:
-        """How many viewers there were on a day, beside its views."""
-        self._write(self._viewers, _rows(table, ("video_id", "kind", "viewers"), day))
+        """How many viewers there were on a day, and how many views are marked, beside its views."""
+        self._write(self._viewers, _rows(table, ("video_id", "kind", "viewers", "marked"), day))
+
+    def changes(self, table: pa.Table, day: date, run: int, reason: str, rules: str) -> None:
+        """What became of a day's numbers in a run, and why. By its run, so that an attempt made again adds no row."""
+        now = datetime.now(UTC)
+        self._write(self._change, _rows(table, ("video_id", "kind", "views", "marked"), day, run, now, reason, rules))
 
     def channels(self, table: pa.Table, hour: datetime) -> None:
         """Channels of one hour."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 import pyarrow as pa
 
 from udfs.logic import history_tables as tables
-from udfs.logic import top_lists
+from udfs.logic import marks, top_lists
 from udfs.logic.channel_sums import channels
 from udfs.logic.history import (
     HOURS_PER_DAY,
@@ -21,6 +21,7 @@ from udfs.logic.history import (
     file_name,
     hour_start,
     part_name,
+    reason_of,
 )
 from udfs.logic.time_rules import HOUR_MS
 from udfs.logic.unique_viewers import viewers_of_day
@@ -60,8 +61,7 @@ class ShardTables:
 
         Day by day, so that no more than one is held in memory.
         """
-        before = self._before.files["totals"].get(0, {}).get(self._shard)
-        total = tables.SUMS.empty_table() if before is None else self._history.get(before)
+        total = self._old("totals", 0, tables.SUMS)
         changed = []
         for day in self._plan.days:
             hours = self._make_hours([hour for hour in self._plan.hours if day_of(hour) == day])
@@ -71,6 +71,8 @@ class ShardTables:
         self._rows.totals(tables.of_videos_in(total, changed), hour_start(self._plan.through_hour))
         for day in self._plan.viewer_days:
             self._make_viewers(day)
+        for day in self._plan.complete_days:
+            self._tell_changes(day)
         for data_set in ("minutes", "hours", "countries"):
             old = {hour: of[self._shard] for hour, of in self._before.files[data_set].items() if self._shard in of}
             paths = old | self._files.get(data_set, {})
@@ -113,12 +115,29 @@ class ShardTables:
         return [self._history.get(before[hour][self._shard]) for hour in hours if hour in before]
 
     def _make_viewers(self, day: int) -> None:
+        """How many there were, and what they viewed beyond the rules."""
         first = day * HOURS_PER_DAY
         # As of the views, of hours before `from_hour` nothing is told.
         hours = range(max(first, self._plan.from_hour), first + HOURS_PER_DAY)
-        table = viewers_of_day(self._of_slices("viewers", hours))
-        self._put("viewers", day, table)
-        self._rows.viewers(table, date_of(day))
+        of_slices = self._of_slices("viewers", hours)
+        viewers = viewers_of_day(of_slices)
+        found = marks.beyond(of_slices, self._plan.marked_by[day])
+        marked = marks.by_video(found)
+        self._put("viewers", day, viewers)
+        self._put("marks", day, marked)
+        # Which viewers, is known for as long as the slices are there.
+        if day not in self._plan.final_days:
+            self._put("suspects", day, marks.suspects(found))
+        self._rows.viewers(marks.with_marks(viewers, marked), date_of(day))
+
+    def _tell_changes(self, day: int) -> None:
+        """What has become of the numbers of videos that have marked views or had."""
+        old, new = self._old("marks", day, marks.MARKS), self._new("marks", day, marks.MARKS)
+        if old.num_rows or new.num_rows:
+            sums = self._old("days", day, tables.SUMS), self._new("days", day, tables.SUMS)
+            changed = marks.changes((sums[0], old), (sums[1], new))
+            reason, rules = reason_of(self._before, self._plan, day), str(self._plan.marked_by[day])
+            self._rows.changes(changed, date_of(day), self._plan.run, reason, rules)
 
     # --- below
 
@@ -126,6 +145,16 @@ class ShardTables:
         path = file_name(data_set, at, self._shard, self._plan.run)
         self._history.put(path, table)
         self._files.setdefault(data_set, {})[at] = path
+
+    def _old(self, data_set: str, at: int, schema: pa.Schema) -> pa.Table:
+        """What there was before."""
+        path = self._before.files[data_set].get(at, {}).get(self._shard)
+        return schema.empty_table() if path is None else self._history.get(path)
+
+    def _new(self, data_set: str, at: int, schema: pa.Schema) -> pa.Table:
+        """What there is now, made or from before."""
+        path = self._files.get(data_set, {}).get(at)
+        return self._old(data_set, at, schema) if path is None else self._history.get(path)
 
     def _put_part(self, data_set: str, at: int, table: pa.Table) -> None:
         dated = table.append_column("at", pa.repeat(pa.scalar(at), table.num_rows))

@@ -1,0 +1,37 @@
+"""The way back from a viewer's hash to the viewer_id: by looking at events that have it. Pure."""
+
+from collections.abc import Set
+
+import numpy as np
+
+from udfs.logic.audience import HASH_BYTES
+from udfs.logic.batch_scan import VIEWER_AT, VIEWER_LEN, Fault, Unreadable, scan
+from udfs.logic.hashing import hash_bytes, second_hash_bytes
+from udfs.logic.numba_compat import njit
+
+
+@njit(cache=True)
+def _hashes(buf, spans):  # type: ignore[no-untyped-def]
+    """Of each event its viewer's hash, as udfs.logic.audience has it; zeros where it has no viewer."""
+    found = np.zeros((spans.shape[0], 2), np.uint64)
+    for i in range(spans.shape[0]):
+        if spans[i, VIEWER_LEN]:
+            found[i, 0] = hash_bytes(buf, spans[i, VIEWER_AT], spans[i, VIEWER_LEN])
+            found[i, 1] = second_hash_bytes(buf, spans[i, VIEWER_AT], spans[i, VIEWER_LEN])
+    return found
+
+
+def viewer_ids(key: bytes | None, value: bytes | None, salts: int, wanted: Set[bytes]) -> dict[bytes, str]:
+    """The ids of those of the wanted viewers who have an event in a record of the events topic, by hash."""
+    buf = np.frombuffer(value or b"", np.uint8)
+    batch = scan(buf, int.from_bytes(key or b"", "big"), salts)
+    if isinstance(batch, Unreadable):
+        return {}
+    hashes = _hashes(buf, batch.spans)
+    firsts = np.frombuffer(b"".join(wanted), np.uint64)[:: HASH_BYTES // 8]
+    found = {}
+    for at in np.nonzero(np.isin(hashes[:, 0], firsts) & (batch.faults == Fault.NONE))[0]:
+        if (hashed := hashes[at].tobytes()) in wanted:
+            begin = batch.spans[at, VIEWER_AT]
+            found[hashed] = buf[begin : begin + batch.spans[at, VIEWER_LEN]].tobytes().decode()
+    return found
