@@ -8,6 +8,9 @@ RECORD_BYTES_MAX = 4 << 20
 # A dead letter carries a whole record and its origin.
 DEAD_LETTER_BYTES_MAX = RECORD_BYTES_MAX + (1 << 16)
 DAY_MS = 86_400_000
+REJECTED_RETENTION_MS = 30 * DAY_MS
+# Kafka deletes whole segments: so much longer than its retention a record may stay.
+SEGMENT_MS = DAY_MS
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
                 # The broker's clock, not a client's, is the clock of every counting rule.
                 "message.timestamp.type": "LogAppendTime",
                 "retention.ms": str(kafka.retention_ms),
+                "segment.ms": str(SEGMENT_MS),
                 "max.message.bytes": str(RECORD_BYTES_MAX),
             },
         ),
@@ -37,7 +41,11 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
             Topic(
                 name,
                 kafka.partitions,
-                {"retention.ms": str(30 * DAY_MS), "max.message.bytes": str(DEAD_LETTER_BYTES_MAX)},
+                {
+                    "retention.ms": str(REJECTED_RETENTION_MS),
+                    "segment.ms": str(SEGMENT_MS),
+                    "max.message.bytes": str(DEAD_LETTER_BYTES_MAX),
+                },
             )
             for name in (kafka.late_topic, kafka.dead_letter_topic)
         ),
