@@ -72,7 +72,7 @@ class Written(NamedTuple):
     newest_ms: int
 
 
-def write(bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, bytes]]) -> Written:
+def write(bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> Written:
     """Write each (key, value), placed as Java clients place keys; returns when Kafka has acknowledged all.
 
     Raises confluent_kafka.KafkaException when it refuses one or does not answer within 30 s, and what `records` raises,

@@ -10,6 +10,8 @@ DEAD_LETTER_BYTES_MAX = RECORD_BYTES_MAX + (1 << 16)
 DAY_MS = 86_400_000
 # Late events and dead letters.
 REJECTED_RETENTION_MS = 30 * DAY_MS
+# Kafka deletes whole segments: so much longer than its retention a record may stay.
+SEGMENT_MS = DAY_MS
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
                 # The broker's clock, not a client's, is the clock of every counting rule.
                 "message.timestamp.type": "LogAppendTime",
                 "retention.ms": str(kafka.retention_ms),
+                "segment.ms": str(SEGMENT_MS),
                 "max.message.bytes": str(RECORD_BYTES_MAX),
             },
         ),
@@ -39,7 +42,11 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
             Topic(
                 name,
                 kafka.partitions,
-                {"retention.ms": str(REJECTED_RETENTION_MS), "max.message.bytes": str(DEAD_LETTER_BYTES_MAX)},
+                {
+                    "retention.ms": str(REJECTED_RETENTION_MS),
+                    "segment.ms": str(SEGMENT_MS),
+                    "max.message.bytes": str(DEAD_LETTER_BYTES_MAX),
+                },
             )
             for name in (kafka.late_topic, kafka.dead_letter_topic)
         ),

@@ -210,6 +210,16 @@ class HistorySettings(_Group):
     )
 
 
+class ErasureSettings(_Group):
+    """Viewers who are erased from archive and history."""
+
+    path: S3Folder = Field(
+        "s3://view-counts/erasures",
+        description="Where the list of erasures is, a bucket's folder: apart from what analysts may read, since it "
+        "holds the keys of those that are open.",
+    )
+
+
 class CassandraSettings(_Group):
     """Where Cassandra is and how it is written to."""
 
@@ -300,6 +310,7 @@ class Settings(BaseSettings):
     s3: S3Settings = S3Settings()
     archive: ArchiveSettings = ArchiveSettings()
     history: HistorySettings = HistorySettings()
+    erasure: ErasureSettings = ErasureSettings()
     cassandra: CassandraSettings = CassandraSettings()
     ingest: IngestSettings = IngestSettings()
     query: QuerySettings = QuerySettings()
@@ -319,6 +330,12 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"job.{name}={parallelism} does not divide counting.{keys_name}={keys}, so subtasks would get "
                     "unequal shares, or none; choose a divisor"
+                )
+        for name, path in (("archive", self.archive.path), ("history", self.history.path)):
+            if f"{self.erasure.path}/".startswith(f"{path}/"):
+                raise ValueError(
+                    f"erasure.path={self.erasure.path} lies in {name}.path={path}, whose readers would meet it; choose "
+                    "another folder"
                 )
         least = self.kafka.retention_ms + self.counting.generation_ms
         if self.counting.state_ttl_ms < least:

@@ -56,6 +56,16 @@ def unblock(kafka: KafkaSettings, viewers: Iterable[str], from_ms: int | None = 
     return at_ms
 
 
+def stand_in(kafka: KafkaSettings, viewer: str, of: Sequence[Period]) -> None:
+    """Block in these periods, past ones too, a viewer whom no event on its way names: nothing was judged without it."""
+    write(kafka.bootstrap_servers, kafka.blocked_topic, [(viewer.encode(), _value(viewer, of))])
+
+
+def forget(kafka: KafkaSettings, viewer: str) -> None:
+    """Take a viewer off the list, whose periods have ended before everything that Kafka still holds of the events."""
+    write(kafka.bootstrap_servers, kafka.blocked_topic, [(viewer.encode(), None)])
+
+
 def ended(known: Sequence[Period], at_ms: int) -> list[Period]:
     """These periods, none of which reaches beyond a time. What has been stays: it decides on every replay."""
     return [Period(one.from_ms, min(one.until_ms, at_ms)) for one in known if one.from_ms < at_ms]

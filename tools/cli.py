@@ -56,6 +56,7 @@ COUNT_JOB_NAME = "view-counts"
 COUNT_JOB = "jobs/view_counts.py"
 ARCHIVE_JOB_NAME = "archive-events"
 ARCHIVE_JOB = "jobs/archive_events.py"
+ROLLUP_JOB_NAME = "rollup"
 ROLLUP_JOB = "jobs/rollup.py"
 AUDIT_JOB = "jobs/audit.py"
 
@@ -179,7 +180,10 @@ def run(
             events_per_second=events_per_second if demo else 0,
             started_at_s=started_at_s,
         )
-        with Demo(options) as running, HourlyRollups(lambda: _roll_up(stack), log, settled_s=ROLLUP_SETTLED_S):
+        with (
+            Demo(options) as running,
+            HourlyRollups(lambda: _roll_up(stack) + _erase_again(), log, settled_s=ROLLUP_SETTLED_S),
+        ):
             # Second, since counting comes first, and two cores start one job sooner than two. All of it is copying: one
             # subtask does many times what the count job counts.
             running.show(
@@ -201,6 +205,16 @@ def _ensure_job(stack: Stack, title: str, name: str, *arguments: str) -> None:
 def _roll_up(stack: Stack) -> str:
     """Run the rollup to its end; what it printed. In one slot, which two cores have left beside the other jobs."""
     return stack.flink("run", "-p", "1", "-py", ROLLUP_JOB, timeout_s=ROLLUP_TIMEOUT_S)
+
+
+def _erase_again() -> str:
+    """Erase, from what has been archived since, whose erasures are open; what was done."""
+    # Late, as in `run`.
+    from tools.erasure import as_text, erase_again  # noqa: PLC0415
+    from udfs.sources.archive import filesystem  # noqa: PLC0415
+
+    settings = Settings()
+    return as_text(erase_again(settings, filesystem(settings.s3), datetime.now(UTC)))
 
 
 @app.command()
@@ -444,6 +458,23 @@ def _block_list() -> Iterator[tuple[ModuleType, KafkaSettings]]:
             yield block_list, Settings().kafka
         except (block_list.TooEarlyError, block_list.RefusedError, KafkaException) as error:
             raise PartError(str(error)) from error
+
+
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def erase(context: typer.Context) -> None:
+    """Take viewers out of archive and history, while every number stays: `vc erase --help`."""
+    with _plain_errors():
+        if "--help" not in context.args:
+            stack = Stack.attach(stack_home())
+            if ROLLUP_JOB_NAME in stack.unfinished_jobs().values():
+                raise PartError(
+                    "a rollup runs, which would read some files before and some after; erase when it is done"
+                )
+            os.environ.update(stack.environment())
+        # Late, as in `run`.
+        from tools.erasure.__main__ import app as erasure  # noqa: PLC0415
+
+        raise typer.Exit(erasure(context.args, prog_name="vc erase", standalone_mode=False) or 0)
 
 
 def _ms(at: datetime | None) -> int | None:

@@ -2,13 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from confluent_kafka import Producer
 
+from schemas.registry import UnknownSchemaError, decode
 from tests.support.installation import Installation
 from tests.support.records import MINUTE_MS, Feeder, View
 from tests.support.waiting import eventually
+from tools.erasure import erase, erase_again
 from tools.recount.topic import read_topic
 from tools.stack import Stack
 from udfs.sources.archive import Archive, ArchiveFile, Record, filesystem
@@ -17,6 +20,7 @@ HOUR_MS = 60 * MINUTE_MS
 ARCHIVE_JOB = "jobs/archive_events.py"
 # 2026-01-31 22:30 UTC: hours and a day end in what is sent.
 START_MS = 1_769_898_600_000
+VIEWER = "viewer-to-erase"
 
 
 @pytest.fixture
@@ -68,7 +72,16 @@ class Archived:
 def send(installation: Installation, feeder: Feeder, minutes: range) -> None:
     for minute in minutes:
         at_ms = START_MS + minute * MINUTE_MS
-        feeder.send([View(f"video-{n % 9}", at_ms) for n in range(200)], at_ms)
+        feeder.send([View(f"video-{n % 9}", at_ms, viewer_id=VIEWER if n < 3 else None) for n in range(200)], at_ms)
+
+
+def anonymous(value: bytes | None) -> object:
+    """What a record says, but for its viewers."""
+    try:
+        _, batch = decode(value or b"")
+    except UnknownSchemaError:
+        return value
+    return batch | {"events": [event | {"viewer_id": event["viewer_id"] is not None} for event in batch["events"]]}
 
 
 def test_each_record_is_archived_though_its_taskmanager_is_killed(installation: Installation) -> None:
@@ -106,3 +119,20 @@ def test_each_record_is_archived_though_its_taskmanager_is_killed(installation: 
     assert eventually(lambda: max(archived.copies().values()) == 2)
     assert eventually(lambda: sum(archived.copies().values()) > sum(map(len, records.values())) * 1.5)
     assert archived.records() == records
+
+    # A viewer is erased from what Flink wrote, and the records are the same in all else.
+    for running in stack.unfinished_jobs():
+        stack.flink("cancel", running)
+    names = (VIEWER, "nobody")
+    report = erase(installation.settings, filesystem(installation.settings.s3), names, datetime.now(UTC))
+    assert (report.viewers[0].events > 450, report.viewers[1].events) == (True, 0)
+    assert 0 < report.files_rewritten <= report.files_scanned
+    erased = archived.records()
+    for partition, mine in records.items():
+        assert [record[:3] for record in erased[partition]] == [record[:3] for record in mine]
+        for before, after in zip(mine, erased[partition], strict=True):
+            assert anonymous(after.value) == anonymous(before.value)
+            assert VIEWER.encode() not in (after.value or b"")
+    assert (
+        erase_again(installation.settings, filesystem(installation.settings.s3), datetime.now(UTC)).files_rewritten == 0
+    )

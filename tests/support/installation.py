@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from connectors.cassandra import connect, migrate
 from schemas.topics import topics
 from settings import CountingSettings, KafkaSettings, PackSettings, Settings
-from settings.model import ArchiveSettings, CassandraSettings, HistorySettings, S3Settings
+from settings.model import ArchiveSettings, CassandraSettings, ErasureSettings, HistorySettings, S3Settings
 from tests.support.waiting import eventually
 from tools.stack import Stack
 from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
@@ -58,6 +58,7 @@ class Installation:
             archive=ArchiveSettings(path=f"s3://{S3_BUCKET}/{name}/archive", roll_ms=1000),
             # So few events that an hour is several slices.
             history=HistorySettings(path=f"s3://{S3_BUCKET}/{name}/history", slice_events_max=40),
+            erasure=ErasureSettings(path=f"s3://{S3_BUCKET}/{name}/erasures"),
             cassandra=CassandraSettings(hosts=HOST, port=stack.ports["cassandra"], keyspace=name.replace("-", "_")),
         )
         self._jobs: list[str] = []
@@ -99,7 +100,7 @@ class Installation:
         """This installation's settings where a job's driver, started by the stack, reads them."""
         groups = {
             group: getattr(self.settings, group).model_dump()
-            for group in ("counting", "kafka", "cassandra", "pack", "archive", "history")
+            for group in ("counting", "kafka", "cassandra", "pack", "archive", "history", "erasure")
         }
         groups["counting"].update(counting)
         mine = {

@@ -28,6 +28,15 @@ def test_values_that_do_not_fit_each_other_are_refused(values: dict[str, int], c
         CountingSettings(**values)
 
 
+@pytest.mark.parametrize("name", ["archive", "history"])
+def test_the_list_of_erasures_lies_in_no_folder_that_others_read(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("VIEW_COUNTS_ERASURE_PATH", f"s3://view-counts/{name}/erasures")
+    with pytest.raises(ValidationError, match=rf"erasure\.path=.* lies in {name}\.path=s3://view-counts/{name}"):
+        Settings()
+    monkeypatch.setenv("VIEW_COUNTS_ERASURE_PATH", f"s3://view-counts/{name}-erasures")
+    assert Settings().erasure.path.endswith("-erasures")
+
+
 def test_a_long_skew_is_taken_with_a_generation_that_covers_it() -> None:
     rules = CountingSettings(future_skew_ms=5 * MINUTE_MS, generation_ms=16 * MINUTE_MS)
     assert rules.generation_ms == rules.lateness_ms + rules.future_skew_ms + MINUTE_MS

@@ -3,6 +3,8 @@
 Run at set-up and in the image, so that a worker loads machine code instead of compiling for half a minute.
 """
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 
 from schemas import registry
@@ -11,6 +13,7 @@ from udfs.logic.block_list import NOBODY
 from udfs.logic.cql_rows import pack_inserts
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.enrichment import Enrichment
+from udfs.logic.erasure import Eraser, asked
 from udfs.logic.hashing import salt_of
 from udfs.logic.single_events import Origin, packer_of
 from udfs.logic.slice_counts import SliceCounter, no_known
@@ -49,6 +52,8 @@ def warm_up() -> None:
         slices.record(salt.to_bytes(4, "big"), value, record_ms)
     slices.finish(lambda _hour: no_known())
     viewer_ids(salt.to_bytes(4, "big"), value, rules.salts, {bytes(16)})
+    nobody = asked(None, "", datetime.now(UTC), blocked=False, unlist=False, reach=timedelta())
+    Eraser([nobody]).record(salt.to_bytes(4, "big"), value, 0)
     for element in restored.flush().elements.values():
         window = ShardWindow(rules)
         ShardWindow(rules).restore(window.header(), window.absorb(element))

@@ -15,6 +15,7 @@ from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeCon
 
 from settings import Settings
 from udfs.logic.block_list import BlockList, read_blocked
+from udfs.logic.erasure import Eraser
 from udfs.logic.history import (
     Manifest,
     PartitionTask,
@@ -30,6 +31,7 @@ from udfs.logic.history import (
 from udfs.logic.metadata import read_about, read_metadata
 from udfs.logic.slice_counts import Known, SliceCounter
 from udfs.logic.time_rules import HOUR_MS
+from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.shard_tables import ShardTables
@@ -155,11 +157,13 @@ class MergeShard(KeyedProcessFunction):
         self._tasks = tasks
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
-        """Connect, and read which channel each video is of."""
+        """Connect, and read which channel each video is of, and who is being erased."""
         settings = self._settings
-        self._history = HistoryStore(filesystem(Settings().s3), settings.history.path)
+        store = filesystem(Settings().s3)
+        self._history = HistoryStore(store, settings.history.path)
         self._manifest = msgspec.json.decode(self._before, type=Manifest)
         self._rows = HistoryRows(settings.cassandra)
+        self._eraser = Eraser(ErasureList(store, settings.erasure.path).open())
         self._told: dict[int, list[list[SliceInfo]]] = {}
         self._channel_of: dict[str, str] = {}
         CompactedTopic(
@@ -187,6 +191,7 @@ class MergeShard(KeyedProcessFunction):
             plan=_plan(self._settings, self._manifest, new),
             new=new,
             channel_of=self._channel_of,
+            eraser=self._eraser,
         ).make()
 
     def _note_channel(self, video_id: str, about: bytes | None) -> None:

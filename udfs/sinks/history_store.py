@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from udfs.logic.history import VERSION, Manifest, SliceInfo, SliceName, no_history
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts, no_known
+from udfs.sinks.replaced_file import replace
 
 COMPRESSION = "zstd"
 # Of tables: who asks for one video reads one or two groups, some tens of kilobytes.
@@ -120,6 +121,19 @@ class HistoryStore:
             return None
         return self._row_groups(f"{_slice(info.name)}/{part}.parquet", groups)
 
+    def viewer_files(self) -> list[str]:
+        """Every slice's viewers, also of slices that are not whole."""
+        selector = pyarrow.fs.FileSelector(f"{self._root}/slices", recursive=True, allow_not_found=True)
+        found = (info.path for info in self._store.get_file_info(selector) if info.base_name == "viewers.parquet")
+        return sorted(path.removeprefix(f"{self._root}/") for path in found)
+
+    def replace(self, path: str, table: pa.Table) -> None:
+        """Put a table in the place of one with as many rows; its row groups stay as they are."""
+        with self._store.open_input_file(f"{self._root}/{path}") as file:
+            before = pq.ParquetFile(file).metadata
+            groups = [(before.row_group(group).num_rows,) for group in range(before.num_row_groups)]
+        replace(self._store, f"{self._root}/{path}", _encoded(table, groups))
+
     # --- tables
 
     def put(self, path: str, table: pa.Table) -> None:
@@ -159,16 +173,7 @@ class HistoryStore:
     # --- below
 
     def _put_table(self, path: str, table: pa.Table, groups: Groups | None) -> None:
-        sink = pa.BufferOutputStream()
-        with pq.ParquetWriter(sink, table.schema, compression=COMPRESSION) as writer:
-            if groups is None:
-                writer.write_table(table, row_group_size=GROUP_ROWS)
-            else:
-                at = 0
-                for *_, rows in groups:
-                    writer.write_table(table.slice(at, rows), row_group_size=max(rows, 1))
-                    at += rows
-        self._put(path, sink.getvalue())
+        self._put(path, _encoded(table, groups))
 
     def _row_groups(self, path: str, groups: Sequence[int]) -> pa.Table:
         with self._store.open_input_file(f"{self._root}/{path}") as file:
@@ -188,6 +193,19 @@ class HistoryStore:
             self._store.create_dir(whole.rsplit("/", 1)[0], recursive=True)
         with self._store.open_output_stream(whole) as stream:
             stream.write(content)
+
+
+def _encoded(table: pa.Table, groups: Groups | None) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema, compression=COMPRESSION) as writer:
+        if groups is None:
+            writer.write_table(table, row_group_size=GROUP_ROWS)
+        else:
+            at = 0
+            for *_, rows in groups:
+                writer.write_table(table.slice(at, rows), row_group_size=max(rows, 1))
+                at += rows
+    return sink.getvalue()
 
 
 def _slice(name: SliceName) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from udfs.logic import history_tables as tables
 from udfs.logic import marks, top_lists
 from udfs.logic.channel_sums import channels
+from udfs.logic.erasure import Eraser
 from udfs.logic.history import (
     HOURS_PER_DAY,
     Manifest,
@@ -45,6 +46,7 @@ class ShardTables:
         plan: Plan,
         new: Iterable[SliceInfo],
         channel_of: Mapping[str, str],
+        eraser: Eraser,
     ) -> None:
         self._history = history
         self._rows = rows
@@ -52,6 +54,7 @@ class ShardTables:
         self._before = before
         self._plan = plan
         self._channel_of = channel_of
+        self._eraser = eraser
         self._infos = {info.name: info for info in new}
         self._files: Files = {}
         self._parts: dict[str, list[pa.Table]] = {}
@@ -172,8 +175,10 @@ class ShardTables:
     def _of_slices(self, part: str, hours: Collection[int]) -> list[pa.Table]:
         """Of each slice that counts for these hours what it has of them in this shard."""
         names = sorted({name for hour in hours for name in self._plan.slices.get(hour, [])})
-        found = (self._history.part(part, self._info(name), self._shard, hours) for name in names)
-        return [table for table in found if table is not None]
+        parts = (self._history.part(part, self._info(name), self._shard, hours) for name in names)
+        found = [table for table in parts if table is not None]
+        # Who is being erased may be in one slice by their own hash and in another by a pseudonym's, and is one viewer.
+        return [self._eraser.viewers(table)[0] for table in found] if part == "viewers" else found
 
     def _info(self, name: SliceName) -> SliceInfo:
         if name not in self._infos:

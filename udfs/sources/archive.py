@@ -1,18 +1,21 @@
 """The archive of the events topic as it lies in the object store: which files there are, and what is in them.
 
 Files are at <path>/arrival_day=2026-01-31/arrival_hour=23/kafka_partition=3/, named by Flink; one that is listed is
-whole. The hour is that of the record's own time, UTC. A record may be in two files, and is the same in both.
+whole. The hour is that of the record's own time, UTC. A record may be in two files, and is the same in both, but for
+viewers of whom one of them does not know yet that they are erased (udfs.logic.erasure).
 """
 
 import heapq
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import fastavro
 import pyarrow.fs
 
 from settings import S3Settings
+from udfs.logic.container_file import Row, replaced
 
 _DAY_0 = date(1970, 1, 1)
 _DAY = timedelta(days=1)
@@ -89,9 +92,26 @@ class Archive:
     def read(self, file: ArchiveFile) -> Iterator[Record]:
         """Its records, in the order in which they were written."""
         with self._store.open_input_stream(file.path) as stream:
-            rows: Iterator[dict[str, Any]] = fastavro.reader(stream)  # type: ignore[assignment]
+            rows: Iterator[Row] = fastavro.reader(stream)  # type: ignore[assignment]
             for row in rows:
-                yield Record(row["kafka_offset"], row["record_ms"], row["record_key"], row["record_value"])
+                yield _record(row)
+
+    def rewritten(self, file: ArchiveFile, change: Callable[[Record], Record | None]) -> bytes | None:
+        """Its content with what `change` gives for its records in their order; None when that is None for all of them.
+
+        ArchiveError when it is no whole file.
+        """
+
+        def changed(row: Row) -> Row | None:
+            record = change(_record(row))
+            return None if record is None else row | {"record_key": record.key, "record_value": record.value}
+
+        with self._store.open_input_stream(file.path) as stream:
+            content = stream.read()
+        try:
+            return replaced(content, changed)
+        except (EOFError, ValueError, zlib.error) as error:
+            raise ArchiveError(f"{file.path} cannot be read: {error}; restore it") from error
 
     def read_partition(self, files: Iterable[ArchiveFile]) -> Iterator[Record]:
         """The records of files of one partition, each once, by offset; a file is opened when it is needed.
@@ -129,6 +149,10 @@ class Archive:
             first = next(self.read(file), None)
             self._first_offsets[file.path] = None if first is None else first.offset
         return self._first_offsets[file.path]
+
+
+def _record(row: Row) -> Record:
+    return Record(row["kafka_offset"], row["record_ms"], row["record_key"], row["record_value"])
 
 
 def _folder(hour: int) -> str:

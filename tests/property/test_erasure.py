@@ -1,0 +1,394 @@
+"""Whoever is erased, whatever they viewed and wherever the command was killed: a recount comes to the same numbers."""
+
+import collections
+import random
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from schemas import registry
+from settings import ArchiveSettings, CountingSettings, ErasureSettings, HistorySettings, Settings
+from tests.support.archived import HOUR_MS, BlockTopic, put_archive_file
+from tests.support.random_streams import BLOCKED, MINUTE_MS, NOW_MS, RULE_SETS, RULES, Record, random_log
+from tools import block_list
+from tools.erasure import ErasureError, Report, erase, erase_again
+from udfs.logic.block_list import FOR_GOOD_MS, Period
+from udfs.logic.erasure import DAY_MS, Eraser
+from udfs.logic.history import SliceInfo, SliceName
+from udfs.logic.slice_counts import SliceCounter, SliceCounts, no_known
+from udfs.logic.unique_viewers import viewers_of_day
+from udfs.sinks.erasure_list import ErasureList
+from udfs.sinks.history_store import HistoryStore
+from udfs.sources import archive as archives
+from udfs.sources.archive import Archive
+
+PARTITIONS = 2
+NOW = datetime.fromtimestamp(NOW_MS / 1000, UTC)
+LATE_MS_MAX = 6 * DAY_MS
+# Blocked for a while, for good and never, none of whose ids is a part of another's.
+VIEWERS = st.sampled_from(["viewer-é", "viewer-2", "other"])
+# Blocked for a while too; others' ids begin with it.
+SOMEBODY = "viewer-1"
+
+
+class Place:
+    """An archive of a random stream, and the slices of a first part of it."""
+
+    def __init__(self, root: Path, seed: int, rules: CountingSettings) -> None:
+        self.root = root
+        self.rules = rules
+        self.settings = Settings(
+            counting=rules,
+            # A local folder, which is no URL.
+            archive=ArchiveSettings().model_copy(update={"path": f"{root}/archive"}),
+            history=HistorySettings().model_copy(update={"path": f"{root}/history"}),
+            erasure=ErasureSettings().model_copy(update={"path": f"{root}/erasures"}),
+        )
+        self.store: Any = pyarrow.fs.LocalFileSystem()
+        self.topic = BlockTopic()
+        for viewer, periods in BLOCKED.items():
+            of = [
+                Period(NOW_MS + begin * MINUTE_MS, FOR_GOOD_MS if end is None else NOW_MS + end * MINUTE_MS)
+                for begin, end in periods
+            ]
+            with self.topic.in_place():
+                block_list.stand_in(self.settings.kafka, viewer, of)
+        r = random.Random(seed)
+        self._put(r, random_log(r, rules))
+        self.files = sorted((root / "archive").rglob("part-*"))
+
+    def path(self, folder: str) -> str:
+        return f"{self.root}/{folder}"
+
+    def _put(self, r: random.Random, log: list[list[Record]]) -> None:
+        """Files of some records each, of two subtasks that take turns."""
+        for partition in range(PARTITIONS):
+            left = {salt: list(log[salt]) for salt in range(RULES.salts) if salt % PARTITIONS == partition}
+            offset = 0
+            files: dict[tuple[int, int, int], list[archives.Record]] = collections.defaultdict(list)
+            while any(left.values()):
+                salt = r.choice([salt for salt, records in left.items() if records])
+                stamp, value, _ = left[salt].pop(0)
+                record = archives.Record(offset, stamp, salt.to_bytes(4, "big"), value)
+                if r.random() < 0.02:
+                    record = r.choice([record._replace(value=value[:-1]), record._replace(key=viewer_bytes(r))])
+                files[stamp // HOUR_MS, offset // 40, r.randrange(2)].append(record)
+                offset += 1
+            for (hour, roll, subtask), records in files.items():
+                codec = r.choice(["deflate", "null"])
+                put_archive_file(self.root / "archive", hour, partition, f"part-{roll}-{subtask}", records, codec=codec)
+
+    def count(self) -> dict[int, SliceCounts]:
+        """Every partition from scratch, as one slice."""
+        archive = Archive(self.store, self.path("archive"))
+        return {
+            partition: self._count(
+                partition, archive.read_partition(file for file in archive.files() if file.partition == partition)
+            )
+            for partition in range(PARTITIONS)
+        }
+
+    def _count(self, partition: int, records: Iterable[archives.Record]) -> SliceCounts:
+        counter = SliceCounter(
+            self.rules,
+            partition=partition,
+            partitions=PARTITIONS,
+            blocks=self.topic.table(),
+            late_ms_max=LATE_MS_MAX,
+            viewed_ms_min=0,
+            memory={},
+        )
+        for record in records:
+            counter.record(record.key, record.value, record.record_ms)
+        return counter.finish(lambda _hour: no_known())
+
+    def put_slices(self, counts: dict[int, SliceCounts]) -> list[SliceInfo]:
+        history = HistoryStore(self.store, self.path("history"))
+        fields = {"next_hour": 1, "first_offset": 0, "next_offset": 1, "records": 1, "gaps": []}
+        return [history.put_slice(SliceName(0, partition), one, fields) for partition, one in counts.items()]
+
+    def erase(self, *viewers: str, **options: bool) -> Report:
+        with self.topic.in_place():
+            return erase(self.settings, self.store, viewers, NOW, **options)
+
+    def again(self, now: datetime) -> Report:
+        with self.topic.in_place():
+            return erase_again(self.settings, self.store, now)
+
+    def contents(self) -> dict[str, bytes]:
+        """Archive and history, byte for byte."""
+        folders = (self.root / "archive", self.root / "history")
+        return {
+            str(path.relative_to(self.root)): path.read_bytes()
+            for folder in folders
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+
+
+def viewer_bytes(r: random.Random) -> bytes:
+    return r.choice(["viewer-é", "viewer-2", "other"]).encode()
+
+
+def comparable(counts: dict[int, SliceCounts]) -> list[object]:
+    """All that is counted, viewers as numbers."""
+    return [
+        (
+            one.cells.to_pylist(),
+            one.countries.to_pylist(),
+            one.known.ids.tolist(),
+            one.known.viewed_ms.tolist(),
+            one.memory,
+            {salt: [tally.values() for tally in mine] for salt, mine in one.tallies.items()},
+            one.late,
+        )
+        for one in counts.values()
+    ]
+
+
+def unique(tables: list[pa.Table]) -> dict[tuple[str, str, int], int]:
+    """Viewers by video, kind and day; and that their views are all there."""
+    found: dict[tuple[str, str, int], int] = {}
+    if not tables:
+        return found
+    table = pa.concat_tables([one.select(["video_id", "kind", "minute", "viewer", "views"]) for one in tables])
+    days = [minute // 1440 for minute in table["minute"].to_pylist()]
+    for day in set(days):
+        mine = table.filter(pa.array([one == day for one in days]))
+        for row in viewers_of_day([mine]).to_pylist():
+            found[row["video_id"], row["kind"], day] = row["viewers"]
+    return found
+
+
+def views_of_viewers(tables: list[pa.Table]) -> collections.Counter[tuple[str, str, int, int]]:
+    """How often there was a viewer with so many views of a video and kind on a day."""
+    views: collections.Counter[tuple[str, str, int, bytes]] = collections.Counter()
+    for table in tables:
+        for row in table.to_pylist():
+            views[row["video_id"], row["kind"], row["minute"] // 1440, row["viewer"]] += row["views"]
+    return collections.Counter((*place[:3], n) for place, n in views.items())
+
+
+def slices_viewers(place: Place, infos: list[SliceInfo]) -> list[pa.Table]:
+    """As a rollup reads them: by row group."""
+    history = HistoryStore(place.store, place.path("history"))
+    hours = range(-(1 << 40), 1 << 40)
+    found = (history.part("viewers", info, shard, hours) for info in infos for shard in range(RULES.shards))
+    return [table for table in found if table is not None]
+
+
+def names_in(place: Place) -> collections.Counter[str | None]:
+    """Every viewer_id of the archive, by the independent reader."""
+    found: collections.Counter[str | None] = collections.Counter()
+    archive = Archive(place.store, place.path("archive"))
+    for file in archive.files():
+        for record in archive.read(file):
+            try:
+                _, value = registry.decode(record.value or b"")
+            except (EOFError, IndexError, registry.UnknownSchemaError):
+                continue
+            found.update(event["viewer_id"] for event in value["events"])
+    return found
+
+
+def offsets_of(place: Place) -> list[list[tuple[int, int]]]:
+    archive = Archive(place.store, place.path("archive"))
+    return [[(record.offset, record.record_ms) for record in archive.read(file)] for file in archive.files()]
+
+
+@hypothesis_settings(max_examples=25, deadline=None)
+@given(st.integers(min_value=0, max_value=2**48), st.sampled_from(RULE_SETS), VIEWERS)
+def test_whatever_is_counted_is_counted_alike(seed: int, rules: CountingSettings, viewer: str) -> None:
+    with TemporaryDirectory() as folder:
+        place = Place(Path(folder), seed, rules)
+        before = place.count()
+        infos = place.put_slices(before)
+        viewers_before, names_before, offsets = slices_viewers(place, infos), names_in(place), offsets_of(place)
+        place.erase(viewer, SOMEBODY)
+        after = place.count()
+        assert comparable(after) == comparable(before)
+        tables = {"before": viewers_before, "slices": slices_viewers(place, infos)}
+        tables["recount"] = [one.viewers for one in after.values()]
+        for found in tables.values():
+            assert unique(found) == unique(viewers_before)
+            assert views_of_viewers(found) == views_of_viewers(viewers_before)
+        assert offsets_of(place) == offsets
+        names = names_in(place)
+        assert not names.keys() & {viewer, SOMEBODY}
+        assert sum(names.values()) == sum(names_before.values())
+        assert {name: n for name, n in names.items() if not (name or "").startswith("erased:")} == {
+            name: n for name, n in names_before.items() if name not in (viewer, SOMEBODY)
+        }
+        content = b"".join(
+            (record.key or b"") + (record.value or b"")
+            for file in Archive(place.store, place.path("archive")).files()
+            for record in Archive(place.store, place.path("archive")).read(file)
+        )
+        assert viewer.encode() not in content
+        # Nothing is left, and to erase again changes nothing.
+        contents = place.contents()
+        again = place.erase(viewer, SOMEBODY)
+        assert (again.files_rewritten, again.slices_rewritten, again.records_emptied) == (0, 0, 0)
+        assert place.contents() == contents
+
+
+class FailingStore:
+    """A store that fails at its n-th write or move."""
+
+    def __init__(self, n: int) -> None:
+        self._store = pyarrow.fs.LocalFileSystem()
+        self._left = n
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("open_output_stream", "move"):
+            self._left -= 1
+            if self._left < 0:
+                raise OSError("the store is away")
+        return getattr(self._store, name)
+
+
+def test_killed_at_any_write_and_run_again_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte for byte, with the same key."""
+    monkeypatch.setattr("udfs.logic.erasure.secrets.token_hex", lambda octets: "5a" * octets)
+
+    def place(name: str) -> Place:
+        made = Place(tmp_path / name, 11, RULES)
+        made.put_slices(made.count())
+        (tmp_path / name / "erasures").mkdir()
+        return made
+
+    undisturbed = place("undisturbed")
+    report = undisturbed.erase("viewer-2", "other")
+    assert report.files_rewritten > 3
+    assert report.slices_rewritten == PARTITIONS
+    want = undisturbed.contents()
+    killed = place("killed")
+    counted = comparable(undisturbed.count())
+    n = 0
+    while True:
+        killed.store = FailingStore(n)
+        try:
+            killed.erase("viewer-2", "other")
+            break
+        except OSError:
+            n += 1
+            # A recount meanwhile comes to the same as well.
+            assert comparable(killed.count()) == counted
+    assert n > 5
+    found = killed.contents()
+    # What a reader does not see may be left of a write that failed.
+    assert {path: content for path, content in found.items() if "/." not in path} == want
+
+
+def test_until_slices_are_rewritten_a_viewer_is_one_all_the_same(tmp_path: Path) -> None:
+    place = Place(tmp_path, 12, RULES)
+    counts = place.count()
+    infos = place.put_slices(counts)
+    before = slices_viewers(place, infos)
+    first_only = counts[0].viewers
+    place.erase("other", "viewer-2")
+    after = place.count()
+    eraser = Eraser(ErasureList(place.store, place.path("erasures")).open())
+    mixed = [eraser.viewers(table)[0] for table in (first_only, after[1].viewers)]
+    assert unique(mixed) == unique(before)
+
+
+def test_what_is_archived_later_is_erased_with_the_same_pseudonyms_until_it_closes(tmp_path: Path) -> None:
+    place = Place(tmp_path, 13, RULES)
+    # The archive job copies again from an older savepoint.
+    file = place.files[0]
+    copy = file.read_bytes()
+    place.erase("other", "viewer-2")
+    contents = place.contents()
+    (file.parent / "part-again").write_bytes(copy)
+    report = place.again(NOW)
+    assert report.files_rewritten == 1
+    found = place.contents()
+    name = str((file.parent / "part-again").relative_to(tmp_path))
+    assert found.pop(name) == contents[str(file.relative_to(tmp_path))]
+    assert found == contents
+    (viewer, *_) = report.viewers
+    assert viewer.key_until is not None
+    closing = place.again(viewer.key_until)
+    assert [one.key_until for one in closing.viewers] == [None, None]
+    assert closing.files_scanned == len(place.files) + 1
+    assert not ErasureList(place.store, place.path("erasures")).open()
+    nothing = place.again(viewer.key_until)
+    assert (nothing.viewers, nothing.files_scanned) == ([], 0)
+    # Asked again, it is another erasure, with other pseudonyms.
+    (file.parent / "part-again").write_bytes(copy)
+    assert place.erase("other", "viewer-2").files_rewritten == 1
+    assert place.contents()[name] != contents[str(file.relative_to(tmp_path))]
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None:
+    place = Place(tmp_path, 14, RULES)
+    place.put_slices(place.count())
+    contents, blocked = place.contents(), dict(place.topic.records)
+    said = place.erase("viewer-2", dry_run=True)
+    assert place.contents() == contents
+    assert place.topic.records == blocked
+    assert not (tmp_path / "erasures").exists()
+    done = place.erase("viewer-2")
+    for field in ("files_rewritten", "files_scanned", "records_emptied", "slices_rewritten"):
+        assert getattr(said, field) == getattr(done, field)
+    assert [(one.viewer, one.events, one.rows, one.blocked) for one in said.viewers] == [
+        (one.viewer, one.events, one.rows, True) for one in done.viewers
+    ]
+    assert (said.passes, done.passes) == (1, 2)
+
+
+def test_nobody_is_found_and_nobody_is_refused(tmp_path: Path) -> None:
+    place = Place(tmp_path, 15, RULES)
+    contents = place.contents()
+    report = place.erase("nobody-at-all")
+    assert [(one.events, one.files, one.rows, one.blocked) for one in report.viewers] == [(0, 0, 0, False)]
+    assert report.files_scanned == len(place.files)
+    assert place.contents() == contents
+    with pytest.raises(ErasureError, match="viewer_id='' is nobody's"):
+        place.erase("")
+
+
+def test_blocks_of_an_erased_viewer_stand_under_the_pseudonym_and_the_name_goes_in_the_end(tmp_path: Path) -> None:
+    place = Place(tmp_path, 16, RULES)
+    with place.topic.in_place():
+        periods = block_list.periods(place.settings.kafka)["viewer-1"]
+    place.erase("viewer-1")
+    with place.topic.in_place():
+        listed = block_list.periods(place.settings.kafka)
+        (name,) = [name for name in listed if name.startswith("erased:")]
+        assert listed[name] == listed["viewer-1"] == periods
+        # What changes for the viewer changes for the pseudonym, by the next run.
+        block_list.block(place.settings.kafka, ["viewer-1"])
+    place.again(NOW)
+    report = place.erase("viewer-1", unlist=True)
+    with place.topic.in_place():
+        listed = block_list.periods(place.settings.kafka)
+    assert listed[name] == listed["viewer-1"]
+    assert len(listed[name]) > len(periods)
+    assert all(period.until_ms < FOR_GOOD_MS for period in listed[name])
+    (viewer,) = report.viewers
+    assert viewer.key_until is not None
+    place.again(viewer.key_until)
+    with place.topic.in_place():
+        after = block_list.periods(place.settings.kafka)
+    assert after == {who: of for who, of in listed.items() if who != "viewer-1"}
+
+
+def test_a_viewer_who_keeps_coming_ends_the_command_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path, 17, RULES)
+    # Whatever is written is as it was before.
+    monkeypatch.setattr("tools.erasure.erasing.replace", lambda *_: None)
+    with pytest.raises(ErasureError, match="pass 5 still found events"):
+        place.erase("other")

@@ -1,0 +1,121 @@
+"""What the command takes and says: its report, in words and as JSON, and what it refuses."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+import pytest
+from typer.testing import CliRunner
+
+from settings import ArchiveSettings, ErasureSettings, HistorySettings, Settings
+from tests.support.archived import BlockTopic, put_archive_file
+from tests.support.random_streams import encode
+from tools import block_list
+from tools.cli import app as local
+from tools.erasure import __main__ as command
+from udfs.logic.audience import viewer_hash
+from udfs.logic.block_list import Period
+from udfs.sinks.erasure_list import ErasureList, ErasureListError
+from udfs.sources.archive import Record
+
+# Its viewer is "viewer-2", by its first byte.
+EVENT_ID = bytes([3] + [0] * 15)
+AT_MS = 1_767_225_600_000
+VIEWER = viewer_hash("viewer-2").hex()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    made = Settings(
+        archive=ArchiveSettings().model_copy(update={"path": f"{tmp_path}/archive"}),
+        history=HistorySettings().model_copy(update={"path": f"{tmp_path}/history"}),
+        erasure=ErasureSettings().model_copy(update={"path": f"{tmp_path}/erasures"}),
+    )
+    monkeypatch.setattr(command, "Settings", lambda: made)
+    monkeypatch.setattr(command, "filesystem", lambda _s3: pyarrow.fs.LocalFileSystem())
+    records = [Record(n, AT_MS, bytes(4), encode(0, [(EVENT_ID, "v", "view", AT_MS)])) for n in range(3)]
+    put_archive_file(tmp_path / "archive", AT_MS // 3_600_000, 0, "part-0", records)
+    return made
+
+
+def run(*arguments: str, topic: BlockTopic | None = None, lines: str | None = None) -> Any:
+    with (topic or BlockTopic()).in_place():
+        return CliRunner().invoke(command.app, [*arguments], input=lines)
+
+
+def test_the_report_in_words(settings: Settings) -> None:
+    said = run("viewer-2", "--dry-run").output
+    assert "archive: 1 files read, 1 would be rewritten" in said
+    assert "passes" not in said
+    said = run("viewer-2").output
+    assert "archive: 1 files read, 1 rewritten" in said
+    assert "passes:  2, the last of which found none of them" in said
+    assert f"viewer {VIEWER}: 3 events in 1 files, 0 rows of slices; the key stays until 20" in said
+    assert "viewer-2" not in said
+    for topic in ("view-events", "view-events-late", "view-events-dead-letter"):
+        assert f"Kafka topic {topic}: " in said
+    assert "blocked-viewers" not in said
+    said = run("--again").output
+    assert f"viewer {VIEWER}: nothing found" in said
+    said = run("nobody").output
+    assert "archive: 1 files read, 0 rewritten" in said
+    assert "nothing found" in said
+
+
+def test_the_report_as_json_and_ids_from_standard_input(settings: Settings) -> None:
+    topic = BlockTopic()
+    with topic.in_place():
+        block_list.stand_in(settings.kafka, "viewer-2", [Period(5, 6)])
+    result = run("-", "--json", topic=topic, lines="viewer-2\nnobody\n")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.output)
+    assert (report["dry_run"], report["files_scanned"], report["files_rewritten"]) == (False, 1, 1)
+    first, second = report["viewers"]
+    assert (first["viewer"], first["events"], first["files"], first["blocked"]) == (VIEWER, 3, 1, True)
+    assert (second["events"], second["blocked"]) == (0, False)
+    until = {left["where"]: left["until"] for left in report["remains"]}
+    now = datetime.now(UTC)
+    for topic_name, days in (("view-events", 8), ("view-events-late", 31), ("view-events-dead-letter", 31)):
+        assert abs(datetime.fromisoformat(until[f"Kafka topic {topic_name}"]) - now - timedelta(days=days)) < timedelta(
+            minutes=5
+        )
+    # The name is there until somebody drops it.
+    assert until["Kafka topic blocked-viewers"] is None
+
+
+def test_the_list_keeps_numbers_and_no_name(settings: Settings, tmp_path: Path) -> None:
+    run("viewer-2")
+    (file,) = (tmp_path / "erasures").iterdir()
+    assert file.name == f"{VIEWER}.json"
+    kept = json.loads(file.read_text())
+    assert (kept["files"], kept["events"], kept["rows"]) == (1, 3, 0)
+    assert "viewer-2" not in file.read_text()
+    file.write_text(json.dumps(kept | {"version": 2}))
+    with pytest.raises(ErasureListError, match="is of version 2, this code reads 1: use newer code"):
+        ErasureList(pyarrow.fs.LocalFileSystem(), settings.erasure.path).open()
+    result = run("--again")
+    assert result.exit_code == 1
+    assert "use newer code" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "give viewer_ids, or --again"),
+        (["v", "--again"], "give viewer_ids, or --again"),
+        (["--again", "--unlist"], "--again goes with no other option"),
+        ([""], "viewer_id='' is nobody's"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(settings: Settings, arguments: list[str], complaint: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code != 0
+    assert complaint in result.output
+
+
+def test_the_local_command_has_the_same_options() -> None:
+    result = CliRunner().invoke(local, ["erase", "--help"])
+    assert result.exit_code == 0, result.output
+    assert "--unlist" in result.output

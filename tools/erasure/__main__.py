@@ -1,0 +1,59 @@
+"""`python -m tools.erasure`, and `bin/vc erase` on the local stack: erases viewers as the settings say where."""
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import typer
+from confluent_kafka import KafkaException
+
+from settings import Settings
+from tools.block_list import RefusedError, TooEarlyError
+from tools.erasure import ErasureError, as_text, erase, erase_again
+from udfs.sinks.erasure_list import ErasureListError
+from udfs.sources.archive import ArchiveError, filesystem
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    viewers: Annotated[list[str] | None, typer.Argument(help="viewer_ids; - for lines of standard input.")] = None,
+    *,
+    again: Annotated[bool, typer.Option(help="All that are open, from what has come since.")] = False,
+    unlist: Annotated[
+        bool, typer.Option(help="End their blocks, and drop them from the block list at the end.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only say what would be rewritten.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+) -> None:
+    """Take viewers out of archive and history; every number that was counted stays as it was."""
+    ids = sys.stdin.read().splitlines() if viewers == ["-"] else viewers or []
+    if again == bool(ids):
+        raise typer.BadParameter("give viewer_ids, or --again for those whose erasures are open")
+    if again and (unlist or dry_run):
+        raise typer.BadParameter("--again goes with no other option but --json")
+    settings = Settings()
+    store, now = filesystem(settings.s3), datetime.now(UTC)
+    try:
+        if again:
+            report = erase_again(settings, store, now)
+        else:
+            report = erase(settings, store, ids, now, unlist=unlist, dry_run=dry_run)
+    except (
+        ArchiveError,
+        ErasureError,
+        ErasureListError,
+        KafkaException,
+        OSError,
+        RefusedError,
+        TooEarlyError,
+    ) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(msgspec.json.encode(report).decode() if as_json else as_text(report))
+
+
+if __name__ == "__main__":
+    app()

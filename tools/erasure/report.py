@@ -1,0 +1,115 @@
+"""What an erasure did, and where the viewer still stands, for people and programs."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from schemas.topics import topics
+from settings import Settings
+from udfs.logic.erasure import Erasure
+
+# What a topic that this product has not made keeps a segment for, unless told otherwise.
+KAFKA_SEGMENT_MS = 7 * 86_400_000
+
+
+class Viewer(msgspec.Struct, frozen=True):
+    """One viewer, by hash: what this run rewrote, and until when its key is kept; None: it is not any more."""
+
+    viewer: str
+    files: int
+    events: int
+    rows: int
+    blocked: bool
+    key_until: datetime | None
+
+
+class Remains(msgspec.Struct, frozen=True):
+    """Where something of the viewers is left: what, and until when; None: until somebody sees to it."""
+
+    where: str
+    what: str
+    until: datetime | None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Files are the archive's. `records_emptied` could not be read and held an id."""
+
+    dry_run: bool
+    viewers: list[Viewer]
+    passes: int
+    files_scanned: int
+    files_rewritten: int
+    records_emptied: int
+    slices_scanned: int
+    slices_rewritten: int
+    remains: list[Remains]
+
+
+def remains(settings: Settings, erasures: Iterable[Erasure], now: datetime, listed: bool) -> list[Remains]:
+    """What an erasure cannot reach. `listed`: one of the viewers is on the block list by name."""
+    kafka = settings.kafka
+    what = {
+        kafka.events_topic: "events as they came",
+        kafka.late_topic: "events that came late",
+        kafka.dead_letter_topic: "events and records that could not be counted",
+    }
+    found = [
+        Remains(
+            f"Kafka topic {topic.name}",
+            what[topic.name],
+            now
+            + timedelta(
+                milliseconds=int(topic.config["retention.ms"]) + int(topic.config.get("segment.ms", KAFKA_SEGMENT_MS))
+            ),
+        )
+        for topic in topics(settings)
+        if topic.name in what
+    ]
+    if listed:
+        ends = [one.closes_at for one in erasures if one.unlist]
+        found.append(
+            Remains(f"Kafka topic {kafka.blocked_topic}", "the viewer_id and its periods", max(ends, default=None))
+        )
+    found += [
+        Remains(
+            settings.erasure.path, "the key of the pseudonyms", max((one.closes_at for one in erasures), default=None)
+        ),
+        Remains(
+            settings.erasure.path, "the hash of the viewer_id, so that it can be erased from what is restored", None
+        ),
+        Remains(
+            f"{settings.archive.path}, {settings.history.path}", "older versions, where the bucket keeps them", None
+        ),
+    ]
+    return found
+
+
+def as_text(report: Report) -> str:
+    """For people."""
+    verb = "would be rewritten" if report.dry_run else "rewritten"
+    lines = [
+        f"archive: {report.files_scanned} files read, {report.files_rewritten} {verb}",
+        f"slices:  {report.slices_scanned} read, {report.slices_rewritten} {verb}",
+    ]
+    if report.records_emptied:
+        lines.append(f"records: {report.records_emptied} could not be read, held an id and are empty now")
+    if not report.dry_run and report.viewers:
+        lines.append(f"passes:  {report.passes}, the last of which found none of them")
+    for one in report.viewers:
+        found = (
+            f"{one.events} events in {one.files} files, {one.rows} rows of slices"
+            if one.files or one.rows
+            else ("nothing found")
+        )
+        blocked = ", with one pseudonym, since the viewer is on the block list" if one.blocked else ""
+        key = "closed" if one.key_until is None else f"the key stays until {one.key_until:%Y-%m-%dT%H:%M:%SZ}"
+        lines.append(f"viewer {one.viewer}: {found}{blocked}; {key}")
+    if not report.viewers:
+        lines.append("no erasure is open")
+    if report.remains:
+        lines.append("what remains:")
+    for left in report.remains:
+        until = "until somebody sees to it" if left.until is None else f"until {left.until:%Y-%m-%dT%H:%M:%SZ}"
+        lines.append(f"  {left.where}: {left.what}, {until}")
+    return "\n".join(lines)
