@@ -180,7 +180,9 @@ class _Run:
                     else:
                         clean.add(file)
             for path in self._history.viewer_files():
-                is_clean = not self._rewrite_slice(eraser, path, done) and is_clean
+                is_clean = not self._rewrite_viewers(eraser, path, None, done) and is_clean
+            for day, path in self._history.suspect_files(self._settings.counting.shards):
+                is_clean = not self._rewrite_viewers(eraser, path, day, done) and is_clean
             if is_clean or self._dry_run:
                 return done
             if done.passes == PASSES_MAX:
@@ -219,9 +221,9 @@ class _Run:
         done.emptied += emptied
         return True
 
-    def _rewrite_slice(self, eraser: Eraser, path: str, done: _Done) -> bool:
-        """Whether anything was found in it."""
-        table, rows = eraser.viewers(self._history.get(path))
+    def _rewrite_viewers(self, eraser: Eraser, path: str, day: int | None, done: _Done) -> bool:
+        """Whether anything was found in a slice's viewers, or in the suspects of a day."""
+        table, rows = eraser.viewers(self._history.get(path), day)
         done.slices_read.add(path)
         if not rows:
             return False

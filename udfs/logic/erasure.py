@@ -175,10 +175,10 @@ class Eraser:
         assert value is not None
         return Without(new_key, _renamed(value, buf, events_at, spans, names), events, emptied=False)
 
-    def viewers(self, table: pa.Table) -> tuple[pa.Table, Counter[str]]:
+    def viewers(self, table: pa.Table, day: int | None = None) -> tuple[pa.Table, Counter[str]]:
         """A table of a slice's viewers (udfs.logic.audience) without them, and how many rows each of them had.
 
-        Rows stay in their places.
+        Or one of a day since 1970, whose rows have no minute. Rows stay in their places.
         """
         column = table["viewer"].combine_chunks()
         hashes = np.frombuffer(column.buffers()[1] or b"", np.uint64).reshape(-1, 2)
@@ -188,11 +188,12 @@ class Eraser:
             mine = np.nonzero((hashes == halves).all(axis=1))[0]
             if not len(mine):
                 continue
-            taken = table.select(["video_id", "minute"]).take(pa.array(mine))
-            for row, video, minute in zip(mine.tolist(), *(of.to_pylist() for of in taken.columns), strict=True):
-                day = minute // MINUTES_PER_DAY
-                if day <= _days(erasure.last_day):
-                    name = pseudonym(erasure, video.encode(), day)
+            taken = table.take(pa.array(mine))
+            minutes = [day * MINUTES_PER_DAY] * len(mine) if day is not None else taken["minute"].to_pylist()
+            for row, video, minute in zip(mine.tolist(), taken["video_id"].to_pylist(), minutes, strict=True):
+                viewed_day = minute // MINUTES_PER_DAY
+                if viewed_day <= _days(erasure.last_day):
+                    name = pseudonym(erasure, video.encode(), viewed_day)
                     hashes[row] = np.frombuffer(viewer_hash(name), np.uint64)
                     rows[erasure.viewer] += 1
         if not rows:

@@ -127,6 +127,11 @@ class HistoryStore:
         found = (info.path for info in self._store.get_file_info(selector) if info.base_name == "viewers.parquet")
         return sorted(path.removeprefix(f"{self._root}/") for path in found)
 
+    def suspect_files(self, shards: int) -> list[tuple[int, str]]:
+        """(day, path) of every list of suspects that there is. Raises HistoryError."""
+        by_day = self.manifest(shards).files["suspects"]
+        return [(day, path) for day, of in by_day.items() for path in of.values()]
+
     def replace(self, path: str, table: pa.Table) -> None:
         """Put a table in the place of one with as many rows; its row groups stay as they are."""
         with self._store.open_input_file(f"{self._root}/{path}") as file:
