@@ -16,6 +16,7 @@ from tools import suspects as tool
 from tools.suspects import Suspect
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
 from udfs.logic.block_list import FOR_GOOD_MS, Period
+from udfs.logic.erasure import Eraser
 from udfs.logic.history import (
     Manifest,
     MarkRules,
@@ -103,7 +104,9 @@ class Rollups:
         """All of a rollup but the manifest; that is what comes back."""
         before, plan = self.manifest, plan_of(self.manifest, new, RULES, 1, history)
         rows: Any = self.rows
-        tables = ShardTables(self.store, rows, shard=0, before=before, plan=plan, new=new, channel_of={})
+        tables = ShardTables(
+            self.store, rows, shard=0, before=before, plan=plan, new=new, channel_of={}, eraser=Eraser([])
+        )
         return published(before, plan, [ShardResult(0, new, tables.make())], {}, RULES)
 
     def run(self, new: list[SliceInfo], history: HistorySettings) -> None:
