@@ -288,6 +288,11 @@ def test_a_fix_may_make_events_of_bytes() -> None:
     assert (made.action, made.note) == (Action.CHANGED, ADDS)
     two = plan(bad, fix=lambda *_: [event(1), event(2), event(1), {"video_id": None}])
     assert [one.action for one in two] == [Action.CHANGED, Action.CHANGED, Action.LEFT_OUT, Action.INVALID]
+    timeless = only(bad, fix=lambda *_: {**event(), "viewed_at": None})
+    assert (timeless.action, timeless.note) == (
+        Action.INVALID,
+        "viewed_at: missing: an event with an id needs its time",
+    )
     assert [one.note for one in plan(bad, fix=lambda *_: [])] == ["the fix leaves it out"]
 
 

@@ -112,6 +112,9 @@ class Planner:
         own_id = id_of_place(topic_mark(letter.origin.topic), letter.origin.partition, letter.origin.offset)
         for fields in found:
             try:
+                # Repeats of it arrived at other times.
+                if fields.get("event_id") is not None and fields.get("viewed_at") is None:
+                    raise FieldError("viewed_at: missing: an event with an id needs its time")  # noqa: TRY301
                 datum = datum_of(fields, own_id, letter.append_ms)
             except FieldError as error:
                 yield Planned(letter, Action.INVALID, str(error), fields)
