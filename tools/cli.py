@@ -182,7 +182,7 @@ def run(
         )
         with (
             Demo(options) as running,
-            HourlyRollups(lambda: _roll_up(stack) + _erase_again(), log, settled_s=ROLLUP_SETTLED_S),
+            HourlyRollups(lambda: f"{_roll_up(stack)}\n{_erase_again()}", log, settled_s=ROLLUP_SETTLED_S),
         ):
             # Second, since counting comes first, and two cores start one job sooner than two. All of it is copying: one
             # subtask does many times what the count job counts.

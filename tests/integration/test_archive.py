@@ -123,8 +123,8 @@ def test_each_record_is_archived_though_its_taskmanager_is_killed(installation: 
     # A viewer is erased from what Flink wrote, and the records are the same in all else.
     for running in stack.unfinished_jobs():
         stack.flink("cancel", running)
-    names = (VIEWER, "nobody")
-    report = erase(installation.settings, filesystem(installation.settings.s3), names, datetime.now(UTC))
+    settings = installation.settings
+    report = erase(settings, filesystem(settings.s3), (VIEWER, "nobody"), datetime.now(UTC))
     assert (report.viewers[0].events > 450, report.viewers[1].events) == (True, 0)
     assert 0 < report.files_rewritten <= report.files_scanned
     erased = archived.records()

@@ -1,6 +1,7 @@
 """Whoever is erased, whatever they viewed and wherever the command was killed: a recount comes to the same numbers."""
 
 import collections
+import os
 import random
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -328,6 +329,21 @@ def test_what_is_archived_later_is_erased_with_the_same_pseudonyms_until_it_clos
     (file.parent / "part-again").write_bytes(copy)
     assert place.erase("other", "viewer-2").files_rewritten == 1
     assert place.contents()[name] != contents[str(file.relative_to(tmp_path))]
+
+
+def test_a_file_that_bears_the_time_when_its_upload_began_is_found_when_the_erasure_closes(tmp_path: Path) -> None:
+    place = Place(tmp_path, 13, RULES)
+    file = place.files[0]
+    copy = file.read_bytes()
+    (viewer, *_) = place.erase("other", "viewer-2").viewers
+    late = file.parent / "part-late"
+    late.write_bytes(copy)
+    three_days_ago_s = file.stat().st_mtime - 3 * 86_400
+    os.utime(late, (three_days_ago_s, three_days_ago_s))
+    report = place.again(NOW)
+    assert (report.files_scanned, report.files_rewritten) == (len(place.files), 0)
+    assert viewer.key_until is not None
+    assert place.again(viewer.key_until).files_rewritten == 1
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None:

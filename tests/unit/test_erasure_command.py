@@ -46,6 +46,7 @@ def run(*arguments: str, topic: BlockTopic | None = None, lines: str | None = No
 
 
 def test_the_report_in_words(settings: Settings) -> None:
+    assert run("--again").output == "no erasure is open\n"
     said = run("viewer-2", "--dry-run").output
     assert "archive: 1 files read, 1 would be rewritten" in said
     assert "passes" not in said

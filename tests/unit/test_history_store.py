@@ -79,6 +79,21 @@ def test_a_slice_is_read_as_it_was_written(store: HistoryStore) -> None:
     assert len(store.known([info], 499).ids) == 0
 
 
+def test_a_table_in_place_of_another_is_read_by_the_same_row_groups(store: HistoryStore) -> None:
+    info = store.put_slice(NAME, counts(), INFO)
+    (path,) = store.viewer_files()
+    table = store.get(path)
+    other = pa.array([bytes([n]) * 16 for n in range(3)], pa.binary(16))
+    at = table.schema.get_field_index("viewer")
+    store.replace(path, table.set_column(at, table.schema.field(at), other))
+    found = [store.part("viewers", info, shard, [hour]) for shard, hour in ((0, 498), (2, 498), (2, 500))]
+    assert [None if part is None else part["viewer"].to_pylist() for part in found] == [
+        [one] for one in other.to_pylist()
+    ]
+    assert store.get(path).drop_columns(["viewer"]).equals(table.drop_columns(["viewer"]))
+    assert store.viewer_files() == [path]
+
+
 def test_an_empty_slice_is_one_too(store: HistoryStore) -> None:
     nothing = counts()
     no_ids = Known(nothing.known.ids[:0], nothing.known.viewed_ms[:0])

@@ -87,28 +87,29 @@ def remains(settings: Settings, erasures: Iterable[Erasure], now: datetime, list
 
 def as_text(report: Report) -> str:
     """For people."""
-    verb = "would be rewritten" if report.dry_run else "rewritten"
+    if not report.viewers:
+        return "no erasure is open"
+    would = "would be " if report.dry_run else ""
     lines = [
-        f"archive: {report.files_scanned} files read, {report.files_rewritten} {verb}",
-        f"slices:  {report.slices_scanned} read, {report.slices_rewritten} {verb}",
+        f"archive: {report.files_scanned} files read, {report.files_rewritten} {would}rewritten",
+        f"slices:  {report.slices_scanned} read, {report.slices_rewritten} {would}rewritten",
     ]
     if report.records_emptied:
-        lines.append(f"records: {report.records_emptied} could not be read, held an id and are empty now")
-    if not report.dry_run and report.viewers:
+        lines.append(f"records: {report.records_emptied} could not be read, held an id and {would or 'were '}emptied")
+    if not report.dry_run:
         lines.append(f"passes:  {report.passes}, the last of which found none of them")
     for one in report.viewers:
         found = (
             f"{one.events} events in {one.files} files, {one.rows} rows of slices"
             if one.files or one.rows
-            else ("nothing found")
+            else "nothing found"
         )
         blocked = ", with one pseudonym, since the viewer is on the block list" if one.blocked else ""
-        key = "closed" if one.key_until is None else f"the key stays until {one.key_until:%Y-%m-%dT%H:%M:%SZ}"
+        key = (
+            "the key is deleted" if one.key_until is None else f"the key stays until {one.key_until:%Y-%m-%dT%H:%M:%SZ}"
+        )
         lines.append(f"viewer {one.viewer}: {found}{blocked}; {key}")
-    if not report.viewers:
-        lines.append("no erasure is open")
-    if report.remains:
-        lines.append("what remains:")
+    lines.append("what remains:")
     for left in report.remains:
         until = "until somebody sees to it" if left.until is None else f"until {left.until:%Y-%m-%dT%H:%M:%SZ}"
         lines.append(f"  {left.where}: {left.what}, {until}")
