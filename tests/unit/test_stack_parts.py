@@ -137,6 +137,15 @@ def test_a_cancellation_that_does_not_end_is_ended() -> None:
     assert int(flink.template()["task.cancellation.timeout"]) <= 60_000
 
 
+def test_classes_of_pyflink_are_loaded_once_and_not_with_each_job(tmp_path: Path) -> None:
+    """Else each job leaves 29 MB of them behind: see docs/decisions/0026."""
+    layout = Layout(tmp_path)
+    layout.make_folders()
+    flink.write_configuration(layout, flink.settings(layout, DEFAULT_PORTS, {}), DEFAULT_PORTS)
+    assert list(layout.flink_lib.glob("flink-python-*.jar"))
+    assert flink.template()["classloader.resolve-order"] == "parent-first"
+
+
 def test_jars_match_the_wheel() -> None:
     pom = (repository() / "pom.xml").read_text(encoding="utf-8")
     found = re.search(r"<flink.version>(.*)</flink.version>", pom)

@@ -94,7 +94,10 @@ def write_configuration(layout: Layout, values: Mapping[str, str], ports: Mappin
     for name in ("log4j-console.properties", "log4j-cli.properties"):
         shutil.copyfile(repository() / "flink-conf" / name, layout.flink_conf / name)
     (layout.flink_conf / "zoo.cfg").write_text(_zoo_cfg(layout, ports), encoding="utf-8")
-    _link_all(layout.flink_lib, [*(layout.flink_home / "lib").glob("*.jar"), *(layout.jars / "flink-lib").iterdir()])
+    # PyFlink's own jar among them, so that its classes are loaded once and not with each job: see
+    # classloader.resolve-order in config.yaml.
+    own = [*(layout.flink_home / "lib").glob("*.jar"), *(layout.flink_home / "opt").glob("flink-python-*.jar")]
+    _link_all(layout.flink_lib, [*own, *(layout.jars / "flink-lib").iterdir()])
     package_plugins = [layout.flink_home / "plugins" / name for name in PACKAGE_PLUGINS]
     _link_all(layout.flink_plugins, [*package_plugins, *(layout.jars / "flink-plugins").iterdir()])
 
