@@ -157,7 +157,7 @@ def test_killed_anywhere_the_rollup_after_the_next_leaves_nothing_behind(
     Views().close(left, NEXT)
     left.run()
     nothing_left = Ended.of(left)
-    for step in sorted({*range(3, steps, 9), steps - 1}):
+    for step in sorted({*range(3, steps, 17), steps - 1}):
         rollup = due.copy(tmp_path / str(step))
         with pytest.raises(KilledError):
             rollup.run(Steps(step))
