@@ -182,6 +182,12 @@ class ArchiveSettings(_Group):
         "longer, the larger the files and the later they are there.",
     )
     codec: Literal["deflate", "null"] = Field("deflate", description="Of the Avro files' blocks.")
+    kept_days: int = Field(
+        7,
+        ge=1,
+        description="Raw events leave by a lifecycle rule of the bucket so long after they were archived; longer than "
+        "late events are added, and than a rollup may be behind.",
+    )
 
 
 class HistorySettings(_Group):
@@ -337,6 +343,12 @@ class Settings(BaseSettings):
                     f"erasure.path={self.erasure.path} lies in {name}.path={path}, whose readers would meet it; choose "
                     "another folder"
                 )
+        if self.archive.kept_days * 24 <= self.history.late_hours:
+            raise ValueError(
+                f"archive.kept_days={self.archive.kept_days} is {self.archive.kept_days * 24} hours, not longer than "
+                f"history.late_hours={self.history.late_hours}: what an hour counts could not be counted again while "
+                "it still changes; raise it, or lower history.late_hours"
+            )
         least = self.kafka.retention_ms + self.counting.generation_ms
         if self.counting.state_ttl_ms < least:
             raise ValueError(

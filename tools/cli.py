@@ -180,10 +180,13 @@ def run(
             events_per_second=events_per_second if demo else 0,
             started_at_s=started_at_s,
         )
-        with (
-            Demo(options) as running,
-            HourlyRollups(lambda: f"{_roll_up(stack)}\n{_erase_again()}", log, settled_s=ROLLUP_SETTLED_S),
-        ):
+
+        def hourly() -> str:
+            printed = f"{_roll_up(stack)}\n{_erase_again()}"
+            stack.expire_objects()
+            return printed
+
+        with Demo(options) as running, HourlyRollups(hourly, log, settled_s=ROLLUP_SETTLED_S):
             # Second, since counting comes first, and two cores start one job sooner than two. All of it is copying: one
             # subtask does many times what the count job counts.
             running.show(

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.fs
 import pytest
 
-from udfs.logic.audience import COUNTRIES, VIEWERS, viewer_hash
+from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
 from udfs.logic.erasure import Eraser, asked, closed, pseudonym
-from udfs.logic.history import Plan, SliceName, no_history
-from udfs.logic.slice_counts import CELLS, SliceCounts, no_known
+from udfs.logic.history import MarkRules, Plan, SliceName, no_history
+from udfs.logic.slice_counts import SliceCounts, no_known
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.shard_tables import ShardTables
 
@@ -33,9 +33,11 @@ def of_viewer(name: str) -> SliceCounts:
     """A slice of one view."""
     cell = {"shard": 0, "hour": HOUR, "kind": "view", "video_id": "v", "minute": HOUR * 60}
     return SliceCounts(
-        pa.Table.from_pylist([cell | {"views": 1, "late_added": 0}], CELLS),
-        COUNTRIES.empty_table(),
-        pa.Table.from_pylist([cell | {"viewer": viewer_hash(name), "views": 1}], VIEWERS),
+        Sums(
+            pa.Table.from_pylist([cell | {"views": 1, "late_added": 0}], CELLS),
+            COUNTRIES.empty_table(),
+            pa.Table.from_pylist([cell | {"viewer": viewer_hash(name), "views": 1}], VIEWERS),
+        ),
         no_known(),
         {},
         {},
@@ -62,6 +64,7 @@ def test_a_viewer_by_name_and_by_pseudonym_is_one_while_the_erasure_is_open(
         hours=[HOUR],
         viewer_days=[DAY],
         final_days=[],
+        marked_by={DAY: MarkRules(0, 0)},
         slices={HOUR: names},
     )
     rows: Any = Rows()

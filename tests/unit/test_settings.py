@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from settings import CountingSettings, Settings
+from settings import CountingSettings, HistorySettings, Settings
 
 MINUTE_MS = 60_000
 
@@ -40,6 +40,12 @@ def test_the_list_of_erasures_lies_in_no_folder_that_others_read(monkeypatch: py
 def test_a_long_skew_is_taken_with_a_generation_that_covers_it() -> None:
     rules = CountingSettings(future_skew_ms=5 * MINUTE_MS, generation_ms=16 * MINUTE_MS)
     assert rules.generation_ms == rules.lateness_ms + rules.future_skew_ms + MINUTE_MS
+
+
+def test_raw_events_stay_for_as_long_as_hours_change() -> None:
+    assert Settings(history=HistorySettings(late_hours=167)).archive.kept_days == 7
+    with pytest.raises(ValidationError, match=r"archive\.kept_days=7 is 168 hours, not longer .*late_hours=168"):
+        Settings(history=HistorySettings(late_hours=168))
 
 
 def test_variables_name_group_and_field(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,18 @@ def test_a_viewer_counts_once_a_day_for_a_video_and_kind() -> None:
     assert viewers_of_day([]).equals(VIEWERS_OF_DAY.empty_table())
 
 
+def test_each_of_many_videos_has_its_own_viewers_in_its_sketch() -> None:
+    numbers = {(f"v{n:02}", kind): n % 13 + 1 for n in range(60) for kind in ("like", "view")}
+    views = [(*name, f"{name} {viewer}") for name, viewers in numbers.items() for viewer in range(viewers)]
+    rows = viewers_of_day([of_slice(views)]).to_pylist()
+    assert [((row["video_id"], row["kind"]), row["viewers"]) for row in rows] == list(numbers.items())
+    for row in rows:
+        mine = of_slice([view for view in views if view[:2] == (row["video_id"], row["kind"])])
+        alone = viewers_of_day([mine])["sketch"][0].as_py()
+        assert round(merged_estimate([row["sketch"]])) == row["viewers"]
+        assert round(merged_estimate([row["sketch"], alone])) == row["viewers"]
+
+
 def test_sketches_of_days_say_about_how_many_there_were_on_all_of_them() -> None:
     """8,000 on one day and on the next, half of them the same; the error is 1.6%, and three times that allowed."""
     days = [

@@ -208,14 +208,15 @@ def _clean_up_seaweedfs(context: Context) -> None:
 
 
 def _provision_seaweedfs(context: Context) -> None:
-    """Make the bucket: in SeaweedFS a folder below /buckets."""
+    """Make the bucket, in SeaweedFS a folder below /buckets, and its lifecycle rule."""
     url = f"http://{HOST}:{context.ports['seaweed_filer']}/buckets/{files.S3_BUCKET}/"
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10):
-            return
+            pass
     except urllib.error.HTTPError as error:
         if error.code != http.client.CONFLICT:
             raise PartError(f"seaweedfs: no bucket {files.S3_BUCKET} could be made: {error}") from error
+    _provision("lifecycle")(context)
 
 
 def _flink_process(process: str) -> Callable[[Context], list[str]]:

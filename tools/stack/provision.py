@@ -1,8 +1,8 @@
-"""What a fresh Kafka and a fresh Cassandra get first: `python -m tools.stack.provision WHAT`.
+"""What fresh Kafka, Cassandra and buckets get first: `python -m tools.stack.provision WHAT`.
 
-WHAT is "topics" or "tables". A program of its own, because settings are read from the environment, and that
-of a stack is not the one of the process which starts it. Idempotent: it runs at every start, so that a newer
-clone brings older data up to date.
+WHAT is "topics", "tables" or "lifecycle". A program of its own, because settings are read from the environment, and
+that of a stack is not the one of the process which starts it. Idempotent: it runs at every start, so that a newer clone
+brings older data up to date.
 """
 
 import sys
@@ -26,5 +26,13 @@ def tables() -> None:
     migrate(cassandra.contact_points, cassandra.port, cassandra)
 
 
+def lifecycle() -> None:
+    """Let raw events leave the bucket in time."""
+    from tools.stack.lifecycle import put_rule, rule_of  # noqa: PLC0415 - as above, none of the others' business
+
+    settings = Settings()
+    put_rule(settings.s3, *rule_of(settings))
+
+
 if __name__ == "__main__":
-    {"topics": topics, "tables": tables}[sys.argv[1]]()
+    {"topics": topics, "tables": tables, "lifecycle": lifecycle}[sys.argv[1]]()

@@ -22,7 +22,9 @@ def viewers_of_day(tables: Sequence[pa.Table]) -> pa.Table:
     names = ["video_id", "kind", "viewer"]
     each = pa.concat_tables([table.select(names) for table in tables]).group_by(names).aggregate([])
     each = each.sort_by([(name, "ascending") for name in names]).combine_chunks()
-    numbers = each.group_by(names[:2], use_threads=False).aggregate([("viewer", "count")])
+    # In the order of `each`: groups come in none of their own, with or without threads.
+    numbers = each.group_by(names[:2]).aggregate([("viewer", "count")])
+    numbers = numbers.sort_by([(name, "ascending") for name in names[:2]])
     ends = np.cumsum(numbers["viewer_count"].to_numpy())
     hashes = _first_halves(each["viewer"])
     sketches = []

@@ -12,6 +12,9 @@ def compact(
 ) -> dict[int, str]:
     """Write it; the new path of each of the day's hours. `paths` are a shard's by hour, also of other days."""
     hours = {hour: path for hour, path in sorted(paths.items()) if day_of(hour) == day}
+    # A day on which no video was of a known channel has no channels.
+    if not hours:
+        return {}
     path = file_name_of_day(data_set, day, shard, run)
     history.put(path, whole_day([history.get(one) for one in hours.values()]))
     return dict.fromkeys(hours, path)

@@ -1,0 +1,24 @@
+"""What docs/parquet.md says of polars and pyarrow is so for files in an object store."""
+
+from pathlib import Path
+from typing import Any
+
+from settings import S3Settings
+from tests.unit.test_docs_parquet import IN_PYTHON, blocks, is_connection, make_history, python_answers
+from tools.stack import Stack
+from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
+from tools.stack.ports import DEFAULT_PORTS
+from udfs.sources.archive import filesystem
+
+
+def test_polars_and_pyarrow_answer_from_the_store(shared_stack: Stack, tmp_path: Path) -> None:
+    root, seen = make_history(tmp_path)
+    endpoint = shared_stack.endpoints["s3"]
+    (connection,) = (block for block in blocks("polars", "python") if is_connection(block))
+    names: dict[str, Any] = {}
+    exec(connection.replace(f"http://127.0.0.1:{DEFAULT_PORTS['s3']}", endpoint), names)
+    store = filesystem(S3Settings(endpoint=endpoint, access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY))
+    for file in (path for path in root.rglob("*") if path.is_file() and "slices" not in path.parts):
+        with store.open_output_stream(f"{names['root']}/{file.relative_to(root)}") as stream:
+            stream.write(file.read_bytes())
+    assert python_answers(names) == [answer(seen) for answer in IN_PYTHON]

@@ -1,0 +1,233 @@
+"""A rollup in this process: its operators, called one after the other, on a folder in place of the object store.
+
+Archive files are as Flink writes them, and what would go to Cassandra is kept in dictionaries by the tables' own keys.
+What is written can be interrupted. Knows no cluster, no Kafka and no Cassandra.
+"""
+
+import copy
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+from unittest import mock
+
+import msgspec
+import pyarrow.fs
+
+from schemas import registry
+from settings import CountingSettings, KafkaSettings, Settings
+from tests.unit.test_archive_files import put
+from udfs.logic.block_list import read_blocked
+from udfs.logic.history import Manifest, PartitionTask, date_of, task_of
+from udfs.logic.keyed_records import Keyed, Refusal
+from udfs.logic.metadata import read_metadata
+from udfs.operators import rollup
+from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest
+from udfs.sinks import history_rows
+from udfs.sinks.history_store import HistoryStore
+from udfs.sources.archive import Archive, Record
+
+HOUR_MS = 3_600_000
+CQL = Path(__file__).parents[2] / "schemas" / "cql"
+# Tables by name, of these the rows by primary key, of these the values by column.
+Tables = dict[str, dict[tuple[object, ...], dict[str, object]]]
+
+
+class KilledError(Exception):
+    """What a kill is here."""
+
+
+class Steps:
+    """Everything that is written or deleted is a step; the one with the number `fatal` is not done, nor any later."""
+
+    def __init__(self, fatal: int | None = None) -> None:
+        self.done = 0
+        self._fatal = fatal
+
+    def step(self, in_part: Callable[[], None] = lambda: None) -> None:
+        """Goes on, or raises, once what can be done in part has been."""
+        if self.done == self._fatal:
+            in_part()
+            raise KilledError(f"at step {self._fatal}")
+        self.done += 1
+
+
+class Folder(pyarrow.fs.LocalFileSystem):
+    """A folder as the object store. An object is there as a whole or not at all."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def open_output_stream(self, path: str, *arguments: Any, **named: Any) -> Any:
+        """A step."""
+        self._steps.step()
+        return super().open_output_stream(path, *arguments, **named)
+
+    def delete_file(self, path: str) -> None:
+        """A step."""
+        self._steps.step()
+        super().delete_file(path)
+
+    def delete_dir(self, path: str) -> None:
+        """A step for each file, as where there are no folders."""
+        for info in self.get_file_info(pyarrow.fs.FileSelector(path, recursive=True)):
+            if info.type is pyarrow.fs.FileType.File:
+                self.delete_file(info.path)
+        super().delete_dir(path)
+
+
+class LocalRollup:
+    """An archive and a history below `root`. `kept` are compacted topics by name: their keys and rests."""
+
+    def __init__(
+        self, root: Path, rules: CountingSettings, kept: Mapping[str, Mapping[str, bytes]], **history: int
+    ) -> None:
+        self.root = root
+        plain = Settings(counting=rules, kafka=KafkaSettings(partitions=2))
+        self.settings = plain.model_copy(
+            update={
+                "archive": plain.archive.model_copy(update={"path": str(root / "archive")}),
+                "history": plain.history.model_copy(update={"path": str(root / "history"), **history}),
+            }
+        )
+        self.tables: Tables = {}
+        self._rules, self._kept, self._history = rules, kept, history
+        self._offsets = dict.fromkeys(range(self.settings.kafka.partitions), 0)
+
+    def copy(self, root: Path) -> Self:
+        """Another that is as this one is now."""
+        made = type(self)(root, self._rules, self._kept, **self._history)
+        made.tables = copy.deepcopy(self.tables)
+        made._offsets = dict(self._offsets)
+        shutil.copytree(self.root, root)
+        return made
+
+    def archive(self, records: Iterable[tuple[int, int, bytes]]) -> None:
+        """(record_ms, salt, value) in the order of their arrival; each call makes files of its own."""
+        found: dict[tuple[int, int], list[Record]] = defaultdict(list)
+        for record_ms, salt, value in records:
+            partition = salt % self.settings.kafka.partitions
+            record = Record(self._offsets[partition], record_ms, salt.to_bytes(4, "big"), value)
+            found[record_ms // HOUR_MS, partition].append(record)
+            self._offsets[partition] += 1
+        for (hour, partition), mine in found.items():
+            day, of_day = divmod(hour, 24)
+            folder = f"arrival_day={date_of(day)}/arrival_hour={of_day:02}/kafka_partition={partition}"
+            put(self.root / "archive", folder, f"part-{mine[0].offset}", mine)
+
+    @property
+    def store(self) -> HistoryStore:
+        """What there is of history."""
+        return HistoryStore(pyarrow.fs.LocalFileSystem(), self.settings.history.path)
+
+    def manifest(self) -> Manifest:
+        """As it was last published."""
+        return self.store.manifest(self.settings.counting.shards)
+
+    def run(self, steps: Steps | None = None) -> Manifest:
+        """What jobs/rollup.py does; the history after it. Raises KilledError."""
+        store = Folder(steps or Steps())
+        before = HistoryStore(store, self.settings.history.path).manifest(self.settings.counting.shards)
+        archived: dict[int, set[int]] = {partition: set() for partition in range(self.settings.kafka.partitions)}
+        for file in Archive(store, self.settings.archive.path).files():
+            archived[file.partition].add(file.hour)
+        found = [task_of(partition, hours, before.last_hours.get(partition)) for partition, hours in archived.items()]
+        to_do = [task for task in found if task is not None]
+        if to_do:
+            with self._parts(store, steps or Steps()):
+                self._run(to_do, msgspec.json.encode(before))
+        return self.manifest()
+
+    def _run(self, to_do: Sequence[PartitionTask], before: bytes) -> None:
+        told: dict[int, list[bytes]] = defaultdict(list)
+        counting = CountSlices(self.settings, before)
+        counting.open(None)
+        for task in to_do:
+            for shard, infos in counting.flat_map(msgspec.json.encode(task).decode()):
+                told[shard].append(infos)
+        merging = MergeShard(self.settings, before, len(to_do))
+        merging.open(None)
+        publishing = PublishManifest(self.settings, before)
+        publishing.open(None)
+        for shard, values in told.items():
+            of_shard = SimpleNamespace(get_current_key=lambda shard=shard: shard)
+            for value in values:
+                for _, result in merging.process_element(value, of_shard):
+                    list(publishing.process_element(result, None))
+
+    @contextmanager
+    def _parts(self, store: Folder, steps: Steps) -> Iterator[None]:
+        """The operators' clients, with what is here in their place."""
+        kept, tables = self._kept, self.tables
+
+        class Topic:
+            def __init__(self, _servers: str, topic: str, _read: object) -> None:
+                self._topic = topic
+
+            def read_however_long(self, take: Callable[[str, bytes | None], None]) -> None:
+                for key, rest in kept.get(self._topic, {}).items():
+                    take(key, rest)
+
+        def write_all(_session: object, statements: Sequence[tuple[str, tuple[object, ...]]], _at_once: int) -> None:
+            # Rows are written side by side: whatever is killed leaves some of them.
+            steps.step(lambda: _insert(tables, statements[::2]))
+            _insert(tables, statements)
+
+        with (
+            mock.patch.object(rollup, "filesystem", return_value=store),
+            mock.patch.object(rollup, "CompactedTopic", Topic),
+            mock.patch.object(history_rows, "connect_however_long", return_value=None),
+            mock.patch.object(history_rows, "prepare_however_long", lambda _session, statement: statement),
+            mock.patch.object(history_rows, "write_all", write_all),
+        ):
+            yield
+
+
+def known_videos(channels: Mapping[str, str]) -> dict[str, bytes]:
+    """What the metadata topic keeps, of videos whose channels are these."""
+    about = {"title": "t", "channel_name": "n", "created_at": 0}
+    found = {}
+    for video, channel in channels.items():
+        value = registry.encode("VideoMetadata", {"video_id": video, "channel_id": channel, **about})
+        found[video] = _rest(read_metadata(video.encode(), value))
+    return found
+
+
+def blocked_for_good(viewers: Iterable[str], from_ms: int) -> dict[str, bytes]:
+    """What the block list's topic keeps."""
+    periods = [{"effective_from": from_ms, "effective_until": None}]
+    found = {}
+    for viewer in viewers:
+        value = registry.encode("BlockedViewer", {"viewer_id": viewer, "periods": periods})
+        found[viewer] = _rest(read_blocked(viewer.encode(), value))
+    return found
+
+
+def _rest(found: Keyed | Refusal) -> bytes:
+    assert isinstance(found, Keyed), found
+    assert found.rest is not None
+    return found.rest
+
+
+def _keys() -> dict[str, tuple[str, ...]]:
+    """The primary key of each table."""
+    text = "\n".join(path.read_text() for path in sorted(CQL.glob("*.cql")))
+    tables = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*?)PRIMARY KEY \((.*?)\)\n", text, re.DOTALL)
+    return {name: tuple(re.findall(r"\w+", key)) for name, _, key in tables}
+
+
+KEYS = _keys()
+
+
+def _insert(tables: Tables, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
+    for statement, values in statements:
+        matched = re.match(r"INSERT INTO (\w+) \((.*?)\) VALUES", statement)
+        assert matched is not None, statement
+        table, columns = matched[1], dict(zip(matched[2].split(", "), values, strict=True))
+        key = tuple(columns[name] for name in KEYS[table])
+        tables.setdefault(table, {}).setdefault(key, {}).update(columns)
