@@ -25,6 +25,7 @@ from tests.support.records import salt_of
 from udfs.logic.channel_sums import CHANNELS
 from udfs.logic.history import DATA_SETS
 from udfs.logic.history_tables import COUNTRIES, HOURS, MINUTES, SUMS, TIME
+from udfs.logic.marks import MARKS, SUSPECTS
 from udfs.logic.top_lists import TOPS
 from udfs.logic.unique_viewers import VIEWERS_OF_DAY
 
@@ -282,6 +283,8 @@ SCHEMAS = {
     "countries": COUNTRIES.append(HOUR),
     "channels": CHANNELS,
     "viewers": VIEWERS_OF_DAY,
+    "marks": MARKS,
+    "suspects": SUSPECTS,
     "top_hours": TOPS.append(HOUR),
     "top_days": TOPS,
 }
@@ -294,6 +297,7 @@ SORTED = {
     "countries": ["video_id", "kind", "country", "hour"],
 }
 TYPES = {"string": "string", "int64": "int64", "int32": "int32", "binary": "binary", str(TIME): "timestamp"}
+TYPES[str(SUSPECTS.field("viewer").type)] = "binary"
 
 
 def files(root: Path, data_set: str) -> list[Path]:
@@ -314,7 +318,8 @@ def test_the_documented_columns_are_those_of_the_files(history: tuple[Path, list
         assert all(pq.read_schema(file) == SCHEMAS[data_set] for file in found)
 
 
-@pytest.mark.parametrize("data_set", DATA_SETS)
+# Suspects are few, and have the worst first.
+@pytest.mark.parametrize("data_set", sorted({*DATA_SETS} - {"suspects"}))
 def test_files_are_sorted_and_say_what_each_row_group_holds(history: tuple[Path, list[Seen]], data_set: str) -> None:
     keys = SORTED.get(data_set, ["video_id", "kind"])
     for file in files(history[0], data_set):

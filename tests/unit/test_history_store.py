@@ -83,10 +83,10 @@ def test_a_table_in_place_of_another_is_read_by_the_same_row_groups(store: Histo
     info = store.put_slice(NAME, counts(), INFO)
     (path,) = store.viewer_files()
     table = store.get(path)
-    other = pa.array([bytes([n]) * 16 for n in range(3)], pa.binary(16))
+    other = pa.array([bytes([n]) * 16 for n in range(table.num_rows)], pa.binary(16))
     at = table.schema.get_field_index("viewer")
     store.replace(path, table.set_column(at, table.schema.field(at), other))
-    found = [store.part("viewers", info, shard, [hour]) for shard, hour in ((0, 498), (2, 498), (2, 500))]
+    found = [store.part("viewers", info, shard, [hour]) for shard, hour in ((2, 498), (2, 500))]
     assert [None if part is None else part["viewer"].to_pylist() for part in found] == [
         [one] for one in other.to_pylist()
     ]
