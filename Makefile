@@ -48,6 +48,9 @@ lint: setup ## ruff, mypy, import-linter
 	@.local/venv/bin/mypy
 	@.local/venv/bin/lint-imports
 
+audit-demo: setup ## count hours by stream and batch while killed, and audit planted errors
+	@$(PYTHON) -m tools.audit_demo
+
 exact: setup ## count millions of events while everything is killed, and recount
 	@$(PYTHON) -m tools.exact
 
@@ -57,4 +60,4 @@ bench: setup ## throughput against Flink SQL and naive PyFlink
 freshness: setup ## from acknowledged to visible, as a distribution
 	@$(PYTHON) -m benchmarks.freshness
 
-.PHONY: help setup run up upgrade rollup audit down status clean-data test test-unit lint exact bench freshness
+.PHONY: help setup run up upgrade rollup audit audit-demo down status clean-data test test-unit lint exact bench freshness

@@ -94,7 +94,7 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
             harm.wait_counted("submission", FIRST_RECORDS_S)
             stamp("job runs")
             kills = tuple(part for part in scenario.kills if part in (*parts, PYTHON_WORKER))
-            result.kills = _load_and_harm(load, harm, kills, Turns(scenario.events, len(kills)), say)
+            result.kills = load_and_harm(load, harm, kills, Turns(scenario.events, len(kills)), say)
             stamp("load is sent")
             if scenario.mode == "http":
                 stack.stop_part("ingest")
@@ -149,9 +149,10 @@ def _load(scenario: Scenario, stack: Stack, sender: KafkaSender, settings: Setti
     )
 
 
-def _load_and_harm(
+def load_and_harm(
     load: Load, harm: Harm, kills: tuple[str, ...], turns: Turns, say: Callable[[str], None]
 ) -> list[Kill]:
+    """Send the load while these parts are killed in turn; how each came back. Raises what either side raises."""
     failed: list[BaseException] = []
 
     def send() -> None:

@@ -1,0 +1,83 @@
+"""`python -m tools.audit_demo`: runs the demo, prints what was compared, and ends with 1 when anything is wrong."""
+
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tools.audit_demo.audits import SUMS
+from tools.audit_demo.scenario import Result, Scenario, run
+
+SHOWN_MAX = 20
+
+console = Console(highlight=False)
+
+
+def main(
+    *,
+    events: Annotated[int, typer.Option(min=100_000, help="Events that are sent.")] = 2_000_000,
+    events_per_second: Annotated[float, typer.Option(min=1, help="While nothing holds the load back.")] = 20_000,
+    hours: Annotated[int, typer.Option(min=2, max=100, help="Hours of event time that they go over.")] = 5,
+    kills: Annotated[int, typer.Option(min=0, help="How often the TaskManager is killed while the stream counts.")] = 2,
+    errors: Annotated[int, typer.Option(min=1, help="Errors of each kind that are planted.")] = 10,
+    seed: Annotated[int, typer.Option(help="Another seed, other events and errors.")] = 1,
+) -> None:
+    """Count hours by the stream and by the batch, kill -9 in both, and audit: at first as it is, then with errors."""
+    home = Path(tempfile.mkdtemp(prefix="audit-demo-"))
+    scenario = Scenario(
+        home=home,
+        events=events,
+        events_per_second=events_per_second,
+        hours=hours,
+        kills=kills,
+        errors_of_each=errors,
+        seed=seed,
+    )
+    result = run(scenario, lambda line: console.print(f"  {line}", soft_wrap=True, markup=False))
+    show(result)
+    if result.findings:
+        console.print(f"what the run left is kept in {home}")
+        raise typer.Exit(1)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def show(result: Result) -> None:
+    """The audits, the comparisons, the first differences and the closing line."""
+    audits = Table("audit", *SUMS, title="what the audits found", title_justify="left")
+    for name, found in result.audits.items():
+        audits.add_row(name, *(f"{found.sums[of]:,}" for of in SUMS))
+    console.print(audits)
+    compared = Table("held against the sender's record", "rows", "wrong", title_justify="left")
+    for comparison in result.comparisons:
+        compared.add_row(comparison.name, f"{comparison.rows:,}", str(len(comparison.findings)))
+    console.print(compared)
+    planted = Counter(error.kind.value for error in result.planted)
+    console.print("planted: " + ", ".join(f"{number} x {kind}" for kind, number in planted.items()))
+    for kill in result.kills:
+        console.print(
+            f"kill -9 {kill.part} after {kill.events_sent:,} events, counted on after {kill.recovered_after_s} s"
+        )
+    for finding in result.findings[:SHOWN_MAX]:
+        console.print(str(finding), markup=False)
+    if len(result.findings) > SHOWN_MAX:
+        console.print(f"... and {len(result.findings) - SHOWN_MAX} more")
+    console.print(closing_line(result), markup=False, soft_wrap=True)
+
+
+def closing_line(result: Result) -> str:
+    """What came of it."""
+    first, found, repaired, last = (audit.sums for audit in result.audits.values())
+    return (
+        f"audit: {first['wrong']} wrong of {first['compared']:,} cells as counted; {found['wrong']} of "
+        f"{len(result.planted)} planted errors found; {repaired['repaired']} cells repaired; then {last['wrong']} "
+        f"wrong, {last['late']} late; {len(result.findings)} findings against the sender's record"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,100 @@
+"""Runs audits, and reads what they wrote of themselves."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tools.audit_demo.truth import Truth
+from tools.load.prediction import Cells
+from tools.recount import Finding
+from tools.stack import FlinkCommandError, Stack
+
+AUDIT_JOB = "jobs/audit.py"
+TIMEOUT_S = 900.0
+SUMS = ("compared", "equal", "late", "late_added", "wrong", "repaired")
+# (video, kind, epoch minute, reason, before, after, repaired)
+Correction = tuple[str, str, int, str, int, int, bool]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One audit: whether its job ended with 0, its sums over all hours, and each cell that was late or wrong."""
+
+    ended_well: bool
+    sums: dict[str, int]
+    corrections: set[Correction]
+
+
+def audit(stack: Stack, session: Any, *, repair: bool = False) -> Audit:
+    """Audit once. Raises FlinkCommandError when the job fails for another reason than errors found."""
+    before = _last(session)
+    options = ["--repair"] if repair else []
+    failure: FlinkCommandError | None = None
+    try:
+        stack.flink("run", "-p", "1", "-py", AUDIT_JOB, *options, timeout_s=TIMEOUT_S)
+    except FlinkCommandError as error:
+        failure = error
+    at = _last(session)
+    if at is None or at == before:
+        raise failure or FlinkCommandError("the audit ended and wrote no verdict: no hour was to be audited")
+    sums = Counter[str]()
+    for row in session.execute("SELECT * FROM audit_verdicts"):
+        if row.audited_at == at:
+            sums.update({name: getattr(row, name) for name in SUMS})
+    rows = [row for row in session.execute("SELECT * FROM audit_corrections") if row.audited_at == at]
+    return Audit(
+        failure is None,
+        dict(sums),
+        {
+            (row.video_id, row.kind, _minute(row.minute), row.reason, row.before, row.after, row.repaired)
+            for row in rows
+        },
+    )
+
+
+def expected_audit(truth: Truth, stored: Cells, *, repair: bool) -> Audit:
+    """What an audit must find when this stands in the stream's table, by the words of what it does."""
+    views = truth.views()
+    corrections = set()
+    late_added = 0
+    for cell in views.keys() | stored.keys():
+        before, after = stored.get(cell, 0), views.get(cell, 0)
+        if before != after:
+            is_late = before == after - truth.late.get(cell, 0)
+            late_added += after - before if is_late else 0
+            corrections.add((*cell, "late" if is_late else "wrong", before, after, repair))
+    reasons = Counter(reason for _, _, _, reason, *_ in corrections)
+    sums = {
+        "compared": len(views.keys() | stored.keys()),
+        "equal": len(views.keys() | stored.keys()) - len(corrections),
+        "late": reasons["late"],
+        "late_added": late_added,
+        "wrong": reasons["wrong"],
+        "repaired": len(corrections) if repair else 0,
+    }
+    return Audit(repair or not reasons["wrong"], sums, corrections)
+
+
+def differences_of(name: str, expected: Audit, found: Audit) -> list[Finding]:
+    """Each sum and each cell in which an audit differs from what it must find."""
+    what = f"audit {name}"
+    findings = [
+        Finding(what, of, expected.sums[of], found.sums.get(of))
+        for of in SUMS
+        if expected.sums[of] != found.sums.get(of)
+    ]
+    if expected.ended_well != found.ended_well:
+        findings.append(Finding(what, "exit code", 0 if expected.ended_well else 1, 0 if found.ended_well else 1))
+    findings += [Finding(what, "cell", cell, "nothing") for cell in sorted(expected.corrections - found.corrections)]
+    findings += [Finding(what, "cell", "nothing", cell) for cell in sorted(found.corrections - expected.corrections)]
+    return findings
+
+
+def _last(session: Any) -> datetime | None:
+    found = (row.audited_at for row in session.execute("SELECT audited_at FROM audit_verdicts"))
+    return max(found, default=None)
+
+
+def _minute(at: datetime) -> int:
+    return round(at.replace(tzinfo=UTC).timestamp()) // 60

@@ -1,0 +1,256 @@
+"""One run: a stack of its own, both counts with their TaskManager killed, planted errors, audits, every comparison."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+
+from connectors.cassandra import connect
+from settings import CassandraSettings, S3Settings, Settings
+from tools.audit_demo.audits import Audit, audit, differences_of, expected_audit
+from tools.audit_demo.errors import PlantedError, chosen, plant, with_errors
+from tools.audit_demo.parquet import Comparison, compare, read
+from tools.audit_demo.truth import MINUTES_PER_HOUR, Truth, truth_of
+from tools.exact.harm import Harm, Kill
+from tools.exact.loads import CreateTimeLoad, createtime_traffic
+from tools.exact.scenario import load_and_harm, trust_timestamps
+from tools.exact.turns import Turns
+from tools.load import KafkaSender
+from tools.load import Rules as LoadRules
+from tools.load.prediction import Cells
+from tools.load.traffic import HOUR_MS
+from tools.recount import Finding, Store, compare_cells, end_offsets
+from tools.stack import Stack, StackOptions
+from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
+from tools.stack.ports import HOST
+from udfs.sources.archive import Archive, ArchiveFile, filesystem
+
+COUNT_JOB = "jobs/view_counts.py"
+ARCHIVE_JOB = "jobs/archive_events.py"
+ROLLUP_JOB = "jobs/rollup.py"
+ROLLUP_NAME = "rollup"
+PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
+TASKMANAGER = "taskmanager"
+# Two for the count job, one for the archive job, two for a batch job.
+SLOTS = 5
+ROLL_MS = 10_000
+FIRST_RECORDS_S = 300.0
+CATCH_UP_S = 900.0
+ROLLUP_TIMEOUT_S = 3600.0
+POLL_S = 0.5
+
+
+class NotDoneError(RuntimeError):
+    """Something did not come about in time; the text says what."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What to run: events over some hours, how often the TaskManager dies in the load, errors of each kind."""
+
+    home: Path
+    events: int = 2_000_000
+    events_per_second: float = 20_000.0
+    videos: int = 4000
+    hours: int = 5
+    kills: int = 2
+    errors_of_each: int = 10
+    seed: int = 1
+
+
+@dataclass
+class Result:
+    """How it went: what was compared, what is wrong, and each audit by what it was for."""
+
+    comparisons: list[Comparison] = field(default_factory=list)
+    audits: dict[str, Audit] = field(default_factory=dict)
+    planted: list[PlantedError] = field(default_factory=list)
+    kills: list[Kill] = field(default_factory=list)
+    rollup_kill: int | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Everything that is not as the sender's record has it."""
+        return [finding for comparison in self.comparisons for finding in comparison.findings]
+
+
+def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> Result:
+    """Run it in `scenario.home`, which is left as it is; no process is. Raises when something does not come back."""
+    result = Result()
+    started_at = time.monotonic()
+
+    def stamp(what: str) -> None:
+        result.seconds[what] = round(time.monotonic() - started_at, 1)
+        say(f"{what} after {result.seconds[what]:.0f} s")
+
+    options = StackOptions(
+        home=scenario.home,
+        ports="free",
+        parts=PARTS,
+        taskmanager_slots=SLOTS,
+        environment={"VIEW_COUNTS_ARCHIVE_ROLL_MS": str(ROLL_MS)},
+        graceful_stop=False,
+    )
+    with Stack(options) as stack:
+        stamp("stack is up")
+        settings, kafka = Settings(), stack.endpoints["kafka"]
+        topic = settings.kafka.events_topic
+        trust_timestamps(kafka, topic)
+        sender = KafkaSender(kafka, topic, partitions=settings.kafka.partitions, salts=settings.counting.salts)
+        load = _load(scenario, sender, settings)
+        counting = stack.flink_run(["-p", "2", "-py", COUNT_JOB])
+        stack.flink_run(["-p", "1", "-py", ARCHIVE_JOB])
+        with Store(HOST, stack.ports["cassandra"]) as store, _session(stack) as session:
+            harm = Harm(stack, store, counting, topic)
+            harm.wait_counted("submission", FIRST_RECORDS_S)
+            stamp("both jobs run")
+            kills = (TASKMANAGER,) * scenario.kills
+            result.kills = load_and_harm(load, harm, kills, Turns(scenario.events, len(kills)), say)
+            stamp("load is sent")
+            truth = truth_of(load.source.events, load.prediction.fates, load.source.videos)
+            # Later than an hour after all: so that the last hours of arrival are over.
+            closing_ms = load.prediction.closed_through_ms + settings.counting.lateness_ms + HOUR_MS
+            sender.heartbeats(closing_ms)
+            sender.flush()
+            store_of_files = filesystem(_s3(stack))
+            archive = Archive(store_of_files, settings.archive.path)
+            _until("everything is archived", lambda: _archived(archive) == end_offsets(kafka, topic))
+            stamp("everything is archived")
+            root = settings.history.path.removeprefix("s3://")
+            result.rollup_kill = _roll_up(stack, store_of_files, root, say)
+            stamp("rollup is done")
+            history = read(store_of_files, root)
+            result.comparisons += compare(truth, history)
+            stamp("Parquet is compared")
+
+            def is_closed() -> bool:
+                # As ingest does all the time: what wakes a job whose timers a checkpoint lacked.
+                sender.heartbeats(closing_ms)
+                sender.flush()
+                closed = store.closed_through_ms()
+                return len(closed) == settings.counting.shards and (
+                    min(closed.values()) >= history.through_hour * HOUR_MS
+                )
+
+            _until("the stream has closed what history has", is_closed)
+            _audit_all(scenario, stack, store, session, truth.before(history.through_hour), result, say)
+        stamp("everything is compared")
+    return result
+
+
+def _load(scenario: Scenario, sender: KafkaSender, settings: Settings) -> CreateTimeLoad:
+    counting = settings.counting
+    span_ms = scenario.hours * HOUR_MS
+    return CreateTimeLoad(
+        sender,
+        events=scenario.events,
+        events_per_second=scenario.events_per_second,
+        span_ms=span_ms,
+        rules=LoadRules(counting.salts, counting.lateness_ms, counting.future_skew_ms, counting.generation_ms),
+        traffic=createtime_traffic(scenario.seed, scenario.videos, counting.salts, counting.lateness_ms, span_ms),
+    )
+
+
+def _archived(archive: Archive) -> dict[int, int]:
+    """By partition the offset after the last one, which lies in the newest hour."""
+    newest: dict[int, list[ArchiveFile]] = {}
+    for file in archive.files():
+        of_partition = newest.setdefault(file.partition, [])
+        if of_partition and of_partition[-1].hour < file.hour:
+            of_partition.clear()
+        of_partition.append(file)
+    return {
+        partition: max((record.offset for record in archive.read_partition(files)), default=-1) + 1
+        for partition, files in newest.items()
+    }
+
+
+def _roll_up(stack: Stack, files: pyarrow.fs.FileSystem, root: str, say: Callable[[str], None]) -> int:
+    """Run the rollup, and kill the TaskManager once the first slice is written; its process id."""
+    selector = pyarrow.fs.FileSelector(f"{root}/slices", recursive=True, allow_not_found=True)
+    killed: list[int] = []
+
+    def kill() -> None:
+        _until("a slice is written", lambda: any(f.base_name == "slice.json" for f in files.get_file_info(selector)))
+        if ROLLUP_NAME in stack.unfinished_jobs().values():
+            killed.append(stack.kill(TASKMANAGER))
+            say(f"kill -9 {killed[0]} ({TASKMANAGER}) in the middle of the rollup")
+
+    killer = threading.Thread(target=kill, name="kill", daemon=True)
+    killer.start()
+    printed = stack.flink("run", "-p", "2", "-py", ROLLUP_JOB, timeout_s=ROLLUP_TIMEOUT_S)
+    killer.join()
+    if not killed:
+        raise NotDoneError("the rollup was over before anything was killed: send more events")
+    say(printed.strip().splitlines()[-1])
+    return killed[0]
+
+
+def _audit_all(
+    scenario: Scenario,
+    stack: Stack,
+    store: Store,
+    session: Any,
+    truth: Truth,
+    result: Result,
+    say: Callable[[str], None],
+) -> None:
+    """Audit what is right, then what has errors, without repair and with it, and then look again."""
+    views = truth.views()
+    end = max(minute for _, _, minute in views) // MINUTES_PER_HOUR * MINUTES_PER_HOUR + MINUTES_PER_HOUR
+    errors = chosen(truth, scenario.errors_of_each, scenario.seed)
+    with_planted = with_errors(truth.counted, errors)
+    # A row of what nobody viewed stays, and says 0.
+    repaired = views | {error.cell: 0 for error in errors if not error.right}
+
+    def look(name: str, expected: Cells) -> None:
+        # Of hours that are not complete nothing is said.
+        found = {cell: n for cell, n in store.cells().items() if cell[2] < end}
+        differences = compare_cells(expected, found)
+        if len(found) != len(expected):
+            differences.append(Finding("minutes", name, f"{len(expected)} rows", len(found)))
+        result.comparisons.append(Comparison(f"minutes of the stream {name}", len(expected), differences))
+
+    def audit_one(name: str, stored: Cells, *, repair: bool = False) -> None:
+        found = result.audits[name] = audit(stack, session, repair=repair)
+        wanted = expected_audit(truth, stored, repair=repair)
+        say(f"audit {name}: {found.sums}")
+        differences = differences_of(name, wanted, found)
+        result.comparisons.append(Comparison(f"cells of the audit {name}", wanted.sums["compared"], differences))
+
+    look("as counted", truth.counted)
+    audit_one("of what was counted", truth.counted)
+    plant(session, errors)
+    result.planted = errors
+    audit_one("of planted errors", with_planted)
+    look("after an audit that only looks", with_planted)
+    audit_one("that repairs", with_planted, repair=True)
+    look("after the repair", repaired)
+    audit_one("after the repair", repaired)
+
+
+def _until(what: str, is_so: Callable[[], bool], timeout_s: float = CATCH_UP_S) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not is_so():
+        if time.monotonic() > deadline_s:
+            raise NotDoneError(f"after {timeout_s:.0f} s it is not so that {what}")
+        time.sleep(POLL_S)
+
+
+@contextmanager
+def _session(stack: Stack) -> Iterator[Any]:
+    session = connect(CassandraSettings(hosts=HOST, port=stack.ports["cassandra"]))
+    try:
+        yield session
+    finally:
+        session.cluster.shutdown()
+
+
+def _s3(stack: Stack) -> S3Settings:
+    return S3Settings(endpoint=stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY)
