@@ -298,10 +298,10 @@ class CommandLine:
         self.begin(*parts)
         assert self.up_process is not None
         assert eventually(lambda: self("status").returncode == 0, BACK_S), self.home
-        started = {process.pid for process in psutil.Process(self.up_process.pid).children(recursive=True)}
-        # supervisord and the parts, and a wrapper around each of them.
-        assert len(started) == 2 * (1 + len(parts))
-        return started
+        processes = psutil.Process(self.up_process.pid)
+        # supervisord and the parts, and a wrapper around each of them; what provisions a part ends soon.
+        assert eventually(lambda: len(processes.children(recursive=True)) == 2 * (1 + len(parts)), BACK_S)
+        return {process.pid for process in processes.children(recursive=True)}
 
     def __call__(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
