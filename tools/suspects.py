@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from settings import KafkaSettings
 from tools import block_list
-from udfs.logic.audience import HASH_BYTES
 from udfs.logic.block_list import FOR_GOOD_MS
+from udfs.logic.hash_columns import TYPE
 from udfs.logic.history import HOURS_PER_DAY, Manifest, SliceInfo, date_of
 from udfs.logic.key_columns import shard_of
 from udfs.logic.viewer_ids import viewer_ids
@@ -86,7 +86,7 @@ def _seen_in(history: HistoryStore, info: SliceInfo, hours: range, those: Iterab
     for shard, viewers in by_shard.items():
         table = history.part("viewers", info, shard, hours)
         if table is not None:
-            sought = pa.array(sorted(viewers), pa.binary(HASH_BYTES))
+            sought = pa.array(sorted(viewers), TYPE)
             found.update(pc.unique(table["viewer"].filter(pc.is_in(table["viewer"], sought))).to_pylist())
     return found
 

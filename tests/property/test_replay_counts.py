@@ -111,9 +111,8 @@ class World:
 
     def append(self, key_salt: int, value: bytes) -> None:
         """One record, judged at once."""
-        dedup = self._stream.setdefault(key_salt, SaltDedup(key_salt, self._rules))
+        dedup = self._stream.setdefault(key_salt, SaltDedup(key_salt, self._rules, sends=False))
         outcome = dedup.record(value, self.now_ms, key_salt)
-        dedup.forget_unsent()
         for kept, rejected in (("late", outcome.late), ("dead-letter", outcome.dead)):
             for one in rejected:
                 origin = Origin(self._settings.kafka.events_topic, key_salt % PARTITIONS, len(self.log), one.index)

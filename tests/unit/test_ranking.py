@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from services.query.store import ShardTop, merge_top
-from udfs.logic.cells import Bytes
+from udfs.logic.key_table import Bytes
 from udfs.logic.ranking import KINDS_MAX, TOP, Ranked, most_viewed, most_viewed_and_growing, summed
 
 

@@ -11,17 +11,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, read_event, read_string, read_varint
-from udfs.logic.cells import Bytes, grown, rehash, same_bytes
-from udfs.logic.hashing import hash_bytes, second_hash_bytes
+from udfs.logic.cells import same_bytes
+from udfs.logic.hash_columns import TYPE, column_of
+from udfs.logic.hashing import both_hashes
 from udfs.logic.key_columns import key_columns, shards_of_keys
-from udfs.logic.numba_compat import njit
+from udfs.logic.key_table import Bytes, KeyTable, key_slot
+from udfs.logic.numba_compat import leaf, njit
 from udfs.logic.time_rules import MINUTE_MS, MINUTES_PER_HOUR
 
 _CELL = {"hour": pa.int64(), "shard": pa.int32(), "kind": pa.string(), "video_id": pa.string()}
 CELLS = pa.schema({**_CELL, "minute": pa.int64(), "views": pa.int64(), "late_added": pa.int64()})
 COUNTRIES = pa.schema({**_CELL, "country": pa.string(), "views": pa.int64()})
-HASH_BYTES = 16
-VIEWERS = pa.schema({**_CELL, "minute": pa.int64(), "viewer": pa.binary(HASH_BYTES), "views": pa.int64()})
+# One row for nearly every event, so that names are numbers in dictionaries here.
+_NUMBERED = {name: pa.dictionary(pa.int32(), pa.string()) for name in ("kind", "video_id")}
+VIEWERS = pa.schema({**_CELL, **_NUMBERED, "minute": pa.int64(), "viewer": TYPE, "views": pa.int64()})
 _CODE_BITS = 63
 
 
@@ -46,7 +49,7 @@ class _Batch(NamedTuple):
     viewers: npt.NDArray[np.uint64]
 
 
-@njit(cache=True)
+@leaf()
 def _country(buf, at, length):  # type: ignore[no-untyped-def]
     """Two ASCII letters as capitals in 16 bits; 0 for any other text."""
     if length != 2:
@@ -66,6 +69,7 @@ def _collect(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """(bytes of the arena in use, number of keys, and the columns of a _Batch) with the chosen events added."""
     mask = np.uint64(slots.shape[0] - 1)
+    prefix = BLOCKED_PREFIX_BYTES.shape[0]
     keys = np.empty(chosen.shape[0], np.int64)
     minutes = np.empty(chosen.shape[0], np.int64)
     countries = np.empty(chosen.shape[0], np.uint16)
@@ -73,21 +77,9 @@ def _collect(  # type: ignore[no-untyped-def]
     for place in range(chosen.shape[0]):
         i = chosen[place]
         video_at, video_len, kind_at, kind_len = spans[i, 2], spans[i, 3], spans[i, 4], spans[i, 5]
-        # Written where a new key would lie, and left there if it is one.
-        prefix_len = BLOCKED_PREFIX_BYTES.shape[0] if is_blocked[place] else 0
-        at = arena_used
-        arena[at] = prefix_len + kind_len
-        at += 1
-        for j in range(prefix_len):
-            arena[at + j] = BLOCKED_PREFIX_BYTES[j]
-        at += prefix_len
-        for j in range(kind_len):
-            arena[at + j] = buf[kind_at + j]
-        at += kind_len
-        for j in range(video_len):
-            arena[at + j] = buf[video_at + j]
-        length = at + video_len - arena_used
-        slot = hash_bytes(arena, arena_used, length) & mask
+        prefix_len = prefix if is_blocked[place] else 0
+        length = 1 + prefix_len + kind_len + video_len
+        slot = key_slot(prefix_len + kind_len, buf, video_at, video_len, mask)
         while True:
             key = slots[slot]
             if key < 0:
@@ -95,17 +87,34 @@ def _collect(  # type: ignore[no-untyped-def]
                 slots[slot] = key
                 key_at[key] = arena_used
                 key_len[key] = length
-                arena_used += length
                 n += 1
+                arena[arena_used] = prefix_len + kind_len
+                arena_used += 1
+                for j in range(prefix_len):
+                    arena[arena_used + j] = BLOCKED_PREFIX_BYTES[j]
+                arena_used += prefix_len
+                for j in range(kind_len):
+                    arena[arena_used + j] = buf[kind_at + j]
+                arena_used += kind_len
+                for j in range(video_len):
+                    arena[arena_used + j] = buf[video_at + j]
+                arena_used += video_len
                 break
-            if key_len[key] == length and same_bytes(arena, key_at[key], arena, arena_used, length):
+            # No kind of an event begins as a blocked one, so that the lengths say which of them a key's is.
+            at = key_at[key] + 1 + prefix_len
+            if (
+                key_len[key] == length
+                and arena[key_at[key]] == prefix_len + kind_len
+                and same_bytes(arena, key_at[key] + 1, BLOCKED_PREFIX_BYTES, 0, prefix_len)
+                and same_bytes(arena, at, buf, kind_at, kind_len)
+                and same_bytes(arena, at + kind_len, buf, video_at, video_len)
+            ):
                 break
             slot = (slot + np.uint64(1)) & mask
         keys[place] = key
         minutes[place] = viewed_at[i] // MINUTE_MS
         if spans[i, 7]:
-            viewers[place, 0] = hash_bytes(buf, spans[i, 6], spans[i, 7])
-            viewers[place, 1] = second_hash_bytes(buf, spans[i, 6], spans[i, 7])
+            viewers[place, 0], viewers[place, 1] = both_hashes(buf, spans[i, 6], spans[i, 7])
         # After the kind come the viewer and the country, each a union.
         at = kind_at + kind_len
         text_at = text_len = np.int64(0)
@@ -116,6 +125,53 @@ def _collect(  # type: ignore[no-untyped-def]
                 text_at, text_len, at = read_string(buf, at)
         countries[place] = _country(buf, text_at, text_len)
     return arena_used, n, keys, minutes, countries, viewers
+
+
+@njit(cache=True)
+def _codes(keys, minutes, countries, viewers, places, hours, room):  # type: ignore[no-untyped-def]
+    """Of each event (its cell, that and its minute, that and its country), and of those with a viewer (who, a code).
+
+    A cell is one number for hour, shard, kind and video, in this order; `places` are those of the keys, sorted by the
+    last three. The code is the cell's and as much of the viewer's hash as there is room for.
+    """
+    n = keys.shape[0]
+    cells = np.empty(n, np.int64)
+    by_minute = np.empty(n, np.int64)
+    by_country = np.empty(n, np.int64)
+    known = np.empty(n, np.int64)
+    by_viewer = np.empty(n, np.int64)
+    found = 0
+    number = 0
+    for i in range(n):
+        hour = minutes[i] // MINUTES_PER_HOUR
+        # Most often that of the one before.
+        if hours[number] != hour:
+            number = np.searchsorted(hours, hour)
+        cell = number * places.shape[0] + places[keys[i]]
+        cells[i] = cell
+        by_minute[i] = cell * MINUTES_PER_HOUR + minutes[i] - hour * MINUTES_PER_HOUR
+        by_country[i] = cell << 16 | np.int64(countries[i])
+        if viewers[i, 0] or viewers[i, 1]:
+            known[found] = i
+            by_viewer[found] = cell << room | np.int64(viewers[i, 0] >> np.uint64(64 - room))
+            found += 1
+    return cells, by_minute, by_country, known[:found], by_viewer[:found]
+
+
+@njit(cache=True)
+def _runs(codes):  # type: ignore[no-untyped-def]
+    """(each code, how often it stands there) of sorted ones."""
+    found = np.empty(codes.shape[0], np.int64)
+    counts = np.empty(codes.shape[0], np.int64)
+    n = 0
+    for code in codes:
+        if n > 0 and found[n - 1] == code:
+            counts[n - 1] += 1
+        else:
+            found[n] = code
+            counts[n] = 1
+            n += 1
+    return found[:n], counts[:n]
 
 
 @njit(cache=True)
@@ -144,19 +200,14 @@ def _merged(order, cells, minutes, viewers):  # type: ignore[no-untyped-def]
 def viewer_hash(viewer_id: str) -> bytes:
     """By what a viewer is known."""
     buf = np.frombuffer(viewer_id.encode(), np.uint8)
-    return np.array([hash_bytes(buf, 0, len(buf)), second_hash_bytes(buf, 0, len(buf))], np.uint64).tobytes()
+    return np.array(both_hashes(buf, 0, len(buf)), np.uint64).tobytes()
 
 
 class Audience:
     """Takes the events of one slice."""
 
     def __init__(self) -> None:
-        self._slots = np.full(128, -1, np.int32)
-        self._arena = np.zeros(1024, np.uint8)
-        self._arena_used = 0
-        self._key_at = np.zeros(64, np.int64)
-        self._key_len = np.zeros(64, np.int64)
-        self._n = 0
+        self._keys = KeyTable()
         self._in_time: list[_Batch] = []
         self._late: list[_Batch] = []
 
@@ -187,10 +238,11 @@ class Audience:
         chosen: npt.NDArray[np.int64],
         is_blocked: npt.NDArray[np.bool_],
     ) -> _Batch:
-        self._reserve(len(chosen), len(buf) + len(chosen) * (1 + len(BLOCKED_PREFIX_BYTES)))
-        self._arena_used, self._n, *columns = _collect(
-            buf, spans, viewed_at, chosen, is_blocked, self._slots, self._arena, self._arena_used, self._key_at,
-            self._key_len, self._n,
+        table = self._keys
+        table.reserve(len(chosen), len(buf) + len(chosen) * (1 + len(BLOCKED_PREFIX_BYTES)))
+        table.arena_used, table.n, *columns = _collect(
+            buf, spans, viewed_at, chosen, is_blocked, table.slots, table.arena, table.arena_used, table.at,
+            table.length, table.n,
         )  # fmt: skip
         return _Batch(*columns)
 
@@ -201,54 +253,46 @@ class Audience:
             return Sums(CELLS.empty_table(), COUNTRIES.empty_table(), VIEWERS.empty_table())
         keys, minutes, countries, viewers = (np.concatenate(of) for of in zip(*batches, strict=True))
         names = self._names(shards)
-        hours, hour_numbers = np.unique(minutes // MINUTES_PER_HOUR, return_inverse=True)
-        # One number for hour, shard, kind and video, in this order.
-        cells = hour_numbers * self._n + _places(names["number"].to_numpy())[keys]
+        n = names.num_rows
+        # Of each batch there are few.
+        hours = np.unique(np.concatenate([np.unique(batch.minutes // MINUTES_PER_HOUR) for batch in batches]))
+        room = min(_CODE_BITS - (len(hours) * n).bit_length(), 32)
+        cells, by_minute, by_country, known, by_viewer = _codes(
+            keys, minutes, countries, viewers, _places(names["number"].to_numpy()), hours, room
+        )
 
         def table(schema: pa.Schema, cells: npt.NDArray[np.int64], **columns: object) -> pa.Table:
-            taken = names.drop_columns(["number"]).take(pa.array(cells % self._n))
-            named = dict(zip(taken.column_names, taken.columns, strict=True))
-            return pa.table({"hour": hours[cells // self._n], **named, **columns}, schema=schema)
+            places = pa.array(cells % n)
+            named = {
+                name: _taken(names[name], places, schema.field(name).type) for name in ("shard", "kind", "video_id")
+            }
+            return pa.table({"hour": hours[cells // n], **named, **columns}, schema=schema)
 
         late = sum(len(batch.keys) for batch in self._late)
-        codes = cells * MINUTES_PER_HOUR + minutes % MINUTES_PER_HOUR
-        in_minutes, views = np.unique(codes, return_counts=True)
-        late_codes, late_views = np.unique(codes[len(codes) - late :], return_counts=True)
+        late_codes, late_views = _runs(np.sort(by_minute[len(by_minute) - late :]))
+        in_minutes, views = _runs(np.sort(by_minute))
         late_added = np.zeros(len(in_minutes), np.int64)
         late_added[np.searchsorted(in_minutes, late_codes)] = late_views
         at = in_minutes // MINUTES_PER_HOUR
-        minute = hours[at // self._n] * MINUTES_PER_HOUR + in_minutes % MINUTES_PER_HOUR
+        minute = hours[at // n] * MINUTES_PER_HOUR + in_minutes % MINUTES_PER_HOUR
         of_minutes = table(CELLS, at, minute=minute, views=views - late_added, late_added=late_added)
-        codes, views = np.unique(cells << 16 | countries, return_counts=True)
+        codes, views = _runs(np.sort(by_country))
         of_countries = table(COUNTRIES, codes >> 16, country=_country_names(codes & 0xFFFF), views=views)
-        known = np.nonzero(viewers.any(axis=1))[0]
-        # As much of the hash as there is room for: viewers whom it does not tell apart may have more rows than one.
-        room = min(_CODE_BITS - int(cells.max()).bit_length(), 32)
-        codes = cells[known] << room | (viewers[known, 0] >> np.uint64(64 - room)).astype(np.int64)
-        at, views = _merged(known[np.argsort(codes)], cells, minutes, viewers)
-        of_viewers = table(VIEWERS, cells[at], minute=minutes[at], viewer=_fixed(viewers[at]), views=views)
+        # Viewers whom a code does not tell apart may have more rows than one.
+        at, views = _merged(known[np.argsort(by_viewer)], cells, minutes, viewers)
+        of_viewers = table(VIEWERS, cells[at], minute=minutes[at], viewer=column_of(viewers[at]), views=views)
         return Sums(of_minutes, of_countries, of_viewers)
 
     def _names(self, shards: int) -> pa.Table:
         """Every key's shard, kind and video_id, sorted by these, and its number."""
-        key_at, key_len = self._key_at[: self._n], self._key_len[: self._n]
-        kinds, videos = key_columns(self._arena, key_at, key_len)
+        kinds, videos = key_columns(*self._keys.keys())
         columns = {
-            "shard": shards_of_keys(self._arena, key_at, key_len, shards).astype(np.int32),
+            "shard": shards_of_keys(*self._keys.keys(), shards).astype(np.int32),
             "kind": kinds,
             "video_id": videos,
-            "number": np.arange(self._n),
+            "number": np.arange(self._keys.n),
         }
         return pa.table(columns).sort_by([(name, "ascending") for name in ("shard", "kind", "video_id")])
-
-    def _reserve(self, keys: int, octets: int) -> None:
-        if self._n + keys > len(self._key_at):
-            size = 1 << (self._n + keys).bit_length()
-            self._key_at, self._key_len = grown(self._key_at, size), grown(self._key_len, size)
-            self._slots = np.full(2 * size, -1, np.int32)
-            rehash(self._slots, self._arena, self._key_at, self._key_len, self._n)
-        if self._arena_used + octets > len(self._arena):
-            self._arena = grown(self._arena, 2 * (self._arena_used + octets))
 
 
 def _places(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -264,6 +308,10 @@ def _country_names(codes: npt.NDArray[np.int64]) -> pa.Array:
     return pa.array(names, pa.string()).take(pa.array(places))
 
 
-def _fixed(viewers: npt.NDArray[np.uint64]) -> pa.Array:
-    content = pa.py_buffer(np.ascontiguousarray(viewers))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(viewers), [None, content])
+def _taken(column: pa.ChunkedArray, places: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """The values at these places; of a dictionary its indices are taken, which are smaller than texts."""
+    whole = column.combine_chunks()
+    if not pa.types.is_dictionary(wanted):
+        return whole.take(places)
+    encoded = whole.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(encoded.indices.take(places), encoded.dictionary)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from schemas import registry
 from schemas.kinds import BLOCKED_PREFIX, KIND_BYTES_MAX
 from udfs.logic.hashing import salt_of
-from udfs.logic.numba_compat import njit
+from udfs.logic.numba_compat import leaf, load_u64, njit
 
 VIDEO_ID_BYTES_MAX = 64
 # The id, three one-byte lengths or times and three one-byte unions.
@@ -55,6 +55,7 @@ class Fault(IntEnum):
 START, END, VIDEO_AT, VIDEO_LEN, KIND_AT, KIND_LEN, VIEWER_AT, VIEWER_LEN = range(8)
 BLOCKED_PREFIX_BYTES = np.frombuffer(BLOCKED_PREFIX.encode(), np.uint8)
 
+_NO_ASCII = np.uint64(0x8080808080808080)
 _TRUNCATED = int(Unreadable.TRUNCATED)
 _COUNT = int(Unreadable.COUNT_EXCEEDS_BYTES)
 _VARINT = int(Unreadable.BAD_VARINT)
@@ -88,9 +89,13 @@ class Scan:
     faults: npt.NDArray[np.uint8]
 
 
-@njit(cache=True)
+@leaf()
 def read_varint(buf, at):  # type: ignore[no-untyped-def]
     """(value, place after it); the place is minus the reason when there is none."""
+    # Most often one byte: a length, a branch.
+    if at < buf.shape[0] and buf[at] < 128:
+        short = np.int64(buf[at])
+        return (short >> 1) ^ -(short & 1), at + 1
     value = np.uint64(0)
     shift = np.uint64(0)
     for i in range(10):
@@ -106,7 +111,7 @@ def read_varint(buf, at):  # type: ignore[no-untyped-def]
     return np.int64(0), -_VARINT
 
 
-@njit(cache=True)
+@leaf()
 def read_string(buf, at):  # type: ignore[no-untyped-def]
     """(where its bytes begin, their number, place after them); a negative place is minus the reason."""
     length, at = read_varint(buf, at)
@@ -119,10 +124,13 @@ def read_string(buf, at):  # type: ignore[no-untyped-def]
     return at, length, at + length
 
 
-@njit(cache=True)
+@leaf()
 def is_utf8(buf, at, length):  # type: ignore[no-untyped-def]
     """Whether buf[at : at + length] is well-formed UTF-8 (Unicode 15, table 3-7)."""
     end = at + length
+    # Most often it is ASCII.
+    while end - at >= 8 and load_u64(buf, at) & _NO_ASCII == 0:
+        at += 8
     while at < end:
         lead = buf[at]
         if lead < 0x80:
@@ -155,7 +163,7 @@ def is_utf8(buf, at, length):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True)
+@leaf()
 def read_event(buf, at):  # type: ignore[no-untyped-def]
     """A ViewEvent datum.
 
@@ -192,7 +200,7 @@ def read_event(buf, at):  # type: ignore[no-untyped-def]
     return video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, is_text, at
 
 
-@njit(cache=True)
+@leaf()
 def _has_blocked_prefix(buf, at):  # type: ignore[no-untyped-def]
     for i in range(BLOCKED_PREFIX_BYTES.shape[0]):  # noqa: SIM110 - Numba compiles no generator expression
         if buf[at + i] != BLOCKED_PREFIX_BYTES[i]:
@@ -200,7 +208,7 @@ def _has_blocked_prefix(buf, at):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True)
+@leaf()
 def _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts):  # type: ignore[no-untyped-def]
     if salt_of(buf, start, salts) != salt:
         return _WRONG_SALT

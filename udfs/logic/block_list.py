@@ -11,10 +11,11 @@ import fastavro
 import numpy as np
 import numpy.typing as npt
 
-from udfs.logic.cells import Bytes, same_bytes, slots_for
+from udfs.logic.cells import same_bytes, slots_for
 from udfs.logic.hashing import hash_bytes
+from udfs.logic.key_table import Bytes
 from udfs.logic.keyed_records import Keyed, Refusal, read_keyed, read_whole
-from udfs.logic.numba_compat import njit
+from udfs.logic.numba_compat import leaf, njit
 
 VIEWER_ID_BYTES_MAX = 64
 PERIODS_MAX = 1000
@@ -95,7 +96,7 @@ def _fill(slots, arena, name_at):  # type: ignore[no-untyped-def]
         slots[slot] = viewer
 
 
-@njit(cache=True)
+@leaf()
 def is_blocked(buf, at, length, append, slots, arena, name_at, period_at, periods):  # type: ignore[no-untyped-def]
     """Whether the viewer buf[at : at + length] is blocked at this append time. The rest is a BlockTable."""
     if length <= 0:

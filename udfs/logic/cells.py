@@ -5,23 +5,22 @@ rows of several minutes carry [minute, 8 bytes little-endian] between key and co
 """
 
 import struct
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from udfs.logic.hashing import hash_bytes, mix64
-from udfs.logic.numba_compat import njit
+from udfs.logic.key_table import Bytes, KeyTable, grown, key_slot
+from udfs.logic.numba_compat import leaf, njit
 from udfs.logic.time_rules import MINUTES_PER_DAY
 
-Bytes = npt.NDArray[np.uint8]
-Number = TypeVar("Number", bound=np.generic)
 ROW_BYTES_MIN = 1 + 2 + 4
 DATED_ROW_BYTES_MIN = ROW_BYTES_MIN + 8
 _DATED = struct.Struct("<qI")
 
 
-@njit(cache=True)
+@leaf()
 def put_uint(out, at, value, length):  # type: ignore[no-untyped-def]
     """Write the low bytes of value, little-endian; the place after them."""
     for i in range(length):
@@ -29,7 +28,7 @@ def put_uint(out, at, value, length):  # type: ignore[no-untyped-def]
     return at + length
 
 
-@njit(cache=True)
+@leaf()
 def get_uint(buf, at, length):  # type: ignore[no-untyped-def]
     """Read a little-endian number; eight bytes read as int64."""
     value = np.int64(0)
@@ -38,7 +37,7 @@ def get_uint(buf, at, length):  # type: ignore[no-untyped-def]
     return value
 
 
-@njit(cache=True)
+@leaf()
 def same_bytes(a, a_at, b, b_at, length):  # type: ignore[no-untyped-def]
     """Whether two stretches are equal."""
     for i in range(length):  # noqa: SIM110 - Numba compiles no generator expression
@@ -47,7 +46,7 @@ def same_bytes(a, a_at, b, b_at, length):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True)
+@leaf()
 def slots_for(n):  # type: ignore[no-untyped-def]
     """Slots of an open-addressing table of n entries: a power of two, at most half of it full."""
     size = 16
@@ -56,7 +55,7 @@ def slots_for(n):  # type: ignore[no-untyped-def]
     return size
 
 
-@njit(cache=True)
+@leaf()
 def read_dated_row(buf, at):  # type: ignore[no-untyped-def]
     """(the key's place, its length, minute, count, the place after the row) of the row at `at`."""
     length = np.int64(buf[at])
@@ -65,14 +64,14 @@ def read_dated_row(buf, at):  # type: ignore[no-untyped-def]
     return key, length, get_uint(buf, end, 8), get_uint(buf, end + 8, 4), end + 12
 
 
-@njit(cache=True)
+@leaf()
 def split_key(buf, key, length):  # type: ignore[no-untyped-def]
     """(the kind's place, its length, the video's place, its length) of a key."""
     kind_len = np.int64(buf[key])
     return key + 1, kind_len, key + 1 + kind_len, length - 1 - kind_len
 
 
-@njit(cache=True)
+@leaf()
 def partition_hash(buf, key, length, minute):  # type: ignore[no-untyped-def]
     """Of the partition of views_by_minute that a cell lies in: video, kind and day."""
     return hash_bytes(buf, key, length) ^ mix64(np.uint64(minute // MINUTES_PER_DAY))
@@ -188,7 +187,8 @@ def _merge_rows(buf, slots, arena, arena_used, key_at, key_len, counts, dirty, n
         key = at + 1
         count = get_uint(buf, key + length, 4)
         at = key + length + 4
-        slot = hash_bytes(buf, key, length) & mask
+        _, kind_len, video, video_len = split_key(buf, key, length)
+        slot = key_slot(kind_len, buf, video, video_len, mask)
         while True:
             cell = slots[slot]
             if cell < 0:
@@ -208,17 +208,6 @@ def _merge_rows(buf, slots, arena, arena_used, key_at, key_len, counts, dirty, n
                 break
             slot = (slot + np.uint64(1)) & mask
     return arena_used, n
-
-
-@njit(cache=True)
-def rehash(slots, arena, key_at, key_len, n):  # type: ignore[no-untyped-def]
-    """Fill the empty slots of a table with n keys."""
-    mask = np.uint64(slots.shape[0] - 1)
-    for cell in range(n):
-        slot = hash_bytes(arena, key_at[cell], key_len[cell]) & mask
-        while slots[slot] >= 0:
-            slot = (slot + np.uint64(1)) & mask
-        slots[slot] = cell
 
 
 @njit(cache=True)
@@ -249,80 +238,61 @@ def first_of_kinds(arena, key_at):  # type: ignore[no-untyped-def]
     return found
 
 
-def grown(array: npt.NDArray[Number], size: int) -> npt.NDArray[Number]:
-    """The array, with zeros after it up to this size."""
-    larger = np.zeros(size, array.dtype)
-    larger[: len(array)] = array
-    return larger
-
-
 class MinuteCells:
     """The open counts of one minute in one shard, and which of them changed since they were last taken."""
 
     def __init__(self) -> None:
-        self._slots = np.full(128, -1, np.int32)
-        self._arena = np.zeros(1024, np.uint8)
-        self._arena_used = 0
-        self._key_at = np.zeros(64, np.int64)
-        self._key_len = np.zeros(64, np.int64)
-        self._counts = np.zeros(64, np.int64)
-        self._dirty = np.zeros(64, np.uint8)
-        self._n = 0
+        self._keys = KeyTable()
+        self._counts = np.zeros(0, np.int64)
+        self._dirty = np.zeros(0, np.uint8)
 
     def add(self, rows: Bytes) -> None:
         """Add rows without minute. Each cell that they touch has changed."""
-        most = self._n + len(rows) // ROW_BYTES_MIN + 1
-        if most > len(self._key_at):
-            size = 1 << most.bit_length()
-            for name in ("_key_at", "_key_len", "_counts", "_dirty"):
-                setattr(self, name, grown(getattr(self, name), size))
-            self._slots = np.full(2 * size, -1, np.int32)
-            rehash(self._slots, self._arena, self._key_at, self._key_len, self._n)
-        if self._arena_used + len(rows) > len(self._arena):
-            self._arena = grown(self._arena, 2 * (self._arena_used + len(rows)))
-        self._arena_used, self._n = _merge_rows(
-            rows, self._slots, self._arena, self._arena_used, self._key_at, self._key_len, self._counts,
-            self._dirty, self._n,
-        )  # fmt: skip
+        keys = self._keys
+        size = keys.reserve(len(rows) // ROW_BYTES_MIN + 1, len(rows))
+        if size > len(self._counts):
+            self._counts, self._dirty = grown(self._counts, size), grown(self._dirty, size)
+        keys.arena_used, keys.n = _merge_rows(
+            rows, keys.slots, keys.arena, keys.arena_used, keys.at, keys.length, self._counts, self._dirty, keys.n
+        )
 
     def __len__(self) -> int:
-        return self._n
+        return self._keys.n
 
     @property
     def events(self) -> int:
         """The sum of the counts."""
-        return int(self._counts[: self._n].sum())
+        return int(self.counts().sum())
 
     def keys(self) -> tuple[Bytes, npt.NDArray[np.int64]]:
         """The bytes that hold the keys, and where each begins."""
-        return self._arena, self._key_at[: self._n]
+        return self._keys.keys()[:2]
 
     def kind(self, cell: int) -> bytes:
         """The kind of a cell."""
-        at = int(self._key_at[cell])
-        return self._arena[at + 1 : at + 1 + int(self._arena[at])].tobytes()
+        arena, key_at = self.keys()
+        at = int(key_at[cell])
+        return arena[at + 1 : at + 1 + int(arena[at])].tobytes()
 
     def videos(self, cells: npt.NDArray[np.int64]) -> list[bytes]:
         """The video of each of these cells."""
-        keys_at = self._key_at[cells]
-        starts = (keys_at + 1 + self._arena[keys_at]).tolist()
-        ends = (keys_at + self._key_len[cells]).tolist()
-        return [self._arena[start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
+        arena, key_at, key_len = self._keys.keys()
+        keys_at = key_at[cells]
+        starts = (keys_at + 1 + arena[keys_at]).tolist()
+        ends = (keys_at + key_len[cells]).tolist()
+        return [arena[start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
 
     def counts(self) -> npt.NDArray[np.int64]:
         """A copy of the counts, by cell."""
-        return self._counts[: self._n].copy()
+        return self._counts[: len(self)].copy()
 
     def rows(self) -> Bytes:
         """Every cell as a row without minute."""
-        return pack_rows(self._arena, self._key_at, self._key_len, self._counts, np.arange(self._n))
+        return pack_rows(*self._keys.keys(), self._counts, np.arange(len(self)))
 
     def take_changed(self, minute: int, rows_max: int) -> list[tuple[int, Bytes]]:
         """Every cell changed since the last call, absolute: (how many, dated rows), at most `rows_max` in each."""
-        changed = np.nonzero(self._dirty[: self._n])[0]
-        self._dirty[: self._n] = 0
+        changed = np.nonzero(self._dirty[: len(self)])[0]
+        self._dirty[: len(self)] = 0
         cuts = [changed[at : at + rows_max] for at in range(0, len(changed), rows_max)]
-        return [
-            (len(chosen), pack_dated_rows(self._arena, self._key_at, self._key_len, self._counts, chosen, minute))
-            for chosen in cuts
-        ]
+        return [(len(chosen), pack_dated_rows(*self._keys.keys(), self._counts, chosen, minute)) for chosen in cuts]

@@ -13,7 +13,7 @@ from schemas import registry
 from udfs.logic.cells import DATED_ROW_BYTES_MIN, partition_hash, read_dated_row, split_key
 from udfs.logic.hashing import mix64
 from udfs.logic.id_index import insert
-from udfs.logic.numba_compat import njit
+from udfs.logic.numba_compat import leaf, njit
 from udfs.logic.time_rules import MINUTE_MS, MINUTES_PER_DAY
 
 NOTHING_KNOWN = b"\x00"
@@ -41,7 +41,7 @@ def about_tail(about: bytes) -> bytes:
     return b"\x02" + about
 
 
-@njit(cache=True)
+@leaf()
 def _put_varint(out, at, value):  # type: ignore[no-untyped-def]
     """An Avro int or long; the place after it."""
     rest = np.uint64((value << np.int64(1)) ^ (value >> np.int64(63)))

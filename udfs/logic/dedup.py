@@ -17,11 +17,11 @@ from settings import CountingSettings
 from udfs.logic import partials
 from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, Fault, Scan, Unreadable, scan
 from udfs.logic.block_list import NOBODY, BlockTable, is_blocked
-from udfs.logic.cells import Bytes, put_uint, same_bytes, slots_for
-from udfs.logic.hashing import hash_bytes, mix64
+from udfs.logic.cells import put_uint, same_bytes, slots_for
 from udfs.logic.id_index import IdIndex, Ids, contains, insert, slot_of
+from udfs.logic.key_table import Bytes, key_slot
 from udfs.logic.ledger import Tally
-from udfs.logic.numba_compat import njit
+from udfs.logic.numba_compat import load_u64, njit
 from udfs.logic.time_rules import MINUTE_MS, is_invalid, is_late
 
 VERSION = 1
@@ -45,20 +45,12 @@ _DEAD, _INVALID, _LATE, _DUPLICATE, _BLOCKED, _COUNTED = (int(v) for v in Verdic
 
 
 @njit(cache=True)
-def _u64(buf, at):  # type: ignore[no-untyped-def]
-    value = np.uint64(0)
-    for i in range(8):
-        value |= np.uint64(buf[at + i]) << np.uint64(8 * i)
-    return value
-
-
-@njit(cache=True)
 def _judge(  # type: ignore[no-untyped-def]
     buf, spans, viewed_at, faults, append, lateness, skew, previous, previous_zero, current, current_zero, blocks
 ):  # fmt: skip
-    """(verdicts, new ids, their times, their counts as dated rows, whether the zero id is in `current` now, nothing).
+    """(verdicts, new ids, the times of their views, whether the zero id is in `current` now, nothing).
 
-    Blocked views are counted too, under a kind of their own, and their ids remembered: a repeat of one is a duplicate.
+    The ids of blocked views are remembered too: a repeat of one is a duplicate.
     """
     slots_of_viewers, arena, name_at, period_at, periods = blocks
     any_blocked = name_at.shape[0] > 1
@@ -67,18 +59,12 @@ def _judge(  # type: ignore[no-untyped-def]
     fresh = np.empty((n, 2), np.uint64)
     fresh_at = np.empty(n, np.int64)
     fresh_n = 0
-    slots = np.full(slots_for(n), -1, np.int32)
-    mask = np.uint64(slots.shape[0] - 1)
-    cell_event = np.empty(n, np.int32)
-    cell_count = np.zeros(n, np.int64)
-    cells = 0
-    row_bytes = 0
     # The tables are larger than any cache. Looked at once beforehand, their slots come in side by side, where the loop
     # below would wait for one after the other.
     previous_slots, current_slots = np.uint64(previous.shape[0]), np.uint64(current.shape[0])
     seen = np.uint64(0)
     for i in range(n):
-        low, high = _u64(buf, spans[i, 0]), _u64(buf, spans[i, 0] + 8)
+        low, high = load_u64(buf, spans[i, 0]), load_u64(buf, spans[i, 0] + 8)
         seen ^= previous[slot_of(low, high, previous_slots), 0] ^ current[slot_of(low, high, current_slots), 0]
     for i in range(n):
         if faults[i] != 0:
@@ -90,8 +76,8 @@ def _judge(  # type: ignore[no-untyped-def]
         if is_late(viewed_at[i], append, lateness):
             verdicts[i] = _LATE
             continue
-        low = _u64(buf, spans[i, 0])
-        high = _u64(buf, spans[i, 0] + 8)
+        low = load_u64(buf, spans[i, 0])
+        high = load_u64(buf, spans[i, 0] + 8)
         if low == 0 and high == 0:
             new = not previous_zero and not current_zero
             current_zero = current_zero or new
@@ -110,13 +96,27 @@ def _judge(  # type: ignore[no-untyped-def]
         fresh[fresh_n, 1] = high
         fresh_at[fresh_n] = viewed_at[i]
         fresh_n += 1
+    # `seen` goes along, or the compiler would leave out what it was made of.
+    return verdicts, fresh[:fresh_n], fresh_at[:fresh_n], current_zero, seen
+
+
+@njit(cache=True)
+def _count(buf, spans, viewed_at, verdicts):  # type: ignore[no-untyped-def]
+    """The views that count as dated rows; those of blocked viewers under a kind of their own."""
+    n = spans.shape[0]
+    slots = np.full(slots_for(n), -1, np.int32)
+    mask = np.uint64(slots.shape[0] - 1)
+    cell_event = np.empty(n, np.int32)
+    cell_count = np.zeros(n, np.int64)
+    cells = 0
+    row_bytes = 0
+    for i in range(n):
+        verdict = verdicts[i]
+        if verdict < _BLOCKED:
+            continue
         minute = viewed_at[i] // MINUTE_MS
         video_at, video_len, kind_at, kind_len = spans[i, 2], spans[i, 3], spans[i, 4], spans[i, 5]
-        slot = (
-            hash_bytes(buf, video_at, video_len)
-            ^ hash_bytes(buf, kind_at, kind_len)
-            ^ mix64(np.uint64(minute) ^ np.uint64(verdict))
-        ) & mask
+        slot = key_slot(kind_len, buf, video_at, video_len, mask) ^ (np.uint64(minute + verdict) & mask)
         while True:
             cell = slots[slot]
             if cell < 0:
@@ -158,8 +158,7 @@ def _judge(  # type: ignore[no-untyped-def]
             rows[at + j] = buf[spans[e, 2] + j]
         at = put_uint(rows, at + spans[e, 3], viewed_at[e] // MINUTE_MS, 8)
         at = put_uint(rows, at, cell_count[cell], 4)
-    # `seen` goes along, or the compiler would leave out what it was made of.
-    return verdicts, fresh[:fresh_n], fresh_at[:fresh_n], rows, current_zero, seen
+    return rows
 
 
 @dataclass(frozen=True)
@@ -202,9 +201,13 @@ class Flush:
 
 
 class SaltDedup:
-    """One salt's dedup. Not thread-safe; every method is deterministic in its arguments and the history."""
+    """One salt's dedup. Not thread-safe; every method is deterministic in its arguments and the history.
 
-    def __init__(self, salt: int, rules: CountingSettings) -> None:
+    One that sends nothing counts nothing: for whoever counts by the outcomes, and never flushes.
+    """
+
+    def __init__(self, salt: int, rules: CountingSettings, *, sends: bool = True) -> None:
+        self._sends = sends
         self.salt = salt
         self._rules = rules
         self.append_ms = NEVER_MS
@@ -270,7 +273,7 @@ class SaltDedup:
         self, value: bytes, buf: Bytes, batch: Scan, tally: Tally, outcome: Outcome, blocks: BlockTable
     ) -> None:
         self._current.reserve(len(batch.spans))
-        verdicts, fresh, fresh_at, rows, self._current.zero, _ = _judge(
+        verdicts, fresh, fresh_at, self._current.zero, _ = _judge(
             buf, batch.spans, batch.viewed_at, batch.faults, self.append_ms, self._rules.lateness_ms,
             self._rules.future_skew_ms, self._previous.table, self._previous.zero, self._current.table,
             self._current.zero, blocks,
@@ -286,10 +289,11 @@ class SaltDedup:
         tally.dead_lettered += counts[Verdict.DEAD_LETTERED]
         if len(fresh):
             outcome.chunk = _CHUNK.pack(VERSION, self.generation) + fresh.tobytes()
-            outcome.unsent = rows
             outcome.fresh, outcome.fresh_viewed_ms = fresh, fresh_at
             outcome.batch, outcome.verdicts = batch, verdicts
-            self._unsent.append(rows)
+            if self._sends:
+                outcome.unsent = _count(buf, batch.spans, batch.viewed_at, verdicts)
+                self._unsent.append(outcome.unsent)
             self.sequence += 1
         if sum(counts[: Verdict.DUPLICATE]):
             self._reject(value, batch, verdicts, outcome)
@@ -317,10 +321,6 @@ class SaltDedup:
             frontier = partials.encode_frontier(self.salt, self.append_ms)
             elements = {shard: elements.get(shard, frontier) for shard in range(self._rules.shards)}
         return Flush(elements)
-
-    def forget_unsent(self) -> None:
-        """For whoever takes the counts out of the outcomes and never flushes."""
-        self._unsent = []
 
     def _advance(self, append_ms: int) -> None:
         before = self.generation

@@ -38,8 +38,8 @@ from udfs.logic.batch_scan import (
     read_varint,
     scan,
 )
-from udfs.logic.cells import Bytes
-from udfs.logic.hashing import hash_bytes, second_hash_bytes
+from udfs.logic.hashing import both_hashes
+from udfs.logic.key_table import Bytes
 from udfs.logic.numba_compat import njit
 from udfs.logic.time_rules import HOUR_MS, MINUTES_PER_DAY
 
@@ -244,10 +244,10 @@ def _matches(buf, spans, hashes):  # type: ignore[no-untyped-def]
         at, length = spans[i, 6], spans[i, 7]
         if length == 0:
             continue
-        first = hash_bytes(buf, at, length)
+        first, second = both_hashes(buf, at, length)
         j = np.searchsorted(hashes[:, 0], first)
         while j < hashes.shape[0] and hashes[j, 0] == first:
-            if hashes[j, 1] == second_hash_bytes(buf, at, length):
+            if hashes[j, 1] == second:
                 places[n] = i
                 whose[n] = j
                 n += 1

@@ -6,25 +6,22 @@ compute it; `hash_bytes` decides the shard and therefore is part of a savepoint'
 
 import numpy as np
 
-from udfs.logic.numba_compat import njit
+from udfs.logic.numba_compat import leaf, load_u32, load_u64
 
 _M32 = np.uint64(0xFFFFFFFF)
 
 
-@njit(cache=True)
+@leaf()
 def _rotl32(x, r):  # type: ignore[no-untyped-def]
     return ((x << np.uint64(r)) | (x >> np.uint64(32 - r))) & _M32
 
 
-@njit(cache=True)
+@leaf()
 def salt_of(buf, at, salts):  # type: ignore[no-untyped-def]
     """The salt, 0 to salts - 1, of the 16-byte event id at buf[at]."""
     h = np.uint64(0)
     for block in range(4):
-        k = np.uint64(0)
-        for i in range(4):
-            k |= np.uint64(buf[at + 4 * block + i]) << np.uint64(8 * i)
-        k = (k * np.uint64(0xCC9E2D51)) & _M32
+        k = (np.uint64(load_u32(buf, at + 4 * block)) * np.uint64(0xCC9E2D51)) & _M32
         k = _rotl32(k, 15)
         k = (k * np.uint64(0x1B873593)) & _M32
         h ^= k
@@ -39,7 +36,7 @@ def salt_of(buf, at, salts):  # type: ignore[no-untyped-def]
     return np.int64(h % np.uint64(salts))
 
 
-@njit(cache=True)
+@leaf()
 def mix64(h):  # type: ignore[no-untyped-def]
     """A 64-bit finaliser (MurmurHash3's fmix64): every input bit moves every output bit."""
     h ^= h >> np.uint64(33)
@@ -50,7 +47,7 @@ def mix64(h):  # type: ignore[no-untyped-def]
     return h
 
 
-@njit(cache=True)
+@leaf()
 def hash_bytes(buf, at, length):  # type: ignore[no-untyped-def]
     """A 64-bit hash (FNV-1a, then mix64) of buf[at : at + length]."""
     h = np.uint64(1469598103934665603)
@@ -59,11 +56,34 @@ def hash_bytes(buf, at, length):  # type: ignore[no-untyped-def]
     return mix64(h)
 
 
-@njit(cache=True)
-def second_hash_bytes(buf, at, length):  # type: ignore[no-untyped-def]
-    """Another 64-bit hash: two texts with the same `hash_bytes` have the same one of this only by chance."""
-    h = np.uint64(length)
+@leaf()
+def both_hashes(buf, at, length):  # type: ignore[no-untyped-def]
+    """(`hash_bytes`, another hash): two texts with the same first one have the same second one only by chance.
+
+    Side by side, so that neither waits for the other.
+    """
+    first = np.uint64(1469598103934665603)
+    second = np.uint64(length)
     for i in range(at, at + length):
-        h = (h + np.uint64(buf[i]) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        h ^= h >> np.uint64(29)
-    return mix64(h)
+        octet = np.uint64(buf[i])
+        first = (first ^ octet) * np.uint64(1099511628211)
+        second = (second + octet + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        second ^= second >> np.uint64(29)
+    return mix64(first), mix64(second)
+
+
+@leaf()
+def quick_hash(buf, at, length):  # type: ignore[no-untyped-def]
+    """A 64-bit hash for tables in memory, by eight bytes at a time. Never stored: it may become another one."""
+    h = np.uint64(length) * np.uint64(0x9E3779B97F4A7C15)
+    end = at + length
+    while end - at >= 8:
+        h = (h ^ load_u64(buf, at)) * np.uint64(0xFF51AFD7ED558CCD)
+        h ^= h >> np.uint64(32)
+        at += 8
+    rest = np.uint64(0)
+    while at < end:
+        rest = (rest << np.uint64(8)) | np.uint64(buf[at])
+        at += 1
+    h = (h ^ rest) * np.uint64(0xC4CEB9FE1A85EC53)
+    return h ^ (h >> np.uint64(32))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from udfs.logic.hashing import mix64
-from udfs.logic.numba_compat import njit
+from udfs.logic.numba_compat import leaf, njit
 
 Ids = npt.NDArray[np.uint64]
 SLOTS_MIN = 1 << 10
@@ -20,13 +20,13 @@ _GROWTH = (4, 3)
 _LOW_HALF = np.uint64(32)
 
 
-@njit(cache=True)
+@leaf()
 def slot_of(low, high, slots):  # type: ignore[no-untyped-def]
     """Where the search for the id begins, in a table of less than 2**32 slots."""
     return ((mix64(low ^ mix64(high)) >> _LOW_HALF) * slots) >> _LOW_HALF
 
 
-@njit(cache=True)
+@leaf()
 def contains(table, low, high):  # type: ignore[no-untyped-def]
     """Whether the id (low, high), not all zero, is in the table."""
     slots = np.uint64(table.shape[0])
@@ -40,7 +40,7 @@ def contains(table, low, high):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True)
+@leaf()
 def insert(table, low, high):  # type: ignore[no-untyped-def]
     """Put the id in, unless it is there; whether it was new. The caller keeps a slot free."""
     slots = np.uint64(table.shape[0])

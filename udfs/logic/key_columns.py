@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from udfs.logic.cells import Bytes
 from udfs.logic.hashing import hash_bytes
+from udfs.logic.key_table import Bytes
 from udfs.logic.numba_compat import njit
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from udfs.logic.cells import Bytes, merge_dated_rows, pack_rows
+from udfs.logic.cells import merge_dated_rows, pack_rows
+from udfs.logic.key_table import Bytes
 
 VERSION = 1
 _HEAD = struct.Struct("<BHqH")

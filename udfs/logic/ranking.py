@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from udfs.logic.cells import Bytes, MinuteCells, first_of_kinds
+from udfs.logic.cells import MinuteCells, first_of_kinds
+from udfs.logic.key_table import Bytes
 from udfs.logic.numba_compat import njit
 
 TOP = 100

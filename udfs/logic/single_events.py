@@ -23,8 +23,8 @@ from schemas import registry
 from schemas.topics import RECORD_BYTES_MAX
 from schemas.varint import varint
 from udfs.logic.batch_scan import Unreadable, read_event
-from udfs.logic.cells import Bytes
 from udfs.logic.hashing import salt_of
+from udfs.logic.key_table import Bytes
 from udfs.logic.numba_compat import njit
 
 CONFLUENT_HEADER_BYTES = 5

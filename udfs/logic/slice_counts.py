@@ -96,7 +96,7 @@ class SliceCounter:
         self._viewed_ms_min = viewed_ms_min
         self._salts: dict[int, SaltDedup] = {}
         for salt, kept in memory.items():
-            self._salts[salt] = SaltDedup(salt, rules)
+            self._salts[salt] = SaltDedup(salt, rules, sends=False)
             self._salts[salt].restore(kept.header, kept.chunks, [])
         self._fresh: list[Ids] = []
         self._fresh_events = 0
@@ -109,10 +109,7 @@ class SliceCounter:
         """Judge one record. Never raises for what the bytes say."""
         dedup = self._of(key)
         outcome = dedup.record(value or b"", record_ms, dedup.salt, self._blocks)
-        # What the stream would send is all in the outcome.
-        dedup.forget_unsent()
-        if outcome.unsent is not None:
-            assert outcome.fresh is not None
+        if outcome.fresh is not None:
             assert outcome.fresh_viewed_ms is not None
             assert outcome.batch is not None
             assert outcome.verdicts is not None
@@ -183,7 +180,7 @@ class SliceCounter:
             salt = -1 - self._partition
         dedup = self._salts.get(salt)
         if dedup is None:
-            dedup = self._salts[salt] = SaltDedup(salt, self._rules)
+            dedup = self._salts[salt] = SaltDedup(salt, self._rules, sends=False)
         return dedup
 
 

@@ -4,7 +4,7 @@ The clock is the append time of the record (see docs/architecture.md), never the
 results are handed on.
 """
 
-from udfs.logic.numba_compat import njit
+from udfs.logic.numba_compat import leaf
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -14,25 +14,25 @@ MINUTES_PER_DAY = 1440
 BEHIND_MS = 60_000
 
 
-@njit(cache=True)
+@leaf()
 def minute_of(at_ms: int) -> int:
     """The epoch minute that contains this time."""
     return at_ms // MINUTE_MS
 
 
-@njit(cache=True)
+@leaf()
 def is_invalid(viewed_at_ms: int, append_ms: int, future_skew_ms: int) -> bool:
     """Whether the view claims to lie further ahead of its arrival than clocks may differ."""
     return viewed_at_ms > append_ms + future_skew_ms
 
 
-@njit(cache=True)
+@leaf()
 def is_late(viewed_at_ms: int, append_ms: int, lateness_ms: int) -> bool:
     """Whether the view's minute had closed when it arrived."""
     return (viewed_at_ms // MINUTE_MS + 1) * MINUTE_MS + lateness_ms <= append_ms
 
 
-@njit(cache=True)
+@leaf()
 def last_closed_minute(frontier_ms: int, lateness_ms: int) -> int:
     """The last minute of which nothing can be counted any more once every salt has reached the frontier."""
     return (frontier_ms - lateness_ms) // MINUTE_MS - 1

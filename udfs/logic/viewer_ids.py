@@ -4,9 +4,8 @@ from collections.abc import Set
 
 import numpy as np
 
-from udfs.logic.audience import HASH_BYTES
 from udfs.logic.batch_scan import VIEWER_AT, VIEWER_LEN, Fault, Unreadable, scan
-from udfs.logic.hashing import hash_bytes, second_hash_bytes
+from udfs.logic.hashing import both_hashes
 from udfs.logic.numba_compat import njit
 
 
@@ -16,8 +15,7 @@ def _hashes(buf, spans):  # type: ignore[no-untyped-def]
     found = np.zeros((spans.shape[0], 2), np.uint64)
     for i in range(spans.shape[0]):
         if spans[i, VIEWER_LEN]:
-            found[i, 0] = hash_bytes(buf, spans[i, VIEWER_AT], spans[i, VIEWER_LEN])
-            found[i, 1] = second_hash_bytes(buf, spans[i, VIEWER_AT], spans[i, VIEWER_LEN])
+            found[i, 0], found[i, 1] = both_hashes(buf, spans[i, VIEWER_AT], spans[i, VIEWER_LEN])
     return found
 
 
@@ -28,7 +26,7 @@ def viewer_ids(key: bytes | None, value: bytes | None, salts: int, wanted: Set[b
     if isinstance(batch, Unreadable):
         return {}
     hashes = _hashes(buf, batch.spans)
-    firsts = np.frombuffer(b"".join(wanted), np.uint64)[:: HASH_BYTES // 8]
+    firsts = np.frombuffer(b"".join(wanted), np.uint64)[::2]
     found = {}
     for at in np.nonzero(np.isin(hashes[:, 0], firsts) & (batch.faults == Fault.NONE))[0]:
         if (hashed := hashes[at].tobytes()) in wanted:

@@ -16,7 +16,8 @@ import numpy as np
 
 from settings import CountingSettings
 from udfs.logic import partials
-from udfs.logic.cells import Bytes, MinuteCells
+from udfs.logic.cells import MinuteCells
+from udfs.logic.key_table import Bytes
 from udfs.logic.ledger import Tally
 from udfs.logic.ranking import Ranked, most_viewed, most_viewed_and_growing
 from udfs.logic.time_rules import MINUTE_MS, last_closed_minute
