@@ -5,6 +5,7 @@ What is written can be interrupted. Knows no cluster, no Kafka and no Cassandra.
 """
 
 import copy
+import io
 import re
 import shutil
 from collections import defaultdict
@@ -29,6 +30,7 @@ from udfs.operators import rollup
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest
 from udfs.sinks import history_rows
 from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.packed_batch import PackedBatch
 from udfs.sources.archive import Archive, Record
 
 HOUR_MS = 3_600_000
@@ -173,16 +175,17 @@ class LocalRollup:
                 for key, rest in kept.get(self._topic, {}).items():
                     take(key, rest)
 
-        def write_all(_session: object, statements: Sequence[tuple[str, tuple[object, ...]]], _at_once: int) -> None:
+        def write_all(_session: object, statements: Sequence[tuple[object, object]], _at_once: int) -> None:
             # Rows are written side by side: whatever is killed leaves some of them.
-            steps.step(lambda: _insert(tables, statements[::2]))
-            _insert(tables, statements)
+            rows = [row for statement in statements for row in _rows(*statement)]
+            steps.step(lambda: _insert(tables, rows[::2]))
+            _insert(tables, rows)
 
         with (
             mock.patch.object(rollup, "filesystem", return_value=store),
             mock.patch.object(rollup, "CompactedTopic", Topic),
-            mock.patch.object(history_rows, "connect_however_long", return_value=None),
-            mock.patch.object(history_rows, "prepare_however_long", lambda _session, statement: statement),
+            mock.patch.object(history_rows, "connect_however_long", return_value=SimpleNamespace()),
+            mock.patch.object(history_rows, "prepare_however_long", lambda _session, text: _Prepared(text)),
             mock.patch.object(history_rows, "write_all", write_all),
         ):
             yield
@@ -224,8 +227,33 @@ def _keys() -> dict[str, tuple[str, ...]]:
 KEYS = _keys()
 
 
-def _insert(tables: Tables, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
-    for statement, values in statements:
+class _Prepared:
+    """A statement whose id is its text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.query_id = text.encode()
+
+
+def _rows(statement: object, values: object) -> Iterator[tuple[str, Sequence[object]]]:
+    """(text, values) of a statement with its values, or of each row of a packed batch (native protocol v5, 4.1.7)."""
+    if isinstance(statement, _Prepared):
+        assert isinstance(values, Sequence)
+        yield statement.text, values
+        return
+    assert isinstance(statement, PackedBatch)
+    inserts = statement._statements_and_parameters
+    body = io.BytesIO(inserts.body)
+    for _ in range(inserts.number):
+        assert body.read(1) == b"\1"
+        text = body.read(int.from_bytes(body.read(2), "big")).decode()
+        number = int.from_bytes(body.read(2), "big")
+        yield text, [body.read(int.from_bytes(body.read(4), "big")) for _ in range(number)]
+    assert not body.read()
+
+
+def _insert(tables: Tables, rows: Iterable[tuple[str, Sequence[object]]]) -> None:
+    for statement, values in rows:
         matched = re.match(r"INSERT INTO (\w+) \((.*?)\) VALUES", statement)
         assert matched is not None, statement
         table, columns = matched[1], dict(zip(matched[2].split(", "), values, strict=True))

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from udfs.logic.cells import DATED_ROW_BYTES_MIN, partition_hash, read_dated_row, split_key
-from udfs.logic.numba_compat import njit
+from udfs.logic.numba_compat import leaf, njit
 from udfs.logic.time_rules import MINUTE_MS, MINUTES_PER_DAY
 
 # A date in CQL is the days since 1970 plus 2**31 (section 6.7).
-_EPOCH_DATE = 1 << 31
+EPOCH_DATE = 1 << 31
 _VALUES = 6
 # Of them the first, video_id, kind and day, are the partition key.
 _KEY_VALUES = 3
@@ -45,20 +45,41 @@ def _index(buf):  # type: ignore[no-untyped-def]
     return places[:n], minutes[:n], partitions[:n]
 
 
-@njit(cache=True)
-def _put_length(out, at, length):  # type: ignore[no-untyped-def]
-    """What stands before a value of less than 256 bytes; the place after it."""
+@leaf()
+def head_bytes(query_id):  # type: ignore[no-untyped-def]
+    """Of a statement what stands before its values."""
+    return 3 + query_id.shape[0] + 2
+
+
+@leaf()
+def put_head(out, at, query_id, values):  # type: ignore[no-untyped-def]
+    """That it is a prepared statement, its id, and the number of values; the place after them."""
+    out[at] = 1
+    out[at + 1] = 0
+    out[at + 2] = query_id.shape[0]
+    at += 3
+    for j in range(query_id.shape[0]):
+        out[at + j] = query_id[j]
+    at += query_id.shape[0]
+    out[at] = 0
+    out[at + 1] = values
+    return at + 2
+
+
+@leaf()
+def put_length(out, at, length):  # type: ignore[no-untyped-def]
+    """What stands before a value of less than 64 KiB; the place after it."""
     out[at] = 0
     out[at + 1] = 0
-    out[at + 2] = 0
-    out[at + 3] = length
+    out[at + 2] = (length >> 8) & 255
+    out[at + 3] = length & 255
     return at + 4
 
 
-@njit(cache=True)
+@leaf()
 def _put_number(out, at, value, length):  # type: ignore[no-untyped-def]
     """A number, big-endian, as a value; the place after it."""
-    at = _put_length(out, at, length)
+    at = put_length(out, at, length)
     for i in range(length):
         out[at + i] = (value >> (8 * (length - 1 - i))) & 255
     return at + length
@@ -86,24 +107,14 @@ def _pack(buf, places, partitions, order, query_id, rows_max, partitions_max):  
         in_batch += 1
         key, length, minute, views, _ = read_dated_row(buf, places[row])
         kind, kind_len, video, video_len = split_key(buf, key, length)
-        # A prepared statement, its id, the number of values.
-        out[at] = 1
-        out[at + 1] = 0
-        out[at + 2] = query_id.shape[0]
-        at += 3
-        for j in range(query_id.shape[0]):
-            out[at + j] = query_id[j]
-        at += query_id.shape[0]
-        out[at] = 0
-        out[at + 1] = _VALUES
-        at += 2
+        at = put_head(out, at, query_id, _VALUES)
         for start, size in ((video, video_len), (kind, kind_len)):
-            at = _put_length(out, at, size)
+            at = put_length(out, at, size)
             for j in range(size):
                 out[at + j] = buf[start + j]
             at += size
         start_ms = minute * MINUTE_MS
-        at = _put_number(out, at, _EPOCH_DATE + minute // MINUTES_PER_DAY, 4)
+        at = _put_number(out, at, EPOCH_DATE + minute // MINUTES_PER_DAY, 4)
         at = _put_number(out, at, start_ms, 8)
         at = _put_number(out, at, views, 8)
         at = _put_number(out, at, start_ms * 1000 + views, 8)
@@ -121,22 +132,19 @@ def pack_inserts(dated_rows: bytes, query_id: bytes, *, rows_max: int, partition
     buf = np.frombuffer(dated_rows, np.uint8)
     places, minutes, partitions = _index(buf)
     order = np.lexsort((minutes, partitions))
-    out, ends, numbers = _pack(
-        buf, places, partitions, order, np.frombuffer(query_id, np.uint8), rows_max, partitions_max
-    )
-    # Of a statement what stands before its values.
-    head = 1 + _SHORT.size + len(query_id) + _SHORT.size
+    query = np.frombuffer(query_id, np.uint8)
+    out, ends, numbers = _pack(buf, places, partitions, order, query, rows_max, partitions_max)
     start = 0
     for end, number in zip(ends.tolist(), numbers.tolist(), strict=True):
         body = out[start:end].tobytes()
-        yield Inserts(number, body, _routing_key(body, head))
+        yield Inserts(number, body, routing_key(body, head_bytes(query), _KEY_VALUES))
         start = end
 
 
-def _routing_key(body: bytes, at: int) -> bytes:
-    """Of the values at `at` that are the key: of each its length, its bytes and a zero."""
+def routing_key(body: bytes, at: int, values: int) -> bytes:
+    """Of so many values at `at`, the key, as the driver has it: of each its length, its bytes and a zero."""
     columns = []
-    for _ in range(_KEY_VALUES):
+    for _ in range(values):
         (length,) = _INT.unpack_from(body, at)
         at += _INT.size
         columns.append(_SHORT.pack(length) + body[at : at + length] + b"\0")

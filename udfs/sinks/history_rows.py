@@ -1,85 +1,67 @@
 """What a rollup made, to Cassandra: absolute rows, each of which may be written again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
-from itertools import islice
-from typing import Any
 
 import pyarrow as pa
+from cassandra.query import PreparedStatement
 
 from settings import CassandraSettings
+from udfs.logic.cql_columns import pack_columns
 from udfs.sinks.acknowledged import connect_however_long, prepare_however_long, write_all
+from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
+# Rows that the driver encodes, of which there are few.
 CONCURRENCY = 128
-ROWS_AT_ONCE = 20_000
-_SUMS = ("video_id", "kind", "views", "late_added")
 
 
 class HistoryRows:
-    """One session. Returns from a call when all of its rows are written, however long Cassandra is away."""
+    """One session. Returns from a call when all of its rows are written, however long Cassandra is away.
+
+    Each row of a table lies in a partition of its own, so that a batch is as large as the sink's are in partitions.
+    """
 
     def __init__(self, settings: CassandraSettings) -> None:
+        self._settings = settings
         self._session = connect_however_long(settings)
-        self._hour = prepare_however_long(
-            self._session,
-            "INSERT INTO views_by_hour (month, hour, video_id, kind, views, late_added) VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        self._day = prepare_however_long(
-            self._session,
-            "INSERT INTO views_by_day (day, complete_through, video_id, kind, views, late_added) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        self._total = prepare_however_long(
-            self._session,
-            "INSERT INTO view_totals (complete_through, video_id, kind, views, late_added) VALUES (?, ?, ?, ?, ?)",
-        )
-
-        self._viewers = prepare_however_long(
-            self._session, "INSERT INTO views_by_day (day, video_id, kind, viewers, marked) VALUES (?, ?, ?, ?, ?)"
-        )
-        self._change = prepare_however_long(
-            self._session,
-            "INSERT INTO day_history (day, run, at, reason, rules, video_id, kind, views, marked) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        self._channel = prepare_however_long(
-            self._session,
-            "INSERT INTO channel_views_by_hour (month, hour, channel_id, kind, views, late_added) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        self._top_of_hour = prepare_however_long(
-            self._session,
-            "INSERT INTO top_videos_by_hour (month, hour, kind, country, videos) VALUES (?, ?, ?, ?, ?)",
-        )
-        self._top_of_day = prepare_however_long(
-            self._session,
-            "INSERT INTO top_videos_by_day (day, complete_through, kind, country, videos) VALUES (?, ?, ?, ?, ?)",
-        )
+        self._session.client_protocol_handler = PackedProtocolHandler
+        # The partition key comes first.
+        self._hour = self._prepare("views_by_hour (video_id, kind, month, hour, views, late_added)")
+        self._day = self._prepare("views_by_day (video_id, kind, day, complete_through, views, late_added)")
+        self._total = self._prepare("view_totals (video_id, kind, complete_through, views, late_added)")
+        self._viewers = self._prepare("views_by_day (video_id, kind, day, viewers, marked)")
+        self._channel = self._prepare("channel_views_by_hour (channel_id, kind, month, hour, views, late_added)")
+        self._change = self._prepare("day_history (day, run, at, reason, rules, video_id, kind, views, marked)")
+        self._top_of_hour = self._prepare("top_videos_by_hour (month, hour, kind, country, videos)")
+        self._top_of_day = self._prepare("top_videos_by_day (day, complete_through, kind, country, videos)")
 
     def hours(self, table: pa.Table, hour: datetime) -> None:
         """Rows of one hour."""
-        self._write(self._hour, _rows(table, _SUMS, *_of_hour(hour)))
+        self._pack(self._hour, table, ("video_id", "kind"), _of_hour(hour), ("views", "late_added"), key_values=3)
 
     def days(self, table: pa.Table, day: date, complete_through: datetime) -> None:
         """Rows of one day, as far as it is complete."""
-        self._write(self._day, _rows(table, _SUMS, day, complete_through))
+        between = day, complete_through
+        self._pack(self._day, table, ("video_id", "kind"), between, ("views", "late_added"), key_values=2)
 
     def totals(self, table: pa.Table, complete_through: datetime) -> None:
         """Rows of all time."""
-        self._write(self._total, _rows(table, _SUMS, complete_through))
+        between = (complete_through,)
+        self._pack(self._total, table, ("video_id", "kind"), between, ("views", "late_added"), key_values=2)
 
     def viewers(self, table: pa.Table, day: date) -> None:
         """How many viewers there were on a day, and how many views are marked, beside its views."""
-        self._write(self._viewers, _rows(table, ("video_id", "kind", "viewers", "marked"), day))
+        self._pack(self._viewers, table, ("video_id", "kind"), (day,), ("viewers", "marked"), key_values=2)
 
     def changes(self, table: pa.Table, day: date, run: int, reason: str, rules: str) -> None:
         """What became of a day's numbers in a run, and why. By its run, so that an attempt made again adds no row."""
         now = datetime.now(UTC)
-        self._write(self._change, _rows(table, ("video_id", "kind", "views", "marked"), day, run, now, reason, rules))
+        rows = zip(*(table[name].to_pylist() for name in ("video_id", "kind", "views", "marked")), strict=True)
+        self._write(self._change, ((day, run, now, reason, rules, *row) for row in rows))
 
     def channels(self, table: pa.Table, hour: datetime) -> None:
         """Channels of one hour."""
-        self._write(self._channel, _rows(table, ("channel_id", "kind", "views", "late_added"), *_of_hour(hour)))
+        self._pack(self._channel, table, ("channel_id", "kind"), _of_hour(hour), ("views", "late_added"), key_values=3)
 
     def top_of_hour(self, table: pa.Table, hour: datetime) -> None:
         """The lists of one hour."""
@@ -89,20 +71,40 @@ class HistoryRows:
         """The lists of one day, as far as it is complete."""
         self._write(self._top_of_day, _lists(table, day, complete_through))
 
-    def _write(self, statement: Any, rows: Iterator[tuple[object, ...]]) -> None:
-        while some := list(islice(rows, ROWS_AT_ONCE)):
-            write_all(self._session, [(statement, row) for row in some], CONCURRENCY)
+    def _prepare(self, into: str) -> PreparedStatement:
+        return prepare_however_long(
+            self._session, f"INSERT INTO {into} VALUES ({', '.join('?' * (into.count(',') + 1))})"
+        )
+
+    def _pack(
+        self,
+        statement: PreparedStatement,
+        table: pa.Table,
+        names: Sequence[str],
+        between: Sequence[date],
+        counts: Sequence[str],
+        *,
+        key_values: int,
+    ) -> None:
+        """Write of each row its names, then what is the same for all, then its counts."""
+        same = [pa.repeat(_scalar(value), table.num_rows) for value in between]
+        columns = [*table.select(names).columns, *same, *table.select(counts).columns]
+        rows_max = self._settings.batch_partitions_max
+        inserts = pack_columns(columns, statement.query_id, key_values=key_values, rows_max=rows_max)
+        batches = [(PackedBatch(one, self._settings.keyspace), None) for one in inserts]
+        write_all(self._session, batches, self._settings.concurrency)
+
+    def _write(self, statement: PreparedStatement, rows: Iterable[tuple[object, ...]]) -> None:
+        write_all(self._session, [(statement, row) for row in rows], CONCURRENCY)
+
+
+def _scalar(value: date) -> pa.Scalar:
+    return pa.scalar(value, pa.timestamp("ms", "UTC") if isinstance(value, datetime) else pa.date32())
 
 
 def _of_hour(hour: datetime) -> tuple[date, datetime]:
     """The month that it lies in, and itself."""
     return hour.date().replace(day=1), hour
-
-
-def _rows(table: pa.Table, names: Sequence[str], *first: object) -> Iterator[tuple[object, ...]]:
-    for batch in table.select(list(names)).to_batches(max_chunksize=ROWS_AT_ONCE):
-        columns = (column.to_pylist() for column in batch.columns)
-        yield from ((*first, *row) for row in zip(*columns, strict=True))
 
 
 def _lists(tops: pa.Table, *first: object) -> Iterator[tuple[object, ...]]:
