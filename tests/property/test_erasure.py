@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.fs
 import pytest
@@ -26,7 +27,7 @@ from udfs.logic.block_list import FOR_GOOD_MS, Period
 from udfs.logic.erasure import DAY_MS, Eraser
 from udfs.logic.history import SliceInfo, SliceName
 from udfs.logic.slice_counts import SliceCounter, SliceCounts, no_known
-from udfs.logic.unique_viewers import viewers_of_day
+from udfs.logic.viewer_days import viewer_days
 from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources import archive as archives
@@ -165,8 +166,9 @@ def unique(tables: list[pa.Table]) -> dict[tuple[str, str, int], int]:
     days = [minute // 1440 for minute in table["minute"].to_pylist()]
     for day in set(days):
         mine = table.filter(pa.array([one == day for one in days]))
-        for row in viewers_of_day([mine]).to_pylist():
-            found[row["video_id"], row["kind"], day] = row["viewers"]
+        viewers = viewer_days([mine])
+        for row, number in zip(viewers.names.to_pylist(), np.bincount(viewers.name).tolist(), strict=True):
+            found[row["video_id"], row["kind"], day] = number
     return found
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from udfs.logic.audience import VIEWERS, viewer_hash
 from udfs.logic.history import MarkRules
 from udfs.logic.marks import CHANGES, MARKS, SUSPECTS, beyond, by_video, changes, suspects, with_marks
+from udfs.logic.viewer_days import viewer_days
 
 VIDEOS = st.sampled_from(["a", "b", "é"])
 KINDS = st.sampled_from(["view", "like", "blocked:view"])
@@ -60,7 +61,8 @@ def by_hand(rows: list[Row], rules: MarkRules) -> dict[tuple[str, str, str], tup
 def test_marked_is_what_is_beyond_the_rules(slices: list[list[Row]], rules: MarkRules) -> None:
     rows = [row for of in slices for row in of]
     want = by_hand(rows, rules)
-    found = beyond([of_slice(of) for of in slices], rules)
+    tables = [of_slice(of) for of in slices]
+    found = beyond(tables, viewer_days(tables), rules)
     assert found.schema == SUSPECTS
     names = {viewer_hash(who): who for who in ("ann", "bob", "eve")}
     listed = suspects(found).to_pylist()

@@ -1,10 +1,13 @@
 """Viewers of a day: each once, and sketches that say about how many there were on several days."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pytest
 
 from udfs.logic.audience import VIEWERS, viewer_hash
-from udfs.logic.unique_viewers import VIEWERS_OF_DAY, merged_estimate, viewers_of_day
+from udfs.logic.unique_viewers import VIEWERS_OF_DAY, ViewersOfDay, merged_estimate
+from udfs.logic.viewer_days import part_of, viewer_days
 
 
 def of_slice(views: list[tuple[str, str, str]], hour: int = 5) -> pa.Table:
@@ -22,6 +25,13 @@ def of_slice(views: list[tuple[str, str, str]], hour: int = 5) -> pa.Table:
         for video, kind, viewer in views
     ]
     return pa.Table.from_pylist(rows, VIEWERS).drop_columns(["shard", "hour"])
+
+
+def viewers_of_day(tables: Sequence[pa.Table], parts: int = 1) -> pa.Table:
+    day = ViewersOfDay()
+    for part in range(parts):
+        day.add(viewer_days([part_of(table, part, parts) for table in tables]))
+    return day.table()
 
 
 def test_a_viewer_counts_once_a_day_for_a_video_and_kind() -> None:
@@ -59,3 +69,22 @@ def test_sketches_of_days_say_about_how_many_there_were_on_all_of_them() -> None
     sketches = [day["sketch"][0].as_py() for day in days]
     assert merged_estimate(sketches) == pytest.approx(12_000, rel=0.05)
     assert max(map(len, sketches)) < 2200
+
+
+def test_a_day_counted_in_parts_has_the_same_viewers() -> None:
+    views = [(f"v{n % 7}", "view", f"{n % 100}") for n in range(2000)]
+    whole, parted = viewers_of_day([of_slice(views)]), viewers_of_day([of_slice(views[:900]), of_slice(views[500:])], 3)
+    assert parted.drop_columns(["sketch"]).equals(whole.drop_columns(["sketch"]))
+    assert whole["viewers"].to_pylist() == [100] * 7
+    assert [round(merged_estimate([sketch])) for sketch in parted["sketch"].to_pylist()] == [100] * 7
+
+
+def test_viewers_whom_the_beginning_of_a_hash_does_not_tell_apart_are_several() -> None:
+    """As many as lie between: the sketch's own error is beside the point here."""
+    hashes = [bytes([0, 0, 0, 0, 0, 0, 0, 1]) + bytes([n % 5]) + bytes(7) for n in range(50)]
+    table = of_slice([("a", "view", "")] * 50)
+    table = table.set_column(
+        table.schema.get_field_index("viewer"), VIEWERS.field("viewer"), pa.array(hashes, pa.binary(16))
+    )
+    days = viewer_days([table.slice(0, 20), table.slice(20)])
+    assert (len(days.viewer), days.views.tolist()) == (5, [10] * 5)

@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.kinds import BLOCKED_PREFIX
+from udfs.logic.hash_columns import column_of
 from udfs.logic.history import MarkRules
+from udfs.logic.viewer_days import ViewerDays
 
 # Of a shard and a day.
 SUSPECTS_MAX = 1000
@@ -22,25 +24,30 @@ MARKS = pa.schema({**_VIDEO, "marked": pa.int64(), "marked_viewers": pa.int64()}
 SUSPECTS = pa.schema({**_VIDEO, "viewer": pa.binary(16), "views": pa.int64(), "marked": pa.int64()})
 CHANGES = pa.schema({**_VIDEO, "views": pa.int64(), "marked": pa.int64()})
 _NAMES = list(_VIDEO)
+_NO_RULE = 1 << 62
 
 
-def beyond(viewers: Sequence[pa.Table], rules: MarkRules) -> pa.Table:
-    """Of schema SUSPECTS, everyone of whose views some are marked, from all slices' viewers of a day.
+def beyond(viewers: Sequence[pa.Table], days: ViewerDays, rules: MarkRules) -> pa.Table:
+    """Of schema SUSPECTS, everyone of whose views some are marked, from all slices' viewers of a day, and their days.
 
     Of each minute what is beyond the minute's maximum, and of what is left of the day what is beyond the day's.
     """
-    if not viewers or not (rules.minute_max or rules.day_max):
+    # Nobody is beyond a rule who has not so many views in all: of most viewers nothing more has to be looked at.
+    suspected = days.viewer[days.views > min(rules.minute_max or _NO_RULE, rules.day_max or _NO_RULE)]
+    if not len(suspected):
         return SUSPECTS.empty_table()
     keys = [*_NAMES, "viewer"]
+    wanted = pc.unique(column_of(suspected))
+    theirs = (table.filter(pc.is_in(table["viewer"], wanted)) for table in viewers)
     # A viewer may have several rows in a minute: of several slices, or of one.
-    each = pa.concat_tables([table.select([*keys, "minute", "views"]) for table in viewers])
+    each = pa.concat_tables([_plain(table.select([*keys, "minute", "views"])) for table in theirs])
     each = each.filter(pc.invert(pc.starts_with(each["kind"], BLOCKED_PREFIX)))
     each = each.group_by([*keys, "minute"]).aggregate([("views", "sum")])
     each = each.append_column("beyond", _excess(each["views_sum"], rules.minute_max))
-    days = each.group_by(keys).aggregate([("views_sum", "sum"), ("beyond", "sum")])
-    left = pc.subtract(days["views_sum_sum"], days["beyond_sum"])
-    marked = pc.add(days["beyond_sum"], _excess(left, rules.day_max))
-    found = days.select([*keys, "views_sum_sum"]).append_column("marked", marked).rename_columns(SUSPECTS.names)
+    sums = each.group_by(keys).aggregate([("views_sum", "sum"), ("beyond", "sum")])
+    left = pc.subtract(sums["views_sum_sum"], sums["beyond_sum"])
+    marked = pc.add(sums["beyond_sum"], _excess(left, rules.day_max))
+    found = sums.select([*keys, "views_sum_sum"]).append_column("marked", marked).rename_columns(SUSPECTS.names)
     return found.filter(pc.greater(marked, 0)).cast(SUSPECTS)
 
 
@@ -83,6 +90,13 @@ def changes(before: tuple[pa.Table, pa.Table], after: tuple[pa.Table, pa.Table])
     )
     found = both.filter(pc.invert(same)).select(CHANGES.names).cast(CHANGES)
     return found.sort_by([(name, "ascending") for name in _NAMES])
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """With texts in place of dictionaries, which groups and joins do not take."""
+    for at, name in enumerate(_NAMES):
+        table = table.set_column(at, name, table[name].cast(pa.string()))
+    return table
 
 
 def _excess(views: pa.ChunkedArray, most: int) -> pa.ChunkedArray:

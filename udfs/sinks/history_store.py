@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from udfs.logic.hash_columns import TYPE, column_of, halves_of
 from udfs.logic.history import VERSION, Manifest, SliceInfo, SliceName, no_history
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts, no_known
 from udfs.sinks.replaced_file import replace
@@ -23,8 +24,10 @@ COMPRESSION = "zstd"
 # Of tables: who asks for one video reads one or two groups, some tens of kilobytes.
 GROUP_ROWS = 16_384
 MANIFEST = "manifest.json"
-KNOWN = pa.schema({"event_id": pa.binary(16), "viewed_at": pa.timestamp("ms", "UTC")})
+KNOWN = pa.schema({"event_id": TYPE, "viewed_at": pa.timestamp("ms", "UTC")})
 Groups = Sequence[tuple[int, ...]]
+# Of a slice's tables, the columns that are read with the dictionaries that they are written with.
+_DICTIONARIES = {"cells": (), "countries": (), "viewers": ("video_id", "kind")}
 
 
 class HistoryError(ValueError):
@@ -70,9 +73,12 @@ class HistoryStore:
         groups: dict[str, Groups] = {}
         for part, table in counts.sums._asdict().items():
             groups[part] = _groups((table["shard"].to_numpy(), table["hour"].to_numpy()))
-            self._put_table(f"{_slice(name)}/{part}.parquet", table.drop_columns(["shard", "hour"]), groups[part])
+            rows = table.drop_columns(["shard", "hour"])
+            content = _encoded(rows, groups[part], hashes="viewer" if part == "viewers" else None)
+            self._put(f"{_slice(name)}/{part}.parquet", content)
         known_groups = _groups((counts.known.hours,))
-        self._put_table(f"{_slice(name)}/known.parquet", _known_table(counts.known), known_groups)
+        content = _encoded(_known_table(counts.known), known_groups, hashes="event_id")
+        self._put(f"{_slice(name)}/known.parquet", content)
         memory = {salt: tuple(kept) for salt, kept in counts.memory.items()}
         self._put(f"{_slice(name)}/memory.bin", msgspec.msgpack.encode(memory))
         fields = {
@@ -106,9 +112,7 @@ class HistoryStore:
         if not tables:
             return no_known()
         table = pa.concat_tables(tables)
-        ids = table["event_id"].combine_chunks()
-        halves = np.frombuffer(ids.buffers()[1], np.uint64).reshape(-1, 2)[ids.offset : ids.offset + len(ids)]
-        return Known(halves, table["viewed_at"].cast(pa.int64()).to_numpy())
+        return Known(halves_of(table["event_id"]), table["viewed_at"].cast(pa.int64()).to_numpy())
 
     def part(self, part: str, info: SliceInfo, shard: int, hours: Collection[int]) -> pa.Table | None:
         """What a slice has in one table of udfs.logic.audience.Sums for a shard and some hours viewed.
@@ -119,7 +123,7 @@ class HistoryStore:
         groups = [at for at, (of_shard, of_hour, _) in enumerate(of_part) if of_shard == shard and of_hour in hours]
         if not groups:
             return None
-        return self._row_groups(f"{_slice(info.name)}/{part}.parquet", groups)
+        return self._row_groups(f"{_slice(info.name)}/{part}.parquet", groups, _DICTIONARIES[part])
 
     def viewer_files(self) -> list[str]:
         """Every slice's viewers, also of slices that are not whole."""
@@ -180,9 +184,10 @@ class HistoryStore:
     def _put_table(self, path: str, table: pa.Table, groups: Groups | None) -> None:
         self._put(path, _encoded(table, groups))
 
-    def _row_groups(self, path: str, groups: Sequence[int]) -> pa.Table:
+    def _row_groups(self, path: str, groups: Sequence[int], dictionaries: Sequence[str] = ()) -> pa.Table:
         with self._store.open_input_file(f"{self._root}/{path}") as file:
-            return pq.ParquetFile(file).read_row_groups(list(groups))
+            reader = pq.ParquetFile(file, read_dictionary=list(dictionaries), pre_buffer=True)
+            return reader.read_row_groups(list(groups))
 
     def _exists(self, path: str) -> bool:
         return bool(self._store.get_file_info(f"{self._root}/{path}").type is pyarrow.fs.FileType.File)
@@ -200,17 +205,37 @@ class HistoryStore:
             stream.write(content)
 
 
-def _encoded(table: pa.Table, groups: Groups | None) -> pa.Buffer:
+def _encoded(table: pa.Table, groups: Groups | None, *, hashes: str | None = None) -> pa.Buffer:
+    """A file. Of a column of hashes no dictionary is tried, and nothing saved by compression."""
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, table.schema, compression=COMPRESSION) as writer:
+    names = [name for name in table.schema.names if name != hashes]
+    codecs = dict.fromkeys(names, COMPRESSION) | ({} if hashes is None else {hashes: "none"})
+    statistics: bool = groups is None
+    with pq.ParquetWriter(
+        sink, table.schema, compression=codecs, use_dictionary=names, write_statistics=statistics
+    ) as writer:
         if groups is None:
             writer.write_table(table, row_group_size=GROUP_ROWS)
         else:
             at = 0
             for *_, rows in groups:
-                writer.write_table(table.slice(at, rows), row_group_size=max(rows, 1))
+                writer.write_table(_compacted(table.slice(at, rows)), row_group_size=max(rows, 1))
                 at += rows
     return sink.getvalue()
+
+
+def _compacted(table: pa.Table) -> pa.Table:
+    """With dictionaries of what the rows have: one is written whole, whatever it is used for."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            column = table.column(at).combine_chunks()
+            indices = column.indices.to_numpy()
+            used = np.zeros(len(column.dictionary), bool)
+            used[indices] = True
+            places = (np.cumsum(used) - 1).astype(np.int32)
+            made = pa.DictionaryArray.from_arrays(pa.array(places[indices]), column.dictionary.filter(pa.array(used)))
+            table = table.set_column(at, field, made)
+    return table
 
 
 def _slice(name: SliceName) -> str:
@@ -231,7 +256,5 @@ def _groups(keys: Sequence[npt.NDArray[np.signedinteger[Any]]]) -> list[tuple[in
 
 
 def _known_table(known: Known) -> pa.Table:
-    ids = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(16), len(known.ids), [None, pa.py_buffer(np.ascontiguousarray(known.ids))]
-    )
-    return pa.table({"event_id": ids, "viewed_at": pa.array(known.viewed_ms).cast(KNOWN.field(1).type)}, schema=KNOWN)
+    times = pa.array(known.viewed_ms).cast(KNOWN.field("viewed_at").type)
+    return pa.table({"event_id": column_of(known.ids), "viewed_at": times}, schema=KNOWN)

@@ -3,7 +3,7 @@
 Whatever it writes it may write again: names follow from the plan, rows are absolute.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
@@ -25,12 +25,15 @@ from udfs.logic.history import (
     reason_of,
 )
 from udfs.logic.time_rules import HOUR_MS
-from udfs.logic.unique_viewers import viewers_of_day
+from udfs.logic.unique_viewers import ViewersOfDay
+from udfs.logic.viewer_days import part_of, viewer_days
 from udfs.sinks.compaction import compact
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
 
 Files = dict[str, dict[int, str]]
+# Of a shard's day so many rows of viewers are in memory, at about 150 bytes each: larger days are counted in parts.
+VIEWER_ROWS_MAX = 4_000_000
 
 
 class ShardTables:
@@ -90,9 +93,9 @@ class ShardTables:
         """Minutes, hours and countries; the hours."""
         hours = {}
         for hour in numbers:
-            minutes = tables.minutes(self._of_slices("cells", [hour]))
+            minutes = tables.minutes(list(self._of_slices("cells", [hour])))
             hours[hour] = tables.hour(minutes, hour * HOUR_MS)
-            countries = tables.countries(self._of_slices("countries", [hour]))
+            countries = tables.countries(list(self._of_slices("countries", [hour])))
             self._put("minutes", hour, minutes)
             self._put("hours", hour, hours[hour])
             self._put("countries", hour, tables.with_hour(countries, hour * HOUR_MS))
@@ -122,9 +125,14 @@ class ShardTables:
         first = day * HOURS_PER_DAY
         # As of the views, of hours before `from_hour` nothing is told.
         hours = range(max(first, self._plan.from_hour), first + HOURS_PER_DAY)
-        of_slices = self._of_slices("viewers", hours)
-        viewers = viewers_of_day(of_slices)
-        found = marks.beyond(of_slices, self._plan.marked_by[day])
+        parts = 1 + self._rows_of_slices("viewers", hours) // VIEWER_ROWS_MAX
+        counted, suspected = ViewersOfDay(), []
+        for part in range(parts):
+            of_part = [part_of(table, part, parts) for table in self._of_slices("viewers", hours)]
+            days = viewer_days(of_part)
+            counted.add(days)
+            suspected.append(marks.beyond(of_part, days, self._plan.marked_by[day]))
+        viewers, found = counted.table(), pa.concat_tables(suspected)
         marked = marks.by_video(found)
         self._put("viewers", day, viewers)
         self._put("marks", day, marked)
@@ -172,13 +180,23 @@ class ShardTables:
         )
         return [self._history.get(path) for path in paths if path is not None]
 
-    def _of_slices(self, part: str, hours: Collection[int]) -> list[pa.Table]:
+    def _of_slices(self, part: str, hours: Collection[int]) -> Iterator[pa.Table]:
         """Of each slice that counts for these hours what it has of them in this shard."""
-        names = sorted({name for hour in hours for name in self._plan.slices.get(hour, [])})
-        parts = (self._history.part(part, self._info(name), self._shard, hours) for name in names)
-        found = [table for table in parts if table is not None]
-        # Who is being erased may be in one slice by their own hash and in another by a pseudonym's, and is one viewer.
-        return [self._eraser.viewers(table)[0] for table in found] if part == "viewers" else found
+        for info in self._infos_of(hours):
+            table = self._history.part(part, info, self._shard, hours)
+            if table is not None:
+                # Who is being erased may be in one slice by their own hash, in another by a pseudonym's: one viewer.
+                yield self._eraser.viewers(table)[0] if part == "viewers" else table
+
+    def _rows_of_slices(self, part: str, hours: Collection[int]) -> int:
+        """How many rows those are."""
+        groups = (group for info in self._infos_of(hours) for group in getattr(info, part))
+        return sum(rows for shard, hour, rows in groups if shard == self._shard and hour in hours)
+
+    def _infos_of(self, hours: Collection[int]) -> list[SliceInfo]:
+        return [
+            self._info(name) for name in sorted({name for hour in hours for name in self._plan.slices.get(hour, [])})
+        ]
 
     def _info(self, name: SliceName) -> SliceInfo:
         if name not in self._infos:

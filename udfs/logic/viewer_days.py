@@ -1,0 +1,98 @@
+"""Who viewed what on a day: each viewer of a video and kind once, with their views. Pure."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from udfs.logic.hash_columns import halves_of
+from udfs.logic.numba_compat import njit
+
+# Video, kind and what there is room for of a viewer's hash, in one number that is not below 0.
+_CODE_BITS = 63
+
+
+class ViewerDays(NamedTuple):
+    """Rows sorted by name, then viewer: each viewer of a name once.
+
+    `names` (video_id, kind) sorted; `name` the row of it, `viewer` the hash of udfs.logic.audience (uint64[n, 2]),
+    `views` how many.
+    """
+
+    names: pa.Table
+    name: npt.NDArray[np.int64]
+    viewer: npt.NDArray[np.uint64]
+    views: npt.NDArray[np.int64]
+
+
+def viewer_days(tables: Sequence[pa.Table]) -> ViewerDays:
+    """From all slices' viewers (udfs.logic.audience) of a day."""
+    if not tables:
+        nothing = pa.table({"video_id": pa.array([], pa.string()), "kind": pa.array([], pa.string())})
+        return ViewerDays(nothing, np.empty(0, np.int64), np.empty((0, 2), np.uint64), np.empty(0, np.int64))
+    videos, video = _ranked([table["video_id"] for table in tables])
+    kinds, kind = _ranked([table["kind"] for table in tables])
+    names = video * len(kinds) + kind
+    viewers = np.concatenate([halves_of(table["viewer"]) for table in tables])
+    views = np.concatenate([table["views"].to_numpy() for table in tables])
+    room = _CODE_BITS - (len(videos) * len(kinds)).bit_length()
+    codes = names << room | (viewers[:, 0] >> np.uint64(64 - room)).astype(np.int64)
+    order = np.argsort(codes)
+    places, sums = _distinct(order, codes, viewers, views)
+    found, name = np.unique(names[places], return_inverse=True)
+    columns = {"video_id": videos.take(pa.array(found // len(kinds))), "kind": kinds.take(pa.array(found % len(kinds)))}
+    return ViewerDays(pa.table(columns), name, viewers[places], sums)
+
+
+def part_of(table: pa.Table, part: int, parts: int) -> pa.Table:
+    """Of a slice's viewers those of one of so many parts, which are told apart by viewer: each is in one alone."""
+    if parts == 1:
+        return table
+    return table.filter(pa.array(halves_of(table["viewer"])[:, 1] % np.uint64(parts) == part))
+
+
+@njit(cache=True)
+def _distinct(order, codes, viewers, views):  # type: ignore[no-untyped-def]
+    """(places, sums of views) of different (code, viewer), in their order; `order` is that of the codes."""
+    places = np.empty(order.shape[0], np.int64)
+    sums = np.empty(order.shape[0], np.int64)
+    n = 0
+    # Where the entries of the code begin: one, but for viewers whom a code does not tell apart.
+    begin = 0
+    for i in order:
+        if n > 0 and codes[places[n - 1]] != codes[i]:
+            begin = n
+        at = begin
+        while at < n and (
+            viewers[places[at], 0] < viewers[i, 0]
+            or (viewers[places[at], 0] == viewers[i, 0] and viewers[places[at], 1] < viewers[i, 1])
+        ):
+            at += 1
+        if at < n and viewers[places[at], 0] == viewers[i, 0] and viewers[places[at], 1] == viewers[i, 1]:
+            sums[at] += views[i]
+            continue
+        for later in range(n, at, -1):
+            places[later] = places[later - 1]
+            sums[later] = sums[later - 1]
+        places[at] = i
+        sums[at] = views[i]
+        n += 1
+    return places[:n], sums[:n]
+
+
+def _ranked(columns: Sequence[pa.ChunkedArray]) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+    """(the different texts, sorted; of each row the place of its text among them)."""
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    whole = pa.chunked_array(
+        [chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode() for chunk in chunks]
+    ).unify_dictionaries()
+    if not whole.num_chunks:
+        return pa.array([], pa.string()), np.empty(0, np.int64)
+    texts = whole.chunk(0).dictionary
+    order = pc.sort_indices(texts)
+    rank = np.empty(len(texts), np.int64)
+    rank[order.to_numpy()] = np.arange(len(texts))
+    return texts.take(order), rank[np.concatenate([chunk.indices.to_numpy() for chunk in whole.chunks])]
