@@ -181,7 +181,9 @@ class ArchiveSettings(_Group):
         description="Time between two checkpoints of the job, at each of which a file of every partition ends: the "
         "longer, the larger the files and the later they are there.",
     )
-    codec: Literal["deflate", "null"] = Field("deflate", description="Of the Avro files' blocks.")
+    codec: Literal["zstandard", "deflate", "null"] = Field(
+        "zstandard", description="Of the Avro files' blocks. Files of each can lie side by side."
+    )
     kept_days: int = Field(
         7,
         ge=1,

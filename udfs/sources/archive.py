@@ -17,6 +17,8 @@ import pyarrow.fs
 from settings import S3Settings
 from udfs.logic.container_file import Row, replaced
 
+# Of one request to the store: fastavro asks for a byte, then for some kilobytes, and each would be one.
+READ_BYTES = 1 << 20
 _DAY_0 = date(1970, 1, 1)
 _DAY = timedelta(days=1)
 
@@ -91,7 +93,7 @@ class Archive:
 
     def read(self, file: ArchiveFile) -> Iterator[Record]:
         """Its records, in the order in which they were written."""
-        with self._store.open_input_stream(file.path) as stream:
+        with self._store.open_input_stream(file.path, buffer_size=READ_BYTES) as stream:
             rows: Iterator[Row] = fastavro.reader(stream)  # type: ignore[assignment]
             for row in rows:
                 yield _record(row)
