@@ -4,6 +4,7 @@ jobs/archive_events.py copies one topic for each codec, with one subtask. Bytes 
 of which each is read again; events carry what the demo's events carry, ids at random.
 """
 
+import math
 import os
 import tempfile
 import time
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from benchmarks import results
 from benchmarks.cpu import cpu_seconds
-from benchmarks.events import Stream, Topic, batches_topic
+from benchmarks.events import HOUR_MS, Stream, Topic, batches_topic
 from benchmarks.machine import describe
 from benchmarks.progress import METRIC_OVERRIDES, Progress
 from settings import ArchiveSettings, Settings
@@ -29,20 +30,33 @@ PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmana
 CODECS = get_args(ArchiveSettings.model_fields["codec"].annotation)
 BATCH = 2000
 ROLL_MS = 5000
+DAY_MS = 24 * HOUR_MS
+HOURS = 2
+HEARTBEATS_AFTER_MS = 2 * HOUR_MS
 PATIENCE_S = 300.0
 
 console = Console()
 
 
 @contextmanager
-def filled_stack(topic: Topic, *others: Topic) -> Iterator[tuple[Stack, Stream]]:
-    """A stack of which this process is a client, with the topic filled as the one that is archived, and others."""
+def filled_stack(topic: Topic, *others: Topic, hours: int) -> Iterator[tuple[Stack, Stream]]:
+    """A stack of which this process is a client, with the topic filled as the one that is archived, and others.
+
+    The events lie in the last so many hours of a day, and what comes long after them completes it.
+    """
     with tempfile.TemporaryDirectory(prefix="view-counts-archive-") as folder:
         options = StackOptions(
             home=Path(folder), ports="free", parts=PARTS, flink_overrides=METRIC_OVERRIDES, graceful_stop=False
         )
         with Stack(options) as stack:
-            stream = Stream(stack.endpoints["kafka"], partitions=Settings().kafka.partitions)
+            midnight_ms = (int(time.time() * 1000) - HEARTBEATS_AFTER_MS) // DAY_MS * DAY_MS
+            stream = Stream(
+                stack.endpoints["kafka"],
+                partitions=Settings().kafka.partitions,
+                events_per_minute=math.ceil(topic.events / hours / 60),
+                start_ms=midnight_ms - hours * HOUR_MS,
+                heartbeats_after_ms=HEARTBEATS_AFTER_MS,
+            )
             stream.fill([topic, *others])
             os.environ.update(stack.environment())
             os.environ.update(
@@ -100,7 +114,7 @@ def main(
     """Measure each codec."""
     topic = batches_topic("archived", events, BATCH)
     codecs: dict[str, dict[str, float]] = {}
-    with filled_stack(topic) as (stack, _):
+    with filled_stack(topic, hours=HOURS) as (stack, _):
         for codec in CODECS:
             codecs[codec] = copy(stack, codec, topic)
             console.print(f"{codec}: {codecs[codec]}", highlight=False)

@@ -25,6 +25,7 @@ HOUR_MS = 60 * MINUTE_MS
 # always holds all that a salt has in it.
 BLOCK_EVENTS_PER_SALT = 1937
 EVENTS_PER_MINUTE = 60_000
+HEARTBEATS_AFTER_MS = HOUR_MS // 2
 TRAFFIC = Traffic(
     seed=11, restamped_share=0.0, delayed_share=0.0, late_share=0.0, future_share=0.0, duplicate_share=0.05
 )
@@ -42,8 +43,8 @@ class Topic:
     name: str
     events: int
     encode: Callable[[Block, Names], Encoded]
-    # A batch of no events to each salt at the end, half an hour on, so that the count job closes every minute. Before,
-    # no salt is ever idle, and in plain Avro there is no such batch.
+    # A batch of no events to each salt at the end, some time on, so that the count job closes every minute. Before, no
+    # salt is ever idle, and in plain Avro there is no such batch.
     has_heartbeats: bool = False
     events_by_record: dict[int, list[int]] = field(default_factory=dict)
     fresh: int = 0
@@ -87,9 +88,21 @@ def single_topic(name: str, events: int) -> Topic:
 class Stream:
     """Makes the events once and fills every topic with them."""
 
-    def __init__(self, bootstrap_servers: str, *, partitions: int, traffic: Traffic = TRAFFIC) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        partitions: int,
+        traffic: Traffic = TRAFFIC,
+        events_per_minute: int = EVENTS_PER_MINUTE,
+        start_ms: int | None = None,
+        heartbeats_after_ms: int = HEARTBEATS_AFTER_MS,
+    ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._partitions = partitions
+        self._events_per_minute = events_per_minute
+        self._start_ms = start_ms
+        self._heartbeats_after_ms = heartbeats_after_ms
         self._source = TrafficSource(traffic)
 
     @property
@@ -107,8 +120,9 @@ class Stream:
             future.result()
         most = max(topic.events for topic in topics)
         # Kafka refuses times an hour ahead of its own clock.
-        span_ms = most * MINUTE_MS // EVENTS_PER_MINUTE
-        start_ms = (int(time.time() * 1000) - span_ms - HOUR_MS) // HOUR_MS * HOUR_MS
+        span_ms = most * MINUTE_MS // self._events_per_minute
+        newest_start_ms = (int(time.time() * 1000) - span_ms - HOUR_MS) // HOUR_MS * HOUR_MS
+        start_ms = newest_start_ms if self._start_ms is None else self._start_ms
         salts = TRAFFIC.salts
         senders = {
             t.name: KafkaSender(self._bootstrap_servers, t.name, partitions=self._partitions, salts=salts)
@@ -120,7 +134,7 @@ class Stream:
         now_ms = start_ms
         while sent < most:
             n = BLOCK_EVENTS_PER_SALT * salts
-            now_ms = start_ms + (sent + n) * MINUTE_MS // EVENTS_PER_MINUTE
+            now_ms = start_ms + (sent + n) * MINUTE_MS // self._events_per_minute
             block = self._source.block(n, now_ms)
             sent += n
             for topic in topics:
@@ -129,7 +143,7 @@ class Stream:
                     self._send(senders[topic.name], topic, topic.encode(block, self._source.videos), now_ms)
         for topic in topics:
             if topic.has_heartbeats:
-                end_ms = now_ms + HOUR_MS // 2
+                end_ms = now_ms + self._heartbeats_after_ms
                 beats = [(s, heartbeat(s.to_bytes(16, "big"), s, salts, end_ms).value, 0) for s in range(salts)]
                 self._send(senders[topic.name], topic, beats, end_ms)
             senders[topic.name].flush()

@@ -22,10 +22,12 @@ import typer
 from rich.console import Console
 
 from benchmarks import results
-from benchmarks.archive import CODECS, copy, filled_stack
+from benchmarks.archive import CODECS, HOURS, copy, filled_stack
+from benchmarks.cpu import PYTHON_WORKERS, cpu_seconds
 from benchmarks.events import Stream, Topic, batches_topic, plain_batches_topic
 from benchmarks.lineup import JOBS
 from benchmarks.machine import describe
+from benchmarks.memory import peak_of_workers
 from benchmarks.plain_files import write_plain_files
 from settings import Settings
 from tools.load.prediction import Cells
@@ -49,7 +51,10 @@ def roll_up(stack: Stack, codec: str, topic: Topic, stream: Stream) -> dict[str,
     """Count what is archived with a codec."""
     path = f"s3://{S3_BUCKET}/history-{codec}"
     os.environ["VIEW_COUNTS_HISTORY_PATH"] = path
-    printed = stack.flink("run", "-p", str(PARALLELISM), "-py", "jobs/rollup.py", timeout_s=3600)
+    cpu_before = cpu_seconds(stack)
+    with peak_of_workers(stack) as peak:
+        printed = stack.flink("run", "-p", str(PARALLELISM), "-py", "jobs/rollup.py", timeout_s=3600)
+    cpu = {part: spent - cpu_before.get(part, 0.0) for part, spent in cpu_seconds(stack).items()}
     console.print(printed.strip().splitlines()[-1], highlight=False)
     job = _newest_job(stack, "rollup")
     vertices = stack.flink_rest(f"/jobs/{job['jid']}")["vertices"]
@@ -62,6 +67,8 @@ def roll_up(stack: Stack, codec: str, topic: Topic, stream: Stream) -> dict[str,
         "events": events,
         "seconds": seconds,
         "events_per_s": round(events / seconds),
+        "largest_worker_mib": peak.mib,
+        "cpu_s_of_parts": {part: round(spent, 1) for part, spent in cpu.items() if part != PYTHON_WORKERS},
         "stages_s": {vertex["name"].split(" -> ")[-1][:40]: round(vertex["duration"] / 1000, 1) for vertex in vertices},
         **_checked(history, stream, topic, manifest.through_hour, settings.counting.shards),
         "slices_bytes_per_event": round(_size(store, path, "slices") / events, 2),
@@ -146,27 +153,36 @@ def _size(store: pyarrow.fs.FileSystem, path: str, folder: str) -> int:
 def main(
     *,
     events: Annotated[int, typer.Option(help="Archived and counted.", min=1_000_000)] = 24_000_000,
+    hours: Annotated[int, typer.Option(help="In which they arrive.", min=1)] = HOURS,
     codecs: Annotated[str, typer.Option(help="Of the archive.")] = ",".join(CODECS),
+    others: Annotated[bool, typer.Option(help="Count by Flink SQL and polars too.")] = True,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
     """Archive and count."""
     topic, plain = batches_topic("rolled-up", events, BATCH), plain_batches_topic("plain", events, BATCH)
     found: dict[str, Any] = {}
-    with filled_stack(topic, plain) as (stack, stream):
-        write_plain_files(stack.endpoints["kafka"], plain, filesystem(Settings().s3), PLAIN)
+    topics = (topic, plain) if others else (topic,)
+    beside: dict[str, Any] = {}
+    with filled_stack(*topics, hours=hours) as (stack, stream):
+        if others:
+            write_plain_files(stack.endpoints["kafka"], plain, filesystem(Settings().s3), PLAIN)
         for codec in codecs.split(","):
             archive = copy(stack, codec, topic)
             found[codec] = {"archive": archive, **roll_up(stack, codec, topic, stream)}
             console.print(f"{codec}: {found[codec]}", highlight=False)
-        others = {f"sql-{dedup}": by_sql(stack, dedup, plain, stream) for dedup in ("distinct", "count-distinct")}
-        others["polars"] = by_polars(plain, stream)
-    console.print(others, highlight=False)
+        if others:
+            beside = {f"sql-{dedup}": by_sql(stack, dedup, plain, stream) for dedup in ("distinct", "count-distinct")}
+            beside["polars"] = by_polars(plain, stream)
+    console.print(beside, highlight=False)
     best = max(of["events_per_s"] for of in found.values())
-    best_sql = max(of["events_per_s"] for name, of in others.items() if name.startswith("sql"))
-    for what, figure, target in (("events/s", best, TARGET), ("times the best SQL", best / best_sql, TIMES_SQL)):
-        reached = "reached" if figure >= target else "NOT REACHED"
-        console.print(f"rollup: {figure:,.2f} {what}; target {target:,}: {reached}", highlight=False)
-    figures = {"parallelism": PARALLELISM, "codecs": found, "others": others}
+    reached = [("events/s", best, TARGET)]
+    if others:
+        best_sql = max(of["events_per_s"] for name, of in beside.items() if name.startswith("sql"))
+        reached.append(("times the best SQL", best / best_sql, TIMES_SQL))
+    for what, figure, target in reached:
+        verdict = "reached" if figure >= target else "NOT REACHED"
+        console.print(f"rollup: {figure:,.2f} {what}; target {target:,}: {verdict}", highlight=False)
+    figures = {"parallelism": PARALLELISM, "hours": hours, "codecs": found, "others": beside}
     result = {"benchmark": "rollup", "machine": describe(), **figures}
     results.publish("rollup", result, is_kept=keep)
 

@@ -37,7 +37,7 @@ def main() -> None:
     )
     tables.execute_sql(
         "CREATE TEMPORARY TABLE minutes (video_id STRING, kind STRING, at_minute BIGINT, `views` BIGINT) "
-        f"WITH ('connector' = 'filesystem', 'path' = '{arguments.minutes}', 'format' = 'avro')"
+        f"WITH ('connector' = 'filesystem', 'path' = '{arguments.minutes}', 'format' = 'avro', 'avro.codec' = 'null')"
     )
     tables.execute_sql(f"INSERT INTO minutes {COUNTS[arguments.dedup]}").wait()
 
