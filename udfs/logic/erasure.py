@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas import registry
 from schemas.varint import varint
 from udfs.logic.audience import viewer_hash
 from udfs.logic.batch_scan import (
@@ -36,7 +35,7 @@ from udfs.logic.batch_scan import (
     Unreadable,
     read_string,
     read_varint,
-    scan,
+    scan_as_named,
 )
 from udfs.logic.cells import Bytes
 from udfs.logic.hashing import hash_bytes, second_hash_bytes
@@ -155,18 +154,20 @@ class Eraser:
         if key is not None and len(key) != _SALT_BYTES and self._names_any(key):
             new_key = None
         buf = np.frombuffer(value or b"", np.uint8)
-        batch = _read(buf)
-        if batch is None:
+        # Under whichever salt it came: its events are somebody's also where they do not count.
+        batch = scan_as_named(buf)
+        if isinstance(batch, Unreadable):
             emptied = value is not None and self._names_any(value)
             return Without(new_key, b"", Counter(), emptied) if emptied else _with_key(key, new_key, value)
-        events_at, spans, viewed_at = batch
+        events_at, found = batch
+        spans = found.spans
         places, whose = _matches(buf, spans, self._hashes)
         events: Counter[str] = Counter()
         names: dict[int, bytes] = {}
         for place, number in zip(places.tolist(), whose.tolist(), strict=True):
             erasure = self._erasures[number]
             video_at, video_len = spans[place, VIDEO_AT], spans[place, VIDEO_LEN]
-            day = int(viewed_at[place]) // DAY_MS
+            day = int(found.viewed_at[place]) // DAY_MS
             if day <= _days(erasure.last_day) or record_ms < _days(erasure.last_day) * DAY_MS:
                 names[place] = pseudonym(erasure, buf[video_at : video_at + video_len].tobytes(), day).encode()
                 events[erasure.viewer] += 1
@@ -212,26 +213,6 @@ def _with_key(key: bytes | None, new_key: bytes | None, value: bytes | None) -> 
 
 def _days(day: date) -> int:
     return (day - _DAY_0).days
-
-
-def _read(buf: Bytes) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """(where its events begin, their spans, times of their views) of a batch; None for what cannot be read.
-
-    Under whichever salt it came: its events are somebody's also where they do not count.
-    """
-    at = len(registry.prefix("ViewBatch")) + 16
-    _, _, at = read_string(buf, at)
-    salt = salts = 0
-    if at >= 0:
-        salt, at = read_varint(buf, at)
-    if at >= 0:
-        salts, at = read_varint(buf, at)
-    if at >= 0:
-        _, at = read_varint(buf, at)
-    if at < 0 or salts < 1:
-        return None
-    batch = scan(buf, salt, salts)
-    return None if isinstance(batch, Unreadable) else (int(at), batch.spans, batch.viewed_at)
 
 
 @njit(cache=True)
