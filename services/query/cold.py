@@ -17,7 +17,8 @@ import structlog
 
 from services.query.parameters import ParameterError
 from udfs.logic.history import Manifest, hour_start
-from udfs.sources.history import HistoryFiles, NewerHistoryError, shard_of
+from udfs.logic.shards import shard_of
+from udfs.sources.history import HistoryFiles, NewerHistoryError
 
 LOG = structlog.get_logger("query")
 HOUR = timedelta(hours=1)

@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from udfs.logic import history_tables
 from udfs.logic.history import Manifest, file_name, no_history
+from udfs.logic.shards import shard_of
 from udfs.logic.time_rules import HOUR_MS
 from udfs.sinks.history_store import HistoryStore
-from udfs.sources.history import shard_of
 
 # (video, kind, minute since 1970) to views.
 Counts = Mapping[tuple[str, str, int], int]

@@ -18,21 +18,10 @@ MANIFEST = "manifest.json"
 # Columns that say when, by data set.
 TIMES = {"minutes": "minute", "hours": "hour"}
 FOOTERS_MAX = 1024
-_U64 = 2**64 - 1
 
 
 class NewerHistoryError(RuntimeError):
     """The manifest is of a version that this code does not know."""
-
-
-def shard_of(video_id: str, shards: int) -> int:
-    """The shard that has a video: udfs.logic.hashing.hash_bytes, FNV-1a and mix64, without its compiler."""
-    h = 1469598103934665603
-    for octet in video_id.encode():
-        h = ((h ^ octet) * 1099511628211) & _U64
-    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
-        h = ((h ^ (h >> 33)) * factor) & _U64
-    return (h ^ (h >> 33)) % shards
 
 
 class _Footer(NamedTuple):
