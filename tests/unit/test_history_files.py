@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.history import write_history
-from udfs.logic.history import VERSION, no_history
+from udfs.logic.history import VERSION, HistoryError, no_history
 from udfs.logic.key_columns import shards_of_keys
 from udfs.logic.shards import shard_of
 from udfs.sinks import history_store
 from udfs.sinks.history_store import HistoryStore
-from udfs.sources.history import HistoryFiles, NewerHistoryError
+from udfs.sources.history import HistoryFiles
 
 HOUR = 500_000
 VIDEOS = 700
@@ -53,7 +53,7 @@ def test_the_manifest_is_read_again_when_it_has_changed(store: HistoryStore, fil
     store.publish(msgspec.structs.replace(first, run=2, through_hour=17))
     assert files.manifest() == msgspec.structs.replace(first, run=2, through_hour=17)
     store.publish(msgspec.structs.replace(first, version=VERSION + 1))
-    with pytest.raises(NewerHistoryError, match=f"version {VERSION + 1}, this code reads {VERSION}"):
+    with pytest.raises(HistoryError, match=f"version {VERSION + 1}, this code reads {VERSION}"):
         files.manifest()
 
 

@@ -15,6 +15,7 @@ from settings import CountingSettings, HistorySettings
 from settings.model import MINUTE_MS
 
 VERSION = 3
+MANIFEST = "manifest.json"
 HOURS_PER_DAY = 24
 # Not from time_rules, whose kernels need a compiler: services read manifests without one.
 HOUR_MS = 60 * MINUTE_MS
@@ -25,6 +26,10 @@ DATA_SETS = (*HOURLY, *DAILY, "totals")
 # In one file for all shards: a channel's videos are in many of them, and the most viewed of all come from each.
 OF_ALL_SHARDS = ("channels", "top_hours", "top_days")
 _DAY_0 = date(1970, 1, 1)
+
+
+class HistoryError(ValueError):
+    """What is stored is of another version or shape; the text says what to do."""
 
 
 class MarkRules(msgspec.Struct, frozen=True):
@@ -116,6 +121,10 @@ class Manifest(msgspec.Struct, frozen=True):
         return hour_start(self.through_hour)
 
 
+class _Version(msgspec.Struct):
+    version: int
+
+
 class PartitionTask(msgspec.Struct, frozen=True):
     """The slices of a partition that are to be counted: closed hours, and the newest hour, which is not.
 
@@ -187,6 +196,16 @@ def no_history(shards: int) -> Manifest:
         slices={},
         files={data_set: {} for data_set in DATA_SETS},
     )
+
+
+def read_manifest(content: bytes) -> Manifest:
+    """What manifest.json says. Raises HistoryError when it is of another version."""
+    # First, since what else it has is another version's.
+    version = msgspec.json.decode(content, type=_Version).version
+    if version != VERSION:
+        remedy = "use newer code" if version > VERSION else "count again from the archive, to another path"
+        raise HistoryError(f"{MANIFEST} is of version {version}, this code reads {VERSION}: {remedy}")
+    return msgspec.json.decode(content, type=Manifest)
 
 
 def hour_start(hour: int) -> datetime:

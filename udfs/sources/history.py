@@ -7,21 +7,15 @@ is what writes.
 import functools
 from typing import NamedTuple
 
-import msgspec
 import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from udfs.logic.history import VERSION, Manifest
+from udfs.logic.history import MANIFEST, Manifest, read_manifest
 
-MANIFEST = "manifest.json"
 # Columns that say when, by data set.
 TIMES = {"minutes": "minute", "hours": "hour"}
 FOOTERS_MAX = 1024
-
-
-class NewerHistoryError(RuntimeError):
-    """The manifest is of a version that this code does not know."""
 
 
 class _Footer(NamedTuple):
@@ -48,7 +42,7 @@ class HistoryFiles:
     def manifest(self) -> Manifest | None:
         """The history that there is, None before the first rollup; read again when it has changed.
 
-        Raises NewerHistoryError.
+        Raises HistoryError.
         """
         path = f"{self._root}/{MANIFEST}"
         info = self._store.get_file_info(path)
@@ -59,11 +53,7 @@ class HistoryFiles:
         if known is not None and known[0] == state:
             return known[1]
         with self._store.open_input_stream(path) as stream:
-            found = msgspec.json.decode(stream.read(), type=Manifest)
-        if found.version != VERSION:
-            raise NewerHistoryError(
-                f"{MANIFEST} of history is of version {found.version}, this code reads {VERSION}: use newer code"
-            )
+            found = read_manifest(stream.read())
         self._manifest = (state, found)
         return found
 
