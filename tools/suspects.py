@@ -14,7 +14,7 @@ from settings import KafkaSettings
 from tools import block_list
 from udfs.logic.audience import HASH_BYTES
 from udfs.logic.block_list import FOR_GOOD_MS
-from udfs.logic.history import HOURS_PER_DAY, Manifest, SliceInfo, date_of
+from udfs.logic.history import HOURS_PER_DAY, Manifest, SliceInfo, date_of, day_number
 from udfs.logic.shards import shard_of
 from udfs.logic.viewer_ids import viewer_ids
 from udfs.sinks.history_store import HistoryStore
@@ -59,7 +59,7 @@ def names(
     ids: dict[bytes, str] = {}
     wanted: dict[int, set[Suspect]] = {}
     for one in found:
-        wanted.setdefault((one.day - date_of(0)).days, set()).add(one)
+        wanted.setdefault(day_number(one.day), set()).add(one)
     for day, of_day in wanted.items():
         hours = range(day * HOURS_PER_DAY, (day + 1) * HOURS_PER_DAY)
         for name in sorted({name for hour in hours for name in manifest.slices.get(hour, [])}):

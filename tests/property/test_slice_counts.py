@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from settings import CountingSettings
+from settings.durations import HOUR_MS
 from tests.support.random_streams import (
     BLOCKS,
     MINUTE_MS,
@@ -29,7 +30,6 @@ from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, viewer_hash
 from udfs.logic.ledger import Tally
 from udfs.logic.shards import shard_of
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounter, SliceCounts, no_known
-from udfs.logic.time_rules import HOUR_MS
 
 PARTITIONS = 2
 Cell = tuple[str, str, int]

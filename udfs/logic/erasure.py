@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.varint import varint
+from settings.durations import DAY_MS
 from udfs.logic.audience import viewer_hash
 from udfs.logic.batch_scan import (
     END,
@@ -39,13 +40,12 @@ from udfs.logic.batch_scan import (
 )
 from udfs.logic.cells import Bytes
 from udfs.logic.hashing import hash_bytes, second_hash_bytes
+from udfs.logic.history import day_number
 from udfs.logic.numba_compat import njit
-from udfs.logic.time_rules import HOUR_MS, MINUTES_PER_DAY
+from udfs.logic.time_rules import MINUTES_PER_DAY
 
 VERSION = 1
 KEY_BYTES = 32
-DAY_MS = 24 * HOUR_MS
-_DAY_0 = date(1970, 1, 1)
 _DAY = timedelta(days=1)
 _NULL = b"\0"
 # A union's second branch, and a text of one byte that is no UTF-8.
@@ -168,7 +168,8 @@ class Eraser:
             erasure = self._erasures[number]
             video_at, video_len = spans[place, VIDEO_AT], spans[place, VIDEO_LEN]
             day = int(found.viewed_at[place]) // DAY_MS
-            if day <= _days(erasure.last_day) or record_ms < _days(erasure.last_day) * DAY_MS:
+            last_day = day_number(erasure.last_day)
+            if day <= last_day or record_ms < last_day * DAY_MS:
                 names[place] = pseudonym(erasure, buf[video_at : video_at + video_len].tobytes(), day).encode()
                 events[erasure.viewer] += 1
         if not names:
@@ -193,7 +194,7 @@ class Eraser:
             minutes = [day * MINUTES_PER_DAY] * len(mine) if day is not None else taken["minute"].to_pylist()
             for row, video, minute in zip(mine.tolist(), taken["video_id"].to_pylist(), minutes, strict=True):
                 viewed_day = minute // MINUTES_PER_DAY
-                if viewed_day <= _days(erasure.last_day):
+                if viewed_day <= day_number(erasure.last_day):
                     name = pseudonym(erasure, video.encode(), viewed_day)
                     hashes[row] = np.frombuffer(viewer_hash(name), np.uint64)
                     rows[erasure.viewer] += 1
@@ -209,10 +210,6 @@ class Eraser:
 
 def _with_key(key: bytes | None, new_key: bytes | None, value: bytes | None) -> Without | None:
     return None if new_key == key else Without(new_key, value, Counter(), emptied=False)
-
-
-def _days(day: date) -> int:
-    return (day - _DAY_0).days
 
 
 @njit(cache=True)

@@ -12,13 +12,11 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 
 from settings import CountingSettings, HistorySettings
-from settings.model import MINUTE_MS
+from settings.durations import HOUR_MS, MINUTE_MS
 
 VERSION = 3
 MANIFEST = "manifest.json"
 HOURS_PER_DAY = 24
-# Not from time_rules, whose kernels need a compiler: services read manifests without one.
-HOUR_MS = 60 * MINUTE_MS
 # By what the files of a data set are: an hour or a day viewed, or all time.
 HOURLY = ("minutes", "hours", "countries", "channels", "top_hours")
 DAILY = ("days", "viewers", "marks", "suspects", "top_days")
@@ -221,6 +219,11 @@ def day_of(hour: int) -> int:
 def date_of(day: int) -> date:
     """The date of a day since 1970."""
     return _DAY_0 + timedelta(days=day)
+
+
+def day_number(day: date) -> int:
+    """The number of a day since 1970."""
+    return (day - _DAY_0).days
 
 
 def task_of(partition: int, archived_hours: Iterable[int], last_hour: int | None) -> PartitionTask | None:

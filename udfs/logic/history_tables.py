@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from udfs.logic.time_rules import HOUR_MS, MINUTE_MS
+from settings.durations import HOUR_MS, MINUTE_MS
 
 TIME = pa.timestamp("ms", "UTC")
 _COUNTS = {"views": pa.int64(), "late_added": pa.int64()}

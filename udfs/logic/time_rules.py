@@ -4,10 +4,24 @@ The clock is the append time of the record (see docs/architecture.md), never the
 results are handed on.
 """
 
+from settings.durations import HOUR_MS, MINUTE_MS
 from udfs.logic.numba_compat import njit
 
-MINUTE_MS = 60_000
-HOUR_MS = 60 * MINUTE_MS
+# Kernels take spans of time from here as they take the rules.
+__all__ = [
+    "BEHIND_MS",
+    "HOUR_MS",
+    "MINUTES_PER_DAY",
+    "MINUTES_PER_HOUR",
+    "MINUTE_MS",
+    "is_behind",
+    "is_invalid",
+    "is_late",
+    "last_closed_minute",
+    "minute_of",
+    "next_turn_ms",
+]
+
 MINUTES_PER_HOUR = 60
 MINUTES_PER_DAY = 1440
 # Counts are caught up on, rather than followed, when what is counted arrived longer ago than this.

@@ -10,11 +10,11 @@ from pyflink.common import Row
 from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeContext
 
 from settings import CassandraSettings, Settings
+from settings.durations import HOUR_MS
 from udfs.logic.audit import STORED, Verdict, compare
 from udfs.logic.history import Manifest, hour_start
 from udfs.logic.history_tables import MINUTES, of_hour
 from udfs.logic.shards import shard_of
-from udfs.logic.time_rules import HOUR_MS
 from udfs.sinks.acknowledged import connect_however_long
 from udfs.sinks.audit_rows import AuditRows
 from udfs.sinks.history_store import HistoryStore

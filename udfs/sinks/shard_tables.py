@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import pyarrow as pa
 
+from settings.durations import HOUR_MS
 from udfs.logic import history_tables as tables
 from udfs.logic import marks, top_lists
 from udfs.logic.channel_sums import channels
@@ -24,7 +25,6 @@ from udfs.logic.history import (
     part_name,
     reason_of,
 )
-from udfs.logic.time_rules import HOUR_MS
 from udfs.logic.unique_viewers import viewers_of_day
 from udfs.sinks.compaction import compact
 from udfs.sinks.history_rows import HistoryRows

@@ -6,10 +6,10 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from settings.durations import HOUR_MS
 from udfs.logic import channel_sums, top_lists
 from udfs.logic.history import HOURS_PER_DAY, Manifest, Plan, date_of, file_name, hour_start, part_name
 from udfs.logic.history_tables import with_hour
-from udfs.logic.time_rules import HOUR_MS
 from udfs.sinks.compaction import compact
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
