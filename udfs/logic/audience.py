@@ -47,7 +47,7 @@ class _Batch(NamedTuple):
 
 
 @njit(cache=True)
-def _country(buf, at, length):  # type: ignore[no-untyped-def]
+def country_code(buf, at, length):  # type: ignore[no-untyped-def]
     """Two ASCII letters as capitals in 16 bits; 0 for any other text."""
     if length != 2:
         return np.uint16(0)
@@ -114,7 +114,7 @@ def _collect(  # type: ignore[no-untyped-def]
             branch, at = read_varint(buf, at)
             if branch == 1:
                 text_at, text_len, at = read_string(buf, at)
-        countries[place] = _country(buf, text_at, text_len)
+        countries[place] = country_code(buf, text_at, text_len)
     return arena_used, n, keys, minutes, countries, viewers
 
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from schemas.varint import varint
 from settings.durations import DAY_MS
-from udfs.logic.audience import viewer_hash
+from udfs.logic.audience import country_code, viewer_hash
 from udfs.logic.batch_scan import (
     END,
     KIND_AT,
@@ -269,7 +269,9 @@ def _event(value: bytes, buf: Bytes, span: npt.NDArray[np.int64], name: bytes) -
     _, viewer_at = read_varint(buf, span[KIND_AT] + span[KIND_LEN])
     country, at = _text(value, buf, span[VIEWER_AT] + span[VIEWER_LEN])
     device, _ = _text(value, buf, at)
-    kept = varint(1) + varint(2) + country if _is_country(country) else _nothing(country)
+    # Any other text counts for no country.
+    is_country = country_code(np.frombuffer(country, np.uint8), 0, len(country)) != 0
+    kept = varint(1) + varint(2) + country if is_country else _nothing(country)
     return b"".join([value[span[START] : viewer_at], varint(len(name)), name, kept, _nothing(device)])
 
 
@@ -280,11 +282,6 @@ def _text(value: bytes, buf: Bytes, at: int) -> tuple[bytes, int]:
         return b"", at
     text_at, length, at = read_string(buf, at)
     return value[text_at : text_at + length], at
-
-
-def _is_country(text: bytes) -> bool:
-    """As udfs.logic.audience counts them."""
-    return len(text) == 2 and text.isalpha() and text.isascii()
 
 
 def _nothing(text: bytes) -> bytes:
