@@ -182,18 +182,22 @@ class Eraser:
 
         Or one of a day since 1970, whose rows have no minute. Rows stay in their places.
         """
+        rows: Counter[str] = Counter()
+        if not self._erasures:
+            return table, rows
         column = table["viewer"].combine_chunks()
         hashes = np.frombuffer(column.buffers()[1] or b"", np.uint64).reshape(-1, 2)
         hashes = hashes[column.offset : column.offset + len(column)].copy()
-        rows: Counter[str] = Counter()
         for erasure, halves in zip(self._erasures, self._hashes, strict=True):
             mine = np.nonzero((hashes == halves).all(axis=1))[0]
             if not len(mine):
                 continue
             taken = table.take(pa.array(mine))
-            minutes = [day * MINUTES_PER_DAY] * len(mine) if day is not None else taken["minute"].to_pylist()
-            for row, video, minute in zip(mine.tolist(), taken["video_id"].to_pylist(), minutes, strict=True):
-                viewed_day = minute // MINUTES_PER_DAY
+            if day is None:
+                days = [minute // MINUTES_PER_DAY for minute in taken["minute"].to_pylist()]
+            else:
+                days = [day] * len(mine)
+            for row, video, viewed_day in zip(mine.tolist(), taken["video_id"].to_pylist(), days, strict=True):
                 if viewed_day <= day_number(erasure.last_day):
                     name = pseudonym(erasure, video.encode(), viewed_day)
                     hashes[row] = np.frombuffer(viewer_hash(name), np.uint64)
