@@ -163,6 +163,10 @@ class Plan:
         """Every day whose views or marks are counted and that is complete."""
         return sorted(day for day in {*self.days, *self.viewer_days} if _end(day) <= self.through_hour)
 
+    def day_through(self, day: int) -> datetime:
+        """Up to when a day is complete: its end, or that of the last hour that is."""
+        return hour_start(min(_end(day), self.through_hour))
+
 
 class ShardResult(msgspec.Struct, frozen=True):
     """What became of a shard: the slices that were new, and its files by data set and time."""
