@@ -55,8 +55,8 @@ class HistoryStore:
         return found
 
     def publish(self, manifest: Manifest) -> None:
-        """Make this the history that there is."""
-        self._put(MANIFEST, msgspec.json.encode(manifest))
+        """Make this the history that there is. Killed meanwhile, it leaves the one before."""
+        replace(self._store, f"{self._root}/{MANIFEST}", msgspec.json.encode(manifest))
 
     # --- slices
 
