@@ -28,9 +28,10 @@ from tools.stack import Stack, StackOptions
 from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
 from udfs.logic.history import file_name, hour_start, no_history
 from udfs.logic.history_tables import HOURS, TIME
+from udfs.logic.shards import shard_of
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources.archive import filesystem
-from udfs.sources.history import HistoryFiles, shard_of
+from udfs.sources.history import HistoryFiles
 
 PATH = f"s3://{S3_BUCKET}/cold-reads"
 FIRST_HOUR = 490_000

@@ -20,9 +20,9 @@ from jobs.submission import batch_environment, settings_or_exit
 from jobs.uids import BatchUid as Uid
 from settings import Settings
 from udfs.logic.audit import Verdict
-from udfs.logic.history import Manifest, hour_start
+from udfs.logic.history import HistoryError, Manifest, hour_start
 from udfs.operators.audit import CompareShard, Question, ReadMinutes, WriteVerdicts
-from udfs.sinks.history_store import HistoryError, HistoryStore
+from udfs.sinks.history_store import HistoryStore
 from udfs.sources.archive import filesystem
 from udfs.sources.minute_rows import token_ranges
 

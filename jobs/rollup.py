@@ -15,6 +15,7 @@ from jobs.submission import batch_environment, settings_or_exit, without_credent
 from jobs.uids import BatchUid as Uid
 from settings import Settings
 from udfs.logic.history import (
+    HistoryError,
     Manifest,
     PartitionTask,
     days_to_mark_again,
@@ -24,7 +25,7 @@ from udfs.logic.history import (
     task_of,
 )
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest
-from udfs.sinks.history_store import HistoryError, HistoryStore
+from udfs.sinks.history_store import HistoryStore
 from udfs.sources.archive import Archive, filesystem
 
 JOB_NAME = "rollup"

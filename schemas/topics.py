@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 from settings import Settings
+from settings.durations import DAY_MS
 
 RECORD_BYTES_MAX = 4 << 20
 # A dead letter carries a whole record and its origin.
 DEAD_LETTER_BYTES_MAX = RECORD_BYTES_MAX + (1 << 16)
-DAY_MS = 86_400_000
 # Late events and dead letters.
 REJECTED_RETENTION_MS = 30 * DAY_MS
 # Kafka deletes whole segments: so much longer than its retention a record may stay.

@@ -9,7 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-MINUTE_MS = 60_000
+from settings.durations import DAY_MS, MINUTE_MS
+
 Port = Annotated[int, Field(ge=1, le=65_535)]
 S3Folder = Annotated[str, Field(pattern=r"^s3://[^/]+/.+[^/]$")]
 HostList = Annotated[str, NoDecode, Field(min_length=1)]
@@ -57,7 +58,7 @@ class CountingSettings(_Group):
         5000, ge=100, description="Processing time between two rankings of a shard, for the lists of top videos."
     )
     state_ttl_ms: int = Field(
-        8 * 24 * 60 * MINUTE_MS,
+        8 * DAY_MS,
         description="Wall-clock safety net on dedup state; longer than Kafka's retention plus G.",
     )
     rows_per_element_max: int = Field(
@@ -126,8 +127,8 @@ class KafkaSettings(_Group):
     counts_topic: str = Field("view-counts", description="Counts as they change, with what is known of the video.")
     partitions: int = Field(4, ge=1, description="Partitions of the events topic; a salt lives in one.")
     replication_factor: int = Field(1, ge=1, description="3 on a cluster.")
-    retention_ms: int = Field(7 * 24 * 60 * MINUTE_MS, ge=MINUTE_MS, description="Of the events topic.")
-    counts_retention_ms: int = Field(24 * 60 * MINUTE_MS, ge=MINUTE_MS, description="Of view-counts.")
+    retention_ms: int = Field(7 * DAY_MS, ge=MINUTE_MS, description="Of the events topic.")
+    counts_retention_ms: int = Field(DAY_MS, ge=MINUTE_MS, description="Of view-counts.")
 
 
 class PackSettings(_Group):

@@ -405,7 +405,8 @@ def suspects(
     with _block_list() as (change, kafka):
         # Late, as in `run`.
         from tools import suspects as marked  # noqa: PLC0415
-        from udfs.sinks.history_store import HistoryError, HistoryStore  # noqa: PLC0415
+        from udfs.logic.history import HistoryError  # noqa: PLC0415
+        from udfs.sinks.history_store import HistoryStore  # noqa: PLC0415
         from udfs.sources.archive import Archive, filesystem  # noqa: PLC0415
 
         settings = Settings()

@@ -14,8 +14,8 @@ from settings import KafkaSettings
 from tools import block_list
 from udfs.logic.block_list import FOR_GOOD_MS
 from udfs.logic.hash_columns import TYPE
-from udfs.logic.history import HOURS_PER_DAY, Manifest, SliceInfo, date_of
-from udfs.logic.key_columns import shard_of
+from udfs.logic.history import HOURS_PER_DAY, Manifest, SliceInfo, date_of, day_number
+from udfs.logic.shards import shard_of
 from udfs.logic.viewer_ids import viewer_ids
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources.archive import Archive
@@ -59,7 +59,7 @@ def names(
     ids: dict[bytes, str] = {}
     wanted: dict[int, set[Suspect]] = {}
     for one in found:
-        wanted.setdefault((one.day - date_of(0)).days, set()).add(one)
+        wanted.setdefault(day_number(one.day), set()).add(one)
     for day, of_day in wanted.items():
         hours = range(day * HOURS_PER_DAY, (day + 1) * HOURS_PER_DAY)
         for name in sorted({name for hour in hours for name in manifest.slices.get(hour, [])}):
@@ -81,7 +81,7 @@ def _seen_in(history: HistoryStore, info: SliceInfo, hours: range, those: Iterab
     """Which of them have views of these hours in a slice."""
     by_shard: dict[int, set[bytes]] = {}
     for one in those:
-        by_shard.setdefault(shard_of(one.video_id.encode(), shards), set()).add(one.viewer)
+        by_shard.setdefault(shard_of(one.video_id, shards), set()).add(one.viewer)
     found: set[bytes] = set()
     for shard, viewers in by_shard.items():
         table = history.part("viewers", info, shard, hours)

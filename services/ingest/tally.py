@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-MINUTE_MS = 60_000
+from settings.durations import MINUTE_MS
 
 
 @dataclass

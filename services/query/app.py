@@ -1,7 +1,7 @@
 """The query service's HTTP half: routes, status codes and the shape of answers."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -109,12 +109,12 @@ class _Endpoints:
             days = read_local_days(query, now=now, points_max=self._points_max)
             complete = await self._store.complete_through()
             found = await self._store.local_days(video_id, kind, days, now=now)
-            points: list[dict[str, Any]] = [{"start": start.isoformat(), "views": views} for start, views in found]
+            points = [{"start": start.isoformat(), "views": views} for start, views in found]
         else:
             series = read_series(query, now=now, points_max=self._points_max)
             complete = await self._store.complete_through()
             found = await self._store.series(video_id, kind, series, now=now)
-            points = [{"start": _time(start), "views": views} for start, views in found]
+            points = _points(found)
             if series.step == STEPS["day"]:
                 marked = await self._store.marked(video_id, kind, series)
                 for point, (start, _) in zip(points, found, strict=True):
@@ -171,13 +171,8 @@ class _Endpoints:
             raise ParameterError("granularity", query["granularity"], "must be hour: channels are counted by the hour")
         series = read_series(query, now=self._now(), points_max=self._points_max)
         complete = await self._store.history_through()
-        points = await self._store.channel_hours(channel_id, kind, series)
-        return _json(
-            {
-                "points": [{"start": _time(start), "views": views} for start, views in points],
-                "complete_through": _time(complete),
-            }
-        )
+        found = await self._store.channel_hours(channel_id, kind, series)
+        return _json({"points": _points(found), "complete_through": _time(complete)})
 
     async def ledger(self, request: Request) -> Response:
         minutes = read_ledger_minutes(request.query_params, now=self._now())
@@ -202,6 +197,10 @@ class _Endpoints:
     async def readyz(self, _request: Request) -> Response:
         await self._store.complete_through()
         return PlainTextResponse("ready\n")
+
+
+def _points(found: Iterable[tuple[datetime, int]]) -> list[dict[str, Any]]:
+    return [{"start": _time(start), "views": views} for start, views in found]
 
 
 def _ranked(video: TopVideo, *, is_compared: bool) -> dict[str, str | int | None]:

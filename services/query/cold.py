@@ -16,12 +16,13 @@ from typing import TypeVar
 import structlog
 
 from services.query.parameters import ParameterError
-from udfs.logic.history import Manifest, hour_start
-from udfs.sources.history import HistoryFiles, NewerHistoryError, shard_of
+from settings.durations import HOUR_MS
+from udfs.logic.history import HistoryError, Manifest, hour_start
+from udfs.logic.shards import shard_of
+from udfs.sources.history import HistoryFiles
 
 LOG = structlog.get_logger("query")
 HOUR = timedelta(hours=1)
-HOUR_MS = 3_600_000
 # What a manifest names is there until the next rollup, an hour later.
 MANIFEST_FRESH_S = 5.0
 THREADS = 16
@@ -167,7 +168,7 @@ class History:
 def _away() -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, NewerHistoryError) as error:
+    except (FileNotFoundError, HistoryError) as error:
         LOG.warning("history not read", error=str(error))
         raise HistoryAwayError(f"history cannot be read: {error}") from error
 

@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 
 from schemas import registry
 from settings import ArchiveSettings, CountingSettings, ErasureSettings, HistorySettings, Settings
+from settings.durations import DAY_MS
 from tests.support.archived import HOUR_MS, BlockTopic, put_archive_file
 from tests.support.random_streams import BLOCKED, MINUTE_MS, NOW_MS, RULE_SETS, RULES, Record, random_log
 from tools import block_list
 from tools.erasure import ErasureError, Report, erase, erase_again
 from udfs.logic.block_list import FOR_GOOD_MS, Period
-from udfs.logic.erasure import DAY_MS, Eraser
+from udfs.logic.erasure import Eraser
 from udfs.logic.history import SliceInfo, SliceName
 from udfs.logic.slice_counts import SliceCounter, SliceCounts, no_known
 from udfs.logic.viewer_days import viewer_days

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from schemas import registry
 from settings import CountingSettings, HistorySettings, KafkaSettings, Settings
+from settings.durations import HOUR_MS
 from tests.support.random_streams import MINUTE_MS, NOW_MS, RULE_SETS
 from tools.replay.events import events_in, fields_of
 from tools.replay.fixes import Fix, FixError
@@ -26,7 +27,6 @@ from tools.replay.topics import batches
 from udfs.logic.block_list import NOBODY
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.slice_counts import SliceCounter, no_known
-from udfs.logic.time_rules import HOUR_MS
 
 PARTITIONS = 2
 LATE_HOURS = 2

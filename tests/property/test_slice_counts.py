@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from settings import CountingSettings
+from settings.durations import HOUR_MS
 from tests.support.random_streams import (
     BLOCKS,
     MINUTE_MS,
@@ -26,10 +27,9 @@ from tests.support.random_streams import (
     viewer_of,
 )
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, viewer_hash
-from udfs.logic.key_columns import shard_of
 from udfs.logic.ledger import Tally
+from udfs.logic.shards import shard_of
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounter, SliceCounts, no_known
-from udfs.logic.time_rules import HOUR_MS
 
 PARTITIONS = 2
 Cell = tuple[str, str, int]
@@ -130,7 +130,7 @@ class Batch:
         self.tallies |= {(salt, one.minute): one for salt, mine in found.tallies.items() for one in mine}
         for row in found.sums.cells.to_pylist():
             cell = row["kind"], row["video_id"], row["minute"]
-            assert row["shard"] == shard_of(row["video_id"].encode(), self._rules.shards)
+            assert row["shard"] == shard_of(row["video_id"], self._rules.shards)
             assert row["hour"] == row["minute"] // 60
             self.views[cell] += row["views"]
             self.late_added[cell] += row["late_added"]
@@ -143,7 +143,7 @@ class Batch:
             groups = [(row["hour"], row["shard"], row["kind"], row["video_id"]) for row in table.to_pylist()]
             assert groups == sorted(groups)
         for row in [*found.sums.countries.to_pylist(), *found.sums.viewers.to_pylist()]:
-            assert row["shard"] == shard_of(row["video_id"].encode(), self._rules.shards)
+            assert row["shard"] == shard_of(row["video_id"], self._rules.shards)
             if "country" in row:
                 place = row["kind"], row["video_id"], row["hour"], row["country"]
                 self.countries[place] += row["views"]

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import msgspec
 import pyarrow as pa
 
+from settings.durations import HOUR_MS
 from udfs.logic import history_tables
 from udfs.logic.history import Manifest, file_name, no_history
-from udfs.logic.time_rules import HOUR_MS
+from udfs.logic.shards import shard_of
 from udfs.sinks.history_store import HistoryStore
-from udfs.sources.history import shard_of
 
 # (video, kind, minute since 1970) to views.
 Counts = Mapping[tuple[str, str, int], int]

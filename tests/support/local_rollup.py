@@ -70,6 +70,11 @@ class Folder(pyarrow.fs.LocalFileSystem):
         self._steps.step()
         return super().open_output_stream(path, *arguments, **named)
 
+    def move(self, src: str, dest: str) -> None:
+        """A step."""
+        self._steps.step()
+        super().move(src, dest)
+
     def delete_file(self, path: str) -> None:
         """A step."""
         self._steps.step()

@@ -19,8 +19,9 @@ from services.query.zones import local_days
 from settings import CassandraSettings, QuerySettings
 from tests.support.history import write_history
 from udfs.logic.history import Manifest, no_history
+from udfs.logic.shards import shard_of
 from udfs.sinks.history_store import HistoryStore
-from udfs.sources.history import HistoryFiles, shard_of
+from udfs.sources.history import HistoryFiles
 
 SHARDS = 3
 HOUR = timedelta(hours=1)

@@ -13,10 +13,11 @@ import pytest
 from schemas import registry
 from schemas.varint import varint
 from settings import CountingSettings
+from settings.durations import DAY_MS
 from udfs.logic.audience import VIEWERS, viewer_hash
 from udfs.logic.block_list import VIEWER_ID_BYTES_MAX
 from udfs.logic.dedup import SaltDedup, Verdict
-from udfs.logic.erasure import DAY_MS, Eraser, Erasure, asked, closed, pseudonym
+from udfs.logic.erasure import Eraser, Erasure, asked, closed, pseudonym
 
 NOW = datetime(2026, 1, 31, 22, 30, tzinfo=UTC)
 NOW_MS = round(NOW.timestamp() * 1000)

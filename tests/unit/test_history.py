@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from settings import CountingSettings, HistorySettings
+from settings.durations import HOUR_MS
 from udfs.logic.history import (
     Manifest,
     MarkRules,
@@ -25,7 +26,6 @@ from udfs.logic.history import (
     task_of,
     uncertain_hours,
 )
-from udfs.logic.time_rules import HOUR_MS
 
 LATENESS_MS = 600_000
 RULES = CountingSettings()

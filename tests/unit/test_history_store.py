@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.fs
 import pytest
 
+from settings.durations import HOUR_MS
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums
-from udfs.logic.history import SliceName, no_history
+from udfs.logic.history import HistoryError, SliceName, no_history
 from udfs.logic.ledger import Tally
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
-from udfs.logic.time_rules import HOUR_MS
-from udfs.sinks.history_store import HistoryError, HistoryStore
+from udfs.sinks.history_store import HistoryStore
 
 NAME = SliceName(500, 3)
 INFO = {"next_hour": 501, "first_offset": 1, "next_offset": 9, "records": 8, "gaps": [(2, 3)]}

@@ -17,11 +17,10 @@ from tools.audit_demo.errors import PlantedError, chosen, plant, with_errors
 from tools.audit_demo.parquet import Comparison, compare, read
 from tools.audit_demo.truth import MINUTES_PER_HOUR, Truth, truth_of
 from tools.exact.harm import Harm, Kill
-from tools.exact.loads import CreateTimeLoad, createtime_traffic
+from tools.exact.loads import createtime_load
 from tools.exact.scenario import load_and_harm, trust_timestamps
 from tools.exact.turns import Turns
 from tools.load import KafkaSender
-from tools.load import Rules as LoadRules
 from tools.load.prediction import Cells
 from tools.load.traffic import HOUR_MS
 from tools.recount import Finding, Store, compare_cells, end_offsets
@@ -103,7 +102,15 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
         topic = settings.kafka.events_topic
         trust_timestamps(kafka, topic)
         sender = KafkaSender(kafka, topic, partitions=settings.kafka.partitions, salts=settings.counting.salts)
-        load = _load(scenario, sender, settings)
+        load = createtime_load(
+            sender,
+            settings.counting,
+            events=scenario.events,
+            events_per_second=scenario.events_per_second,
+            videos=scenario.videos,
+            span_ms=scenario.hours * HOUR_MS,
+            seed=scenario.seed,
+        )
         counting = stack.flink_run(["-p", "2", "-py", COUNT_JOB])
         stack.flink_run(["-p", "1", "-py", ARCHIVE_JOB])
         with Store(HOST, stack.ports["cassandra"]) as store, _session(stack) as session:
@@ -142,19 +149,6 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
             _audit_all(scenario, stack, store, session, truth.before(history.through_hour), result, say)
         stamp("everything is compared")
     return result
-
-
-def _load(scenario: Scenario, sender: KafkaSender, settings: Settings) -> CreateTimeLoad:
-    counting = settings.counting
-    span_ms = scenario.hours * HOUR_MS
-    return CreateTimeLoad(
-        sender,
-        events=scenario.events,
-        events_per_second=scenario.events_per_second,
-        span_ms=span_ms,
-        rules=LoadRules(counting.salts, counting.lateness_ms, counting.future_skew_ms, counting.generation_ms),
-        traffic=createtime_traffic(scenario.seed, scenario.videos, counting.salts, counting.lateness_ms, span_ms),
-    )
 
 
 def _archived(archive: Archive) -> dict[int, int]:

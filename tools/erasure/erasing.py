@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 import msgspec
 import pyarrow.fs
 
-from schemas.topics import DAY_MS, SEGMENT_MS
+from schemas.topics import SEGMENT_MS
 from settings import Settings
+from settings.durations import DAY_MS, HOUR_MS
 from tools import block_list
 from tools.erasure.report import Report, Viewer, remains
 from udfs.logic.audience import viewer_hash
 from udfs.logic.erasure import Eraser, Erasure, asked, closed, pseudonym
-from udfs.logic.time_rules import HOUR_MS
 from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.replaced_file import replace

@@ -7,10 +7,11 @@ import msgspec
 
 from schemas.topics import topics
 from settings import Settings
+from settings.durations import DAY_MS
 from udfs.logic.erasure import Erasure
 
 # What a topic that this product has not made keeps a segment for, unless told otherwise.
-KAFKA_SEGMENT_MS = 7 * 86_400_000
+KAFKA_SEGMENT_MS = 7 * DAY_MS
 
 
 class Viewer(msgspec.Struct, frozen=True):

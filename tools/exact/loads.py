@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 
+from settings import CountingSettings
 from tools.exact.turns import Turns
 from tools.load import Fate, HttpSender, KafkaSender, Plan, Prediction, Traffic, TrafficSource
 from tools.load import Rules as LoadRules
@@ -186,7 +187,28 @@ def http_traffic(seed: int, videos: int, salts: int) -> Traffic:
     return Traffic(seed=seed, videos=videos, salts=salts)
 
 
-def createtime_traffic(seed: int, videos: int, salts: int, lateness_ms: int, span_ms: int) -> Traffic:
+def createtime_load(
+    sender: KafkaSender,
+    rules: CountingSettings,
+    *,
+    events: int,
+    events_per_second: float,
+    videos: int,
+    span_ms: int,
+    seed: int,
+) -> CreateTimeLoad:
+    """A load of so much event time, judged by these rules."""
+    return CreateTimeLoad(
+        sender,
+        events=events,
+        events_per_second=events_per_second,
+        span_ms=span_ms,
+        rules=LoadRules(rules.salts, rules.lateness_ms, rules.future_skew_ms, rules.generation_ms),
+        traffic=_createtime_traffic(seed, videos, rules.salts, rules.lateness_ms, span_ms),
+    )
+
+
+def _createtime_traffic(seed: int, videos: int, salts: int, lateness_ms: int, span_ms: int) -> Traffic:
     """Every bound is crossed by events on both sides of it; repeats come after any time, also with a new one."""
     return Traffic(
         seed=seed,

@@ -18,10 +18,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from settings import Settings
 from tools.exact.checks import answers_against, fates_of, recount_topic, sender_against_recount, settled, store_against
 from tools.exact.harm import PARTS, PYTHON_WORKER, Harm, Kill
-from tools.exact.loads import CreateTimeLoad, HttpLoad, Load, createtime_traffic, http_traffic
+from tools.exact.loads import HttpLoad, Load, createtime_load, http_traffic
 from tools.exact.turns import AbortedError, Turns
 from tools.load import KafkaSender
-from tools.load import Rules as LoadRules
 from tools.load.traffic import MINUTE_MS
 from tools.recount import Report, Store
 from tools.stack import ALL_PARTS, Stack, StackOptions
@@ -129,23 +128,22 @@ def trust_timestamps(bootstrap_servers: str, topic: str) -> None:
 
 
 def _load(scenario: Scenario, stack: Stack, sender: KafkaSender, settings: Settings) -> Load:
-    counting = settings.counting
     if scenario.mode == "http":
         return HttpLoad(
             stack.endpoints["ingest"],
             sender,
             events=scenario.events,
             events_per_second=scenario.events_per_second,
-            traffic=http_traffic(scenario.seed, scenario.videos, counting.salts),
+            traffic=http_traffic(scenario.seed, scenario.videos, settings.counting.salts),
         )
-    span_ms = scenario.span_minutes * MINUTE_MS
-    return CreateTimeLoad(
+    return createtime_load(
         sender,
+        settings.counting,
         events=scenario.events,
         events_per_second=scenario.events_per_second,
-        span_ms=span_ms,
-        rules=LoadRules(counting.salts, counting.lateness_ms, counting.future_skew_ms, counting.generation_ms),
-        traffic=createtime_traffic(scenario.seed, scenario.videos, counting.salts, counting.lateness_ms, span_ms),
+        videos=scenario.videos,
+        span_ms=scenario.span_minutes * MINUTE_MS,
+        seed=scenario.seed,
     )
 
 

@@ -9,10 +9,9 @@ import numpy as np
 
 from schemas import registry
 from tools.replay.letters import Letter
-from udfs.logic.batch_scan import Unreadable, read_string, read_varint, scan
+from udfs.logic.batch_scan import Unreadable, scan_as_named
 
 FIELDS = ("event_id", "video_id", "viewed_at", "kind", "viewer_id", "country", "device")
-_BATCH_ID_BYTES = 16
 
 
 def events_in(letter: Letter, events_topic: str) -> list[bytes] | str:
@@ -24,23 +23,11 @@ def events_in(letter: Letter, events_topic: str) -> list[bytes] | str:
         return letter.reason
     if letter.origin.index >= 0:
         return [letter.payload]
-    buf = np.frombuffer(letter.payload, np.uint8)
-    salt, salts = _named_salts(buf)
-    batch = scan(buf, salt, max(salts, 1))
+    batch = scan_as_named(np.frombuffer(letter.payload, np.uint8))
     if isinstance(batch, Unreadable):
         return batch.name.lower()
-    return [letter.payload[start:end] for start, end in batch.spans[:, :2].tolist()]
-
-
-def _named_salts(buf: np.ndarray[Any, np.dtype[np.uint8]]) -> tuple[int, int]:
-    """The salt and the number of salts in a batch's header; what stands for them in a value that is no batch."""
-    _, _, at = read_string(buf, registry.PREFIX_BYTES + _BATCH_ID_BYTES)
-    salt = salts = 0
-    if at >= 0:
-        salt, at = read_varint(buf, at)
-    if at >= 0:
-        salts, at = read_varint(buf, at)
-    return int(salt), int(salts)
+    _, found = batch
+    return [letter.payload[start:end] for start, end in found.spans[:, :2].tolist()]
 
 
 def fields_of(datum: bytes) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from schemas import registry
+from settings.durations import HOUR_MS
 from udfs.logic.keyed_records import read_whole
-from udfs.logic.time_rules import HOUR_MS
 
 # The topic in which it lies.
 Kept = Literal["late", "dead-letter"]

@@ -11,12 +11,12 @@ from typing import Any
 
 from schemas.topics import REJECTED_RETENTION_MS
 from settings import Settings
+from settings.durations import HOUR_MS
 from tools.replay.events import events_in, fields_of
 from tools.replay.fixes import Fix, FixError, mended
 from tools.replay.letters import Letter
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.single_events import FieldError, Origin, Packer, datum_of, id_of_place, topic_mark
-from udfs.logic.time_rules import HOUR_MS
 
 # 2000-01-01. A time before is none in milliseconds: nothing was ever counted, or added, when it was that time.
 TIMES_BEGIN_MS = 946_684_800_000

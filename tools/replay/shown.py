@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from settings.durations import HOUR_MS
 from tools.replay.events import events_in, fields_of
 from tools.replay.letters import Group, Letter
 from tools.replay.plan import Action, Planned
 from tools.times import utc
-from udfs.logic.time_rules import HOUR_MS
 
 SHOWN_BYTES = 64
 

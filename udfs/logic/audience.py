@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from settings.durations import MINUTE_MS
 from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, read_event, read_string, read_varint
 from udfs.logic.cells import same_bytes
 from udfs.logic.hash_columns import TYPE, column_of
@@ -17,7 +18,7 @@ from udfs.logic.hashing import both_hashes
 from udfs.logic.key_columns import key_columns, shards_of_keys
 from udfs.logic.key_table import Bytes, KeyTable, key_slot
 from udfs.logic.numba_compat import leaf, njit
-from udfs.logic.time_rules import MINUTE_MS, MINUTES_PER_HOUR
+from udfs.logic.time_rules import MINUTES_PER_HOUR
 
 _CELL = {"hour": pa.int64(), "shard": pa.int32(), "kind": pa.string(), "video_id": pa.string()}
 CELLS = pa.schema({**_CELL, "minute": pa.int64(), "views": pa.int64(), "late_added": pa.int64()})
@@ -50,7 +51,7 @@ class _Batch(NamedTuple):
 
 
 @leaf()
-def _country(buf, at, length):  # type: ignore[no-untyped-def]
+def country_code(buf, at, length):  # type: ignore[no-untyped-def]
     """Two ASCII letters as capitals in 16 bits; 0 for any other text."""
     if length != 2:
         return np.uint16(0)
@@ -123,7 +124,7 @@ def _collect(  # type: ignore[no-untyped-def]
             branch, at = read_varint(buf, at)
             if branch == 1:
                 text_at, text_len, at = read_string(buf, at)
-        countries[place] = _country(buf, text_at, text_len)
+        countries[place] = country_code(buf, text_at, text_len)
     return arena_used, n, keys, minutes, countries, viewers
 
 

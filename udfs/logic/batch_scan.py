@@ -309,3 +309,19 @@ def scan(buf: npt.NDArray[np.uint8], key_salt: int, salts: int) -> Scan | Unread
     if n < 0:
         return Unreadable(-n)
     return Scan(buf[len(prefix) : len(prefix) + 16].tobytes(), spans[:n], viewed_at[:n], faults[:n])
+
+
+def scan_as_named(buf: npt.NDArray[np.uint8]) -> tuple[int, Scan] | Unreadable:
+    """As `scan` under whichever salt, of however many, the value itself names; and where its events begin.
+
+    For who asks what was sent, also where it does not count.
+    """
+    _, _, at = read_string(buf, len(registry.prefix("ViewBatch")) + 16)
+    # The salt, the number of salts and when it was produced.
+    named = [0, 0, 0]
+    for place in range(3):
+        if at >= 0:
+            named[place], at = read_varint(buf, at)
+    salt, salts, _ = named
+    found = scan(buf, salt, max(salts, 1))
+    return found if isinstance(found, Unreadable) else (int(at), found)

@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from udfs.logic.history_tables import TIME
+from udfs.logic.history_tables import TIME, summed
 
 CHANNELS = pa.schema(
     {"channel_id": pa.string(), "kind": pa.string(), "hour": TIME, "views": pa.int64(), "late_added": pa.int64()}
 )
-_KEYS = ["channel_id", "kind", "hour"]
-_COUNTS = ["views", "late_added"]
 
 
 def channels(hour: pa.Table, channel_of: Mapping[str, str]) -> pa.Table:
@@ -21,6 +19,4 @@ def channels(hour: pa.Table, channel_of: Mapping[str, str]) -> pa.Table:
 
 def merged(tables: Sequence[pa.Table]) -> pa.Table:
     """The sums of several of schema CHANNELS, sorted by channel, kind and hour."""
-    found = pa.concat_tables(tables).group_by(_KEYS).aggregate([(name, "sum") for name in _COUNTS])
-    found = found.select([*_KEYS, *(f"{name}_sum" for name in _COUNTS)]).rename_columns([*_KEYS, *_COUNTS])
-    return found.cast(CHANNELS).sort_by([(name, "ascending") for name in _KEYS])
+    return summed(pa.concat_tables(tables), ["channel_id", "kind", "hour"], CHANNELS)

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas import registry
+from settings.durations import MINUTE_MS
 from udfs.logic.cells import DATED_ROW_BYTES_MIN, partition_hash, read_dated_row, split_key
 from udfs.logic.hashing import mix64
 from udfs.logic.id_index import insert
 from udfs.logic.numba_compat import leaf, njit
-from udfs.logic.time_rules import MINUTE_MS, MINUTES_PER_DAY
+from udfs.logic.time_rules import MINUTES_PER_DAY
 
 NOTHING_KNOWN = b"\x00"
 # Two varints of ten bytes, and two lengths of at most two bytes.

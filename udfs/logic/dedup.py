@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from settings import CountingSettings
+from settings.durations import MINUTE_MS
 from udfs.logic import partials
 from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, Fault, Scan, Unreadable, scan
 from udfs.logic.block_list import NOBODY, BlockTable, is_blocked
@@ -22,7 +23,7 @@ from udfs.logic.id_index import IdIndex, Ids, contains, insert, slot_of
 from udfs.logic.key_table import Bytes, key_slot
 from udfs.logic.ledger import Tally
 from udfs.logic.numba_compat import load_u64, njit
-from udfs.logic.time_rules import MINUTE_MS, is_invalid, is_late
+from udfs.logic.time_rules import is_invalid, is_late
 
 VERSION = 1
 _CHUNK = struct.Struct("<Bq")

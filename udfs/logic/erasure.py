@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas import registry
 from schemas.varint import varint
-from udfs.logic.audience import viewer_hash
+from settings.durations import DAY_MS
+from udfs.logic.audience import country_code, viewer_hash
 from udfs.logic.batch_scan import (
     END,
     KIND_AT,
@@ -36,17 +36,16 @@ from udfs.logic.batch_scan import (
     Unreadable,
     read_string,
     read_varint,
-    scan,
+    scan_as_named,
 )
 from udfs.logic.hashing import both_hashes
+from udfs.logic.history import day_number
 from udfs.logic.key_table import Bytes
 from udfs.logic.numba_compat import njit
-from udfs.logic.time_rules import HOUR_MS, MINUTES_PER_DAY
+from udfs.logic.time_rules import MINUTES_PER_DAY
 
 VERSION = 1
 KEY_BYTES = 32
-DAY_MS = 24 * HOUR_MS
-_DAY_0 = date(1970, 1, 1)
 _DAY = timedelta(days=1)
 _NULL = b"\0"
 # A union's second branch, and a text of one byte that is no UTF-8.
@@ -155,19 +154,22 @@ class Eraser:
         if key is not None and len(key) != _SALT_BYTES and self._names_any(key):
             new_key = None
         buf = np.frombuffer(value or b"", np.uint8)
-        batch = _read(buf)
-        if batch is None:
+        # Under whichever salt it came: its events are somebody's also where they do not count.
+        batch = scan_as_named(buf)
+        if isinstance(batch, Unreadable):
             emptied = value is not None and self._names_any(value)
             return Without(new_key, b"", Counter(), emptied) if emptied else _with_key(key, new_key, value)
-        events_at, spans, viewed_at = batch
+        events_at, found = batch
+        spans = found.spans
         places, whose = _matches(buf, spans, self._hashes)
         events: Counter[str] = Counter()
         names: dict[int, bytes] = {}
         for place, number in zip(places.tolist(), whose.tolist(), strict=True):
             erasure = self._erasures[number]
             video_at, video_len = spans[place, VIDEO_AT], spans[place, VIDEO_LEN]
-            day = int(viewed_at[place]) // DAY_MS
-            if day <= _days(erasure.last_day) or record_ms < _days(erasure.last_day) * DAY_MS:
+            day = int(found.viewed_at[place]) // DAY_MS
+            last_day = day_number(erasure.last_day)
+            if day <= last_day or record_ms < last_day * DAY_MS:
                 names[place] = pseudonym(erasure, buf[video_at : video_at + video_len].tobytes(), day).encode()
                 events[erasure.viewer] += 1
         if not names:
@@ -180,19 +182,23 @@ class Eraser:
 
         Or one of a day since 1970, whose rows have no minute. Rows stay in their places.
         """
+        rows: Counter[str] = Counter()
+        if not self._erasures:
+            return table, rows
         column = table["viewer"].combine_chunks()
         hashes = np.frombuffer(column.buffers()[1] or b"", np.uint64).reshape(-1, 2)
         hashes = hashes[column.offset : column.offset + len(column)].copy()
-        rows: Counter[str] = Counter()
         for erasure, halves in zip(self._erasures, self._hashes, strict=True):
             mine = np.nonzero((hashes == halves).all(axis=1))[0]
             if not len(mine):
                 continue
             taken = table.take(pa.array(mine))
-            minutes = [day * MINUTES_PER_DAY] * len(mine) if day is not None else taken["minute"].to_pylist()
-            for row, video, minute in zip(mine.tolist(), taken["video_id"].to_pylist(), minutes, strict=True):
-                viewed_day = minute // MINUTES_PER_DAY
-                if viewed_day <= _days(erasure.last_day):
+            if day is None:
+                days = [minute // MINUTES_PER_DAY for minute in taken["minute"].to_pylist()]
+            else:
+                days = [day] * len(mine)
+            for row, video, viewed_day in zip(mine.tolist(), taken["video_id"].to_pylist(), days, strict=True):
+                if viewed_day <= day_number(erasure.last_day):
                     name = pseudonym(erasure, video.encode(), viewed_day)
                     hashes[row] = np.frombuffer(viewer_hash(name), np.uint64)
                     rows[erasure.viewer] += 1
@@ -208,30 +214,6 @@ class Eraser:
 
 def _with_key(key: bytes | None, new_key: bytes | None, value: bytes | None) -> Without | None:
     return None if new_key == key else Without(new_key, value, Counter(), emptied=False)
-
-
-def _days(day: date) -> int:
-    return (day - _DAY_0).days
-
-
-def _read(buf: Bytes) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """(where its events begin, their spans, times of their views) of a batch; None for what cannot be read.
-
-    Under whichever salt it came: its events are somebody's also where they do not count.
-    """
-    at = len(registry.prefix("ViewBatch")) + 16
-    _, _, at = read_string(buf, at)
-    salt = salts = 0
-    if at >= 0:
-        salt, at = read_varint(buf, at)
-    if at >= 0:
-        salts, at = read_varint(buf, at)
-    if at >= 0:
-        _, at = read_varint(buf, at)
-    if at < 0 or salts < 1:
-        return None
-    batch = scan(buf, salt, salts)
-    return None if isinstance(batch, Unreadable) else (int(at), batch.spans, batch.viewed_at)
 
 
 @njit(cache=True)
@@ -291,7 +273,9 @@ def _event(value: bytes, buf: Bytes, span: npt.NDArray[np.int64], name: bytes) -
     _, viewer_at = read_varint(buf, span[KIND_AT] + span[KIND_LEN])
     country, at = _text(value, buf, span[VIEWER_AT] + span[VIEWER_LEN])
     device, _ = _text(value, buf, at)
-    kept = varint(1) + varint(2) + country if _is_country(country) else _nothing(country)
+    # Any other text counts for no country.
+    is_country = country_code(np.frombuffer(country, np.uint8), 0, len(country)) != 0
+    kept = varint(1) + varint(2) + country if is_country else _nothing(country)
     return b"".join([value[span[START] : viewer_at], varint(len(name)), name, kept, _nothing(device)])
 
 
@@ -302,11 +286,6 @@ def _text(value: bytes, buf: Bytes, at: int) -> tuple[bytes, int]:
         return b"", at
     text_at, length, at = read_string(buf, at)
     return value[text_at : text_at + length], at
-
-
-def _is_country(text: bytes) -> bool:
-    """As udfs.logic.audience counts them."""
-    return len(text) == 2 and text.isalpha() and text.isascii()
 
 
 def _nothing(text: bytes) -> bytes:

@@ -12,12 +12,11 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 
 from settings import CountingSettings, HistorySettings
-from settings.model import MINUTE_MS
+from settings.durations import HOUR_MS, MINUTE_MS
 
 VERSION = 3
+MANIFEST = "manifest.json"
 HOURS_PER_DAY = 24
-# Not from time_rules, whose kernels need a compiler: services read manifests without one.
-HOUR_MS = 60 * MINUTE_MS
 # By what the files of a data set are: an hour or a day viewed, or all time.
 HOURLY = ("minutes", "hours", "countries", "channels", "top_hours")
 DAILY = ("days", "viewers", "marks", "suspects", "top_days")
@@ -25,6 +24,10 @@ DATA_SETS = (*HOURLY, *DAILY, "totals")
 # In one file for all shards: a channel's videos are in many of them, and the most viewed of all come from each.
 OF_ALL_SHARDS = ("channels", "top_hours", "top_days")
 _DAY_0 = date(1970, 1, 1)
+
+
+class HistoryError(ValueError):
+    """What is stored is of another version or shape; the text says what to do."""
 
 
 class MarkRules(msgspec.Struct, frozen=True):
@@ -116,6 +119,10 @@ class Manifest(msgspec.Struct, frozen=True):
         return hour_start(self.through_hour)
 
 
+class _Version(msgspec.Struct):
+    version: int
+
+
 class PartitionTask(msgspec.Struct, frozen=True):
     """The slices of a partition that are to be counted: closed hours, and the newest hour, which is not.
 
@@ -156,6 +163,10 @@ class Plan:
         """Every day whose views or marks are counted and that is complete."""
         return sorted(day for day in {*self.days, *self.viewer_days} if _end(day) <= self.through_hour)
 
+    def day_through(self, day: int) -> datetime:
+        """Up to when a day is complete: its end, or that of the last hour that is."""
+        return hour_start(min(_end(day), self.through_hour))
+
 
 class ShardResult(msgspec.Struct, frozen=True):
     """What became of a shard: the slices that were new, and its files by data set and time."""
@@ -189,6 +200,16 @@ def no_history(shards: int) -> Manifest:
     )
 
 
+def read_manifest(content: bytes) -> Manifest:
+    """What manifest.json says. Raises HistoryError when it is of another version."""
+    # First, since what else it has is another version's.
+    version = msgspec.json.decode(content, type=_Version).version
+    if version != VERSION:
+        remedy = "use newer code" if version > VERSION else "count again from the archive, to another path"
+        raise HistoryError(f"{MANIFEST} is of version {version}, this code reads {VERSION}: {remedy}")
+    return msgspec.json.decode(content, type=Manifest)
+
+
 def hour_start(hour: int) -> datetime:
     """The start of an hour since 1970."""
     return datetime.fromtimestamp(hour * 3600, UTC)
@@ -202,6 +223,11 @@ def day_of(hour: int) -> int:
 def date_of(day: int) -> date:
     """The date of a day since 1970."""
     return _DAY_0 + timedelta(days=day)
+
+
+def day_number(day: date) -> int:
+    """The number of a day since 1970."""
+    return (day - _DAY_0).days
 
 
 def task_of(partition: int, archived_hours: Iterable[int], last_hour: int | None) -> PartitionTask | None:

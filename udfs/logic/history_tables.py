@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from udfs.logic.time_rules import HOUR_MS, MINUTE_MS
+from settings.durations import HOUR_MS, MINUTE_MS
 
 TIME = pa.timestamp("ms", "UTC")
 _COUNTS = {"views": pa.int64(), "late_added": pa.int64()}
@@ -29,19 +29,19 @@ def minutes(cells: Sequence[pa.Table]) -> pa.Table:
     at = pc.multiply(table["minute"], MINUTE_MS).cast(TIME)
     views = pc.add(table["views"], table["late_added"])
     table = table.set_column(2, "minute", at).set_column(3, "views", views)
-    return _summed(table, ["video_id", "kind", "minute"], MINUTES)
+    return summed(table, ["video_id", "kind", "minute"], MINUTES)
 
 
 def hour(of_minutes: pa.Table, hour_ms: int) -> pa.Table:
     """One hour, from its minutes."""
-    table = _summed(of_minutes.drop_columns(["minute"]), ["video_id", "kind"], SUMS)
+    table = summed(of_minutes.drop_columns(["minute"]), ["video_id", "kind"], SUMS)
     return with_hour(table, hour_ms).select(HOURS.names)
 
 
 def day(of_hours: Sequence[pa.Table]) -> pa.Table:
     """One day, from its hours."""
     table = _concatenated(of_hours, SUMS.names)
-    return SUMS.empty_table() if table is None else _summed(table, ["video_id", "kind"], SUMS)
+    return SUMS.empty_table() if table is None else summed(table, ["video_id", "kind"], SUMS)
 
 
 def totals(before: pa.Table, old_hours: Sequence[pa.Table], new_hours: Sequence[pa.Table]) -> pa.Table:
@@ -51,14 +51,14 @@ def totals(before: pa.Table, old_hours: Sequence[pa.Table], new_hours: Sequence[
         *(_negative(one.select(SUMS.names)) for one in old_hours),
         *(one.select(SUMS.names) for one in new_hours),
     ]
-    return _summed(pa.concat_tables(parts), ["video_id", "kind"], SUMS)
+    return summed(pa.concat_tables(parts), ["video_id", "kind"], SUMS)
 
 
 def countries(tables: Sequence[pa.Table]) -> pa.Table:
     """One hour or one day by country ("" for unknown), from all slices' countries of it, or from its hours."""
     table = _concatenated(tables, COUNTRIES.names)
     keys = ["video_id", "kind", "country"]
-    return COUNTRIES.empty_table() if table is None else _summed(table, keys, COUNTRIES)
+    return COUNTRIES.empty_table() if table is None else summed(table, keys, COUNTRIES)
 
 
 def of_videos_in(table: pa.Table, those: Sequence[pa.Table]) -> pa.Table:
@@ -93,6 +93,14 @@ def whole_day(hours: Sequence[pa.Table]) -> pa.Table:
     return table.sort_by([(name, "ascending") for name in (*names, *times)])
 
 
+def summed(table: pa.Table, keys: list[str], schema: pa.Schema) -> pa.Table:
+    """A table of this schema, with one row for each of the keys, sorted by them: its counts are sums."""
+    counts = [name for name in _COUNTS if name in schema.names]
+    found = table.group_by(keys).aggregate([(name, "sum") for name in counts])
+    found = found.select([*keys, *(f"{name}_sum" for name in counts)]).rename_columns([*keys, *counts])
+    return found.select(schema.names).sort_by([(name, "ascending") for name in keys])
+
+
 def _negative(table: pa.Table) -> pa.Table:
     for at, name in enumerate(_COUNTS, len(_NAMES)):
         table = table.set_column(at, name, pc.negate(table[name]))
@@ -101,10 +109,3 @@ def _negative(table: pa.Table) -> pa.Table:
 
 def _concatenated(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table | None:
     return pa.concat_tables([table.select(names) for table in tables]) if tables else None
-
-
-def _summed(table: pa.Table, keys: list[str], schema: pa.Schema) -> pa.Table:
-    counts = [name for name in _COUNTS if name in schema.names]
-    found = table.group_by(keys).aggregate([(name, "sum") for name in counts])
-    found = found.select([*keys, *(f"{name}_sum" for name in counts)]).rename_columns([*keys, *counts])
-    return found.select(schema.names).sort_by([(name, "ascending") for name in keys])

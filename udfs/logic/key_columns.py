@@ -50,8 +50,3 @@ def shards_of_keys(buf, key_at, key_len, shards):  # type: ignore[no-untyped-def
         video = key_at[i] + 1 + np.int64(buf[key_at[i]])
         found[i] = np.int64(hash_bytes(buf, video, key_at[i] + key_len[i] - video) % np.uint64(shards))
     return found
-
-
-def shard_of(video_id: bytes, shards: int) -> int:
-    """The shard that counts a video, as the stream has it."""
-    return int(hash_bytes(np.frombuffer(video_id, np.uint8), 0, len(video_id)) % shards)

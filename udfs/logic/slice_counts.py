@@ -20,12 +20,12 @@ import numpy.typing as npt
 from schemas import registry
 from schemas.kinds import blocked
 from settings import CountingSettings
+from settings.durations import HOUR_MS
 from udfs.logic.audience import Audience, Sums
 from udfs.logic.block_list import BlockTable, is_blocked
 from udfs.logic.dedup import Outcome, SaltDedup, Verdict
 from udfs.logic.id_index import Ids
 from udfs.logic.ledger import Tally
-from udfs.logic.time_rules import HOUR_MS
 
 
 class SaltMemory(NamedTuple):

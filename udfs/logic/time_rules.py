@@ -4,10 +4,9 @@ The clock is the append time of the record (see docs/architecture.md), never the
 results are handed on.
 """
 
+from settings.durations import MINUTE_MS
 from udfs.logic.numba_compat import leaf
 
-MINUTE_MS = 60_000
-HOUR_MS = 60 * MINUTE_MS
 MINUTES_PER_HOUR = 60
 MINUTES_PER_DAY = 1440
 # Counts are caught up on, rather than followed, when what is counted arrived longer ago than this.

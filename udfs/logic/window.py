@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from settings import CountingSettings
+from settings.durations import MINUTE_MS
 from udfs.logic import partials
 from udfs.logic.cells import MinuteCells
 from udfs.logic.key_table import Bytes
 from udfs.logic.ledger import Tally
 from udfs.logic.ranking import Ranked, most_viewed, most_viewed_and_growing
-from udfs.logic.time_rules import MINUTE_MS, last_closed_minute
+from udfs.logic.time_rules import last_closed_minute
 
 # Version 1 has no tallies after the frontiers.
 VERSION = 2

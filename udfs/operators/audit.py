@@ -10,11 +10,11 @@ from pyflink.common import Row
 from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeContext
 
 from settings import CassandraSettings, Settings
+from settings.durations import HOUR_MS
 from udfs.logic.audit import STORED, Verdict, compare
 from udfs.logic.history import Manifest, hour_start
 from udfs.logic.history_tables import MINUTES, of_hour
-from udfs.logic.key_columns import shard_of
-from udfs.logic.time_rules import HOUR_MS
+from udfs.logic.shards import shard_of
 from udfs.sinks.acknowledged import connect_however_long
 from udfs.sinks.audit_rows import AuditRows
 from udfs.sinks.history_store import HistoryStore
@@ -49,7 +49,9 @@ class ReadMinutes(FlatMapFunction):
         """Read a range; every shard hears of it, also of nothing."""
         found: dict[int, list[pa.Table]] = {shard: [STORED.empty_table()] for shard in range(self._shards)}
         for table in self._rows.read((value[0], value[1]), *self._span):
-            shards = pa.array([shard_of(video.encode(), self._shards) for video in table["video_id"].to_pylist()])
+            videos = table["video_id"].combine_chunks().dictionary_encode()
+            shards = pa.array([shard_of(video, self._shards) for video in videos.dictionary.to_pylist()])
+            shards = shards.take(videos.indices)
             for shard in pc.unique(shards).to_pylist():
                 found[shard].append(table.filter(pc.equal(shards, shard)))
         for shard, tables in found.items():

@@ -14,6 +14,7 @@ from pyflink.common import Row
 from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeContext
 
 from settings import Settings
+from settings.durations import HOUR_MS
 from udfs.logic.block_list import BlockList, read_blocked
 from udfs.logic.erasure import Eraser
 from udfs.logic.history import (
@@ -30,7 +31,6 @@ from udfs.logic.history import (
 )
 from udfs.logic.metadata import read_about, read_metadata
 from udfs.logic.slice_counts import Known, SliceCounter
-from udfs.logic.time_rules import HOUR_MS
 from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore

@@ -13,8 +13,8 @@ from cassandra.cluster import Session
 from cassandra.query import BoundStatement
 
 from settings import CassandraSettings
+from settings.durations import HOUR_MS, MINUTE_MS
 from udfs.logic.cql_rows import pack_inserts
-from udfs.logic.time_rules import HOUR_MS, MINUTE_MS
 from udfs.sinks.acknowledged import prepare_however_long, write_all
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 

@@ -2,19 +2,24 @@
 
 from collections.abc import Mapping
 
-from udfs.logic.history import day_of, file_name_of_day
+from udfs.logic.history import Manifest, Plan, day_of, file_name_of_day
 from udfs.logic.history_tables import whole_day
 from udfs.sinks.history_store import HistoryStore
 
 
 def compact(
-    history: HistoryStore, data_set: str, day: int, shard: int, run: int, paths: Mapping[int, str]
+    history: HistoryStore, before: Manifest, plan: Plan, data_set: str, shard: int, made: Mapping[int, str]
 ) -> dict[int, str]:
-    """Write it; the new path of each of the day's hours. `paths` are a shard's by hour, also of other days."""
-    hours = {hour: path for hour, path in sorted(paths.items()) if day_of(hour) == day}
-    # A day on which no video was of a known channel has no channels.
-    if not hours:
-        return {}
-    path = file_name_of_day(data_set, day, shard, run)
-    history.put(path, whole_day([history.get(one) for one in hours.values()]))
-    return dict.fromkeys(hours, path)
+    """Write it of each day that becomes final; the new paths by hour. `made` are a shard's by hour, of this rollup."""
+    old = {hour: of[shard] for hour, of in before.files[data_set].items() if shard in of}
+    paths = sorted({**old, **made}.items())
+    compacted: dict[int, str] = {}
+    for day in plan.final_days:
+        hours = {hour: path for hour, path in paths if day_of(hour) == day}
+        # A day on which no video was of a known channel has no channels.
+        if not hours:
+            continue
+        path = file_name_of_day(data_set, day, shard, plan.run)
+        history.put(path, whole_day([history.get(one) for one in hours.values()]))
+        compacted |= dict.fromkeys(hours, path)
+    return compacted

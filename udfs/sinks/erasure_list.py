@@ -36,8 +36,6 @@ class ErasureList:
 
     def put(self, erasure: Erasure) -> None:
         """In place of what there was of this viewer."""
-        if isinstance(self._store, pyarrow.fs.LocalFileSystem):
-            self._store.create_dir(self._root, recursive=True)
         replace(self._store, f"{self._root}/{erasure.viewer}.json", msgspec.json.encode(erasure))
 
     def _read(self, path: str) -> Erasure:

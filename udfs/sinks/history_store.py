@@ -16,22 +16,25 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from udfs.logic.hash_columns import TYPE, column_of, halves_of
-from udfs.logic.history import VERSION, Manifest, SliceInfo, SliceName, no_history
+from udfs.logic.history import (
+    MANIFEST,
+    HistoryError,
+    Manifest,
+    SliceInfo,
+    SliceName,
+    no_history,
+    read_manifest,
+)
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts, no_known
 from udfs.sinks.replaced_file import replace
 
 COMPRESSION = "zstd"
 # Of tables: who asks for one video reads one or two groups, some tens of kilobytes.
 GROUP_ROWS = 16_384
-MANIFEST = "manifest.json"
 KNOWN = pa.schema({"event_id": TYPE, "viewed_at": pa.timestamp("ms", "UTC")})
 Groups = Sequence[tuple[int, ...]]
 # Of a slice's tables, the columns that are read with the dictionaries that they are written with.
 _DICTIONARIES = {"cells": (), "countries": (), "viewers": ("video_id", "kind")}
-
-
-class HistoryError(ValueError):
-    """What is stored is of another version or shape; the text says what to do."""
 
 
 class HistoryStore:
@@ -47,10 +50,7 @@ class HistoryStore:
         """The history that there is. Raises HistoryError."""
         if not self._exists(MANIFEST):
             return no_history(shards)
-        found = msgspec.json.decode(self._get(MANIFEST), type=Manifest)
-        if found.version != VERSION:
-            remedy = "use newer code" if found.version > VERSION else "count again from the archive, to another path"
-            raise HistoryError(f"{MANIFEST} is of version {found.version}, this code reads {VERSION}: {remedy}")
+        found = read_manifest(self._get(MANIFEST))
         if found.shards != shards:
             raise HistoryError(
                 f"{MANIFEST} has {found.shards} shards, counting.shards is {shards}: keep those, or use another path"
@@ -58,8 +58,8 @@ class HistoryStore:
         return found
 
     def publish(self, manifest: Manifest) -> None:
-        """Make this the history that there is."""
-        self._put(MANIFEST, msgspec.json.encode(manifest))
+        """Make this the history that there is. Killed meanwhile, it leaves the one before."""
+        replace(self._store, f"{self._root}/{MANIFEST}", msgspec.json.encode(manifest))
 
     # --- slices
 

@@ -5,13 +5,16 @@ import pyarrow.fs
 
 
 def replace(store: pyarrow.fs.FileSystem, path: str, content: bytes | pa.Buffer) -> None:
-    """Put this in the place of a file. Killed anywhere, the file that there was is whole.
+    """Put this in the place of a file, if there is one. Killed anywhere, the file that there was is whole.
 
     A stream that is given up half-way may leave what it has as the object, so that it is written beside, under a hidden
     name that no reader looks at, and then moved, which a store does at once.
     """
     folder, name = path.rsplit("/", 1)
     beside = f"{folder}/.{name}.new"
+    # Object stores know no folders, and would keep an object in place of one.
+    if isinstance(store, pyarrow.fs.LocalFileSystem):
+        store.create_dir(folder, recursive=True)
     with store.open_output_stream(beside) as stream:
         stream.write(content)
     store.move(beside, path)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
+from settings.durations import HOUR_MS
 from udfs.logic import history_tables as tables
 from udfs.logic import marks, top_lists
 from udfs.logic.channel_sums import channels
@@ -24,7 +25,6 @@ from udfs.logic.history import (
     part_name,
     reason_of,
 )
-from udfs.logic.time_rules import HOUR_MS
 from udfs.logic.unique_viewers import ViewersOfDay
 from udfs.logic.viewer_days import part_of, viewer_days
 from udfs.sinks.compaction import compact
@@ -80,11 +80,8 @@ class ShardTables:
         for day in self._plan.complete_days:
             self._tell_changes(day)
         for data_set in ("minutes", "hours", "countries"):
-            old = {hour: of[self._shard] for hour, of in self._before.files[data_set].items() if self._shard in of}
-            paths = old | self._files.get(data_set, {})
-            for day in self._plan.final_days:
-                compacted = compact(self._history, data_set, day, self._shard, self._plan.run, paths)
-                self._files.setdefault(data_set, {}).update(compacted)
+            made = self._files.setdefault(data_set, {})
+            made |= compact(self._history, self._before, self._plan, data_set, self._shard, made)
         for data_set, parts in self._parts.items():
             self._history.put(part_name(data_set, self._shard, self._plan.run), pa.concat_tables(parts))
         return self._files
@@ -110,9 +107,8 @@ class ShardTables:
         countries = tables.countries(self._of_day("countries", day))
         self._put("days", day, table)
         self._put_part("top_days", day, top_lists.top(table, countries))
-        end = min(hour_start((day + 1) * HOURS_PER_DAY), hour_start(self._plan.through_hour))
         changed = tables.of_videos_in(table, list(hours.values()))
-        self._rows.days(changed, date_of(day), end)
+        self._rows.days(changed, date_of(day), self._plan.day_through(day))
         return changed
 
     def _replaced(self, hours: Iterable[int]) -> list[pa.Table]:

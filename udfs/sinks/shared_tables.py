@@ -6,10 +6,10 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from settings.durations import HOUR_MS
 from udfs.logic import channel_sums, top_lists
-from udfs.logic.history import HOURS_PER_DAY, Manifest, Plan, date_of, file_name, hour_start, part_name
+from udfs.logic.history import Manifest, Plan, date_of, file_name, hour_start, part_name
 from udfs.logic.history_tables import with_hour
-from udfs.logic.time_rules import HOUR_MS
 from udfs.sinks.compaction import compact
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
@@ -31,11 +31,10 @@ class SharedTables:
             "top_hours": self._hours("top_hours", top_lists.merged, self._rows.top_of_hour),
             "top_days": {},
         }
-        through = hour_start(self._plan.through_hour)
         for day, part in self._parts("top_days").items():
             table = top_lists.merged([part])
             files["top_days"][day] = self._put("top_days", day, table)
-            self._rows.top_of_day(table, date_of(day), min(hour_start((day + 1) * HOURS_PER_DAY), through))
+            self._rows.top_of_day(table, date_of(day), self._plan.day_through(day))
         return files
 
     def _hours(
@@ -51,10 +50,7 @@ class SharedTables:
             files[hour] = self._put(
                 data_set, hour, table if "hour" in table.schema.names else with_hour(table, hour * HOUR_MS)
             )
-        paths = {hour: of[0] for hour, of in self._before.files[data_set].items()} | files
-        for day in self._plan.final_days:
-            files |= compact(self._history, data_set, day, 0, self._plan.run, paths)
-        return files
+        return files | compact(self._history, self._before, self._plan, data_set, 0, files)
 
     def _parts(self, data_set: str) -> dict[int, pa.Table]:
         """What all shards have, by time."""

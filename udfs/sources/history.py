@@ -7,32 +7,15 @@ is what writes.
 import functools
 from typing import NamedTuple
 
-import msgspec
 import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from udfs.logic.history import VERSION, Manifest
+from udfs.logic.history import MANIFEST, Manifest, read_manifest
 
-MANIFEST = "manifest.json"
 # Columns that say when, by data set.
 TIMES = {"minutes": "minute", "hours": "hour"}
 FOOTERS_MAX = 1024
-_U64 = 2**64 - 1
-
-
-class NewerHistoryError(RuntimeError):
-    """The manifest is of a version that this code does not know."""
-
-
-def shard_of(video_id: str, shards: int) -> int:
-    """The shard that has a video: udfs.logic.hashing.hash_bytes, FNV-1a and mix64, without its compiler."""
-    h = 1469598103934665603
-    for octet in video_id.encode():
-        h = ((h ^ octet) * 1099511628211) & _U64
-    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
-        h = ((h ^ (h >> 33)) * factor) & _U64
-    return (h ^ (h >> 33)) % shards
 
 
 class _Footer(NamedTuple):
@@ -59,7 +42,7 @@ class HistoryFiles:
     def manifest(self) -> Manifest | None:
         """The history that there is, None before the first rollup; read again when it has changed.
 
-        Raises NewerHistoryError.
+        Raises HistoryError.
         """
         path = f"{self._root}/{MANIFEST}"
         info = self._store.get_file_info(path)
@@ -70,11 +53,7 @@ class HistoryFiles:
         if known is not None and known[0] == state:
             return known[1]
         with self._store.open_input_stream(path) as stream:
-            found = msgspec.json.decode(stream.read(), type=Manifest)
-        if found.version != VERSION:
-            raise NewerHistoryError(
-                f"{MANIFEST} of history is of version {found.version}, this code reads {VERSION}: use newer code"
-            )
+            found = read_manifest(stream.read())
         self._manifest = (state, found)
         return found
 
