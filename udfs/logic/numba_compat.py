@@ -3,8 +3,9 @@
 A PyFlink worker replaces `builtins.print` by a function of another name, and Numba, which looks `print` up in its
 module while being imported, fails there; so the name is put back first.
 
-Numba keeps machine code by the source file of a kernel, and sees no change in another file whose kernels are compiled
-into it: an old one would go on running. So the code is kept by what all files of this folder say.
+Numba keeps machine code by the source file of a kernel, and sees no change in another file whose kernels or constants
+are compiled into it: an old one would go on running. So the code is kept by what all files of this folder say, and those
+that kernels take constants from.
 """
 
 import builtins
@@ -30,7 +31,9 @@ _HERE = Path(__file__).parent
 config: Any = _config
 _cache = Path(config.CACHE_DIR or _HERE / "__pycache__")
 if config.CACHE_DIR or os.access(_HERE, os.W_OK):
-    _sources = b"".join(path.read_bytes() for path in sorted(_HERE.glob("*.py")))
+    _root = _HERE.parents[1]
+    _files = [*sorted(_HERE.glob("*.py")), _root / "schemas" / "kinds.py", _root / "settings" / "durations.py"]
+    _sources = b"".join(path.read_bytes() for path in _files)
     config.CACHE_DIR = str(_cache / f"kernels-{hashlib.sha256(_sources).hexdigest()[:16]}")
 
 __all__ = ["leaf", "load_u32", "load_u64", "njit"]
