@@ -4,8 +4,8 @@ A PyFlink worker replaces `builtins.print` by a function of another name, and Nu
 module while being imported, fails there; so the name is put back first.
 
 Numba keeps machine code by the source file of a kernel, and sees no change in another file whose kernels or constants
-are compiled into it: an old one would go on running. So the code is kept by what all files of this folder say, and those
-that kernels take constants from.
+are compiled into it: an old one would go on running. So the code is kept by what all files of this folder say, and
+those that kernels take constants from.
 """
 
 import builtins
