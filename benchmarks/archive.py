@@ -65,10 +65,15 @@ def filled_stack(topic: Topic, *others: Topic, hours: int) -> Iterator[tuple[Sta
             yield stack, stream
 
 
+def archive_path(codec: str) -> str:
+    """Where what has that codec is archived."""
+    return f"s3://{S3_BUCKET}/archive-{codec}"
+
+
 def copy(stack: Stack, codec: str, topic: Topic) -> dict[str, float]:
     """Copy the topic; what it took and what there is then."""
     events, records = topic.filled, sum(map(len, topic.events_by_record.values()))
-    path = f"s3://{S3_BUCKET}/archive-{codec}"
+    path = archive_path(codec)
     os.environ.update({"VIEW_COUNTS_ARCHIVE_PATH": path, "VIEW_COUNTS_ARCHIVE_CODEC": codec})
     job = stack.flink_run(["-p", "1", "-py", "jobs/archive_events.py"])
     progress = Progress(stack, job, topic.name, topic.events_until())
