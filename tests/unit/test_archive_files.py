@@ -31,7 +31,7 @@ def put(root: Path, folder: str, name: str, records: list[Record]) -> None:
         for r in records
     ]
     with path.open("wb") as file:
-        fastavro.writer(file, SCHEMA, rows, codec="deflate")
+        fastavro.writer(file, SCHEMA, rows, codec="zstandard")
 
 
 @pytest.fixture

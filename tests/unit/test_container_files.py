@@ -26,7 +26,7 @@ def blocks(content: bytes) -> list[tuple[int, bytes]]:
     return [(one.num_records, content[one.offset : one.offset + one.size]) for one in found]
 
 
-@pytest.mark.parametrize("codec", ["deflate", "null"])
+@pytest.mark.parametrize("codec", ["zstandard", "deflate", "null"])
 def test_blocks_without_a_change_stay_byte_for_byte(tmp_path: Path, codec: str) -> None:
     content = put_archive_file(tmp_path, 0, 0, "part-0", RECORDS, codec=codec).read_bytes()
 
