@@ -27,7 +27,7 @@ from tools.erasure import ErasureError, Report, erase, erase_again
 from udfs.logic.block_list import FOR_GOOD_MS, Period
 from udfs.logic.erasure import Eraser
 from udfs.logic.history import SliceInfo, SliceName
-from udfs.logic.slice_counts import SliceCounter, SliceCounts, no_known
+from udfs.logic.slice_counts import SliceCounter, SliceCounts
 from udfs.logic.viewer_days import viewer_days
 from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_store import HistoryStore
@@ -112,7 +112,7 @@ class Place:
         )
         for record in records:
             counter.record(record.key, record.value, record.record_ms)
-        return counter.finish(lambda _hour: no_known())
+        return counter.finish(lambda _hour: ())
 
     def put_slices(self, counts: dict[int, SliceCounts]) -> list[SliceInfo]:
         history = HistoryStore(self.store, self.path("history"))

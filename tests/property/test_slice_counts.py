@@ -5,7 +5,6 @@ import random
 import uuid
 
 import mmh3
-import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,7 +28,7 @@ from tests.support.random_streams import (
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, viewer_hash
 from udfs.logic.ledger import Tally
 from udfs.logic.shards import shard_of
-from udfs.logic.slice_counts import Known, SaltMemory, SliceCounter, SliceCounts, no_known
+from udfs.logic.slice_counts import Known, SaltMemory, SliceCounter, SliceCounts
 
 PARTITIONS = 2
 Cell = tuple[str, str, int]
@@ -105,10 +104,9 @@ class Batch:
         self.late: collections.Counter[str] = collections.Counter()
         self.tallies: dict[tuple[int, int], Tally] = {}
 
-    def known(self, hour: int) -> Known:
-        """Of an hour, by all slices so far."""
-        mine = [Known(one.ids[one.hours == hour], one.viewed_ms[one.hours == hour]) for one in self._known]
-        return Known(*(np.concatenate(parts) for parts in zip(*(mine or [no_known()]), strict=True)))
+    def known(self, hour: int) -> list[Known]:
+        """Of an hour, by each slice so far."""
+        return [Known(one.ids[one.hours == hour], one.viewed_ms[one.hours == hour]) for one in self._known]
 
     def count(self, records: list[tuple[bytes | None, bytes, int]]) -> SliceCounts:
         """One slice."""

@@ -73,10 +73,10 @@ def test_a_slice_is_read_as_it_was_written(store: HistoryStore) -> None:
     viewers = store.part("viewers", info, 2, [500])
     assert viewers is not None
     assert viewers["minute"].to_pylist() == [30_003]
-    known = store.known([info], 498)
+    (known,) = store.known([info], 498)
     assert known.ids.tolist() == written.known.ids[:4].tolist()
     assert known.viewed_ms.tolist() == written.known.viewed_ms[:4].tolist()
-    assert len(store.known([info], 499).ids) == 0
+    assert list(store.known([info], 499)) == []
 
 
 def test_a_table_in_place_of_another_is_read_by_the_same_row_groups(store: HistoryStore) -> None:

@@ -77,6 +77,20 @@ def _rehash(table, slots):  # type: ignore[no-untyped-def]
     return larger
 
 
+@njit(cache=True)
+def _places(table, zero, ids):  # type: ignore[no-untyped-def]
+    """The rows of ids[n, 2] that are in the table."""
+    found = np.empty(ids.shape[0], np.int64)
+    n = 0
+    for i in range(ids.shape[0]):
+        low, high = ids[i, 0], ids[i, 1]
+        is_zero = low == 0 and high == 0
+        if (is_zero and zero) or (not is_zero and contains(table, low, high)):
+            found[n] = i
+            n += 1
+    return found[:n]
+
+
 class IdIndex:
     """A set of event ids. `table`, `used` and `zero` belong to the kernels of udfs.logic.dedup."""
 
@@ -103,3 +117,8 @@ class IdIndex:
         """Every id, in no order that means anything, but always the same for the same table."""
         found = self.table[(self.table != 0).any(axis=1)]
         return np.concatenate([found, np.zeros((1, 2), np.uint64)]) if self.zero else found
+
+    def places_in(self, ids: Ids) -> npt.NDArray[np.int64]:
+        """The rows of ids[n, 2] that are in the set."""
+        found: npt.NDArray[np.int64] = _places(self.table, self.zero, ids)
+        return found

@@ -8,8 +8,9 @@ more, nor when it was viewed before `viewed_ms_min`: what it might repeat is for
 """
 
 import io
+import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from settings.durations import HOUR_MS
 from udfs.logic.audience import Audience, Sums
 from udfs.logic.block_list import BlockTable, is_blocked
 from udfs.logic.dedup import Outcome, SaltDedup, Verdict
-from udfs.logic.id_index import Ids
+from udfs.logic.id_index import IdIndex, Ids
 from udfs.logic.ledger import Tally
 
 
@@ -135,8 +136,11 @@ class SliceCounter:
         """The hours of which `finish` asks what is known."""
         return {event.viewed_ms // HOUR_MS for event in self._late if not self._is_too_old(event)}
 
-    def finish(self, known: Callable[[int], Known]) -> SliceCounts:
-        """What it all came to. `known` gives what earlier slices of the partition know of an hour viewed."""
+    def finish(self, known: Callable[[int], Iterable[Known]]) -> SliceCounts:
+        """What it all came to. `known` gives what each earlier slice of the partition knows of an hour viewed.
+
+        One at a time is looked through: the ids of an hour, of all slices together, may be more than fit in memory.
+        """
         fresh = _known(self._fresh, self._fresh_viewed_ms)
         added, late = self._add_late(fresh, known)
         for event in added:
@@ -154,11 +158,12 @@ class SliceCounter:
             late=late,
         )
 
-    def _add_late(self, fresh: Known, known: Callable[[int], Known]) -> tuple[list[LateEvent], Counter[str]]:
+    def _add_late(self, fresh: Known, known: Callable[[int], Iterable[Known]]) -> tuple[list[LateEvent], Counter[str]]:
         late: Counter[str] = Counter()
         judged = [event for event in self._late if not self._is_too_old(event)]
         late["too_old"] = len(self._late) - len(judged)
-        taken = _among(judged, [fresh, *(known(hour) for hour in sorted(self.late_hours()))])
+        before = (one for hour in sorted(self.late_hours()) for one in known(hour))
+        taken = _among(judged, itertools.chain([fresh], before))
         added = []
         for event in judged:
             name = event.event_id, event.viewed_ms
@@ -223,15 +228,13 @@ def _by_hour(known: Known) -> Known:
     return Known(known.ids[order], known.viewed_ms[order])
 
 
-def _among(events: Sequence[LateEvent], known: Sequence[Known]) -> set[tuple[bytes, int]]:
+def _among(events: Sequence[LateEvent], known: Iterable[Known]) -> set[tuple[bytes, int]]:
     """Which of these (id, time) are known."""
-    wanted = {(event.event_id, event.viewed_ms) for event in events}
-    if not wanted:
+    if not events:
         return set()
-    halves = np.unique(np.frombuffer(b"".join(name[:8] for name, _ in wanted), np.uint64))
-    found = set()
-    for one in known:
-        # Half an id leaves few, and those are looked at whole.
-        for row in np.nonzero(np.isin(one.ids[:, 0], halves))[0].tolist():
-            found.add((one.ids[row].tobytes(), int(one.viewed_ms[row])))
-    return found & wanted
+    wanted = IdIndex()
+    wanted.add_all(np.frombuffer(b"".join(event.event_id for event in events), np.uint64).reshape(-1, 2))
+    found = {
+        (one.ids[row].tobytes(), int(one.viewed_ms[row])) for one in known for row in wanted.places_in(one.ids).tolist()
+    }
+    return found & {(event.event_id, event.viewed_ms) for event in events}

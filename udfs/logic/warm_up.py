@@ -16,7 +16,7 @@ from udfs.logic.enrichment import Enrichment
 from udfs.logic.erasure import Eraser, asked
 from udfs.logic.hashing import salt_of
 from udfs.logic.single_events import Origin, packer_of
-from udfs.logic.slice_counts import SliceCounter, no_known
+from udfs.logic.slice_counts import SliceCounter
 from udfs.logic.viewer_ids import viewer_ids
 from udfs.logic.window import ShardWindow
 
@@ -50,7 +50,7 @@ def warm_up() -> None:
     for record_ms in (0, 1 << 40):
         # The second time all are late.
         slices.record(salt.to_bytes(4, "big"), value, record_ms)
-    slices.finish(lambda _hour: no_known())
+    slices.finish(lambda _hour: ())
     viewer_ids(salt.to_bytes(4, "big"), value, rules.salts, {bytes(16)})
     nobody = asked(None, "", datetime.now(UTC), blocked=False, unlist=False, reach=timedelta())
     Eraser([nobody]).record(salt.to_bytes(4, "big"), value, 0)

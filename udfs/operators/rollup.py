@@ -137,7 +137,7 @@ class CountSlices(FlatMapFunction):
             },
         )
 
-    def _known(self, partition: int, new: list[SliceInfo], hour: int) -> Known:
+    def _known(self, partition: int, new: list[SliceInfo], hour: int) -> Iterator[Known]:
         """What earlier slices of the partition know of an hour viewed: those that count for it."""
         names = [name for name in self._manifest.slices.get(hour, []) if name.partition == partition]
         before = (self._history.slice_info(name) for name in names)

@@ -5,7 +5,7 @@ countries.parquet, viewers.parquet, known.parquet and memory.bin; a folder for e
 udfs.logic.history.file_name has it; and parts/ of one that is not whole yet.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from udfs.logic.history import (
     no_history,
     read_manifest,
 )
-from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts, no_known
+from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
 from udfs.sinks.replaced_file import replace
 
 COMPRESSION = "zstd"
@@ -102,17 +102,13 @@ class HistoryStore:
         )
         return {salt: SaltMemory(*kept) for salt, kept in found.items()}
 
-    def known(self, infos: Iterable[SliceInfo], hour: int) -> Known:
-        """What these slices know of an hour viewed."""
-        tables = []
+    def known(self, infos: Iterable[SliceInfo], hour: int) -> Iterator[Known]:
+        """What each of these slices knows of an hour viewed."""
         for info in infos:
             groups = [at for at, (of, _) in enumerate(info.known) if of == hour]
             if groups:
-                tables.append(self._row_groups(f"{_slice(info.name)}/known.parquet", groups))
-        if not tables:
-            return no_known()
-        table = pa.concat_tables(tables)
-        return Known(halves_of(table["event_id"]), table["viewed_at"].cast(pa.int64()).to_numpy())
+                table = self._row_groups(f"{_slice(info.name)}/known.parquet", groups)
+                yield Known(halves_of(table["event_id"]), table["viewed_at"].cast(pa.int64()).to_numpy())
 
     def part(self, part: str, info: SliceInfo, shard: int, hours: Collection[int]) -> pa.Table | None:
         """What a slice has in one table of udfs.logic.audience.Sums for a shard and some hours viewed.
