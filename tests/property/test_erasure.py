@@ -108,7 +108,7 @@ class Place:
             blocks=self.topic.table(),
             late_ms_max=LATE_MS_MAX,
             viewed_ms_min=0,
-            memory={},
+            dedups={},
         )
         for record in records:
             counter.record(record.key, record.value, record.record_ms)

@@ -184,7 +184,7 @@ class World:
                 blocks=NOBODY,
                 late_ms_max=LATE_HOURS * HOUR_MS,
                 viewed_ms_min=0,
-                memory={},
+                dedups={},
             )
             for salt, value, at_ms in self.log:
                 if salt % PARTITIONS == partition:

@@ -28,7 +28,7 @@ from tests.support.random_streams import (
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, viewer_hash
 from udfs.logic.ledger import Tally
 from udfs.logic.shards import shard_of
-from udfs.logic.slice_counts import Known, SaltMemory, SliceCounter, SliceCounts
+from udfs.logic.slice_counts import Known, SaltMemory, SliceCounter, SliceCounts, dedups_of
 
 PARTITIONS = 2
 Cell = tuple[str, str, int]
@@ -117,11 +117,12 @@ class Batch:
             blocks=BLOCKS,
             late_ms_max=self._late_ms_max,
             viewed_ms_min=0,
-            memory=self._memory,
+            dedups=dedups_of(self._memory, self._rules),
         )
         for key, value, record_ms in records:
             counter.record(key, value, record_ms)
         found = counter.finish(self.known)
+        assert found.memory is not None
         self._memory = found.memory
         self._known.append(found.known)
         self.late += found.late

@@ -64,19 +64,31 @@ class LateEvent(NamedTuple):
 class SliceCounts:
     """`sums` are the stream's views and beside them what was added late, `known` the events that they are of.
 
-    `late` says what became of the late events: added, repeats, too_old. A tally of a minute that goes on in the next
-    slice is whole there.
+    `memory` is None when the next slice is counted by the same dedups. `late` says what became of the late events:
+    added, repeats, too_old. A tally of a minute that goes on in the next slice is whole there.
     """
 
     sums: Sums
     known: Known
-    memory: dict[int, SaltMemory]
+    memory: dict[int, SaltMemory] | None
     tallies: dict[int, list[Tally]]
     late: Counter[str]
 
 
+def dedups_of(memory: Mapping[int, SaltMemory], rules: CountingSettings) -> dict[int, SaltDedup]:
+    """Those that handed this on, by salt."""
+    found = {}
+    for salt, kept in memory.items():
+        found[salt] = SaltDedup(salt, rules, sends=False)
+        found[salt].restore(kept.header, kept.chunks, [])
+    return found
+
+
 class SliceCounter:
-    """Counts one slice. Records in the order of their offsets."""
+    """Counts one slice. Records in the order of their offsets.
+
+    `dedups` are as the slice before has left them, and as the next one finds them afterwards.
+    """
 
     def __init__(
         self,
@@ -87,7 +99,7 @@ class SliceCounter:
         blocks: BlockTable,
         late_ms_max: int,
         viewed_ms_min: int,
-        memory: Mapping[int, SaltMemory],
+        dedups: dict[int, SaltDedup],
     ) -> None:
         self._rules = rules
         self._partition = partition
@@ -95,10 +107,7 @@ class SliceCounter:
         self._blocks = blocks
         self._late_ms_max = late_ms_max
         self._viewed_ms_min = viewed_ms_min
-        self._salts: dict[int, SaltDedup] = {}
-        for salt, kept in memory.items():
-            self._salts[salt] = SaltDedup(salt, rules, sends=False)
-            self._salts[salt].restore(kept.header, kept.chunks, [])
+        self._dedups = dedups
         self._fresh: list[Ids] = []
         self._fresh_events = 0
         self._fresh_viewed_ms: list[npt.NDArray[np.int64]] = []
@@ -136,7 +145,7 @@ class SliceCounter:
         """The hours of which `finish` asks what is known."""
         return {event.viewed_ms // HOUR_MS for event in self._late if not self._is_too_old(event)}
 
-    def finish(self, known: Callable[[int], Iterable[Known]]) -> SliceCounts:
+    def finish(self, known: Callable[[int], Iterable[Known]], *, hands_on: bool = True) -> SliceCounts:
         """What it all came to. `known` gives what each earlier slice of the partition knows of an hour viewed.
 
         One at a time is looked through: the ids of an hour, of all slices together, may be more than fit in memory.
@@ -153,7 +162,7 @@ class SliceCounter:
                     [fresh.viewed_ms, np.array([event.viewed_ms for event in added], np.int64)],
                 )
             ),
-            memory={salt: SaltMemory(dedup.header(), dedup.chunks()) for salt, dedup in sorted(self._salts.items())},
+            memory=self._memory() if hands_on else None,
             tallies={salt: list(by_minute.values()) for salt, by_minute in sorted(self._tallies.items())},
             late=late,
         )
@@ -175,6 +184,9 @@ class SliceCounter:
         late["added"] = len(added)
         return added, late
 
+    def _memory(self) -> dict[int, SaltMemory]:
+        return {salt: SaltMemory(dedup.header(), dedup.chunks()) for salt, dedup in sorted(self._dedups.items())}
+
     def _is_too_old(self, event: LateEvent) -> bool:
         return event.append_ms - event.viewed_ms > self._late_ms_max or event.viewed_ms < self._viewed_ms_min
 
@@ -183,9 +195,9 @@ class SliceCounter:
         salt = int.from_bytes(key, "big") if key is not None and len(key) == 4 else -1
         if not 0 <= salt < self._rules.salts or salt % self._partitions != self._partition:
             salt = -1 - self._partition
-        dedup = self._salts.get(salt)
+        dedup = self._dedups.get(salt)
         if dedup is None:
-            dedup = self._salts[salt] = SaltDedup(salt, self._rules, sends=False)
+            dedup = self._dedups[salt] = SaltDedup(salt, self._rules, sends=False)
         return dedup
 
 

@@ -1,6 +1,6 @@
 """Who viewed what on a day: each viewer of a video and kind once, with their views. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,23 +28,27 @@ class ViewerDays(NamedTuple):
     views: npt.NDArray[np.int64]
 
 
-def viewer_days(tables: Sequence[pa.Table]) -> ViewerDays:
+def viewer_days(tables: Iterable[pa.Table]) -> ViewerDays:
     """From all slices' viewers (udfs.logic.audience) of a day."""
-    if not tables:
+    columns = [tuple(table[name] for name in ("video_id", "kind", "viewer", "views")) for table in tables]
+    if not columns:
         nothing = pa.table({"video_id": pa.array([], pa.string()), "kind": pa.array([], pa.string())})
         return ViewerDays(nothing, np.empty(0, np.int64), np.empty((0, 2), np.uint64), np.empty(0, np.int64))
-    videos, video = _ranked([table["video_id"] for table in tables])
-    kinds, kind = _ranked([table["kind"] for table in tables])
+    of_videos, of_kinds, of_viewers, of_views = zip(*columns, strict=True)
+    videos, video = _ranked(of_videos)
+    kinds, kind = _ranked(of_kinds)
     names = video * len(kinds) + kind
-    viewers = np.concatenate([halves_of(table["viewer"]) for table in tables])
-    views = np.concatenate([table["views"].to_numpy() for table in tables])
+    viewers = np.concatenate([halves_of(column) for column in of_viewers])
+    views = np.concatenate([column.to_numpy() for column in of_views])
     room = _CODE_BITS - (len(videos) * len(kinds)).bit_length()
     codes = names << room | (viewers[:, 0] >> np.uint64(64 - room)).astype(np.int64)
-    order = np.argsort(codes)
-    places, sums = _distinct(order, codes, viewers, views)
+    places, sums = _distinct(np.argsort(codes), codes, viewers, views)
     found, name = np.unique(names[places], return_inverse=True)
-    columns = {"video_id": videos.take(pa.array(found // len(kinds))), "kind": kinds.take(pa.array(found % len(kinds)))}
-    return ViewerDays(pa.table(columns), name, viewers[places], sums)
+    names_found = {
+        "video_id": videos.take(pa.array(found // len(kinds))),
+        "kind": kinds.take(pa.array(found % len(kinds))),
+    }
+    return ViewerDays(pa.table(names_found), name, viewers[places], sums)
 
 
 def part_of(table: pa.Table, part: int, parts: int) -> pa.Table:

@@ -45,7 +45,7 @@ def warm_up() -> None:
     single = registry.encode("ViewEvent", {**events[0], "kind": "view"})
     packer_of("single_object", "", rules.salts, 10).pack([single], Origin([0], [0], [0]), 0)
     slices = SliceCounter(
-        rules, partition=0, partitions=1, blocks=NOBODY, late_ms_max=1 << 62, viewed_ms_min=-(1 << 62), memory={}
+        rules, partition=0, partitions=1, blocks=NOBODY, late_ms_max=1 << 62, viewed_ms_min=-(1 << 62), dedups={}
     )
     for record_ms in (0, 1 << 40):
         # The second time all are late.

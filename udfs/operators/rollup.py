@@ -16,6 +16,7 @@ from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeCon
 from settings import Settings
 from settings.durations import HOUR_MS
 from udfs.logic.block_list import BlockList, read_blocked
+from udfs.logic.dedup import SaltDedup
 from udfs.logic.erasure import Eraser
 from udfs.logic.history import (
     Manifest,
@@ -30,7 +31,7 @@ from udfs.logic.history import (
     rules_of,
 )
 from udfs.logic.metadata import read_about, read_metadata
-from udfs.logic.slice_counts import Known, SliceCounter
+from udfs.logic.slice_counts import Known, SliceCounter, dedups_of
 from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
@@ -70,41 +71,58 @@ class CountSlices(FlatMapFunction):
             yield Row(shard, told)
 
     def _count_all(self, task: PartitionTask) -> list[SliceInfo]:
-        """One after the other, until one of which the archive lacks something that may still come."""
+        """One hour after the other, until one of which the archive lacks something that may still come."""
         partition = task.partition
         slices = PartitionSlices(self._archive, partition, task.hours, task.newest_hour)
         start = self._manifest.next_offsets.get(partition, 0)
         last = self._manifest.last_slices.get(partition)
         infos: list[SliceInfo] = []
+        dedups: dict[int, SaltDedup] | None = None
         for hour in task.hours:
-            of_hour = self._count_hour(slices, SliceName(hour, partition), start, last, infos)
+            first = SliceName(hour, partition)
+            of_hour = self._counted_before(first, start)
+            if of_hour:
+                dedups = None
+            else:
+                if dedups is None:
+                    memory = {} if last is None else self._history.memory(last)
+                    dedups = dedups_of(memory, self._settings.counting)
+                of_hour = self._count_hour(slices.read(hour, start), first, dedups, infos)
             if not of_hour:
                 break
             infos += of_hour
             start, last = of_hour[-1].next_offset, of_hour[-1].name
         return infos
 
+    def _counted_before(self, name: SliceName, start: int) -> list[SliceInfo]:
+        """An hour's slices, if an attempt before this has counted all of them, and nothing was missing; else none.
+
+        From the middle of an hour none can go on: what dedup remembers is written with its last slice alone.
+        """
+        found: list[SliceInfo] = []
+        while not found or found[-1].next_hour == name.hour:
+            info = self._history.slice_info(name)
+            if info is None or info.first_offset != start or info.gaps:
+                return []
+            found.append(info)
+            start, name = info.next_offset, msgspec.structs.replace(name, part=name.part + 1)
+        return found
+
     def _count_hour(
-        self, slices: PartitionSlices, name: SliceName, start: int, last: SliceName | None, before: list[SliceInfo]
+        self, records: SliceRecords, name: SliceName, dedups: dict[int, SaltDedup], before: list[SliceInfo]
     ) -> list[SliceInfo]:
         """The slices of an hour, from the first one's name on; none when the archive lacks what may still come."""
         found: list[SliceInfo] = []
-        records: SliceRecords | None = None
         while not found or found[-1].next_hour == name.hour:
-            # One that an attempt before this has counted is whole, unless something was missing in it or before.
-            info = self._history.slice_info(name) if records is None else None
-            if info is None or info.first_offset != start or info.gaps:
-                records = records or slices.read(name.hour, start)
-                info = self._count(records, name, last, [*before, *found])
+            info = self._count(records, name, dedups, [*before, *found])
             if info is None:
                 return []
             found.append(info)
-            start, last = info.next_offset, name
             name = msgspec.structs.replace(name, part=name.part + 1)
         return found
 
     def _count(
-        self, records: SliceRecords, name: SliceName, last: SliceName | None, before: list[SliceInfo]
+        self, records: SliceRecords, name: SliceName, dedups: dict[int, SaltDedup], before: list[SliceInfo]
     ) -> SliceInfo | None:
         """Of one slice; None when the archive lacks something that may still come."""
         settings = self._settings
@@ -115,7 +133,7 @@ class CountSlices(FlatMapFunction):
             blocks=self._blocks.table,
             late_ms_max=settings.history.late_hours * HOUR_MS,
             viewed_ms_min=self._manifest.forgotten_before * HOUR_MS,
-            memory={} if last is None else self._history.memory(last),
+            dedups=dedups,
         )
         start, number = records.next_offset, 0
         for record in records.next_slice(lambda: counter.events >= settings.history.slice_events_max):
@@ -124,7 +142,8 @@ class CountSlices(FlatMapFunction):
         if records.gaps and not records.is_settled(time.time()):
             log.warning("slice %s waits: %s are not archived yet", name, records.gaps[:5])
             return None
-        counts = counter.finish(lambda hour: self._known(name.partition, before, hour))
+        is_last = records.next_hour != name.hour
+        counts = counter.finish(lambda hour: self._known(name.partition, before, hour), hands_on=is_last)
         return self._history.put_slice(
             name,
             counts,

@@ -1,7 +1,7 @@
 """History in the object store: slices, Parquet for analysts, and the manifest that says which of it counts.
 
 Below the root: manifest.json; slices/arrival_hour=H/partition=P/part=N/ with slice.json, written last, cells.parquet,
-countries.parquet, viewers.parquet, known.parquet and memory.bin; a folder for each data set, as
+countries.parquet, viewers.parquet, known.parquet and, in the last part, memory.bin; a folder for each data set, as
 udfs.logic.history.file_name has it; and parts/ of one that is not whole yet.
 """
 
@@ -79,8 +79,9 @@ class HistoryStore:
         known_groups = _groups((counts.known.hours,))
         content = _encoded(_known_table(counts.known), known_groups, hashes="event_id")
         self._put(f"{_slice(name)}/known.parquet", content)
-        memory = {salt: tuple(kept) for salt, kept in counts.memory.items()}
-        self._put(f"{_slice(name)}/memory.bin", msgspec.msgpack.encode(memory))
+        if counts.memory is not None:
+            memory = {salt: tuple(kept) for salt, kept in counts.memory.items()}
+            self._put(f"{_slice(name)}/memory.bin", msgspec.msgpack.encode(memory))
         fields = {
             "partition": name.partition,
             "hour": name.hour,
@@ -96,7 +97,7 @@ class HistoryStore:
         return made
 
     def memory(self, name: SliceName) -> dict[int, SaltMemory]:
-        """What a slice hands on to the next."""
+        """What an hour's last slice hands on to the next."""
         found: dict[int, tuple[bytes, list[bytes]]] = msgspec.msgpack.decode(
             self._get(f"{_slice(name)}/memory.bin"), type=dict[int, tuple[bytes, list[bytes]]]
         )

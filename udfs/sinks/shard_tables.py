@@ -32,8 +32,9 @@ from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
 
 Files = dict[str, dict[int, str]]
-# Of a shard's day so many rows of viewers are in memory, at about 150 bytes each: larger days are counted in parts.
-VIEWER_ROWS_MAX = 4_000_000
+# Of a shard's day so many rows of viewers are in memory, at about 120 bytes each: larger days are counted in parts, and
+# read once for each.
+VIEWER_ROWS_MAX = 8_000_000
 
 
 class ShardTables:
@@ -124,10 +125,9 @@ class ShardTables:
         parts = 1 + self._rows_of_slices("viewers", hours) // VIEWER_ROWS_MAX
         counted, suspected = ViewersOfDay(), []
         for part in range(parts):
-            of_part = [part_of(table, part, parts) for table in self._of_slices("viewers", hours)]
-            days = viewer_days(of_part)
+            days = viewer_days(self._viewers(hours, part, parts))
             counted.add(days)
-            suspected.append(marks.beyond(of_part, days, self._plan.marked_by[day]))
+            suspected.append(marks.beyond(self._viewers(hours, part, parts), days, self._plan.marked_by[day]))
         viewers, found = counted.table(), pa.concat_tables(suspected)
         marked = marks.by_video(found)
         self._put("viewers", day, viewers)
@@ -183,6 +183,9 @@ class ShardTables:
             if table is not None:
                 # Who is being erased may be in one slice by their own hash, in another by a pseudonym's: one viewer.
                 yield self._eraser.viewers(table)[0] if part == "viewers" else table
+
+    def _viewers(self, hours: Collection[int], part: int, parts: int) -> Iterator[pa.Table]:
+        return (part_of(table, part, parts) for table in self._of_slices("viewers", hours))
 
     def _rows_of_slices(self, part: str, hours: Collection[int]) -> int:
         """How many rows those are."""
