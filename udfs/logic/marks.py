@@ -30,7 +30,8 @@ _NO_RULE = 1 << 62
 def beyond(viewers: Iterable[pa.Table], days: ViewerDays, rules: MarkRules) -> pa.Table:
     """Of schema SUSPECTS, everyone of whose views some are marked, from all slices' viewers of a day, and their days.
 
-    The viewers are looked at only if there may be any. Of each minute what is beyond the minute's maximum, and of what is left of the day what is beyond the day's.
+    The viewers are looked at only if there may be any. Of each minute what is beyond the minute's maximum, and of what
+    is left of the day what is beyond the day's.
     """
     # Nobody is beyond a rule who has not so many views in all: of most viewers nothing more has to be looked at.
     suspected = days.viewer[days.views > min(rules.minute_max or _NO_RULE, rules.day_max or _NO_RULE)]
