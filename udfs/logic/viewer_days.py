@@ -37,18 +37,30 @@ def viewer_days(tables: Iterable[pa.Table]) -> ViewerDays:
     of_videos, of_kinds, of_viewers, of_views = zip(*columns, strict=True)
     videos, video = _ranked(of_videos)
     kinds, kind = _ranked(of_kinds)
-    names = video * len(kinds) + kind
     viewers = np.concatenate([halves_of(column) for column in of_viewers])
     views = np.concatenate([column.to_numpy() for column in of_views])
     room = _CODE_BITS - (len(videos) * len(kinds)).bit_length()
-    codes = names << room | (viewers[:, 0] >> np.uint64(64 - room)).astype(np.int64)
+    codes = _codes(video, kind, len(kinds), viewers, room)
     places, sums = _distinct(np.argsort(codes), codes, viewers, views)
-    found, name = np.unique(names[places], return_inverse=True)
+    # In the order of the names, so that a new one begins where it is another.
+    names = codes[places] >> room
+    begins = np.concatenate([[True], names[1:] != names[:-1]])
+    found = names[begins]
     names_found = {
         "video_id": videos.take(pa.array(found // len(kinds))),
         "kind": kinds.take(pa.array(found % len(kinds))),
     }
-    return ViewerDays(pa.table(names_found), name, viewers[places], sums)
+    return ViewerDays(pa.table(names_found), np.cumsum(begins) - 1, viewers[places], sums)
+
+
+@njit(cache=True)
+def _codes(video, kind, kinds, viewers, room):  # type: ignore[no-untyped-def]
+    """Video, kind and the beginning of a viewer's hash, in this order, in one number."""
+    codes = np.empty(video.shape[0], np.int64)
+    for i in range(video.shape[0]):
+        name = np.int64(video[i]) * kinds + kind[i]
+        codes[i] = name << room | np.int64(viewers[i, 0] >> np.uint64(64 - room))
+    return codes
 
 
 def part_of(table: pa.Table, part: int, parts: int) -> pa.Table:
@@ -87,16 +99,16 @@ def _distinct(order, codes, viewers, views):  # type: ignore[no-untyped-def]
     return places[:n], sums[:n]
 
 
-def _ranked(columns: Sequence[pa.ChunkedArray]) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+def _ranked(columns: Sequence[pa.ChunkedArray]) -> tuple[pa.Array, npt.NDArray[np.int32]]:
     """(the different texts, sorted; of each row the place of its text among them)."""
     chunks = [chunk for column in columns for chunk in column.chunks]
     whole = pa.chunked_array(
         [chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode() for chunk in chunks]
     ).unify_dictionaries()
     if not whole.num_chunks:
-        return pa.array([], pa.string()), np.empty(0, np.int64)
+        return pa.array([], pa.string()), np.empty(0, np.int32)
     texts = whole.chunk(0).dictionary
     order = pc.sort_indices(texts)
-    rank = np.empty(len(texts), np.int64)
-    rank[order.to_numpy()] = np.arange(len(texts))
+    rank = np.empty(len(texts), np.int32)
+    rank[order.to_numpy()] = np.arange(len(texts), dtype=np.int32)
     return texts.take(order), rank[np.concatenate([chunk.indices.to_numpy() for chunk in whole.chunks])]
