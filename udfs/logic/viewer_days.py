@@ -44,7 +44,8 @@ def viewer_days(tables: Iterable[pa.Table]) -> ViewerDays:
     places, sums = _distinct(np.argsort(codes), codes, viewers, views)
     # In the order of the names, so that a new one begins where it is another.
     names = codes[places] >> room
-    begins = np.concatenate([[True], names[1:] != names[:-1]])
+    begins = np.ones(len(names), bool)
+    begins[1:] = names[1:] != names[:-1]
     found = names[begins]
     names_found = {
         "video_id": videos.take(pa.array(found // len(kinds))),
