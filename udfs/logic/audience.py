@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from settings.durations import MINUTE_MS
 from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, read_event, read_string, read_varint
-from udfs.logic.cells import same_bytes
+from udfs.logic.cells import put_bytes, same_bytes
 from udfs.logic.hash_columns import TYPE, column_of
 from udfs.logic.hashing import both_hashes
 from udfs.logic.key_columns import key_columns, shards_of_keys
@@ -91,15 +91,9 @@ def _collect(  # type: ignore[no-untyped-def]
                 n += 1
                 arena[arena_used] = prefix_len + kind_len
                 arena_used += 1
-                for j in range(prefix_len):
-                    arena[arena_used + j] = BLOCKED_PREFIX_BYTES[j]
-                arena_used += prefix_len
-                for j in range(kind_len):
-                    arena[arena_used + j] = buf[kind_at + j]
-                arena_used += kind_len
-                for j in range(video_len):
-                    arena[arena_used + j] = buf[video_at + j]
-                arena_used += video_len
+                arena_used = put_bytes(arena, arena_used, BLOCKED_PREFIX_BYTES, 0, prefix_len)
+                arena_used = put_bytes(arena, arena_used, buf, kind_at, kind_len)
+                arena_used = put_bytes(arena, arena_used, buf, video_at, video_len)
                 break
             # No kind of an event begins as a blocked one, so that the lengths say which of them a key's is.
             at = key_at[key] + 1 + prefix_len

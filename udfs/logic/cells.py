@@ -29,6 +29,14 @@ def put_uint(out, at, value, length):  # type: ignore[no-untyped-def]
 
 
 @leaf()
+def put_bytes(out, at, buf, start, length):  # type: ignore[no-untyped-def]
+    """Write buf[start : start + length]; the place after it."""
+    for i in range(length):
+        out[at + i] = buf[start + i]
+    return at + length
+
+
+@leaf()
 def get_uint(buf, at, length):  # type: ignore[no-untyped-def]
     """Read a little-endian number; eight bytes read as int64."""
     value = np.int64(0)
@@ -125,9 +133,8 @@ def pack_rows(buf, key_at, key_len, counts, chosen):  # type: ignore[no-untyped-
     for i in chosen:
         out[at] = key_len[i]
         at += 1
-        for j in range(key_len[i]):
-            out[at + j] = buf[key_at[i] + j]
-        at = put_uint(out, at + key_len[i], counts[i], 4)
+        at = put_bytes(out, at, buf, key_at[i], key_len[i])
+        at = put_uint(out, at, counts[i], 4)
     return out
 
 
@@ -142,9 +149,8 @@ def pack_dated_rows(buf, key_at, key_len, counts, chosen, minute):  # type: igno
     for i in chosen:
         out[at] = key_len[i]
         at += 1
-        for j in range(key_len[i]):
-            out[at + j] = buf[key_at[i] + j]
-        at = put_uint(out, at + key_len[i], minute, 8)
+        at = put_bytes(out, at, buf, key_at[i], key_len[i])
+        at = put_uint(out, at, minute, 8)
         at = put_uint(out, at, counts[i], 4)
     return out
 
@@ -197,9 +203,7 @@ def _merge_rows(buf, slots, arena, arena_used, key_at, key_len, counts, dirty, n
                 key_len[n] = length
                 counts[n] = count
                 dirty[n] = 1
-                for i in range(length):
-                    arena[arena_used + i] = buf[key + i]
-                arena_used += length
+                arena_used = put_bytes(arena, arena_used, buf, key, length)
                 n += 1
                 break
             if key_len[cell] == length and same_bytes(arena, key_at[cell], buf, key, length):

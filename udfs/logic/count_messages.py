@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from schemas import registry
 from settings.durations import MINUTE_MS
-from udfs.logic.cells import DATED_ROW_BYTES_MIN, partition_hash, read_dated_row, split_key
+from udfs.logic.cells import DATED_ROW_BYTES_MIN, partition_hash, put_bytes, read_dated_row, split_key
 from udfs.logic.hashing import mix64
 from udfs.logic.id_index import insert
 from udfs.logic.numba_compat import leaf, njit
@@ -69,18 +69,14 @@ def _encode(buf, prefix):  # type: ignore[no-untyped-def]
         key, length, minute, views, at = read_dated_row(buf, at)
         kind, kind_len, video, video_len = split_key(buf, key, length)
         places[0, n] = end
-        for j in range(prefix.shape[0]):
-            out[end + j] = prefix[j]
-        end = _put_varint(out, end + prefix.shape[0], video_len)
+        end = put_bytes(out, end, prefix, 0, prefix.shape[0])
+        end = _put_varint(out, end, video_len)
         places[2, n] = end
-        for j in range(video_len):
-            out[end + j] = buf[video + j]
-        end += video_len
+        end = put_bytes(out, end, buf, video, video_len)
         places[3, n] = end
         end = _put_varint(out, end, kind_len)
-        for j in range(kind_len):
-            out[end + j] = buf[kind + j]
-        end = _put_varint(out, end + kind_len, minute * MINUTE_MS)
+        end = put_bytes(out, end, buf, kind, kind_len)
+        end = _put_varint(out, end, minute * MINUTE_MS)
         end = _put_varint(out, end, views)
         places[1, n] = end
         newest = max(newest, minute)

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from udfs.logic.cql_rows import EPOCH_DATE, Inserts, head_bytes, put_head, put_length, routing_key
+from udfs.logic.cells import put_bytes
+from udfs.logic.cql_rows import EPOCH_DATE, Inserts, cut, head_bytes, put_head, put_length
 from udfs.logic.key_table import Bytes
 from udfs.logic.numba_compat import njit
 
@@ -28,10 +29,7 @@ def _pack(content, begins, sizes, query_id, rows_max):  # type: ignore[no-untype
         at = put_head(out, at, query_id, columns)
         for column in range(columns):
             begin, size = begins[column, row], sizes[column, row]
-            at = put_length(out, at, size)
-            for i in range(size):
-                out[at + i] = content[begin + i]
-            at += size
+            at = put_bytes(out, put_length(out, at, size), content, begin, size)
         ends[row // rows_max] = at
     return out, ends
 
@@ -55,12 +53,8 @@ def pack_columns(
     sizes = np.stack([np.diff(ends) for _, ends in encoded])
     query = np.frombuffer(query_id, np.uint8)
     out, batches = _pack(np.concatenate([content for content, _ in encoded]), begins, sizes, query, rows_max)
-    start = 0
-    for number, end in enumerate(batches.tolist()):
-        body = out[start:end].tobytes()
-        key = routing_key(body, head_bytes(query), key_values)
-        yield Inserts(min(rows_max, rows - number * rows_max), body, key)
-        start = end
+    numbers = (min(rows_max, rows - at) for at in range(0, rows, rows_max))
+    yield from cut(out, batches.tolist(), numbers, head_bytes(query), key_values)
 
 
 def _encoded(column: pa.Array) -> tuple[Bytes, Numbers]:

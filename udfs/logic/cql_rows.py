@@ -1,13 +1,14 @@
 """Counts as the statements of a CQL BATCH, encoded in one pass over the rows (native protocol v5, section 4.1.7)."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from settings.durations import MINUTE_MS
-from udfs.logic.cells import DATED_ROW_BYTES_MIN, partition_hash, read_dated_row, split_key
+from udfs.logic.cells import DATED_ROW_BYTES_MIN, partition_hash, put_bytes, read_dated_row, split_key
+from udfs.logic.key_table import Bytes
 from udfs.logic.numba_compat import leaf, njit
 from udfs.logic.time_rules import MINUTES_PER_DAY
 
@@ -58,10 +59,7 @@ def put_head(out, at, query_id, values):  # type: ignore[no-untyped-def]
     out[at] = 1
     out[at + 1] = 0
     out[at + 2] = query_id.shape[0]
-    at += 3
-    for j in range(query_id.shape[0]):
-        out[at + j] = query_id[j]
-    at += query_id.shape[0]
+    at = put_bytes(out, at + 3, query_id, 0, query_id.shape[0])
     out[at] = 0
     out[at + 1] = values
     return at + 2
@@ -110,10 +108,7 @@ def _pack(buf, places, partitions, order, query_id, rows_max, partitions_max):  
         kind, kind_len, video, video_len = split_key(buf, key, length)
         at = put_head(out, at, query_id, _VALUES)
         for start, size in ((video, video_len), (kind, kind_len)):
-            at = put_length(out, at, size)
-            for j in range(size):
-                out[at + j] = buf[start + j]
-            at += size
+            at = put_bytes(out, put_length(out, at, size), buf, start, size)
         start_ms = minute * MINUTE_MS
         at = _put_number(out, at, EPOCH_DATE + minute // MINUTES_PER_DAY, 4)
         at = _put_number(out, at, start_ms, 8)
@@ -135,14 +130,19 @@ def pack_inserts(dated_rows: bytes, query_id: bytes, *, rows_max: int, partition
     order = np.lexsort((minutes, partitions))
     query = np.frombuffer(query_id, np.uint8)
     out, ends, numbers = _pack(buf, places, partitions, order, query, rows_max, partitions_max)
+    yield from cut(out, ends.tolist(), numbers.tolist(), head_bytes(query), _KEY_VALUES)
+
+
+def cut(out: Bytes, ends: Iterable[int], numbers: Iterable[int], head: int, key_values: int) -> Iterator[Inserts]:
+    """The batches that end there, of so many statements each, in which so many values after the head are the key."""
     start = 0
-    for end, number in zip(ends.tolist(), numbers.tolist(), strict=True):
+    for end, number in zip(ends, numbers, strict=True):
         body = out[start:end].tobytes()
-        yield Inserts(number, body, routing_key(body, head_bytes(query), _KEY_VALUES))
+        yield Inserts(number, body, _routing_key(body, head, key_values))
         start = end
 
 
-def routing_key(body: bytes, at: int, values: int) -> bytes:
+def _routing_key(body: bytes, at: int, values: int) -> bytes:
     """Of so many values at `at`, the key, as the driver has it: of each its length, its bytes and a zero."""
     columns = []
     for _ in range(values):

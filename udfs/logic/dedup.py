@@ -18,7 +18,7 @@ from settings.durations import MINUTE_MS
 from udfs.logic import partials
 from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, Fault, Scan, Unreadable, scan
 from udfs.logic.block_list import NOBODY, BlockTable, is_blocked
-from udfs.logic.cells import put_uint, same_bytes, slots_for
+from udfs.logic.cells import put_bytes, put_uint, same_bytes, slots_for
 from udfs.logic.id_index import IdIndex, Ids, contains, insert, slot_of
 from udfs.logic.key_table import Bytes, key_slot
 from udfs.logic.ledger import Tally
@@ -149,15 +149,10 @@ def _count(buf, spans, viewed_at, verdicts):  # type: ignore[no-untyped-def]
         rows[at] = 1 + prefix_len + spans[e, 5] + spans[e, 3]
         rows[at + 1] = prefix_len + spans[e, 5]
         at += 2
-        for j in range(prefix_len):
-            rows[at + j] = BLOCKED_PREFIX_BYTES[j]
-        at += prefix_len
-        for j in range(spans[e, 5]):
-            rows[at + j] = buf[spans[e, 4] + j]
-        at += spans[e, 5]
-        for j in range(spans[e, 3]):
-            rows[at + j] = buf[spans[e, 2] + j]
-        at = put_uint(rows, at + spans[e, 3], viewed_at[e] // MINUTE_MS, 8)
+        at = put_bytes(rows, at, BLOCKED_PREFIX_BYTES, 0, prefix_len)
+        at = put_bytes(rows, at, buf, spans[e, 4], spans[e, 5])
+        at = put_bytes(rows, at, buf, spans[e, 2], spans[e, 3])
+        at = put_uint(rows, at, viewed_at[e] // MINUTE_MS, 8)
         at = put_uint(rows, at, cell_count[cell], 4)
     return rows
 

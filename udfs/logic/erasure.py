@@ -38,6 +38,7 @@ from udfs.logic.batch_scan import (
     read_varint,
     scan_as_named,
 )
+from udfs.logic.hash_columns import column_of, halves_of
 from udfs.logic.hashing import both_hashes
 from udfs.logic.history import day_number
 from udfs.logic.key_table import Bytes
@@ -185,9 +186,7 @@ class Eraser:
         rows: Counter[str] = Counter()
         if not self._erasures:
             return table, rows
-        column = table["viewer"].combine_chunks()
-        hashes = np.frombuffer(column.buffers()[1] or b"", np.uint64).reshape(-1, 2)
-        hashes = hashes[column.offset : column.offset + len(column)].copy()
+        hashes = halves_of(table["viewer"]).copy()
         for erasure, halves in zip(self._erasures, self._hashes, strict=True):
             mine = np.nonzero((hashes == halves).all(axis=1))[0]
             if not len(mine):
@@ -204,9 +203,8 @@ class Eraser:
                     rows[erasure.viewer] += 1
         if not rows:
             return table, rows
-        renamed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(hashes), [None, pa.py_buffer(hashes)])
         at = table.schema.get_field_index("viewer")
-        return table.set_column(at, table.schema.field(at), renamed), rows
+        return table.set_column(at, table.schema.field(at), column_of(hashes)), rows
 
     def _names_any(self, octets: bytes) -> bool:
         return any(one in octets for one in self._ids)

@@ -6,10 +6,12 @@ Run at set-up and in the image, so that a worker loads machine code instead of c
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 
 from schemas import registry
 from settings import CountingSettings
 from udfs.logic.block_list import NOBODY
+from udfs.logic.cql_columns import pack_columns
 from udfs.logic.cql_rows import pack_inserts
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.enrichment import Enrichment
@@ -17,6 +19,7 @@ from udfs.logic.erasure import Eraser, asked
 from udfs.logic.hashing import salt_of
 from udfs.logic.single_events import Origin, packer_of
 from udfs.logic.slice_counts import SliceCounter
+from udfs.logic.viewer_days import viewer_days
 from udfs.logic.viewer_ids import viewer_ids
 from udfs.logic.window import ShardWindow
 
@@ -50,7 +53,8 @@ def warm_up() -> None:
     for record_ms in (0, 1 << 40):
         # The second time all are late.
         slices.record(salt.to_bytes(4, "big"), value, record_ms)
-    slices.finish(lambda _hour: ())
+    viewer_days([slices.finish(lambda _hour: ()).sums.viewers])
+    list(pack_columns([pa.array([""])], bytes(16), key_values=1, rows_max=1))
     viewer_ids(salt.to_bytes(4, "big"), value, rules.salts, {bytes(16)})
     nobody = asked(None, "", datetime.now(UTC), blocked=False, unlist=False, reach=timedelta())
     Eraser([nobody]).record(salt.to_bytes(4, "big"), value, 0)

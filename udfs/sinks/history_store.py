@@ -73,12 +73,9 @@ class HistoryStore:
         groups: dict[str, Groups] = {}
         for part, table in counts.sums._asdict().items():
             groups[part] = _groups((table["shard"].to_numpy(), table["hour"].to_numpy()))
-            rows = table.drop_columns(["shard", "hour"])
-            content = _encoded(rows, groups[part], hashes="viewer" if part == "viewers" else None)
-            self._put(f"{_slice(name)}/{part}.parquet", content)
+            self._put_table(f"{_slice(name)}/{part}.parquet", table.drop_columns(["shard", "hour"]), groups[part])
         known_groups = _groups((counts.known.hours,))
-        content = _encoded(_known_table(counts.known), known_groups, hashes="event_id")
-        self._put(f"{_slice(name)}/known.parquet", content)
+        self._put_table(f"{_slice(name)}/known.parquet", _known_table(counts.known), known_groups)
         if counts.memory is not None:
             memory = {salt: tuple(kept) for salt, kept in counts.memory.items()}
             self._put(f"{_slice(name)}/memory.bin", msgspec.msgpack.encode(memory))
@@ -202,11 +199,11 @@ class HistoryStore:
             stream.write(content)
 
 
-def _encoded(table: pa.Table, groups: Groups | None, *, hashes: str | None = None) -> pa.Buffer:
-    """A file. Of a column of hashes no dictionary is tried, and nothing saved by compression."""
+def _encoded(table: pa.Table, groups: Groups | None) -> pa.Buffer:
+    """A file. Of hashes no dictionary is tried, and nothing would be saved by compression."""
     sink = pa.BufferOutputStream()
-    names = [name for name in table.schema.names if name != hashes]
-    codecs = dict.fromkeys(names, COMPRESSION) | ({} if hashes is None else {hashes: "none"})
+    codecs = {field.name: "none" if field.type == TYPE else COMPRESSION for field in table.schema}
+    names = [name for name, codec in codecs.items() if codec == COMPRESSION]
     statistics: bool = groups is None
     with pq.ParquetWriter(
         sink, table.schema, compression=codecs, use_dictionary=names, write_statistics=statistics

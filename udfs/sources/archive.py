@@ -8,7 +8,7 @@ viewers of whom one of them does not know yet that they are erased (udfs.logic.e
 import heapq
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date, timedelta
+from datetime import date
 from typing import NamedTuple
 
 import fastavro
@@ -16,11 +16,10 @@ import pyarrow.fs
 
 from settings import S3Settings
 from udfs.logic.container_file import Row, replaced
+from udfs.logic.history import date_of, day_number
 
 # Of one request to the store: fastavro asks for a byte, then for some kilobytes, and each would be one.
 READ_BYTES = 1 << 20
-_DAY_0 = date(1970, 1, 1)
-_DAY = timedelta(days=1)
 
 
 class ArchiveError(ValueError):
@@ -159,11 +158,11 @@ def _record(row: Row) -> Record:
 
 def _folder(hour: int) -> str:
     day, of_day = divmod(hour, 24)
-    return f"arrival_day={_DAY_0 + day * _DAY:%Y-%m-%d}/arrival_hour={of_day:02}"
+    return f"arrival_day={date_of(day):%Y-%m-%d}/arrival_hour={of_day:02}"
 
 
 def _read_folder(path: str) -> tuple[int, int]:
     """(hour since 1970, partition) of a file's path."""
     values = dict(part.split("=", 1) for part in path.split("/") if "=" in part)
-    day = (date.fromisoformat(values["arrival_day"]) - _DAY_0).days
+    day = day_number(date.fromisoformat(values["arrival_day"]))
     return day * 24 + int(values["arrival_hour"]), int(values["kafka_partition"])
