@@ -203,7 +203,7 @@ class HistorySettings(_Group):
         description="Late events are added up to so long after their view; less than raw events stay in the archive.",
     )
     slice_events_max: int = Field(
-        4_000_000,
+        2_000_000,
         ge=1,
         description="An hour of a partition is counted in slices of so many events: what bounds a rollup's memory, at "
         "about 300 bytes each.",

@@ -3,9 +3,11 @@
 import collections
 import random
 import uuid
+from collections.abc import Iterator
 
 import mmh3
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +27,7 @@ from tests.support.random_streams import (
     random_log,
     viewer_of,
 )
+from udfs.logic import viewer_buckets
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, viewer_hash
 from udfs.logic.ledger import Tally
 from udfs.logic.shards import shard_of
@@ -88,6 +91,14 @@ def id_of_salt_0() -> bytes:
     return next(i for i in ids if mmh3.hash(i, 0, signed=False) % RULES.salts == 0)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _small_groups() -> Iterator[None]:
+    """Some of the slices have several buckets of viewers, small as they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(viewer_buckets, "_GROUP_ROWS_MIN", 4)
+        yield
+
+
 class Batch:
     """Slices of one partition, one after the other, with what must be kept between them."""
 
@@ -137,18 +148,21 @@ class Batch:
         return found
 
     def _take_audience(self, found: SliceCounts) -> None:
-        for table, schema in zip(found.sums, (CELLS, COUNTRIES, VIEWERS), strict=True):
+        sums, shards = found.sums, self._rules.shards
+        for table, schema in zip((sums.cells, sums.countries, sums.viewers), (CELLS, COUNTRIES, VIEWERS), strict=True):
             assert table.schema == schema
-            groups = [(row["hour"], row["shard"], row["kind"], row["video_id"]) for row in table.to_pylist()]
+            groups = [(row["hour"], row["shard"]) for row in table.to_pylist()]
             assert groups == sorted(groups)
-        for row in [*found.sums.countries.to_pylist(), *found.sums.viewers.to_pylist()]:
-            assert row["shard"] == shard_of(row["video_id"], self._rules.shards)
-            if "country" in row:
-                place = row["kind"], row["video_id"], row["hour"], row["country"]
-                self.countries[place] += row["views"]
-            else:
-                assert row["minute"] // 60 == row["hour"]
-                self.viewers[row["kind"], row["video_id"], row["minute"], row["viewer"]] += row["views"]
+        for row in sums.countries.to_pylist():
+            assert row["shard"] == shard_of(row["video_id"], shards)
+            self.countries[row["kind"], row["video_id"], row["hour"], row["country"]] += row["views"]
+        groups = [(row["hour"], row["shard"], row["kind"], row["video_id"]) for row in sums.viewers.to_pylist()]
+        assert groups == sorted(groups)
+        for row in sums.viewers.to_pylist():
+            shard, bucket = divmod(row["shard"], sums.viewer_buckets)
+            assert shard + bucket * shards == shard_of(row["video_id"], shards * sums.viewer_buckets)
+            assert row["minute"] // 60 == row["hour"]
+            self.viewers[row["kind"], row["video_id"], row["minute"], row["viewer"]] += row["views"]
 
 
 def partition_records(r: random.Random, log: list[list[Record]], partition: int) -> list[tuple[bytes, bytes, int]]:
@@ -212,11 +226,11 @@ def test_a_slice_counts_the_same_again_to_the_byte() -> None:
     for batch in (first, second):
         batch.count(records[:50])
     one, two = (batch.count(records[50:]) for batch in (first, second))
-    assert all(mine.equals(other) for mine, other in zip(one.sums, two.sums, strict=True))
+    assert all(mine.equals(other) for mine, other in zip(one.sums[:3], two.sums[:3], strict=True))
     assert one.memory == two.memory
     assert one.known.ids.tobytes() == two.known.ids.tobytes()
     minutes = [tuple(row.values()) for row in one.sums.cells.select(CELLS.names[:5]).to_pylist()]
-    assert minutes == sorted(set(minutes))
+    assert len(minutes) == len(set(minutes))
 
 
 def test_a_late_event_counts_once_however_often_and_in_whichever_slice_it_comes() -> None:

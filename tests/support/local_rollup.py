@@ -8,6 +8,7 @@ import copy
 import io
 import re
 import shutil
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,13 +50,16 @@ class Steps:
     def __init__(self, fatal: int | None = None) -> None:
         self.done = 0
         self._fatal = fatal
+        # Steps are made side by side.
+        self._lock = threading.Lock()
 
     def step(self, in_part: Callable[[], None] = lambda: None) -> None:
         """Goes on, or raises, once what can be done in part has been."""
-        if self.done == self._fatal:
-            in_part()
-            raise KilledError(f"at step {self._fatal}")
-        self.done += 1
+        with self._lock:
+            if self.done == self._fatal:
+                in_part()
+                raise KilledError(f"at step {self._fatal}")
+            self.done += 1
 
 
 class Folder(pyarrow.fs.LocalFileSystem):

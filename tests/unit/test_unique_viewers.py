@@ -7,7 +7,8 @@ import pytest
 
 from udfs.logic.audience import VIEWERS, viewer_hash
 from udfs.logic.unique_viewers import VIEWERS_OF_DAY, ViewersOfDay, merged_estimate
-from udfs.logic.viewer_days import part_of, viewer_days
+from udfs.logic.viewer_buckets import Share, rows_of
+from udfs.logic.viewer_days import viewer_days
 
 
 def of_slice(views: list[tuple[str, str, str]], hour: int = 5) -> pa.Table:
@@ -30,7 +31,7 @@ def of_slice(views: list[tuple[str, str, str]], hour: int = 5) -> pa.Table:
 def viewers_of_day(tables: Sequence[pa.Table], parts: int = 1) -> pa.Table:
     day = ViewersOfDay()
     for part in range(parts):
-        day.add(viewer_days([part_of(table, part, parts) for table in tables]))
+        day.add(viewer_days([rows_of(table, Share(range(1), 1, part, parts), shards=1) for table in tables]))
     return day.table()
 
 

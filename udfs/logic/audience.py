@@ -19,6 +19,7 @@ from udfs.logic.key_columns import key_columns, shards_of_keys
 from udfs.logic.key_table import Bytes, KeyTable, key_slot
 from udfs.logic.numba_compat import leaf, njit
 from udfs.logic.time_rules import MINUTES_PER_HOUR
+from udfs.logic.viewer_buckets import buckets_for
 
 _CELL = {"hour": pa.int64(), "shard": pa.int32(), "kind": pa.string(), "video_id": pa.string()}
 CELLS = pa.schema({**_CELL, "minute": pa.int64(), "views": pa.int64(), "late_added": pa.int64()})
@@ -30,15 +31,17 @@ _CODE_BITS = 63
 
 
 class Sums(NamedTuple):
-    """Tables of schemas CELLS, COUNTRIES and VIEWERS, sorted by their first four columns.
+    """Tables of schemas CELLS, COUNTRIES and VIEWERS, sorted by hour and shard.
 
     Cells and countries are whole: one row for each. A viewer who viewed a video in one minute more than once may have
-    more than one row; who has no viewer_id has none.
+    more than one row; who has no viewer_id has none. Each shard has so many buckets (udfs.logic.viewer_buckets): the
+    `shard` of a viewer's row is that of the video times their number, and the bucket.
     """
 
     cells: pa.Table
     countries: pa.Table
     viewers: pa.Table
+    viewer_buckets: int = 1
 
 
 class _Batch(NamedTuple):
@@ -126,7 +129,7 @@ def _collect(  # type: ignore[no-untyped-def]
 def _codes(keys, minutes, countries, viewers, places, hours, room):  # type: ignore[no-untyped-def]
     """Of each event (its cell, that and its minute, that and its country), and of those with a viewer (who, a code).
 
-    A cell is one number for hour, shard, kind and video, in this order; `places` are those of the keys, sorted by the
+    A cell is one number for hour, bucket, kind and video, in this order; `places` are those of the keys, sorted by the
     last three. The code is the cell's and as much of the viewer's hash as there is room for.
     """
     n = keys.shape[0]
@@ -247,7 +250,8 @@ class Audience:
         if not batches:
             return Sums(CELLS.empty_table(), COUNTRIES.empty_table(), VIEWERS.empty_table())
         keys, minutes, countries, viewers = (np.concatenate(of) for of in zip(*batches, strict=True))
-        names = self._names(shards)
+        buckets = buckets_for(len(keys), shards)
+        names = self._names(shards, buckets)
         n = names.num_rows
         # Of each batch there are few.
         hours = np.unique(np.concatenate([np.unique(batch.minutes // MINUTES_PER_HOUR) for batch in batches]))
@@ -256,12 +260,11 @@ class Audience:
             keys, minutes, countries, viewers, _places(names["number"].to_numpy()), hours, room
         )
 
-        def table(schema: pa.Schema, cells: npt.NDArray[np.int64], **columns: object) -> pa.Table:
+        def table(schema: pa.Schema, cells: npt.NDArray[np.int64], shard: str, **columns: object) -> pa.Table:
             places = pa.array(cells % n)
-            named = {
-                name: _taken(names[name], places, schema.field(name).type) for name in ("shard", "kind", "video_id")
-            }
-            return pa.table({"hour": hours[cells // n], **named, **columns}, schema=schema)
+            named = {name: _taken(names[name], places, schema.field(name).type) for name in ("kind", "video_id")}
+            shard_of = names[shard].combine_chunks().take(places)
+            return pa.table({"hour": hours[cells // n], "shard": shard_of, **named, **columns}, schema=schema)
 
         late = sum(len(batch.keys) for batch in self._late)
         late_codes, late_views = _runs(np.sort(by_minute[len(by_minute) - late :]))
@@ -270,24 +273,27 @@ class Audience:
         late_added[np.searchsorted(in_minutes, late_codes)] = late_views
         at = in_minutes // MINUTES_PER_HOUR
         minute = hours[at // n] * MINUTES_PER_HOUR + in_minutes % MINUTES_PER_HOUR
-        of_minutes = table(CELLS, at, minute=minute, views=views - late_added, late_added=late_added)
+        of_minutes = table(CELLS, at, "shard", minute=minute, views=views - late_added, late_added=late_added)
         codes, views = _runs(np.sort(by_country))
-        of_countries = table(COUNTRIES, codes >> 16, country=_country_names(codes & 0xFFFF), views=views)
+        of_countries = table(COUNTRIES, codes >> 16, "shard", country=_country_names(codes & 0xFFFF), views=views)
         # Viewers whom a code does not tell apart may have more rows than one.
         at, views = _merged(known[np.argsort(by_viewer)], cells, minutes, viewers)
-        of_viewers = table(VIEWERS, cells[at], minute=minutes[at], viewer=column_of(viewers[at]), views=views)
-        return Sums(of_minutes, of_countries, of_viewers)
+        who = column_of(viewers[at])
+        of_viewers = table(VIEWERS, cells[at], "bucket", minute=minutes[at], viewer=who, views=views)
+        return Sums(of_minutes, of_countries, of_viewers, buckets)
 
-    def _names(self, shards: int) -> pa.Table:
-        """Every key's shard, kind and video_id, sorted by these, and its number."""
+    def _names(self, shards: int, buckets: int) -> pa.Table:
+        """Every key's bucket (of all shards), kind and video_id, sorted by these, its shard and its number."""
         kinds, videos = key_columns(*self._keys.keys())
+        hashed = shards_of_keys(*self._keys.keys(), shards * buckets)
         columns = {
-            "shard": shards_of_keys(*self._keys.keys(), shards).astype(np.int32),
+            "bucket": (hashed % shards * buckets + hashed // shards).astype(np.int32),
+            "shard": (hashed % shards).astype(np.int32),
             "kind": kinds,
             "video_id": videos,
             "number": np.arange(self._keys.n),
         }
-        return pa.table(columns).sort_by([(name, "ascending") for name in ("shard", "kind", "video_id")])
+        return pa.table(columns).sort_by([(name, "ascending") for name in ("bucket", "kind", "video_id")])
 
 
 def _places(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

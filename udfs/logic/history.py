@@ -53,7 +53,8 @@ class SliceInfo(msgspec.Struct, frozen=True):
 
     `next_hour` is the hour of arrival of the record at `next_offset`; of a slice that is not the hour's last, its own.
     `cells`, `countries`, `viewers` and `known` name the row groups of these files in their order: (shard, hour viewed,
-    rows), and of the last (hour viewed, rows). `tallies` by salt are the fields of udfs.logic.ledger.Tally, `gaps`
+    rows), and of the last (hour viewed, rows). Of viewers it is not the shard but udfs.logic.audience.Sums' number for
+    shard and bucket. `tallies` by salt are the fields of udfs.logic.ledger.Tally, `gaps`
     offsets that the archive lacks.
     """
 
@@ -71,6 +72,7 @@ class SliceInfo(msgspec.Struct, frozen=True):
     late: dict[str, int]
     tallies: dict[int, list[tuple[int, ...]]]
     gaps: list[tuple[int, int]]
+    viewer_buckets: int = 1
 
     @property
     def name(self) -> SliceName:

@@ -64,13 +64,6 @@ def _codes(video, kind, kinds, viewers, room):  # type: ignore[no-untyped-def]
     return codes
 
 
-def part_of(table: pa.Table, part: int, parts: int) -> pa.Table:
-    """Of a slice's viewers those of one of so many parts, which are told apart by viewer: each is in one alone."""
-    if parts == 1:
-        return table
-    return table.filter(pa.array(halves_of(table["viewer"])[:, 1] % np.uint64(parts) == part))
-
-
 @njit(cache=True)
 def _distinct(order, codes, viewers, views):  # type: ignore[no-untyped-def]
     """(places, sums of views) of different (code, viewer), in their order; `order` is that of the codes."""

@@ -5,6 +5,7 @@ countries.parquet, viewers.parquet, known.parquet and, in the last part, memory.
 udfs.logic.history.file_name has it; and parts/ of one that is not whole yet.
 """
 
+import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,15 +27,18 @@ from udfs.logic.history import (
     read_manifest,
 )
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
+from udfs.logic.viewer_buckets import EVERYTHING, Share
 from udfs.sinks.replaced_file import replace
 
 COMPRESSION = "zstd"
 # Of tables: who asks for one video reads one or two groups, some tens of kilobytes.
 GROUP_ROWS = 16_384
-KNOWN = pa.schema({"event_id": TYPE, "viewed_at": pa.timestamp("ms", "UTC")})
-Groups = Sequence[tuple[int, ...]]
+# A slice's files are asked for group after group: what is at the end of each is read once.
+FOOTERS_MAX = 256
 # Of a slice's tables, the columns that are read with the dictionaries that they are written with.
 _DICTIONARIES = {"cells": (), "countries": (), "viewers": ("video_id", "kind")}
+KNOWN = pa.schema({"event_id": TYPE, "viewed_at": pa.timestamp("ms", "UTC")})
+Groups = Sequence[tuple[int, ...]]
 
 
 class HistoryStore:
@@ -43,6 +47,7 @@ class HistoryStore:
     def __init__(self, store: pyarrow.fs.FileSystem, path: str) -> None:
         self._store = store
         self._root = path.removeprefix("s3://")
+        self._footer = functools.lru_cache(FOOTERS_MAX)(self._read_footer)
 
     # --- the manifest
 
@@ -71,7 +76,8 @@ class HistoryStore:
     def put_slice(self, name: SliceName, counts: SliceCounts, info: Mapping[str, object]) -> SliceInfo:
         """Write a slice's files; `info` are the fields of SliceInfo that the counts do not say."""
         groups: dict[str, Groups] = {}
-        for part, table in counts.sums._asdict().items():
+        for part in ("cells", "countries", "viewers"):
+            table: pa.Table = getattr(counts.sums, part)
             groups[part] = _groups((table["shard"].to_numpy(), table["hour"].to_numpy()))
             self._put_table(f"{_slice(name)}/{part}.parquet", table.drop_columns(["shard", "hour"]), groups[part])
         known_groups = _groups((counts.known.hours,))
@@ -84,6 +90,7 @@ class HistoryStore:
             "hour": name.hour,
             "part": name.part,
             **groups,
+            "viewer_buckets": counts.sums.viewer_buckets,
             "known": known_groups,
             "late": dict(counts.late),
             "tallies": {salt: [tally.values() for tally in of] for salt, of in counts.tallies.items()},
@@ -108,13 +115,20 @@ class HistoryStore:
                 table = self._row_groups(f"{_slice(info.name)}/known.parquet", groups)
                 yield Known(halves_of(table["event_id"]), table["viewed_at"].cast(pa.int64()).to_numpy())
 
-    def part(self, part: str, info: SliceInfo, shard: int, hours: Collection[int]) -> pa.Table | None:
+    def part(
+        self, part: str, info: SliceInfo, shard: int, hours: Collection[int], share: Share = EVERYTHING
+    ) -> pa.Table | None:
         """What a slice has in one table of udfs.logic.audience.Sums for a shard and some hours viewed.
 
-        None when that is nothing.
+        Of viewers, what it has in buckets that the share touches. None when that is nothing.
         """
+        buckets = info.viewer_buckets if part == "viewers" else 1
         of_part: list[tuple[int, int, int]] = getattr(info, part)
-        groups = [at for at, (of_shard, of_hour, _) in enumerate(of_part) if of_shard == shard and of_hour in hours]
+        groups = [
+            at
+            for at, (of, hour, _) in enumerate(of_part)
+            if of // buckets == shard and hour in hours and share.touches(of % buckets, buckets)
+        ]
         if not groups:
             return None
         return self._row_groups(f"{_slice(info.name)}/{part}.parquet", groups, _DICTIONARIES[part])
@@ -136,6 +150,7 @@ class HistoryStore:
             before = pq.ParquetFile(file).metadata
             groups = [(before.row_group(group).num_rows,) for group in range(before.num_row_groups)]
         replace(self._store, f"{self._root}/{path}", _encoded(table, groups))
+        self._footer.cache_clear()
 
     # --- tables
 
@@ -179,9 +194,16 @@ class HistoryStore:
         self._put(path, _encoded(table, groups))
 
     def _row_groups(self, path: str, groups: Sequence[int], dictionaries: Sequence[str] = ()) -> pa.Table:
+        """Of a slice's file, which nobody writes any more."""
         with self._store.open_input_file(f"{self._root}/{path}") as file:
-            reader = pq.ParquetFile(file, read_dictionary=list(dictionaries), pre_buffer=True)
+            reader = pq.ParquetFile(
+                file, metadata=self._footer(path), read_dictionary=list(dictionaries), pre_buffer=True
+            )
             return reader.read_row_groups(list(groups))
+
+    def _read_footer(self, path: str) -> pq.FileMetaData:
+        with self._store.open_input_file(f"{self._root}/{path}") as file:
+            return pq.read_metadata(file)
 
     def _exists(self, path: str) -> bool:
         return bool(self._store.get_file_info(f"{self._root}/{path}").type is pyarrow.fs.FileType.File)

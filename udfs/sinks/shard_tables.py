@@ -3,7 +3,8 @@
 Whatever it writes it may write again: names follow from the plan, rows are absolute.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
@@ -26,15 +27,19 @@ from udfs.logic.history import (
     reason_of,
 )
 from udfs.logic.unique_viewers import ViewersOfDay
-from udfs.logic.viewer_days import part_of, viewer_days
+from udfs.logic.viewer_buckets import Share, rows_of, shares_of
+from udfs.logic.viewer_days import viewer_days
+from udfs.sinks.beside import Beside
 from udfs.sinks.compaction import compact
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
 
 Files = dict[str, dict[int, str]]
-# Of a shard's day so many rows of viewers are in memory, at about 120 bytes each: larger days are counted in parts, and
-# read once for each.
-VIEWER_ROWS_MAX = 8_000_000
+ByHour = Mapping[int, pa.Table]
+# Of a shard's day so many rows of viewers are in memory, at about 120 bytes each.
+VIEWER_ROWS_MAX = 4_000_000
+# Reads, and writes of files and of rows, side by side: each waits for another process most of its time.
+THREADS = 4
 
 
 class ShardTables:
@@ -68,16 +73,24 @@ class ShardTables:
 
         Day by day, so that no more than one is held in memory.
         """
+        with Beside(THREADS) as self._beside, ThreadPoolExecutor(THREADS) as self._readers:
+            self._make()
+        return self._files
+
+    def _make(self) -> None:
         total = self._old("totals", 0, tables.SUMS)
         changed = []
         for day in self._plan.days:
-            hours = self._make_hours([hour for hour in self._plan.hours if day_of(hour) == day])
-            changed.append(self._make_day(day, hours))
+            hours, countries = self._make_hours([hour for hour in self._plan.hours if day_of(hour) == day])
+            changed.append(self._make_day(day, hours, countries))
             total = tables.totals(total, self._replaced(hours), list(hours.values()))
         self._put("totals", 0, total)
-        self._rows.totals(tables.of_videos_in(total, changed), hour_start(self._plan.through_hour))
+        through = hour_start(self._plan.through_hour)
+        self._beside.run(self._rows.totals, tables.of_videos_in(total, changed), through)
         for day in self._plan.viewer_days:
             self._make_viewers(day)
+        # From here on files are read that were written before.
+        self._beside.wait()
         for day in self._plan.complete_days:
             self._tell_changes(day)
         for data_set in ("minutes", "hours", "countries"):
@@ -85,31 +98,30 @@ class ShardTables:
             made |= compact(self._history, self._before, self._plan, data_set, self._shard, made)
         for data_set, parts in self._parts.items():
             self._history.put(part_name(data_set, self._shard, self._plan.run), pa.concat_tables(parts))
-        return self._files
 
-    def _make_hours(self, numbers: Iterable[int]) -> dict[int, pa.Table]:
-        """Minutes, hours and countries; the hours."""
-        hours = {}
+    def _make_hours(self, numbers: Iterable[int]) -> tuple[ByHour, ByHour]:
+        """Minutes, hours and countries; the last two."""
+        hours, countries = {}, {}
         for hour in numbers:
             minutes = tables.minutes(list(self._of_slices("cells", [hour])))
             hours[hour] = tables.hour(minutes, hour * HOUR_MS)
-            countries = tables.countries(list(self._of_slices("countries", [hour])))
+            countries[hour] = tables.countries(list(self._of_slices("countries", [hour])))
             self._put("minutes", hour, minutes)
             self._put("hours", hour, hours[hour])
-            self._put("countries", hour, tables.with_hour(countries, hour * HOUR_MS))
-            self._rows.hours(hours[hour], hour_start(hour))
+            self._put("countries", hour, tables.with_hour(countries[hour], hour * HOUR_MS))
+            self._beside.run(self._rows.hours, hours[hour], hour_start(hour))
             self._put_part("channels", hour, channels(hours[hour], self._channel_of))
-            self._put_part("top_hours", hour, top_lists.top(hours[hour], countries))
-        return hours
+            self._put_part("top_hours", hour, top_lists.top(hours[hour], countries[hour]))
+        return hours, countries
 
-    def _make_day(self, day: int, hours: Mapping[int, pa.Table]) -> pa.Table:
-        """A day of which these hours are new; its rows that have changed."""
-        table = tables.day(self._of_day("hours", day))
-        countries = tables.countries(self._of_day("countries", day))
+    def _make_day(self, day: int, hours: ByHour, of_hours: ByHour) -> pa.Table:
+        """A day of which these hours, and these of countries, are new; its rows that have changed."""
+        table = tables.day(self._of_day("hours", day, hours))
+        countries = tables.countries(self._of_day("countries", day, of_hours))
         self._put("days", day, table)
         self._put_part("top_days", day, top_lists.top(table, countries))
         changed = tables.of_videos_in(table, list(hours.values()))
-        self._rows.days(changed, date_of(day), self._plan.day_through(day))
+        self._beside.run(self._rows.days, changed, date_of(day), self._plan.day_through(day))
         return changed
 
     def _replaced(self, hours: Iterable[int]) -> list[pa.Table]:
@@ -122,12 +134,11 @@ class ShardTables:
         first = day * HOURS_PER_DAY
         # As of the views, of hours before `from_hour` nothing is told.
         hours = range(max(first, self._plan.from_hour), first + HOURS_PER_DAY)
-        parts = 1 + self._rows_of_slices("viewers", hours) // VIEWER_ROWS_MAX
         counted, suspected = ViewersOfDay(), []
-        for part in range(parts):
-            days = viewer_days(self._viewers(hours, part, parts))
+        for share in shares_of(self._viewer_groups(hours), VIEWER_ROWS_MAX):
+            days = viewer_days(self._viewers(hours, share))
             counted.add(days)
-            suspected.append(marks.beyond(self._viewers(hours, part, parts), days, self._plan.marked_by[day]))
+            suspected.append(marks.beyond(self._viewers(hours, share), days, self._plan.marked_by[day]))
         viewers, found = counted.table(), pa.concat_tables(suspected)
         marked = marks.by_video(found)
         self._put("viewers", day, viewers)
@@ -135,7 +146,7 @@ class ShardTables:
         # Which viewers, is known for as long as the slices are there.
         if day not in self._plan.final_days:
             self._put("suspects", day, marks.suspects(found))
-        self._rows.viewers(marks.with_marks(viewers, marked), date_of(day))
+        self._beside.run(self._rows.viewers, marks.with_marks(viewers, marked), date_of(day))
 
     def _tell_changes(self, day: int) -> None:
         """What has become of the numbers of videos that have marked views or had."""
@@ -150,7 +161,7 @@ class ShardTables:
 
     def _put(self, data_set: str, at: int, table: pa.Table) -> None:
         path = file_name(data_set, at, self._shard, self._plan.run)
-        self._history.put(path, table)
+        self._beside.run(self._history.put, path, table)
         self._files.setdefault(data_set, {})[at] = path
 
     def _old(self, data_set: str, at: int, schema: pa.Schema) -> pa.Table:
@@ -167,30 +178,43 @@ class ShardTables:
         dated = table.append_column("at", pa.repeat(pa.scalar(at), table.num_rows))
         self._parts.setdefault(data_set, []).append(dated)
 
-    def _of_day(self, data_set: str, day: int) -> list[pa.Table]:
+    def _of_day(self, data_set: str, day: int, new: ByHour) -> list[pa.Table]:
         """Of each hour of the day what there is, new or from before."""
-        before, new = self._before.files[data_set], self._files.get(data_set, {})
-        paths = (
-            new.get(hour) or before.get(hour, {}).get(self._shard)
-            for hour in range(day * HOURS_PER_DAY, (day + 1) * HOURS_PER_DAY)
-        )
-        return [self._history.get(path) for path in paths if path is not None]
+        before = self._before.files[data_set]
+        hours = range(day * HOURS_PER_DAY, (day + 1) * HOURS_PER_DAY)
+        old = (before.get(hour, {}).get(self._shard) for hour in hours if hour not in new)
+        paths = [path for path in old if path is not None]
+        return [*self._readers.map(self._history.get, paths), *new.values()]
 
     def _of_slices(self, part: str, hours: Collection[int]) -> Iterator[pa.Table]:
         """Of each slice that counts for these hours what it has of them in this shard."""
-        for info in self._infos_of(hours):
-            table = self._history.part(part, info, self._shard, hours)
+        return self._read(lambda info: self._history.part(part, info, self._shard, hours), hours)
+
+    def _viewers(self, hours: Collection[int], share: Share) -> Iterator[pa.Table]:
+        """Of each slice that counts for these hours the viewers of a share."""
+
+        def read(info: SliceInfo) -> pa.Table | None:
+            table = self._history.part("viewers", info, self._shard, hours, share)
+            if table is None:
+                return None
+            # Who is being erased may be in one slice by their own hash, in another by a pseudonym's: one viewer.
+            return rows_of(self._eraser.viewers(table)[0], share, self._before.shards)
+
+        return self._read(read, hours)
+
+    def _read(self, read: Callable[[SliceInfo], pa.Table | None], hours: Collection[int]) -> Iterator[pa.Table]:
+        """What this gives of each slice that counts for these hours; nothing is read before it is asked for."""
+        for table in self._readers.map(read, self._infos_of(hours)):
             if table is not None:
-                # Who is being erased may be in one slice by their own hash, in another by a pseudonym's: one viewer.
-                yield self._eraser.viewers(table)[0] if part == "viewers" else table
+                yield table
 
-    def _viewers(self, hours: Collection[int], part: int, parts: int) -> Iterator[pa.Table]:
-        return (part_of(table, part, parts) for table in self._of_slices("viewers", hours))
-
-    def _rows_of_slices(self, part: str, hours: Collection[int]) -> int:
-        """How many rows those are."""
-        groups = (group for info in self._infos_of(hours) for group in getattr(info, part))
-        return sum(rows for shard, hour, rows in groups if shard == self._shard and hour in hours)
+    def _viewer_groups(self, hours: Collection[int]) -> Iterator[tuple[int, int, int]]:
+        """(bucket, of how many, rows) of all groups that `_viewers` reads."""
+        for info in self._infos_of(hours):
+            buckets = info.viewer_buckets
+            for of, hour, rows in info.viewers:
+                if of // buckets == self._shard and hour in hours:
+                    yield of % buckets, buckets, rows
 
     def _infos_of(self, hours: Collection[int]) -> list[SliceInfo]:
         return [
