@@ -1,7 +1,8 @@
 """Events as Flink SQL reads them best: plain Avro, no schema prefix, no field that the query does not ask for.
 
 Flink's avro format derives its schema from the table's columns and knows no `fixed`, so that the id is `bytes`. The
-same events go to the count job as ViewBatch records, with all their fields.
+same events go to the count job as ViewBatch records, with all their fields. Whoever counts viewers and countries too
+reads VIEWER_EVENT.
 """
 
 from collections.abc import Iterator
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.kernels import encode_plain
-from tools.load.encoding import varint
+from benchmarks.kernels import encode_plain, without_devices
+from tools.load.encoding import header, records, varint
 from tools.load.traffic import Block
 from tools.load.vocabulary import KINDS, Names
 
@@ -23,6 +24,15 @@ PLAIN_EVENT: dict[str, Any] = {
         {"name": "video_id", "type": "string"},
         {"name": "viewed_at", "type": "long"},
         {"name": "kind", "type": "string"},
+    ],
+}
+VIEWER_EVENT: dict[str, Any] = {
+    "type": "record",
+    "name": "ViewerEvent",
+    "fields": [
+        *PLAIN_EVENT["fields"],
+        {"name": "viewer_id", "type": ["null", "string"]},
+        {"name": "country", "type": ["null", "string"]},
     ],
 }
 PLAIN_BATCH: dict[str, Any] = {
@@ -63,3 +73,13 @@ def plain_batches(block: Block, videos: Names, *, events_per_batch: int) -> Iter
             upto = min(at + events_per_batch, end)
             yield salt, varint(upto - at) + data[starts[at] : starts[upto]] + b"\x00", upto - at
             at = upto
+
+
+def viewer_batches(block: Block, videos: Names, *, events_per_batch: int) -> Iterator[tuple[int, bytes, int]]:
+    """(salt, an array of VIEWER_EVENT, events in it), each made of a ViewBatch record: of the same events."""
+    for record in records(block, videos, events_per_batch=events_per_batch):
+        before = header(bytes(16), record.salt, block.salts, block.now_ms) + varint(record.events)
+        # To each event comes the length of its id, and its device goes, which is a byte at least.
+        out = np.empty(len(record.value), np.uint8)
+        end = without_devices(out, np.frombuffer(record.value, np.uint8), len(before), record.events)
+        yield record.salt, varint(record.events) + out[:end].tobytes() + b"\x00", record.events

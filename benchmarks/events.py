@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from benchmarks.encoding import plain_batches, plain_events
+from benchmarks.encoding import plain_batches, plain_events, viewer_batches
 from tools.load import Block, KafkaSender, Plan, Traffic, TrafficSource
 from tools.load.encoding import heartbeat, records
 from tools.load.prediction import Cells, cells
@@ -81,6 +81,11 @@ def batches_topic(name: str, events: int, events_per_batch: int) -> Topic:
 def plain_batches_topic(name: str, events: int, events_per_batch: int) -> Topic:
     """Plain Avro arrays, for UNNEST."""
     return Topic(name, events, lambda block, videos: plain_batches(block, videos, events_per_batch=events_per_batch))
+
+
+def viewer_batches_topic(name: str, events: int, events_per_batch: int) -> Topic:
+    """Plain Avro arrays with viewers and countries."""
+    return Topic(name, events, lambda block, videos: viewer_batches(block, videos, events_per_batch=events_per_batch))
 
 
 def single_topic(name: str, events: int) -> Topic:

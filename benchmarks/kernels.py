@@ -1,4 +1,4 @@
-"""The compiled loop of benchmarks.encoding. Numba infers the types: annotations would say nothing."""
+"""The compiled loops of benchmarks.encoding. Numba infers the types: annotations would say nothing."""
 
 # ruff: noqa: ANN001, ANN201, ANN202
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
@@ -54,3 +54,39 @@ def encode_plain(
         at = _long(out, at, viewed_at_ms[i])
         at = _name(out, at, kind_names, kind_offsets, kind[i])
     starts[order.shape[0]] = at
+
+
+@njit(cache=True)
+def _after_long(data, at):
+    while data[at] > 127:
+        at += 1
+    return at + 1
+
+
+@njit(cache=True)
+def _after_name(data, at):
+    length, shift = 0, 0
+    while data[at] > 127:
+        length |= (data[at] & 127) << shift
+        shift += 7
+        at += 1
+    length |= data[at] << shift
+    return at + 1 + (length >> 1)
+
+
+@njit(cache=True)
+def without_devices(out, data, at, events):
+    """Writes so many ViewEvent data, which begin at data[at], to `out` as VIEWER_EVENT data; where these end."""
+    end = 0
+    for _ in range(events):
+        begin = at
+        at = _after_name(data, at + 16)
+        at = _after_long(data, at)
+        at = _after_name(data, at)
+        for _ in range(2):
+            at = _after_name(data, at + 1) if data[at] else at + 1
+        end = _long(out, end, 16)
+        out[end : end + at - begin] = data[begin:at]
+        end += at - begin
+        at = _after_name(data, at + 1) if data[at] else at + 1
+    return end

@@ -1,20 +1,22 @@
 """The benchmark's events as files that others read best: Avro containers of plain events."""
 
 import io
+from typing import Any
 
 import fastavro
 import pyarrow.fs
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks.encoding import PLAIN_EVENT
 from benchmarks.events import Topic
 from tools.load.encoding import varint
 
 FILE_EVENTS = 1_000_000
 
 
-def write_plain_files(bootstrap_servers: str, topic: Topic, store: pyarrow.fs.FileSystem, folder: str) -> int:
-    """Copy a topic of plain batches to the folder; how many files that is."""
+def write_plain_files(
+    bootstrap_servers: str, topic: Topic, schema: dict[str, Any], store: pyarrow.fs.FileSystem, folder: str
+) -> int:
+    """Copy a topic of batches, arrays of events of this schema, to the folder; how many files that is."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": topic.name, "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic.name, partition, 0) for partition in topic.events_by_record])
     left = {partition: len(sizes) for partition, sizes in topic.events_by_record.items()}
@@ -32,17 +34,17 @@ def write_plain_files(bootstrap_servers: str, topic: Topic, store: pyarrow.fs.Fi
                 left[partition] -= 1
             if sum(events for events, _ in waiting) >= FILE_EVENTS or not any(left.values()):
                 with store.open_output_stream(f"{folder}/{files:05}.avro") as file:
-                    file.write(_container(waiting))
+                    file.write(_container(schema, waiting))
                 waiting, files = [], files + 1
     finally:
         consumer.close()
     return files
 
 
-def _container(batches: list[tuple[int, bytes]]) -> bytes:
+def _container(schema: dict[str, Any], batches: list[tuple[int, bytes]]) -> bytes:
     """A container without compression, a block for each batch."""
     header = io.BytesIO()
-    fastavro.writer(header, fastavro.parse_schema(PLAIN_EVENT), [])
+    fastavro.writer(header, fastavro.parse_schema(schema), [])
     # The header ends with the marker that ends each block.
     marker = header.getvalue()[-16:]
     blocks = (varint(events) + varint(len(data)) + data + marker for events, data in batches)

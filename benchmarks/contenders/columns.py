@@ -1,0 +1,12 @@
+"""The tables that contenders make of all that is counted, and their columns: a key, and last what is counted.
+
+Times are minutes, hours and days since 1970; a country that is not known is ''.
+"""
+
+COLUMNS = {
+    "minutes": ("video_id", "kind", "at_minute", "views"),
+    "hours": ("video_id", "kind", "at_hour", "views"),
+    "days": ("video_id", "kind", "at_day", "views"),
+    "countries": ("video_id", "kind", "country", "at_hour", "views"),
+    "viewers": ("video_id", "kind", "at_day", "viewers"),
+}
