@@ -4,10 +4,9 @@ Starting a stack takes longer than most tests, so tests share one and are kept a
 settings, topics and tables, not its rules.
 """
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self
@@ -69,6 +68,20 @@ class Installation:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def beside(self, keyspace: str, history_path: str) -> Self:
+        """The same topics and archive with other tables and history, of which neither is made; to be closed."""
+        cassandra = self.settings.cassandra.model_copy(update={"keyspace": keyspace})
+        history = self.settings.history.model_copy(update={"path": history_path})
+        other = copy(self)
+        other.__dict__.pop("session", None)
+        other.settings = self.settings.model_copy(update={"cassandra": cassandra, "history": history})
+        other._jobs = []
+        return other
+
+    def close(self) -> None:
+        """Cancel what this one has started, and let go of the tables."""
         for job in set(self._jobs) & self.stack.unfinished_jobs().keys():
             self.stack.flink("cancel", job)
         if "session" in self.__dict__:
@@ -95,28 +108,19 @@ class Installation:
 
     # --- jobs
 
-    @contextmanager
-    def _as_environment(self, counting: Mapping[str, int]) -> Iterator[None]:
-        """This installation's settings where a job's driver, started by the stack, reads them."""
+    def environment(self, **counting: int) -> dict[str, str]:
+        """This installation's settings, some counting settings changed, as a job's driver reads them."""
         groups = {
             group: getattr(self.settings, group).model_dump()
             for group in ("counting", "kafka", "cassandra", "pack", "archive", "history", "erasure")
         }
         groups["counting"].update(counting)
-        mine = {
+        return {
             f"VIEW_COUNTS_{group}_{field}".upper(): str(value)
             for group, fields in groups.items()
             for field, value in fields.items()
             if value is not None
         }
-        before = dict(os.environ)
-        os.environ.update(mine)
-        try:
-            yield
-        finally:
-            for name in mine:
-                del os.environ[name]
-            os.environ.update(before)
 
     def start(
         self, *, parallelism: int = 1, savepoint: str | None = None, script: str = COUNT_JOB, **counting: int
@@ -126,15 +130,15 @@ class Installation:
         Raises FlinkCommandError when Flink refuses.
         """
         restore = [] if savepoint is None else ["-s", savepoint]
-        with self._as_environment(counting):
-            job = self.stack.flink_run([*restore, "-p", str(parallelism), "-py", script])
+        arguments = [*restore, "-p", str(parallelism), "-py", script]
+        job = self.stack.flink_run(arguments, variables=self.environment(**counting))
         self._jobs.append(job)
         return job
 
     def run(self, *, script: str, parallelism: int = 1) -> str:
         """Run a job to its end; what its submission printed. Raises FlinkCommandError when it fails."""
-        with self._as_environment({}):
-            return self.stack.flink("run", "-p", str(parallelism), "-py", *script.split())
+        arguments = ("run", "-p", str(parallelism), "-py", *script.split())
+        return self.stack.flink(*arguments, variables=self.environment())
 
     def is_running(self, job: str) -> bool:
         """Whether every task of the job runs."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self
 
 import psutil
@@ -265,16 +265,25 @@ class Stack:
 
     # --- Flink
 
-    def flink(self, *arguments: str, timeout_s: float = 180.0) -> str:
+    def flink(
+        self, *arguments: str, timeout_s: float = 180.0, variables: Mapping[str, str] = MappingProxyType({})
+    ) -> str:
         """Run Flink's own command line against this cluster, e.g. `flink("cancel", job_id)`; what it prints.
 
-        Raises FlinkCommandError.
+        `variables` win over the environment that it has anyway. Raises FlinkCommandError.
         """
-        return flink.run_script(self.layout, arguments, self.process_environment(), timeout_s=timeout_s)
+        environment = {**self.process_environment(), **variables}
+        return flink.run_script(self.layout, arguments, environment, timeout_s=timeout_s)
 
-    def flink_run(self, arguments: Sequence[str], *, timeout_s: float = 180.0) -> str:
+    def flink_run(
+        self,
+        arguments: Sequence[str],
+        *,
+        timeout_s: float = 180.0,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
         """`flink run -d ...`; returns the job's id. Give `-py FILE` or `-pym MODULE`, then its arguments."""
-        printed = self.flink("run", "-d", *arguments, timeout_s=timeout_s)
+        printed = self.flink("run", "-d", *arguments, timeout_s=timeout_s, variables=variables)
         return flink.job_id(printed)
 
     def flink_stop(self, job_id: str, *, timeout_s: float = 180.0) -> str:
