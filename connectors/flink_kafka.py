@@ -42,11 +42,12 @@ def balanced_keys(keys: int, max_parallelism: int) -> list[int]:
     """
     jvm = get_gateway().jvm
     assign = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignToKeyGroup
+    # One for all: every part of a Java class's name is asked of the JVM each time.
+    row = jvm.org.apache.flink.types.Row(1)
     wanted = {i * max_parallelism // keys: i for i in range(keys)}
     found: dict[int, int] = {}
     candidate = 0
     while len(found) < keys:
-        row = jvm.org.apache.flink.types.Row(1)
         row.setField(0, candidate)
         index = wanted.get(assign(row, max_parallelism))
         if index is not None:
