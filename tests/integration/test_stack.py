@@ -24,7 +24,7 @@ from pyarrow.fs import FileType
 
 from settings import S3Settings, Settings
 from tools.cli import HOME_VARIABLE
-from tools.stack import FlinkCommandError, Stack, StackOptions
+from tools.stack import FlinkCommandError, Stack, StackOptions, flink
 from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
 from tools.stack.layout import repository
 from tools.stack.lifecycle import put_rule, rule_of, rule_xml
@@ -51,7 +51,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         home=tmp_path_factory.mktemp("stack"),
         ports="free",
         parts=INFRASTRUCTURE,
-        flink_overrides={"execution.checkpointing.interval": "1s"},
+        flink_overrides={"execution.checkpointing.interval": "1s", "web.refresh-interval": "200ms"},
         graceful_stop=False,
     )
     with Stack(options) as running:
@@ -252,11 +252,12 @@ def test_a_part_can_be_away_for_a_while(stack: Stack, job: str) -> None:
 
 
 def test_a_savepoint_can_be_taken_and_started_from(stack: Stack, job: str) -> None:
-    """Last of those that use the job: it ends it."""
+    """Last of those that use the job: it ends it. Started as on a cluster, with PyFlink's jar: docs/decisions/0029."""
     path = stack.flink_stop(job)
     assert path.startswith("s3://view-counts/savepoints/")
     job_file = str(Path(__file__).with_name("endless_job.py"))
-    again = stack.flink_run(["-s", path, "-py", job_file])
+    script = [stack.layout.flink_home / "bin" / "flink", "run", "-d", "-s", path, "-py", job_file]
+    again = flink.job_id(subprocess.check_output(script, env=stack.process_environment(), text=True))
     wait_progress(stack, again)
     stack.flink("cancel", again)
     assert eventually(lambda: stack.jobs()[again] == "CANCELED", BACK_S)

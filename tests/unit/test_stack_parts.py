@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import sys
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -144,6 +145,16 @@ def test_classes_of_pyflink_are_loaded_once_and_not_with_each_job(tmp_path: Path
     flink.write_configuration(layout, flink.settings(layout, DEFAULT_PORTS, {}), DEFAULT_PORTS)
     assert list(layout.flink_lib.glob("flink-python-*.jar"))
     assert flink.template()["classloader.resolve-order"] == "parent-first"
+
+
+def test_a_job_is_sent_without_pyflinks_classes(tmp_path: Path) -> None:
+    """See docs/decisions/0029."""
+    layout = Layout(tmp_path)
+    layout.make_folders()
+    flink.write_configuration(layout, flink.settings(layout, DEFAULT_PORTS, {}), DEFAULT_PORTS)
+    jars = list(flink.opt_without_classes(layout).iterdir())
+    assert [jar.name.startswith("flink-python") for jar in jars] == [True], "Flink wants one of this name"
+    assert zipfile.ZipFile(jars[0]).namelist() == ["META-INF/MANIFEST.MF"]
 
 
 def test_jars_match_the_wheel() -> None:

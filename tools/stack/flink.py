@@ -10,6 +10,8 @@ import os
 import re
 import shutil
 import subprocess
+import threading
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -29,7 +31,7 @@ MEMORY_KEYS = (
     "taskmanager.cpu.",
 )
 # A client lives for seconds: the quick compiler saves it one of them.
-CLIENT_JVM_ARGS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+CLIENT_JVM_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 # The package's own plugins that are of use here.
 PACKAGE_PLUGINS = ("metrics-prometheus",)
 
@@ -40,9 +42,13 @@ class FlinkCommandError(RuntimeError):
 
 @functools.cache
 def template() -> Mapping[str, str]:
-    """flink-conf/config.yaml as flat text values. The file is one `key: value` a line by agreement."""
+    """flink-conf/config.yaml as flat text values."""
+    return _read_settings(repository() / "flink-conf" / "config.yaml")
+
+
+def _read_settings(path: Path) -> dict[str, str]:
+    """One `key: value` a line, by agreement."""
     settings: dict[str, str] = {}
-    path = repository() / "flink-conf" / "config.yaml"
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -147,11 +153,8 @@ def jvm_command(layout: Layout, values: Mapping[str, str], process: str) -> list
     The same command that the package's scripts build. The scripts start two more JVMs for it each time, which
     costs a killed part seconds of its comeback; here the one result that needs Java is kept by its inputs.
     """
-    jars = sorted(str(path) for path in layout.flink_lib.iterdir())
-    # flink-dist last, as the scripts have it: the other jars may override it.
-    jars.sort(key=lambda path: "flink-dist" in path)
     logging = layout.flink_conf / "log4j-console.properties"
-    common = [f"-Dlog4j.configurationFile=file:{logging}", "-classpath", ":".join(jars)]
+    common = [f"-Dlog4j.configurationFile=file:{logging}", "-classpath", _classpath(layout)]
     if process == "zookeeper":
         heap = ["-Xmx192m", "-XX:+UseSerialGC", "-Dzookeeper.jmx.log4j.disable=true"]
         entry = "org.apache.flink.runtime.zookeeper.FlinkZooKeeperQuorumPeer"
@@ -164,6 +167,13 @@ def jvm_command(layout: Layout, values: Mapping[str, str], process: str) -> list
     memory, dynamic = _resources(layout, values, process)
     options = [*memory, "-XX:+UseG1GC", *values["env.java.opts.all"].split()]
     return [*jvm(layout.logs), *options, *common, entry, "--configDir", str(layout.flink_conf), *dynamic]
+
+
+def _classpath(layout: Layout) -> str:
+    jars = sorted(str(path) for path in layout.flink_lib.iterdir())
+    # flink-dist last, as the scripts have it: the other jars may override it.
+    jars.sort(key=lambda path: "flink-dist" in path)
+    return ":".join(jars)
 
 
 def _resources(layout: Layout, values: Mapping[str, str], process: str) -> tuple[list[str], list[str]]:
@@ -224,13 +234,21 @@ def _only(pattern: re.Pattern[str], printed: str, what: str) -> str:
     return found[1]
 
 
-def run_script(layout: Layout, arguments: Sequence[str], environment_: Mapping[str, str], *, timeout_s: float) -> str:
-    """Run the package's `flink` script; returns what it printed. Raises FlinkCommandError."""
-    script = str(layout.flink_home / "bin" / "flink")
+def run_client(layout: Layout, arguments: Sequence[str], environment_: Mapping[str, str], *, timeout_s: float) -> str:
+    """Run Flink's command line; returns what it printed. Raises FlinkCommandError.
+
+    Like the package's `flink` script, which needs a second more: it starts a JVM to read the settings, too.
+    """
+    options = _read_settings(layout.flink_conf / "config.yaml")["env.java.opts.all"].split()
+    logging = [
+        f"-Dlog.file={layout.log_file('flink-client')}",
+        f"-Dlog4j.configurationFile=file:{layout.flink_conf / 'log4j-cli.properties'}",
+    ]
+    entry = ["-classpath", _classpath(layout), "org.apache.flink.client.cli.CliFrontend"]
     try:
         finished = subprocess.run(
-            [script, *arguments],
-            env={**environment_, "JVM_ARGS": CLIENT_JVM_ARGS},
+            [*jvm(layout.logs), *CLIENT_JVM_OPTIONS, *options, *logging, *entry, *arguments],
+            env={**environment_, "FLINK_OPT_DIR": str(opt_without_classes(layout))},
             cwd=repository(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -244,3 +262,22 @@ def run_script(layout: Layout, arguments: Sequence[str], environment_: Mapping[s
     if finished.returncode != 0:
         raise FlinkCommandError(f"flink {' '.join(arguments)}: exit code {finished.returncode}\n{finished.stdout}")
     return finished.stdout
+
+
+def opt_without_classes(layout: Layout) -> Path:
+    """A FLINK_OPT_DIR in which PyFlink's jar, which is sent with each Python job, has no classes.
+
+    Those of this cluster come from its `lib` (classloader.resolve-order in config.yaml), and 42 MB a job need not go
+    through the object store. Here alone: a cluster's own client sends the jar, since nobody can know from outside that
+    the cluster's `lib` has it, and jobs are submitted there once an hour. See docs/decisions/0029.
+    """
+    folder = layout.home / "flink" / "opt"
+    jar = folder / "flink-python-in-lib.jar"
+    if not jar.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        # Whoever submits at the same time finds all of it or nothing.
+        partial = folder / f"{os.getpid()}-{threading.get_ident()}"
+        with zipfile.ZipFile(partial, "w") as empty:
+            empty.writestr("META-INF/MANIFEST.MF", "Manifest-Version: 1.0\n\n")
+        partial.replace(jar)
+    return folder

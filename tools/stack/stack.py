@@ -273,7 +273,7 @@ class Stack:
         `variables` win over the environment that it has anyway. Raises FlinkCommandError.
         """
         environment = {**self.process_environment(), **variables}
-        return flink.run_script(self.layout, arguments, environment, timeout_s=timeout_s)
+        return flink.run_client(self.layout, arguments, environment, timeout_s=timeout_s)
 
     def flink_run(
         self,
