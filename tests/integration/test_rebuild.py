@@ -131,14 +131,14 @@ def test_a_new_keyspace_is_filled_while_the_old_one_is_counted_into(installation
             sender.minute(minute, sender.in_time[-10:])
         sender.too_late(RESTART - 1, viewed=5)
         job = first.result()
-    closed = minute_of(RESTART - 1) - LATENESS - 1
-    wait_for(installation, count(sender.in_time), closed_through=closed)
 
     # 1. New tables, and a new path.
     rebuilt = installation.beside("rebuilt_2", f"{installation.settings.history.path}-2")
     provision = [sys.executable, "-m", "tools.stack.provision", "tables"]
     variables = {**stack.process_environment(), **rebuilt.environment()}
     subprocess.run(provision, cwd=repository(), env=variables, check=True)
+    closed = minute_of(RESTART - 1) - LATENESS - 1
+    wait_for(installation, count(sender.in_time), closed_through=closed)
 
     # 2. Minutes are open when the job stops, and of the last one not all may have been sent or written.
     sender.minute(RESTART, sender.in_time[-10:])
