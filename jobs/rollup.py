@@ -92,7 +92,8 @@ def main() -> None:
             print(f"partition {task.partition} waits at {hour_start(waiting[0]):%Y-%m-%dT%H:%MZ}: records are missing")
     if again:
         print(f"days marked again: {len(again)}, by {rules_of(settings.history)}")
-    print(f"run {after.run}: {counted} slices counted; complete through {after.complete_through:%Y-%m-%dT%H:%M:%SZ}")
+    through = f"{after.complete_through:%Y-%m-%dT%H:%M:%SZ}"
+    print(f"run {after.run}: {counted} hours of partitions counted; complete through {through}")
 
 
 if __name__ == "__main__":
