@@ -10,7 +10,7 @@ import msgspec
 from pyflink.common import Types
 from pyflink.datastream import StreamExecutionEnvironment
 
-from connectors.flink_kafka import discard, key_by_first_field
+from connectors.flink_kafka import balanced_keys, discard, key_by_first_field
 from jobs.submission import batch_environment, settings_or_exit, without_credentials
 from jobs.uids import BatchUid as Uid
 from settings import Settings
@@ -35,18 +35,21 @@ def build(env: StreamExecutionEnvironment, settings: Settings, to_do: list[Parti
     """Add the graph."""
     settings = without_credentials(settings)
     state = msgspec.json.encode(before)
+    # Else one of two workers may have most of the shards.
+    env.set_max_parallelism(settings.counting.max_parallelism)
+    shard_keys = balanced_keys(settings.counting.shards, settings.counting.max_parallelism)
     octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
     element = Types.ROW([Types.INT(), octets])
     texts = [msgspec.json.encode(task).decode() for task in to_do]
     slices = (
         env.from_collection(texts, type_info=Types.STRING())
         .rebalance()
-        .flat_map(CountSlices(settings, state), output_type=element)
+        .flat_map(CountSlices(settings, state, shard_keys), output_type=element)
         .name("count slices")
     )
     shards = (
         key_by_first_field(slices, octets)
-        .process(MergeShard(settings, state, len(to_do)), output_type=element)
+        .process(MergeShard(settings, state, shard_keys, len(to_do)), output_type=element)
         .name("merge shards")
     )
     done = (

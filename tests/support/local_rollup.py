@@ -156,17 +156,19 @@ class LocalRollup:
 
     def _run(self, to_do: Sequence[PartitionTask], before: bytes) -> None:
         told: dict[int, list[bytes]] = defaultdict(list)
-        counting = CountSlices(self.settings, before)
+        # As Flink has them, which are not the shards' numbers.
+        keys = [3 + 5 * shard for shard in range(self._rules.shards)]
+        counting = CountSlices(self.settings, before, keys)
         counting.open(None)
         for task in to_do:
-            for shard, infos in counting.flat_map(msgspec.json.encode(task).decode()):
-                told[shard].append(infos)
-        merging = MergeShard(self.settings, before, len(to_do))
+            for key, infos in counting.flat_map(msgspec.json.encode(task).decode()):
+                told[key].append(infos)
+        merging = MergeShard(self.settings, before, keys, len(to_do))
         merging.open(None)
         publishing = PublishManifest(self.settings, before)
         publishing.open(None)
-        for shard, values in told.items():
-            of_shard = SimpleNamespace(get_current_key=lambda shard=shard: shard)
+        for key, values in told.items():
+            of_shard = SimpleNamespace(get_current_key=lambda key=key: key)
             for value in values:
                 for _, result in merging.process_element(value, of_shard):
                     list(publishing.process_element(result, None))

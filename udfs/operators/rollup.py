@@ -7,7 +7,7 @@ of the worker's own environment and travel in no job.
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from pyflink.common import Row
@@ -45,11 +45,12 @@ log = logging.getLogger(__name__)
 
 
 class CountSlices(FlatMapFunction):
-    """A PartitionTask in JSON in, for each shard Row(shard, the SliceInfos of its slices in JSON) out."""
+    """A PartitionTask in JSON in, for each shard Row(its key, the SliceInfos of its slices in JSON) out."""
 
-    def __init__(self, settings: Settings, before: bytes) -> None:
+    def __init__(self, settings: Settings, before: bytes, shard_keys: Sequence[int]) -> None:
         self._settings = settings
         self._before = before
+        self._shard_keys = shard_keys
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Read the block list."""
@@ -67,8 +68,8 @@ class CountSlices(FlatMapFunction):
         """Count a partition's slices."""
         task = msgspec.json.decode(value, type=PartitionTask)
         told = msgspec.json.encode(self._count_all(task) if task.hours else [])
-        for shard in range(self._settings.counting.shards):
-            yield Row(shard, told)
+        for key in self._shard_keys:
+            yield Row(key, told)
 
     def _count_all(self, task: PartitionTask) -> list[SliceInfo]:
         """One hour after the other, until one of which the archive lacks something that may still come."""
@@ -170,9 +171,10 @@ class MergeShard(KeyedProcessFunction):
     Counted, for in batch mode a timer at the end of all times fires more than once for a key.
     """
 
-    def __init__(self, settings: Settings, before: bytes, tasks: int) -> None:
+    def __init__(self, settings: Settings, before: bytes, shard_keys: Sequence[int], tasks: int) -> None:
         self._settings = settings
         self._before = before
+        self._shard_of = {key: shard for shard, key in enumerate(shard_keys)}
         self._tasks = tasks
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
@@ -191,7 +193,7 @@ class MergeShard(KeyedProcessFunction):
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Make the shard's tables with the last one. In batch mode what fails begins with its first element again."""
-        shard = ctx.get_current_key()
+        shard = self._shard_of[ctx.get_current_key()]
         told = self._told.setdefault(shard, [])
         told.append(msgspec.json.decode(bytes(value), type=list[SliceInfo]))
         if len(told) == self._tasks:

@@ -36,8 +36,8 @@ from udfs.sinks.history_store import HistoryStore
 
 Files = dict[str, dict[int, str]]
 ByHour = Mapping[int, pa.Table]
-# Of a shard's day so many rows of viewers are in memory, at about 120 bytes each.
-VIEWER_ROWS_MAX = 4_000_000
+# Of a shard's day so many rows of viewers are in memory, at about 150 bytes each.
+VIEWER_ROWS_MAX = 2_000_000
 # Reads, and writes of files and of rows, side by side: each waits for another process most of its time.
 THREADS = 4
 
