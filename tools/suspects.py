@@ -84,7 +84,7 @@ def _seen_in(history: HistoryStore, info: SliceInfo, hours: range, those: Iterab
         by_shard.setdefault(shard_of(one.video_id, shards), set()).add(one.viewer)
     found: set[bytes] = set()
     for shard, viewers in by_shard.items():
-        table = history.part("viewers", info, shard, hours)
+        table = history.viewers(info, shard, hours)
         if table is not None:
             sought = pa.array(sorted(viewers), TYPE)
             found.update(pc.unique(table["viewer"].filter(pc.is_in(table["viewer"], sought))).to_pylist())

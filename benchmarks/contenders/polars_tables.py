@@ -1,22 +1,15 @@
 """Five tables of history by polars, in one process: `python -m benchmarks.contenders.polars_tables IN OUT`.
 
 Reads a folder of Avro files of events with viewers in the object store, all at once, tells ids apart once for all
-tables, and writes a Parquet file of each table into the folder OUT. Prints seconds, from the first byte read to the
-last one written, and MiB.
+tables, and writes a Parquet file of each table into the folder OUT.
 """
 
-import io
-import json
-import resource
 import sys
-import time
 
 import polars as pl
-import pyarrow.fs
 
-from settings import Settings
+from benchmarks.contenders.polars_files import measure
 from settings.durations import HOUR_MS, MINUTE_MS
-from udfs.sources.archive import filesystem
 
 OF = ("video_id", "kind")
 # Numbers to polars: compared and copied faster than texts, in less memory.
@@ -49,22 +42,13 @@ def _rows() -> pl.Expr:
 
 def main(source: str, target: str) -> None:
     """Count."""
-    store = filesystem(Settings().s3)
-    began_s = time.monotonic()
-    frames = []
-    for info in store.get_file_info(pyarrow.fs.FileSelector(source)):
-        with store.open_input_stream(info.path) as file:
-            frame = pl.read_avro(io.BytesIO(file.read()))
-        frames.append(frame.with_columns(pl.col(NAMES).cast(pl.Categorical)))
-    made = tables(pl.concat(frames).lazy())
-    for name, frame in zip(made, pl.collect_all(made.values()), strict=True):
-        out = io.BytesIO()
-        frame.write_parquet(out)
-        with store.open_output_stream(f"{target}/{name}.parquet") as file:
-            file.write(out.getvalue())
-    seconds = time.monotonic() - began_s
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({"seconds": round(seconds, 1), "peak_mib": peak_mib}))
+
+    def collected(events: pl.LazyFrame) -> dict[str, pl.DataFrame]:
+        made = tables(events)
+        paths = (f"{target}/{name}.parquet" for name in made)
+        return dict(zip(paths, pl.collect_all(made.values()), strict=True))
+
+    measure(source, collected, lambda frame: frame.with_columns(pl.col(NAMES).cast(pl.Categorical)))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from tests.chaos.short_ttl_job import STATE_TTL_MS
-from tests.support.installation import Installation
+from tests.support.installation import PROMPT, Installation
 from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
 from tools.stack import Stack
@@ -15,10 +15,7 @@ COUNTING = {
     "shards": 4,
     "lateness_ms": MINUTE_MS,
     "generation_ms": GENERATION_MS,
-    "flush_interval_ms": 100,
-    "emit_interval_ms": 100,
-    "catch_up_flush_interval_ms": 100,
-    "catch_up_emit_interval_ms": 100,
+    **PROMPT,
 }
 # Turns come at multiples of it: the next one after 1970 is far.
 NEVER_MS = 1 << 42

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas import registry
-from tests.support.installation import Installation
+from tests.support.installation import PROMPT, Installation
 from tests.support.records import MINUTE_MS, Feeder, View
 from tests.support.waiting import eventually
 from tools.recount import Recount, Rules
@@ -15,17 +15,11 @@ from tools.stack import Stack
 
 # 2026-01-01 00:00 UTC: append times are the test's own.
 START_MS = 1_767_225_600_000
-COUNTING = {
-    "flush_interval_ms": 100,
-    "emit_interval_ms": 100,
-    "catch_up_flush_interval_ms": 100,
-    "catch_up_emit_interval_ms": 100,
-}
 
 
 @pytest.fixture
 def installation(shared_stack: Stack) -> Iterator[Installation]:
-    with Installation(shared_stack, "blocked-viewers", COUNTING, trusted_times=True) as made:
+    with Installation(shared_stack, "blocked-viewers", PROMPT, trusted_times=True) as made:
         yield made
 
 

@@ -8,17 +8,14 @@ import pytest
 
 from connectors.compacted_topic import read_to_end
 from schemas import registry
-from tests.support.installation import Installation
+from tests.support.installation import PROMPT, Installation
 from tests.support.metadata import CREATED_MS, Publisher, titles
 from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
 from tools.stack import Stack
 
 COUNTING = {
-    "flush_interval_ms": 100,
-    "emit_interval_ms": 100,
-    "catch_up_flush_interval_ms": 100,
-    "catch_up_emit_interval_ms": 100,
+    **PROMPT,
     "rank_interval_ms": 500,
 }
 

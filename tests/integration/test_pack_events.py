@@ -10,23 +10,17 @@ from confluent_kafka import Producer
 
 from connectors.compacted_topic import read_to_end
 from schemas import registry
-from tests.support.installation import Installation
+from tests.support.installation import PROMPT, Installation
 from tests.support.waiting import eventually
 from tools.stack import Stack
 
-COUNTING = {
-    "flush_interval_ms": 100,
-    "emit_interval_ms": 100,
-    "catch_up_flush_interval_ms": 100,
-    "catch_up_emit_interval_ms": 100,
-}
 PACK_JOB = "jobs/pack_events.py"
 EVENTS = 30_000
 
 
 @pytest.fixture
 def installation(shared_stack: Stack) -> Iterator[Installation]:
-    with Installation(shared_stack, "pack-events", COUNTING, trusted_times=False) as made:
+    with Installation(shared_stack, "pack-events", PROMPT, trusted_times=False) as made:
         yield made
 
 

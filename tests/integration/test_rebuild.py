@@ -10,7 +10,7 @@ from datetime import UTC
 
 import pytest
 
-from tests.support.installation import Cell, Installation
+from tests.support.installation import PROMPT, Cell, Installation
 from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
 from tools.stack import Stack
@@ -29,15 +29,7 @@ ROLLUP = "jobs/rollup.py"
 # The views are of long ago, and their minutes were written just now.
 AUDIT = "jobs/audit.py --hours 1000000"
 LATENESS = 10
-COUNTING = {
-    "salts": 8,
-    "shards": 8,
-    "flush_interval_ms": 100,
-    "emit_interval_ms": 100,
-    "lateness_ms": LATENESS * MINUTE_MS,
-    "catch_up_flush_interval_ms": 100,
-    "catch_up_emit_interval_ms": 100,
-}
+COUNTING = {**PROMPT, "salts": 8, "shards": 8, "lateness_ms": LATENESS * MINUTE_MS}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from connectors.compacted_topic import write
 from schemas import registry
-from tests.support.installation import Installation
+from tests.support.installation import PROMPT, Installation
 from tests.support.metadata import Publisher
 from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
@@ -32,18 +32,12 @@ ARCHIVE = "jobs/archive_events.py"
 ROLLUP = "jobs/rollup.py"
 # The views are of long ago, and their minutes were written just now.
 AUDIT = "jobs/audit.py --hours 1000000"
-FAST = {
-    "flush_interval_ms": 100,
-    "emit_interval_ms": 100,
-    "catch_up_flush_interval_ms": 100,
-    "catch_up_emit_interval_ms": 100,
-}
 Sums = dict[tuple[str, str, int], int]
 
 
 @pytest.fixture
 def installation(shared_stack: Stack) -> Iterator[Installation]:
-    with Installation(shared_stack, "rolled-up", FAST, trusted_times=True) as made:
+    with Installation(shared_stack, "rolled-up", PROMPT, trusted_times=True) as made:
         yield made
 
 

@@ -186,7 +186,7 @@ def slices_viewers(place: Place, infos: list[SliceInfo]) -> list[pa.Table]:
     """As a rollup reads them: by row group."""
     history = HistoryStore(place.store, place.path("history"))
     hours = range(-(1 << 40), 1 << 40)
-    found = (history.part("viewers", info, shard, hours) for info in infos for shard in range(RULES.shards))
+    found = (history.viewers(info, shard, hours) for info in infos for shard in range(RULES.shards))
     return [table for table in found if table is not None]
 
 

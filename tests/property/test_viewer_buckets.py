@@ -53,7 +53,7 @@ def test_each_row_is_in_one_share(slices: list[tuple[int, list[tuple[str, int]]]
             for share in shares_of(groups, rows_max):
                 mine: Counter[tuple[str, bytes]] = Counter()
                 for info in infos:
-                    table = history.part("viewers", info, shard, [0], share)
+                    table = history.viewers(info, shard, [0], share)
                     rows = [] if table is None else rows_of(table, share, SHARDS).to_pylist()
                     mine.update((row["video_id"], row["viewer"]) for row in rows)
                 # Each viewer of a video in one alone: else they would be counted twice.

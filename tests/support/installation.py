@@ -26,6 +26,13 @@ COUNT_JOB = "jobs/view_counts.py"
 FATES = ("received", "counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
 COLUMNS = (*FATES, "records", "unreadable_records")
 Cell = tuple[str, str, int]
+# Counting settings by which what is sent is written at once, and no test waits for it.
+PROMPT = {
+    "flush_interval_ms": 100,
+    "emit_interval_ms": 100,
+    "catch_up_flush_interval_ms": 100,
+    "catch_up_emit_interval_ms": 100,
+}
 
 
 class Installation:

@@ -8,6 +8,10 @@ import pytest
 from udfs.sinks.beside import Beside
 
 
+def fail() -> None:
+    raise OSError("the store is full")
+
+
 def test_all_is_done_when_the_block_ends() -> None:
     done: list[int] = []
     with Beside(2) as beside:
@@ -33,17 +37,11 @@ def test_calls_wait_when_as_many_do_as_there_are_threads() -> None:
 
 
 def test_what_a_call_raises_ends_the_block() -> None:
-    def fail() -> None:
-        raise OSError("the store is full")
-
     with pytest.raises(OSError, match="full"), Beside(1) as beside:
         beside.run(fail)
 
 
 def test_what_a_call_raises_is_raised_by_a_later_one() -> None:
-    def fail() -> None:
-        raise OSError("the store is full")
-
     def run(beside: Beside) -> None:
         with beside:
             for _ in range(9):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import msgspec
-import numpy as np
+import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.history import write_history
 from udfs.logic.history import VERSION, HistoryError, no_history
-from udfs.logic.key_columns import shards_of_keys
+from udfs.logic.key_columns import shards_of
 from udfs.logic.shards import shard_of
 from udfs.sinks import history_store
 from udfs.sinks.history_store import HistoryStore
@@ -39,8 +39,7 @@ def files(root: str) -> HistoryFiles:
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=20), st.integers(1, 1024))
 def test_a_video_is_looked_for_in_the_shard_that_counts_it(video_id: str, shards: int) -> None:
-    key = np.frombuffer(b"\4view" + video_id.encode(), np.uint8)
-    (counts,) = shards_of_keys(key, np.array([0]), np.array([len(key)]), shards)
+    (counts,) = shards_of(pa.array([video_id]), shards)
     assert shard_of(video_id, shards) == counts
 
 

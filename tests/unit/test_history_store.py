@@ -70,7 +70,7 @@ def test_a_slice_is_read_as_it_was_written(store: HistoryStore) -> None:
     countries = store.part("countries", info, 2, range(490, 510))
     assert countries is not None
     assert countries.to_pylist() == written.sums.countries.slice(1).drop_columns(["shard", "hour"]).to_pylist()
-    viewers = store.part("viewers", info, 2, [500])
+    viewers = store.viewers(info, 2, [500])
     assert viewers is not None
     assert viewers["minute"].to_pylist() == [30_003]
     (known,) = store.known([info], 498)
@@ -86,7 +86,7 @@ def test_a_table_in_place_of_another_is_read_by_the_same_row_groups(store: Histo
     other = pa.array([bytes([n]) * 16 for n in range(table.num_rows)], pa.binary(16))
     at = table.schema.get_field_index("viewer")
     store.replace(path, table.set_column(at, table.schema.field(at), other))
-    found = [store.part("viewers", info, shard, [hour]) for shard, hour in ((2, 498), (2, 500))]
+    found = [store.viewers(info, shard, [hour]) for shard, hour in ((2, 498), (2, 500))]
     assert [None if part is None else part["viewer"].to_pylist() for part in found] == [
         [one] for one in other.to_pylist()
     ]

@@ -15,7 +15,7 @@ from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, read_event, read_string,
 from udfs.logic.cells import put_bytes, same_bytes
 from udfs.logic.hash_columns import TYPE, column_of
 from udfs.logic.hashing import both_hashes
-from udfs.logic.key_columns import key_columns, shards_of_keys
+from udfs.logic.key_columns import key_columns, shards_of
 from udfs.logic.key_table import Bytes, KeyTable, key_slot
 from udfs.logic.numba_compat import leaf, njit
 from udfs.logic.time_rules import MINUTES_PER_HOUR
@@ -285,7 +285,7 @@ class Audience:
     def _names(self, shards: int, buckets: int) -> pa.Table:
         """Every key's bucket (of all shards), kind and video_id, sorted by these, its shard and its number."""
         kinds, videos = key_columns(*self._keys.keys())
-        hashed = shards_of_keys(*self._keys.keys(), shards * buckets)
+        hashed = shards_of(videos, shards * buckets)
         columns = {
             "bucket": (hashed % shards * buckets + hashed // shards).astype(np.int32),
             "shard": (hashed % shards).astype(np.int32),

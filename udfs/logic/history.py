@@ -5,7 +5,7 @@ that are complete: everything that can be counted for them in time lies in slice
 new names, and the manifest, written last, makes it the history that there is: a crash leaves the history before.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -54,8 +54,8 @@ class SliceInfo(msgspec.Struct, frozen=True):
     `next_hour` is the hour of arrival of the record at `next_offset`; of a slice that is not the hour's last, its own.
     `cells`, `countries`, `viewers` and `known` name the row groups of these files in their order: (shard, hour viewed,
     rows), and of the last (hour viewed, rows). Of viewers it is not the shard but udfs.logic.audience.Sums' number for
-    shard and bucket. `tallies` by salt are the fields of udfs.logic.ledger.Tally, `gaps`
-    offsets that the archive lacks.
+    shard and bucket. `tallies` by salt are the fields of udfs.logic.ledger.Tally, `gaps` offsets that the archive
+    lacks.
     """
 
     partition: int
@@ -83,6 +83,13 @@ class SliceInfo(msgspec.Struct, frozen=True):
     def hours_viewed(self) -> set[int]:
         """Those of which it counts anything."""
         return {hour for _, hour, _ in self.cells}
+
+    def viewer_groups(self, shard: int, hours: Collection[int]) -> Iterator[tuple[int, int, int]]:
+        """(place, bucket, rows) of the row groups of viewers of a shard and some hours viewed."""
+        for place, (shard_and_bucket, hour, rows) in enumerate(self.viewers):
+            of_shard, bucket = divmod(shard_and_bucket, self.viewer_buckets)
+            if of_shard == shard and hour in hours:
+                yield place, bucket, rows
 
 
 class Manifest(msgspec.Struct, frozen=True):

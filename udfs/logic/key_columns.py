@@ -42,26 +42,16 @@ def _strings(ends: npt.NDArray[np.int32], content: Bytes) -> pa.Array:
     return pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(content))
 
 
-@njit(cache=True)
-def shards_of_keys(buf, key_at, key_len, shards):  # type: ignore[no-untyped-def]
-    """The shard of each key's video."""
-    found = np.empty(key_at.shape[0], np.int64)
-    for i in range(key_at.shape[0]):
-        video = key_at[i] + 1 + np.int64(buf[key_at[i]])
-        found[i] = np.int64(hash_bytes(buf, video, key_at[i] + key_len[i] - video) % np.uint64(shards))
-    return found
-
-
-def shards_of_texts(videos: pa.Array, shards: int) -> npt.NDArray[np.int64]:
+def shards_of(videos: pa.Array, shards: int) -> npt.NDArray[np.int64]:
     """The shard of each video of a column of strings."""
     ends = np.frombuffer(videos.buffers()[1], np.int32)[videos.offset : videos.offset + len(videos) + 1]
     # Of no text there may be no buffer.
-    found: npt.NDArray[np.int64] = _shards_of_texts(np.frombuffer(videos.buffers()[2] or b"", np.uint8), ends, shards)
+    found: npt.NDArray[np.int64] = _shards_of(np.frombuffer(videos.buffers()[2] or b"", np.uint8), ends, shards)
     return found
 
 
 @njit(cache=True)
-def _shards_of_texts(buf, ends, shards):  # type: ignore[no-untyped-def]
+def _shards_of(buf, ends, shards):  # type: ignore[no-untyped-def]
     found = np.empty(ends.shape[0] - 1, np.int64)
     for i in range(found.shape[0]):
         found[i] = np.int64(hash_bytes(buf, ends[i], ends[i + 1] - ends[i]) % np.uint64(shards))

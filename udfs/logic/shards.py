@@ -1,4 +1,4 @@
-"""The shard of a video, without a compiler. `udfs.logic.key_columns.shards_of_keys` is the same as a kernel."""
+"""The shard of a video, without a compiler. `udfs.logic.key_columns.shards_of` is the same as a kernel."""
 
 _U64 = 2**64 - 1
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from udfs.logic.hash_columns import halves_of
-from udfs.logic.key_columns import shards_of_texts
+from udfs.logic.key_columns import shards_of
 
 # Of a row group, on average: smaller ones cost more than their rows do.
 _GROUP_ROWS_MIN = 8192
@@ -75,5 +75,5 @@ def rows_of(table: pa.Table, share: Share, shards: int) -> pa.Table:
 
 
 def _buckets_of(videos: pa.DictionaryArray, of: int, shards: int) -> npt.NDArray[np.int64]:
-    found: npt.NDArray[np.int64] = shards_of_texts(videos.dictionary, shards * of) // shards
+    found: npt.NDArray[np.int64] = shards_of(videos.dictionary, shards * of) // shards
     return found[videos.indices.to_numpy()]

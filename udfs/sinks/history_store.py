@@ -35,8 +35,6 @@ COMPRESSION = "zstd"
 GROUP_ROWS = 16_384
 # A slice's files are asked for group after group: what is at the end of each is read once.
 FOOTERS_MAX = 256
-# Of a slice's tables, the columns that are read with the dictionaries that they are written with.
-_DICTIONARIES = {"cells": (), "countries": (), "viewers": ("video_id", "kind")}
 KNOWN = pa.schema({"event_id": TYPE, "viewed_at": pa.timestamp("ms", "UTC")})
 Groups = Sequence[tuple[int, ...]]
 
@@ -115,23 +113,23 @@ class HistoryStore:
                 table = self._row_groups(f"{_slice(info.name)}/known.parquet", groups)
                 yield Known(halves_of(table["event_id"]), table["viewed_at"].cast(pa.int64()).to_numpy())
 
-    def part(
-        self, part: str, info: SliceInfo, shard: int, hours: Collection[int], share: Share = EVERYTHING
-    ) -> pa.Table | None:
-        """What a slice has in one table of udfs.logic.audience.Sums for a shard and some hours viewed.
+    def part(self, part: str, info: SliceInfo, shard: int, hours: Collection[int]) -> pa.Table | None:
+        """What a slice has of cells or countries (udfs.logic.audience.Sums) for a shard and some hours viewed.
 
-        Of viewers, what it has in buckets that the share touches. None when that is nothing.
+        None when that is nothing.
         """
-        buckets = info.viewer_buckets if part == "viewers" else 1
         of_part: list[tuple[int, int, int]] = getattr(info, part)
-        groups = [
-            at
-            for at, (of, hour, _) in enumerate(of_part)
-            if of // buckets == shard and hour in hours and share.touches(of % buckets, buckets)
-        ]
-        if not groups:
-            return None
-        return self._row_groups(f"{_slice(info.name)}/{part}.parquet", groups, _DICTIONARIES[part])
+        groups = [at for at, (of_shard, of_hour, _) in enumerate(of_part) if of_shard == shard and of_hour in hours]
+        return self._row_groups(f"{_slice(info.name)}/{part}.parquet", groups) if groups else None
+
+    def viewers(
+        self, info: SliceInfo, shard: int, hours: Collection[int], share: Share = EVERYTHING
+    ) -> pa.Table | None:
+        """What it has of viewers, in buckets that the share touches. None when that is nothing."""
+        found = info.viewer_groups(shard, hours)
+        groups = [place for place, bucket, _ in found if share.touches(bucket, info.viewer_buckets)]
+        names = ("video_id", "kind")
+        return self._row_groups(f"{_slice(info.name)}/viewers.parquet", groups, names) if groups else None
 
     def viewer_files(self) -> list[str]:
         """Every slice's viewers, also of slices that are not whole."""
@@ -194,7 +192,7 @@ class HistoryStore:
         self._put(path, _encoded(table, groups))
 
     def _row_groups(self, path: str, groups: Sequence[int], dictionaries: Sequence[str] = ()) -> pa.Table:
-        """Of a slice's file, which nobody writes any more."""
+        """Of a slice's file, which nobody writes any more; columns with the dictionaries that they are written with."""
         with self._store.open_input_file(f"{self._root}/{path}") as file:
             reader = pq.ParquetFile(
                 file, metadata=self._footer(path), read_dictionary=list(dictionaries), pre_buffer=True

@@ -194,7 +194,7 @@ class ShardTables:
         """Of each slice that counts for these hours the viewers of a share."""
 
         def read(info: SliceInfo) -> pa.Table | None:
-            table = self._history.part("viewers", info, self._shard, hours, share)
+            table = self._history.viewers(info, self._shard, hours, share)
             if table is None:
                 return None
             # Who is being erased may be in one slice by their own hash, in another by a pseudonym's: one viewer.
@@ -211,10 +211,8 @@ class ShardTables:
     def _viewer_groups(self, hours: Collection[int]) -> Iterator[tuple[int, int, int]]:
         """(bucket, of how many, rows) of all groups that `_viewers` reads."""
         for info in self._infos_of(hours):
-            buckets = info.viewer_buckets
-            for of, hour, rows in info.viewers:
-                if of // buckets == self._shard and hour in hours:
-                    yield of % buckets, buckets, rows
+            for _, bucket, rows in info.viewer_groups(self._shard, hours):
+                yield bucket, info.viewer_buckets, rows
 
     def _infos_of(self, hours: Collection[int]) -> list[SliceInfo]:
         return [
