@@ -19,11 +19,13 @@ def topics() -> None:
 
 
 def tables() -> None:
-    """Apply the CQL migrations that have not been applied."""
+    """Apply the CQL migrations that have not been applied, and make the register of history where there is none."""
     from connectors.cassandra import migrate  # noqa: PLC0415 - each half needs one client library
+    from tools.history.__main__ import init  # noqa: PLC0415
 
     cassandra = Settings().cassandra
     migrate(cassandra.contact_points, cassandra.port, cassandra)
+    init()
 
 
 def lifecycle() -> None:

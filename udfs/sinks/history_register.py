@@ -14,7 +14,9 @@ from cassandra import ConsistencyLevel, DriverException
 from cassandra.cluster import NoHostAvailable, Session
 from cassandra.query import SimpleStatement
 
+from settings import CassandraSettings
 from udfs.logic.register import Applied, Register
+from udfs.sinks.acknowledged import connect_however_long
 
 log = logging.getLogger(__name__)
 NAME = "history"
@@ -110,6 +112,11 @@ class CassandraRegisters:
     def _change(self, text: str, values: tuple[object, ...]) -> bool:
         statement = SimpleStatement(text, serial_consistency_level=ConsistencyLevel.SERIAL)
         return bool(self._session.execute(statement, values).was_applied)
+
+
+def registers(settings: CassandraSettings) -> CassandraRegisters:
+    """On a session of its own, however long Cassandra is away."""
+    return CassandraRegisters(connect_however_long(settings))
 
 
 def _register(row: Any) -> Register:
