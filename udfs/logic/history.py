@@ -13,6 +13,7 @@ import msgspec
 
 from settings import CountingSettings, HistorySettings
 from settings.durations import HOUR_MS, MINUTE_MS
+from udfs.logic.manifest_versions import upgraded
 
 VERSION = 3
 MANIFEST = "manifest.json"
@@ -210,13 +211,18 @@ def no_history(shards: int) -> Manifest:
 
 
 def read_manifest(content: bytes) -> Manifest:
-    """What manifest.json says. Raises HistoryError when it is of another version."""
+    """What manifest.json says, also one of an earlier version. Raises HistoryError when it is of a later one."""
     # First, since what else it has is another version's.
     version = msgspec.json.decode(content, type=_Version).version
-    if version != VERSION:
-        remedy = "use newer code" if version > VERSION else "count again from the archive, to another path"
-        raise HistoryError(f"{MANIFEST} is of version {version}, this code reads {VERSION}: {remedy}")
-    return msgspec.json.decode(content, type=Manifest)
+    if version > VERSION:
+        raise HistoryError(f"{MANIFEST} is of version {version}, this code reads {VERSION}: use newer code")
+    if version == VERSION:
+        return msgspec.json.decode(content, type=Manifest)
+    found = upgraded(content)
+    if found["version"] != VERSION:
+        remedy = "count again from the archive, to another path"
+        raise HistoryError(f"{MANIFEST} is of version {version}, which this code does not read: {remedy}")
+    return msgspec.convert(found, Manifest, str_keys=True)
 
 
 def hour_start(hour: int) -> datetime:

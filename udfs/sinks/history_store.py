@@ -26,6 +26,8 @@ from udfs.logic.history import (
     no_history,
     read_manifest,
 )
+from udfs.logic.history_tables import unknown_countries
+from udfs.logic.manifest_versions import NO_VIEWERS, WHOLE_HOUR, upgraded_slice
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
 from udfs.logic.viewer_buckets import EVERYTHING, Share
 from udfs.sinks.replaced_file import replace
@@ -69,7 +71,9 @@ class HistoryStore:
     def slice_info(self, name: SliceName) -> SliceInfo | None:
         """What a slice says of itself, None while it is not written."""
         path = f"{_slice(name)}/slice.json"
-        return msgspec.json.decode(self._get(path), type=SliceInfo) if self._exists(path) else None
+        if not self._exists(path):
+            return None
+        return msgspec.convert(upgraded_slice(self._get(path)), SliceInfo, str_keys=True)
 
     def put_slice(self, name: SliceName, counts: SliceCounts, info: Mapping[str, object]) -> SliceInfo:
         """Write a slice's files; `info` are the fields of SliceInfo that the counts do not say."""
@@ -120,7 +124,11 @@ class HistoryStore:
         """
         of_part: list[tuple[int, int, int]] = getattr(info, part)
         groups = [at for at, (of_shard, of_hour, _) in enumerate(of_part) if of_shard == shard and of_hour in hours]
-        return self._row_groups(f"{_slice(info.name)}/{part}.parquet", groups) if groups else None
+        if not groups:
+            return None
+        if part == "countries" and info.viewer_buckets == NO_VIEWERS:
+            return unknown_countries(self._row_groups(f"{_slice(info.name)}/cells.parquet", groups))
+        return self._row_groups(f"{_slice(info.name)}/{part}.parquet", groups)
 
     def viewers(
         self, info: SliceInfo, shard: int, hours: Collection[int], share: Share = EVERYTHING
@@ -253,7 +261,8 @@ def _compacted(table: pa.Table) -> pa.Table:
 
 
 def _slice(name: SliceName) -> str:
-    return f"slices/arrival_hour={name.hour}/partition={name.partition}/part={name.part:04}"
+    of_hour = f"slices/arrival_hour={name.hour}/partition={name.partition}"
+    return of_hour if name.part == WHOLE_HOUR else f"{of_hour}/part={name.part:04}"
 
 
 def _groups(keys: Sequence[npt.NDArray[np.signedinteger[Any]]]) -> list[tuple[int, ...]]:
