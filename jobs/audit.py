@@ -123,11 +123,12 @@ def _audit(settings: Settings, session: Session, hours: int, *, repair: bool) ->
         else:
             register = checked(registers.read(), path)
         history = HistoryStore(filesystem(settings.s3), path)
-        if register.applied is None:
-            raise HistoryError("history was restored, and its rows are not written yet: run the rollup first")
         if lease is not None:
             register = settle(settings, history, register, lease)
-        manifest = history.manifest(register.applied.manifest, settings.counting.shards)
+        applied = register.applied
+        if applied is None:
+            raise HistoryError("history was restored, and its rows are not written yet: run the rollup first")
+        manifest = history.manifest(applied.manifest, settings.counting.shards)
         question = _question(session, manifest, hours, lease)
         if question is None:
             print("nothing to audit: no hour is complete in the archive and closed in the stream")
@@ -138,8 +139,8 @@ def _audit(settings: Settings, session: Session, hours: int, *, repair: bool) ->
         execute_until(env, JOB_NAME, int(deadline_s * 1000) if lease is None else lease.held.deadline_ms)
         verdicts = _verdicts(session, question)
         print(told(verdicts))
-        if lease is not None and any(one.repaired for one in verdicts) and register.applied is not None:
-            lease.apply(msgspec.structs.replace(register.applied, revision=lease.token))
+        if lease is not None and any(one.repaired for one in verdicts):
+            lease.apply(msgspec.structs.replace(applied, revision=lease.token))
     return any(one.wrong and not one.repaired for one in verdicts)
 
 

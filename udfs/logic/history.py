@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 
 from settings import HistorySettings
+from udfs.logic.manifest_versions import WHOLE_HOUR, upgraded
 
 VERSION = 4
 # A copy of the manifest in force, for readers of Parquet: nothing of the product relies on it.
@@ -27,7 +28,7 @@ DATA_SETS = (*HOURLY, *DAILY, "totals")
 OF_ALL_SHARDS = ("channels", "top_hours", "top_days")
 _DAY_0 = date(1970, 1, 1)
 _TOKEN = re.compile(r"(?:run|manifests)[-/](\d{20})-[0-9a-z]+")
-_OLD = re.compile(r"run-\d{8}(?:\.parquet|/)|/part=\d{4}(?:/|$)")
+_OLD = re.compile(r"run-\d{8}(?:\.parquet|/)|^slices/arrival_hour=\d+/partition=\d+/(?:part=\d{4}/)?[a-z.]+$")
 
 
 class HistoryError(ValueError):
@@ -235,13 +236,18 @@ def no_history(shards: int) -> Manifest:
 
 
 def read_manifest(content: bytes) -> Manifest:
-    """What a manifest's file says. Raises HistoryError when it is of another version."""
+    """What a manifest's file says, also one of an earlier version. Raises HistoryError when it is of a later one."""
     # First, since what else it has is another version's.
     version = msgspec.json.decode(content, type=_Version).version
-    if version != VERSION:
-        remedy = "use newer code" if version > VERSION else "count again from the archive, to another path"
-        raise HistoryError(f"{MANIFEST} is of version {version}, this code reads {VERSION}: {remedy}")
-    return msgspec.json.decode(content, type=Manifest)
+    if version > VERSION:
+        raise HistoryError(f"{MANIFEST} is of version {version}, this code reads {VERSION}: use newer code")
+    if version == VERSION:
+        return msgspec.json.decode(content, type=Manifest)
+    found = upgraded(content)
+    if found["version"] != VERSION:
+        remedy = "count again from the archive, to another path"
+        raise HistoryError(f"{MANIFEST} is of version {version}, which this code does not read: {remedy}")
+    return msgspec.convert(found, Manifest, str_keys=True)
 
 
 def hour_start(hour: int) -> datetime:
@@ -307,5 +313,6 @@ def part_name(data_set: str, shard: int, made: str) -> str:
 
 def slice_folder(name: SliceName) -> str:
     """The path below the root of the folder that a slice's files are in."""
+    of_hour = f"slices/arrival_hour={name.hour}/partition={name.partition}"
     made = f"-run-{name.made}" if name.made else ""
-    return f"slices/arrival_hour={name.hour}/partition={name.partition}/part={name.part:04}{made}"
+    return of_hour if name.part == WHOLE_HOUR else f"{of_hour}/part={name.part:04}{made}"

@@ -45,12 +45,12 @@ class AuditRows:
 
     def corrections(self, hour: int, corrections: Iterable[Correction], token: int | None) -> None:
         """Keep what is wrong in an hour, and then, with a lease's token, write what is right."""
-        corrections = list(corrections)
+        corrections, is_repair = list(corrections), token is not None
         start = hour_start(hour)
         rows: list[tuple[object, tuple[object, ...]]] = [
             (
                 self._correction,
-                (start, c.video_id, c.kind, _moment(c), self._audited_at, c.reason, c.before, c.after, token is not None),
+                (start, c.video_id, c.kind, _moment(c), self._audited_at, c.reason, c.before, c.after, is_repair),
             )
             for c in corrections
         ]

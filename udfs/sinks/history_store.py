@@ -32,6 +32,8 @@ from udfs.logic.history import (
     slice_folder,
     token_in,
 )
+from udfs.logic.history_tables import unknown_countries
+from udfs.logic.manifest_versions import NO_VIEWERS, upgraded_slice
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
 from udfs.logic.viewer_buckets import EVERYTHING, Share
 from udfs.sinks.replaced_file import replace
@@ -98,7 +100,9 @@ class HistoryStore:
     def slice_info(self, name: SliceName) -> SliceInfo | None:
         """What a slice says of itself, None while it is not written."""
         path = f"{slice_folder(name)}/slice.json"
-        return msgspec.json.decode(self._get(path), type=SliceInfo) if self._exists(path) else None
+        if not self._exists(path):
+            return None
+        return msgspec.convert(upgraded_slice(self._get(path)), SliceInfo, str_keys=True)
 
     def slices_of(self, token: int, hour: int, partition: int) -> list[SliceInfo]:
         """The slices of an hour of a partition that attempts of a lease have written, of each part one, in order."""
@@ -159,7 +163,11 @@ class HistoryStore:
         """
         of_part: list[tuple[int, int, int]] = getattr(info, part)
         groups = [at for at, (of_shard, of_hour, _) in enumerate(of_part) if of_shard == shard and of_hour in hours]
-        return self._row_groups(f"{slice_folder(info.name)}/{part}.parquet", groups) if groups else None
+        if not groups:
+            return None
+        if part == "countries" and info.viewer_buckets == NO_VIEWERS:
+            return unknown_countries(self._row_groups(f"{slice_folder(info.name)}/cells.parquet", groups))
+        return self._row_groups(f"{slice_folder(info.name)}/{part}.parquet", groups)
 
     def viewers(
         self, info: SliceInfo, shard: int, hours: Collection[int], share: Share = EVERYTHING

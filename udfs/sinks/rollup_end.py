@@ -29,9 +29,7 @@ def applied_of(name: str, manifest: Manifest, warnings: list[str]) -> Applied:
 class RollupEnd:
     """The last steps of a holder whose manifest is in force."""
 
-    def __init__(
-        self, settings: Settings, store: pyarrow.fs.FileSystem, history: HistoryStore, lease: Lease
-    ) -> None:
+    def __init__(self, settings: Settings, store: pyarrow.fs.FileSystem, history: HistoryStore, lease: Lease) -> None:
         self._settings = settings
         self._store = store
         self._history = history

@@ -23,6 +23,7 @@ from udfs.logic.history import (
     file_name,
     part_name,
 )
+from udfs.logic.manifest_versions import NO_VIEWERS
 from udfs.logic.rollup_plan import Plan
 from udfs.logic.unique_viewers import ViewersOfDay
 from udfs.logic.viewer_buckets import Share, rows_of, shares_of
@@ -122,6 +123,8 @@ class ShardTables:
         first = day * HOURS_PER_DAY
         # As of the views, of hours before `from_hour` nothing is told.
         hours = range(max(first, self._plan.from_hour), first + HOURS_PER_DAY)
+        if not self._is_told_who_viewed(hours):
+            return
         counted, suspected = ViewersOfDay(), []
         for share in shares_of(self._viewer_groups(hours), VIEWER_ROWS_MAX):
             days = viewer_days(self._viewers(hours, share))
@@ -133,6 +136,14 @@ class ShardTables:
         # Which viewers, is known for as long as the slices are there.
         if day not in self._plan.final_days:
             self._put("suspects", day, marks.suspects(found))
+
+    def _is_told_who_viewed(self, hours: Collection[int]) -> bool:
+        """Whether slices say it of all that history has of these hours: some of a history of version 1 do not.
+
+        A part of a day's viewers would be a wrong number of them. Slices of that version may also be gone.
+        """
+        is_there = all(hour in self._plan.slices for hour in hours if hour in self._before.files["hours"])
+        return is_there and all(info.viewer_buckets != NO_VIEWERS for info in self._infos_of(hours))
 
     # --- below
 
