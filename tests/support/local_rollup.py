@@ -192,28 +192,36 @@ class LocalRollup:
         )
 
     def run(self, steps: Steps | None = None) -> Manifest:
-        """What jobs/rollup.py does, one unit of work; the history after it. Raises KilledError."""
+        """What jobs/rollup.py does; the history after it. Raises KilledError."""
         if self.registers.read() is None:
             self.make_register()
         steps = steps or Steps()
         store = Folder(steps)
         with self._parts(store, steps):
-            # A holder that is killed gives nothing up; the next one takes the lease all the same.
-            holder = LeaseHolder(
-                Stepping(self.registers, steps), self.settings.history.path, "rollup", deadline_s=3600, silent_s=0,
-                living_s=0, sleep=lambda _s: None, say=lambda _text: None,
-            )  # fmt: skip
-            with holder:
-                work = begin(
-                    self.settings,
-                    store,
-                    holder.register,
-                    holder.lease,
-                    has_totals=lambda: bool(self.tables.get("view_totals")),
-                )
-                if work is not None:
-                    self._run(work)
+            counts_on = True
+            while counts_on:
+                before = self.manifest().run
+                work = self._unit(store, steps)
+                counts_on = work is not None and not work.is_last and self.manifest().run > before
         return self.manifest()
+
+    def _unit(self, store: Folder, steps: Steps) -> Work | None:
+        # A holder that is killed gives nothing up; the next one takes the lease all the same.
+        holder = LeaseHolder(
+            Stepping(self.registers, steps), self.settings.history.path, "rollup", deadline_s=3600, silent_s=0,
+            living_s=0, sleep=lambda _s: None, say=lambda _text: None,
+        )  # fmt: skip
+        with holder:
+            work = begin(
+                self.settings,
+                store,
+                holder.register,
+                holder.lease,
+                has_totals=lambda: bool(self.tables.get("view_totals")),
+            )
+            if work is not None:
+                self._run(work)
+        return work
 
     def _run(self, work: Work) -> None:
         told: dict[int, list[bytes]] = defaultdict(list)
