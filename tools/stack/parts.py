@@ -222,13 +222,19 @@ def _provision_seaweedfs(context: Context) -> None:
 
 
 def _flink_process(process: str) -> Callable[[Context], list[str]]:
-    return lambda context: flink.jvm_command(context.layout, context.flink_settings, process)
+    def command(context: Context) -> list[str]:
+        port = context.ports.get(f"{process}_metrics")
+        # Both processes read one configuration; which of them takes which port of a range there is chance.
+        own = {} if port is None else {"metrics.reporter.prom.port": str(port)}
+        return flink.jvm_command(context.layout, context.flink_settings, process, own)
+
+    return command
 
 
 def _jobmanager_command(context: Context) -> list[str]:
     # It would not start while the result of a refused restore is there.
     completing = [str(context.layout.python), "-m", "tools.job_results"]
-    return [*completing, *flink.jvm_command(context.layout, context.flink_settings, "jobmanager")]
+    return [*completing, *_flink_process("jobmanager")(context)]
 
 
 def _prepare_taskmanager(context: Context) -> None:
@@ -316,7 +322,7 @@ PARTS: tuple[Part, ...] = (
         name="jobmanager",
         title="Flink JobManager",
         command=_jobmanager_command,
-        ports=("flink", "flink_rpc", "flink_blob"),
+        ports=("flink", "flink_rpc", "flink_blob", "jobmanager_metrics"),
         ready=ready.jobmanager,
         depends_on=("zookeeper", "seaweedfs"),
     ),
@@ -324,7 +330,7 @@ PARTS: tuple[Part, ...] = (
         name="taskmanager",
         title="Flink TaskManager",
         command=_flink_process("taskmanager"),
-        ports=(),
+        ports=("taskmanager_metrics",),
         ready=ready.taskmanager,
         # It finds the JobManager through ZooKeeper, whenever that one comes.
         depends_on=("zookeeper", "seaweedfs"),
