@@ -420,7 +420,8 @@ class CountStore:
         last = question.start or now
         first = question.start or last - ROLLUPS_LOOKED_BACK
         step = DAY if question.span == "day" else HOUR
-        self.check(known, [(first, last if question.start is None else last + step)], now=now)
+        # Which list is the newest is not known either, when nobody knows what came after the last one.
+        self.check(known, [(ALWAYS, now) if question.start is None else (first, first + step)], now=now)
         name = question.kind, question.country
         if question.span == "day":
             parts = [await self._rows("top_of_day", (*name, first.date(), last.date()))]
