@@ -45,7 +45,7 @@ MINUTES_TO_SETTLE = timedelta(minutes=2)
 AWAY = (NoHostAvailable, DriverException, RequestExecutionException)
 
 _PROGRESS = "SELECT shard, shards, closed_through FROM progress WHERE pipeline = ?"
-_REGISTER = "SELECT path, made_at, token, holder, manifest, kept, applied FROM history_register WHERE name = ?"
+_REGISTER = "SELECT path, made_at, lease, holder, manifest, kept, applied FROM history_register WHERE name = ?"
 _BASES = "SELECT kind, views, complete_through FROM view_totals WHERE video_id = ? AND kind IN ?"
 # One request for all days: ten small ones cost both sides several times as much. Grouped, since Cassandra logs a
 # warning for a sum over several partitions that is not.
@@ -285,7 +285,7 @@ class CountStore:
         return Register(
             path=row.path,
             made_ms=int(row.made_at.replace(tzinfo=UTC).timestamp() * 1000),
-            token=row.token,
+            token=row.lease,
             holder=row.holder or "",
             manifest=row.manifest or "",
             kept=tuple(row.kept or ()),

@@ -90,7 +90,7 @@ class Tables(CountStore):
             made = datetime.fromtimestamp(fields.pop("made_ms") / 1000, UTC).replace(tzinfo=None)
             applied = fields.pop("applied")
             text = None if applied is None else msgspec.json.encode(applied).decode()
-            yield SimpleNamespace(**fields, made_at=made, applied=text)
+            yield SimpleNamespace(**fields, lease=fields["token"], made_at=made, applied=text)
 
     def _of_bases(self, video: str, kinds: list[str]) -> Iterator[Any]:
         for kind in kinds:
