@@ -65,6 +65,8 @@ class Context:
     ports: Mapping[str, int]
     flink_settings: Mapping[str, str]
     environment: Mapping[str, str]
+    # The names of the parts that this stack has.
+    parts: tuple[str, ...] = ()
 
     @property
     def conf(self) -> Path:
@@ -234,10 +236,15 @@ def _prepare_taskmanager(context: Context) -> None:
     shutil.rmtree(context.layout.tmp / "rocksdb", ignore_errors=True)
 
 
-def _provision(what: str) -> Callable[[Context], None]:
+def _provision_cassandra(context: Context) -> None:
+    """Make the tables, and the register of history where there is a place for history."""
+    _provision("tables", *(["register"] if "seaweedfs" in context.parts else []))(context)
+
+
+def _provision(*what: str) -> Callable[[Context], None]:
     def provision(context: Context) -> None:
         finished = subprocess.run(
-            [str(context.layout.python), "-m", "tools.stack.provision", what],
+            [str(context.layout.python), "-m", "tools.stack.provision", *what],
             env=dict(context.environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -245,7 +252,7 @@ def _provision(what: str) -> Callable[[Context], None]:
             check=False,
         )
         if finished.returncode != 0:
-            raise PartError(f"the {what} could not be made:\n{finished.stdout}")
+            raise PartError(f"the {' and the '.join(what)} could not be made:\n{finished.stdout}")
 
     return provision
 
@@ -285,7 +292,7 @@ PARTS: tuple[Part, ...] = (
             "cassandra.yaml": files.cassandra_yaml,
             "cassandra-logback.xml": lambda layout, _ports: files.cassandra_logback(layout),
         },
-        provision=_provision("tables"),
+        provision=_provision_cassandra,
         stop_grace_s=30.0,
     ),
     Part(

@@ -369,7 +369,8 @@ class Stack:
             **self._options.flink_overrides,
         }
         flink_settings = flink.settings(self.layout, self.ports, overrides)
-        return Context(self.layout, self.ports, flink_settings, self.process_environment())
+        names = tuple(part.name for part in self.parts)
+        return Context(self.layout, self.ports, flink_settings, self.process_environment(), names)
 
     def _write_files(self) -> None:
         # Configuration and scratch never outlive a stack, so that nothing stale can be read.
