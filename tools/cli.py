@@ -213,11 +213,11 @@ def _roll_up(stack: Stack) -> str:
 def _erase_again() -> str:
     """Erase, from what has been archived since, whose erasures are open; what was done."""
     # Late, as in `run`.
-    from tools.erasure import as_text, erase_again  # noqa: PLC0415
-    from udfs.sources.archive import filesystem  # noqa: PLC0415
+    from tools.erasure import as_text, erase_again, stores_of  # noqa: PLC0415
 
     settings = Settings()
-    return as_text(erase_again(settings, filesystem(settings.s3), datetime.now(UTC)))
+    with stores_of(settings) as stores:
+        return as_text(erase_again(settings, stores, datetime.now(UTC)))
 
 
 @app.command()
@@ -469,12 +469,7 @@ def erase(context: typer.Context) -> None:
     """Take viewers out of archive and history, while every number stays: `vc erase --help`."""
     with _plain_errors():
         if "--help" not in context.args:
-            stack = Stack.attach(stack_home())
-            if ROLLUP_JOB_NAME in stack.unfinished_jobs().values():
-                raise PartError(
-                    "a rollup runs, which would read some files before and some after; erase when it is done"
-                )
-            os.environ.update(stack.environment())
+            os.environ.update(Stack.attach(stack_home()).environment())
         # Late, as in `run`.
         from tools.erasure.__main__ import app as erasure  # noqa: PLC0415
 

@@ -7,7 +7,8 @@ udfs.logic.history.file_name has it; and parts/ of one that is not whole yet.
 
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from datetime import date
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,11 +24,13 @@ from udfs.logic.history import (
     Manifest,
     SliceInfo,
     SliceName,
+    day_number,
     no_history,
     read_manifest,
 )
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
 from udfs.logic.viewer_buckets import EVERYTHING, Share
+from udfs.sinks.conditional_files import ConditionalFiles
 from udfs.sinks.replaced_file import replace
 
 COMPRESSION = "zstd"
@@ -37,6 +40,14 @@ GROUP_ROWS = 16_384
 FOOTERS_MAX = 256
 KNOWN = pa.schema({"event_id": TYPE, "viewed_at": pa.timestamp("ms", "UTC")})
 Groups = Sequence[tuple[int, ...]]
+
+
+class ReadTable(NamedTuple):
+    """What a file had when it was read: the table, (rows,) of each row group, and the file's tag (ConditionalFiles)."""
+
+    table: pa.Table
+    groups: Groups
+    tag: str
 
 
 class HistoryStore:
@@ -63,6 +74,10 @@ class HistoryStore:
     def publish(self, manifest: Manifest) -> None:
         """Make this the history that there is. Killed meanwhile, it leaves the one before."""
         replace(self._store, f"{self._root}/{MANIFEST}", msgspec.json.encode(manifest))
+
+    def put_again(self, name: str, new_name: str) -> None:
+        """Put what a manifest has under another name as well. FileNotFoundError when there is none."""
+        self._put(new_name, self._get(name))
 
     # --- slices
 
@@ -137,18 +152,35 @@ class HistoryStore:
         found = (info.path for info in self._store.get_file_info(selector) if info.base_name == "viewers.parquet")
         return sorted(path.removeprefix(f"{self._root}/") for path in found)
 
-    def suspect_files(self, shards: int) -> list[tuple[int, str]]:
-        """(day, path) of every list of suspects that there is. Raises HistoryError."""
-        by_day = self.manifest(shards).files["suspects"]
-        return [(day, path) for day, of in by_day.items() for path in of.values()]
+    def suspect_files(self) -> list[tuple[int, str]]:
+        """(day, path) of every list of suspects that there is, also of those that only former manifests name."""
+        selector = pyarrow.fs.FileSelector(f"{self._root}/suspects", recursive=True, allow_not_found=True)
+        found = []
+        for info in self._store.get_file_info(selector):
+            # What is being written beside a file of a folder is hidden.
+            if info.type is pyarrow.fs.FileType.File and not info.base_name.startswith("."):
+                path = info.path.removeprefix(f"{self._root}/")
+                day = path.split("/")[1].removeprefix("viewed_day=")
+                found.append((day_number(date.fromisoformat(day)), path))
+        return sorted(found)
 
-    def replace(self, path: str, table: pa.Table) -> None:
-        """Put a table in the place of one with as many rows; its row groups stay as they are."""
-        with self._store.open_input_file(f"{self._root}/{path}") as file:
-            before = pq.ParquetFile(file).metadata
-            groups = [(before.row_group(group).num_rows,) for group in range(before.num_row_groups)]
-        replace(self._store, f"{self._root}/{path}", _encoded(table, groups))
+    def read(self, files: ConditionalFiles, path: str) -> ReadTable:
+        """Read a file that may be rewritten. FileNotFoundError when there is none."""
+        content, tag = files.read(f"{self._root}/{path}")
+        reader = pq.ParquetFile(pa.BufferReader(content))
+        footer = reader.metadata
+        groups = [(footer.row_group(group).num_rows,) for group in range(footer.num_row_groups)]
+        return ReadTable(reader.read(), groups, tag)
+
+    def replace(self, files: ConditionalFiles, path: str, before: ReadTable, table: pa.Table) -> bool:
+        """Put a table in the place of one with as many rows; its row groups stay as they are.
+
+        False when the file is not any more what was read.
+        """
+        content = _encoded(table, before.groups).to_pybytes()
+        is_replaced = files.replace(f"{self._root}/{path}", content, before.tag)
         self._footer.cache_clear()
+        return is_replaced
 
     # --- tables
 
