@@ -56,7 +56,6 @@ COUNT_JOB_NAME = "view-counts"
 COUNT_JOB = "jobs/view_counts.py"
 ARCHIVE_JOB_NAME = "archive-events"
 ARCHIVE_JOB = "jobs/archive_events.py"
-ROLLUP_JOB_NAME = "rollup"
 ROLLUP_JOB = "jobs/rollup.py"
 AUDIT_JOB = "jobs/audit.py"
 
@@ -182,9 +181,7 @@ def run(
         )
 
         def hourly() -> str:
-            printed = f"{_roll_up(stack)}\n{_erase_again()}"
-            stack.expire_objects()
-            return printed
+            return f"{_roll_up(stack)}\n{_erase_again()}\n{_abort_uploads()}"
 
         with Demo(options) as running, HourlyRollups(hourly, log, settled_s=ROLLUP_SETTLED_S):
             # Second, since counting comes first, and two cores start one job sooner than two. All of it is copying: one
@@ -218,6 +215,14 @@ def _erase_again() -> str:
     settings = Settings()
     with stores_of(settings) as stores:
         return as_text(erase_again(settings, stores, datetime.now(UTC)))
+
+
+def _abort_uploads() -> str:
+    """Abort the uploads that nobody can complete any more, as a rule of the bucket does on a cluster."""
+    # Late, as in `run`.
+    from tools.stack.lifecycle import abort_old_uploads  # noqa: PLC0415
+
+    return f"{abort_old_uploads(Settings())} unfinished uploads are aborted"
 
 
 @app.command()

@@ -49,7 +49,7 @@ def check_races(files: ConditionalFiles, root: str, put: Callable[[str, bytes], 
         won: dict[int, bool] = {}
 
         def write(writer: int) -> None:
-            start.wait()
+            start.wait()  # noqa: B023 - joined below
             won[writer] = files.replace(path, bytes([writer + 1]) * size, tag)  # noqa: B023 - joined below
 
         threads = [threading.Thread(target=write, args=(writer,)) for writer in range(WRITERS)]

@@ -19,11 +19,20 @@ def test_a_file_is_replaced_only_as_it_was_read(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_what_is_there_is_deleted_and_what_is_not_is_no_error(tmp_path: Path) -> None:
+    for name in "abc":
+        put(f"{tmp_path}/{name}", b"")
+    FolderFiles().delete([f"{tmp_path}/{name}" for name in ("a", "none", "c")])
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
 def test_of_two_who_race_one_wins(tmp_path: Path) -> None:
     check_races(FolderFiles(), str(tmp_path), put)
 
 
-class Refused(Exception):  # noqa: N818 - stands for botocore's ClientError
+class Refused(Exception):  # noqa: N818 - as botocore has it
+    """Stands for botocore's ClientError."""
+
     def __init__(self, status: int, retries: int = 0) -> None:
         super().__init__(status)
         self.response = {"ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": retries}}
@@ -32,10 +41,10 @@ class Refused(Exception):  # noqa: N818 - stands for botocore's ClientError
 class Client:
     """A store that says what it is told to, or that does not know the condition."""
 
-    class exceptions:  # noqa: N801 - as boto3 has it
+    class exceptions:  # noqa: N801, D106 - as boto3 has it
         ClientError = Refused
 
-    class meta:  # noqa: N801 - as boto3 has it
+    class meta:  # noqa: N801, D106 - as boto3 has it
         endpoint_url = "http://store"
 
     def __init__(self, refusal: Refused | None = None, *, when_gone: bool = False) -> None:

@@ -6,6 +6,7 @@ pyarrow has no conditional put, so this is boto3's (docs/decisions/0031).
 import hashlib
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from settings import S3Settings
 TIMEOUT_S = 60.0
 # Of one request, the first included.
 ATTEMPTS = 5
+DELETED_AT_ONCE = 1000
 # Changed meanwhile; deleted meanwhile, as S3 says it; and another put was under way.
 _CHANGED = (412, 404, 409)
 
@@ -30,6 +32,9 @@ class ConditionalFiles(Protocol):
 
     def replace(self, path: str, content: bytes, tag: str) -> bool:
         """Put this in the place of what was read with the tag, at once; False when that is not there any more."""
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete those of these that are there."""
 
 
 def client_of(s3: S3Settings, timeout_s: float = TIMEOUT_S) -> Any:
@@ -57,7 +62,7 @@ def client_of(s3: S3Settings, timeout_s: float = TIMEOUT_S) -> Any:
 
 
 class S3Files:
-    """Those of the object store, by ETag. Raises botocore's errors, of which those of the network are OSError's."""
+    """Those of the object store, by ETag. Raises botocore's ClientError and BotoCoreError."""
 
     def __init__(self, s3: S3Settings) -> None:
         self._client = client_of(s3)
@@ -84,6 +89,19 @@ class S3Files:
             # An attempt before, whose answer was lost, may have put it.
             return bool(error.response["ResponseMetadata"].get("RetryAttempts")) and self._has(path, content)
         return True
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """See ConditionalFiles. Not pyarrow's, which leaves an empty object in place of each folder."""
+        keys: dict[str, list[dict[str, str]]] = {}
+        for path in paths:
+            bucket, key = path.split("/", 1)
+            keys.setdefault(bucket, []).append({"Key": key})
+        for bucket, of in keys.items():
+            for at in range(0, len(of), DELETED_AT_ONCE):
+                named = {"Objects": of[at : at + DELETED_AT_ONCE], "Quiet": True}
+                failed = self._client.delete_objects(Bucket=bucket, Delete=named).get("Errors", [])
+                if failed:
+                    raise OSError(f"{len(failed)} objects of bucket {bucket} were not deleted, the first: {failed[0]}")
 
     def ensure_conditional(self, folder: str) -> None:
         """Raise ConditionalPutError unless the store refuses what is to replace a file that is another, or is gone.
@@ -139,6 +157,12 @@ class FolderFiles:
             beside.write_bytes(content)
             os.replace(beside, place)  # noqa: PTH105 - as the name of what it does
         return True
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """See ConditionalFiles."""
+        with self._lock:
+            for path in paths:
+                Path(path).unlink(missing_ok=True)
 
 
 def _status(error: Any) -> int:
