@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas.registry import UnknownSchemaError, decode
+from tests.support.free_register import register_of
 from tests.support.installation import Installation
-from tests.support.memory_registers import register_of
 from tests.support.records import MINUTE_MS, Feeder, View
 from tests.support.waiting import eventually
 from tools.erasure import Stores, erase, erase_again

@@ -22,7 +22,8 @@ from schemas import registry
 from settings import ArchiveSettings, CountingSettings, ErasureSettings, HistorySettings, Settings
 from settings.durations import DAY_MS
 from tests.support.archived import HOUR_MS, BlockTopic, put_archive_file
-from tests.support.memory_registers import MemoryRegisters, register_of
+from tests.support.free_register import register_of
+from tests.support.memory_registers import MemoryRegisters
 from tests.support.random_streams import BLOCKED, MINUTE_MS, NOW_MS, RULE_SETS, RULES, Record, random_log
 from tools import block_list
 from tools.erasure import ErasureError, Report, Stores, erase, erase_again

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from settings import ArchiveSettings, ErasureSettings, HistorySettings, Settings
 from tests.support.archived import BlockTopic, put_archive_file
-from tests.support.memory_registers import register_of
+from tests.support.free_register import register_of
 from tests.support.random_streams import encode
 from tools import block_list
 from tools.cli import app as local
