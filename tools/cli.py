@@ -56,7 +56,6 @@ COUNT_JOB_NAME = "view-counts"
 COUNT_JOB = "jobs/view_counts.py"
 ARCHIVE_JOB_NAME = "archive-events"
 ARCHIVE_JOB = "jobs/archive_events.py"
-ROLLUP_JOB_NAME = "rollup"
 ROLLUP_JOB = "jobs/rollup.py"
 AUDIT_JOB = "jobs/audit.py"
 
@@ -182,9 +181,7 @@ def run(
         )
 
         def hourly() -> str:
-            printed = f"{_roll_up(stack)}\n{_erase_again()}"
-            stack.expire_objects()
-            return printed
+            return f"{_roll_up(stack)}\n{_erase_again()}\n{_abort_uploads()}"
 
         with Demo(options) as running, HourlyRollups(hourly, log, settled_s=ROLLUP_SETTLED_S):
             # Second, since counting comes first, and two cores start one job sooner than two. All of it is copying: one
@@ -213,11 +210,19 @@ def _roll_up(stack: Stack) -> str:
 def _erase_again() -> str:
     """Erase, from what has been archived since, whose erasures are open; what was done."""
     # Late, as in `run`.
-    from tools.erasure import as_text, erase_again  # noqa: PLC0415
-    from udfs.sources.archive import filesystem  # noqa: PLC0415
+    from tools.erasure import as_text, erase_again, stores_of  # noqa: PLC0415
 
     settings = Settings()
-    return as_text(erase_again(settings, filesystem(settings.s3), datetime.now(UTC)))
+    with stores_of(settings) as stores:
+        return as_text(erase_again(settings, stores, datetime.now(UTC)))
+
+
+def _abort_uploads() -> str:
+    """Abort the uploads that nobody can complete any more, as a rule of the bucket does on a cluster."""
+    # Late, as in `run`.
+    from tools.stack.lifecycle import abort_old_uploads  # noqa: PLC0415
+
+    return f"{abort_old_uploads(Settings())} unfinished uploads are aborted"
 
 
 @app.command()
@@ -470,12 +475,7 @@ def erase(context: typer.Context) -> None:
     """Take viewers out of archive and history, while every number stays: `vc erase --help`."""
     with _plain_errors():
         if "--help" not in context.args:
-            stack = Stack.attach(stack_home())
-            if ROLLUP_JOB_NAME in stack.unfinished_jobs().values():
-                raise PartError(
-                    "a rollup runs, which would read some files before and some after; erase when it is done"
-                )
-            os.environ.update(stack.environment())
+            os.environ.update(Stack.attach(stack_home()).environment())
         # Late, as in `run`.
         from tools.erasure.__main__ import app as erasure  # noqa: PLC0415
 

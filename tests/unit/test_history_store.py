@@ -15,6 +15,7 @@ from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums
 from udfs.logic.history import VERSION, HistoryError, SliceName, no_history
 from udfs.logic.ledger import Tally
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
+from udfs.sinks.conditional_files import FolderFiles
 from udfs.sinks.history_store import HistoryStore
 
 NAME = SliceName(500, 3)
@@ -85,7 +86,12 @@ def test_a_table_in_place_of_another_is_read_by_the_same_row_groups(store: Histo
     table = store.get(path)
     other = pa.array([bytes([n]) * 16 for n in range(table.num_rows)], pa.binary(16))
     at = table.schema.get_field_index("viewer")
-    store.replace(path, table.set_column(at, table.schema.field(at), other))
+    files = FolderFiles()
+    before = store.read(files, path)
+    assert before.table.equals(table)
+    assert store.replace(files, path, before, table.set_column(at, table.schema.field(at), other))
+    # Not over what is another by now.
+    assert not store.replace(files, path, before, table)
     found = [store.viewers(info, shard, [hour]) for shard, hour in ((2, 498), (2, 500))]
     assert [None if part is None else part["viewer"].to_pylist() for part in found] == [
         [one] for one in other.to_pylist()

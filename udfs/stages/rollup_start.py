@@ -12,10 +12,10 @@ from udfs.logic.register import Register
 from udfs.logic.rollup_plan import PartitionTask, days_to_mark_again, task_of
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease
-from udfs.sinks.rollup_end import applied_of
-from udfs.sinks.rollup_unit import RollupUnit, write_rows_owed
 from udfs.sources.archive import Archive, ArchiveFile
 from udfs.sources.late_files import counted_again
+from udfs.stages.rollup_end import applied_of
+from udfs.stages.rollup_unit import RollupUnit, write_rows_owed
 
 
 class Work(msgspec.Struct, frozen=True):

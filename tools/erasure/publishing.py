@@ -1,0 +1,26 @@
+"""The manifest in force, put in force again by whoever has erased: nobody who counted before can publish any more."""
+
+import secrets
+
+import msgspec
+
+from udfs.logic.register import manifest_name
+from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.lease import Lease
+
+
+def publish_unchanged(history: HistoryStore, lease: Lease) -> None:
+    """Publish what the manifest in force says under the lease's own token; with no history yet, nothing.
+
+    Whatever a holder before this one still puts beside it is older, and a restore takes the newest. Raises
+    LeaseLostError.
+    """
+    before = lease.check()
+    if not before.manifest:
+        return
+    name = manifest_name(lease.token, secrets.token_hex(4))
+    history.put_again(before.manifest, name)
+    name = lease.publish(name)
+    # Rows that the manifest still owes are owed by this one.
+    if before.applied is not None and before.applied.manifest == before.manifest:
+        lease.apply(msgspec.structs.replace(before.applied, manifest=name))
