@@ -173,6 +173,7 @@ ANSWERS: list[list[tuple[object, ...]] | None] = [
     [(naive(NOON), 3, 2, 0, 1, 0)],
     [("A", "view", naive(NOON), "wrong", 3, 4)],
     None,
+    None,
 ]
 
 
