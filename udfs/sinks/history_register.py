@@ -18,19 +18,16 @@ from udfs.logic.register import Applied, Register
 
 log = logging.getLogger(__name__)
 NAME = "history"
-# `token` is a word of CQL.
-_READ = (
-    'SELECT path, made_at, "token", holder, manifest, kept, applied, renewed_at FROM history_register WHERE name = %s'
-)
+_READ = "SELECT path, made_at, token, holder, manifest, kept, applied, renewed_at FROM history_register WHERE name = %s"
 _MAKE = (
-    'INSERT INTO history_register (name, path, made_at, "token", holder, renewed_at, manifest, kept, applied) '
+    "INSERT INTO history_register (name, path, made_at, token, holder, renewed_at, manifest, kept, applied) "
     "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) IF NOT EXISTS"
 )
 _CHANGE = (
-    'UPDATE history_register SET "token" = %s, holder = %s, renewed_at = %s, manifest = %s, kept = %s, applied = %s '
-    'WHERE name = %s IF "token" = %s AND holder = %s AND manifest = %s'
+    "UPDATE history_register SET token = %s, holder = %s, renewed_at = %s, manifest = %s, kept = %s, applied = %s "
+    "WHERE name = %s IF token = %s AND holder = %s AND manifest = %s"
 )
-_RENEW = 'UPDATE history_register SET renewed_at = %s WHERE name = %s IF "token" = %s AND holder = %s'
+_RENEW = "UPDATE history_register SET renewed_at = %s WHERE name = %s IF token = %s AND holder = %s"
 _again = tenacity.retry(
     retry=tenacity.retry_if_exception_type((NoHostAvailable, DriverException)),
     wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
