@@ -36,7 +36,7 @@ status: setup ## parts, ports and process ids
 clean-data: setup ## forget all data of `make run`
 	@$(PYTHON) -m tools.cli clean-data
 
-test: setup ## every test but the benchmarks, on real parts
+test: setup ## every test but benchmarks and the nightly ones, on real parts
 	@$(PYTEST)
 
 test-unit: setup ## the tests that need no server
@@ -54,10 +54,13 @@ audit-demo: setup ## count hours by stream and batch while killed, and audit pla
 exact: setup ## count millions of events while everything is killed, and recount
 	@$(PYTHON) -m tools.exact
 
+nightly: setup ## what CI leaves out: the long tests, audit-demo, exact; a summary at the end
+	@$(PYTHON) -m tools.nightly
+
 bench: setup ## throughput against Flink SQL and naive PyFlink
 	@$(PYTHON) -m benchmarks.run
 
 freshness: setup ## from acknowledged to visible, as a distribution
 	@$(PYTHON) -m benchmarks.freshness
 
-.PHONY: help setup run up upgrade rollup audit audit-demo down status clean-data test test-unit lint exact bench freshness
+.PHONY: help setup run up upgrade rollup audit audit-demo down status clean-data test test-unit lint exact nightly bench freshness

@@ -22,12 +22,14 @@ from rich.console import Console
 
 from benchmarks import results
 from benchmarks.machine import describe
-from services.query.cold import HOUR, History
+from services.query.cold import History
+from services.query.completeness import HOUR
 from settings import S3Settings
 from tools.stack import Stack, StackOptions
 from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
 from udfs.logic.history import file_name, hour_start, no_history
 from udfs.logic.history_tables import HOURS, TIME
+from udfs.logic.register import manifest_name
 from udfs.logic.shards import shard_of
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources.archive import filesystem
@@ -35,6 +37,7 @@ from udfs.sources.history import HistoryFiles
 
 PATH = f"s3://{S3_BUCKET}/cold-reads"
 FIRST_HOUR = 490_000
+MANIFEST = manifest_name(1, "cold-reads")
 SHARDS = 8
 # (hours of one request, requests)
 REQUESTS = ((1, 200), (24, 40), (240, 8))
@@ -68,10 +71,10 @@ def write(store: HistoryStore, videos: int, hours: int) -> int:
                 "views": pa.array([views_of(number, hour) for number in numbers]),
                 "late_added": pa.repeat(pa.scalar(0, pa.int64()), len(numbers)),
             }
-            path = file_name("hours", hour, shard, manifest.run)
+            path = file_name("hours", hour, shard, "1-test")
             store.put(path, pa.table(columns, schema=HOURS))
             manifest.files["hours"].setdefault(hour, {})[shard] = path
-    store.publish(manifest)
+    store.put_manifest(MANIFEST, manifest)
     return videos // SHARDS
 
 
@@ -79,7 +82,7 @@ async def ask(history: History, number: int, first: int, hours: int) -> float:
     """Milliseconds until a video's hours are there. Raises when they are not as written."""
     span = (hour_start(first), hour_start(first) + hours * HOUR)
     began_s = time.perf_counter()
-    found = await history.rows("hours", name_of(number), "view", [span])
+    found = await history.rows(MANIFEST, "hours", name_of(number), "view", [span])
     took_ms = (time.perf_counter() - began_s) * 1000
     hour = timedelta(hours=1)
     got = {(at.replace(tzinfo=UTC) - datetime.fromtimestamp(0, UTC)) // hour: views for at, views in found}
@@ -111,7 +114,7 @@ async def measure(store: pyarrow.fs.FileSystem, videos: int, hours: int) -> dict
             number, first = chance.randrange(videos), FIRST_HOUR + chance.randrange(hours - wanted + 1)
             fresh = History(HistoryFiles(store, PATH), files_max=hours)
             # The manifest is known whenever the service has answered before.
-            await fresh.reach([(hour_start(first), hour_start(first + 1))], hour_start(FIRST_HOUR + hours))
+            await fresh.rows(MANIFEST, "minutes", name_of(number), "view", [(hour_start(first), hour_start(first + 1))])
             first_ms.append(await ask(fresh, number, first, wanted))
             fresh.stop()
             again_ms.append(await ask(known, number, first, wanted))

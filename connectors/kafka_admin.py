@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata  # type: ignore[attr-defined]
 
 from schemas.topics import topics
@@ -67,3 +67,20 @@ def _check_partitions(there: Mapping[str, TopicMetadata], settings: Settings) ->
             f"topic {events} has {found} partitions, but kafka.partitions={partitions}: a salt lives in one partition "
             "for ever, salt mod partitions; set VIEW_COUNTS_KAFKA_PARTITIONS to the topic's number"
         )
+
+
+def topic_id(bootstrap_servers: str, topic: str) -> str:
+    """Kafka's own id of a topic, which another one of the same name does not have; "" where the broker gives none.
+
+    Raises TopicMismatchError when there is no such topic, confluent_kafka.KafkaException when Kafka does not answer
+    within 30 s.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    future = admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
+    try:
+        found = future.result().topic_id
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise TopicMismatchError(f"topic {topic} does not exist; create the topics (docs/operations.md)") from error
+        raise
+    return "" if found is None else str(found)

@@ -8,21 +8,26 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import msgspec
+from cassandra.cluster import Session
 from pyflink.common import Row, Types
 from pyflink.datastream import StreamExecutionEnvironment
 
 from connectors.cassandra import connect
 from connectors.flink_kafka import discard, key_by_first_field
-from jobs.submission import batch_environment, settings_or_exit
+from jobs.submission import batch_environment, execute_until, settings_or_exit
 from jobs.uids import BatchUid as Uid
 from settings import Settings
 from udfs.logic.audit import Verdict
 from udfs.logic.history import HistoryError, Manifest, hour_start
 from udfs.operators.audit import CompareShard, Question, ReadMinutes, WriteVerdicts
+from udfs.sinks.history_register import CassandraRegisters
 from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.lease import Lease, LeaseHolder, LeaseLostError, checked
+from udfs.sinks.rollup_start import settle
 from udfs.sources.archive import filesystem
 from udfs.sources.minute_rows import token_ranges
 
@@ -94,41 +99,73 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     settings = settings_or_exit()
-    try:
-        manifest = HistoryStore(filesystem(settings.s3), settings.history.path).manifest(settings.counting.shards)
-    except HistoryError as error:
-        sys.exit(f"refused: {error}")
     session = connect(settings.cassandra)
     try:
-        progress = session.execute(
-            "SELECT shard, shards, closed_through FROM progress WHERE pipeline = %s", (PIPELINE,)
-        )
-        closed = closed_hour([tuple(row) for row in progress])
-        end = min(manifest.through_hour, closed or 0)
-        first = max(min(manifest.files["minutes"], default=end), int(time.time()) // 3600 - arguments.hours)
-        skipped = [hour for hour in manifest.gap_hours if first <= hour < end]
-        if skipped:
-            print(f"{len(skipped)} hours are not audited: the archive lacks records of them")
-        if first >= end:
-            print("nothing to audit: no hour is complete in the archive and closed in the stream")
-            return
-        question = Question(first, end, arguments.repair, datetime.fromtimestamp(int(time.time()), UTC))
-        env = batch_environment()
-        build(env, settings, manifest, question)
-        env.execute(JOB_NAME)
-        verdicts = []
-        for day in {hour_start(hour).date() for hour in range(first, end)}:
-            for row in session.execute("SELECT * FROM audit_verdicts WHERE day = %s", (day,)):
-                if row.audited_at.replace(tzinfo=UTC) == question.audited_at:
-                    fields = {name: getattr(row, name) for name in Verdict.__struct_fields__ if name != "hour"}
-                    hour = int(row.hour.replace(tzinfo=UTC).timestamp()) // 3600
-                    verdicts.append(Verdict(hour, **fields))
+        wrong = _audit(settings, session, arguments.hours, repair=arguments.repair)
+    except (HistoryError, LeaseLostError) as error:
+        sys.exit(f"refused: {error}")
     finally:
         session.cluster.shutdown()
-    verdicts.sort(key=lambda one: one.hour)
-    print(told(verdicts))
-    if any(one.wrong and not one.repaired for one in verdicts):
+    if wrong:
         sys.exit(1)
+
+
+def _audit(settings: Settings, session: Session, hours: int, *, repair: bool) -> bool:
+    """Whether something is wrong and was not repaired. A repair holds the lease of history."""
+    registers, path = CassandraRegisters(session), settings.history.path
+    with ExitStack() as stack:
+        lease = None
+        if repair:
+            holder = stack.enter_context(
+                LeaseHolder(registers, path, JOB_NAME, deadline_s=settings.history.deadline_s, say=print)
+            )
+            lease, register = holder.lease, holder.register
+        else:
+            register = checked(registers.read(), path)
+        history = HistoryStore(filesystem(settings.s3), path)
+        if lease is not None:
+            register = settle(settings, history, register, lease)
+        applied = register.applied
+        if applied is None:
+            raise HistoryError("history was restored, and its rows are not written yet: run the rollup first")
+        manifest = history.manifest(applied.manifest, settings.counting.shards)
+        question = _question(session, manifest, hours, lease)
+        if question is None:
+            print("nothing to audit: no hour is complete in the archive and closed in the stream")
+            return False
+        env = batch_environment()
+        build(env, settings, manifest, question)
+        deadline_s = time.time() + settings.history.deadline_s
+        execute_until(env, JOB_NAME, int(deadline_s * 1000) if lease is None else lease.held.deadline_ms)
+        verdicts = _verdicts(session, question)
+        print(told(verdicts))
+        if lease is not None and any(one.repaired for one in verdicts):
+            lease.apply(msgspec.structs.replace(applied, revision=lease.token))
+    return any(one.wrong and not one.repaired for one in verdicts)
+
+
+def _question(session: Session, manifest: Manifest, hours: int, lease: Lease | None) -> Question | None:
+    progress = session.execute("SELECT shard, shards, closed_through FROM progress WHERE pipeline = %s", (PIPELINE,))
+    closed = closed_hour([tuple(row) for row in progress])
+    end = min(manifest.through_hour, closed or 0)
+    first = max(min(manifest.files["minutes"], default=end), int(time.time()) // 3600 - hours)
+    skipped = [hour for hour in manifest.gap_hours if first <= hour < end]
+    if skipped:
+        print(f"{len(skipped)} hours are not audited: the archive lacks records of them")
+    held = None if lease is None else lease.held
+    return Question(first, end, held, datetime.fromtimestamp(int(time.time()), UTC)) if first < end else None
+
+
+def _verdicts(session: Session, question: Question) -> list[Verdict]:
+    """What the audit wrote, hour by hour."""
+    verdicts = []
+    for day in {hour_start(hour).date() for hour in range(question.first, question.end)}:
+        for row in session.execute("SELECT * FROM audit_verdicts WHERE day = %s", (day,)):
+            if row.audited_at.replace(tzinfo=UTC) == question.audited_at:
+                fields = {name: getattr(row, name) for name in Verdict.__struct_fields__ if name != "hour"}
+                hour = int(row.hour.replace(tzinfo=UTC).timestamp()) // 3600
+                verdicts.append(Verdict(hour, **fields))
+    return sorted(verdicts, key=lambda one: one.hour)
 
 
 if __name__ == "__main__":

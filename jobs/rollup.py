@@ -1,7 +1,8 @@
 """The rollup: counts the archive's closed hours again, and makes hours, days and totals of them. A batch job.
 
 Submitted by `flink run -py jobs/rollup.py`; settings come from VIEW_COUNTS_* in the environment. Does what there is to
-do since the last one, and ends; one at a time. Killed anywhere, it leaves the history that there was.
+do since the last one, so many hours of arrival at a time, and ends. It holds the lease of history meanwhile. Killed
+anywhere, it leaves the history that there was, or one whose last rows the next one writes.
 """
 
 import sys
@@ -10,93 +11,120 @@ import msgspec
 from pyflink.common import Types
 from pyflink.datastream import StreamExecutionEnvironment
 
+from connectors.cassandra import CassandraAwayError, connect
 from connectors.flink_kafka import balanced_keys, discard, key_by_first_field
-from jobs.submission import batch_environment, settings_or_exit, without_credentials
+from connectors.kafka_admin import topic_id
+from jobs.submission import batch_environment, execute_until, settings_or_exit, without_credentials
 from jobs.uids import BatchUid as Uid
 from settings import Settings
-from udfs.logic.history import (
-    HistoryError,
-    Manifest,
-    PartitionTask,
-    days_to_mark_again,
-    hour_start,
-    marked_by_none,
-    rules_of,
-    task_of,
-)
-from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest
+from udfs.logic.history import HistoryError, Manifest, hour_start, rules_of
+from udfs.operators.rollup import CountSlices, EndRollup, MergeShard, PublishManifest, WriteRows
+from udfs.sinks.history_register import CassandraRegisters
 from udfs.sinks.history_store import HistoryStore
-from udfs.sources.archive import Archive, filesystem
+from udfs.sinks.lease import LeaseHolder, LeaseLostError
+from udfs.sinks.rollup_start import Work, begin
+from udfs.sources.archive import filesystem
 
 JOB_NAME = "rollup"
 
 
-def build(env: StreamExecutionEnvironment, settings: Settings, to_do: list[PartitionTask], before: Manifest) -> None:
+def build(env: StreamExecutionEnvironment, settings: Settings, work: Work) -> None:
     """Add the graph."""
     settings = without_credentials(settings)
-    state = msgspec.json.encode(before)
+    unit = msgspec.json.encode(work.unit)
     # Else one of two workers may have most of the shards.
     env.set_max_parallelism(settings.counting.max_parallelism)
     shard_keys = balanced_keys(settings.counting.shards, settings.counting.max_parallelism)
     octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
     element = Types.ROW([Types.INT(), octets])
-    texts = [msgspec.json.encode(task).decode() for task in to_do]
+    texts = [msgspec.json.encode(task).decode() for task in work.tasks]
     slices = (
         env.from_collection(texts, type_info=Types.STRING())
         .rebalance()
-        .flat_map(CountSlices(settings, state, shard_keys), output_type=element)
+        .flat_map(CountSlices(settings, unit, shard_keys), output_type=element)
         .name("count slices")
     )
     shards = (
         key_by_first_field(slices, octets)
-        .process(MergeShard(settings, state, shard_keys, len(to_do)), output_type=element)
+        .process(MergeShard(settings, unit, shard_keys, len(work.tasks)), output_type=element)
         .name("merge shards")
     )
-    done = (
+    manifest = (
         key_by_first_field(shards, octets)
-        .process(PublishManifest(settings, state), output_type=Types.INT())
+        .process(PublishManifest(settings, unit, shard_keys), output_type=element)
         .set_parallelism(1)
         .name("publish")
+    )
+    rows = (
+        key_by_first_field(manifest, octets)
+        .process(WriteRows(settings, unit, shard_keys), output_type=element)
+        .name("write rows")
+    )
+    done = (
+        key_by_first_field(rows, octets)
+        .process(EndRollup(settings, unit), output_type=Types.INT())
+        .set_parallelism(1)
+        .name("end")
     )
     discard(done, Uid.ROLLUP_END)
 
 
-def main() -> None:
-    """Run the job to its end, and say what it did."""
-    settings = settings_or_exit()
-    store = filesystem(settings.s3)
-    history, archive = HistoryStore(store, settings.history.path), Archive(store, settings.archive.path)
-    try:
-        before = history.manifest(settings.counting.shards)
-    except HistoryError as error:
-        sys.exit(f"refused: {error}")
-    archived: dict[int, set[int]] = {partition: set() for partition in range(settings.kafka.partitions)}
-    for file in archive.files():
-        archived.setdefault(file.partition, set()).add(file.hour)
-    found = (task_of(partition, hours, before.last_hours.get(partition)) for partition, hours in archived.items())
-    to_do = [task for task in found if task is not None]
-    again = days_to_mark_again(before, rules_of(settings.history))
-    if not to_do and not again:
-        print(f"nothing to count: no hour of arrival has closed since run {before.run}")
-        return
-    if again:
-        # Should this attempt end half-way and the rules be put back, what it had written would be taken for theirs.
-        before = marked_by_none(before, again)
-        history.publish(before)
-    env = batch_environment()
-    build(env, settings, to_do or [PartitionTask(0, [], 0)], before)
-    env.execute(JOB_NAME)
-    after = history.manifest(settings.counting.shards)
-    counted = 0
-    for task in to_do:
+def told(work: Work, after: Manifest, settings: Settings) -> str:
+    """What a unit of work did, in lines."""
+    lines, counted = [], 0
+    for task in work.tasks:
         waiting = [hour for hour in task.hours if hour > after.last_hours.get(task.partition, -1)]
         counted += len(task.hours) - len(waiting)
         if waiting:
-            print(f"partition {task.partition} waits at {hour_start(waiting[0]):%Y-%m-%dT%H:%MZ}: records are missing")
-    if again:
-        print(f"days marked again: {len(again)}, by {rules_of(settings.history)}")
+            at = f"{hour_start(waiting[0]):%Y-%m-%dT%H:%MZ}"
+            lines.append(f"partition {task.partition} waits at {at}: records are missing")
+        if task.again:
+            since = f"{hour_start(task.again[0].hour):%Y-%m-%dT%H:%MZ}"
+            lines.append(f"partition {task.partition} is counted again from {since}: records were archived late")
+    if work.marks:
+        lines.append(f"days marked again: {len(work.marks)}, by {rules_of(settings.history)}")
     through = f"{after.complete_through:%Y-%m-%dT%H:%M:%SZ}"
-    print(f"run {after.run}: {counted} hours of partitions counted; complete through {through}")
+    lines.append(f"run {after.run}: {counted} hours of partitions counted; complete through {through}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run units of work until nothing is left, and say what each did."""
+    settings = settings_or_exit()
+    store = filesystem(settings.s3)
+    history = HistoryStore(store, settings.history.path)
+    try:
+        session = connect(settings.cassandra)
+    except CassandraAwayError as error:
+        sys.exit(str(error))
+    try:
+        registers = CassandraRegisters(session)
+        counts_on = True
+        while counts_on:
+            with LeaseHolder(
+                registers, settings.history.path, JOB_NAME, deadline_s=settings.history.deadline_s, say=print
+            ) as holder:
+                work = begin(
+                    settings,
+                    store,
+                    holder.register,
+                    holder.lease,
+                    has_totals=lambda: session.execute("SELECT video_id FROM view_totals LIMIT 1").one() is not None,
+                    topic_id=topic_id(settings.kafka.bootstrap_servers, settings.kafka.events_topic),
+                )
+                if work is None:
+                    print("nothing to count: no hour of arrival has closed since the last run")
+                    return
+                env = batch_environment()
+                build(env, settings, work)
+                execute_until(env, JOB_NAME, holder.lease.held.deadline_ms)
+                after = history.manifest(holder.lease.check().manifest, settings.counting.shards)
+                print(told(work, after, settings))
+                counts_on = after.run > work.unit.before.run and not work.is_last
+    except (HistoryError, LeaseLostError) as error:
+        sys.exit(f"refused: {error}")
+    finally:
+        session.cluster.shutdown()
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 import re
 import sys
+import time
 from collections.abc import Mapping
 
 from confluent_kafka import KafkaException
+from py4j.protocol import Py4JJavaError
 from pydantic import ValidationError
 from pyflink.common import Configuration
 from pyflink.datastream import RuntimeExecutionMode, StreamExecutionEnvironment
+from pyflink.java_gateway import get_gateway
 
 from connectors.kafka_admin import TopicMismatchError, check_topics
 from settings import S3Settings, Settings
@@ -110,3 +113,20 @@ def refused_flink_settings(flink: Mapping[str, str], parallelism: int, settings:
             "for a state's life; use at most that"
         )
     return lines
+
+
+def execute_until(env: StreamExecutionEnvironment, name: str, deadline_ms: int) -> None:
+    """Run a batch job to its end, and cancel it when that has not come by the deadline. Exits with a line then.
+
+    Raises what the job failed of.
+    """
+    client = env.execute_async(name)
+    units = get_gateway().jvm.java.util.concurrent.TimeUnit
+    future = client._j_job_client.getJobExecutionResult()  # noqa: SLF001 - PyFlink's own future waits without an end
+    try:
+        future.get(max(0, deadline_ms - int(time.time() * 1000)), units.MILLISECONDS)
+    except Py4JJavaError as error:
+        if "java.util.concurrent.TimeoutException" in str(error.java_exception.getClass()):
+            client.cancel().result()
+            sys.exit(f"{name} was cancelled at its deadline, history.deadline_s; the next one does what is left")
+        raise

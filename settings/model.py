@@ -202,6 +202,23 @@ class HistorySettings(_Group):
         ge=1,
         description="Late events are added up to so long after their view; less than raw events stay in the archive.",
     )
+    late_file_hours: int = Field(
+        12,
+        ge=0,
+        description="A file that the archive commits late is still counted when it is of the last so many hours: its "
+        "partition is then counted again from there on. Slices are kept so much longer than late events are added.",
+    )
+    hours_at_once: int = Field(
+        24,
+        ge=1,
+        description="Hours of arrival that a rollup counts before it publishes them and goes on: what a failure can "
+        "cost, and how long others wait for the lease.",
+    )
+    deadline_s: float = Field(
+        4 * 3600.0,
+        gt=0,
+        description="A rollup, an audit or an erasure that takes longer gives up; the next one does what is left.",
+    )
     slice_events_max: int = Field(
         2_000_000,
         ge=1,
@@ -346,11 +363,12 @@ class Settings(BaseSettings):
                     f"erasure.path={self.erasure.path} lies in {name}.path={path}, whose readers would meet it; choose "
                     "another folder"
                 )
-        if self.archive.kept_days * 24 <= self.history.late_hours:
+        reach = self.history.late_hours + self.history.late_file_hours
+        if self.archive.kept_days * 24 <= reach:
             raise ValueError(
                 f"archive.kept_days={self.archive.kept_days} is {self.archive.kept_days * 24} hours, not longer than "
-                f"history.late_hours={self.history.late_hours}: what an hour counts could not be counted again while "
-                "it still changes; raise it, or lower history.late_hours"
+                f"history.late_hours + history.late_file_hours = {reach}: what an hour counts could not be counted "
+                "again while it still changes; raise it, or lower one of these"
             )
         least = self.kafka.retention_ms + self.counting.generation_ms
         if self.counting.state_ttl_ms < least:

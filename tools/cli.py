@@ -410,6 +410,7 @@ def suspects(
     with _block_list() as (change, kafka):
         # Late, as in `run`.
         from tools import suspects as marked  # noqa: PLC0415
+        from tools.history import history_in_force  # noqa: PLC0415
         from udfs.logic.history import HistoryError  # noqa: PLC0415
         from udfs.sinks.history_store import HistoryStore  # noqa: PLC0415
         from udfs.sources.archive import Archive, filesystem  # noqa: PLC0415
@@ -418,7 +419,7 @@ def suspects(
         store = filesystem(settings.s3)
         history, archive = HistoryStore(store, settings.history.path), Archive(store, settings.archive.path)
         try:
-            manifest = history.manifest(settings.counting.shards)
+            manifest = history_in_force(settings, history)
         except (HistoryError, OSError) as error:
             raise PartError(f"{settings.history.path}: {error}") from error
         found = marked.suspects(history, manifest, None if day is None else day.date())

@@ -1,8 +1,9 @@
 """The query service's HTTP half: routes, status codes and the shape of answers."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import msgspec
@@ -14,7 +15,8 @@ from starlette.routing import Route
 
 from schemas.kinds import blocked
 from services.openapi import docs_page
-from services.query.cold import History, HistoryAwayError
+from services.query.cold import History
+from services.query.completeness import ALWAYS, HistoryAwayError, Known, known, notices
 from services.query.metrics import exposition
 from services.query.openapi import OPENAPI
 from services.query.parameters import (
@@ -32,6 +34,7 @@ from services.query.parameters import (
     read_series,
     read_top,
 )
+from services.query.spans import Span
 from services.query.store import FATES, LEDGER_COLUMNS, About, CountStore, StoreAwayError, TopVideo
 from settings import Settings
 from udfs.sources.archive import filesystem
@@ -85,13 +88,15 @@ def build_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Star
 class _Endpoints:
     def __init__(self, settings: Settings, store: CountStore, now: Callable[[], datetime]) -> None:
         self._points_max = settings.query.points_max
+        self._history_path = settings.history.path
         self._store = store
         self._now = now
 
     async def views(self, request: Request) -> Response:
         video_id, kind = _names(request)
-        complete = await self._store.complete_through()
-        views, not_counted = await self._store.totals(video_id, (kind, blocked(kind)), today=self._now().date())
+        now = self._now()
+        complete, history = await self._complete()
+        views, not_counted = await self._store.totals(video_id, (kind, blocked(kind)), history, now=now)
         return _json(
             {
                 "video_id": video_id,
@@ -99,31 +104,40 @@ class _Endpoints:
                 "views": views,
                 "blocked": not_counted,
                 "complete_through": _time(complete),
+                **_of_history(history, history.missing([(ALWAYS, now)])),
             }
         )
 
     async def series(self, request: Request) -> Response:
         video_id, kind = _names(request)
         now, query = self._now(), request.query_params
+        before: datetime | None = None
         if "zone" in query:
             days = read_local_days(query, now=now, points_max=self._points_max)
-            complete = await self._store.complete_through()
-            found = await self._store.local_days(video_id, kind, days, now=now)
-            points = [{"start": start.isoformat(), "views": views} for start, views in found]
+            span = days.bounds[0], days.bounds[-1]
+            complete, history = await self._complete()
+            there = await self._store.local_days(video_id, kind, days, history, now=now)
+            points = [{"start": start.isoformat(), "views": views} for start, views in there]
         else:
             series = read_series(query, now=now, points_max=self._points_max)
-            complete = await self._store.complete_through()
-            found = await self._store.series(video_id, kind, series, now=now)
+            span = series.start, series.end
+            complete, history = await self._complete()
+            found = await self._store.series(video_id, kind, series, history, now=now)
             points = _points(found)
+            if series.step == STEPS["minute"]:
+                before = self._store.minutes_cut(now)
             if series.step == STEPS["day"]:
                 marked = await self._store.marked(video_id, kind, series)
                 for point, (start, _) in zip(points, found, strict=True):
                     point["marked"] = marked.get(start)
-        return _json({"points": points, "complete_through": _time(complete)})
+        missing = history.missing([span], before=before)
+        return _json({"points": points, "complete_through": _time(complete), **_of_history(history, missing)})
 
     async def history(self, request: Request) -> Response:
         video_id, kind = _names(request)
         day = read_day(request.query_params)
+        start = datetime.combine(day, time(), UTC)
+        self._store.check(known(await self._store.register()), [(start, start + STEPS["day"])], now=self._now())
         changes = await self._store.day_changes(video_id, kind, day)
         return _json(
             {
@@ -151,7 +165,9 @@ class _Endpoints:
         )
 
     async def _closed_top(self, question: ClosedTopQuestion) -> Response:
-        found = await self._store.closed_top(question, now=self._now())
+        history = known(await self._store.register())
+        found = await self._store.closed_top(question, history, now=self._now())
+        of_list: list[Span] = [] if found is None else [(found.start, found.complete_through)]
         return _json(
             {
                 "kind": question.kind,
@@ -160,6 +176,7 @@ class _Endpoints:
                 "start": _time(found and found.start),
                 "videos": [{"video_id": one.video_id, "views": one.views} for one in (found.videos if found else [])],
                 "complete_through": _time(found and found.complete_through),
+                **_of_history(history, history.missing(of_list)),
             }
         )
 
@@ -169,10 +186,18 @@ class _Endpoints:
         query = {"granularity": "hour", **request.query_params}
         if query["granularity"] != "hour":
             raise ParameterError("granularity", query["granularity"], "must be hour: channels are counted by the hour")
-        series = read_series(query, now=self._now(), points_max=self._points_max)
-        complete = await self._store.history_through()
-        found = await self._store.channel_hours(channel_id, kind, series)
-        return _json({"points": _points(found), "complete_through": _time(complete)})
+        now = self._now()
+        series = read_series(query, now=now, points_max=self._points_max)
+        history = known(await self._store.register())
+        found = await self._store.channel_hours(channel_id, kind, series, history, now=now)
+        missing = history.missing([(series.start, series.end)])
+        return _json(
+            {
+                "points": _points(found),
+                "complete_through": _time(history.through),
+                **_of_history(history, missing),
+            }
+        )
 
     async def ledger(self, request: Request) -> Response:
         minutes = read_ledger_minutes(request.query_params, now=self._now())
@@ -190,16 +215,33 @@ class _Endpoints:
         found = await self._store.ledger(Series(MINUTE, minute, minute + MINUTE))
         tally = _balanced(found.get(minute, dict.fromkeys(LEDGER_COLUMNS, 0)))
         is_balanced = bool(tally.pop("balanced"))
-        complete = await self._store.complete_through()
-        text = exposition(tally, is_balanced=is_balanced, complete_through=complete)
+        complete, register = await asyncio.gather(self._store.complete_through(), self._store.register())
+        applied = None if register is None else register.applied
+        text = exposition(tally, is_balanced=is_balanced, complete_through=complete, applied=applied)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def readyz(self, _request: Request) -> Response:
-        await self._store.complete_through()
-        return PlainTextResponse("ready\n")
+        _, register = await asyncio.gather(self._store.complete_through(), self._store.register())
+        # What is not as it should be with history is for operators: other answers are given, and no restart mends it.
+        lines = ["ready", *notices(register, path=self._history_path, now=self._now())]
+        return PlainTextResponse("".join(f"{line}\n" for line in lines))
+
+    async def _complete(self) -> tuple[datetime | None, Known]:
+        """How far the stream and history are; to be read before any number is."""
+        complete, register = await asyncio.gather(self._store.complete_through(), self._store.register())
+        return complete, known(register)
 
 
-def _points(found: Iterable[tuple[datetime, int]]) -> list[dict[str, Any]]:
+def _of_history(history: Known, missing: Sequence[Span]) -> dict[str, Any]:
+    """What an answer says of the history that it came from."""
+    return {
+        "late_through": _time(history.late_through),
+        "history_revision": history.revision,
+        "missing": [{"from": None if start == ALWAYS else _time(start), "to": _time(end)} for start, end in missing],
+    }
+
+
+def _points(found: Iterable[tuple[datetime, int | None]]) -> list[dict[str, Any]]:
     return [{"start": _time(start), "views": views} for start, views in found]
 
 

@@ -1,52 +1,35 @@
 """What Cassandra no longer keeps, from history in the object store, without blocking the event loop. Knows no HTTP.
 
-History has every hour from its first to the last that is complete. Who asks says up to when it is to be answered from
-there; if it does not reach as far, that is an error and no zero.
+Who asks names the manifest that the tables were written from, so that rows and files are of one state of history, and
+has seen to it that history has what it asks for.
 """
 
 import asyncio
 import contextlib
 import functools
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TypeVar
 
+import msgspec
 import structlog
 
+from services.query.completeness import HistoryAwayError
 from services.query.parameters import ParameterError
+from services.query.spans import Span
 from settings.durations import HOUR_MS
-from udfs.logic.history import HistoryError, Manifest, hour_start
+from udfs.logic.history import HistoryError, Manifest
 from udfs.logic.shards import shard_of
 from udfs.sources.history import HistoryFiles
 
 LOG = structlog.get_logger("query")
-HOUR = timedelta(hours=1)
-# What a manifest names is there until the next rollup, an hour later.
-MANIFEST_FRESH_S = 5.0
+# The one in force, and those of answers that began before it was.
+MANIFESTS_KEPT = 3
 THREADS = 16
 # Of one request, so that a large one does not keep the others waiting.
 FILES_AT_ONCE = 8
-# From a time, UTC, to before another.
-Span = tuple[datetime, datetime]
 T = TypeVar("T")
-
-
-class HistoryAwayError(ConnectionError):
-    """What is asked for is in history alone, and that cannot be read now. Worth trying again."""
-
-
-def inside(spans: Sequence[Span], of: Span) -> list[Span]:
-    """What of these spans lies in that one."""
-    parts = ((max(start, of[0]), min(end, of[1])) for start, end in spans)
-    return [part for part in parts if part[0] < part[1]]
-
-
-def outside(spans: Sequence[Span], of: Span) -> list[Span]:
-    """What of these spans does not lie in that one."""
-    parts = (part for start, end in spans for part in ((start, min(end, of[0])), (max(start, of[1]), end)))
-    return [part for part in parts if part[0] < part[1]]
 
 
 class History:
@@ -56,58 +39,30 @@ class History:
         self._files = files
         self._files_max = files_max
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="history")
-        self._reading: asyncio.Task[Manifest | None] | None = None
-        self._read_s = float("-inf")
-        self._known: Manifest | None = None
+        # By name: a manifest never changes.
+        self._known: dict[str, Manifest] = {}
+        self._reading: dict[str, asyncio.Task[Manifest]] = {}
 
     def stop(self) -> None:
         """Wait for no read."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def reach(self, spans: Sequence[Span], cut: datetime) -> Span | None:
-        """From when to when history answers for these spans: what it has of the time before the cut.
-
-        None when no hour is complete in it yet. Is not looked for when they ask for nothing before the cut. Raises
-        HistoryAwayError when they ask for time before the cut that is not complete, and hours before it are.
-        """
-        if all(start >= cut for start, _ in spans):
-            return cut, cut
-        manifest = await self._manifest(MANIFEST_FRESH_S)
-        if manifest is None or manifest.through_hour == 0:
-            return None
-        through = min(cut, manifest.complete_through)
-        if inside(spans, (through, cut)):
-            raise HistoryAwayError(
-                f"history is complete through {through:%Y-%m-%dT%H:%MZ}, and what is older than {cut:%Y-%m-%dT%H:%MZ} "
-                "is answered from it; the rollup is behind"
-            )
-        return min(hour_start(manifest.from_hour), through), through
-
-    async def through(self) -> datetime | None:
-        """Up to when it is complete; None before the first rollup. Raises HistoryAwayError."""
-        manifest = await self._manifest(MANIFEST_FRESH_S)
-        return None if manifest is None or manifest.through_hour == 0 else manifest.complete_through
-
-    async def rows(self, data_set: str, video_id: str, kind: str, spans: Sequence[Span]) -> list[tuple[datetime, int]]:
+    async def rows(
+        self, manifest: str, data_set: str, video_id: str, kind: str, spans: Sequence[Span]
+    ) -> list[tuple[datetime, int]]:
         """(minute or hour, views) of a video in these spans, times as naive UTC as Cassandra's are; not in order.
 
-        Raises HistoryAwayError, and ParameterError when that is in too many files.
+        `manifest` is the name of one; "" has nothing. Raises HistoryAwayError, and ParameterError when that is in too
+        many files.
         """
-        if not spans:
+        if not spans or not manifest:
             return []
-        try:
-            return await self._rows(data_set, video_id, kind, spans, MANIFEST_FRESH_S)
-        except FileNotFoundError:
-            # A rollup has replaced the file since the manifest was read.
-            with _away():
-                return await self._rows(data_set, video_id, kind, spans, 0)
+        with _away():
+            return await self._rows(await self._manifest(manifest), data_set, video_id, kind, spans)
 
     async def _rows(
-        self, data_set: str, video_id: str, kind: str, spans: Sequence[Span], fresh_s: float
+        self, manifest: Manifest, data_set: str, video_id: str, kind: str, spans: Sequence[Span]
     ) -> list[tuple[datetime, int]]:
-        manifest = await self._manifest(fresh_s)
-        if manifest is None:
-            raise FileNotFoundError("the manifest has gone")
         shard = shard_of(video_id, manifest.shards)
         # Hours may share a file, and a file may hold an hour that has another one by now.
         hours_of: dict[str, set[int]] = {}
@@ -139,20 +94,23 @@ class History:
             (at.replace(tzinfo=None), views) for at, views in found if any(start <= at < end for start, end in spans)
         ]
 
-    async def _manifest(self, fresh_s: float) -> Manifest | None:
-        """As it was at most so long ago."""
-        if time.monotonic() - self._read_s < fresh_s:
-            return self._known
+    async def _manifest(self, name: str) -> Manifest:
+        if name in self._known:
+            return self._known[name]
         # Who comes while it is read waits for that: the store, when it does not answer, is not asked by each.
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read_manifest())
-        return await asyncio.shield(self._reading)
+        reading = self._reading.get(name)
+        if reading is None or reading.done():
+            reading = self._reading[name] = asyncio.create_task(self._read_manifest(name))
+        return await asyncio.shield(reading)
 
-    async def _read_manifest(self) -> Manifest | None:
-        with _away():
-            self._known = await self._in_thread(self._files.manifest)
-        self._read_s = time.monotonic()
-        return self._known
+    async def _read_manifest(self, name: str) -> Manifest:
+        try:
+            found = self._known[name] = await self._in_thread(functools.partial(self._files.manifest, name))
+        finally:
+            self._reading.pop(name, None)
+        for old in list(self._known)[:-MANIFESTS_KEPT]:
+            del self._known[old]
+        return found
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         try:
@@ -168,7 +126,7 @@ class History:
 def _away() -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, HistoryError) as error:
+    except (FileNotFoundError, HistoryError, msgspec.MsgspecError) as error:
         LOG.warning("history not read", error=str(error))
         raise HistoryAwayError(f"history cannot be read: {error}") from error
 

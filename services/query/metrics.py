@@ -1,13 +1,22 @@
-"""The ledger and the progress of counting as Prometheus metrics."""
+"""The ledger, the progress of counting and the state of history as Prometheus metrics."""
 
 from collections.abc import Mapping
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from udfs.logic.register import Applied
 
-def exposition(tally: Mapping[str, int], *, is_balanced: bool, complete_through: datetime | None) -> bytes:
-    """The text that Prometheus scrapes. `tally`: of one minute of arrival, the ledger's columns."""
+NAN = float("nan")
+
+
+def exposition(
+    tally: Mapping[str, int], *, is_balanced: bool, complete_through: datetime | None, applied: Applied | None
+) -> bytes:
+    """The text that Prometheus scrapes. `tally`: of one minute of arrival, the ledger's columns.
+
+    `applied`: what the tables have of history; None where the register is not there, or does not say.
+    """
     registry = CollectorRegistry()
     events = Gauge(
         "view_counts_ledger_events",
@@ -27,5 +36,42 @@ def exposition(tally: Mapping[str, int], *, is_balanced: bool, complete_through:
         "The time through which all minutes are closed; NaN before the first.",
         registry=registry,
     )
-    complete.set(float("nan") if complete_through is None else complete_through.timestamp())
+    complete.set(NAN if complete_through is None else complete_through.timestamp())
+    _add_history(registry, applied)
     return generate_latest(registry)
+
+
+def _add_history(registry: CollectorRegistry, applied: Applied | None) -> None:
+    def add(name: str, text: str, value: float | None) -> None:
+        Gauge(f"view_counts_history_{name}", text, registry=registry).set(NAN if value is None else value)
+
+    through = late_through = None
+    if applied is not None and applied.through_hour > 0:
+        through = applied.complete_through.timestamp()
+    if applied is not None and applied.late_through_hour > 0:
+        late_through = applied.late_through.timestamp()
+    add(
+        "complete_through_timestamp_seconds",
+        "The end of the last hour viewed that is complete in history; NaN before the first.",
+        through,
+    )
+    add(
+        "late_through_timestamp_seconds",
+        "Events that arrived before are in history, late ones as well; NaN before the first rollup.",
+        late_through,
+    )
+    add(
+        "revision",
+        "Grows with every rollup and repair that has written history's tables; NaN where nobody knows what they have.",
+        None if applied is None else applied.revision,
+    )
+    add(
+        "gap_hours",
+        "Hours viewed of which the archive lacks records.",
+        None if applied is None else sum(last - first + 1 for first, last in applied.gap_hours),
+    )
+    add(
+        "warnings",
+        "How many sentences the last rollup has for operators: /readyz has them.",
+        None if applied is None else len(applied.warnings),
+    )

@@ -24,6 +24,35 @@ COMPLETE = {
     "format": "date-time",
     "description": "Minutes that end by then are final, but for late events; later ones still grow.",
 }
+# Of answers that history has a part in.
+HISTORY: dict[str, Any] = {
+    "late_through": {
+        "type": ["string", "null"],
+        "format": "date-time",
+        "description": "Late events that arrived before are in what history has; null before the first rollup.",
+    },
+    "history_revision": {
+        "type": "integer",
+        "description": "The state of history that the answer came from; grows with every rollup and repair.",
+    },
+    "missing": {
+        "type": "array",
+        "description": "Times viewed, within what was asked for, of which the archive lacks records: there may "
+        "have been more views. Empty as a rule.",
+        "items": {
+            "type": "object",
+            "required": ["from", "to"],
+            "properties": {
+                "from": {
+                    "type": ["string", "null"],
+                    "format": "date-time",
+                    "description": "Null, of a total: whatever was viewed before `to`.",
+                },
+                "to": {"type": "string", "format": "date-time", "description": "Not included."},
+            },
+        },
+    },
+}
 MARKED = {
     "type": ["integer", "null"],
     "description": "Of days: how many of `views` are beyond the rules for what one viewer may view. Null until the day "
@@ -46,7 +75,9 @@ def _json(text: str, properties: dict[str, Any]) -> dict[str, Any]:
 
 REFUSED: dict[str, Any] = {
     "422": _json("A parameter is bad; the answer names it.", {"errors": {"type": "array", "items": ERROR}}),
-    "503": {"description": "What the answer is in cannot be read; try again after Retry-After seconds."},
+    "503": {
+        "description": "What was asked for cannot be read or is not counted yet; try again after Retry-After seconds."
+    },
 }
 TALLY: dict[str, Any] = {
     **{name: {"type": "integer"} for name in LEDGER_COLUMNS},
@@ -61,7 +92,13 @@ HOURS: dict[str, Any] = {
         "type": "array",
         "items": {
             "type": "object",
-            "properties": {"start": {"type": "string", "format": "date-time"}, "views": {"type": "integer"}},
+            "properties": {
+                "start": {"type": "string", "format": "date-time"},
+                "views": {
+                    "type": ["integer", "null"],
+                    "description": "Null of hours that are not counted yet, and of those that may have been dropped.",
+                },
+            },
         },
     },
     "complete_through": {
@@ -69,6 +106,7 @@ HOURS: dict[str, Any] = {
         "format": "date-time",
         "description": "Hours that end by then have been counted; null before the first rollup.",
     },
+    **HISTORY,
 }
 OPENAPI: dict[str, Any] = {
     "openapi": "3.1.0",
@@ -92,6 +130,7 @@ OPENAPI: dict[str, Any] = {
                             "views": {"type": "integer"},
                             "blocked": {"type": "integer", "description": "Views of blocked viewers; not in `views`."},
                             "complete_through": COMPLETE,
+                            **HISTORY,
                         },
                     ),
                     **REFUSED,
@@ -146,6 +185,7 @@ OPENAPI: dict[str, Any] = {
                                 },
                             },
                             "complete_through": COMPLETE,
+                            **HISTORY,
                         },
                     ),
                     **REFUSED,
@@ -185,7 +225,7 @@ OPENAPI: dict[str, Any] = {
         "/v1/channels/{channel_id}/series": {
             "get": {
                 "summary": "Views of a channel's videos by the hour, without gaps.",
-                "description": "Of complete hours of the last 100 days: the rollup counts them. A video is its "
+                "description": "Of complete hours of the last 99 days: the rollup counts them. A video is its "
                 "channel's by what was known of it when the hour was counted.",
                 "parameters": [
                     {**VIDEO, "name": "channel_id", "description": "The channel."},
@@ -289,7 +329,7 @@ OPENAPI: dict[str, Any] = {
             "get": {
                 "summary": "Can counts be read now?",
                 "responses": {
-                    "200": {"description": "Yes."},
+                    "200": {"description": "Yes; lines after the first say what is wrong with history."},
                     "503": {"description": "No; the body says why."},
                 },
             }

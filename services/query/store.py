@@ -3,7 +3,9 @@
 They come from Cassandra, and those that it no longer keeps from history (services.query.cold).
 
 How far the numbers are complete is read before the numbers: the other way round, a minute that closes in
-between would be called complete with counts from before it closed.
+between would be called complete with counts from before it closed. So who asks reads `register` first, and hands
+on what is known: up to there rows of history are the answer, from there on minutes. Then rows are read, and at last
+minutes: the other way round, a rollup in between could make what is in both, or in neither.
 """
 
 import asyncio
@@ -13,16 +15,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 from cassandra import DriverException, RequestExecutionException
 from cassandra.cluster import NoHostAvailable
 from tenacity import RetryError, Retrying, sleep_using_event, stop_when_event_set, wait_exponential
 
 from connectors.cassandra import connect
-from services.query.cold import HOUR, History, HistoryAwayError, Span, inside, outside
+from services.query.cold import History
+from services.query.completeness import ALWAYS, HOUR, Known
 from services.query.parameters import ClosedTopQuestion, Series, TopQuestion
+from services.query.spans import Span, inside, outside
 from services.query.zones import LocalDays
 from settings import CassandraSettings, QuerySettings
+from udfs.logic.register import Applied, Register
+from udfs.sinks.history_register import NAME
 
 LOG = structlog.get_logger("query")
 PIPELINE = "view_counts"
@@ -38,6 +45,7 @@ MINUTES_TO_SETTLE = timedelta(minutes=2)
 AWAY = (NoHostAvailable, DriverException, RequestExecutionException)
 
 _PROGRESS = "SELECT shard, shards, closed_through FROM progress WHERE pipeline = ?"
+_REGISTER = "SELECT path, made_at, lease, holder, manifest, kept, applied FROM history_register WHERE name = ?"
 _BASES = "SELECT kind, views, complete_through FROM view_totals WHERE video_id = ? AND kind IN ?"
 # One request for all days: ten small ones cost both sides several times as much. Grouped, since Cassandra logs a
 # warning for a sum over several partitions that is not.
@@ -227,6 +235,11 @@ def months(first: date, last: date) -> list[date]:
     return [date(first.year + place // 12, place % 12 + 1, 1) for place in places]
 
 
+def _naive(at: datetime) -> datetime:
+    """As the driver gives and takes times."""
+    return at.replace(tzinfo=None)
+
+
 class CountStore:
     """A Cassandra session that comes and comes back by itself. `start` on a running loop, then `stop`."""
 
@@ -238,6 +251,8 @@ class CountStore:
         self._stopping = threading.Event()
         self._session: Any = None
         self._slots = asyncio.Semaphore(PARTITIONS_AT_ONCE)
+        # A column's text is read again when it is another.
+        self._applied: tuple[str | None, Applied | None] = None, None
 
     def start(self) -> None:
         """Connect in the background; until that is done every read raises StoreAwayError."""
@@ -258,85 +273,115 @@ class CountStore:
         rows = await self._rows("progress", (PIPELINE,))
         return complete_through([ShardProgress(*row) for row in rows])
 
-    async def totals(self, video_id: str, kinds: Sequence[str], *, today: date) -> list[int]:
+    async def register(self) -> Register | None:
+        """The register of history as it is now; None where there is none."""
+        rows = await self._rows("register", (NAME,))
+        if not rows:
+            return None
+        row = rows[0]
+        if row.applied != self._applied[0]:
+            applied = None if row.applied is None else msgspec.json.decode(row.applied, type=Applied)
+            self._applied = row.applied, applied
+        return Register(
+            path=row.path,
+            made_ms=int(row.made_at.replace(tzinfo=UTC).timestamp() * 1000),
+            token=row.lease,
+            holder=row.holder or "",
+            manifest=row.manifest or "",
+            kept=tuple(row.kept or ()),
+            applied=self._applied[1],
+        )
+
+    def check(self, known: Known, spans: Sequence[Span], *, now: datetime) -> None:
+        """Raise HistoryAwayError when something viewed then may be known to nobody before the next rollup."""
+        known.check(spans, cut=cut(now, self._minutes_kept_days), now=now)
+
+    async def totals(self, video_id: str, kinds: Sequence[str], known: Known, *, now: datetime) -> list[int]:
         """Views of the video, of each of these kinds: what the rollup has, and the minutes from there on."""
+        self.check(known, [(ALWAYS, now)], now=now)
         bases = {row.kind: row for row in await self._rows("bases", (video_id, list(kinds)))}
-        days = days_of_total(today, self._minutes_kept_days)
+        days = days_of_total(now.date(), self._minutes_kept_days)
 
         async def total(kind: str) -> int:
             base = bases.get(kind)
-            since = datetime.min.replace(year=1970) if base is None else base.complete_through
+            # A row is written when it changes: up to where history reaches there is nothing that it lacks.
+            since = max(_naive(known.end), datetime.min if base is None else base.complete_through)
+            since = max(since, datetime.min.replace(year=1970))
             rows = await self._rows("day_sums", (video_id, kind, [day for day in days if day >= since.date()], since))
             return (0 if base is None else base.views) + sum(row.views or 0 for row in rows)
 
         return await asyncio.gather(*(total(kind) for kind in kinds))
 
-    async def series(self, video_id: str, kind: str, series: Series, *, now: datetime) -> list[tuple[datetime, int]]:
+    async def series(
+        self, video_id: str, kind: str, series: Series, known: Known, *, now: datetime
+    ) -> list[tuple[datetime, int]]:
         """(start, views) of every point, zeros included. Raises what reads of history raise, too."""
         if series.points == 0:
             return []
         span = (series.start, series.end)
+        self.check(known, [span], now=now)
         if series.step == MINUTE:
-            return fill(series, await self._minutes(video_id, kind, [span], now))
-        # First what the rollup has: the other way round, a rollup in between could show what is in both, or in neither.
+            return fill(series, await self._minutes(video_id, kind, [span], known, before=self.minutes_cut(now)))
         if series.step == HOUR:
-            rolled = await self._hours(video_id, kind, span, now)
+            rolled = await self._hours(video_id, kind, span, known, now)
         else:
             rolled = await self._days(video_id, kind, span)
         kept_from = datetime.combine(now.date() - self._minutes_kept_days * DAY, time(), UTC)
-        minutes = await self._hot_minutes(video_id, kind, inside([span], (kept_from, series.end)))
-        return fill(series, minutes, rolled)
+        spans = inside([span], (max(kept_from, known.end), series.end))
+        return fill(series, await self._hot_minutes(video_id, kind, spans), rolled)
 
     async def local_days(
-        self, video_id: str, kind: str, days: LocalDays, *, now: datetime
+        self, video_id: str, kind: str, days: LocalDays, known: Known, *, now: datetime
     ) -> list[tuple[datetime, int]]:
-        """(start, views) of every day, from hours, and from minutes where one day ends within an hour."""
+        """(start, views) of every day, from hours, and from minutes where one day ends within an hour.
+
+        Those minutes come from history as soon as the hour does: late events are in both, or in neither.
+        """
         first, last = days.bounds[0], days.bounds[-1]
         hours = Series(HOUR, first.replace(minute=0), (last + HOUR - MINUTE).replace(minute=0))
         split = days.split_hours
-        rows = await self.series(video_id, kind, hours, now=now)
-        minutes = await self._minutes(video_id, kind, [(hour, hour + HOUR) for hour in split], now)
+        rows = await self.series(video_id, kind, hours, known, now=now)
+        spans = [(hour, hour + HOUR) for hour in split]
+        minutes = await self._minutes(video_id, kind, spans, known, before=known.end)
         whole = [row for row in rows if row[0] not in split]
         return days.sums([*whole, *((minute.replace(tzinfo=UTC), views) for minute, views in minutes)])
 
-    async def _old(self, video_id: str, kind: str, spans: Sequence[Span], before: datetime) -> Span:
-        """From when to when history answers; without a rollup, for nothing: the tables hold all that there is."""
-        old = await self._history.reach(spans, before)
-        if old is None and await self._rows("bases", (video_id, [kind])):
-            raise HistoryAwayError("a rollup has counted this video, and there is no manifest where history should be")
-        return (before, before) if old is None else old
+    def minutes_cut(self, now: datetime) -> datetime:
+        """Up to when history answers for minutes."""
+        return cut(now, self._minutes_kept_days)
 
     async def _minutes(
-        self, video_id: str, kind: str, spans: Sequence[Span], now: datetime
+        self, video_id: str, kind: str, spans: Sequence[Span], known: Known, *, before: datetime
     ) -> list[tuple[datetime, int]]:
-        old = await self._old(video_id, kind, spans, cut(now, self._minutes_kept_days))
+        """Of each minute up to `before` what history has, as far as it reaches; of the others what the stream has."""
+        old = ALWAYS, min(before, known.end)
         hot, cold = await asyncio.gather(
             self._hot_minutes(video_id, kind, outside(spans, old)),
-            self._history.rows("minutes", video_id, kind, inside(spans, old)),
+            self._history.rows(known.manifest, "minutes", video_id, kind, inside(spans, old)),
         )
         return [*hot, *cold]
 
     async def _hot_minutes(self, video_id: str, kind: str, spans: Sequence[Span]) -> list[tuple[datetime, int]]:
         parts = await asyncio.gather(
             *(
-                self._rows("minutes", (video_id, kind, day, start.replace(tzinfo=None), end.replace(tzinfo=None)))
+                self._rows("minutes", (video_id, kind, day, _naive(start), _naive(end)))
                 for start, end in spans
                 for day in dates(start, end)
             )
         )
         return [(row.minute, row.views) for rows in parts for row in rows]
 
-    async def _hours(self, video_id: str, kind: str, span: Span, now: datetime) -> list[Rolled]:
-        old = await self._old(video_id, kind, [span], cut(now, self._hours_kept_days))
+    async def _hours(self, video_id: str, kind: str, span: Span, known: Known, now: datetime) -> list[Rolled]:
+        old = ALWAYS, min(cut(now, self._hours_kept_days), known.end)
         parts, cold = await asyncio.gather(
             asyncio.gather(
                 *(
-                    self._rows("hours", (video_id, kind, month, start.replace(tzinfo=None), end.replace(tzinfo=None)))
+                    self._rows("hours", (video_id, kind, month, _naive(start), _naive(end)))
                     for start, end in outside([span], old)
                     for month in months(start.date(), (end - MINUTE).date())
                 )
             ),
-            self._history.rows("hours", video_id, kind, inside([span], old)),
+            self._history.rows(known.manifest, "hours", video_id, kind, inside([span], old)),
         )
         hot = [(row.hour, row.views) for rows in parts for row in rows]
         # An hour is there when it is complete.
@@ -362,7 +407,7 @@ class CountStore:
         """(minute, first videos) of the newest list, or of the one of that minute."""
         newest = question.at or now + MINUTE
         oldest = question.at or newest - MINUTES_LOOKED_BACK
-        bounds = (oldest.replace(tzinfo=None), newest.replace(tzinfo=None))
+        bounds = (_naive(oldest), _naive(newest))
         hours = {at.replace(minute=0, second=0, microsecond=0) for at in bounds}
         parts = await asyncio.gather(
             *(self._rows("top", (question.kind, question.span, hour, *bounds)) for hour in sorted(hours))
@@ -370,21 +415,24 @@ class CountStore:
         rows = [ShardTop(*row) for rows in parts for row in rows]
         return merge_top(rows, by_growth=question.span == "trending", limit=question.limit)
 
-    async def closed_top(self, question: ClosedTopQuestion, *, now: datetime) -> ClosedTop | None:
-        """The list of that hour or day, or the newest one; None when the rollup has none."""
+    async def closed_top(self, question: ClosedTopQuestion, known: Known, *, now: datetime) -> ClosedTop | None:
+        """The list of that hour or day, or the newest one; None when the rollup has none yet, or no longer."""
         last = question.start or now
         first = question.start or last - ROLLUPS_LOOKED_BACK
+        step = DAY if question.span == "day" else HOUR
+        # Which list is the newest is not known either, when nobody knows what came after the last one.
+        self.check(known, [(ALWAYS, now) if question.start is None else (first, first + step)], now=now)
         name = question.kind, question.country
         if question.span == "day":
             parts = [await self._rows("top_of_day", (*name, first.date(), last.date()))]
         else:
-            bounds = first.replace(tzinfo=None), last.replace(tzinfo=None)
+            bounds = _naive(first), _naive(last)
             parts = await asyncio.gather(
                 *(self._rows("top_of_hour", (*name, month, *bounds)) for month in months(first.date(), last.date()))
             )
         rows = [row for rows in parts for row in rows]
         if not rows:
-            return None
+            return None if question.start is None else self._empty_top(question.start, step, known, now)
         newest = max(rows, key=lambda row: row.start)
         videos = [TopVideo(video, views, 0, None) for video, views in newest.videos[: question.limit]]
         if question.span == "day":
@@ -393,30 +441,39 @@ class CountStore:
         start = newest.start.replace(tzinfo=UTC)
         return ClosedTop(start, start + HOUR, videos)
 
-    async def channel_hours(self, channel_id: str, kind: str, series: Series) -> list[tuple[datetime, int]]:
-        """(start, views) of every hour, zeros included."""
+    def _empty_top(self, start: datetime, step: timedelta, known: Known, now: datetime) -> ClosedTop | None:
+        """Where no row is: a list of nothing, when history has counted that time and the row cannot have expired."""
+        if step == HOUR:
+            is_counted = max(known.start, cut(now, self._hours_kept_days)) <= start and start + HOUR <= known.end
+        else:
+            is_counted = known.start <= start < known.end
+        return ClosedTop(start, min(start + step, known.end), []) if is_counted else None
+
+    async def channel_hours(
+        self, channel_id: str, kind: str, series: Series, known: Known, *, now: datetime
+    ) -> list[tuple[datetime, int | None]]:
+        """(start, views) of every hour, None where nobody can tell: not counted yet, or perhaps expired."""
         if series.points == 0:
             return []
-        bounds = series.start.replace(tzinfo=None), series.end.replace(tzinfo=None)
+        self.check(known, [(series.start, series.end)], now=now)
         parts = await asyncio.gather(
             *(
-                self._rows("channel_hours", (channel_id, kind, month, *bounds))
+                self._rows("channel_hours", (channel_id, kind, month, _naive(series.start), _naive(series.end)))
                 for month in months(series.start.date(), (series.end - MINUTE).date())
             )
         )
-        return fill(series, [(row.hour, row.views) for rows in parts for row in rows])
-
-    async def history_through(self) -> datetime | None:
-        """Up to when hours and days of history are complete; None before the first rollup."""
-        return await self._history.through()
+        views = {row.hour.replace(tzinfo=UTC): row.views for rows in parts for row in rows}
+        first = max(known.start, cut(now, self._hours_kept_days))
+        return [
+            (start, views.get(start, 0 if start >= first else None) if start < known.end else None)
+            for start in series.starts
+        ]
 
     async def ledger(self, minutes: Series) -> dict[datetime, dict[str, int]]:
         """LEDGER_COLUMNS, summed over salts, of each of these minutes of arrival in which anything arrived."""
         starts = minutes.starts
         cuts = [starts[at : at + LEDGER_MINUTES_AT_ONCE] for at in range(0, len(starts), LEDGER_MINUTES_AT_ONCE)]
-        parts = await asyncio.gather(
-            *(self._rows("ledger", ([start.replace(tzinfo=None) for start in cut],)) for cut in cuts)
-        )
+        parts = await asyncio.gather(*(self._rows("ledger", ([_naive(start) for start in cut],)) for cut in cuts))
         return {
             row.minute.replace(tzinfo=UTC): {name: getattr(row, name) or 0 for name in LEDGER_COLUMNS}
             for rows in parts
@@ -470,6 +527,7 @@ class CountStore:
                 name: session.prepare(text)
                 for name, text in (
                     ("progress", _PROGRESS),
+                    ("register", _REGISTER),
                     ("bases", _BASES),
                     ("hours", _HOURS),
                     ("days", _DAYS),

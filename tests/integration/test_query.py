@@ -9,9 +9,11 @@ import httpx
 import pytest
 
 from connectors.cassandra import MigrationChangedError, connect, migrate
-from settings import CassandraSettings
+from settings import CassandraSettings, HistorySettings
+from tests.support.registers import put_register
 from tools.stack import Stack, StackOptions
 from tools.stack.ports import HOST
+from udfs.logic.register import Applied
 
 BACK_S = 60.0
 INSERT = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (%s, %s, %s, %s, %s)"
@@ -39,6 +41,7 @@ def cassandra(stack: Stack) -> CassandraSettings:
 @pytest.fixture(scope="module")
 def session(cassandra: CassandraSettings) -> Iterator[Any]:
     opened = connect(cassandra)
+    put_register(opened, HistorySettings().path)
     yield opened
     opened.cluster.shutdown()
 
@@ -62,6 +65,20 @@ def eventually(condition: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
+def test_without_a_register_of_history_nobody_knows_a_total(client: httpx.Client, session: Any) -> None:
+    session.execute("DELETE FROM history_register WHERE name = 'history' IF EXISTS")
+    answer = client.get("/v1/videos/nobody/views")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert "no register of history" in answer.json()["error"]
+    ready = client.get("/readyz")
+    assert (ready.status_code, "no register of history" in ready.text) == (200, True)
+    put_register(session, HistorySettings().path, made=datetime.now(UTC) - timedelta(days=10))
+    assert "no rollup has run for 10 days" in client.get("/v1/videos/nobody/views").json()["error"]
+    put_register(session, HistorySettings().path)
+    assert client.get("/readyz").text == "ready\n"
+
+
+@pytest.mark.usefixtures("session")
 def test_an_unknown_video_has_no_views(client: httpx.Client) -> None:
     answer = client.get("/v1/videos/nobody/views")
     assert answer.status_code == 200
@@ -71,6 +88,9 @@ def test_an_unknown_video_has_no_views(client: httpx.Client) -> None:
         "views": 0,
         "blocked": 0,
         "complete_through": None,
+        "late_through": None,
+        "history_revision": 0,
+        "missing": [],
     }
 
 
@@ -95,6 +115,10 @@ def test_a_total_and_its_series(client: httpx.Client, session: Any) -> None:
 def test_what_the_rollup_has_and_the_minutes_from_there_on_are_one_number(client: httpx.Client, session: Any) -> None:
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     through = midnight - timedelta(hours=6)
+    hour = int(through.timestamp()) // 3600
+    put_register(
+        session, HistorySettings().path, Applied("manifests/7-a.json", 7, 0, hour, hour, [(hour - 6, hour - 6)])
+    )
     # Three months ago; yesterday until 18:00, a late view more than the stream has.
     last_season = midnight - timedelta(days=90)
     rolled = {last_season: 1000, through.replace(hour=0): 8}
@@ -116,7 +140,10 @@ def test_what_the_rollup_has_and_the_minutes_from_there_on_are_one_number(client
         )
     for before, views in ((timedelta(hours=5), 7), (-timedelta(hours=1), 20), (-timedelta(hours=7), 300)):
         write(session, "r", through - before, views)
-    assert client.get("/v1/videos/r/views").json()["views"] == 1008 + 20 + 300
+    told = client.get("/v1/videos/r/views").json()
+    assert told["views"] == 1008 + 20 + 300
+    assert (told["late_through"], told["history_revision"]) == (f"{through:%Y-%m-%dT%H:%M:%SZ}", 7)
+    assert [gap["from"] for gap in told["missing"]] == [f"{through - timedelta(hours=6):%Y-%m-%dT%H:%M:%SZ}"]
     # A kind that the rollup has not met yet.
     write(session, "r", midnight, 4, kind="like")
     assert client.get("/v1/videos/r/views?kind=like").json()["views"] == 4
@@ -136,10 +163,9 @@ def test_what_the_rollup_has_and_the_minutes_from_there_on_are_one_number(client
         at(midnight): 300,
     }
     assert points("hour", last_season, last_season + timedelta(days=1)) == {at(last_season + timedelta(hours=12)): 1000}
-    # 12:00 is rolled up; 13:00 of the day before has minutes alone, as the stream counted them.
+    # Up to 18:00 the rollup is believed, also for 13:00, of which it has nothing; the stream's minutes from there on.
     assert points("hour", yesterday, midnight + timedelta(hours=2)) == {
         at(yesterday + timedelta(hours=12)): 8,
-        at(through - timedelta(hours=5)): 7,
         at(through + timedelta(hours=1)): 20,
         at(midnight + timedelta(hours=1)): 300,
     }

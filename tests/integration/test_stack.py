@@ -89,6 +89,38 @@ def test_every_part_is_ready_and_says_where(stack: Stack) -> None:
     assert len(set(pids)) == len(pids)
 
 
+def figures(stack: Stack, part: str) -> dict[str, list[float]]:
+    """Values by name, of all labels, as Flink's reporter in this process gives them; none while it is away."""
+    found: dict[str, list[float]] = {}
+    try:
+        with urllib.request.urlopen(stack.endpoints[f"{part}_metrics"] + "/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return {}
+    for line in lines:
+        if not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            found.setdefault(name.partition("{")[0], []).append(float(value))
+    return found
+
+
+def test_flink_gives_its_figures_and_the_jobs_to_prometheus(stack: Stack, job: str) -> None:
+    """The job's above all: whoever wants to know what a trial did asks here."""
+    ports = {status.name: status.ports for status in stack.status()}
+    for part in ("jobmanager", "taskmanager"):
+        assert stack.endpoints[f"{part}_metrics"].endswith(f":{ports[part][f'{part}_metrics']}")
+
+    def of_cluster() -> bool:
+        return figures(stack, "jobmanager").get("flink_jobmanager_numRegisteredTaskManagers") == [1.0]
+
+    def of_job() -> list[float]:
+        return figures(stack, "taskmanager").get("flink_taskmanager_job_task_operator_numRecordsOut", [])
+
+    assert eventually(of_cluster, BACK_S)
+    assert eventually(lambda: sum(of_job()) > 0, BACK_S)
+    assert len(figures(stack, "taskmanager")["flink_taskmanager_Status_JVM_CPU_Load"]) == 1
+
+
 def test_zookeeper_comes_back(stack: Stack) -> None:
     killed = stack.kill("zookeeper")
     stack.wait_ready("zookeeper", timeout_s=BACK_S)
@@ -168,6 +200,7 @@ def test_a_killed_taskmanager_takes_its_python_workers_along_and_the_job_goes_on
     stack.wait_ready("taskmanager", timeout_s=BACK_S)
     wait_progress(stack, job)
     assert not set(workers) & set(stack.python_workers())
+    assert "flink_taskmanager_Status_JVM_CPU_Load" in figures(stack, "taskmanager")
 
 
 def test_a_killed_python_worker_is_replaced(stack: Stack, job: str) -> None:
@@ -183,6 +216,7 @@ def test_a_killed_jobmanager_comes_back_with_its_job(stack: Stack, job: str) -> 
     assert eventually(lambda: stack.jobs().get(job) == "RUNNING", BACK_S)
     restored = (stack.flink_rest(f"/jobs/{job}/checkpoints") or {})["latest"]["restored"]
     assert restored is not None
+    assert figures(stack, "jobmanager")["flink_jobmanager_numRegisteredTaskManagers"] == [1.0]
     wait_progress(stack, job)
 
 

@@ -16,6 +16,7 @@ from services.query.app import build_app
 from settings import QuerySettings, S3Settings, Settings
 from tests.support.history import write_history
 from tests.support.installation import Installation
+from tests.support.registers import applied_of, put_manifest, put_register
 from tools.stack import Stack
 from tools.stack.ports import HOST
 from udfs.logic.cells import Cell, dated_row
@@ -97,14 +98,16 @@ def test_the_clock_moves_and_every_granularity_answers_as_before(installation: I
     for day, views in summed(counts, 1440):
         rolled.days(table(views), date_of(day), datetime.fromtimestamp((day + 1) * 86_400, UTC))
     now = START + 2 * DAY
-    write_history(
-        HistoryStore(filesystem(settings.s3), settings.history.path),
+    store = HistoryStore(filesystem(settings.s3), settings.history.path)
+    manifest = write_history(
+        store,
         {(VIDEO, "view", at): views for at, views in counts.items()},
         shards=shards,
         from_hour=FIRST_MINUTE // 60 - 24,
         # As rollups will have left it by then.
         through_hour=int((now + 900 * DAY).timestamp()) // 3600,
     )
+    put_register(session, settings.history.path, applied_of(put_manifest(store, manifest), manifest))
     moved = timedelta()
 
     async def answers(client: httpx.AsyncClient) -> dict[str, Any]:

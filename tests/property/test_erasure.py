@@ -493,9 +493,7 @@ def test_what_goes_meanwhile_does_not_come_back(tmp_path: Path) -> None:
 def published(place: Place) -> str:
     """A history whose manifest is in force, and whose rows are all in the tables."""
     name = manifest_name(1, "a")
-    HistoryStore(place.store, place.path("history")).publish(no_history(RULES.shards))
-    (place.root / "history" / "manifests").mkdir()
-    (place.root / "history" / "manifest.json").rename(place.root / "history" / name)
+    HistoryStore(place.store, place.path("history")).put_manifest(name, no_history(RULES.shards))
     place.registers = register_of(place.path("history"), name)
     return name
 
@@ -512,8 +510,10 @@ def test_before_it_closes_history_is_published_again_under_its_token(tmp_path: P
     register = place.registers.read()
     assert (token_of(register.manifest), register.kept, register.holder) == (register.token, (before,), "")
     assert register.applied.manifest == register.manifest
-    contents = place.contents()
-    assert contents[f"history/{register.manifest}"] == contents[f"history/{before}"]
+    history = HistoryStore(place.store, place.path("history"))
+    old, new = (history.manifest(of, RULES.shards) for of in (before, register.manifest))
+    assert (new.token, new.before) == (register.token, before)
+    assert msgspec.structs.replace(new, token=old.token, before=old.before, made_ms=old.made_ms) == old
 
 
 def test_what_the_tables_lack_is_lacking_under_the_new_name_too(tmp_path: Path) -> None:
@@ -530,7 +530,7 @@ def test_what_the_tables_lack_is_lacking_under_the_new_name_too(tmp_path: Path) 
     assert register.applied == nothing_applied()
 
 
-@pytest.mark.parametrize("change", ["publish", "put_again"])
+@pytest.mark.parametrize("change", ["publish", "put_manifest"])
 def test_an_erasure_that_loses_its_lease_before_publishing_stays_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -539,7 +539,7 @@ def test_an_erasure_that_loses_its_lease_before_publishing_stays_open(
     before = published(place)
     (viewer,) = place.erase("other").viewers
     assert viewer.key_until is not None
-    of = HistoryStore if change == "put_again" else Lease
+    of = HistoryStore if change == "put_manifest" else Lease
     original = getattr(of, change)
 
     def taken(*arguments: Any) -> Any:

@@ -9,6 +9,7 @@ import io
 import re
 import shutil
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,22 +23,36 @@ import pyarrow.fs
 
 from schemas import registry
 from settings import CountingSettings, KafkaSettings, Settings
+from tests.support.memory_registers import MemoryRegisters
 from tests.unit.test_archive_files import put
+from tools.history import make_register
 from udfs.logic.block_list import read_blocked
-from udfs.logic.history import Manifest, PartitionTask, date_of, task_of
+from udfs.logic.history import Manifest, date_of
 from udfs.logic.keyed_records import Keyed, Refusal
 from udfs.logic.metadata import read_metadata
+from udfs.logic.register import Register
 from udfs.operators import rollup
-from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest
+from udfs.operators.rollup import CountSlices, EndRollup, MergeShard, PublishManifest, WriteRows
 from udfs.sinks import history_rows
+from udfs.sinks.history_register import Registers
 from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.lease import LeaseHolder
 from udfs.sinks.packed_batch import PackedBatch
-from udfs.sources.archive import Archive, Record
+from udfs.sinks.rollup_start import Work, begin
+from udfs.sources.archive import Record
 
 HOUR_MS = 3_600_000
 CQL = Path(__file__).parents[2] / "schemas" / "cql"
 # Tables by name, of these the rows by primary key, of these the values by column.
 Tables = dict[str, dict[tuple[object, ...], dict[str, object]]]
+
+
+class Row(dict[str, object]):
+    """The values of a row, and beside them when each was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: dict[str, int] = {}
 
 
 class KilledError(Exception):
@@ -92,6 +107,27 @@ class Folder(pyarrow.fs.LocalFileSystem):
         super().delete_dir(path)
 
 
+class Stepping:
+    """Registers whose changes are steps."""
+
+    def __init__(self, registers: Registers, steps: Steps) -> None:
+        self._registers = registers
+        self._steps = steps
+
+    def read(self) -> Register | None:
+        return self._registers.read()
+
+    def swap(self, old: Register | None, new: Register) -> bool:
+        self._steps.step()
+        return self._registers.swap(old, new)
+
+    def renew(self, register: Register) -> bool:
+        return self._registers.renew(register)
+
+    def pulse(self) -> object:
+        return self._registers.pulse()
+
+
 class LocalRollup:
     """An archive and a history below `root`. `kept` are compacted topics by name: their keys and rests."""
 
@@ -107,12 +143,16 @@ class LocalRollup:
             }
         )
         self.tables: Tables = {}
+        self.registers: MemoryRegisters = MemoryRegisters()
         self._rules, self._kept, self._history = rules, kept, history
         self._offsets = dict.fromkeys(range(self.settings.kafka.partitions), 0)
 
     def copy(self, root: Path) -> Self:
         """Another that is as this one is now."""
         made = type(self)(root, self._rules, self._kept, **self._history)
+        register = self.registers.read()
+        if register is not None:
+            made.registers = MemoryRegisters(msgspec.structs.replace(register, path=made.settings.history.path))
         made.tables = copy.deepcopy(self.tables)
         made._offsets = dict(self._offsets)
         shutil.copytree(self.root, root)
@@ -137,41 +177,78 @@ class LocalRollup:
         return HistoryStore(pyarrow.fs.LocalFileSystem(), self.settings.history.path)
 
     def manifest(self) -> Manifest:
-        """As it was last published."""
-        return self.store.manifest(self.settings.counting.shards)
+        """The one in force."""
+        register = self.registers.read()
+        return self.store.manifest(register.manifest if register else "", self.settings.counting.shards)
+
+    def make_register(self) -> None:
+        """What `tools.history init` does."""
+        make_register(
+            self.registers,
+            self.store,
+            self.settings.history.path,
+            now_ms=int(time.time() * 1000),
+            has_totals=lambda: bool(self.tables.get("view_totals")),
+        )
 
     def run(self, steps: Steps | None = None) -> Manifest:
         """What jobs/rollup.py does; the history after it. Raises KilledError."""
-        store = Folder(steps or Steps())
-        before = HistoryStore(store, self.settings.history.path).manifest(self.settings.counting.shards)
-        archived: dict[int, set[int]] = {partition: set() for partition in range(self.settings.kafka.partitions)}
-        for file in Archive(store, self.settings.archive.path).files():
-            archived[file.partition].add(file.hour)
-        found = [task_of(partition, hours, before.last_hours.get(partition)) for partition, hours in archived.items()]
-        to_do = [task for task in found if task is not None]
-        if to_do:
-            with self._parts(store, steps or Steps()):
-                self._run(to_do, msgspec.json.encode(before))
+        if self.registers.read() is None:
+            self.make_register()
+        steps = steps or Steps()
+        store = Folder(steps)
+        with self._parts(store, steps):
+            counts_on = True
+            while counts_on:
+                before = self.manifest().run
+                work = self._unit(store, steps)
+                counts_on = work is not None and not work.is_last and self.manifest().run > before
         return self.manifest()
 
-    def _run(self, to_do: Sequence[PartitionTask], before: bytes) -> None:
+    def _unit(self, store: Folder, steps: Steps) -> Work | None:
+        # A holder that is killed gives nothing up; the next one takes the lease all the same.
+        holder = LeaseHolder(
+            Stepping(self.registers, steps), self.settings.history.path, "rollup", deadline_s=3600, silent_s=0,
+            living_s=0, sleep=lambda _s: None, say=lambda _text: None,
+        )  # fmt: skip
+        with holder:
+            work = begin(
+                self.settings,
+                store,
+                holder.register,
+                holder.lease,
+                has_totals=lambda: bool(self.tables.get("view_totals")),
+            )
+            if work is not None:
+                self._run(work)
+        return work
+
+    def _run(self, work: Work) -> None:
         told: dict[int, list[bytes]] = defaultdict(list)
         # As Flink has them, which are not the shards' numbers.
         keys = [3 + 5 * shard for shard in range(self._rules.shards)]
-        counting = CountSlices(self.settings, before, keys)
+        unit = msgspec.json.encode(work.unit)
+        counting = CountSlices(self.settings, unit, keys)
         counting.open(None)
-        for task in to_do:
+        for task in work.tasks:
             for key, infos in counting.flat_map(msgspec.json.encode(task).decode()):
                 told[key].append(infos)
-        merging = MergeShard(self.settings, before, keys, len(to_do))
+        merging = MergeShard(self.settings, unit, keys, len(work.tasks))
+        publishing = PublishManifest(self.settings, unit, keys)
+        writing = WriteRows(self.settings, unit, keys)
+        ending = EndRollup(self.settings, unit)
         merging.open(None)
-        publishing = PublishManifest(self.settings, before)
         publishing.open(None)
-        for key, values in told.items():
-            of_shard = SimpleNamespace(get_current_key=lambda key=key: key)
-            for value in values:
-                for _, result in merging.process_element(value, of_shard):
-                    list(publishing.process_element(result, None))
+        results = [
+            result for key, values in told.items() for value in values
+            for _, result in merging.process_element(value, _of_key(key))
+        ]  # fmt: skip
+        names = [one for result in results for one in publishing.process_element(result, None)]
+        writing.open(None)
+        written = [name for key, value in names for _, name in writing.process_element(value, _of_key(key))]
+        ending.open(None)
+        for name in written:
+            list(ending.process_element(name, None))
 
     @contextmanager
     def _parts(self, store: Folder, steps: Steps) -> Iterator[None]:
@@ -186,16 +263,18 @@ class LocalRollup:
                 for key, rest in kept.get(self._topic, {}).items():
                     take(key, rest)
 
-        def write_all(_session: object, statements: Sequence[tuple[object, object]], _at_once: int) -> None:
+        def write_all(session: Any, statements: Sequence[tuple[object, object]], _at_once: int) -> None:
             # Rows are written side by side: whatever is killed leaves some of them.
             rows = [row for statement in statements for row in _rows(*statement)]
-            steps.step(lambda: _insert(tables, rows[::2]))
-            _insert(tables, rows)
+            at = session.timestamp_generator()
+            steps.step(lambda: _insert(tables, rows[::2], at))
+            _insert(tables, rows, at)
 
         with (
             mock.patch.object(rollup, "filesystem", return_value=store),
             mock.patch.object(rollup, "CompactedTopic", Topic),
-            mock.patch.object(history_rows, "connect_however_long", return_value=SimpleNamespace()),
+            mock.patch.object(rollup, "registers", return_value=Stepping(self.registers, steps)),
+            mock.patch.object(history_rows, "connect_however_long", side_effect=lambda _settings: _session()),
             mock.patch.object(history_rows, "prepare_however_long", lambda _session, text: _Prepared(text)),
             mock.patch.object(history_rows, "write_all", write_all),
         ):
@@ -263,10 +342,23 @@ def _rows(statement: object, values: object) -> Iterator[tuple[str, Sequence[obj
     assert not body.read()
 
 
-def _insert(tables: Tables, rows: Iterable[tuple[str, Sequence[object]]]) -> None:
+def _session() -> SimpleNamespace:
+    return SimpleNamespace(cluster=SimpleNamespace(shutdown=lambda: None))
+
+
+def _of_key(key: int) -> SimpleNamespace:
+    """A context whose current key this is."""
+    return SimpleNamespace(get_current_key=lambda: key)
+
+
+def _insert(tables: Tables, rows: Iterable[tuple[str, Sequence[object]]], at: int) -> None:
+    """As Cassandra does: of each value the one with the largest write timestamp stays."""
     for statement, values in rows:
         matched = re.match(r"INSERT INTO (\w+) \((.*?)\) VALUES", statement)
         assert matched is not None, statement
         table, columns = matched[1], dict(zip(matched[2].split(", "), values, strict=True))
         key = tuple(columns[name] for name in KEYS[table])
-        tables.setdefault(table, {}).setdefault(key, {}).update(columns)
+        row = tables.setdefault(table, {}).setdefault(key, Row())
+        for name, value in columns.items():
+            if at >= row.written.get(name, 0):
+                row[name], row.written[name] = value, at

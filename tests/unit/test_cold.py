@@ -2,9 +2,8 @@
 
 import asyncio
 from collections import Counter
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,13 +11,17 @@ import msgspec
 import pyarrow.fs
 import pytest
 
-from services.query.cold import History, HistoryAwayError, inside, outside
+from services.query.cold import MANIFESTS_KEPT, History
+from services.query.completeness import HistoryAwayError
 from services.query.parameters import STEPS, ParameterError, Series
-from services.query.store import CountStore, cut
+from services.query.spans import inside, merged, outside
+from services.query.store import cut
 from services.query.zones import local_days
-from settings import CassandraSettings, QuerySettings
 from tests.support.history import write_history
-from udfs.logic.history import Manifest, no_history
+from tests.support.registers import applied_of, put_manifest, register_of
+from tests.support.tables import Tables
+from udfs.logic.history import VERSION, Manifest
+from udfs.logic.register import Register
 from udfs.logic.shards import shard_of
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources.history import HistoryFiles
@@ -38,61 +41,6 @@ def counts_from(start: datetime) -> dict[tuple[str, str, int], int]:
     return {(video, kind, first + at): n + len(kind) for video in "AB" for kind in ("view", "like") for at, n in cells}
 
 
-class Tables(CountStore):
-    """Cassandra as its time to live leaves it, for a clock that a test sets; kept up with by the rollup."""
-
-    def __init__(
-        self, history: History, counts: dict[tuple[str, str, int], int], now: datetime, *, is_rolled_up: bool = True
-    ) -> None:
-        super().__init__(CassandraSettings(), QuerySettings(), history)
-        self._counts = counts
-        self._now = now
-        self._is_rolled_up = is_rolled_up
-        self.asked: list[str] = []
-
-    async def _rows(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
-        self.asked.append(statement)
-        if statement == "bases":
-            return [SimpleNamespace()] if self._is_rolled_up else []
-        video, kind = values[:2]
-        mine = {
-            datetime.fromtimestamp(minute * 60, UTC): views
-            for (of, what, minute), views in self._counts.items()
-            if (of, what) == (video, kind)
-        }
-        if statement == "minutes":
-            day, start, end = values[2:]
-            return [
-                SimpleNamespace(minute=at.replace(tzinfo=None), views=views)
-                for at, views in mine.items()
-                if at.date() == day and start <= at.replace(tzinfo=None) < end and at + 8 * DAY > self._now
-            ]
-        through = self._now.replace(minute=0) - HOUR
-        sums: Counter[datetime] = Counter()
-        for at, views in mine.items():
-            if at < through:
-                sums[at.replace(minute=0) if statement == "hours" else datetime.combine(at, time(), UTC)] += views
-        if statement == "hours":
-            month, start, end = values[2:]
-            return [
-                SimpleNamespace(hour=at.replace(tzinfo=None), views=views)
-                for at, views in sums.items()
-                if at.date().replace(day=1) == month and start <= at.replace(tzinfo=None) < end
-                if at + HOUR + 100 * DAY > self._now
-            ]
-        assert statement == "days"
-        first, last = values[2:]
-        return [
-            SimpleNamespace(
-                day=SimpleNamespace(date=at.date),
-                views=views,
-                complete_through=min(at + DAY, through).replace(tzinfo=None),
-            )
-            for at, views in sums.items()
-            if first <= at.date() <= last
-        ]
-
-
 @pytest.fixture
 def written(tmp_path: Path) -> HistoryStore:
     return HistoryStore(pyarrow.fs.LocalFileSystem(), str(tmp_path / "history"))
@@ -105,6 +53,11 @@ def history(tmp_path: Path) -> History:
 
 def hour_of(at: datetime) -> int:
     return int(at.timestamp()) // 3600
+
+
+def applied(written: HistoryStore, manifest: Manifest) -> Register:
+    """The register once all rows of this manifest are in the tables."""
+    return register_of("s3://here", applied_of(put_manifest(written, manifest), manifest), WINDOWS[0])
 
 
 @pytest.mark.parametrize("start", WINDOWS)
@@ -129,11 +82,10 @@ def test_every_granularity_answers_the_same_however_long_ago(
     # Now; on the days on which minutes and hours go; and long after.
     for days in (0, 4, 6, 8, 10, 98, 101, 200, 800):
         now = end + days * DAY + timedelta(hours=5, minutes=17)
-        written.publish(msgspec.structs.replace(manifest, through_hour=hour_of(now) - 1))
-        history._read_s = float("-inf")
-        tables = Tables(history, counts, now)
+        rolled = msgspec.structs.replace(manifest, through_hour=hour_of(now) - 1)
+        tables = Tables(history, counts, now, applied(written, rolled))
         for step in STEPS.values():
-            found = asyncio.run(tables.series("A", "view", Series(step, start, end), now=now))
+            found = asyncio.run(tables.series("A", "view", Series(step, start, end), tables.known, now=now))
             assert found == want(step), f"{step} after {days} days"
         for zone in ZONES:
             there = ZoneInfo(zone)
@@ -142,9 +94,10 @@ def test_every_granularity_answers_the_same_however_long_ago(
             for at, n in mine:
                 if at.astimezone(there).date() in sums:
                     sums[at.astimezone(there).date()] += n
-            found = asyncio.run(tables.local_days("A", "view", span, now=now))
+            found = asyncio.run(tables.local_days("A", "view", span, tables.known, now=now))
             assert [(at.date(), n) for at, n in found] == list(sums.items()), f"{zone} after {days} days"
         asked[days] = set(tables.asked)
+    # What history has is asked of minutes no more.
     assert asked[0] == asked[10] | {"minutes"} == {"minutes", "hours", "days"}
     assert asked[800] == {"days"}
 
@@ -161,6 +114,7 @@ def test_spans_are_cut_without_gap_or_overlap() -> None:
     assert outside(spans, (at[1], at[5])) == [(at[0], at[1]), (at[5], at[6])]
     assert outside(spans, (at[2], at[2])) == [(at[0], at[2]), (at[2], at[3]), (at[4], at[6])]
     assert inside(spans, (at[2], at[2])) == []
+    assert merged([(at[4], at[5]), (at[0], at[2]), (at[2], at[3]), (at[1], at[2])]) == [(at[0], at[3]), (at[4], at[5])]
 
 
 START = WINDOWS[0]
@@ -174,39 +128,63 @@ def manifest(written: HistoryStore) -> Manifest:
     )
 
 
-def test_history_answers_for_what_it_has_and_only_before_the_cut(history: History, manifest: Manifest) -> None:
-    later = SPAN[1] + DAY
-    assert asyncio.run(history.reach([SPAN], START)) == (START, START)
-    assert asyncio.run(history.reach([SPAN], START + DAY)) == (START, START + DAY)
-    assert asyncio.run(history.reach([SPAN], later)) == SPAN
-    # The rollup is behind: a 0 would be wrong.
-    with pytest.raises(HistoryAwayError, match=r"complete through 2026-10-06T00:00Z.* older than 2026-10-07T00:00Z"):
-        asyncio.run(history.reach([(START, later)], later))
+@pytest.fixture
+def name(written: HistoryStore, manifest: Manifest) -> str:
+    """Of the manifest, as the register has it."""
+    return put_manifest(written, manifest)
 
 
-def test_before_the_first_rollup_there_are_the_tables_and_after_it_there_is_history(
-    history: History, written: HistoryStore
+def test_no_manifest_has_nothing_and_one_that_has_gone_is_an_error(history: History, name: str, tmp_path: Path) -> None:
+    assert asyncio.run(history.rows("", "minutes", "A", "view", [SPAN])) == []
+    (tmp_path / "history" / name).unlink()
+    with pytest.raises(HistoryAwayError, match=f"history cannot be read.*{name}"):
+        asyncio.run(history.rows(name, "minutes", "A", "view", [SPAN]))
+
+
+def test_a_manifest_is_read_once_and_each_is_another(
+    history: History, written: HistoryStore, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = START + 9 * DAY
-    tables = Tables(history, counts_from(START), now, is_rolled_up=False)
-    found = asyncio.run(tables.series("A", "view", Series(STEPS["minute"], *SPAN), now=now))
-    # The last two days: minutes are kept for eight.
-    assert next(at for at, views in found if views) == START + DAY + timedelta(minutes=14)
-    # Nor is history there while no hour is complete.
-    written.publish(msgspec.structs.replace(no_history(SHARDS), run=1))
-    history._read_s = float("-inf")
-    assert asyncio.run(history.reach([SPAN], SPAN[1])) is None
-    # One that was looked for in the wrong place is not taken for none.
-    tables = Tables(history, counts_from(START), now)
-    with pytest.raises(HistoryAwayError, match="there is no manifest"):
-        asyncio.run(tables.series("A", "view", Series(STEPS["minute"], *SPAN), now=now))
+    names = []
+    for place in range(MANIFESTS_KEPT + 2):
+        files = {**manifest.files, "hours": dict(list(manifest.files["hours"].items())[place:])}
+        names.append(put_manifest(written, msgspec.structs.replace(manifest, run=place + 1, files=files)))
+    read: list[str] = []
+    plain = HistoryFiles.manifest
+
+    def noted(self: HistoryFiles, name: str) -> Manifest:
+        read.append(name)
+        return plain(self, name)
+
+    monkeypatch.setattr(HistoryFiles, "manifest", noted)
+
+    async def hours(name: str) -> int:
+        return len(await history.rows(name, "hours", "A", "view", [SPAN]))
+
+    async def ask() -> None:
+        assert await asyncio.gather(*(hours(names[0]) for _ in range(5))) == [72] * 5
+        assert read == names[:1]
+        assert [await hours(name) for name in names] == [72 - place for place in range(len(names))]
+        # The oldest are forgotten, and read again when somebody asks after all.
+        assert [await hours(name) for name in (names[-1], names[0])] == [72 - len(names) + 1, 72]
+        assert read == [*names, names[0]]
+
+    asyncio.run(ask())
 
 
-@pytest.mark.usefixtures("manifest")
-def test_of_an_hour_in_part_there_is_that_part(history: History) -> None:
+def test_what_is_no_manifest_or_another_version_is_an_error(
+    history: History, written: HistoryStore, manifest: Manifest, tmp_path: Path
+) -> None:
+    newer = put_manifest(written, msgspec.structs.replace(manifest, version=VERSION + 1))
+    (tmp_path / "history" / "manifests" / "half.json").write_bytes(b'{"version": 3')
+    for name, text in ((newer, f"version {VERSION + 1}"), ("manifests/half.json", "truncated")):
+        with pytest.raises(HistoryAwayError, match=f"history cannot be read.*{text}"):
+            asyncio.run(history.rows(name, "hours", "A", "view", [SPAN]))
+
+
+def test_of_an_hour_in_part_there_is_that_part(history: History, name: str) -> None:
     quarter = timedelta(minutes=15)
     spans = [(START + quarter, START + HOUR + quarter), (START + 3 * HOUR, START + 3 * HOUR + quarter)]
-    found = asyncio.run(history.rows("minutes", "A", "view", spans))
+    found = asyncio.run(history.rows(name, "minutes", "A", "view", spans))
     minutes = [(at.replace(tzinfo=UTC) - START) // timedelta(minutes=1) for at, _ in found]
     assert sorted(minutes) == [15, 31, 59, 60, 74, 180, 194]
 
@@ -221,7 +199,7 @@ def test_hours_that_share_a_file_are_read_once(
     written.put("minutes/three.parquet", pyarrow.concat_tables(tables).sort_by("video_id"))
     for at in range(2):
         manifest.files["minutes"][first + at][shard] = "minutes/three.parquet"
-    written.publish(manifest)
+    name = put_manifest(written, manifest)
     read: list[str] = []
     plain = HistoryFiles.rows
 
@@ -230,7 +208,7 @@ def test_hours_that_share_a_file_are_read_once(
         return plain(self, path, *arguments)
 
     monkeypatch.setattr(HistoryFiles, "rows", noted)
-    found = asyncio.run(history.rows("minutes", "A", "view", [(START, START + 3 * HOUR)]))
+    found = asyncio.run(history.rows(name, "minutes", "A", "view", [(START, START + 3 * HOUR)]))
     want = [
         (datetime.fromtimestamp(minute * 60, UTC).replace(tzinfo=None), views)
         for (video, kind, minute), views in counts_from(START).items()
@@ -240,46 +218,39 @@ def test_hours_that_share_a_file_are_read_once(
     assert sorted(read) == sorted(["minutes/three.parquet", manifest.files["minutes"][first + 2][shard]])
 
 
-def test_a_file_that_a_rollup_replaced_is_looked_up_again(
-    history: History, written: HistoryStore, manifest: Manifest, tmp_path: Path
-) -> None:
+def test_a_file_that_has_gone_is_an_error(history: History, name: str, manifest: Manifest, tmp_path: Path) -> None:
     span = [(START, START + HOUR)]
-    before = asyncio.run(history.rows("hours", "A", "view", span))
-    assert before
-    files = manifest.files["hours"][hour_of(START)]
-    for shard, path in files.items():
-        files[shard] = path.replace("run-00000001", "run-00000002")
-        (tmp_path / "history" / path).rename(tmp_path / "history" / files[shard])
-    assert isinstance(history._known, Manifest)
-    written.publish(msgspec.structs.replace(manifest, run=2))
-    assert asyncio.run(history.rows("hours", "A", "view", span)) == before
-    for path in files.values():
+    assert asyncio.run(history.rows(name, "hours", "A", "view", span))
+    for path in manifest.files["hours"][hour_of(START)].values():
         (tmp_path / "history" / path).unlink()
     history._files._footer.cache_clear()
     with pytest.raises(HistoryAwayError, match="cannot be read"):
-        asyncio.run(history.rows("hours", "A", "view", span))
+        asyncio.run(history.rows(name, "hours", "A", "view", span))
 
 
-def test_too_many_files_are_refused(tmp_path: Path, manifest: Manifest) -> None:
+def test_too_many_files_are_refused(tmp_path: Path, name: str) -> None:
     history = History(HistoryFiles(pyarrow.fs.LocalFileSystem(), str(tmp_path / "history")), files_max=10)
-    assert asyncio.run(history.rows("hours", "A", "view", [(START, START + 10 * HOUR)]))
+    assert asyncio.run(history.rows(name, "hours", "A", "view", [(START, START + 10 * HOUR)]))
     with pytest.raises(ParameterError, match="asks for 11 files of history, more than 10"):
-        asyncio.run(history.rows("hours", "A", "view", [(START, START + 11 * HOUR)]))
+        asyncio.run(history.rows(name, "hours", "A", "view", [(START, START + 11 * HOUR)]))
 
 
 class Away:
     """A store that does not answer."""
 
-    def get_file_info(self, _path: str) -> Any:
+    def open_input_stream(self, _path: str) -> Any:
         raise OSError("connection refused")
 
 
-def test_a_store_that_does_not_answer_is_an_error_for_old_counts_alone() -> None:
+def test_a_store_that_does_not_answer_is_an_error_for_old_counts_alone(manifest: Manifest) -> None:
     history = History(HistoryFiles(Away(), "s3://bucket/history"), files_max=10)
     now = SPAN[1] + 30 * DAY
-    tables = Tables(history, counts_from(START), now)
+    rolled = msgspec.structs.replace(manifest, through_hour=hour_of(now) - 1)
+    tables = Tables(
+        history, counts_from(START), now, register_of("s3://here", applied_of("manifests/1-a.json", rolled), now)
+    )
     for series in (Series(STEPS["minute"], *SPAN), Series(HOUR, START - 100 * DAY, START)):
         with pytest.raises(HistoryAwayError, match="does not answer: OSError"):
-            asyncio.run(tables.series("A", "view", series, now=now))
+            asyncio.run(tables.series("A", "view", series, tables.known, now=now))
     for series in (Series(HOUR, *SPAN), Series(DAY, *SPAN)):
-        assert all(views for _, views in asyncio.run(tables.series("A", "view", series, now=now)))
+        assert all(views for _, views in asyncio.run(tables.series("A", "view", series, tables.known, now=now)))

@@ -7,13 +7,17 @@ import ast
 import re
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterable
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 from ruamel.yaml import YAML
+
+from tools.stack.flink import template
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
@@ -99,6 +103,21 @@ def test_flink_is_the_version_of_the_jars_and_of_the_wheel() -> None:
     assert ARGS["FLINK_VERSION"] == in_pom == pins("requirements.lock")["apache-flink"][0]
     assert "flink" in {profile.text for profile in pom.iterfind(".//{*}profile/{*}id")}
     assert "-Pflink " in DOCKERFILE
+
+
+def test_flinks_reporter_has_its_plugin_and_its_port() -> None:
+    """As the wheel, made of the same distribution, has it: Flink goes on without, and nobody has its figures."""
+    settings = template()
+    factory = settings["metrics.reporter.prom.factory.class"]
+    plugin = "plugins/metrics-prometheus/flink-metrics-prometheus-{}.jar"
+    wheel = distribution("apache-flink")
+    jar = wheel.locate_file("pyflink/" + plugin.format(wheel.version))
+    service = "META-INF/services/org.apache.flink.metrics.reporter.MetricReporterFactory"
+    assert factory in zipfile.ZipFile(str(jar)).read(service).decode().split()
+    assert f"RUN ls /opt/flink/{plugin.format('*')}" in INSTRUCTIONS
+    first, _, last = settings["metrics.reporter.prom.port"].partition("-")
+    assert f"EXPOSE {first}" in INSTRUCTIONS
+    assert int(first) < int(last)
 
 
 def test_python_and_uv_are_the_versions_of_the_project() -> None:

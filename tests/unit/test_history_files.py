@@ -1,4 +1,4 @@
-"""One video's rows are found in history's files by what footers say, and the manifest is read when it has changed."""
+"""One video's rows are found in history's files by what footers say, and a manifest by its name."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.history import write_history
+from tests.support.registers import put_manifest
 from udfs.logic.history import VERSION, HistoryError, no_history
 from udfs.logic.key_columns import shards_of
 from udfs.logic.shards import shard_of
@@ -43,17 +44,16 @@ def test_a_video_is_looked_for_in_the_shard_that_counts_it(video_id: str, shards
     assert shard_of(video_id, shards) == counts
 
 
-def test_the_manifest_is_read_again_when_it_has_changed(store: HistoryStore, files: HistoryFiles) -> None:
-    assert files.manifest() is None
+def test_a_manifest_is_read_by_its_name(store: HistoryStore, files: HistoryFiles) -> None:
     first = msgspec.structs.replace(no_history(4), run=1)
-    store.publish(first)
-    assert files.manifest() == first
-    assert files.manifest() is files.manifest()
-    store.publish(msgspec.structs.replace(first, run=2, through_hour=17))
-    assert files.manifest() == msgspec.structs.replace(first, run=2, through_hour=17)
-    store.publish(msgspec.structs.replace(first, version=VERSION + 1))
+    second = msgspec.structs.replace(first, run=2, through_hour=17)
+    names = [put_manifest(store, one) for one in (first, second)]
+    assert [files.manifest(name) for name in names] == [first, second]
+    with pytest.raises(FileNotFoundError):
+        files.manifest("manifests/gone.json")
+    newer = put_manifest(store, msgspec.structs.replace(first, version=VERSION + 1))
     with pytest.raises(HistoryError, match=f"version {VERSION + 1}, this code reads {VERSION}"):
-        files.manifest()
+        files.manifest(newer)
 
 
 def test_only_row_groups_that_can_hold_the_video_are_read(

@@ -3,13 +3,16 @@
 import math
 from datetime import UTC, datetime
 
+import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.ingest.tally import IngestTally, Minute
 from services.query.metrics import exposition
+from udfs.logic.register import Applied, nothing_applied
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+NOON_HOUR = int(NOON.timestamp()) // 3600
 
 
 def parsed(text: bytes) -> dict[tuple[str, ...], float]:
@@ -23,19 +26,33 @@ def parsed(text: bytes) -> dict[tuple[str, ...], float]:
 
 
 def test_the_ledger_and_progress_as_metrics() -> None:
-    found = parsed(exposition({"received": 5, "counted": 4, "late": 0}, is_balanced=False, complete_through=NOON))
+    applied = Applied(
+        "manifests/7-a.json", 7_000_000, 0, NOON_HOUR - 2, NOON_HOUR - 1, [(1, 1), (5, 7)], warnings=["a"]
+    )
+    tally = {"received": 5, "counted": 4, "late": 0}
+    found = parsed(exposition(tally, is_balanced=False, complete_through=NOON, applied=applied))
     assert found == {
         ("view_counts_ledger_events", "received"): 5,
         ("view_counts_ledger_events", "counted"): 4,
         ("view_counts_ledger_events", "late"): 0,
         ("view_counts_ledger_balanced",): 0,
         ("view_counts_complete_through_timestamp_seconds",): NOON.timestamp(),
+        ("view_counts_history_complete_through_timestamp_seconds",): NOON.timestamp() - 7200,
+        ("view_counts_history_late_through_timestamp_seconds",): NOON.timestamp() - 3600,
+        ("view_counts_history_revision",): 7_000_000,
+        ("view_counts_history_gap_hours",): 4,
+        ("view_counts_history_warnings",): 1,
     }
 
 
-def test_before_the_first_minute_is_closed() -> None:
-    found = parsed(exposition({}, is_balanced=True, complete_through=None))
-    assert math.isnan(found["view_counts_complete_through_timestamp_seconds",])
+def test_before_the_first_minute_is_closed_and_the_first_rollup_has_run() -> None:
+    for applied, revision in ((nothing_applied(), 0.0), (None, math.nan)):
+        found = parsed(exposition({}, is_balanced=True, complete_through=None, applied=applied))
+        assert math.isnan(found["view_counts_complete_through_timestamp_seconds",])
+        assert math.isnan(found["view_counts_history_complete_through_timestamp_seconds",])
+        assert math.isnan(found["view_counts_history_late_through_timestamp_seconds",])
+        for name in ("revision", "gap_hours", "warnings"):
+            assert found[f"view_counts_history_{name}",] == pytest.approx(revision, nan_ok=True)
 
 
 def test_ingest_tallies_by_minute_of_arrival_and_forgets_the_oldest() -> None:

@@ -1,6 +1,7 @@
 """The list of parts and what is made from it: consistent in itself, and with what the repository pins."""
 
 import configparser
+import json
 import os
 import re
 import socket
@@ -14,7 +15,7 @@ import pytest
 from settings import Settings
 from tools.stack import PartError, PreflightError, Stack, StackOptions, flink, preflight, supervision
 from tools.stack.layout import UNIX_SOCKET_PATH_BYTES_MAX, Layout, repository
-from tools.stack.parts import PARTS, PARTS_BY_NAME
+from tools.stack.parts import PARTS, PARTS_BY_NAME, Context
 from tools.stack.ports import (
     DEFAULT_PORTS,
     FREE_PORT_FIRST,
@@ -124,6 +125,38 @@ def test_flink_settings_keep_the_committed_ones_and_override_addresses_paths_and
     assert values["taskmanager.numberOfTaskSlots"] == "7"
     assert values["python.executable"] == sys.executable
     assert values["state.backend.type"] == flink.template()["state.backend.type"] == "rocksdb"
+
+
+def test_jobmanager_and_taskmanager_give_figures_each_on_the_port_declared_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flink, "_resources", lambda *_: ([], []))
+    layout = Layout(tmp_path)
+    layout.make_folders()
+    ports = free_ports()
+    values = flink.settings(layout, ports, {})
+    flink.write_configuration(layout, values, ports)
+    assert (layout.flink_plugins / "metrics-prometheus").is_dir()
+    context = Context(layout, ports, values, {})
+    for name in ("jobmanager", "taskmanager"):
+        part = PARTS_BY_NAME[name]
+        command = part.command(context)
+        given = [word for word in command if word.startswith("metrics.reporter.prom.port=")]
+        assert given == [f"metrics.reporter.prom.port={ports[f'{name}_metrics']}"]
+        assert command[command.index(given[0]) - 1] == "-D"
+        assert f"{name}_metrics" in part.ports
+    assert not any("metrics.reporter" in word for word in PARTS_BY_NAME["zookeeper"].command(context))
+
+
+def test_ports_that_an_older_version_chose_are_kept_and_those_it_did_not_know_are_added(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    layout.make_folders()
+    old = {name: port for name, port in free_ports().items() if not name.endswith("_metrics")}
+    layout.state_file.write_text(json.dumps({"parts": [], "ports": old}))
+    ports = Stack(StackOptions(home=tmp_path, ports="free")).ports
+    assert sorted(ports) == sorted(DEFAULT_PORTS)
+    assert {name: ports[name] for name in old} == old
+    assert len(set(ports.values())) == len(ports)
 
 
 def test_absence_of_a_part_is_never_a_failure_of_the_job() -> None:

@@ -9,17 +9,21 @@ from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease
 
 
-def publish_unchanged(history: HistoryStore, lease: Lease) -> None:
+def publish_unchanged(history: HistoryStore, lease: Lease, shards: int, now_s: float) -> None:
     """Publish what the manifest in force says under the lease's own token; with no history yet, nothing.
 
     Whatever a holder before this one still puts beside it is older, and a restore takes the newest. Raises
-    LeaseLostError.
+    LeaseLostError and HistoryError.
     """
     before = lease.check()
     if not before.manifest:
         return
     name = manifest_name(lease.token, secrets.token_hex(4))
-    history.put_again(before.manifest, name)
+    manifest = history.manifest(before.manifest, shards)
+    history.put_manifest(
+        name,
+        msgspec.structs.replace(manifest, token=lease.token, before=before.manifest, made_ms=int(now_s * 1000)),
+    )
     name = lease.publish(name)
     # Rows that the manifest still owes are owed by this one.
     if before.applied is not None and before.applied.manifest == before.manifest:

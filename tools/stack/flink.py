@@ -147,8 +147,8 @@ def environment(layout: Layout) -> dict[str, str]:
     }
 
 
-def jvm_command(layout: Layout, values: Mapping[str, str], process: str) -> list[str]:
-    """The java command of `process`: "jobmanager", "taskmanager" or "zookeeper".
+def jvm_command(layout: Layout, values: Mapping[str, str], process: str, own: Mapping[str, str]) -> list[str]:
+    """The java command of `process`: "jobmanager", "taskmanager" or "zookeeper"; `own` are settings of it alone.
 
     The same command that the package's scripts build. The scripts start two more JVMs for it each time, which
     costs a killed part seconds of its comeback; here the one result that needs Java is kept by its inputs.
@@ -166,6 +166,7 @@ def jvm_command(layout: Layout, values: Mapping[str, str], process: str) -> list
     }[process]
     memory, dynamic = _resources(layout, values, process)
     options = [*memory, "-XX:+UseG1GC", *values["env.java.opts.all"].split()]
+    dynamic += [word for key, value in own.items() for word in ("-D", f"{key}={value}")]
     return [*jvm(layout.logs), *options, *common, entry, "--configDir", str(layout.flink_conf), *dynamic]
 
 

@@ -65,6 +65,8 @@ class Context:
     ports: Mapping[str, int]
     flink_settings: Mapping[str, str]
     environment: Mapping[str, str]
+    # The names of the parts that this stack has.
+    parts: tuple[str, ...] = ()
 
     @property
     def conf(self) -> Path:
@@ -220,13 +222,19 @@ def _provision_seaweedfs(context: Context) -> None:
 
 
 def _flink_process(process: str) -> Callable[[Context], list[str]]:
-    return lambda context: flink.jvm_command(context.layout, context.flink_settings, process)
+    def command(context: Context) -> list[str]:
+        port = context.ports.get(f"{process}_metrics")
+        # Both processes read one configuration; which of them takes which port of a range there is chance.
+        own = {} if port is None else {"metrics.reporter.prom.port": str(port)}
+        return flink.jvm_command(context.layout, context.flink_settings, process, own)
+
+    return command
 
 
 def _jobmanager_command(context: Context) -> list[str]:
     # It would not start while the result of a refused restore is there.
     completing = [str(context.layout.python), "-m", "tools.job_results"]
-    return [*completing, *flink.jvm_command(context.layout, context.flink_settings, "jobmanager")]
+    return [*completing, *_flink_process("jobmanager")(context)]
 
 
 def _prepare_taskmanager(context: Context) -> None:
@@ -234,10 +242,15 @@ def _prepare_taskmanager(context: Context) -> None:
     shutil.rmtree(context.layout.tmp / "rocksdb", ignore_errors=True)
 
 
-def _provision(what: str) -> Callable[[Context], None]:
+def _provision_cassandra(context: Context) -> None:
+    """Make the tables, and the register of history where there is a place for history."""
+    _provision("tables", *(["register"] if "seaweedfs" in context.parts else []))(context)
+
+
+def _provision(*what: str) -> Callable[[Context], None]:
     def provision(context: Context) -> None:
         finished = subprocess.run(
-            [str(context.layout.python), "-m", "tools.stack.provision", what],
+            [str(context.layout.python), "-m", "tools.stack.provision", *what],
             env=dict(context.environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -245,7 +258,7 @@ def _provision(what: str) -> Callable[[Context], None]:
             check=False,
         )
         if finished.returncode != 0:
-            raise PartError(f"the {what} could not be made:\n{finished.stdout}")
+            raise PartError(f"the {' and the '.join(what)} could not be made:\n{finished.stdout}")
 
     return provision
 
@@ -285,7 +298,7 @@ PARTS: tuple[Part, ...] = (
             "cassandra.yaml": files.cassandra_yaml,
             "cassandra-logback.xml": lambda layout, _ports: files.cassandra_logback(layout),
         },
-        provision=_provision("tables"),
+        provision=_provision_cassandra,
         stop_grace_s=30.0,
     ),
     Part(
@@ -309,7 +322,7 @@ PARTS: tuple[Part, ...] = (
         name="jobmanager",
         title="Flink JobManager",
         command=_jobmanager_command,
-        ports=("flink", "flink_rpc", "flink_blob"),
+        ports=("flink", "flink_rpc", "flink_blob", "jobmanager_metrics"),
         ready=ready.jobmanager,
         depends_on=("zookeeper", "seaweedfs"),
     ),
@@ -317,7 +330,7 @@ PARTS: tuple[Part, ...] = (
         name="taskmanager",
         title="Flink TaskManager",
         command=_flink_process("taskmanager"),
-        ports=(),
+        ports=("taskmanager_metrics",),
         ready=ready.taskmanager,
         # It finds the JobManager through ZooKeeper, whenever that one comes.
         depends_on=("zookeeper", "seaweedfs"),

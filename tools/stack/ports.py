@@ -15,6 +15,8 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "flink": 8081,
     "flink_rpc": 6123,
     "flink_blob": 6124,
+    "jobmanager_metrics": 9249,
+    "taskmanager_metrics": 9250,
     "zookeeper": 2181,
     "kafka": 9092,
     "kafka_controller": 9093,

@@ -1,13 +1,19 @@
-"""What fresh Kafka, Cassandra and buckets get first: `python -m tools.stack.provision WHAT`.
+"""What fresh Kafka, Cassandra and buckets get first: `python -m tools.stack.provision WHAT...`.
 
-WHAT is "topics", "tables" or "lifecycle". A program of its own, because settings are read from the environment, and
-that of a stack is not the one of the process which starts it. Idempotent: it runs at every start, so that a newer clone
-brings older data up to date.
+WHAT is "topics", "tables", "register" or "lifecycle". A program of its own, because settings are read from the
+environment, and that of a stack is not the one of the process which starts it. Idempotent: it runs at every start, so
+that a newer clone brings older data up to date.
 """
 
 import sys
+import time
+
+from pyarrow.fs import FileType
 
 from settings import Settings
+
+# How long the object store may take to be there.
+STORE_S = 60.0
 
 
 def topics() -> None:
@@ -26,6 +32,27 @@ def tables() -> None:
     migrate(cassandra.contact_points, cassandra.port, cassandra)
 
 
+def register() -> None:
+    """Make the register of history where there is none; waits for the object store, which may start meanwhile."""
+    from tools.history.__main__ import init  # noqa: PLC0415 - as above
+    from udfs.sources.archive import filesystem  # noqa: PLC0415
+
+    settings = Settings()
+    bucket = settings.history.path.removeprefix("s3://").split("/")[0]
+    deadline_s = time.monotonic() + STORE_S
+    while True:
+        try:
+            if filesystem(settings.s3).get_file_info(bucket).type is not FileType.NotFound:
+                break
+        except OSError:
+            if time.monotonic() > deadline_s:
+                raise
+        if time.monotonic() > deadline_s:
+            break
+        time.sleep(0.5)
+    init()
+
+
 def lifecycle() -> None:
     """Withdraw the rule of the bucket by which raw events left before the rollup removed them."""
     from tools.stack.lifecycle import withdraw_old_rule  # noqa: PLC0415 - as above, none of the others' business
@@ -33,5 +60,8 @@ def lifecycle() -> None:
     withdraw_old_rule(Settings())
 
 
+STEPS = {"topics": topics, "tables": tables, "register": register, "lifecycle": lifecycle}
+
 if __name__ == "__main__":
-    {"topics": topics, "tables": tables, "lifecycle": lifecycle}[sys.argv[1]]()
+    for what in sys.argv[1:]:
+        STEPS[what]()

@@ -24,7 +24,7 @@ from tools.stack import files, flink, preflight, supervision
 from tools.stack.java import java_home
 from tools.stack.layout import Layout
 from tools.stack.parts import PARTS, PARTS_BY_NAME, Context, Part, PartError
-from tools.stack.ports import HOST, default_ports, free_ports, is_busy
+from tools.stack.ports import DEFAULT_PORTS, HOST, default_ports, free_ports, is_busy
 from tools.stack.ready import Probe, http_get_json
 
 POLL_S = 0.1
@@ -170,7 +170,8 @@ class Stack:
         for part in self.parts:
             pid = self._pid(part.name)
             is_ready = pid is not None and part.ready(Probe(self.ports, pid))
-            ports = {name: self.ports[name] for name in part.ports}
+            # One that was started by an older version may not have all.
+            ports = {name: self.ports[name] for name in part.ports if name in self.ports}
             found.append(PartStatus(part.name, states[part.name], pid, ports, is_ready))
         return found
 
@@ -208,7 +209,7 @@ class Stack:
     @property
     def endpoints(self) -> Mapping[str, str]:
         """How to reach each part: URLs for HTTP, host:port for the others."""
-        http = ("s3", "flink", "ingest", "query")
+        http = ("s3", "flink", "jobmanager_metrics", "taskmanager_metrics", "ingest", "query")
         plain = ("kafka", "cassandra", "zookeeper")
         return {
             **{name: f"http://{HOST}:{self.ports[name]}" for name in http},
@@ -344,7 +345,8 @@ class Stack:
             # Jobs restored from this home's checkpoints hold the addresses they were submitted with.
             kept: dict[str, int] = json.loads(self.layout.state_file.read_text(encoding="utf-8"))["ports"]
             if not any(is_busy(port) for port in kept.values()):
-                return kept
+                # An older version of this list may have written them.
+                return {**free_ports(DEFAULT_PORTS.keys() - kept.keys()), **kept}
         return free_ports()
 
     def _part(self, name: str) -> Part:
@@ -359,7 +361,8 @@ class Stack:
             **self._options.flink_overrides,
         }
         flink_settings = flink.settings(self.layout, self.ports, overrides)
-        return Context(self.layout, self.ports, flink_settings, self.process_environment())
+        names = tuple(part.name for part in self.parts)
+        return Context(self.layout, self.ports, flink_settings, self.process_environment(), names)
 
     def _write_files(self) -> None:
         # Configuration and scratch never outlive a stack, so that nothing stale can be read.

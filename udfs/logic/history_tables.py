@@ -61,6 +61,13 @@ def countries(tables: Sequence[pa.Table]) -> pa.Table:
     return COUNTRIES.empty_table() if table is None else summed(table, keys, COUNTRIES)
 
 
+def unknown_countries(cells: pa.Table) -> pa.Table:
+    """A slice's countries, of one that says none: all views of its cells are from no known one."""
+    views = pc.add(cells["views"], cells["late_added"])
+    unknown = pa.repeat(pa.scalar(""), cells.num_rows)
+    return pa.table([cells["video_id"], cells["kind"], unknown, views], schema=COUNTRIES)
+
+
 def of_videos_in(table: pa.Table, those: Sequence[pa.Table]) -> pa.Table:
     """The rows of a table whose video and kind are in one of those."""
     names = ["video_id", "kind"]

@@ -4,12 +4,11 @@ A PyFlink worker replaces `builtins.print` by a function of another name, and Nu
 module while being imported, fails there; so the name is put back first.
 
 Numba keeps machine code by the source file of a kernel, and sees no change in another file whose kernels or constants
-are compiled into it: an old one would go on running. So the code is kept by what all files of this folder say, and
-those that kernels take constants from.
+are compiled into it: an old one would go on running. So the code is kept by what all files say that kernels are made
+of (kernel_sources.py).
 """
 
 import builtins
-import hashlib
 import os
 import sys
 from functools import partial
@@ -26,15 +25,14 @@ from numba.core import config as _config  # noqa: E402
 from numba.core import types  # noqa: E402
 from numba.extending import intrinsic  # noqa: E402
 
+from udfs.logic.kernel_sources import kernel_key  # noqa: E402
+
 _HERE = Path(__file__).parent
 # The module's attributes come from the environment.
 config: Any = _config
 _cache = Path(config.CACHE_DIR or _HERE / "__pycache__")
 if config.CACHE_DIR or os.access(_HERE, os.W_OK):
-    _root = _HERE.parents[1]
-    _files = [*sorted(_HERE.glob("*.py")), _root / "schemas" / "kinds.py", _root / "settings" / "durations.py"]
-    _sources = b"".join(path.read_bytes() for path in _files)
-    config.CACHE_DIR = str(_cache / f"kernels-{hashlib.sha256(_sources).hexdigest()[:16]}")
+    config.CACHE_DIR = str(_cache / f"kernels-{kernel_key()[:16]}")
 
 __all__ = ["leaf", "load_u32", "load_u64", "njit"]
 

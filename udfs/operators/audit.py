@@ -17,17 +17,19 @@ from udfs.logic.history_tables import MINUTES, of_hour
 from udfs.logic.shards import shard_of
 from udfs.sinks.acknowledged import connect_however_long
 from udfs.sinks.audit_rows import AuditRows
+from udfs.sinks.history_register import CassandraRegisters
 from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.lease import HeldLease, Lease
 from udfs.sources.archive import filesystem
 from udfs.sources.minute_rows import MinuteRows
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What is audited: hours viewed from `first` to before `end`, and whether what is found is repaired."""
+    """What is audited: hours viewed from `first` to before `end`; what is found is repaired under a lease, if any."""
 
     first: int
     end: int
-    repair: bool
+    lease: HeldLease | None
     audited_at: datetime
 
 
@@ -73,7 +75,10 @@ class CompareShard(KeyedProcessFunction):
         self._question = msgspec.json.decode(self._question_json, type=Question)
         self._manifest = msgspec.json.decode(self._manifest_json, type=Manifest)
         self._history = HistoryStore(filesystem(Settings().s3), self._path)
-        self._rows = AuditRows(connect_however_long(self._cassandra), self._question.audited_at)
+        session = connect_however_long(self._cassandra)
+        held = self._question.lease
+        self._lease = None if held is None else Lease(CassandraRegisters(session), held)
+        self._rows = AuditRows(session, self._question.audited_at)
         self._stored: dict[int, list[pa.Table]] = {}
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
@@ -94,25 +99,19 @@ class CompareShard(KeyedProcessFunction):
             truth = self._truth(hour, shard)
             verdict, corrections = compare(hour, truth, stored.filter(pc.equal(hours, hour)))
             if corrections:
-                self._rows.corrections(hour, corrections, repair=self._question.repair)
-                if self._question.repair:
+                if self._lease is not None:
+                    self._lease.check()
+                token = None if self._lease is None else self._lease.token
+                self._rows.corrections(hour, corrections, token)
+                if token is not None:
                     verdict = msgspec.structs.replace(verdict, repaired=len(corrections))
             verdicts.append(verdict)
         return verdicts
 
     def _truth(self, hour: int, shard: int) -> pa.Table:
-        while True:
-            path = self._manifest.files["minutes"].get(hour, {}).get(shard)
-            if path is None:
-                return MINUTES.empty_table()
-            try:
-                return of_hour(self._history.get(path), hour)
-            except FileNotFoundError:
-                # A rollup has put another in its place.
-                newer = self._history.manifest(self._manifest.shards)
-                if newer.run == self._manifest.run:
-                    raise
-                self._manifest = newer
+        """What history has; its files are there while the manifest is kept, which is for some rollups."""
+        path = self._manifest.files["minutes"].get(hour, {}).get(shard)
+        return MINUTES.empty_table() if path is None else of_hour(self._history.get(path), hour)
 
 
 class WriteVerdicts(KeyedProcessFunction):

@@ -1,11 +1,13 @@
-"""Flink shells of the rollup, in batch mode: slices by partition, then tables by shard, then the manifest.
+"""Flink shells of the rollup, in batch mode: slices by partition, files by shard, the manifest, rows by shard, the end.
 
 Elements say what is to be done and what came of it, in JSON; what is counted goes from one stage to the next through
-the object store. Whatever is written can be written again: a failed task begins anew. The store's credentials are those
-of the worker's own environment and travel in no job.
+the object store. Each attempt writes under names of its own, so that what another one still writes does no harm, and
+looks at the lease before each piece of work. The store's credentials are those of the worker's own environment and
+travel in no job.
 """
 
 import logging
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 
@@ -18,23 +20,25 @@ from settings.durations import HOUR_MS
 from udfs.logic.block_list import BlockList, read_blocked
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.erasure import Eraser
-from udfs.logic.history import (
-    Manifest,
+from udfs.logic.history import SliceInfo, SliceName, made_by, rules_of
+from udfs.logic.metadata import read_about, read_metadata
+from udfs.logic.register import manifest_name, token_of
+from udfs.logic.rollup_plan import (
     PartitionTask,
-    Plan,
+    Recount,
     ShardResult,
-    SliceInfo,
-    SliceName,
     days_to_mark_again,
     plan_of,
     published,
-    rules_of,
+    since_last,
 )
-from udfs.logic.metadata import read_about, read_metadata
 from udfs.logic.slice_counts import Known, SliceCounter, dedups_of
 from udfs.sinks.erasure_list import ErasureList
-from udfs.sinks.history_rows import HistoryRows
+from udfs.sinks.history_register import registers
 from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.lease import Lease
+from udfs.sinks.rollup_end import RollupEnd
+from udfs.sinks.rollup_unit import RollupUnit, rows_owed
 from udfs.sinks.shard_tables import ShardTables
 from udfs.sinks.shared_tables import SharedTables
 from udfs.sources.archive import Archive, filesystem
@@ -44,21 +48,36 @@ from udfs.sources.slice_records import PartitionSlices, SliceRecords
 log = logging.getLogger(__name__)
 
 
-class CountSlices(FlatMapFunction):
-    """A PartitionTask in JSON in, for each shard Row(its key, the SliceInfos of its slices in JSON) out."""
+class _Worker:
+    """What every stage has: the unit of work, history, the lease, and a name for what this attempt writes."""
 
-    def __init__(self, settings: Settings, before: bytes, shard_keys: Sequence[int]) -> None:
+    def __init__(self, settings: Settings, unit: bytes) -> None:
         self._settings = settings
-        self._before = before
+        self._unit_json = unit
+
+    def _open(self) -> None:
+        self._unit = msgspec.json.decode(self._unit_json, type=RollupUnit)
+        self._manifest = self._unit.before
+        self._store = filesystem(Settings().s3)
+        self._history = HistoryStore(self._store, self._settings.history.path)
+        self._lease = Lease(registers(self._settings.cassandra), self._unit.held)
+        self._attempt = secrets.token_hex(4)
+        self._made = made_by(self._lease.token, self._attempt)
+        self._lease.check()
+
+
+class CountSlices(_Worker, FlatMapFunction):
+    """A PartitionTask in JSON in, for each shard Row(its key, the Recount that it came to in JSON) out."""
+
+    def __init__(self, settings: Settings, unit: bytes, shard_keys: Sequence[int]) -> None:
+        super().__init__(settings, unit)
         self._shard_keys = shard_keys
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Read the block list."""
+        self._open()
         settings = self._settings
-        store = filesystem(Settings().s3)
-        self._history = HistoryStore(store, settings.history.path)
-        self._archive = Archive(store, settings.archive.path)
-        self._manifest = msgspec.json.decode(self._before, type=Manifest)
+        self._archive = Archive(self._store, settings.archive.path)
         self._blocks = BlockList()
         CompactedTopic(settings.kafka.bootstrap_servers, settings.kafka.blocked_topic, read_blocked).read_however_long(
             lambda viewer_id, periods: self._blocks.put(viewer_id.encode(), periods)
@@ -67,55 +86,63 @@ class CountSlices(FlatMapFunction):
     def flat_map(self, value: str) -> Iterator[Row]:
         """Count a partition's slices."""
         task = msgspec.json.decode(value, type=PartitionTask)
-        told = msgspec.json.encode(self._count_all(task) if task.hours else [])
+        told = msgspec.json.encode(self._count_all(task) if task.hours else Recount())
         for key in self._shard_keys:
             yield Row(key, told)
 
-    def _count_all(self, task: PartitionTask) -> list[SliceInfo]:
+    def _count_all(self, task: PartitionTask) -> Recount:
         """One hour after the other, until one of which the archive lacks something that may still come."""
         partition = task.partition
         slices = PartitionSlices(self._archive, partition, task.hours, task.newest_hour)
-        start = self._manifest.next_offsets.get(partition, 0)
-        last = self._manifest.last_slices.get(partition)
+        start, last = since_last(self._manifest, partition, task.again)
         infos: list[SliceInfo] = []
         dedups: dict[int, SaltDedup] | None = None
         for hour in task.hours:
-            first = SliceName(hour, partition)
-            of_hour = self._counted_before(first, start)
+            self._lease.check()
+            of_hour = self._counted_before(hour, partition, start)
             if of_hour:
                 dedups = None
             else:
                 if dedups is None:
                     memory = {} if last is None else self._history.memory(last)
                     dedups = dedups_of(memory, self._settings.counting)
-                of_hour = self._count_hour(slices.read(hour, start), first, dedups, infos)
+                first = SliceName(hour, partition, 0, self._made)
+                of_hour = self._count_hour(slices.read(hour, start), first, dedups, infos, task)
             if not of_hour:
                 break
             infos += of_hour
             start, last = of_hour[-1].next_offset, of_hour[-1].name
-        return infos
+        if task.again and start < self._manifest.next_offsets[partition]:
+            # What was counted stays so until it can be counted again as far.
+            log.warning("partition %d is not counted again: its records reach to %d now", partition, start)
+            return Recount()
+        return Recount(infos, task.again)
 
-    def _counted_before(self, name: SliceName, start: int) -> list[SliceInfo]:
-        """An hour's slices, if an attempt before this has counted all of them, and nothing was missing; else none.
+    def _counted_before(self, hour: int, partition: int, start: int) -> list[SliceInfo]:
+        """An hour's slices, if an attempt of this lease has counted all of them, and nothing was missing; else none.
 
         From the middle of an hour none can go on: what dedup remembers is written with its last slice alone.
         """
         found: list[SliceInfo] = []
-        while not found or found[-1].next_hour == name.hour:
-            info = self._history.slice_info(name)
-            if info is None or info.first_offset != start or info.gaps:
+        for info in self._history.slices_of(self._lease.token, hour, partition):
+            if info.part != len(found) or info.first_offset != start or info.gaps:
                 return []
             found.append(info)
-            start, name = info.next_offset, msgspec.structs.replace(name, part=name.part + 1)
-        return found
+            start = info.next_offset
+        return found if found and found[-1].next_hour != hour else []
 
     def _count_hour(
-        self, records: SliceRecords, name: SliceName, dedups: dict[int, SaltDedup], before: list[SliceInfo]
+        self,
+        records: SliceRecords,
+        name: SliceName,
+        dedups: dict[int, SaltDedup],
+        before: list[SliceInfo],
+        task: PartitionTask,
     ) -> list[SliceInfo]:
         """The slices of an hour, from the first one's name on; none when the archive lacks what may still come."""
         found: list[SliceInfo] = []
         while not found or found[-1].next_hour == name.hour:
-            info = self._count(records, name, dedups, [*before, *found])
+            info = self._count(records, name, dedups, [*before, *found], task)
             if info is None:
                 return []
             found.append(info)
@@ -123,7 +150,12 @@ class CountSlices(FlatMapFunction):
         return found
 
     def _count(
-        self, records: SliceRecords, name: SliceName, dedups: dict[int, SaltDedup], before: list[SliceInfo]
+        self,
+        records: SliceRecords,
+        name: SliceName,
+        dedups: dict[int, SaltDedup],
+        before: list[SliceInfo],
+        task: PartitionTask,
     ) -> SliceInfo | None:
         """Of one slice; None when the archive lacks something that may still come."""
         settings = self._settings
@@ -140,11 +172,14 @@ class CountSlices(FlatMapFunction):
         for record in records.next_slice(lambda: counter.events >= settings.history.slice_events_max):
             counter.record(record.key, record.value, record.record_ms)
             number += 1
-        if records.gaps and not records.is_settled(time.time()):
+        # What was missing when it was counted before has had its time.
+        is_settled = name.hour <= self._manifest.last_hours.get(name.partition, -1) or records.is_settled(time.time())
+        if records.gaps and not is_settled:
             log.warning("slice %s waits: %s are not archived yet", name, records.gaps[:5])
             return None
         is_last = records.next_hour != name.hour
-        counts = counter.finish(lambda hour: self._known(name.partition, before, hour), hands_on=is_last)
+        counts = counter.finish(lambda hour: self._known(task, before, hour), hands_on=is_last)
+        files, size = records.archived() if records.gaps else (0, 0)
         return self._history.put_slice(
             name,
             counts,
@@ -154,63 +189,68 @@ class CountSlices(FlatMapFunction):
                 "next_offset": records.next_offset,
                 "records": number,
                 "gaps": [(gap.first, gap.last) for gap in records.gaps],
+                "archive_files": files,
+                "archive_bytes": size,
             },
         )
 
-    def _known(self, partition: int, new: list[SliceInfo], hour: int) -> Iterator[Known]:
+    def _known(self, task: PartitionTask, new: list[SliceInfo], hour: int) -> Iterator[Known]:
         """What earlier slices of the partition know of an hour viewed: those that count for it."""
-        names = [name for name in self._manifest.slices.get(hour, []) if name.partition == partition]
+        again = set(task.again)
+        names = [
+            name
+            for name in self._manifest.slices.get(hour, [])
+            if name.partition == task.partition and name not in again
+        ]
         before = (self._history.slice_info(name) for name in names)
         mine = [info for info in new if hour in info.hours_viewed]
         return self._history.known([*(info for info in before if info is not None), *mine], hour)
 
 
-class MergeShard(KeyedProcessFunction):
+class MergeShard(_Worker, KeyedProcessFunction):
     """Of a shard what has come of each of so many tasks in; when it is all there, its ShardResult in JSON out.
 
     Counted, for in batch mode a timer at the end of all times fires more than once for a key.
     """
 
-    def __init__(self, settings: Settings, before: bytes, shard_keys: Sequence[int], tasks: int) -> None:
-        self._settings = settings
-        self._before = before
+    def __init__(self, settings: Settings, unit: bytes, shard_keys: Sequence[int], tasks: int) -> None:
+        super().__init__(settings, unit)
         self._shard_of = {key: shard for shard, key in enumerate(shard_keys)}
         self._tasks = tasks
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Connect, and read which channel each video is of, and who is being erased."""
+        self._open()
         settings = self._settings
-        store = filesystem(Settings().s3)
-        self._history = HistoryStore(store, settings.history.path)
-        self._manifest = msgspec.json.decode(self._before, type=Manifest)
-        self._rows = HistoryRows(settings.cassandra)
-        self._eraser = Eraser(ErasureList(store, settings.erasure.path).open())
-        self._told: dict[int, list[list[SliceInfo]]] = {}
+        self._eraser = Eraser(ErasureList(self._store, settings.erasure.path).open())
+        self._told: dict[int, list[Recount]] = {}
         self._channel_of: dict[str, str] = {}
         CompactedTopic(
             settings.kafka.bootstrap_servers, settings.kafka.metadata_topic, read_metadata
         ).read_however_long(self._note_channel)
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
-        """Make the shard's tables with the last one. In batch mode what fails begins with its first element again."""
+        """Make the shard's files with the last one. In batch mode what fails begins with its first element again."""
         shard = self._shard_of[ctx.get_current_key()]
         told = self._told.setdefault(shard, [])
-        told.append(msgspec.json.decode(bytes(value), type=list[SliceInfo]))
+        told.append(msgspec.json.decode(bytes(value), type=Recount))
         if len(told) == self._tasks:
-            new = [info for of_task in self._told.pop(shard) for info in of_task]
-            # None: the archive lacks something of each, and unless it is to be marked again, all stays as it is.
-            is_due = new or days_to_mark_again(self._manifest, rules_of(self._settings.history))
-            if is_due and _is_unpublished(self._history, self._manifest):
-                yield Row(0, msgspec.json.encode(ShardResult(shard, new, self._make(shard, new))))
+            counted = self._told.pop(shard)
+            is_new = any(one.new for one in counted) or self._unit.everything
+            # Otherwise the archive lacks something of each, and unless it is to be marked again, all stays as it is.
+            if is_new or days_to_mark_again(self._manifest, rules_of(self._settings.history)):
+                self._lease.check()
+                yield Row(0, msgspec.json.encode(ShardResult(shard, counted, self._make(shard, counted), self._made)))
 
-    def _make(self, shard: int, new: list[SliceInfo]) -> dict[str, dict[int, str]]:
+    def _make(self, shard: int, counted: list[Recount]) -> dict[str, dict[int, str]]:
+        settings = self._settings
         return ShardTables(
             self._history,
-            self._rows,
             shard=shard,
+            made=self._made,
             before=self._manifest,
-            plan=_plan(self._settings, self._manifest, new),
-            new=new,
+            plan=plan_of(self._manifest, counted, settings.counting, settings.kafka.partitions, settings.history),
+            new=[info for one in counted for info in one.new],
             channel_of=self._channel_of,
             eraser=self._eraser,
         ).make()
@@ -222,40 +262,91 @@ class MergeShard(KeyedProcessFunction):
             self._channel_of[video_id] = read_about(about).channel_id.decode()
 
 
-def _is_unpublished(history: HistoryStore, before: Manifest) -> bool:
-    """Whether history still is as it was before. Else a failure has this run again, or another rollup was faster."""
-    return history.manifest(before.shards).run == before.run
+class PublishManifest(_Worker, KeyedProcessFunction):
+    """All ShardResults in JSON in; with the last one a manifest is published.
 
+    Out comes for each shard Row(its key, the name of the manifest that this lease has published).
+    """
 
-def _plan(settings: Settings, before: Manifest, new: list[SliceInfo]) -> Plan:
-    return plan_of(before, new, settings.counting, settings.kafka.partitions, settings.history)
-
-
-class PublishManifest(KeyedProcessFunction):
-    """All ShardResults in JSON in; with the last one the new manifest is written, and its run is what comes out."""
-
-    def __init__(self, settings: Settings, before: bytes) -> None:
-        self._settings = settings
-        self._before = before
+    def __init__(self, settings: Settings, unit: bytes, shard_keys: Sequence[int]) -> None:
+        super().__init__(settings, unit)
+        self._shard_keys = shard_keys
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Connect."""
-        self._history = HistoryStore(filesystem(Settings().s3), self._settings.history.path)
-        self._manifest = msgspec.json.decode(self._before, type=Manifest)
-        self._rows = HistoryRows(self._settings.cassandra)
+        self._open()
         self._results: list[ShardResult] = []
 
-    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[int]:  # noqa: ARG002
-        """Make what is of all shards, write the manifest, and delete what it no longer names."""
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:  # noqa: ARG002
+        """Make what is of all shards, and publish."""
         self._results.append(msgspec.json.decode(bytes(value), type=ShardResult))
-        before = self._manifest
-        if len(self._results) < before.shards or not _is_unpublished(self._history, before):
-            return
-        plan = _plan(self._settings, before, self._results[0].new)
-        shared = SharedTables(self._history, self._rows, before, plan).make()
-        after = published(before, plan, self._results, shared, self._settings.counting)
-        self._history.publish(after)
-        self._history.keep_only(after)
-        self._history.forget_parts()
-        self._history.forget_slices(after)
-        yield after.run
+        if len(self._results) == self._manifest.shards:
+            name = self._publish()
+            for key in self._shard_keys:
+                yield Row(key, name.encode())
+
+    def _publish(self) -> str:
+        in_force = self._lease.check().manifest
+        if token_of(in_force) == self._lease.token:
+            # An attempt before this one has published: only its rows are left.
+            return in_force
+        settings, before, results = self._settings, self._manifest, self._results
+        plan = plan_of(before, results[0].counted, settings.counting, settings.kafka.partitions, settings.history)
+        made = {result.shard: result.made for result in results}
+        after = published(
+            before,
+            self._unit.before_name,
+            plan,
+            results,
+            SharedTables(self._history, before, plan, made, self._made).make(),
+            settings.counting,
+            settings.history,
+            token=self._lease.token,
+            made_ms=int(time.time() * 1000),
+            everything=self._unit.everything,
+        )
+        after = msgspec.structs.replace(after, topic_id=self._unit.topic_id)
+        name = manifest_name(self._lease.token, self._attempt)
+        self._history.put_manifest(name, after)
+        return self._lease.publish(name)
+
+
+class WriteRows(_Worker, KeyedProcessFunction):
+    """Of a shard the name of the published manifest in; its rows are written, and Row(0, the name) comes out."""
+
+    def __init__(self, settings: Settings, unit: bytes, shard_keys: Sequence[int]) -> None:
+        super().__init__(settings, unit)
+        self._shard_of = {key: shard for shard, key in enumerate(shard_keys)}
+
+    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+        """Connect."""
+        self._open()
+
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
+        """Write the shard's rows."""
+        name = bytes(value).decode()
+        with rows_owed(self._history, self._settings, name, self._manifest, self._lease) as rows:
+            rows.write_shard(self._shard_of[ctx.get_current_key()])
+        yield Row(0, name.encode())
+
+
+class EndRollup(_Worker, KeyedProcessFunction):
+    """The manifest's name in, from each shard whose rows are written; with the last one the rest is done.
+
+    Rows of all shards are written, the register says what the tables have, and what no kept manifest names goes. Out
+    comes the number of the run.
+    """
+
+    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+        """Connect."""
+        self._open()
+        self._told = 0
+
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[int]:  # noqa: ARG002
+        """End it with the last shard."""
+        self._told += 1
+        if self._told == self._manifest.shards:
+            name = bytes(value).decode()
+            with rows_owed(self._history, self._settings, name, self._manifest, self._lease) as rows:
+                rows.write_shared()
+            yield RollupEnd(self._settings, self._store, self._history, self._lease).end(name)

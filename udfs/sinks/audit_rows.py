@@ -1,6 +1,5 @@
 """Verdicts and corrections to Cassandra, and repaired minutes."""
 
-import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -20,8 +19,8 @@ _CORRECTION = (
     "INSERT INTO audit_corrections (hour, video_id, kind, minute, audited_at, reason, before, after, repaired) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-# Its timestamp is that of the wall clock, later than any that the stream gives a closed minute: what the stream writes
-# again, after a failure, does not undo it (docs/decisions/0007).
+# Its timestamp is the token of the audit's lease, later than any that the stream gives a closed minute: what the stream
+# writes again, after a failure, does not undo it (docs/decisions/0007), and a later repair does.
 _REPAIR = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
 
 
@@ -44,24 +43,23 @@ class AuditRows:
             rows.append((self._verdict, (start.date(), start, self._audited_at, *counts)))
         write_all(self._session, rows, CONCURRENCY)
 
-    def corrections(self, hour: int, corrections: Iterable[Correction], *, repair: bool) -> None:
-        """Keep what is wrong in an hour, and then, if it is to be, write what is right."""
-        corrections = list(corrections)
+    def corrections(self, hour: int, corrections: Iterable[Correction], token: int | None) -> None:
+        """Keep what is wrong in an hour, and then, with a lease's token, write what is right."""
+        corrections, is_repair = list(corrections), token is not None
         start = hour_start(hour)
         rows: list[tuple[object, tuple[object, ...]]] = [
             (
                 self._correction,
-                (start, c.video_id, c.kind, _moment(c), self._audited_at, c.reason, c.before, c.after, repair),
+                (start, c.video_id, c.kind, _moment(c), self._audited_at, c.reason, c.before, c.after, is_repair),
             )
             for c in corrections
         ]
         write_all(self._session, rows, CONCURRENCY)
-        if repair:
-            now_us = time.time_ns() // 1000
+        if token is not None:
             repairs: list[tuple[object, tuple[object, ...]]] = [
                 (
                     self._repair,
-                    (c.video_id, c.kind, _moment(c).date(), _moment(c), c.after, max(now_us, c.written_us + 1)),
+                    (c.video_id, c.kind, _moment(c).date(), _moment(c), c.after, token),
                 )
                 for c in corrections
             ]

@@ -14,20 +14,22 @@ from cassandra import ConsistencyLevel, DriverException
 from cassandra.cluster import NoHostAvailable, Session
 from cassandra.query import SimpleStatement
 
+from settings import CassandraSettings
 from udfs.logic.register import Applied, Register
+from udfs.sinks.acknowledged import connect_however_long
 
 log = logging.getLogger(__name__)
 NAME = "history"
-_READ = "SELECT path, made_at, token, holder, manifest, kept, applied, renewed_at FROM history_register WHERE name = %s"
+_READ = "SELECT path, made_at, lease, holder, manifest, kept, applied, renewed_at FROM history_register WHERE name = %s"
 _MAKE = (
-    "INSERT INTO history_register (name, path, made_at, token, holder, renewed_at, manifest, kept, applied) "
+    "INSERT INTO history_register (name, path, made_at, lease, holder, renewed_at, manifest, kept, applied) "
     "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) IF NOT EXISTS"
 )
 _CHANGE = (
-    "UPDATE history_register SET token = %s, holder = %s, renewed_at = %s, manifest = %s, kept = %s, applied = %s "
-    "WHERE name = %s IF token = %s AND holder = %s AND manifest = %s"
+    "UPDATE history_register SET lease = %s, holder = %s, renewed_at = %s, manifest = %s, kept = %s, applied = %s "
+    "WHERE name = %s IF lease = %s AND holder = %s AND manifest = %s"
 )
-_RENEW = "UPDATE history_register SET renewed_at = %s WHERE name = %s IF token = %s AND holder = %s"
+_RENEW = "UPDATE history_register SET renewed_at = %s WHERE name = %s IF lease = %s AND holder = %s"
 _again = tenacity.retry(
     retry=tenacity.retry_if_exception_type((NoHostAvailable, DriverException)),
     wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
@@ -101,7 +103,7 @@ class CassandraRegisters:
     def pulse(self) -> object:
         """See Registers."""
         row = self._row()
-        return None if row is None else (row.token, row.holder, row.renewed_at)
+        return None if row is None else (row.lease, row.holder, row.renewed_at)
 
     def _row(self) -> Any:
         statement = SimpleStatement(_READ, consistency_level=ConsistencyLevel.SERIAL)
@@ -112,11 +114,16 @@ class CassandraRegisters:
         return bool(self._session.execute(statement, values).was_applied)
 
 
+def registers(settings: CassandraSettings) -> CassandraRegisters:
+    """On a session of its own, however long Cassandra is away."""
+    return CassandraRegisters(connect_however_long(settings))
+
+
 def _register(row: Any) -> Register:
     return Register(
         path=row.path,
         made_ms=int(row.made_at.replace(tzinfo=UTC).timestamp() * 1000),
-        token=row.token,
+        token=row.lease,
         holder=row.holder or "",
         manifest=row.manifest or "",
         kept=tuple(row.kept or ()),

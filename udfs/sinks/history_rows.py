@@ -1,7 +1,7 @@
-"""What a rollup made, to Cassandra: absolute rows, each of which may be written again."""
+"""What history says, to Cassandra's tables: absolute rows, each of which may be written again, by anybody."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 import pyarrow as pa
 from cassandra.query import PreparedStatement
@@ -18,13 +18,16 @@ CONCURRENCY = 128
 class HistoryRows:
     """One session. Returns from a call when all of its rows are written, however long Cassandra is away.
 
+    Every row has the write timestamp `token`, in µs: that of the manifest that it follows from, or of the lease of a
+    repair. So a row that is written late, or by somebody who no longer may, never replaces a newer one.
     Each row of a table lies in a partition of its own, so that a batch is as large as the sink's are in partitions.
     """
 
-    def __init__(self, settings: CassandraSettings) -> None:
+    def __init__(self, settings: CassandraSettings, token: int) -> None:
         self._settings = settings
         self._session = connect_however_long(settings)
         self._session.client_protocol_handler = PackedProtocolHandler
+        self._session.timestamp_generator = lambda: token
         # The partition key comes first.
         self._hour = self._prepare("views_by_hour (video_id, kind, month, hour, views, late_added)")
         self._day = self._prepare("views_by_day (video_id, kind, day, complete_through, views, late_added)")
@@ -53,11 +56,10 @@ class HistoryRows:
         """How many viewers there were on a day, and how many views are marked, beside its views."""
         self._pack(self._viewers, table, ("video_id", "kind"), (day,), ("viewers", "marked"), key_values=2)
 
-    def changes(self, table: pa.Table, day: date, run: int, reason: str, rules: str) -> None:
+    def changes(self, table: pa.Table, day: date, run: int, at: datetime, reason: str, rules: str) -> None:
         """What became of a day's numbers in a run, and why. By its run, so that an attempt made again adds no row."""
-        now = datetime.now(UTC)
         rows = zip(*(table[name].to_pylist() for name in ("video_id", "kind", "views", "marked")), strict=True)
-        self._write(self._change, ((day, run, now, reason, rules, *row) for row in rows))
+        self._write(self._change, ((day, run, at, reason, rules, *row) for row in rows))
 
     def channels(self, table: pa.Table, hour: datetime) -> None:
         """Channels of one hour."""
@@ -70,6 +72,18 @@ class HistoryRows:
     def top_of_day(self, table: pa.Table, day: date, complete_through: datetime) -> None:
         """The lists of one day, as far as it is complete."""
         self._write(self._top_of_day, _lists(table, day, complete_through))
+
+    def lists_gone(self, names: Iterable[tuple[str, str]], hour: datetime) -> None:
+        """Empty lists in place of those of these (kind, country) of an hour."""
+        self._write(self._top_of_hour, ((*_of_hour(hour), kind, country, []) for kind, country in names))
+
+    def day_lists_gone(self, names: Iterable[tuple[str, str]], day: date, complete_through: datetime) -> None:
+        """Empty lists in place of those of these (kind, country) of a day."""
+        self._write(self._top_of_day, ((day, complete_through, kind, country, []) for kind, country in names))
+
+    def close(self) -> None:
+        """End the session."""
+        self._session.cluster.shutdown()
 
     def _prepare(self, into: str) -> PreparedStatement:
         return prepare_however_long(

@@ -1,10 +1,13 @@
-"""History in the object store: slices, Parquet for analysts, and the manifest that says which of it counts.
+"""History in the object store: slices, Parquet for analysts, and the manifests that say which of it counts.
 
-Below the root: manifest.json; slices/arrival_hour=H/partition=P/part=N/ with slice.json, written last, cells.parquet,
-countries.parquet, viewers.parquet, known.parquet and, in the last part, memory.bin; a folder for each data set, as
-udfs.logic.history.file_name has it; and parts/ of one that is not whole yet.
+Below the root: manifests/, of which the register names the one in force; slices/ with a folder for each slice
+(udfs.logic.history.slice_folder) that holds slice.json, written last, cells.parquet, countries.parquet,
+viewers.parquet, known.parquet and, in the last part of an hour, memory.bin; a folder for each data set, as file_name
+has it; parts/ of one that is not whole yet; and manifest.json, a copy of the manifest in force for readers of Parquet.
+Nothing but that copy is written twice, except by an erasure.
 """
 
+import contextlib
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
@@ -19,6 +22,7 @@ import pyarrow.parquet as pq
 
 from udfs.logic.hash_columns import TYPE, column_of, halves_of
 from udfs.logic.history import (
+    DATA_SETS,
     MANIFEST,
     HistoryError,
     Manifest,
@@ -27,7 +31,11 @@ from udfs.logic.history import (
     day_number,
     no_history,
     read_manifest,
+    slice_folder,
+    token_in,
 )
+from udfs.logic.history_tables import unknown_countries
+from udfs.logic.manifest_versions import NO_VIEWERS, upgraded_slice
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
 from udfs.logic.viewer_buckets import EVERYTHING, Share
 from udfs.sinks.conditional_files import ConditionalFiles
@@ -58,33 +66,63 @@ class HistoryStore:
         self._root = path.removeprefix("s3://")
         self._footer = functools.lru_cache(FOOTERS_MAX)(self._read_footer)
 
-    # --- the manifest
+    # --- manifests
 
-    def manifest(self, shards: int) -> Manifest:
-        """The history that there is. Raises HistoryError."""
-        if not self._exists(MANIFEST):
+    def manifest(self, name: str, shards: int) -> Manifest:
+        """The manifest of a name, or the history before the first for "". Raises HistoryError."""
+        if not name:
             return no_history(shards)
-        found = read_manifest(self._get(MANIFEST))
+        if not self._exists(name):
+            raise HistoryError(
+                f"{self._root}/{name} is not there, and the register names it as the manifest of history: type "
+                "`python -m tools.history restore`"
+            )
+        found = read_manifest(self._get(name))
         if found.shards != shards:
             raise HistoryError(
-                f"{MANIFEST} has {found.shards} shards, counting.shards is {shards}: keep those, or use another path"
+                f"{name} has {found.shards} shards, counting.shards is {shards}: keep those, or use another path"
             )
         return found
 
-    def publish(self, manifest: Manifest) -> None:
-        """Make this the history that there is. Killed meanwhile, it leaves the one before."""
+    def put_manifest(self, name: str, manifest: Manifest) -> None:
+        """Write a manifest, which is in force when it is published in the register."""
+        self._put(name, msgspec.json.encode(manifest))
+
+    def manifest_names(self) -> list[str]:
+        """All manifests that are there, by token."""
+        return [path for path in self._paths("manifests") if path.endswith(".json")]
+
+    def copy(self, manifest: Manifest) -> None:
+        """Let readers of Parquet find this manifest as manifest.json."""
         replace(self._store, f"{self._root}/{MANIFEST}", msgspec.json.encode(manifest))
 
-    def put_again(self, name: str, new_name: str) -> None:
-        """Put what a manifest has under another name as well. FileNotFoundError when there is none."""
-        self._put(new_name, self._get(name))
+    def copied(self) -> Manifest | None:
+        """The copy for readers of Parquet, None before there is one. Raises HistoryError."""
+        return read_manifest(self._get(MANIFEST)) if self._exists(MANIFEST) else None
+
+    def missing_files(self, manifest: Manifest) -> list[str]:
+        """What a manifest names and is not there."""
+        there = {*self._paths(""), *(path.rsplit("/", 1)[0] for path in self._paths("slices"))}
+        named = manifest.all_files | {slice_folder(name) for name in manifest.all_slices}
+        return sorted(named - there)
 
     # --- slices
 
     def slice_info(self, name: SliceName) -> SliceInfo | None:
         """What a slice says of itself, None while it is not written."""
-        path = f"{_slice(name)}/slice.json"
-        return msgspec.json.decode(self._get(path), type=SliceInfo) if self._exists(path) else None
+        path = f"{slice_folder(name)}/slice.json"
+        if not self._exists(path):
+            return None
+        return msgspec.convert(upgraded_slice(self._get(path)), SliceInfo, str_keys=True)
+
+    def slices_of(self, token: int, hour: int, partition: int) -> list[SliceInfo]:
+        """The slices of an hour of a partition that attempts of a lease have written, of each part one, in order."""
+        found: dict[int, SliceInfo] = {}
+        for path in self._paths(f"slices/arrival_hour={hour}/partition={partition}"):
+            if path.endswith("/slice.json") and token_in(path) == token:
+                info = msgspec.json.decode(self._get(path), type=SliceInfo)
+                found.setdefault(info.part, info)
+        return [info for _, info in sorted(found.items())]
 
     def put_slice(self, name: SliceName, counts: SliceCounts, info: Mapping[str, object]) -> SliceInfo:
         """Write a slice's files; `info` are the fields of SliceInfo that the counts do not say."""
@@ -92,16 +130,17 @@ class HistoryStore:
         for part in ("cells", "countries", "viewers"):
             table: pa.Table = getattr(counts.sums, part)
             groups[part] = _groups((table["shard"].to_numpy(), table["hour"].to_numpy()))
-            self._put_table(f"{_slice(name)}/{part}.parquet", table.drop_columns(["shard", "hour"]), groups[part])
+            self._put_table(f"{slice_folder(name)}/{part}.parquet", table.drop_columns(["shard", "hour"]), groups[part])
         known_groups = _groups((counts.known.hours,))
-        self._put_table(f"{_slice(name)}/known.parquet", _known_table(counts.known), known_groups)
+        self._put_table(f"{slice_folder(name)}/known.parquet", _known_table(counts.known), known_groups)
         if counts.memory is not None:
             memory = {salt: tuple(kept) for salt, kept in counts.memory.items()}
-            self._put(f"{_slice(name)}/memory.bin", msgspec.msgpack.encode(memory))
+            self._put(f"{slice_folder(name)}/memory.bin", msgspec.msgpack.encode(memory))
         fields = {
             "partition": name.partition,
             "hour": name.hour,
             "part": name.part,
+            "made": name.made,
             **groups,
             "viewer_buckets": counts.sums.viewer_buckets,
             "known": known_groups,
@@ -110,13 +149,13 @@ class HistoryStore:
             **info,
         }
         made = msgspec.convert(fields, SliceInfo)
-        self._put(f"{_slice(name)}/slice.json", msgspec.json.encode(made))
+        self._put(f"{slice_folder(name)}/slice.json", msgspec.json.encode(made))
         return made
 
     def memory(self, name: SliceName) -> dict[int, SaltMemory]:
         """What an hour's last slice hands on to the next."""
         found: dict[int, tuple[bytes, list[bytes]]] = msgspec.msgpack.decode(
-            self._get(f"{_slice(name)}/memory.bin"), type=dict[int, tuple[bytes, list[bytes]]]
+            self._get(f"{slice_folder(name)}/memory.bin"), type=dict[int, tuple[bytes, list[bytes]]]
         )
         return {salt: SaltMemory(*kept) for salt, kept in found.items()}
 
@@ -125,7 +164,7 @@ class HistoryStore:
         for info in infos:
             groups = [at for at, (of, _) in enumerate(info.known) if of == hour]
             if groups:
-                table = self._row_groups(f"{_slice(info.name)}/known.parquet", groups)
+                table = self._row_groups(f"{slice_folder(info.name)}/known.parquet", groups)
                 yield Known(halves_of(table["event_id"]), table["viewed_at"].cast(pa.int64()).to_numpy())
 
     def part(self, part: str, info: SliceInfo, shard: int, hours: Collection[int]) -> pa.Table | None:
@@ -135,7 +174,11 @@ class HistoryStore:
         """
         of_part: list[tuple[int, int, int]] = getattr(info, part)
         groups = [at for at, (of_shard, of_hour, _) in enumerate(of_part) if of_shard == shard and of_hour in hours]
-        return self._row_groups(f"{_slice(info.name)}/{part}.parquet", groups) if groups else None
+        if not groups:
+            return None
+        if part == "countries" and info.viewer_buckets == NO_VIEWERS:
+            return unknown_countries(self._row_groups(f"{slice_folder(info.name)}/cells.parquet", groups))
+        return self._row_groups(f"{slice_folder(info.name)}/{part}.parquet", groups)
 
     def viewers(
         self, info: SliceInfo, shard: int, hours: Collection[int], share: Share = EVERYTHING
@@ -144,25 +187,20 @@ class HistoryStore:
         found = info.viewer_groups(shard, hours)
         groups = [place for place, bucket, _ in found if share.touches(bucket, info.viewer_buckets)]
         names = ("video_id", "kind")
-        return self._row_groups(f"{_slice(info.name)}/viewers.parquet", groups, names) if groups else None
+        return self._row_groups(f"{slice_folder(info.name)}/viewers.parquet", groups, names) if groups else None
 
     def viewer_files(self) -> list[str]:
         """Every slice's viewers, also of slices that are not whole."""
-        selector = pyarrow.fs.FileSelector(f"{self._root}/slices", recursive=True, allow_not_found=True)
-        found = (info.path for info in self._store.get_file_info(selector) if info.base_name == "viewers.parquet")
-        return sorted(path.removeprefix(f"{self._root}/") for path in found)
+        return [path for path in self._paths("slices") if path.endswith("/viewers.parquet")]
 
     def suspect_files(self) -> list[tuple[int, str]]:
         """(day, path) of every list of suspects that there is, also of those that only former manifests name."""
-        selector = pyarrow.fs.FileSelector(f"{self._root}/suspects", recursive=True, allow_not_found=True)
-        found = []
-        for info in self._store.get_file_info(selector):
-            # What is being written beside a file of a folder is hidden.
-            if info.type is pyarrow.fs.FileType.File and not info.base_name.startswith("."):
-                path = info.path.removeprefix(f"{self._root}/")
-                day = path.split("/")[1].removeprefix("viewed_day=")
-                found.append((day_number(date.fromisoformat(day)), path))
-        return sorted(found)
+        days = (
+            (path.split("/")[1].removeprefix("viewed_day="), path)
+            for path in self._paths("suspects")
+            if "/." not in path
+        )
+        return [(day_number(date.fromisoformat(day)), path) for day, path in days]
 
     def read(self, files: ConditionalFiles, path: str) -> ReadTable:
         """Read a file that may be rewritten. FileNotFoundError when there is none."""
@@ -193,30 +231,24 @@ class HistoryStore:
         with self._store.open_input_file(f"{self._root}/{path}") as file:
             return pq.read_table(file)
 
-    def keep_only(self, manifest: Manifest) -> int:
-        """Delete the files of data sets that the manifest does not name; how many."""
-        named = {path for sets in manifest.files.values() for of in sets.values() for path in of.values()}
-        deleted = 0
-        for data_set in manifest.files:
-            selector = pyarrow.fs.FileSelector(f"{self._root}/{data_set}", recursive=True, allow_not_found=True)
-            for info in self._store.get_file_info(selector):
-                if info.type is pyarrow.fs.FileType.File and info.path.removeprefix(f"{self._root}/") not in named:
-                    self._store.delete_file(info.path)
-                    deleted += 1
-        return deleted
+    def data_files(self) -> list[str]:
+        """Every file of a data set."""
+        return [path for data_set in DATA_SETS for path in self._paths(data_set)]
 
-    def forget_parts(self) -> None:
-        """Delete what data sets of all shards were made of."""
-        if self._store.get_file_info(f"{self._root}/parts").type is pyarrow.fs.FileType.Directory:
-            self._store.delete_dir(f"{self._root}/parts")
+    def newest_token(self) -> int:
+        """The highest token in the name of any file; 0 when there is none."""
+        folders = ("manifests", "slices", "parts", *DATA_SETS)
+        return max((token_in(path) for folder in folders for path in self._paths(folder)), default=0)
 
-    def forget_slices(self, manifest: Manifest) -> None:
-        """Delete slices of hours of arrival from before any that counts for an hour that can still change."""
-        needed = {name.hour for names in manifest.slices.values() for name in names} | set(manifest.last_hours.values())
-        selector = pyarrow.fs.FileSelector(f"{self._root}/slices", allow_not_found=True)
-        for info in self._store.get_file_info(selector):
-            if int(info.base_name.removeprefix("arrival_hour=")) < min(needed):
-                self._store.delete_dir(info.path)
+    def files_below(self, token: int) -> list[str]:
+        """Every file that a holder before this token has written, but the copies of manifests."""
+        folders = ("manifests", "slices", "parts", *DATA_SETS)
+        return [path for folder in folders for path in self._paths(folder) if token_in(path) < token]
+
+    def delete(self, path: str) -> None:
+        """Delete one file, if it is still there."""
+        with contextlib.suppress(FileNotFoundError):
+            self._store.delete_file(f"{self._root}/{path}")
 
     # --- below
 
@@ -234,6 +266,13 @@ class HistoryStore:
     def _read_footer(self, path: str) -> pq.FileMetaData:
         with self._store.open_input_file(f"{self._root}/{path}") as file:
             return pq.read_metadata(file)
+
+    def _paths(self, folder: str) -> list[str]:
+        """Of all files below a folder, their paths below the root, in order."""
+        whole = f"{self._root}/{folder}" if folder else self._root
+        selector = pyarrow.fs.FileSelector(whole, recursive=True, allow_not_found=True)
+        found = (info.path for info in self._store.get_file_info(selector) if info.type is pyarrow.fs.FileType.File)
+        return sorted(path.removeprefix(f"{self._root}/") for path in found)
 
     def _exists(self, path: str) -> bool:
         return bool(self._store.get_file_info(f"{self._root}/{path}").type is pyarrow.fs.FileType.File)
@@ -282,10 +321,6 @@ def _compacted(table: pa.Table) -> pa.Table:
             made = pa.DictionaryArray.from_arrays(pa.array(places[indices]), column.dictionary.filter(pa.array(used)))
             table = table.set_column(at, field, made)
     return table
-
-
-def _slice(name: SliceName) -> str:
-    return f"slices/arrival_hour={name.hour}/partition={name.partition}/part={name.part:04}"
 
 
 def _groups(keys: Sequence[npt.NDArray[np.signedinteger[Any]]]) -> list[tuple[int, ...]]:

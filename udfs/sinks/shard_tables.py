@@ -1,6 +1,7 @@
-"""Makes the tables of one shard, to the object store and to Cassandra, from its slices and the history before.
+"""Makes the files of one shard in the object store, from its slices and the history before.
 
-Whatever it writes it may write again: names follow from the plan, rows are absolute.
+Each attempt writes under names of its own. What Cassandra's tables are to say follows from the files, once the manifest
+that names them is published (udfs.sinks.table_rows).
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -16,41 +17,38 @@ from udfs.logic.erasure import Eraser
 from udfs.logic.history import (
     HOURS_PER_DAY,
     Manifest,
-    Plan,
     SliceInfo,
     SliceName,
-    date_of,
     day_of,
     file_name,
-    hour_start,
     part_name,
-    reason_of,
 )
+from udfs.logic.manifest_versions import NO_VIEWERS
+from udfs.logic.rollup_plan import Plan
 from udfs.logic.unique_viewers import ViewersOfDay
 from udfs.logic.viewer_buckets import Share, rows_of, shares_of
 from udfs.logic.viewer_days import viewer_days
 from udfs.sinks.beside import Beside
 from udfs.sinks.compaction import compact
-from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
 
 Files = dict[str, dict[int, str]]
 ByHour = Mapping[int, pa.Table]
 # Of a shard's day so many rows of viewers are in memory, at about 150 bytes each.
 VIEWER_ROWS_MAX = 2_000_000
-# Reads, and writes of files and of rows, side by side: each waits for another process most of its time.
+# Reads and writes side by side: each waits for another process most of its time.
 THREADS = 4
 
 
 class ShardTables:
-    """One shard of one rollup. `new` are the slices that are not in `before`."""
+    """One shard of one rollup. `new` are the slices that are not in `before`, `made` names this attempt (made_by)."""
 
     def __init__(
         self,
         history: HistoryStore,
-        rows: HistoryRows,
         *,
         shard: int,
+        made: str,
         before: Manifest,
         plan: Plan,
         new: Iterable[SliceInfo],
@@ -58,8 +56,8 @@ class ShardTables:
         eraser: Eraser,
     ) -> None:
         self._history = history
-        self._rows = rows
         self._shard = shard
+        self._made = made
         self._before = before
         self._plan = plan
         self._channel_of = channel_of
@@ -79,25 +77,20 @@ class ShardTables:
 
     def _make(self) -> None:
         total = self._old("totals", 0, tables.SUMS)
-        changed = []
         for day in self._plan.days:
             hours, countries = self._make_hours([hour for hour in self._plan.hours if day_of(hour) == day])
-            changed.append(self._make_day(day, hours, countries))
+            self._make_day(day, hours, countries)
             total = tables.totals(total, self._replaced(hours), list(hours.values()))
         self._put("totals", 0, total)
-        through = hour_start(self._plan.through_hour)
-        self._beside.run(self._rows.totals, tables.of_videos_in(total, changed), through)
         for day in self._plan.viewer_days:
             self._make_viewers(day)
         # From here on files are read that were written before.
         self._beside.wait()
-        for day in self._plan.complete_days:
-            self._tell_changes(day)
         for data_set in ("minutes", "hours", "countries"):
             made = self._files.setdefault(data_set, {})
-            made |= compact(self._history, self._before, self._plan, data_set, self._shard, made)
+            made |= compact(self._history, self._before, self._plan, data_set, self._shard, made, self._made)
         for data_set, parts in self._parts.items():
-            self._history.put(part_name(data_set, self._shard, self._plan.run), pa.concat_tables(parts))
+            self._history.put(part_name(data_set, self._shard, self._made), pa.concat_tables(parts))
 
     def _make_hours(self, numbers: Iterable[int]) -> tuple[ByHour, ByHour]:
         """Minutes, hours and countries; the last two."""
@@ -109,20 +102,16 @@ class ShardTables:
             self._put("minutes", hour, minutes)
             self._put("hours", hour, hours[hour])
             self._put("countries", hour, tables.with_hour(countries[hour], hour * HOUR_MS))
-            self._beside.run(self._rows.hours, hours[hour], hour_start(hour))
             self._put_part("channels", hour, channels(hours[hour], self._channel_of))
             self._put_part("top_hours", hour, top_lists.top(hours[hour], countries[hour]))
         return hours, countries
 
-    def _make_day(self, day: int, hours: ByHour, of_hours: ByHour) -> pa.Table:
-        """A day of which these hours, and these of countries, are new; its rows that have changed."""
+    def _make_day(self, day: int, hours: ByHour, of_hours: ByHour) -> None:
+        """A day of which these hours, and these of countries, are new."""
         table = tables.day(self._of_day("hours", day, hours))
         countries = tables.countries(self._of_day("countries", day, of_hours))
         self._put("days", day, table)
         self._put_part("top_days", day, top_lists.top(table, countries))
-        changed = tables.of_videos_in(table, list(hours.values()))
-        self._beside.run(self._rows.days, changed, date_of(day), self._plan.day_through(day))
-        return changed
 
     def _replaced(self, hours: Iterable[int]) -> list[pa.Table]:
         """What there was of these hours before."""
@@ -134,33 +123,32 @@ class ShardTables:
         first = day * HOURS_PER_DAY
         # As of the views, of hours before `from_hour` nothing is told.
         hours = range(max(first, self._plan.from_hour), first + HOURS_PER_DAY)
+        if not self._is_told_who_viewed(hours):
+            return
         counted, suspected = ViewersOfDay(), []
         for share in shares_of(self._viewer_groups(hours), VIEWER_ROWS_MAX):
             days = viewer_days(self._viewers(hours, share))
             counted.add(days)
             suspected.append(marks.beyond(self._viewers(hours, share), days, self._plan.marked_by[day]))
-        viewers, found = counted.table(), pa.concat_tables(suspected)
-        marked = marks.by_video(found)
-        self._put("viewers", day, viewers)
-        self._put("marks", day, marked)
+        found = pa.concat_tables(suspected)
+        self._put("viewers", day, counted.table())
+        self._put("marks", day, marks.by_video(found))
         # Which viewers, is known for as long as the slices are there.
         if day not in self._plan.final_days:
             self._put("suspects", day, marks.suspects(found))
-        self._beside.run(self._rows.viewers, marks.with_marks(viewers, marked), date_of(day))
 
-    def _tell_changes(self, day: int) -> None:
-        """What has become of the numbers of videos that have marked views or had."""
-        old, new = self._old("marks", day, marks.MARKS), self._new("marks", day, marks.MARKS)
-        if old.num_rows or new.num_rows:
-            sums = self._old("days", day, tables.SUMS), self._new("days", day, tables.SUMS)
-            changed = marks.changes((sums[0], old), (sums[1], new))
-            reason, rules = reason_of(self._before, self._plan, day), str(self._plan.marked_by[day])
-            self._rows.changes(changed, date_of(day), self._plan.run, reason, rules)
+    def _is_told_who_viewed(self, hours: Collection[int]) -> bool:
+        """Whether slices say it of all that history has of these hours: some of a history of version 1 do not.
+
+        A part of a day's viewers would be a wrong number of them. Slices of that version may also be gone.
+        """
+        is_there = all(hour in self._plan.slices for hour in hours if hour in self._before.files["hours"])
+        return is_there and all(info.viewer_buckets != NO_VIEWERS for info in self._infos_of(hours))
 
     # --- below
 
     def _put(self, data_set: str, at: int, table: pa.Table) -> None:
-        path = file_name(data_set, at, self._shard, self._plan.run)
+        path = file_name(data_set, at, self._shard, self._made)
         self._beside.run(self._history.put, path, table)
         self._files.setdefault(data_set, {})[at] = path
 
@@ -168,11 +156,6 @@ class ShardTables:
         """What there was before."""
         path = self._before.files[data_set].get(at, {}).get(self._shard)
         return schema.empty_table() if path is None else self._history.get(path)
-
-    def _new(self, data_set: str, at: int, schema: pa.Schema) -> pa.Table:
-        """What there is now, made or from before."""
-        path = self._files.get(data_set, {}).get(at)
-        return self._old(data_set, at, schema) if path is None else self._history.get(path)
 
     def _put_part(self, data_set: str, at: int, table: pa.Table) -> None:
         dated = table.append_column("at", pa.repeat(pa.scalar(at), table.num_rows))

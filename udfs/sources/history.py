@@ -1,4 +1,4 @@
-"""History in the object store as who asks for one video reads it: the manifest, and that video's rows of a file.
+"""History in the object store as who asks for one video reads it: a manifest, and that video's rows of a file.
 
 Blocks; safe to use from many threads. Imports nothing compiled, so that a service can use it: udfs.sinks.history_store
 is what writes.
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from udfs.logic.history import MANIFEST, Manifest, read_manifest
+from udfs.logic.history import Manifest, read_manifest
 
 # Columns that say when, by data set.
 TIMES = {"minutes": "minute", "hours": "hour"}
@@ -35,33 +35,22 @@ class HistoryFiles:
     def __init__(self, store: pyarrow.fs.FileSystem, path: str) -> None:
         self._store = store
         self._root = path.removeprefix("s3://")
-        self._manifest: tuple[tuple[int, int], Manifest] | None = None
         # Files are never changed, so that what is known of one stays true.
         self._footer = functools.lru_cache(FOOTERS_MAX)(self._read_footer)
 
-    def manifest(self) -> Manifest | None:
-        """The history that there is, None before the first rollup; read again when it has changed.
+    def manifest(self, name: str) -> Manifest:
+        """The one of this name, a path below the root, as the register has it.
 
-        Raises HistoryError.
+        Raises HistoryError when this code cannot read it, and FileNotFoundError.
         """
-        path = f"{self._root}/{MANIFEST}"
-        info = self._store.get_file_info(path)
-        if info.type is not pyarrow.fs.FileType.File:
-            return None
-        state = (info.mtime_ns, info.size)
-        known = self._manifest
-        if known is not None and known[0] == state:
-            return known[1]
-        with self._store.open_input_stream(path) as stream:
-            found = read_manifest(stream.read())
-        self._manifest = (state, found)
-        return found
+        with self._store.open_input_stream(f"{self._root}/{name}") as stream:
+            return read_manifest(stream.read())
 
     def rows(self, path: str, data_set: str, video_id: str, kind: str) -> list[tuple[int, int]]:
         """(time in ms since 1970, views) of a video and kind in a file of minutes or hours.
 
-        Reads the row groups that can hold the video, and no others. Raises FileNotFoundError when a rollup has
-        replaced the file.
+        Reads the row groups that can hold the video, and no others. Raises FileNotFoundError when the
+        file has gone, which those of a manifest in force, and of a few before it, do not.
         """
         footer = self._footer(path)
         groups = footer.groups(video_id)

@@ -48,6 +48,7 @@ class SliceRecords:
     ) -> None:
         self._archive = archive
         self._partition = partition
+        self._files = files
         self._own = [file for file in files if file.hour == hour]
         self._others = [file for file in files if file.hour != hour]
         self._hour = hour
@@ -79,6 +80,10 @@ class SliceRecords:
         """
         return now_s - self._end_file.written_s >= SETTLED_S
 
+    def archived(self) -> tuple[int, int]:
+        """How many files there were in which what is missing may have been looked for, and their bytes in all."""
+        return files_for(self._files, self._hour, self.next_hour)
+
     def _read(self) -> Iterator[Record]:
         expected = self.next_offset
         for record in self._archive.read_partition(self._own):
@@ -104,3 +109,9 @@ class SliceRecords:
                 expected = record.offset + 1
         if expected < end:
             self.gaps.append(Gap(self._partition, expected, end - 1))
+
+
+def files_for(files: Sequence[ArchiveFile], hour: int, next_hour: int) -> tuple[int, int]:
+    """The number and the bytes of a partition's files that may hold a record of a slice."""
+    sizes = [file.size for file in files if hour - STEPS_BACK_HOURS <= file.hour <= next_hour]
+    return len(sizes), sum(sizes)

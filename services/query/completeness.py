@@ -1,0 +1,127 @@
+"""How complete the tables are, as the register of history says, and what may be answered from them. Pure.
+
+What was viewed before `through` is in history's rows, and nowhere else; what was viewed from then on is in minutes of
+the stream, which are kept for some days. So there is a time, the cut, before which minutes may have gone: what lies
+between `through` and the cut is known to nobody until a rollup has run, and is an error and no zero.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from services.query.spans import Span, inside, merged
+from udfs.logic.history import HistoryError, hour_start
+from udfs.logic.register import Register, check_path
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+# Whatever was viewed, was viewed later.
+ALWAYS = datetime.min.replace(tzinfo=UTC)
+# A rollup an hour, and the hour that is not over, make at most two; more is worth a word.
+BEHIND = 3 * HOUR
+
+
+class HistoryAwayError(ConnectionError):
+    """What is asked for is in history alone, and that does not have it or cannot be read now. Worth trying again."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the tables have of history.
+
+    `manifest` is the name of the one that they were written from, "" before the first. Hours viewed from `start` to
+    before `through` are complete; `through` is None while none is. `late_through` is None before the first rollup.
+    `gaps` are the times viewed of which history may lack something, in order.
+    """
+
+    manifest: str
+    revision: int
+    made: datetime
+    start: datetime
+    through: datetime | None
+    late_through: datetime | None
+    gaps: tuple[Span, ...]
+
+    @property
+    def end(self) -> datetime:
+        """Up to when rows of history are the answer, and minutes of the stream are not."""
+        return ALWAYS if self.through is None else self.through
+
+    def check(self, spans: Sequence[Span], *, cut: datetime, now: datetime) -> None:
+        """Raise HistoryAwayError when something that was viewed then may be neither in history nor in minutes."""
+        if self.through is not None:
+            if inside(spans, (self.through, cut)):
+                raise HistoryAwayError(
+                    f"history is complete through {_text(self.through)}, and minutes that are older than {_text(cut)} "
+                    "are answered from it: what was viewed in between is counted when the next rollup has run"
+                )
+        # While the register is younger than the cut, so is everything that was ever counted.
+        elif self.made < cut and inside(spans, (ALWAYS, cut)):
+            raise HistoryAwayError(
+                f"no rollup has run for {(now - self.made) // DAY} days, since {_text(self.made)}: minutes that are "
+                f"older than {_text(cut)} are answered from history, and there is none"
+            )
+
+    def missing(self, spans: Sequence[Span], *, before: datetime | None = None) -> list[Span]:
+        """The times within these, answered from history, of which the archive lacks records.
+
+        `before`: up to when history answers, where that is not all that it has.
+        """
+        end = self.end if before is None else min(before, self.end)
+        return merged(part for gap in self.gaps for part in inside(inside(spans, gap), (ALWAYS, end)))
+
+
+def known(register: Register | None) -> Known:
+    """What the tables have. Raises HistoryAwayError when nobody can say."""
+    if register is None:
+        raise HistoryAwayError(
+            "this keyspace has no register of history, so that nobody can say how far its tables are complete: make it "
+            "by `python -m tools.history init`, or by `python -m tools.history restore` where history was there before"
+        )
+    applied = register.applied
+    if applied is None:
+        raise HistoryAwayError(
+            "history was restored, and is not in the tables of this keyspace yet: the next rollup writes them"
+        )
+    start = hour_start(applied.from_hour)
+    gaps = [(hour_start(first), hour_start(last + 1)) for first, last in applied.gap_hours]
+    if applied.from_hour > 0:
+        # History begins with the first hour that is certain where the archive lacks the topic's first records.
+        gaps.append((ALWAYS, start))
+    return Known(
+        manifest=applied.manifest,
+        revision=applied.revision,
+        made=datetime.fromtimestamp(register.made_ms / 1000, UTC),
+        start=start,
+        through=applied.complete_through if applied.through_hour > 0 else None,
+        late_through=applied.late_through if applied.late_through_hour > 0 else None,
+        gaps=tuple(merged(gaps)),
+    )
+
+
+def notices(register: Register | None, *, path: str, now: datetime) -> list[str]:
+    """What an operator should know of history, a sentence each; `path` is where the settings say that it is."""
+    try:
+        found = known(register)
+    except HistoryAwayError as error:
+        return [str(error)]
+    assert register is not None
+    assert register.applied is not None
+    said = [" ".join(warning.split()) for warning in register.applied.warnings]
+    try:
+        check_path(register, path)
+    except HistoryError as error:
+        said.append(str(error))
+    behind = now - (found.made if found.through is None else found.through)
+    if behind > BEHIND:
+        how_far = (
+            f"no rollup has run since {_text(found.made)}"
+            if found.through is None
+            else f"complete through {_text(found.through)}"
+        )
+        said.append(f"history is behind: {how_far}, {behind // HOUR} hours")
+    return said
+
+
+def _text(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%MZ}"

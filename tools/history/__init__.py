@@ -1,0 +1,16 @@
+"""The register of history and what operators do with it: make it, look at it, hold it against files, restore it."""
+
+from tools.history.in_force import history_in_force
+from tools.history.making import RegisterThereError, make_register
+from tools.history.restoring import RestoreError, restore
+from tools.history.verifying import Findings, verify
+
+__all__ = [
+    "Findings",
+    "RegisterThereError",
+    "RestoreError",
+    "history_in_force",
+    "make_register",
+    "restore",
+    "verify",
+]

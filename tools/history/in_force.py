@@ -1,0 +1,18 @@
+"""The manifest in force, for whoever reads history and does not write it."""
+
+from connectors.cassandra import connect
+from settings import Settings
+from udfs.logic.history import Manifest
+from udfs.sinks.history_register import CassandraRegisters
+from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.lease import checked
+
+
+def history_in_force(settings: Settings, history: HistoryStore) -> Manifest:
+    """What the register names. Raises HistoryError, and CassandraAwayError when Cassandra does not answer."""
+    session = connect(settings.cassandra)
+    try:
+        register = checked(CassandraRegisters(session).read(), settings.history.path)
+    finally:
+        session.cluster.shutdown()
+    return history.manifest(register.manifest, settings.counting.shards)

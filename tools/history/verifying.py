@@ -1,0 +1,50 @@
+"""Holds the history in force against its files and its manifests, and says what is missing."""
+
+import msgspec
+
+from udfs.logic.history import HistoryError
+from udfs.sinks.history_register import Registers
+from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.lease import checked
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What `verify` found: by kept manifest what it names and is not there, and what nobody names."""
+
+    manifest: str
+    revision: int
+    missing_manifests: list[str]
+    missing_files: dict[str, list[str]]
+    unnamed: int
+    owes_rows: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.missing_manifests and not self.missing_files
+
+
+def verify(registers: Registers, history: HistoryStore, path: str, shards: int) -> Findings:
+    """Look at all that the register names. Raises HistoryError when there is no register, or that of another path."""
+    register = checked(registers.read(), path)
+    there = set(history.manifest_names())
+    missing, named = {}, set(register.all_kept)
+    for name in register.all_kept:
+        if name not in there:
+            continue
+        try:
+            manifest = history.manifest(name, shards)
+        except HistoryError as error:
+            missing[name] = [str(error)]
+            continue
+        named |= manifest.all_files
+        if gone := history.missing_files(manifest):
+            missing[name] = gone
+    return Findings(
+        manifest=register.manifest,
+        revision=0 if register.applied is None else register.applied.revision,
+        missing_manifests=[name for name in register.all_kept if name not in there],
+        missing_files=missing,
+        unnamed=len([path for path in history.data_files() if path not in named]),
+        owes_rows=register.applied is None or register.applied.manifest != register.manifest,
+    )

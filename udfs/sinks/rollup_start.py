@@ -1,0 +1,94 @@
+"""Begins a rollup under its lease: writes the rows that history still owes, and finds what is to be counted."""
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import msgspec
+import pyarrow.fs
+
+from settings import Settings
+from udfs.logic.history import HistoryError, Manifest, rules_of
+from udfs.logic.register import Register
+from udfs.logic.rollup_plan import PartitionTask, days_to_mark_again, task_of
+from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.lease import Lease
+from udfs.sinks.rollup_end import applied_of
+from udfs.sinks.rollup_unit import RollupUnit, write_rows_owed
+from udfs.sources.archive import Archive, ArchiveFile
+from udfs.sources.late_files import counted_again
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What a rollup is to do: a task for each partition of which hours are counted; `marks` are days to mark again."""
+
+    unit: RollupUnit
+    tasks: list[PartitionTask]
+    marks: list[int]
+    is_last: bool
+
+
+def settle(settings: Settings, history: HistoryStore, register: Register, lease: Lease) -> Register:
+    """Write the rows that the manifest in force still owes, whoever published it; the register after that."""
+    if register.applied is None or register.applied.manifest == register.manifest:
+        return register
+    name = register.manifest
+    write_rows_owed(history, settings, name, lease)
+    warnings = register.applied.warnings
+    lease.apply(applied_of(name, history.manifest(name, settings.counting.shards), warnings))
+    return lease.check()
+
+
+def begin(
+    settings: Settings,
+    store: pyarrow.fs.FileSystem,
+    register: Register,
+    lease: Lease,
+    *,
+    has_totals: Callable[[], bool],
+    topic_id: str = "",
+) -> Work | None:
+    """What is to be done; None: nothing. `has_totals` tells whether view_totals has a row. Raises HistoryError."""
+    history = HistoryStore(store, settings.history.path)
+    if not register.manifest and register.applied is not None and has_totals():
+        raise HistoryError(
+            f"keyspace {settings.cassandra.keyspace} has totals, and its register names no history: a rollup would "
+            "replace them by what the archive still has; `python -m tools.history restore` finds a history that was "
+            "lost, another keyspace begins a new one"
+        )
+    register = settle(settings, history, register, lease)
+    before = history.manifest(register.manifest, settings.counting.shards)
+    check_topic(before, topic_id, settings)
+    everything = register.applied is None
+    archive = Archive(store, settings.archive.path)
+    files: dict[int, list[ArchiveFile]] = defaultdict(list)
+    for file in archive.files():
+        files[file.partition].append(file)
+    again = {p: counted_again(archive, of, before, p, settings.history) for p, of in files.items()}
+    hours = {partition: {file.hour for file in of} for partition, of in files.items()}
+    firsts = [
+        min((hour for hour in of if hour > before.last_hours.get(partition, -1)), default=None)
+        for partition, of in hours.items()
+    ]
+    first = min((hour for hour in firsts if hour is not None), default=0)
+    limit = first + settings.history.hours_at_once
+    found = [
+        task_of(partition, of, before.last_hours.get(partition), again[partition], limit)
+        for partition, of in sorted(hours.items())
+    ]
+    tasks = [task for task in found if task is not None]
+    marks = days_to_mark_again(before, rules_of(settings.history))
+    if not tasks and not marks and not everything:
+        return None
+    unit = RollupUnit(lease.held, register.manifest, before, everything, topic_id or before.topic_id)
+    is_last = all(task.hours[-1] == max(h for h in hours[task.partition] if h < task.newest_hour) for task in tasks)
+    return Work(unit, tasks or [PartitionTask(0, [], 0)], marks, is_last)
+
+
+def check_topic(before: Manifest, topic_id: str, settings: Settings) -> None:
+    """Raise HistoryError when the events topic is not the one whose records were counted so far."""
+    if before.topic_id and topic_id and topic_id != before.topic_id:
+        raise HistoryError(
+            f"topic {settings.kafka.events_topic} was deleted and made anew: its id is {topic_id}, and history has "
+            f"counted the records of {before.topic_id}, whose offsets mean others; see docs/operations.md, a topic "
+            "that was made anew"
+        )
