@@ -29,7 +29,7 @@ from tools import block_list
 from tools.erasure import ErasureError, Report, Stores, erase, erase_again
 from udfs.logic.block_list import FOR_GOOD_MS, Period
 from udfs.logic.erasure import Eraser
-from udfs.logic.history import HistoryError, SliceInfo, SliceName, no_history
+from udfs.logic.history import HistoryError, Owed, SliceInfo, SliceName, no_history
 from udfs.logic.register import manifest_name, nothing_applied, token_of
 from udfs.logic.slice_counts import SliceCounter, SliceCounts
 from udfs.logic.viewer_days import viewer_days
@@ -490,10 +490,14 @@ def test_what_goes_meanwhile_does_not_come_back(tmp_path: Path) -> None:
     assert not names_in(place)["other"]
 
 
+OWED = Owed(hours=[5])
+
+
 def published(place: Place) -> str:
     """A history whose manifest is in force, and whose rows are all in the tables."""
     name = manifest_name(1, "a")
-    HistoryStore(place.store, place.path("history")).put_manifest(name, no_history(RULES.shards))
+    manifest = msgspec.structs.replace(no_history(RULES.shards), owed=OWED)
+    HistoryStore(place.store, place.path("history")).put_manifest(name, manifest)
     place.registers = register_of(place.path("history"), name)
     return name
 
@@ -513,7 +517,9 @@ def test_before_it_closes_history_is_published_again_under_its_token(tmp_path: P
     history = HistoryStore(place.store, place.path("history"))
     old, new = (history.manifest(of, RULES.shards) for of in (before, register.manifest))
     assert (new.token, new.before) == (register.token, before)
-    assert msgspec.structs.replace(new, token=old.token, before=old.before, made_ms=old.made_ms) == old
+    # Nothing follows from it that the tables lack.
+    assert new.owed == Owed()
+    assert msgspec.structs.replace(new, token=old.token, before=old.before, made_ms=old.made_ms, owed=OWED) == old
 
 
 def test_what_the_tables_lack_is_lacking_under_the_new_name_too(tmp_path: Path) -> None:
@@ -528,6 +534,7 @@ def test_what_the_tables_lack_is_lacking_under_the_new_name_too(tmp_path: Path) 
     register = place.registers.read()
     assert register.manifest != before
     assert register.applied == nothing_applied()
+    assert HistoryStore(place.store, place.path("history")).manifest(register.manifest, RULES.shards).owed == OWED
 
 
 @pytest.mark.parametrize("change", ["publish", "put_manifest"])

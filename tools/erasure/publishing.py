@@ -4,6 +4,7 @@ import secrets
 
 import msgspec
 
+from udfs.logic.history import Owed
 from udfs.logic.register import manifest_name
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease
@@ -20,11 +21,16 @@ def publish_unchanged(history: HistoryStore, lease: Lease, shards: int, now_s: f
         return
     name = manifest_name(lease.token, secrets.token_hex(4))
     manifest = history.manifest(before.manifest, shards)
-    history.put_manifest(
-        name,
-        msgspec.structs.replace(manifest, token=lease.token, before=before.manifest, made_ms=int(now_s * 1000)),
+    is_applied = before.applied is not None and before.applied.manifest == before.manifest
+    again = msgspec.structs.replace(
+        manifest,
+        token=lease.token,
+        before=before.manifest,
+        made_ms=int(now_s * 1000),
+        # Rows that the manifest still owes are owed by this one.
+        owed=Owed() if is_applied else manifest.owed,
     )
+    history.put_manifest(name, again)
     name = lease.publish(name)
-    # Rows that the manifest still owes are owed by this one.
-    if before.applied is not None and before.applied.manifest == before.manifest:
+    if before.applied is not None and is_applied:
         lease.apply(msgspec.structs.replace(before.applied, manifest=name))

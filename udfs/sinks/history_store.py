@@ -195,12 +195,10 @@ class HistoryStore:
 
     def suspect_files(self) -> list[tuple[int, str]]:
         """(day, path) of every list of suspects that there is, also of those that only former manifests name."""
-        days = (
-            (path.split("/")[1].removeprefix("viewed_day="), path)
-            for path in self._paths("suspects")
-            if "/." not in path
-        )
-        return [(day_number(date.fromisoformat(day)), path) for day, path in days]
+        # What is written beside a file of a folder is hidden.
+        paths = [path for path in self._paths("suspects") if "/." not in path]
+        days = [path.split("/")[1].removeprefix("viewed_day=") for path in paths]
+        return [(day_number(date.fromisoformat(day)), path) for day, path in zip(days, paths, strict=True)]
 
     def read(self, files: ConditionalFiles, path: str) -> ReadTable:
         """Read a file that may be rewritten. FileNotFoundError when there is none."""
