@@ -16,8 +16,10 @@ from tests.support.metadata import Publisher
 from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
 from tools import suspects
+from tools.history import history_in_force
 from tools.stack import FlinkCommandError, Stack
 from udfs.logic.audience import viewer_hash
+from udfs.logic.history import Manifest
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources.archive import Archive, filesystem
 
@@ -50,9 +52,12 @@ class History:
         self._store = HistoryStore(filesystem(settings.s3), settings.history.path)
         self._shards = settings.counting.shards
 
+    def _in_force(self) -> Manifest:
+        return history_in_force(self._installation.settings, self._store)
+
     def parquet(self, data_set: str) -> list[dict[str, object]]:
         """Every row of a data set, with the hour or day of its file as `at`."""
-        manifest = self._store.manifest(self._shards)
+        manifest = self._in_force()
         return [
             {**row, "at": at}
             for at, shards in manifest.files[data_set].items()
@@ -61,7 +66,7 @@ class History:
         ]
 
     def through_ms(self) -> int:
-        return self._store.manifest(self._shards).through_hour * HOUR_MS
+        return self._in_force().through_hour * HOUR_MS
 
     def hours_in_parquet(self) -> Sums:
         found = {}
@@ -104,7 +109,7 @@ class History:
             name: (rows[name].views, number, reason) for name, number in marked.items()
         }
         settings = self._installation.settings
-        manifest = self._store.manifest(self._shards)
+        manifest = self._in_force()
         archive = Archive(filesystem(settings.s3), settings.archive.path)
         found = suspects.suspects(self._store, manifest)
         ids = suspects.names(self._store, archive, manifest, found, settings.counting.salts)

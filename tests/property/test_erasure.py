@@ -29,7 +29,7 @@ from tools import block_list
 from tools.erasure import ErasureError, Report, Stores, erase, erase_again
 from udfs.logic.block_list import FOR_GOOD_MS, Period
 from udfs.logic.erasure import Eraser
-from udfs.logic.history import HistoryError, SliceInfo, SliceName, no_history
+from udfs.logic.history import HistoryError, Owed, SliceInfo, SliceName, no_history
 from udfs.logic.register import manifest_name, nothing_applied, token_of
 from udfs.logic.slice_counts import SliceCounter, SliceCounts
 from udfs.logic.viewer_days import viewer_days
@@ -490,12 +490,14 @@ def test_what_goes_meanwhile_does_not_come_back(tmp_path: Path) -> None:
     assert not names_in(place)["other"]
 
 
+OWED = Owed(hours=[5])
+
+
 def published(place: Place) -> str:
     """A history whose manifest is in force, and whose rows are all in the tables."""
     name = manifest_name(1, "a")
-    HistoryStore(place.store, place.path("history")).publish(no_history(RULES.shards))
-    (place.root / "history" / "manifests").mkdir()
-    (place.root / "history" / "manifest.json").rename(place.root / "history" / name)
+    manifest = msgspec.structs.replace(no_history(RULES.shards), owed=OWED)
+    HistoryStore(place.store, place.path("history")).put_manifest(name, manifest)
     place.registers = register_of(place.path("history"), name)
     return name
 
@@ -512,8 +514,12 @@ def test_before_it_closes_history_is_published_again_under_its_token(tmp_path: P
     register = place.registers.read()
     assert (token_of(register.manifest), register.kept, register.holder) == (register.token, (before,), "")
     assert register.applied.manifest == register.manifest
-    contents = place.contents()
-    assert contents[f"history/{register.manifest}"] == contents[f"history/{before}"]
+    history = HistoryStore(place.store, place.path("history"))
+    old, new = (history.manifest(of, RULES.shards) for of in (before, register.manifest))
+    assert (new.token, new.before) == (register.token, before)
+    # Nothing follows from it that the tables lack.
+    assert new.owed == Owed()
+    assert msgspec.structs.replace(new, token=old.token, before=old.before, made_ms=old.made_ms, owed=OWED) == old
 
 
 def test_what_the_tables_lack_is_lacking_under_the_new_name_too(tmp_path: Path) -> None:
@@ -528,9 +534,10 @@ def test_what_the_tables_lack_is_lacking_under_the_new_name_too(tmp_path: Path) 
     register = place.registers.read()
     assert register.manifest != before
     assert register.applied == nothing_applied()
+    assert HistoryStore(place.store, place.path("history")).manifest(register.manifest, RULES.shards).owed == OWED
 
 
-@pytest.mark.parametrize("change", ["publish", "put_again"])
+@pytest.mark.parametrize("change", ["publish", "put_manifest"])
 def test_an_erasure_that_loses_its_lease_before_publishing_stays_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -539,7 +546,7 @@ def test_an_erasure_that_loses_its_lease_before_publishing_stays_open(
     before = published(place)
     (viewer,) = place.erase("other").viewers
     assert viewer.key_until is not None
-    of = HistoryStore if change == "put_again" else Lease
+    of = HistoryStore if change == "put_manifest" else Lease
     original = getattr(of, change)
 
     def taken(*arguments: Any) -> Any:

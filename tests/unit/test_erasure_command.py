@@ -63,6 +63,7 @@ def test_the_report_in_words(settings: Settings) -> None:
     for topic in ("view-events", "view-events-late", "view-events-dead-letter"):
         assert f"Kafka topic {topic}: " in said
     assert "blocked-viewers" not in said
+    assert "uploads that were never completed, where the bucket aborts those, until 20" in said
     said = run("--again").output
     assert f"viewer {VIEWER}: nothing found" in said
     said = run("nobody").output
@@ -104,6 +105,16 @@ def test_the_list_keeps_numbers_and_no_name(settings: Settings, tmp_path: Path) 
     result = run("--again")
     assert result.exit_code == 1
     assert "use newer code" in result.output
+
+
+def test_a_lost_lease_is_told_with_what_to_do(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.erasure.erasing.DEADLINE_S", -1.0)
+    result = run("viewer-2")
+    assert result.exit_code == 1
+    assert "has passed its deadline" in result.output
+    assert "the erasures stay open: run this again" in result.output
+    monkeypatch.undo()
+    assert ErasureList(pyarrow.fs.LocalFileSystem(), settings.erasure.path).open() != []
 
 
 @pytest.mark.parametrize(

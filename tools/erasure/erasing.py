@@ -265,7 +265,7 @@ class _Run:
                 # A rollup whose turn it was meanwhile may have read a file before it was rewritten.
                 if lease.check().manifest == began:
                     if closes:
-                        publish_unchanged(self._history, lease)
+                        publish_unchanged(self._history, lease, self._settings.counting.shards, time.time())
                     return done
             if done.passes == PASSES_MAX:
                 raise ErasureError(

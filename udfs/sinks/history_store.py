@@ -100,10 +100,6 @@ class HistoryStore:
         """The copy for readers of Parquet, None before there is one. Raises HistoryError."""
         return read_manifest(self._get(MANIFEST)) if self._exists(MANIFEST) else None
 
-    def put_again(self, name: str, new_name: str) -> None:
-        """Put what a manifest has under another name as well. FileNotFoundError when there is none."""
-        self._put(new_name, self._get(name))
-
     def missing_files(self, manifest: Manifest) -> list[str]:
         """What a manifest names and is not there."""
         there = {*self._paths(""), *(path.rsplit("/", 1)[0] for path in self._paths("slices"))}
@@ -199,10 +195,10 @@ class HistoryStore:
 
     def suspect_files(self) -> list[tuple[int, str]]:
         """(day, path) of every list of suspects that there is, also of those that only former manifests name."""
-        # What is being written beside a file of a folder is hidden.
-        paths = [path for path in self._paths("suspects") if not path.rsplit("/", 1)[1].startswith(".")]
-        days = (date.fromisoformat(path.split("/")[1].removeprefix("viewed_day=")) for path in paths)
-        return [(day_number(day), path) for day, path in zip(days, paths, strict=True)]
+        # What is written beside a file of a folder is hidden.
+        paths = [path for path in self._paths("suspects") if "/." not in path]
+        days = [path.split("/")[1].removeprefix("viewed_day=") for path in paths]
+        return [(day_number(date.fromisoformat(day)), path) for day, path in zip(days, paths, strict=True)]
 
     def read(self, files: ConditionalFiles, path: str) -> ReadTable:
         """Read a file that may be rewritten. FileNotFoundError when there is none."""
