@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tests.machine.actors import ACTORS, answer, installed, without_threads
 from tests.machine.jobs import Job
-from tests.machine.world import VIEWERS, World, WrongError, must
+from tests.machine.world import VIEWERS, World, WrongError, is_manifest, must
 
 Operation = tuple[str, int, int]
 SLOTS = 4
@@ -19,10 +19,12 @@ SLOTS = 4
 STEPS = (1, 1, 2, 3, 5, 10, 40, 10_000)
 # How often each operation is in a random schedule.
 WEIGHTS = {
-    "go": 50, "kill": 3, "again": 3, "view": 16, "tick": 8, "sleep": 1, "roll": 2, "commit": 9, "stream": 4,
+    "go": 50, "nearly": 3, "kill": 3, "again": 3, "view": 10, "tick": 5, "hour": 9, "sleep": 1, "roll": 2, "commit": 9, "stream": 4,
     "rollup": 7, "audit": 2, "erasure": 1, "erasure_again": 1, "query": 5, "rules": 1, "plant": 1, "lose": 1,
     "restore": 1, "expire": 1,
 }  # fmt: skip
+# Steps of one operation that a trace shows at each end.
+SHOWN = 4
 GONE_WRONG = (WrongError, RuntimeError)
 
 
@@ -75,7 +77,10 @@ class Play:
             self._again(job, at, (a + 1 + b // 8 % 3) % SLOTS, goes_on=bool(b % 2))
         elif name == "go" and job is not None:
             self._go(job, STEPS[b % len(STEPS)])
-        elif name not in ("kill", "again", "go"):
+        elif name == "nearly" and job is not None:
+            # Until what it has done is to be in force.
+            self._go(job, STEPS[-1], lambda: not changes_what_is_in_force(job.next_step))
+        elif name not in ("kill", "again", "go", "nearly"):
             getattr(self.world, name)(a, b)
 
     def _new(self, kind: str, a: int) -> Job:
@@ -92,18 +97,26 @@ class Play:
         self._slots[at] = again = Job(job.kind, f"{job.name}, again", job.restart)
         again.restart = job.restart
 
-    def _go(self, job: Job, steps: int) -> None:
+    def _go(self, job: Job, steps: int, while_: Callable[[], bool] = lambda: True) -> None:
+        done = []
         for _ in range(steps):
             text, before = job.next_step, job.steps
             goes_on = job.go()
             if job.steps > before:
-                self._steps += 1
-                self._trace(f"    {job.name}: {text}")
+                done.append(text)
                 self._note_met(job)
-            if not goes_on:
-                self._slots = [None if one is job else one for one in self._slots]
-                self._judge(job)
-                return
+            if not goes_on or not while_():
+                break
+        self._steps += len(done)
+        self._trace_steps(job, done)
+        if job.is_over:
+            self._slots = [None if one is job else one for one in self._slots]
+            self._judge(job)
+
+    def _trace_steps(self, job: Job, done: Sequence[str]) -> None:
+        """The first ones and the last, of many."""
+        for text in done if len(done) <= 2 * SHOWN else [*done[:SHOWN], "...", *done[-SHOWN:]]:
+            self._trace(f"    {job.name}: {text}")
 
     def _judge(self, job: Job) -> None:
         """A job may end with an error, when others are in its way; not with a wrong number."""
@@ -160,6 +173,11 @@ class Play:
         self._slots[0] = job
         self._go(job, 1_000_000)
         must(job.error is None, f"{job.name} alone ends with {type(job.error).__name__}: {job.error}")
+
+
+def changes_what_is_in_force(step: str) -> bool:
+    """Whether a step puts a manifest in force, or changes the register."""
+    return step.startswith("swap") or (step.startswith("move") and is_manifest(step))
 
 
 def schedule(seed: int, left_out: Collection[str] = ()) -> list[Operation]:

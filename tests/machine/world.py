@@ -52,7 +52,7 @@ ARCHIVE_KEPT_DAYS = 1
 # Minutes that an audit looks at: of those kept, none that can expire meanwhile.
 AUDITED_HOURS = 40
 # A file that is archived so long after its hour is still counted.
-LATE_FILE_HOURS = LATE_HOURS
+LATE_FILE_HOURS = 6
 ARCHIVE, HISTORY, ERASURES = "world/archive", "world/history", "world/erasures"
 # None of it may change while a manifest names it, but by erasure.
 REWRITTEN = "suspects"
@@ -94,7 +94,7 @@ class World:
     def __init__(self) -> None:
         self.now_ms = START_MS
         self.log: list[list[LogRecord]] = [[] for _ in range(PARTITIONS)]
-        self.store = Store(self.now_s, self._wrote, _is_manifest)
+        self.store = Store(self.now_s, self._wrote, is_manifest)
         minutes_ttl_s = MINUTES_KEPT_DAYS * 86_400
         self.tables = Tables(self.now_s, {"views_by_minute": minutes_ttl_s})
         self.registers = MemoryRegisters()
@@ -175,6 +175,17 @@ class World:
                 by_hour.setdefault(log[offset].record_ms // HOUR_MS, []).append((offset, log[offset]))
             self._waiting += [Waiting(partition, hour, records) for hour, records in by_hour.items()]
             self._rolled[partition] = len(log)
+
+    def hour(self, a: int, b: int) -> None:
+        """An hour as most are: views, which the stream counts; it ends, and is archived, but perhaps for a file."""
+        self.view(a, b)
+        self.view(a + 1, b // 3)
+        self.stream(a, b)
+        self.tick(a, b)
+        self.roll(a, b)
+        held_back = [self._waiting.pop(b % len(self._waiting))] if a // 8 % 8 == 0 else []
+        self.commit_all()
+        self._waiting = held_back
 
     def commit(self, a: int, b: int) -> None:
         """Files of the archive are there, one or more, most often the oldest."""
@@ -293,6 +304,8 @@ class World:
         """A rollup has made a manifest of the one before and of these slices, which say what the archive lacked."""
         lost = [set(one) for one in self._known.get(_name(before), NOTHING_KNOWN).lost]
         for info in new:
+            # What came late may be counted after all.
+            lost[info.partition] -= set(range(info.first_offset, info.next_offset))
             for first, last in info.gaps:
                 lost[info.partition].update(range(first, last + 1))
                 self._ever_lost[info.partition].update(range(first, last + 1))
@@ -460,7 +473,7 @@ class World:
         )
 
 
-SPANS = {"minutes": MINUTE_MS, "hours": HOUR_MS, "days": DAY_MS, "totals": 1 << 62}
+SPANS = {"totals": 1 << 62, "days": DAY_MS, "hours": HOUR_MS, "minutes": MINUTE_MS}
 
 
 @functools.cache
@@ -512,7 +525,7 @@ def _encoded(salt: int, record: LogRecord) -> bytes:
     )
 
 
-def _is_manifest(path: str) -> bool:
+def is_manifest(path: str) -> bool:
     return path.endswith(f"/{MANIFEST}") or "/manifests/" in path
 
 
