@@ -21,7 +21,9 @@ class MemoryRegisters:
 
     def swap(self, old: Register | None, new: Register) -> bool:
         """See Registers. What was done may be known to nobody: whoever is killed here has done it or not."""
-        step(f"swap the register: token {new.token}, {new.manifest or 'no manifest'}, {'applied' if new.applied else ''}")
+        step(
+            f"swap the register: token {new.token}, {new.manifest or 'no manifest'}, {'applied' if new.applied else ''}"
+        )
         if _compared(self.row) != _compared(old):
             return _compared(self.row) == _compared(new)
         before, self.row = self.row, new

@@ -7,6 +7,7 @@ from tests.machine.schedule import Operation
 # An hour with views of both partitions, archived at its end; one of which a file is held back; and a job, to its end.
 HOUR: Operation = ("hour", 8, 7)
 HELD_BACK: Operation = ("hour", 0, 7)
+NOTHING_FOR_HOURS: Operation = ("sleep", 0, 0)
 NOTHING_FOR_A_DAY: Operation = ("sleep", 2, 0)
 NOTHING_FOR_DAYS: Operation = ("sleep", 3, 0)
 ROLLUP: list[Operation] = [("rollup", 0, 0), ("go", 0, 7)]
@@ -37,6 +38,12 @@ SCENES = [
         [HOUR, HOUR, *ROLLUP, HOUR, BEGINS[0], NEARLY[0], HOUR, BEGINS[1], NEARLY[1], *ENDS, HOUR, *ROLLUP],
     ),
     Scene(
+        "two rollups publish at once",
+        "Both wrote their manifests under one name, from which each was to be put in force: the first put the other's in "
+        "force, and then deleted the files that its own did not name.",
+        [HOUR, HOUR, *ROLLUP, HOUR, BEGINS[0], NEARLY[0], ("go", 0, 0), HOUR, BEGINS[1], NEARLY[1], ("go", 1, 0), *ENDS],
+    ),
+    Scene(
         "a rollup overwrites what another has published",
         "The slower of two rollups wrote over files that the manifest of the faster one names.",
         [HOUR, HOUR, BEGINS[0], ("go", 0, 6), HOUR, BEGINS[1], ENDS[1], ENDS[0]],
@@ -44,7 +51,8 @@ SCENES = [
     Scene(
         "the manifest is lost",
         "A rollup that found no manifest began anew with what the archive still had, and replaced all-time totals by it.",
-        [HOUR, HOUR, HOUR, *ROLLUP, NOTHING_FOR_A_DAY, ("expire", 0, 0), HOUR, HOUR, ("lose", 0, 0), *ROLLUP],
+        [HOUR, HOUR, *ROLLUP, HOUR, *ROLLUP, NOTHING_FOR_A_DAY, ("expire", 0, 0), HOUR, HOUR, NOTHING_FOR_HOURS, ("lose", 0, 0),
+         *ROLLUP],
     ),
     *(
         Scene(

@@ -128,7 +128,13 @@ class Play:
 
     def _note_met(self, job: Job) -> None:
         for other in self._slots:
-            if other is not None and other is not job and other not in job.met and job.has_written and other.has_written:
+            if (
+                other is not None
+                and other is not job
+                and other not in job.met
+                and job.has_written
+                and other.has_written
+            ):
                 job.met.add(other)
                 other.met.add(job)
                 first, second = sorted((job.kind, other.kind))
@@ -176,8 +182,8 @@ class Play:
 
 
 def changes_what_is_in_force(step: str) -> bool:
-    """Whether a step puts a manifest in force, or changes the register."""
-    return step.startswith("swap") or (step.startswith("move") and is_manifest(step))
+    """Whether a step puts a manifest, or changes the register."""
+    return step.startswith("swap") or (step.startswith(("put", "move")) and is_manifest(step.removesuffix(".new")))
 
 
 def schedule(seed: int, left_out: Collection[str] = ()) -> list[Operation]:

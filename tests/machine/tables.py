@@ -73,7 +73,11 @@ class Tables:
         cells = self.rows[parsed.table].setdefault(key, {})
         for name, value in row.items():
             old = cells.get(name)
-            if old is None or written_us > old.written_us or (written_us == old.written_us and str(value) > str(old.value)):
+            if (
+                old is None
+                or written_us > old.written_us
+                or (written_us == old.written_us and str(value) > str(old.value))
+            ):
                 cells[name] = Cell(value, written_us, expires_s)
 
     def alive(self, table: str) -> Iterator[Row]:

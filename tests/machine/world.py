@@ -181,9 +181,11 @@ class World:
         self.view(a, b)
         self.view(a + 1, b // 3)
         self.stream(a, b)
+        held_back, self._waiting = self._waiting, []
         self.tick(a, b)
         self.roll(a, b)
-        held_back = [self._waiting.pop(b % len(self._waiting))] if a // 8 % 8 == 0 else []
+        if a // 8 % 8 == 0:
+            held_back.append(self._waiting.pop(b % len(self._waiting)))
         self.commit_all()
         self._waiting = held_back
 
@@ -226,7 +228,9 @@ class World:
         """The count job writes minutes, up to the log's end."""
         before = self._minutes()
         self._streamed = [len(log) for log in self.log]
-        text = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
+        text = (
+            "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
+        )
         for (video, kind, minute), (views, _) in self._minutes().items():
             if before.get((video, kind, minute), (0, 0))[0] != views:
                 at = datetime.fromtimestamp(minute * 60, UTC)
@@ -283,7 +287,9 @@ class World:
 
     # --- Kafka's compacted topics
 
-    def read_topic(self, _servers: str, topic: str, _timeout_s: float) -> Iterator[tuple[bytes, bytes | None, int, int]]:
+    def read_topic(
+        self, _servers: str, topic: str, _timeout_s: float
+    ) -> Iterator[tuple[bytes, bytes | None, int, int]]:
         """Stands for connectors.compacted_topic.read_to_end."""
         records = self.blocked if topic == self.settings.kafka.blocked_topic else {}
         return iter([(key, value, 0, offset) for offset, (key, value) in enumerate(records.items())])
@@ -444,16 +450,17 @@ class World:
 
     def streamed(self) -> list[Counted]:
         """What the stream has judged so far."""
-        return [
-            one for log, end in zip(self.log, self._streamed, strict=True) for _, one in judged(log[:end])
-        ]
+        return [one for log, end in zip(self.log, self._streamed, strict=True) for _, one in judged(log[:end])]
 
     def least(self, known: Known, streamed: list[Counted], video: str) -> Mapping[int, int]:
         """By hour viewed the views of a video that are known: by history, and from its end on by the stream."""
         # What a rollup that is not published lacks may be in its rows by now: those records need not count.
         sure = known._replace(lost=tuple(map(frozenset, self._ever_lost)))
         lost_ids = {
-            view.event_id for log, lost in zip(self.log, self._ever_lost, strict=True) for o in lost for view in log[o].views
+            view.event_id
+            for log, lost in zip(self.log, self._ever_lost, strict=True)
+            for o in lost
+            for view in log[o].views
         }
         found = [one for one in self.counted(sure) if one.view.video == video]
         found += [
@@ -468,9 +475,7 @@ class World:
 
     def most(self, video: str) -> Mapping[int, int]:
         """By hour viewed all views of a video that count."""
-        return collections.Counter(
-            one.hour for log in self.log for _, one in judged(log) if one.view.video == video
-        )
+        return collections.Counter(one.hour for log in self.log for _, one in judged(log) if one.view.video == video)
 
 
 SPANS = {"totals": 1 << 62, "days": DAY_MS, "hours": HOUR_MS, "minutes": MINUTE_MS}
@@ -526,7 +531,7 @@ def _encoded(salt: int, record: LogRecord) -> bytes:
 
 
 def is_manifest(path: str) -> bool:
-    return path.endswith(f"/{MANIFEST}") or "/manifests/" in path
+    return path.endswith((f"/{MANIFEST}", f"/.{MANIFEST}")) or "/manifests/" in path
 
 
 def _name(manifest: Manifest) -> bytes:
@@ -546,7 +551,10 @@ def _rows(content: bytes) -> list[tuple[str, str, int | None, int, int]]:
     time = next((name for name in ("minute", "hour") if name in table.schema.names), None)
     times = [None] * table.num_rows if time is None else table[time].cast(pa.int64()).to_pylist()
     columns = [table[name].to_pylist() for name in ("video_id", "kind", "views", "late_added")]
-    return [(video, kind, at, views, late) for video, kind, at, views, late in zip(*columns[:2], times, *columns[2:], strict=True)]
+    return [
+        (video, kind, at, views, late)
+        for video, kind, at, views, late in zip(*columns[:2], times, *columns[2:], strict=True)
+    ]
 
 
 def _number(at: Any) -> int:
