@@ -182,7 +182,7 @@ def installed(world: World) -> Iterator[None]:
         for module, name, stand_in in in_place:
             stack.enter_context(mock.patch.object(module, name, stand_in))
         for module in (jobs.rollup, jobs.audit):
-            stack.enter_context(mock.patch.object(module, "print", lambda *_: None, create=True))
+            stack.enter_context(mock.patch.object(module, "print", create=True))
         stack.enter_context(mock.patch.object(rollup_operators, "published", _noted(world)))
         yield
 

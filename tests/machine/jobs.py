@@ -12,7 +12,7 @@ from typing import Any, Self
 STUCK_S = 120.0
 
 
-class Killed(BaseException):  # noqa: N818 - no error, and nothing of the product catches it
+class Killed(BaseException):
     """Ends a job at its next step, and at any that it would do on its way out."""
 
 
@@ -72,7 +72,7 @@ class Job:
                 work(self)
         except Killed:
             pass
-        except BaseException as error:  # noqa: BLE001 - who plays the schedule judges it
+        except BaseException as error:
             self.error = error
         self.is_over = True
         self._back.release()
@@ -110,7 +110,7 @@ class InPlace:
         done: Future[Any] = Future()
         try:
             done.set_result(work(*arguments, **named))
-        except Exception as error:  # noqa: BLE001 - whoever asks for the result gets it
+        except Exception as error:
             done.set_exception(error)
         return done
 

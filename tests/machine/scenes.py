@@ -14,6 +14,7 @@ ROLLUP: list[Operation] = [("rollup", 0, 0), ("go", 0, 7)]
 # Slots 0 and 1: two jobs at once.
 BEGINS: list[Operation] = [("rollup", 0, 0), ("rollup", 1, 0)]
 NEARLY: list[Operation] = [("nearly", 0, 0), ("nearly", 1, 0)]
+GO: list[Operation] = [("go", 0, 0), ("go", 1, 0)]
 ENDS: list[Operation] = [("go", 0, 7), ("go", 1, 7)]
 
 
@@ -33,15 +34,15 @@ def _asked(number: int) -> list[Operation]:
 SCENES = [
     Scene(
         "two rollups at once",
-        "Two rollups began with one manifest, and the second saw an hour more. The first published, with the totals that "
-        "the second had written under the same name: that hour was in them twice for good.",
+        "Two rollups began with one manifest, and the second saw an hour more. The first published, with the totals "
+        "that the second had written under the same name: that hour was in them twice for good.",
         [HOUR, HOUR, *ROLLUP, HOUR, BEGINS[0], NEARLY[0], HOUR, BEGINS[1], NEARLY[1], *ENDS, HOUR, *ROLLUP],
     ),
     Scene(
         "two rollups publish at once",
-        "Both wrote their manifests under one name, from which each was to be put in force: the first put the other's in "
-        "force, and then deleted the files that its own did not name.",
-        [HOUR, HOUR, *ROLLUP, HOUR, BEGINS[0], NEARLY[0], ("go", 0, 0), HOUR, BEGINS[1], NEARLY[1], ("go", 1, 0), *ENDS],
+        "Both wrote their manifests under one name, from which each was to be put in force: the first put the other's "
+        "in force, and then deleted the files that its own did not name.",
+        [HOUR, HOUR, *ROLLUP, HOUR, BEGINS[0], NEARLY[0], GO[0], HOUR, BEGINS[1], NEARLY[1], GO[1], *ENDS],
     ),
     Scene(
         "a rollup overwrites what another has published",
@@ -50,9 +51,9 @@ SCENES = [
     ),
     Scene(
         "the manifest is lost",
-        "A rollup that found no manifest began anew with what the archive still had, and replaced all-time totals by it.",
-        [HOUR, HOUR, *ROLLUP, HOUR, *ROLLUP, NOTHING_FOR_A_DAY, ("expire", 0, 0), HOUR, HOUR, NOTHING_FOR_HOURS, ("lose", 0, 0),
-         *ROLLUP],
+        "A rollup that found no manifest began anew with what the archive still had, and replaced totals by it.",
+        [HOUR, HOUR, *ROLLUP, HOUR, *ROLLUP, NOTHING_FOR_A_DAY, ("expire", 0, 0), HOUR, HOUR, NOTHING_FOR_HOURS,
+         ("lose", 0, 0), *ROLLUP],
     ),
     *(
         Scene(

@@ -1,4 +1,4 @@
-"""The object store in memory: an object is there as a whole or not at all. All writes, and what is told to, are steps."""
+"""The object store in memory: an object is there as a whole or not at all. Writes are steps, reads of manifests too."""
 
 import io
 from collections.abc import Callable

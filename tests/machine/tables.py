@@ -165,11 +165,12 @@ def _select(text: str) -> _Select:
         columns.append(column)
         names.append(name or column)
     conditions = re.findall(r"(\w+(?:\(.*?\))?) (=|>=|<=|<|>|IN) (?:\?|%s)", matched[3] or "")
-    made = None if names == ["*"] else collections.namedtuple("Row", names)  # type: ignore[misc]  # noqa: PYI024 - names are the statement's
+    made = None if names == ["*"] else collections.namedtuple("Row", names)  # type: ignore[misc]
     order = (matched[5] or "").removesuffix(" DESC").split(", ") if matched[5] else ()
+    groups = tuple(matched[4].split(", ")) if matched[4] else ()
     return _Select(
-        matched[2], tuple(columns), made, tuple(conditions), tuple((matched[4] or "").split(", ")) if matched[4] else (),
-        tuple(order), (matched[5] or "").endswith(" DESC"), int(matched[6]) if matched[6] else None,
+        matched[2], tuple(columns), made, tuple(conditions), groups, tuple(order),
+        (matched[5] or "").endswith(" DESC"), int(matched[6]) if matched[6] else None,
     )  # fmt: skip
 
 

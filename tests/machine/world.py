@@ -40,7 +40,7 @@ from tests.machine.truth import (
 from tests.support.archived import SCHEMA
 from tests.support.records import salt_of
 from udfs.logic.audience import viewer_hash
-from udfs.logic.history import MANIFEST, Manifest, SliceInfo, date_of, read_manifest
+from udfs.logic.history import HOURLY, MANIFEST, Manifest, SliceInfo, date_of, read_manifest
 
 PARTITIONS = SHARDS = 2
 VIDEOS = ("v", "w", "x")
@@ -77,7 +77,7 @@ class Waiting(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Hours viewed from `since` to before `through` are counted, of each partition the offsets before `ends` less `lost`."""
+    """Counted are hours viewed from `since` to before `through`; by partition offsets before `ends` but for `lost`."""
 
     since: int
     through: int
@@ -380,9 +380,8 @@ class World:
                 for video, kind, time_ms, views, late in _rows(self.store.objects[f"{HISTORY}/{path}"]):
                     place = at if time_ms is None else time_ms // SPANS[data_set]
                     # A file may have all hours of a day.
-                    if views and (data_set != "minutes" or time_ms // HOUR_MS == at):
-                        if data_set != "hours" or place == at:
-                            found[video, kind, place] = views, late
+                    if views and (data_set not in HOURLY or time_ms // HOUR_MS == at):
+                        found[video, kind, place] = views, late
         return found
 
     def check_tables(self) -> None:
@@ -404,7 +403,7 @@ class World:
     def check_all_is_counted(self) -> None:
         """Once all is archived and a rollup has come to its end."""
         known, open_hour = self.known(), min(log[-1].record_ms for log in self.log) // HOUR_MS
-        for partition, log in enumerate(self.log):
+        for partition in range(PARTITIONS):
             there = {offset for offset, hour in self._archived(partition) if hour < open_hour}
             left = sorted(offset for offset in there if offset >= known.ends[partition])
             must(not left, f"partition {partition}: {left} are archived, their hour is over, and they are not counted")

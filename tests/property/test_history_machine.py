@@ -1,4 +1,4 @@
-"""The batch layer under rollups, audits, erasures and queries that interleave and are killed anywhere (tests.machine)."""
+"""The batch layer under rollups, audits, erasures and queries that interleave and are killed: tests.machine."""
 
 import random
 
