@@ -37,7 +37,7 @@ from udfs.operators import audit as audit_operators
 from udfs.operators import rollup as rollup_operators
 from udfs.operators.audit import CompareShard, Question, ReadMinutes, WriteVerdicts
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest
-from udfs.sinks import audit_rows, beside, history_rows, shard_tables
+from udfs.sinks import audit_rows, beside, history_rows, history_store, shard_tables
 from udfs.sources import compacted
 from udfs.sources.history import HistoryFiles
 
@@ -168,6 +168,8 @@ def installed(world: World) -> Iterator[None]:
         # Settings of a worker's environment, which take milliseconds to read.
         (rollup_operators, "Settings", lambda: world.settings),
         (audit_operators, "Settings", lambda: world.settings),
+        # Of files this small a codec takes as long as all the rest.
+        (history_store, "COMPRESSION", "none"),
         # Clocks.
         (rollup_operators, "time", clock),
         (audit_rows, "time", clock),
@@ -182,9 +184,13 @@ def installed(world: World) -> Iterator[None]:
         for module, name, stand_in in in_place:
             stack.enter_context(mock.patch.object(module, name, stand_in))
         for module in (jobs.rollup, jobs.audit):
-            stack.enter_context(mock.patch.object(module, "print", create=True))
+            stack.enter_context(mock.patch.object(module, "print", _say_nothing, create=True))
         stack.enter_context(mock.patch.object(rollup_operators, "published", _noted(world)))
         yield
+
+
+def _say_nothing(*_text: object) -> None:
+    """Stands for print."""
 
 
 def _noted(world: World) -> Callable[..., Manifest]:

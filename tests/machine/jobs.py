@@ -33,8 +33,10 @@ class Job:
         self.error: BaseException | None = None
         self.met: set[Job] = set()
         self._is_killed = False
-        self._go = threading.Semaphore(0)
-        self._back = threading.Semaphore(0)
+        # Each is held but for a moment, in which the other thread goes on.
+        self._go, self._back = threading.Lock(), threading.Lock()
+        self._go.acquire()
+        self._back.acquire()
         self._thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
         self._thread.start()
 

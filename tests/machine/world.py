@@ -40,7 +40,7 @@ from tests.machine.truth import (
 from tests.support.archived import SCHEMA
 from tests.support.records import salt_of
 from udfs.logic.audience import viewer_hash
-from udfs.logic.history import HOURLY, MANIFEST, Manifest, SliceInfo, date_of, read_manifest
+from udfs.logic.history import HOURLY, HOURS_PER_DAY, MANIFEST, Manifest, SliceInfo, date_of, read_manifest
 
 PARTITIONS = SHARDS = 2
 VIDEOS = ("v", "w", "x")
@@ -371,6 +371,28 @@ class World:
         for data_set, size_ms in SPANS.items():
             found, wanted = self.stored(manifest, data_set), sums(counted, size_ms)
             must(found == wanted, f"{data_set} of run {manifest.run}: {_differences(found, wanted)}")
+        self._check_viewers(manifest, counted)
+
+    def _check_viewers(self, manifest: Manifest, counted: list[Counted]) -> None:
+        """Viewers, and views beyond the rules, of days to which nothing is added any more."""
+        for day in manifest.files["viewers"]:
+            if (day + 1) * HOURS_PER_DAY > manifest.forgotten_before:
+                continue
+            of_day = [one.view for one in counted if one.hour // HOURS_PER_DAY == day and one.view.viewer]
+            viewers = collections.Counter(video for video, _ in {(view.video, view.viewer) for view in of_day})
+            most = manifest.marked_by[day].minute_max
+            by_minute = collections.Counter((view.video, view.viewer, view.viewed_ms // MINUTE_MS) for view in of_day)
+            marked: collections.Counter[str] = collections.Counter()
+            for (video, _, _), views in by_minute.items():
+                marked[video] += max(0, views - most)
+            for data_set, column, wanted in (("viewers", "viewers", viewers), ("marks", "marked", +marked)):
+                found = {
+                    video: number
+                    for path in manifest.files[data_set].get(day, {}).values()
+                    for video, number in _numbers(self.store.objects[f"{HISTORY}/{path}"], column)
+                }
+                text = f"{data_set} of {date_of(day)} of run {manifest.run}: {_differences(found, wanted)}"
+                must(found == dict(wanted), text)
 
     def stored(self, manifest: Manifest, data_set: str) -> Sums:
         """What Parquet has: (views, of them late) by video, kind and number of a minute, hour or day, or 0."""
@@ -554,6 +576,14 @@ def _rows(content: bytes) -> list[tuple[str, str, int | None, int, int]]:
         (video, kind, at, views, late)
         for video, kind, at, views, late in zip(*columns[:2], times, *columns[2:], strict=True)
     ]
+
+
+@functools.lru_cache(1024)
+def _numbers(content: bytes, column: str) -> list[tuple[str, int]]:
+    """(video, number) of each row of a day's file, but for nothing."""
+    table = pq.read_table(pa.BufferReader(content), use_threads=False)
+    rows = zip(table["video_id"].to_pylist(), table[column].to_pylist(), strict=True)
+    return [(video, number) for video, number in rows if number]
 
 
 def _number(at: Any) -> int:
