@@ -9,6 +9,7 @@ import logging
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from multiprocessing import get_context
 
 from tests.machine.schedule import Runs, fault, runs, schedule, shortest
@@ -24,12 +25,11 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="Side by side, with seeds of their own.")
     parser.add_argument("--without", nargs="*", default=[], metavar="OPERATION", help="Leave out what goes wrong.")
     arguments = parser.parse_args()
-    calls = [
-        (arguments.seed + place, arguments.processes, 60 * arguments.minutes, tuple(arguments.without))
-        for place in range(arguments.processes)
-    ]
-    with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
-        found = list(pool.map(_runs, *zip(*calls, strict=True)))
+    seeds = [range(arguments.seed + place, 1 << 40, arguments.processes) for place in range(arguments.processes)]
+    # Slices that wait for files say so.
+    quiet = {"initializer": logging.disable, "initargs": (logging.WARNING,)}
+    with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn"), **quiet) as pool:
+        found = list(pool.map(runs, seeds, repeat(60 * arguments.minutes), repeat(tuple(arguments.without))))
     print(told(found))
     failed = [one.failed for one in found if one.failed is not None]
     for seed in failed:
@@ -53,12 +53,6 @@ def tell(seed: int, left_out: list[str]) -> None:
     operations = shortest(schedule(seed, left_out), SHORTENED_S)
     error = fault(operations, print)
     print(f"wrong: {error}\n{operations}")
-
-
-def _runs(first: int, step: int, seconds: float, left_out: tuple[str, ...]) -> Runs:
-    # Slices that wait for files say so.
-    logging.disable(logging.WARNING)
-    return runs(range(first, 1 << 40, step), seconds, left_out)
 
 
 if __name__ == "__main__":

@@ -68,4 +68,11 @@ SCENES = [
         "A file that was archived more than two hours after what follows it was never counted.",
         [HOUR, HELD_BACK, HOUR, HOUR, HOUR, *ROLLUP],
     ),
+    Scene(
+        "a partition is archived later than the others",
+        "The first rollup counted one partition and waited for a file of the other; which late events are too old was "
+        "told by the counted one alone, and late events of the other were never added.",
+        [("view", 324303, 421064), ("tick", 0, 0), ("commit", 264632, 678344), ("hour", 608692, 511915),
+         ("hour", 250593, 382679), *ROLLUP],
+    ),
 ]  # fmt: skip
