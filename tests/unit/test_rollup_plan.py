@@ -59,12 +59,11 @@ def after(
     history: HistorySettings,
     again: Sequence[SliceName] = (),
     partitions: int = 1,
-    **named: int,
 ) -> Manifest:
     """The manifest after a rollup that counted these; of no files."""
     counted = [Recount(new, list(again))]
     plan = plan_of(before, counted, RULES, partitions, history)
-    return publish(before, plan, [ShardResult(0, counted, {})], history, **named)
+    return publish(before, plan, [ShardResult(0, counted, {})], history)
 
 
 def publish(
