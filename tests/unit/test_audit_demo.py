@@ -58,6 +58,7 @@ def test_parquet_that_is_not_the_truth_is_told_of(tmp_path: Path) -> None:
     minutes = {(f"v{n % 7}", "view", MINUTE + n): n + 1 for n in range(90)}
     store = HistoryStore(pyarrow.fs.LocalFileSystem(), str(tmp_path))
     manifest = write_history(store, minutes, shards=2, from_hour=HOUR, through_hour=HOUR + 2)
+    store.copy(manifest)
     files = pyarrow.fs.LocalFileSystem()
     history = read(files, str(tmp_path))
     assert (history.through_hour, history.views["minutes"]) == (HOUR + 2, minutes)
@@ -73,7 +74,7 @@ def test_parquet_that_is_not_the_truth_is_told_of(tmp_path: Path) -> None:
     ]
     store.put("minutes/again.parquet", pa.concat_tables([store.get(manifest.files["minutes"][HOUR][0])]))
     manifest.files["minutes"][HOUR + 1][0] = "minutes/again.parquet"
-    store.publish(manifest)
+    store.copy(manifest)
     with pytest.raises(RepeatedRowError, match="minutes: "):
         read(files, str(tmp_path))
 
