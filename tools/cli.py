@@ -275,7 +275,11 @@ def audit(
     options = [*(["--repair"] if repair else []), *([] if hours is None else ["--hours", str(hours)])]
     with _plain_errors():
         stack = Stack.attach(stack_home())
-        typer.echo(stack.flink("run", "-p", "1", "-py", AUDIT_JOB, *options, timeout_s=Settings().history.deadline_s + AFTER_DEADLINE_S))
+        typer.echo(
+            stack.flink(
+                "run", "-p", "1", "-py", AUDIT_JOB, *options, timeout_s=Settings().history.deadline_s + AFTER_DEADLINE_S
+            )
+        )
 
 
 @app.command()
