@@ -152,7 +152,9 @@ class CompareRows(KeyedProcessFunction):
         repair = None
         if lease is not None:
             token = lease.token
-            repair = HistoryRepair(lambda: HistoryRows(self._settings.cassandra, token), manifest, lease.check)
+            repair = HistoryRepair(
+                of_shard, lambda: HistoryRows(self._settings.cassandra, token), manifest, lease.check
+            )
         # Without a lease a rollup may go on meanwhile, and its rows are of a manifest that is not the one here.
         register = self._registers.read()
         names = () if register is None else register.all_kept

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from settings.durations import DAY_MS, HOUR_MS
 from udfs.logic import audit_sums as sums
 from udfs.logic import history_tables as tables
+from udfs.logic import marks
 from udfs.logic.audit_sums import AMOUNTS, DIFFERENCES, OF_TABLES, Finding, amounts
 from udfs.logic.history import Manifest, SliceInfo, SliceName, date_of, day_of, hour_start
 from udfs.logic.rollup_plan import day_through
@@ -78,6 +79,13 @@ class ShardHistory:
         for what, right in zip(OF_TABLES, (of_hours, of_days, totals), strict=True):
             yield what, *sums.differences(*sums.without_newer(right, stored[what], newer))
 
+    def viewers(self, day: int) -> pa.Table | None:
+        """Of a day the viewers and the marked views by video, None while they are not counted."""
+        paths = self._path("viewers", day), self._path("marks", day)
+        if paths[0] is None or paths[1] is None:
+            return None
+        return marks.with_marks(self._history.get(paths[0]), self._history.get(paths[1]))
+
     # --- below
 
     def _is_there(self, hour: int) -> bool:
@@ -144,11 +152,17 @@ class ShardHistory:
 
 
 class HistoryRepair:
-    """Writes the rows of tables that are not as the Parquet has them; `check` raises when it no longer may."""
+    """Writes the rows of tables that are not as a shard's Parquet has them.
 
-    def __init__(self, rows: Callable[[], HistoryRows], manifest: Manifest, check: Callable[[], object]) -> None:
+    `rows` makes their writer, which few repairs need; `check` raises when nothing may be written any more.
+    """
+
+    def __init__(
+        self, shard: ShardHistory, rows: Callable[[], HistoryRows], manifest: Manifest, check: Callable[[], object]
+    ) -> None:
         self._made: HistoryRows | None = None
         self._make = rows
+        self._shard = shard
         self._manifest = manifest
         self._check = check
 
@@ -169,6 +183,10 @@ class HistoryRepair:
             elif what == sums.VIEWS_BY_DAY:
                 day = at_ms // DAY_MS
                 self._made.days(table, date_of(day), day_through(self._manifest, day))
+                # A row that was lost has lost these too.
+                viewers = self._shard.viewers(day)
+                if viewers is not None:
+                    self._made.viewers(tables.of_videos_in(viewers, [table]), date_of(day))
             else:
                 self._made.totals(table, hour_start(self._manifest.through_hour))
 
