@@ -10,10 +10,10 @@ from pyflink.common import Row
 from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeContext
 
 from settings import Settings
-from settings.durations import HOUR_MS
+from settings.durations import HOUR_MS, MINUTE_MS
 from udfs.logic.audit import STORED, Verdict, compare
 from udfs.logic.audit_accounts import MINUTES_PER_HOUR, compare_ledger, partition_of
-from udfs.logic.audit_sums import LEDGER, OF_TABLES, STORED_AMOUNTS, Finding, added_up
+from udfs.logic.audit_sums import LEDGER, OF_TABLES, PLACES_MAX, STORED_AMOUNTS, Finding, added_up
 from udfs.logic.history import Manifest, hour_start
 from udfs.logic.history_tables import MINUTES, of_hour
 from udfs.logic.register import token_of
@@ -210,7 +210,7 @@ class CompareRows(KeyedProcessFunction):
         if wrong and lease is not None:
             lease.check()
         self._rows.accounts(partition, wrong, None if lease is None else lease.token)
-        places = sorted((one.minute * 60_000, partition) for one in wrong)
+        places = sorted({(one.minute * MINUTE_MS, partition) for one in wrong})[:PLACES_MAX]
         repaired = 0 if lease is None else len(wrong)
         return Told(findings=[Finding(LEDGER, compared, len(wrong), repaired, places)])
 

@@ -50,7 +50,7 @@ def _scan(key: str, time: str, table: str) -> str:
     # Something in place of the time, so that all rows have six values.
     when, since = (time, f" AND {time} >= ? ALLOW FILTERING") if time else ("views", "")
     return (
-        f"SELECT video_id, kind, {when}, views, late_added, writetime(views) FROM {table} "
+        f"SELECT video_id, kind, {when} AS at, views, late_added, writetime(views) AS written FROM {table} "
         f"WHERE token({key}) >= ? AND token({key}) <= ?{since}"
     )
 
