@@ -270,9 +270,16 @@ def audit(
     *,
     repair: Annotated[bool, typer.Option(help="Write what is right; else only say what is not.")] = False,
     hours: Annotated[int | None, typer.Option(help="Viewed so long ago at most; 168 if not given.", min=1)] = None,
+    recent: Annotated[
+        bool, typer.Option(help="Of days only those of these hours, and no totals against their days.")
+    ] = False,
 ) -> None:
-    """Compare the stream's minutes with what was counted from the archive; fails when something is wrong."""
-    options = [*(["--repair"] if repair else []), *([] if hours is None else ["--hours", str(hours)])]
+    """Compare counts of all kinds with what was counted from the archive; fails when something is wrong."""
+    options = [
+        *(["--repair"] if repair else []),
+        *([] if hours is None else ["--hours", str(hours)]),
+        *(["--recent"] if recent else []),
+    ]
     with _plain_errors():
         stack = Stack.attach(stack_home())
         typer.echo(
