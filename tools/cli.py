@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE = "VIEW_COUNTS_STACK_HOME"
 RUNNING_POLL_S = 0.5
-ROLLUP_TIMEOUT_S = 3600.0
+# A rollup and an audit end by themselves at their deadline.
+AFTER_DEADLINE_S = 120.0
 # After an hour, until all of it is archived.
 ROLLUP_SETTLED_S = 180.0
 TIME_FORMATS = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S"]
@@ -204,7 +205,7 @@ def _ensure_job(stack: Stack, title: str, name: str, *arguments: str) -> None:
 
 def _roll_up(stack: Stack) -> str:
     """Run the rollup to its end; what it printed. In one slot, which two cores have left beside the other jobs."""
-    return stack.flink("run", "-p", "1", "-py", ROLLUP_JOB, timeout_s=ROLLUP_TIMEOUT_S)
+    return stack.flink("run", "-p", "1", "-py", ROLLUP_JOB, timeout_s=Settings().history.deadline_s + AFTER_DEADLINE_S)
 
 
 def _erase_again() -> str:
@@ -269,12 +270,23 @@ def audit(
     *,
     repair: Annotated[bool, typer.Option(help="Write what is right; else only say what is not.")] = False,
     hours: Annotated[int | None, typer.Option(help="Viewed so long ago at most; 168 if not given.", min=1)] = None,
+    recent: Annotated[
+        bool, typer.Option(help="Of days only those of these hours, and no totals against their days.")
+    ] = False,
 ) -> None:
-    """Compare the stream's minutes with what was counted from the archive; fails when something is wrong."""
-    options = [*(["--repair"] if repair else []), *([] if hours is None else ["--hours", str(hours)])]
+    """Compare counts of all kinds with what was counted from the archive; fails when something is wrong."""
+    options = [
+        *(["--repair"] if repair else []),
+        *([] if hours is None else ["--hours", str(hours)]),
+        *(["--recent"] if recent else []),
+    ]
     with _plain_errors():
         stack = Stack.attach(stack_home())
-        typer.echo(stack.flink("run", "-p", "1", "-py", AUDIT_JOB, *options, timeout_s=ROLLUP_TIMEOUT_S))
+        typer.echo(
+            stack.flink(
+                "run", "-p", "1", "-py", AUDIT_JOB, *options, timeout_s=Settings().history.deadline_s + AFTER_DEADLINE_S
+            )
+        )
 
 
 @app.command()
@@ -480,6 +492,18 @@ def erase(context: typer.Context) -> None:
         from tools.erasure.__main__ import app as erasure  # noqa: PLC0415
 
         raise typer.Exit(erasure(context.args, prog_name="vc erase", standalone_mode=False) or 0)
+
+
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def history(context: typer.Context) -> None:
+    """Make, show, verify or restore the register of history: `vc history --help`."""
+    with _plain_errors():
+        if "--help" not in context.args:
+            os.environ.update(Stack.attach(stack_home()).environment())
+        # Late, as in `run`.
+        from tools.history.__main__ import app as register  # noqa: PLC0415
+
+        raise typer.Exit(register(context.args, prog_name="vc history", standalone_mode=False) or 0)
 
 
 def _ms(at: datetime | None) -> int | None:

@@ -23,6 +23,7 @@ from tools.stack import Stack, StackOptions
 from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
 from tools.stack.ports import DEFAULT_PORTS, HOST
 from udfs.logic.audit import Correction, Verdict
+from udfs.logic.audit_sums import DIFFERENCES, Finding
 from udfs.logic.cells import Cell, dated_row
 from udfs.logic.keyed_records import Keyed
 from udfs.logic.metadata import read_metadata
@@ -42,6 +43,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 # Of the examples, in µs as all are.
 REVISION = 1_767_276_180_000_000
 CREATED = datetime(2025, 6, 1, 8, tzinfo=UTC)
+AUDITED = datetime(2026, 1, 2, 6, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KEY_WORDS = {"partition": "partition_key", "clustering": "clustering", "static": "static", "": "regular"}
 
@@ -136,6 +138,12 @@ def session(stack: Stack) -> Iterator[Any]:
     wrong = Correction("A", "view", minute() * 60_000, "wrong", 3, 4, 0)
     audited.corrections(hour_number, [wrong], token=None)
     audited.verdicts([Verdict(hour_number, 3, 2, 0, 0, 1, 1, 0)])
+    # Of a total that is not what it should be.
+    number = {"video_id": ["A"], "kind": ["view"], "at": [0], "before": [11], "after": [12]}
+    late = {"late_before": [2], "late_after": [2]}
+    audited_later = AuditRows(opened, AUDITED)
+    audited_later.sums("view_totals", 0, pa.table({**number, **late}, schema=DIFFERENCES), is_repair=True)
+    audited_later.findings([Finding("view_totals", 3, 1, 1, [(0, 0)])])
     writer.closed(0, minute(0, 48))
     writer.closed(1, minute(0, 49))
     yield opened
@@ -172,6 +180,8 @@ ANSWERS: list[list[tuple[object, ...]] | None] = [
     [([("A", 12)], naive(NOON + timedelta(hours=2)))],
     [(naive(NOON), 3, 2, 0, 1, 0)],
     [("A", "view", naive(NOON), "wrong", 3, 4)],
+    [(naive(AUDITED), "view_totals", 3, 1, 1)],
+    [(naive(EPOCH), "A", "view", 11, 12, True)],
     None,
     None,
 ]

@@ -1,6 +1,8 @@
 """What `make audit-demo` holds the counts against: the truth from what was sent, the errors, the audits foretold."""
 
 from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,23 @@ import pyarrow.fs
 import pytest
 
 from tests.support.history import write_history
-from tools.audit_demo.audits import Audit, differences_of, expected_audit
+from tools.audit_demo.audits import differences_of, expected_audit
 from tools.audit_demo.errors import Kind, chosen, with_errors
 from tools.audit_demo.parquet import RepeatedRowError, compare, read
+from tools.audit_demo.rows import (
+    KEYS,
+    LEDGER,
+    WHATS,
+    RowKind,
+    Rows,
+    chosen_rows,
+    count_by_table,
+    differing_rows,
+    not_the_truth,
+    place,
+    with_row_errors,
+    with_rows_repaired,
+)
 from tools.audit_demo.truth import Truth, added, summed, truth_of
 from tools.load import Fate
 from tools.load.traffic import EVENT
@@ -109,10 +125,77 @@ def test_an_audit_that_finds_something_else_is_told_of() -> None:
     truth = Truth({("a", "view", MINUTE): 3}, {})
     expected = expected_audit(truth, {("a", "view", MINUTE): 2}, repair=False)
     assert differences_of("x", expected, expected) == []
-    overlooked = Audit(True, {**expected.sums, "equal": 1, "wrong": 0}, set())
+    overlooked = replace(expected, ended_well=True, sums={**expected.sums, "equal": 1, "wrong": 0}, corrections=set())
     assert [str(finding) for finding in differences_of("x", expected, overlooked)] == [
         "audit x: equal: expected 0, found 1",
         "audit x: wrong: expected 1, found 0",
         "audit x: exit code: expected 1, found 0",
         f"audit x: cell: expected ('a', 'view', {MINUTE}, 'wrong', 2, 3, False), found nothing",
+    ]
+
+
+HOUR_AT = datetime.fromtimestamp(HOUR * 3600, UTC)
+ROWS: Rows = {
+    "views_by_hour": {(f"v{n}", "view", HOUR_AT.date().replace(day=1), HOUR_AT): n + 1 for n in range(9)},
+    "views_by_day": {(f"v{n}", "view", HOUR_AT.date()): n + 1 for n in range(9)},
+    "view_totals": {(f"v{n}", "view"): n + 1 for n in range(9)},
+    # Of the last ones it is not known yet; in the first nothing came.
+    LEDGER: {(HOUR_AT + timedelta(minutes=n), 3): 7 * n for n in range(9)},
+}
+
+
+def test_errors_of_every_kind_are_chosen_in_every_table() -> None:
+    errors = chosen_rows(ROWS, MINUTE + 5, 2, seed=1)
+    by_name = Counter((error.table, error.kind) for error in errors)
+    tables = [table for table in KEYS if table != LEDGER]
+    assert by_name == {
+        **{(table, kind): 2 for table in tables for kind in RowKind},
+        (LEDGER, RowKind.WRONG_ROW): 2,
+        (LEDGER, RowKind.LOST_ROW): 2,
+    }
+    assert {error.place[3] - MINUTE for error in errors if error.table == LEDGER} == {1, 2, 3, 4}
+    assert chosen_rows(ROWS, MINUTE + 5, 2, seed=1) == errors
+    assert count_by_table(errors)["view_totals"] == 6
+    spoilt, repaired = with_row_errors(ROWS, errors), with_rows_repaired(ROWS, errors)
+    assert len(differing_rows(ROWS, spoilt)) == len(errors)
+    # What nobody viewed stays, and says 0.
+    extra = [error for error in errors if error.kind is RowKind.EXTRA_ROW]
+    assert [finding.found for finding in differing_rows(ROWS, repaired)] == [0] * len(extra)
+    with pytest.raises(ValueError, match="ledger has 4 rows, 6 are needed"):
+        chosen_rows(ROWS, MINUTE + 5, 3, seed=1)
+
+
+def test_rows_are_named_as_an_audit_names_them_and_held_against_the_truth() -> None:
+    (key, *_) = ROWS["views_by_hour"]
+    assert place("views_by_hour", key) == ("views_by_hour", "v0", "view", MINUTE)
+    (key, *_) = ROWS["views_by_day"]
+    assert place("views_by_day", key) == ("views_by_day", "v0", "view", MINUTE // 1440 * 1440)
+    assert place("view_totals", ("v0", "view")) == ("view_totals", "v0", "view", 0)
+    assert place(LEDGER, (HOUR_AT, 3)) == (LEDGER, "3", "", MINUTE)
+    truth = Truth(
+        {(f"v{n}", "view", MINUTE + n): n for n in range(1, 9)}, {("v0", "view", MINUTE): 1, ("v1", "view", MINUTE): 1}
+    )
+    wrong = {str(finding) for finding in not_the_truth(truth, ROWS)}
+    # v0 has 1 and v1 has 2, late ones included; each of the others lacks one.
+    assert len(wrong) == 7 * 3
+    assert "view_totals: ('v8', 'view', 0): expected 8, found 9" in wrong
+
+
+def test_an_audit_that_overlooks_a_row_is_told_of() -> None:
+    truth = Truth({("a", "view", MINUTE): 3}, {})
+    errors = chosen_rows(ROWS, MINUTE + 5, 1, seed=1)
+    expected = expected_audit(truth, truth.counted, repair=False, rows=errors)
+    assert not expected.ended_well
+    assert expected.wrong == {**dict.fromkeys(WHATS, 0), **dict.fromkeys(KEYS, 3), LEDGER: 2}
+    assert sum(expected.repaired.values()) == 0
+    assert expected_audit(truth, truth.counted, repair=True, rows=errors).repaired == expected.wrong
+    missed = errors[0]
+    overlooked = replace(
+        expected,
+        wrong={**expected.wrong, missed.table: expected.wrong[missed.table] - 1},
+        places=expected.places - {missed.place},
+    )
+    assert [str(finding) for finding in differences_of("x", expected, overlooked)] == [
+        f"audit x: {missed.table} wrong: expected 3, found 2",
+        f"audit x: row: expected {missed.place}, found nothing",
     ]

@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tools.audit_demo.audits import SUMS
+from tools.audit_demo.audits import SUMS, Audit
+from tools.audit_demo.rows import WHATS
 from tools.audit_demo.scenario import Result, Scenario, run
 
 SHOWN_MAX = 20
@@ -48,15 +49,18 @@ def main(
 
 def show(result: Result) -> None:
     """The audits, the comparisons, the first differences and the closing line."""
-    audits = Table("audit", *SUMS, title="what the audits found", title_justify="left")
+    audits = Table("audit", *SUMS, title="what the audits found in minutes", title_justify="left")
+    others = Table("audit", *WHATS, title="wrong beside them, repaired", title_justify="left")
     for name, found in result.audits.items():
         audits.add_row(name, *(f"{found.sums[of]:,}" for of in SUMS))
+        others.add_row(name, *(f"{found.wrong.get(of, '-')}, {found.repaired.get(of, '-')}" for of in WHATS))
     console.print(audits)
+    console.print(others)
     compared = Table("held against the sender's record", "rows", "wrong", title_justify="left")
     for comparison in result.comparisons:
         compared.add_row(comparison.name, f"{comparison.rows:,}", str(len(comparison.findings)))
     console.print(compared)
-    planted = Counter(error.kind.value for error in result.planted)
+    planted = Counter([*(error.kind.value for error in result.planted), *(row.name for row in result.planted_rows)])
     console.print("planted: " + ", ".join(f"{number} x {kind}" for kind, number in planted.items()))
     for kill in result.kills:
         console.print(
@@ -71,12 +75,19 @@ def show(result: Result) -> None:
 
 def closing_line(result: Result) -> str:
     """What came of it."""
-    first, found, repaired, last = (audit.sums for audit in result.audits.values())
+    first, found, repaired, last = result.audits.values()
+    planted = len(result.planted) + len(result.planted_rows)
     return (
-        f"audit: {first['wrong']} wrong of {first['compared']:,} cells as counted; {found['wrong']} of "
-        f"{len(result.planted)} planted errors found; {repaired['repaired']} cells repaired; then {last['wrong']} "
-        f"wrong, {last['late']} late; {len(result.findings)} findings against the sender's record"
+        f"audit: {_wrong(first)} wrong of {first.sums['compared']:,} cells, and of sums and accounts, as counted; "
+        f"{_wrong(found)} of {planted} planted errors found; {repaired.sums['repaired']} cells and "
+        f"{sum(repaired.repaired.values())} rows repaired; then {_wrong(last)} wrong, {last.sums['late']} late; "
+        f"{len(result.findings)} findings against the sender's record"
     )
+
+
+def _wrong(one: Audit) -> int:
+    """Cells of minutes and rows of everything else."""
+    return one.sums["wrong"] + sum(one.wrong.values())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Runs audits, and reads what they wrote of themselves."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tools.audit_demo.rows import LEDGER, WHATS, Place, PlantedRow, count_by_table
 from tools.audit_demo.truth import Truth
 from tools.load.prediction import Cells
 from tools.recount import Finding
@@ -19,11 +21,17 @@ Correction = tuple[str, str, int, str, int, int, bool]
 
 @dataclass(frozen=True)
 class Audit:
-    """One audit: whether its job ended with 0, its sums over all hours, and each cell that was late or wrong."""
+    """One audit: whether its job ended with 0, its sums over all hours, and each cell that was late or wrong.
+
+    `wrong` and `repaired` are by what else was compared, and `places` are all rows of these that were wrong.
+    """
 
     ended_well: bool
     sums: dict[str, int]
     corrections: set[Correction]
+    wrong: dict[str, int] = field(default_factory=dict)
+    repaired: dict[str, int] = field(default_factory=dict)
+    places: set[Place] = field(default_factory=set)
 
 
 def audit(stack: Stack, session: Any, *, repair: bool = False) -> Audit:
@@ -43,6 +51,10 @@ def audit(stack: Stack, session: Any, *, repair: bool = False) -> Audit:
         if row.audited_at == at:
             sums.update({name: getattr(row, name) for name in SUMS})
     rows = [row for row in session.execute("SELECT * FROM audit_corrections") if row.audited_at == at]
+    # What was compared of nothing says nothing.
+    others = [
+        row for row in session.execute("SELECT * FROM audit_findings") if row.audited_at == at and row.compared > 0
+    ]
     return Audit(
         failure is None,
         dict(sums),
@@ -50,11 +62,21 @@ def audit(stack: Stack, session: Any, *, repair: bool = False) -> Audit:
             (row.video_id, row.kind, _minute(row.minute), row.reason, row.before, row.after, row.repaired)
             for row in rows
         },
+        {row.what: row.wrong for row in others},
+        {row.what: row.repaired for row in others},
+        {
+            (row.what, row.subject, "" if row.what == LEDGER else row.kind, _minute(row.at))
+            for row in session.execute("SELECT * FROM audit_finding_corrections")
+            if row.audited_at == at
+        },
     )
 
 
-def expected_audit(truth: Truth, stored: Cells, *, repair: bool) -> Audit:
-    """What an audit must find when this stands in the stream's table, by the words of what it does."""
+def expected_audit(truth: Truth, stored: Cells, *, repair: bool, rows: Sequence[PlantedRow] = ()) -> Audit:
+    """What an audit must find when this stands in the stream's table, by the words of what it does.
+
+    `rows` are the errors that stand in other tables.
+    """
     views = truth.views()
     corrections = set()
     late_added = 0
@@ -73,7 +95,15 @@ def expected_audit(truth: Truth, stored: Cells, *, repair: bool) -> Audit:
         "wrong": reasons["wrong"],
         "repaired": len(corrections) if repair else 0,
     }
-    return Audit(repair or not reasons["wrong"], sums, corrections)
+    wrong = count_by_table(rows)
+    return Audit(
+        repair or not (reasons["wrong"] or rows),
+        sums,
+        corrections,
+        wrong,
+        wrong if repair else dict.fromkeys(WHATS, 0),
+        {error.place for error in rows},
+    )
 
 
 def differences_of(name: str, expected: Audit, found: Audit) -> list[Finding]:
@@ -86,6 +116,15 @@ def differences_of(name: str, expected: Audit, found: Audit) -> list[Finding]:
     ]
     if expected.ended_well != found.ended_well:
         findings.append(Finding(what, "exit code", 0 if expected.ended_well else 1, 0 if found.ended_well else 1))
+    for name_of in ("wrong", "repaired"):
+        wanted, there = getattr(expected, name_of), getattr(found, name_of)
+        findings += [
+            Finding(what, f"{of} {name_of}", wanted.get(of), there.get(of))
+            for of in sorted({*wanted, *there})
+            if wanted.get(of) != there.get(of)
+        ]
+    findings += [Finding(what, "row", row, "nothing") for row in sorted(expected.places - found.places)]
+    findings += [Finding(what, "row", "nothing", row) for row in sorted(found.places - expected.places)]
     findings += [Finding(what, "cell", cell, "nothing") for cell in sorted(expected.corrections - found.corrections)]
     findings += [Finding(what, "cell", "nothing", cell) for cell in sorted(found.corrections - expected.corrections)]
     return findings

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,18 @@ from settings import CassandraSettings, S3Settings, Settings
 from tools.audit_demo.audits import Audit, audit, differences_of, expected_audit
 from tools.audit_demo.errors import PlantedError, chosen, plant, with_errors
 from tools.audit_demo.parquet import Comparison, compare, read
+from tools.audit_demo.rows import (
+    LEDGER,
+    PlantedRow,
+    Rows,
+    chosen_rows,
+    differing_rows,
+    not_the_truth,
+    plant_rows,
+    read_rows,
+    with_row_errors,
+    with_rows_repaired,
+)
 from tools.audit_demo.truth import MINUTES_PER_HOUR, Truth, truth_of
 from tools.exact.harm import Harm, Kill
 from tools.exact.loads import createtime_load
@@ -69,6 +81,7 @@ class Result:
     comparisons: list[Comparison] = field(default_factory=list)
     audits: dict[str, Audit] = field(default_factory=dict)
     planted: list[PlantedError] = field(default_factory=list)
+    planted_rows: list[PlantedRow] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
     rollup_kill: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -202,6 +215,11 @@ def _audit_all(
     with_planted = with_errors(truth.counted, errors)
     # A row of what nobody viewed stays, and says 0.
     repaired = views | {error.cell: 0 for error in errors if not error.right}
+    rows = read_rows(session)
+    result.comparisons.append(
+        Comparison("hours, days and totals in Cassandra", sum(map(len, rows.values())), not_the_truth(truth, rows))
+    )
+    row_errors = chosen_rows(rows, end, scenario.errors_of_each, scenario.seed)
 
     def look(name: str, expected: Cells) -> None:
         # Of hours that are not complete nothing is said.
@@ -211,21 +229,32 @@ def _audit_all(
             differences.append(Finding("minutes", name, f"{len(expected)} rows", len(found)))
         result.comparisons.append(Comparison(f"minutes of the stream {name}", len(expected), differences))
 
-    def audit_one(name: str, stored: Cells, *, repair: bool = False) -> None:
+    def look_at_rows(name: str, expected: Rows) -> None:
+        found = read_rows(session)
+        # What a quiet stream still counts is heartbeats, in the ledger alone.
+        expected = {**expected, LEDGER: {**found[LEDGER], **expected[LEDGER]}}
+        differences = differing_rows(expected, found)
+        number = sum(map(len, expected.values()))
+        result.comparisons.append(Comparison(f"rows of other tables {name}", number, differences))
+
+    def audit_one(name: str, stored: Cells, *, repair: bool = False, others: Sequence[PlantedRow] = ()) -> None:
         found = result.audits[name] = audit(stack, session, repair=repair)
-        wanted = expected_audit(truth, stored, repair=repair)
-        say(f"audit {name}: {found.sums}")
+        wanted = expected_audit(truth, stored, repair=repair, rows=others)
+        say(f"audit {name}: {found.sums}, beside them {sum(found.wrong.values())} wrong")
         differences = differences_of(name, wanted, found)
         result.comparisons.append(Comparison(f"cells of the audit {name}", wanted.sums["compared"], differences))
 
     look("as counted", truth.counted)
     audit_one("of what was counted", truth.counted)
     plant(session, errors)
-    result.planted = errors
-    audit_one("of planted errors", with_planted)
+    plant_rows(session, row_errors)
+    result.planted, result.planted_rows = errors, row_errors
+    audit_one("of planted errors", with_planted, others=row_errors)
     look("after an audit that only looks", with_planted)
-    audit_one("that repairs", with_planted, repair=True)
+    look_at_rows("after an audit that only looks", with_row_errors(rows, row_errors))
+    audit_one("that repairs", with_planted, repair=True, others=row_errors)
     look("after the repair", repaired)
+    look_at_rows("after the repair", with_rows_repaired(rows, row_errors))
     audit_one("after the repair", repaired)
 
 

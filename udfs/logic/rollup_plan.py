@@ -193,7 +193,9 @@ def plan_of(
     # archived late.
     last_hours = base.last_hours | {info.partition: info.hour for info in new}
     reach = history.late_hours + history.late_file_hours
-    forgotten_before = max([before.forgotten_before, *([min(last_hours.values()) - reach] if last_hours else [])])
+    # Of a partition that is archived later than the others nothing is forgotten before it is counted.
+    is_counted = set(last_hours) >= set(range(partitions))
+    forgotten_before = max([before.forgotten_before, *([min(last_hours.values()) - reach] if is_counted else [])])
     days = sorted({day_of(hour) for hour in slices if first <= hour < through})
     final_days = [day for day in days if before.forgotten_before < _end(day) <= forgotten_before]
     marks = rules_of(history)

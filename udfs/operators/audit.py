@@ -1,6 +1,6 @@
-"""Flink shells of the audit, in batch mode: minutes are read by ranges of the table, and compared by shard."""
+"""Flink shells of the audit, in batch mode: tables are read by ranges, and compared by shard and by partition."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -9,87 +9,170 @@ import pyarrow.compute as pc
 from pyflink.common import Row
 from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeContext
 
-from settings import CassandraSettings, Settings
-from settings.durations import HOUR_MS
+from settings import Settings
+from settings.durations import HOUR_MS, MINUTE_MS
 from udfs.logic.audit import STORED, Verdict, compare
+from udfs.logic.audit_accounts import MINUTES_PER_HOUR, compare_ledger, partition_of
+from udfs.logic.audit_sums import LEDGER, OF_TABLES, PLACES_MAX, STORED_AMOUNTS, Finding, added_up
 from udfs.logic.history import Manifest, hour_start
 from udfs.logic.history_tables import MINUTES, of_hour
+from udfs.logic.register import token_of
 from udfs.logic.shards import shard_of
 from udfs.sinks.acknowledged import connect_however_long
+from udfs.sinks.audit_history import HistoryRepair, ShardHistory, SliceInfos, audit_history
 from udfs.sinks.audit_rows import AuditRows
 from udfs.sinks.history_register import CassandraRegisters
+from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import HeldLease, Lease
 from udfs.sources.archive import filesystem
+from udfs.sources.ledger_rows import LEDGER_ROWS, LedgerRows, rows_of
 from udfs.sources.minute_rows import MinuteRows
+from udfs.sources.sum_rows import SumRows
+
+MINUTES_TABLE = "views_by_minute"
+# What is read, by the number that travels; the ledger comes by hours of arrival, the others by ranges of tokens.
+TABLES = (MINUTES_TABLE, *OF_TABLES, LEDGER)
+# The ledger is of partitions, which come after the shards among the keys.
+_SCHEMAS = {MINUTES_TABLE: STORED, **dict.fromkeys(OF_TABLES, STORED_AMOUNTS), LEDGER: LEDGER_ROWS}
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What is audited: hours viewed from `first` to before `end`; what is found is repaired under a lease, if any."""
+    """What is audited; what is found is repaired under a lease, if any.
+
+    Hours viewed from `first` on: of the stream to before `end`, of history those that it has. Of the ledger hours of
+    arrival from `arrived_first` to before `arrived_end`. Days from `first_day` on; `table_hours_from` is the first hour
+    of which views_by_hour must have rows.
+    """
 
     first: int
     end: int
     lease: HeldLease | None
     audited_at: datetime
+    arrived_first: int
+    arrived_end: int
+    first_day: int
+    table_hours_from: int
 
 
-class ReadMinutes(FlatMapFunction):
-    """Row(first token, last token) in; Row(shard, rows of STORED as an Arrow stream) out."""
+class Told(msgspec.Struct, frozen=True):
+    """What came of one shard or partition."""
 
-    def __init__(self, cassandra: CassandraSettings, shards: int, question: bytes) -> None:
-        self._cassandra = cassandra
-        self._shards = shards
-        self._question = question
-
-    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
-        """Connect."""
-        self._rows = MinuteRows(connect_however_long(self._cassandra))
-        question = msgspec.json.decode(self._question, type=Question)
-        self._span = hour_start(question.first), hour_start(question.end)
-
-    def flat_map(self, value: Row) -> Iterator[Row]:
-        """Read a range; every shard hears of it, also of nothing."""
-        found: dict[int, list[pa.Table]] = {shard: [STORED.empty_table()] for shard in range(self._shards)}
-        for table in self._rows.read((value[0], value[1]), *self._span):
-            videos = table["video_id"].combine_chunks().dictionary_encode()
-            shards = pa.array([shard_of(video, self._shards) for video in videos.dictionary.to_pylist()])
-            shards = shards.take(videos.indices)
-            for shard in pc.unique(shards).to_pylist():
-                found[shard].append(table.filter(pc.equal(shards, shard)))
-        for shard, tables in found.items():
-            yield Row(shard, _packed(pa.concat_tables(tables)))
+    verdicts: list[Verdict] = []
+    findings: list[Finding] = []
 
 
-class CompareShard(KeyedProcessFunction):
-    """Of a shard the rows of each of so many ranges in; with the last one Row(0, verdicts by hour in JSON) out."""
+class ReadRows(FlatMapFunction):
+    """Row(number in TABLES, first, last) in: tokens, or hours of arrival; Row(key, that number and rows) out.
 
-    def __init__(self, path: str, cassandra: CassandraSettings, manifest: bytes, question: bytes, ranges: int) -> None:
-        self._path = path
-        self._ranges = ranges
-        self._cassandra = cassandra
-        self._manifest_json = manifest
+    Keys are shards and, from their number on, partitions. Rows are an Arrow stream.
+    """
+
+    def __init__(self, settings: Settings, question: bytes) -> None:
+        self._settings = settings
         self._question_json = question
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Connect."""
+        session = connect_however_long(self._settings.cassandra)
+        self._minutes, self._sums, self._ledger = MinuteRows(session), SumRows(session), LedgerRows(session)
+        self._question = msgspec.json.decode(self._question_json, type=Question)
+
+    def flat_map(self, value: Row) -> Iterator[Row]:
+        """Read a range; every shard, or every partition, hears of it, also of nothing."""
+        number, first, last = value
+        table = TABLES[number]
+        shards, partitions = self._settings.counting.shards, self._settings.kafka.partitions
+        keys = range(shards, shards + partitions) if table == LEDGER else range(shards)
+        found: dict[int, list[pa.Table]] = {key: [_SCHEMAS[table].empty_table()] for key in keys}
+        for rows in self._read(table, first, last):
+            if table == LEDGER:
+                of = pa.array([shards + partition_of(s, partitions) for s in rows["salt"].to_pylist()], pa.int64())
+            else:
+                videos = rows["video_id"].combine_chunks().dictionary_encode()
+                of = pa.array([shard_of(video, shards) for video in videos.dictionary.to_pylist()], pa.int64())
+                of = of.take(videos.indices)
+            for key in pc.unique(of).to_pylist():
+                # A row of nobody's: foreign records of a partition that there is none of.
+                found.setdefault(key, [_SCHEMAS[table].empty_table()]).append(rows.filter(pc.equal(of, key)))
+        for key in keys:
+            yield Row(key, bytes([number]) + _packed(pa.concat_tables(found[key])))
+
+    def _read(self, table: str, first: int, last: int) -> Iterator[pa.Table]:
+        question = self._question
+        if table == LEDGER:
+            return (self._ledger.read(hour) for hour in range(first, last))
+        if table == MINUTES_TABLE:
+            return self._minutes.read((first, last), hour_start(question.first), hour_start(question.end))
+        return self._sums.read(table, (first, last), question.table_hours_from, question.first_day)
+
+
+class CompareRows(KeyedProcessFunction):
+    """Of a key the rows of each of so many ranges of each table in; with the last one Row(0, Told in JSON) out."""
+
+    def __init__(self, settings: Settings, manifest: bytes, question: bytes, expected: dict[str, int]) -> None:
+        self._settings = settings
+        self._manifest_json = manifest
+        self._question_json = question
+        self._expected = expected
+
+    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+        """Connect."""
+        settings = self._settings
         self._question = msgspec.json.decode(self._question_json, type=Question)
         self._manifest = msgspec.json.decode(self._manifest_json, type=Manifest)
-        self._history = HistoryStore(filesystem(Settings().s3), self._path)
-        session = connect_however_long(self._cassandra)
+        self._history = HistoryStore(filesystem(Settings().s3), settings.history.path)
+        self._infos = SliceInfos(self._history)
+        session = connect_however_long(settings.cassandra)
+        self._registers = CassandraRegisters(session)
         held = self._question.lease
-        self._lease = None if held is None else Lease(CassandraRegisters(session), held)
+        self._lease = None if held is None else Lease(self._registers, held)
         self._rows = AuditRows(session, self._question.audited_at)
-        self._stored: dict[int, list[pa.Table]] = {}
+        self._found: dict[int, dict[str, list[pa.Table]]] = {}
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Compare with the last one. In batch mode what fails begins with its first element again."""
-        shard = ctx.get_current_key()
-        found = self._stored.setdefault(shard, [])
-        found.append(_unpacked(bytes(value)))
-        if len(found) == self._ranges:
-            yield Row(0, msgspec.json.encode(self._compare(shard, pa.concat_tables(self._stored.pop(shard)))))
+        key = ctx.get_current_key()
+        content = bytes(value)
+        found = self._found.setdefault(key, {})
+        found.setdefault(TABLES[content[0]], []).append(_unpacked(content[1:]))
+        shards = self._settings.counting.shards
+        wanted = [LEDGER] if key >= shards else [table for table in self._expected if table != LEDGER]
+        if all(len(found.get(table, ())) == self._expected[table] for table in wanted):
+            tables = {table: pa.concat_tables(of) for table, of in self._found.pop(key).items()}
+            told = self._shard(key, tables) if key < shards else self._partition(key - shards, tables[LEDGER])
+            yield Row(0, msgspec.json.encode(told))
 
-    def _compare(self, shard: int, stored: pa.Table) -> list[Verdict]:
+    def _shard(self, shard: int, tables: dict[str, pa.Table]) -> Told:
+        verdicts = self._minutes(shard, tables[MINUTES_TABLE])
+        question, manifest, lease = self._question, self._manifest, self._lease
+        of_shard = ShardHistory(
+            self._history, self._infos, manifest, shard, first=question.first, first_day=question.first_day
+        )
+        repair = None
+        if lease is not None:
+            token = lease.token
+            repair = HistoryRepair(
+                of_shard, lambda: HistoryRows(self._settings.cassandra, token), manifest, lease.check
+            )
+        # Without a lease a rollup may go on meanwhile, and its rows are of a manifest that is not the one here.
+        register = self._registers.read()
+        names = () if register is None else register.all_kept
+        newer = {token_of(name) for name in names if token_of(name) > manifest.token}
+        findings = audit_history(
+            of_shard,
+            shard,
+            {what: tables[what] for what in OF_TABLES},
+            self._rows,
+            repair,
+            newer=newer,
+            table_hours_from=question.table_hours_from,
+        )
+        if repair is not None:
+            repair.close()
+        return Told(verdicts, findings)
+
+    def _minutes(self, shard: int, stored: pa.Table) -> list[Verdict]:
         """Hour by hour; what differs is kept, and repaired."""
         hours = pc.floor(pc.divide(stored["minute"].cast(pa.int64()), HOUR_MS))
         verdicts = []
@@ -113,29 +196,54 @@ class CompareShard(KeyedProcessFunction):
         path = self._manifest.files["minutes"].get(hour, {}).get(shard)
         return MINUTES.empty_table() if path is None else of_hour(self._history.get(path), hour)
 
+    def _partition(self, partition: int, rows: pa.Table) -> Told:
+        """The accounts of a partition's salts."""
+        names = [name for name in self._manifest.all_slices if name.partition == partition]
+        question, lease = self._question, self._lease
+        compared, wrong = compare_ledger(
+            self._infos.of(names),
+            rows_of(rows),
+            first_minute=question.arrived_first * MINUTES_PER_HOUR,
+            end_minute=question.arrived_end * MINUTES_PER_HOUR,
+            gap_hours=self._manifest.gap_hours,
+        )
+        if wrong and lease is not None:
+            lease.check()
+        self._rows.accounts(partition, wrong, None if lease is None else lease.token)
+        places = sorted({(one.minute * MINUTE_MS, partition) for one in wrong})[:PLACES_MAX]
+        repaired = 0 if lease is None else len(wrong)
+        return Told(findings=[Finding(LEDGER, compared, len(wrong), repaired, places)])
+
 
 class WriteVerdicts(KeyedProcessFunction):
-    """The verdicts of so many shards in; with the last one they are added up and written; their number comes out."""
+    """What came of so many shards and partitions in; with the last one it is added up and written.
 
-    def __init__(self, cassandra: CassandraSettings, question: bytes, shards: int) -> None:
-        self._cassandra = cassandra
+    The number of hours of the stream that were audited comes out.
+    """
+
+    def __init__(self, settings: Settings, question: bytes, keys: int) -> None:
+        self._settings = settings
         self._question_json = question
-        self._shards = shards
+        self._keys = keys
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Connect."""
         question = msgspec.json.decode(self._question_json, type=Question)
-        self._rows = AuditRows(connect_however_long(self._cassandra), question.audited_at)
+        self._rows = AuditRows(connect_however_long(self._settings.cassandra), question.audited_at)
         self._by_hour: dict[int, Verdict] = {}
+        self._findings: Sequence[Finding] = ()
         self._told = 0
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[int]:  # noqa: ARG002
         """Add up, and write at last."""
-        for verdict in msgspec.json.decode(bytes(value), type=list[Verdict]):
+        told = msgspec.json.decode(bytes(value), type=Told)
+        for verdict in told.verdicts:
             before = self._by_hour.get(verdict.hour)
             self._by_hour[verdict.hour] = verdict if before is None else before.plus(verdict)
+        self._findings = added_up([*self._findings, *told.findings])
         self._told += 1
-        if self._told == self._shards:
+        if self._told == self._keys:
+            self._rows.findings(self._findings)
             self._rows.verdicts(self._by_hour.values())
             yield len(self._by_hour)
 

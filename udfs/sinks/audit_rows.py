@@ -1,12 +1,16 @@
-"""Verdicts and corrections to Cassandra, and repaired minutes."""
+"""Verdicts, findings and corrections to Cassandra, and what an audit repairs."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import msgspec
+import pyarrow as pa
 from cassandra.cluster import Session
 
+from settings.durations import MINUTE_MS
 from udfs.logic.audit import Correction, Verdict
+from udfs.logic.audit_accounts import FATES, WrongAccount
+from udfs.logic.audit_sums import LEDGER, Finding
 from udfs.logic.history import hour_start
 from udfs.sinks.acknowledged import prepare_however_long, write_all
 
@@ -19,9 +23,22 @@ _CORRECTION = (
     "INSERT INTO audit_corrections (hour, video_id, kind, minute, audited_at, reason, before, after, repaired) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_FINDING = (
+    "INSERT INTO audit_findings (day, audited_at, what, compared, wrong, repaired, places) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_NUMBER = (
+    "INSERT INTO audit_finding_corrections (day, what, bucket, audited_at, at, subject, kind, before, after, "
+    "late_before, late_after, repaired) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 # Its timestamp is the token of the audit's lease, later than any that the stream gives a closed minute: what the stream
 # writes again, after a failure, does not undo it (docs/decisions/0007), and a later repair does.
 _REPAIR = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
+# The same holds of a minute of arrival that is over.
+_ACCOUNT = (
+    f"INSERT INTO ledger (minute, salt, {', '.join(FATES)}) VALUES (?, ?, {', '.join('?' * len(FATES))}) "
+    "USING TIMESTAMP ?"
+)
+Statements = list[tuple[object, tuple[object, ...]]]
 
 
 class AuditRows:
@@ -33,6 +50,9 @@ class AuditRows:
         self._verdict = prepare_however_long(session, _VERDICT)
         self._correction = prepare_however_long(session, _CORRECTION)
         self._repair = prepare_however_long(session, _REPAIR)
+        self._finding = prepare_however_long(session, _FINDING)
+        self._number = prepare_however_long(session, _NUMBER)
+        self._account = prepare_however_long(session, _ACCOUNT)
 
     def verdicts(self, verdicts: Iterable[Verdict]) -> None:
         """Write one row for each."""
@@ -47,7 +67,7 @@ class AuditRows:
         """Keep what is wrong in an hour, and then, with a lease's token, write what is right."""
         corrections, is_repair = list(corrections), token is not None
         start = hour_start(hour)
-        rows: list[tuple[object, tuple[object, ...]]] = [
+        rows: Statements = [
             (
                 self._correction,
                 (start, c.video_id, c.kind, _moment(c), self._audited_at, c.reason, c.before, c.after, is_repair),
@@ -56,7 +76,7 @@ class AuditRows:
         ]
         write_all(self._session, rows, CONCURRENCY)
         if token is not None:
-            repairs: list[tuple[object, tuple[object, ...]]] = [
+            repairs: Statements = [
                 (
                     self._repair,
                     (c.video_id, c.kind, _moment(c).date(), _moment(c), c.after, token),
@@ -65,6 +85,53 @@ class AuditRows:
             ]
             write_all(self._session, repairs, CONCURRENCY)
 
+    def findings(self, findings: Iterable[Finding]) -> None:
+        """Write one row for each."""
+        rows: Statements = []
+        for one in findings:
+            places = [(_time(at_ms), bucket) for at_ms, bucket in one.places]
+            values = (one.what, one.compared, one.wrong, one.repaired, places)
+            rows.append((self._finding, (self._day, self._audited_at, *values)))
+        write_all(self._session, rows, CONCURRENCY)
+
+    def sums(self, what: str, shard: int, wrong: pa.Table, *, is_repair: bool) -> None:
+        """Keep what is wrong in sums of a shard, as DIFFERENCES has it."""
+        rows: Statements = [
+            (
+                self._number,
+                (
+                    self._day, what, shard, self._audited_at, _time(row["at"]), row["video_id"], row["kind"],
+                    row["before"], row["after"], row["late_before"], row["late_after"], is_repair,
+                ),
+            )
+            for row in wrong.to_pylist()
+        ]  # fmt: skip
+        write_all(self._session, rows, CONCURRENCY)
+
+    def accounts(self, partition: int, wrong: Iterable[WrongAccount], token: int | None) -> None:
+        """Keep what is wrong in the ledger, column by column, and then, with a lease's token, write what is right."""
+        wrong, rows = list(wrong), []
+        repairs: Statements = []
+        for one in wrong:
+            at = _time(one.minute * MINUTE_MS)
+            before = one.before or (None,) * len(FATES)
+            for name, was, is_right in zip(FATES, before, one.after, strict=True):
+                if was != is_right:
+                    key = (self._day, LEDGER, partition, self._audited_at, at, str(one.salt), name)
+                    rows.append((self._number, (*key, was, is_right, None, None, token is not None)))
+            repairs.append((self._account, (at, one.salt, *one.after, token)))
+        write_all(self._session, rows, CONCURRENCY)
+        if token is not None:
+            write_all(self._session, repairs, CONCURRENCY)
+
+    @property
+    def _day(self) -> date:
+        return self._audited_at.date()
+
 
 def _moment(correction: Correction) -> datetime:
-    return datetime.fromtimestamp(correction.minute_ms / 1000, UTC)
+    return _time(correction.minute_ms)
+
+
+def _time(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)

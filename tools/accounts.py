@@ -1,0 +1,118 @@
+"""`python -m tools.accounts --tally URL ...`: what producers have had acknowledged, against the ledger.
+
+Asks GET /v1/tally of each process of ingest, and the ledger in Cassandra as the settings say where, of minutes of
+arrival that the stream has closed. That the ledger is what the archive says, the audit tells (jobs/audit.py).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import httpx
+import msgspec
+import typer
+
+from connectors.cassandra import CassandraAwayError, connect
+from settings import Settings
+from udfs.logic.audit_accounts import EQUAL, UNKNOWN, WRONG, Amount, ProducersVerdict, ProducerTally, compare_producers
+
+PIPELINE = "view_counts"
+TIMEOUT_S = 10.0
+MINUTES_AT_ONCE = 60
+SHOWN_MAX = 20
+
+
+class _Minute(msgspec.Struct):
+    start: datetime
+    events: int
+    records: int
+
+
+class _Answer(msgspec.Struct):
+    producer_id: str
+    minutes: list[_Minute]
+
+
+def read_tally(content: bytes) -> ProducerTally:
+    """An answer of GET /v1/tally. msgspec.DecodeError or ValidationError when it is none."""
+    answer = msgspec.json.decode(content, type=_Answer)
+    minutes = {_minute(one.start): Amount(one.events, one.records) for one in answer.minutes}
+    return ProducerTally(answer.producer_id, minutes)
+
+
+def told(verdicts: Sequence[ProducersVerdict]) -> str:
+    """The sums in a line, with a line before for each of the first minutes that are wrong."""
+    lines = []
+    for one in [one for one in verdicts if one.verdict == WRONG][:SHOWN_MAX]:
+        at = datetime.fromtimestamp(one.minute * 60, UTC)
+        lines.append(
+            f"{at:%Y-%m-%dT%H:%MZ}: the ledger has {one.received.events:,} events of {one.received.records:,} records, "
+            f"Kafka has acknowledged {one.acknowledged.events:,} of {one.acknowledged.records:,}: type bin/vc audit"
+        )
+    number = Counter(one.verdict for one in verdicts)
+    received, acknowledged = (
+        sum(getattr(one, side).events for one in verdicts) for side in ("received", "acknowledged")
+    )
+    lines.append(
+        f"{len(verdicts)} minutes: {number[EQUAL]} equal, {number[UNKNOWN]} unknown, {number[WRONG]} wrong; producers "
+        f"that were asked wrote {acknowledged:,} of {received:,} events"
+    )
+    return "\n".join(lines)
+
+
+def main(
+    *,
+    tally: Annotated[list[str], typer.Option(help="http://host:port of a process of ingest; as often as there are.")],
+) -> None:
+    """Compare, and end with 1 when the ledger lacks what was acknowledged."""
+    producers = []
+    for url in tally:
+        try:
+            content = httpx.get(f"{url}/v1/tally", timeout=TIMEOUT_S, trust_env=False).raise_for_status().content
+            producers.append(read_tally(content))
+        except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError) as error:
+            typer.echo(f"--tally {url} tells nothing, so that minutes in which it wrote are unknown: {error}", err=True)
+    try:
+        session = connect(Settings().cassandra)
+    except CassandraAwayError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    try:
+        closed = closed_minute(session)
+        minutes = sorted({minute for one in producers for minute in one.minutes if minute < closed})
+        verdicts = compare_producers(received_in(session, minutes), producers, minutes)
+    finally:
+        session.cluster.shutdown()
+    typer.echo(told(verdicts))
+    if any(one.verdict == WRONG for one in verdicts):
+        raise typer.Exit(1)
+
+
+def closed_minute(session: Any) -> int:
+    """The minute before which every shard of the stream has closed all; 0 while one has closed none."""
+    rows = session.execute("SELECT shard, shards, closed_through FROM progress WHERE pipeline = %s", (PIPELINE,))
+    found = {shard: (shards, closed) for shard, shards, closed in rows if closed is not None}
+    if not found or len(found) < max(shards for shards, _ in found.values()):
+        return 0
+    return min(_minute(closed) for _, closed in found.values())
+
+
+def received_in(session: Any, minutes: Sequence[int]) -> dict[int, Amount]:
+    """What the ledger says of these minutes of arrival, of all salts."""
+    events, records = Counter[int](), Counter[int]()
+    asked = session.prepare("SELECT minute, received, records FROM ledger WHERE minute IN ?")
+    for at in range(0, len(minutes), MINUTES_AT_ONCE):
+        times = [datetime.fromtimestamp(minute * 60, UTC) for minute in minutes[at : at + MINUTES_AT_ONCE]]
+        for minute, received, of in session.execute(asked, (times,)):
+            events[_minute(minute)] += received or 0
+            records[_minute(minute)] += of or 0
+    return {minute: Amount(events[minute], records[minute]) for minute in records}
+
+
+def _minute(at: datetime) -> int:
+    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) // 60
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,186 @@
+"""Errors in hours, days, totals and the ledger, as they stand in Cassandra: chosen, written and foretold."""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any
+
+from tools.audit_demo.truth import MINUTES_PER_HOUR, Truth, summed
+from tools.load.prediction import Cells
+from tools.recount import Finding
+
+LEDGER = "ledger"
+# The key of each table, and which of its columns say of when a row is.
+KEYS: dict[str, tuple[str, ...]] = {
+    "views_by_hour": ("video_id", "kind", "month", "hour"),
+    "views_by_day": ("video_id", "kind", "day"),
+    "view_totals": ("video_id", "kind"),
+    LEDGER: ("minute", "salt"),
+}
+SPANS = {"views_by_hour": MINUTES_PER_HOUR, "views_by_day": 24 * MINUTES_PER_HOUR, "view_totals": None}
+# What an audit holds against something, beside the stream's minutes.
+WHATS = ("minutes_parquet", "hours_parquet", "days_parquet", "totals_parquet", *KEYS)
+Key = tuple[Any, ...]
+# By table the rows, and of each the number that is spoilt: views, or of the ledger what was received.
+Rows = dict[str, dict[Key, int]]
+# (what, video or salt, kind or nothing, epoch minute)
+Place = tuple[str, str, str, int]
+
+
+class RowKind(StrEnum):
+    """What went wrong with a row."""
+
+    WRONG_ROW = "wrong"
+    LOST_ROW = "lost"
+    EXTRA_ROW = "of nobody's views"
+
+
+@dataclass(frozen=True)
+class PlantedRow:
+    """A row with what is right and what stands there instead, None where nothing does."""
+
+    table: str
+    kind: RowKind
+    key: Key
+    right: int | None
+    wrong: int | None
+
+    @property
+    def name(self) -> str:
+        """What a report calls it."""
+        return f"{self.table} row {self.kind.value}"
+
+    @property
+    def place(self) -> Place:
+        """Where an audit must find it."""
+        return place(self.table, self.key)
+
+
+def place(table: str, key: Key) -> Place:
+    """What an audit calls a row."""
+    named = dict(zip(KEYS[table], key, strict=True))
+    at = named.get("hour") or named.get("day") or named.get("minute")
+    if isinstance(at, date) and not isinstance(at, datetime):
+        at = datetime(at.year, at.month, at.day, tzinfo=UTC)
+    minute = 0 if at is None else round(at.timestamp()) // 60
+    return (table, str(named.get("video_id", named.get("salt"))), str(named.get("kind", "")), minute)
+
+
+def read_rows(session: Any) -> Rows:
+    """What stands in all of these tables."""
+    found: Rows = {}
+    for table, key in KEYS.items():
+        number = "received" if table == LEDGER else "views"
+        rows = session.execute(f"SELECT {', '.join(key)}, {number} AS number FROM {table}")
+        found[table] = {
+            tuple(_plain(getattr(row, name)) for name in key): row.number for row in rows if row.number is not None
+        }
+    return found
+
+
+def chosen_rows(rows: Rows, ledger_end_minute: int, of_each: int, seed: int) -> list[PlantedRow]:
+    """So many of each kind in each table; of the ledger in minutes before this one, and none of nobody's.
+
+    ValueError when there are too few rows.
+    """
+    r = random.Random(seed)  # noqa: S311 - errors need be no secret
+    found = []
+    for table, there in rows.items():
+        kinds = [kind for kind in RowKind if table != LEDGER or kind is not RowKind.EXTRA_ROW]
+        candidates = sorted(
+            key
+            for key, number in there.items()
+            if number and (table != LEDGER or place(table, key)[3] < ledger_end_minute)
+        )
+        wanted = [kind for kind in kinds for _ in range(of_each)]
+        if len(candidates) < len(wanted):
+            raise ValueError(f"{table} has {len(candidates)} rows, {len(wanted)} are needed: send more events")
+        for kind, key in zip(wanted, r.sample(candidates, len(wanted)), strict=True):
+            found.append(_error(table, kind, key, there[key], r.randrange(1, 1000)))
+    return found
+
+
+def _error(table: str, kind: RowKind, key: Key, right: int, by: int) -> PlantedRow:
+    match kind:
+        case RowKind.WRONG_ROW:
+            return PlantedRow(table, kind, key, right, right + by)
+        case RowKind.LOST_ROW:
+            return PlantedRow(table, kind, key, right, None)
+        case RowKind.EXTRA_ROW:
+            return PlantedRow(table, kind, (f"nobody-{key[0]}", *key[1:]), None, by)
+
+
+def plant_rows(session: Any, errors: Iterable[PlantedRow]) -> None:
+    """Write them."""
+    for error in errors:
+        key = KEYS[error.table]
+        number = "received" if error.table == LEDGER else "views"
+        if error.wrong is None:
+            where = " AND ".join(f"{name} = %s" for name in key)
+            session.execute(f"DELETE FROM {error.table} WHERE {where}", error.key)
+        else:
+            session.execute(
+                f"INSERT INTO {error.table} ({', '.join(key)}, {number}) VALUES ({', '.join(['%s'] * (len(key) + 1))})",
+                (*error.key, error.wrong),
+            )
+
+
+def with_row_errors(rows: Rows, errors: Iterable[PlantedRow]) -> Rows:
+    """What then stands in the tables."""
+    found = {table: dict(of) for table, of in rows.items()}
+    for error in errors:
+        if error.wrong is None:
+            del found[error.table][error.key]
+        else:
+            found[error.table][error.key] = error.wrong
+    return found
+
+
+def with_rows_repaired(rows: Rows, errors: Iterable[PlantedRow]) -> Rows:
+    """What stands there after a repair: of nobody's views 0."""
+    found = {table: dict(of) for table, of in rows.items()}
+    for error in errors:
+        found[error.table].setdefault(error.key, 0)
+    return found
+
+
+def differing_rows(expected: Rows, found: Rows) -> list[Finding]:
+    """Each row of any table that is not as it must be."""
+    return [
+        Finding(table, str(key), expected[table].get(key), found[table].get(key))
+        for table in expected
+        for key in sorted({*expected[table], *found[table]})
+        if expected[table].get(key) != found[table].get(key)
+    ]
+
+
+def not_the_truth(truth: Truth, rows: Rows) -> list[Finding]:
+    """Each hour, day and total that is not what was sent; the ledger is held against the archive by the audit."""
+    findings = []
+    for table, span in SPANS.items():
+        expected = summed(truth.views(), span)
+        found: Cells = {(video, kind, at): n for (_, video, kind, at), n in _placed(table, rows[table]).items() if n}
+        findings += [
+            Finding(table, str(cell), expected.get(cell, 0), found.get(cell, 0))
+            for cell in sorted(expected.keys() | found.keys())
+            if expected.get(cell, 0) != found.get(cell, 0)
+        ]
+    return findings
+
+
+def _placed(table: str, rows: Mapping[Key, int]) -> dict[Place, int]:
+    return {place(table, key): number for key, number in rows.items()}
+
+
+def count_by_table(errors: Sequence[PlantedRow]) -> dict[str, int]:
+    """How many are planted in what an audit looks at."""
+    return {what: sum(error.table == what for error in errors) for what in WHATS}
+
+
+def _plain(value: Any) -> Any:
+    """Times with their zone, and the driver's own dates as Python's."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC)
+    return value.date() if type(value).__name__ == "Date" else value

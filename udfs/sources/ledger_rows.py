@@ -1,0 +1,36 @@
+"""The ledger as it stands in Cassandra, hour by hour of arrival."""
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from cassandra.cluster import Session
+
+from udfs.logic.audit_accounts import FATES, MINUTES_PER_HOUR, Fates, Place
+
+LEDGER_ROWS = pa.schema({"minute": pa.int64(), "salt": pa.int64(), **{name: pa.int64() for name in FATES}})
+_OF_MINUTES = f"SELECT minute, salt, {', '.join(FATES)} FROM ledger WHERE minute IN ?"
+
+
+class LedgerRows:
+    """Reads through one session, which it does not own."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._of_minutes = session.prepare(_OF_MINUTES)
+
+    def read(self, hour: int) -> pa.Table:
+        """LEDGER_ROWS of an hour of arrival since 1970."""
+        minutes = range(hour * MINUTES_PER_HOUR, (hour + 1) * MINUTES_PER_HOUR)
+        times = [datetime.fromtimestamp(minute * 60, UTC) for minute in minutes]
+        rows = [
+            (round(at.replace(tzinfo=UTC).timestamp()) // 60, salt, *(number or 0 for number in fates))
+            for at, salt, *fates in self._session.execute(self._of_minutes, (times,))
+        ]
+        columns = map(list, zip(*rows, strict=True)) if rows else ([] for _ in LEDGER_ROWS)
+        return pa.table(dict(zip(LEDGER_ROWS.names, columns, strict=True)), schema=LEDGER_ROWS)
+
+
+def rows_of(table: pa.Table) -> dict[Place, Fates]:
+    """By minute and salt, of a table of LEDGER_ROWS."""
+    columns = [column.to_pylist() for column in table.columns]
+    return {(minute, salt): tuple(fates) for minute, salt, *fates in zip(*columns, strict=True)}
