@@ -13,6 +13,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -33,7 +35,7 @@ from udfs.logic.metadata import read_metadata
 from udfs.logic.register import Register
 from udfs.operators import rollup
 from udfs.operators.rollup import CountSlices, EndRollup, MergeShard, PublishManifest, WriteRows
-from udfs.sinks import history_rows
+from udfs.sinks import history_rows, stale_rows
 from udfs.sinks.conditional_files import FolderFiles
 from udfs.sinks.history_register import Registers
 from udfs.sinks.history_store import HistoryStore
@@ -274,6 +276,7 @@ class LocalRollup:
         with (
             mock.patch.object(rollup, "filesystem", return_value=store),
             mock.patch.object(rollup, "CompactedTopic", Topic),
+            mock.patch.object(stale_rows, "written_before", side_effect=partial(_written_before, tables)),
             mock.patch.object(rollup, "bucket", return_value=(FolderFiles(), list)),
             mock.patch.object(rollup, "registers", return_value=Stepping(self.registers, steps)),
             mock.patch.object(history_rows, "connect_however_long", side_effect=lambda _settings: _session()),
@@ -364,3 +367,23 @@ def _insert(tables: Tables, rows: Iterable[tuple[str, Sequence[object]]], at: in
         for name, value in columns.items():
             if at >= row.written.get(name, 0):
                 row[name], row.written[name] = value, at
+
+
+def _written_before(tables: Tables, _session: object, table: str, token: int) -> Iterator[dict[str, Any]]:
+    """As udfs.sinks.stale_rows has it."""
+    names, value = stale_rows.TABLES[table]
+    for row in list(tables.get(table, {}).values()):
+        assert isinstance(row, Row)
+        said = row[value]
+        is_there = int.from_bytes(said, "big") if isinstance(said, bytes) else said
+        if is_there and row.written[value] < token:
+            yield {name: _decoded(name, row[name]) for name in names}
+
+
+def _decoded(name: str, value: Any) -> Any:
+    """What the driver gives of a value of a packed batch."""
+    if not isinstance(value, bytes):
+        return value
+    if name == "day":
+        return date_of(int.from_bytes(value, "big") - (1 << 31))
+    return datetime.fromtimestamp(int.from_bytes(value, "big") / 1000, UTC) if name == "hour" else value.decode()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import golden_history as golden
 from tests.support.golden_history import Hour
-from tests.support.local_rollup import LocalRollup
+from tests.support.local_rollup import LocalRollup, Row
 from tests.support.memory_registers import MemoryRegisters
 from tools.history import Findings, RegisterThereError, RestoreError, make_register, restore, verify
 from udfs.logic.history import MANIFEST, HistoryError, Manifest, SliceName, file_name, made_by, no_history, slice_folder
@@ -275,6 +275,10 @@ def test_after_a_restore_a_rollup_writes_every_row_again_and_goes_on(tmp_path: P
     assert register is not None
     other.store.delete(register.manifest)
     other.tables = {}
+    # A row that only the lost history had.
+    stale = other.tables.setdefault("view_totals", {}).setdefault(("stale",), Row())
+    stale |= {"video_id": b"nobody", "kind": b"view", "views": (7).to_bytes(8, "big")}
+    stale.written["views"] = register.token
     path = other.settings.history.path
     restored = restore(other.registers, other.store, path, golden.RULES.shards, now_ms=NOW_MS)
     assert restored == register.kept[-1]
@@ -287,6 +291,9 @@ def test_after_a_restore_a_rollup_writes_every_row_again_and_goes_on(tmp_path: P
     # What has become of days is told by the runs that changed them, of which there are none before the restored one.
     for tables in (found, expected):
         assert tables.pop("day_history")
+    total = found["view_totals"].pop((b"nobody", b"view"))
+    assert total["views"] == bytes(8)
+    assert found["view_totals"].pop(("stale",))
     assert found == expected
 
 

@@ -77,6 +77,12 @@ class Place:
     def ending(self, one: LeaseHolder) -> RollupEnd:
         return RollupEnd(self.settings, self.store, self.archive, FolderFiles(), one.lease, lambda: self.rules)
 
+    def store_token(self) -> int:
+        """Of the last lease."""
+        register = self.registers.read()
+        assert register is not None
+        return register.token
+
     def there(self) -> set[str]:
         """Files of data sets, parts and slices."""
         root = self.folder / "history"
@@ -134,6 +140,16 @@ def test_nothing_goes_of_whoever_writes_now_or_later(place: Place) -> None:
         )  # fmt: skip
         place.end(one, msgspec.structs.replace(no_history(SHARDS), token=one.lease.token))
     assert place.there() == {mine, later}
+
+
+def test_what_is_not_historys_own_is_left_alone_and_stops_nobody(place: Place) -> None:
+    place.run()
+    for path in ("hours/notes.txt", "manifests/mine.json", "slices/readme.md"):
+        place.put(path)
+    place.run()
+    assert {"hours/notes.txt", "slices/readme.md"} <= place.there()
+    assert place.store.newest_token() == place.store_token()
+    assert "manifests/mine.json" not in place.store.manifest_names()
 
 
 def test_nothing_goes_while_a_kept_manifest_is_missing(place: Place) -> None:

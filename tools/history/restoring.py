@@ -25,7 +25,7 @@ def restore(registers: Registers, history: HistoryStore, path: str, shards: int,
     candidates = [name for name in there if old is None or name in old.kept]
     token = max([old.token if old else 0, now_ms * 1000, *(token_of(name) for name in there), history.newest_token()])
     for name in sorted(candidates, reverse=True):
-        if not history.missing_files(history.manifest(name, shards)):
+        if _is_whole(history, name, shards):
             made_ms = now_ms if old is None else old.made_ms
             if not registers.swap(old, Register(path, made_ms, token + ABOVE_US, "", name, (), None)):
                 raise RestoreError("the register changed meanwhile: somebody holds the lease; wait until it has ended")
@@ -34,3 +34,11 @@ def restore(registers: Registers, history: HistoryStore, path: str, shards: int,
         f"no manifest at {path} has all of its files: put back what is missing (`python -m tools.history verify` says "
         "what), or begin a new pair of keyspace and path (docs/rebuild.md)"
     )
+
+
+def _is_whole(history: HistoryStore, name: str, shards: int) -> bool:
+    """Whether a manifest can be read, and all of its files are there."""
+    try:
+        return not history.missing_files(history.manifest(name, shards))
+    except HistoryError:
+        return False

@@ -236,7 +236,17 @@ def no_history(shards: int) -> Manifest:
 
 
 def read_manifest(content: bytes) -> Manifest:
-    """What a manifest's file says, also one of an earlier version. Raises HistoryError when it is of a later one."""
+    """What a manifest's file says, also one of an earlier version.
+
+    Raises HistoryError when it is of a later one, or no manifest.
+    """
+    try:
+        return _read_manifest(content)
+    except msgspec.MsgspecError as error:
+        raise HistoryError(f"this is no manifest of history: {error}; restore the file") from error
+
+
+def _read_manifest(content: bytes) -> Manifest:
     # First, since what else it has is another version's.
     version = msgspec.json.decode(content, type=_Version).version
     if version > VERSION:

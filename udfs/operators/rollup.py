@@ -351,6 +351,8 @@ class EndRollup(_Worker, KeyedProcessFunction):
             name = bytes(value).decode()
             with rows_owed(self._history, self._settings, name, self._manifest, self._lease) as rows:
                 rows.write_shared()
+                if self._unit.everything:
+                    rows.put_stale_to_zero()
             files, rules = bucket(self._settings)
             archive = Archive(self._store, self._settings.archive.path)
             yield RollupEnd(self._settings, self._history, archive, files, self._lease, rules).end(name)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 
 import pyarrow as pa
+from cassandra.cluster import Session
 from cassandra.query import PreparedStatement
 
 from settings import CassandraSettings
@@ -80,6 +81,11 @@ class HistoryRows:
     def day_lists_gone(self, names: Iterable[tuple[str, str]], day: date, complete_through: datetime) -> None:
         """Empty lists in place of those of these (kind, country) of a day."""
         self._write(self._top_of_day, ((day, complete_through, kind, country, []) for kind, country in names))
+
+    @property
+    def session(self) -> Session:
+        """By which they are written."""
+        return self._session
 
     def close(self) -> None:
         """End the session."""

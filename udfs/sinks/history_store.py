@@ -90,7 +90,7 @@ class HistoryStore:
 
     def manifest_names(self) -> list[str]:
         """All manifests that are there, by token."""
-        return [path for path in self._paths("manifests") if path.endswith(".json")]
+        return [path for path in self._paths("manifests") if path.endswith(".json") and _token(path)]
 
     def copy(self, manifest: Manifest) -> None:
         """Let readers of Parquet find this manifest as manifest.json."""
@@ -119,7 +119,7 @@ class HistoryStore:
         """The slices of an hour of a partition that attempts of a lease have written, of each part one, in order."""
         found: dict[int, SliceInfo] = {}
         for path in self._paths(f"slices/arrival_hour={hour}/partition={partition}"):
-            if path.endswith("/slice.json") and token_in(path) == token:
+            if path.endswith("/slice.json") and _token(path) == token:
                 info = msgspec.json.decode(self._get(path), type=SliceInfo)
                 found.setdefault(info.part, info)
         return [info for _, info in sorted(found.items())]
@@ -236,12 +236,13 @@ class HistoryStore:
     def newest_token(self) -> int:
         """The highest token in the name of any file; 0 when there is none."""
         folders = ("manifests", "slices", "parts", *DATA_SETS)
-        return max((token_in(path) for folder in folders for path in self._paths(folder)), default=0)
+        return max((_token(path) or 0 for folder in folders for path in self._paths(folder)), default=0)
 
     def files_below(self, token: int) -> list[str]:
-        """Every file that a holder before this token has written, but the copies of manifests."""
+        """Every file that a holder before this token has written; what others have put there is left alone."""
         folders = ("manifests", "slices", "parts", *DATA_SETS)
-        return [path for folder in folders for path in self._paths(folder) if token_in(path) < token]
+        tokens = ((path, _token(path)) for folder in folders for path in self._paths(folder))
+        return [path for path, found in tokens if found is not None and found < token]
 
     def delete(self, path: str) -> None:
         """Delete one file, if it is still there."""
@@ -286,6 +287,14 @@ class HistoryStore:
             self._store.create_dir(whole.rsplit("/", 1)[0], recursive=True)
         with self._store.open_output_stream(whole) as stream:
             stream.write(content)
+
+
+def _token(path: str) -> int | None:
+    """As token_in; None of a file that is not history's."""
+    try:
+        return token_in(path)
+    except ValueError:
+        return None
 
 
 def _encoded(table: pa.Table, groups: Groups | None) -> pa.Buffer:

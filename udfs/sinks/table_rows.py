@@ -19,6 +19,7 @@ from udfs.logic.top_lists import TOPS
 from udfs.sinks.beside import Beside
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.stale_rows import put_to_zero
 
 # Rows are written side by side, and read while others are written.
 THREADS = 4
@@ -95,6 +96,10 @@ class TableRows:
             self._rows.top_of_day(lists, date_of(day), through)
             old_lists = self._old("top_days", day, 0, TOPS)
             self._rows.day_lists_gone(_gone_lists(lists, old_lists), date_of(day), through)
+
+    def put_stale_to_zero(self) -> None:
+        """After everything else: what the tables have and this manifest does not."""
+        put_to_zero(self._rows.session, self._rows, self._manifest, self._check)
 
     def _day(self, shard: int, day: int, beside: Beside) -> pa.Table:
         """Write the hours and the sums of a day; the names (video, kind) of those that changed."""
