@@ -18,11 +18,12 @@ from jobs.submission import batch_environment, execute_until, settings_or_exit, 
 from jobs.uids import BatchUid as Uid
 from settings import Settings
 from udfs.logic.history import HistoryError, Manifest, hour_start, rules_of
-from udfs.operators.rollup import CountSlices, EndRollup, MergeShard, PublishManifest, WriteRows
+from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, WriteRows
 from udfs.sinks.history_register import CassandraRegisters
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import LeaseHolder, LeaseLostError
 from udfs.sources.archive import filesystem
+from udfs.stages.rollup_end import end_unit
 from udfs.stages.rollup_start import Work, begin
 
 JOB_NAME = "rollup"
@@ -57,16 +58,10 @@ def build(env: StreamExecutionEnvironment, settings: Settings, work: Work) -> No
     )
     rows = (
         key_by_first_field(manifest, octets)
-        .process(WriteRows(settings, unit, shard_keys), output_type=element)
+        .process(WriteRows(settings, unit, shard_keys), output_type=Types.INT())
         .name("write rows")
     )
-    done = (
-        key_by_first_field(rows, octets)
-        .process(EndRollup(settings, unit), output_type=Types.INT())
-        .set_parallelism(1)
-        .name("end")
-    )
-    discard(done, Uid.ROLLUP_END)
+    discard(rows, Uid.ROLLUP_END)
 
 
 def told(work: Work, after: Manifest, settings: Settings) -> str:
@@ -118,6 +113,7 @@ def main() -> None:
                 env = batch_environment()
                 build(env, settings, work)
                 execute_until(env, JOB_NAME, holder.lease.held.deadline_ms)
+                end_unit(settings, store, work.unit, holder.lease)
                 after = history.manifest(holder.lease.check().manifest, settings.counting.shards)
                 print(told(work, after, settings))
                 counts_on = after.run > work.unit.before.run and not work.is_last

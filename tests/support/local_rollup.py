@@ -34,7 +34,7 @@ from udfs.logic.keyed_records import Keyed, Refusal
 from udfs.logic.metadata import read_metadata
 from udfs.logic.register import Register
 from udfs.operators import rollup
-from udfs.operators.rollup import CountSlices, EndRollup, MergeShard, PublishManifest, WriteRows
+from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, WriteRows
 from udfs.sinks import history_rows, stale_rows
 from udfs.sinks.conditional_files import FolderFiles
 from udfs.sinks.history_register import Registers
@@ -42,6 +42,8 @@ from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import LeaseHolder
 from udfs.sinks.packed_batch import PackedBatch
 from udfs.sources.archive import Record
+from udfs.stages import rollup_end
+from udfs.stages.rollup_end import end_unit
 from udfs.stages.rollup_start import Work, begin
 
 HOUR_MS = 3_600_000
@@ -224,6 +226,7 @@ class LocalRollup:
             )
             if work is not None:
                 self._run(work)
+                end_unit(self.settings, store, work.unit, holder.lease)
         return work
 
     def _run(self, work: Work) -> None:
@@ -239,7 +242,6 @@ class LocalRollup:
         merging = MergeShard(self.settings, unit, keys, len(work.tasks))
         publishing = PublishManifest(self.settings, unit, keys)
         writing = WriteRows(self.settings, unit, keys)
-        ending = EndRollup(self.settings, unit)
         merging.open(None)
         publishing.open(None)
         results = [
@@ -248,10 +250,8 @@ class LocalRollup:
         ]  # fmt: skip
         names = [one for result in results for one in publishing.process_element(result, None)]
         writing.open(None)
-        written = [name for key, value in names for _, name in writing.process_element(value, _of_key(key))]
-        ending.open(None)
-        for name in written:
-            list(ending.process_element(name, None))
+        for key, value in names:
+            list(writing.process_element(value, _of_key(key)))
 
     @contextmanager
     def _parts(self, store: Folder, steps: Steps) -> Iterator[None]:
@@ -277,7 +277,7 @@ class LocalRollup:
             mock.patch.object(rollup, "filesystem", return_value=store),
             mock.patch.object(rollup, "CompactedTopic", Topic),
             mock.patch.object(stale_rows, "written_before", side_effect=partial(_written_before, tables)),
-            mock.patch.object(rollup, "bucket", return_value=(FolderFiles(), list)),
+            mock.patch.object(rollup_end, "bucket", return_value=(FolderFiles(), list)),
             mock.patch.object(rollup, "registers", return_value=Stepping(self.registers, steps)),
             mock.patch.object(history_rows, "connect_however_long", side_effect=lambda _settings: _session()),
             mock.patch.object(history_rows, "prepare_however_long", lambda _session, text: _Prepared(text)),

@@ -1,4 +1,4 @@
-"""Flink shells of the rollup, in batch mode: slices by partition, files by shard, the manifest, rows by shard, the end.
+"""Flink shells of the rollup, in batch mode: slices by partition, files by shard, the manifest, rows by shard.
 
 Elements say what is to be done and what came of it, in JSON; what is counted goes from one stage to the next through
 the object store. Each attempt writes under names of its own, so that what another one still writes does no harm, and
@@ -9,7 +9,7 @@ travel in no job.
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from pyflink.common import Row
@@ -33,18 +33,15 @@ from udfs.logic.rollup_plan import (
     since_last,
 )
 from udfs.logic.slice_counts import Known, SliceCounter, dedups_of
-from udfs.sinks.conditional_files import ConditionalFiles, S3Files, client_of
 from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_register import registers
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease
-from udfs.sinks.raw_removal import leftover_rules
 from udfs.sinks.shard_tables import ShardTables
 from udfs.sinks.shared_tables import SharedTables
 from udfs.sources.archive import Archive, filesystem
 from udfs.sources.compacted import CompactedTopic
 from udfs.sources.slice_records import PartitionSlices, SliceRecords
-from udfs.stages.rollup_end import RollupEnd
 from udfs.stages.rollup_unit import RollupUnit, rows_owed
 
 log = logging.getLogger(__name__)
@@ -314,7 +311,7 @@ class PublishManifest(_Worker, KeyedProcessFunction):
 
 
 class WriteRows(_Worker, KeyedProcessFunction):
-    """Of a shard the name of the published manifest in; its rows are written, and Row(0, the name) comes out."""
+    """Of a shard the name of the published manifest in; its rows are written, and its number comes out."""
 
     def __init__(self, settings: Settings, unit: bytes, shard_keys: Sequence[int]) -> None:
         super().__init__(settings, unit)
@@ -324,41 +321,9 @@ class WriteRows(_Worker, KeyedProcessFunction):
         """Connect."""
         self._open()
 
-    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
+    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[int]:
         """Write the shard's rows."""
-        name = bytes(value).decode()
-        with rows_owed(self._history, self._settings, name, self._manifest, self._lease) as rows:
-            rows.write_shard(self._shard_of[ctx.get_current_key()])
-        yield Row(0, name.encode())
-
-
-class EndRollup(_Worker, KeyedProcessFunction):
-    """The manifest's name in, from each shard whose rows are written; with the last one the rest is done.
-
-    Rows of all shards are written, the register says what the tables have, and what no kept manifest names goes. Out
-    comes the number of the run.
-    """
-
-    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
-        """Connect."""
-        self._open()
-        self._told = 0
-
-    def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[int]:  # noqa: ARG002
-        """End it with the last shard."""
-        self._told += 1
-        if self._told == self._manifest.shards:
-            name = bytes(value).decode()
-            with rows_owed(self._history, self._settings, name, self._manifest, self._lease) as rows:
-                rows.write_shared()
-                if self._unit.everything:
-                    rows.put_stale_to_zero()
-            files, rules = bucket(self._settings)
-            archive = Archive(self._store, self._settings.archive.path)
-            yield RollupEnd(self._settings, self._history, archive, files, self._lease, rules).end(name)
-
-
-def bucket(settings: Settings) -> tuple[ConditionalFiles, Callable[[], list[str]]]:
-    """What pyarrow has no call for: files that are deleted together, and what a bucket says of its rules."""
-    s3 = Settings().s3
-    return S3Files(s3), lambda: leftover_rules(client_of(s3), settings)
+        shard = self._shard_of[ctx.get_current_key()]
+        with rows_owed(self._history, self._settings, bytes(value).decode(), self._manifest, self._lease) as rows:
+            rows.write_shard(shard)
+        yield shard

@@ -4,16 +4,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
+import pyarrow.fs
 
 from settings import Settings
 from udfs.logic.history import Manifest, slice_folder
 from udfs.logic.raw_files import overdue_raw, raw_files_to_remove
-from udfs.logic.register import Applied, runs
-from udfs.sinks.conditional_files import ConditionalFiles
+from udfs.logic.register import Applied, runs, token_of
+from udfs.sinks.conditional_files import ConditionalFiles, S3Files, client_of
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease
-from udfs.sinks.raw_removal import remove
+from udfs.sinks.raw_removal import leftover_rules, remove
 from udfs.sources.archive import Archive
+from udfs.stages.rollup_unit import RollupUnit, rows_owed
 
 # What is deleted harms nobody, also when the lease is lost meanwhile: looking at it saves work.
 DELETES_BETWEEN_LOOKS = 50
@@ -31,6 +33,28 @@ def applied_of(name: str, manifest: Manifest, warnings: list[str]) -> Applied:
         missing=manifest.missing,
         warnings=warnings,
     )
+
+
+def bucket(settings: Settings) -> tuple[ConditionalFiles, Callable[[], list[str]]]:
+    """What pyarrow has no call for: files that are deleted together, and what a bucket says of its rules."""
+    return S3Files(settings.s3), lambda: leftover_rules(client_of(settings.s3), settings)
+
+
+def end_unit(settings: Settings, store: pyarrow.fs.FileSystem, unit: RollupUnit, lease: Lease) -> None:
+    """After all shards' rows: those of all shards, and then whatever RollupEnd does. Nothing, if nothing was published.
+
+    Whoever waits for the rollup's job does this: it is little, and what is left undone the next holder does.
+    """
+    name = lease.check().manifest
+    if token_of(name) != lease.token:
+        return
+    history = HistoryStore(store, settings.history.path)
+    with rows_owed(history, settings, name, unit.before, lease) as rows:
+        rows.write_shared()
+        if unit.everything:
+            rows.put_stale_to_zero()
+    files, rules = bucket(settings)
+    RollupEnd(settings, history, Archive(store, settings.archive.path), files, lease, rules).end(name)
 
 
 class RollupEnd:
