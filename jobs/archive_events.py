@@ -10,7 +10,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
 from connectors.flink_kafka import MILLIS, create_records_table
-from jobs.submission import INTERVAL, check_flink_or_exit, check_topics_or_exit, settings_or_exit
+from jobs.submission import INTERVAL, check_flink_or_exit, check_topics_or_exit, mark_archive_or_exit, settings_or_exit
 from settings import Settings
 
 JOB_NAME = "archive-events"
@@ -48,6 +48,7 @@ def main() -> None:
     """Submit the job and return."""
     settings = settings_or_exit()
     check_topics_or_exit(settings)
+    mark_archive_or_exit(settings)
     env = StreamExecutionEnvironment.get_execution_environment()
     check_flink_or_exit(env, settings)
     configuration = Configuration()

@@ -42,9 +42,9 @@ from udfs.operators.audit import TABLES, CompareRows, Question, ReadRows, WriteV
 from udfs.sinks.history_register import CassandraRegisters
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease, LeaseHolder, LeaseLostError, checked
-from udfs.sinks.rollup_start import settle
 from udfs.sources.archive import filesystem
 from udfs.sources.minute_rows import token_ranges
+from udfs.stages.rollup_start import settle
 
 JOB_NAME = "audit"
 PIPELINE = "view_counts"

@@ -22,8 +22,8 @@ from udfs.operators.rollup import CountSlices, EndRollup, MergeShard, PublishMan
 from udfs.sinks.history_register import CassandraRegisters
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import LeaseHolder, LeaseLostError
-from udfs.sinks.rollup_start import Work, begin
 from udfs.sources.archive import filesystem
+from udfs.stages.rollup_start import Work, begin
 
 JOB_NAME = "rollup"
 

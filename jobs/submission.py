@@ -12,8 +12,11 @@ from pyflink.common import Configuration
 from pyflink.datastream import RuntimeExecutionMode, StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
-from connectors.kafka_admin import TopicMismatchError, check_topics
+from connectors.kafka_admin import TopicMismatchError, check_topics, topic_id
 from settings import S3Settings, Settings
+from udfs.sinks.topic_marker import TopicMarker, mark_topic, marked_topic
+from udfs.sources.archive import filesystem
+from udfs.stages.rollup_start import made_anew
 
 INTERVAL = "execution.checkpointing.interval"
 GUARANTEE = "execution.checkpointing.mode"
@@ -75,6 +78,18 @@ def check_topics_or_exit(settings: Settings) -> None:
         sys.exit(f"refused: {error}")
     except KafkaException as error:
         sys.exit(f"refused: VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS={settings.kafka.bootstrap_servers}: {error}")
+
+
+def mark_archive_or_exit(settings: Settings) -> None:
+    """Say in the archive which topic it is of. Exits with a line when it is of another one of the same name."""
+    store, path = filesystem(settings.s3), settings.archive.path
+    topic = settings.kafka.events_topic
+    found = topic_id(settings.kafka.bootstrap_servers, topic)
+    marker = marked_topic(store, path)
+    if marker is None:
+        mark_topic(store, path, TopicMarker(topic, found))
+    elif found and marker.id and marker.id != found:
+        sys.exit(f"refused: {made_anew(topic, found, marker.id)}")
 
 
 def check_flink_or_exit(env: StreamExecutionEnvironment, settings: Settings) -> None:

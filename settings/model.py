@@ -188,8 +188,8 @@ class ArchiveSettings(_Group):
     kept_days: int = Field(
         7,
         ge=1,
-        description="Raw events leave by a lifecycle rule of the bucket so long after they were archived; longer than "
-        "late events are added, and than a rollup may be behind.",
+        description="The rollup removes raw events so long after they arrived, and not before the oldest manifest that "
+        "is kept counts them for good; longer than late events are added.",
     )
 
 

@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE = "VIEW_COUNTS_STACK_HOME"
 RUNNING_POLL_S = 0.5
-ROLLUP_TIMEOUT_S = 3600.0
+# A rollup and an audit end by themselves at their deadline.
+AFTER_DEADLINE_S = 120.0
 # After an hour, until all of it is archived.
 ROLLUP_SETTLED_S = 180.0
 TIME_FORMATS = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S"]
@@ -56,7 +57,6 @@ COUNT_JOB_NAME = "view-counts"
 COUNT_JOB = "jobs/view_counts.py"
 ARCHIVE_JOB_NAME = "archive-events"
 ARCHIVE_JOB = "jobs/archive_events.py"
-ROLLUP_JOB_NAME = "rollup"
 ROLLUP_JOB = "jobs/rollup.py"
 AUDIT_JOB = "jobs/audit.py"
 
@@ -182,9 +182,7 @@ def run(
         )
 
         def hourly() -> str:
-            printed = f"{_roll_up(stack)}\n{_erase_again()}"
-            stack.expire_objects()
-            return printed
+            return f"{_roll_up(stack)}\n{_erase_again()}\n{_abort_uploads()}"
 
         with Demo(options) as running, HourlyRollups(hourly, log, settled_s=ROLLUP_SETTLED_S):
             # Second, since counting comes first, and two cores start one job sooner than two. All of it is copying: one
@@ -207,17 +205,25 @@ def _ensure_job(stack: Stack, title: str, name: str, *arguments: str) -> None:
 
 def _roll_up(stack: Stack) -> str:
     """Run the rollup to its end; what it printed. In one slot, which two cores have left beside the other jobs."""
-    return stack.flink("run", "-p", "1", "-py", ROLLUP_JOB, timeout_s=ROLLUP_TIMEOUT_S)
+    return stack.flink("run", "-p", "1", "-py", ROLLUP_JOB, timeout_s=Settings().history.deadline_s + AFTER_DEADLINE_S)
 
 
 def _erase_again() -> str:
     """Erase, from what has been archived since, whose erasures are open; what was done."""
     # Late, as in `run`.
-    from tools.erasure import as_text, erase_again  # noqa: PLC0415
-    from udfs.sources.archive import filesystem  # noqa: PLC0415
+    from tools.erasure import as_text, erase_again, stores_of  # noqa: PLC0415
 
     settings = Settings()
-    return as_text(erase_again(settings, filesystem(settings.s3), datetime.now(UTC)))
+    with stores_of(settings) as stores:
+        return as_text(erase_again(settings, stores, datetime.now(UTC)))
+
+
+def _abort_uploads() -> str:
+    """Abort the uploads that nobody can complete any more, as a rule of the bucket does on a cluster."""
+    # Late, as in `run`.
+    from tools.stack.lifecycle import abort_old_uploads  # noqa: PLC0415
+
+    return f"{abort_old_uploads(Settings())} unfinished uploads are aborted"
 
 
 @app.command()
@@ -276,7 +282,11 @@ def audit(
     ]
     with _plain_errors():
         stack = Stack.attach(stack_home())
-        typer.echo(stack.flink("run", "-p", "1", "-py", AUDIT_JOB, *options, timeout_s=ROLLUP_TIMEOUT_S))
+        typer.echo(
+            stack.flink(
+                "run", "-p", "1", "-py", AUDIT_JOB, *options, timeout_s=Settings().history.deadline_s + AFTER_DEADLINE_S
+            )
+        )
 
 
 @app.command()
@@ -477,16 +487,23 @@ def erase(context: typer.Context) -> None:
     """Take viewers out of archive and history, while every number stays: `vc erase --help`."""
     with _plain_errors():
         if "--help" not in context.args:
-            stack = Stack.attach(stack_home())
-            if ROLLUP_JOB_NAME in stack.unfinished_jobs().values():
-                raise PartError(
-                    "a rollup runs, which would read some files before and some after; erase when it is done"
-                )
-            os.environ.update(stack.environment())
+            os.environ.update(Stack.attach(stack_home()).environment())
         # Late, as in `run`.
         from tools.erasure.__main__ import app as erasure  # noqa: PLC0415
 
         raise typer.Exit(erasure(context.args, prog_name="vc erase", standalone_mode=False) or 0)
+
+
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def history(context: typer.Context) -> None:
+    """Make, show, verify or restore the register of history: `vc history --help`."""
+    with _plain_errors():
+        if "--help" not in context.args:
+            os.environ.update(Stack.attach(stack_home()).environment())
+        # Late, as in `run`.
+        from tools.history.__main__ import app as register  # noqa: PLC0415
+
+        raise typer.Exit(register(context.args, prog_name="vc history", standalone_mode=False) or 0)
 
 
 def _ms(at: datetime | None) -> int | None:

@@ -1,5 +1,6 @@
 """The query service's OpenAPI 3.1 description."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from services.openapi import metrics_route
@@ -68,8 +69,9 @@ def _time(name: str, text: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
 
 
-def _json(text: str, properties: dict[str, Any]) -> dict[str, Any]:
-    shape = {"type": "object", "required": list(properties), "properties": properties}
+def _json(text: str, properties: dict[str, Any], optional: Iterable[str] = ()) -> dict[str, Any]:
+    required = [name for name in properties if name not in set(optional)]
+    shape = {"type": "object", "required": required, "properties": properties}
     return {"description": text, "content": {"application/json": {"schema": shape}}}
 
 
@@ -292,7 +294,10 @@ OPENAPI: dict[str, Any] = {
                                 },
                             },
                             "complete_through": COMPLETE,
+                            **HISTORY,
                         },
+                        # Of closed hours and days, or of the others.
+                        optional=("minute", "start", "country", *HISTORY),
                     ),
                     **REFUSED,
                 },

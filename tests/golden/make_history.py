@@ -10,7 +10,8 @@ it, and run it there, with an interpreter that has today's requirements:
     cd /tmp/then && NUMBA_CACHE_DIR=/tmp/then-numba PATH_OF_PYTHON tests/golden/make_history.py vN
 
 v1 is of a12e7d4, v2 of 84cac89 and v3 of 1a66cff: the last commits that wrote these. v2-whole-hours is of 707ad9e, the
-last before slices could be parts of hours, which has no version of its own.
+last before slices could be parts of hours, which has no version of its own. From v4 on the register's row lies beside
+the files, as JSON, and the manifests that it names are among them.
 """
 
 import importlib.util
@@ -35,7 +36,7 @@ from schemas import registry
 from settings import KafkaSettings, Settings
 from tests.support import golden_history as golden
 from tests.unit.test_archive_files import put
-from udfs.logic.history import date_of, task_of
+from udfs.logic.history import date_of
 from udfs.logic.metadata import read_metadata
 from udfs.operators import rollup
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest
@@ -84,7 +85,9 @@ class EarlyRollup:
     def run(self) -> None:
         """Count what there is to count."""
         settings, store = self._settings, pyarrow.fs.LocalFileSystem()
-        before = HistoryStore(store, settings.history.path).manifest(golden.RULES.shards)
+        early: Any = HistoryStore(store, settings.history.path)
+        before = early.manifest(golden.RULES.shards)
+        task_of = importlib.import_module("udfs.logic.history").task_of
         archived = defaultdict(set)
         for file in Archive(store, settings.archive.path).files():
             archived[file.partition].add(file.hour)
@@ -107,7 +110,7 @@ class EarlyRollup:
             mock.patch.object(history_rows, "write_all"),
         ):
             told = defaultdict(list)
-            early: Any = CountSlices
+            early = CountSlices
             counting = early(settings, state)
             counting.open(None)
             for task in tasks:
@@ -116,7 +119,8 @@ class EarlyRollup:
             early = MergeShard
             merging = early(settings, state, len(tasks))
             merging.open(None)
-            publishing = PublishManifest(settings, state)
+            early = PublishManifest
+            publishing = early(settings, state)
             publishing.open(None)
             for shard, values in told.items():
                 of_shard: Any = SimpleNamespace(get_current_key=lambda shard=shard: shard)
@@ -134,8 +138,15 @@ def rollup_of(root: Path) -> Any:
     return LocalRollup(root, golden.RULES, {"video-metadata": known_channels()}, **golden.HISTORY)
 
 
+def register_of(rollup: Any) -> bytes:
+    """The register's row as the last rollup has left it, but for the path, which is another wherever it is used."""
+    register = rollup.registers.read()
+    assert register.applied.manifest == register.manifest
+    return msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(register, path="history")))
+
+
 def packed(root: Path) -> bytes:
-    """Everything below, but for the manifest that lies beside it; the same bytes for the same files."""
+    """Everything below, but for the copy of the manifest that lies beside it; the same bytes for the same files."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:
         for path in sorted(root.rglob("*")):
@@ -165,6 +176,8 @@ def main(name: str, folder: Path) -> None:
             )
         target.mkdir(parents=True)
         (target / "manifest.json").write_bytes(manifest)
+        if hasattr(one, "registers"):
+            (target / "register.json").write_bytes(register_of(one))
         (target / "files.tar.xz").write_bytes(packed(history))
         (target / "expected.json").write_text(golden.expected_text())
     print(f"{target}: {sum(path.stat().st_size for path in target.iterdir())} bytes")

@@ -8,12 +8,14 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas.registry import UnknownSchemaError, decode
+from tests.support.free_register import register_of
 from tests.support.installation import Installation
 from tests.support.records import MINUTE_MS, Feeder, View
 from tests.support.waiting import eventually
-from tools.erasure import erase, erase_again
+from tools.erasure import Stores, erase, erase_again
 from tools.recount.topic import read_topic
 from tools.stack import Stack
+from udfs.sinks.conditional_files import S3Files
 from udfs.sources.archive import Archive, ArchiveFile, Record, filesystem
 
 HOUR_MS = 60 * MINUTE_MS
@@ -124,7 +126,8 @@ def test_each_record_is_archived_though_its_taskmanager_is_killed(installation: 
     for running in stack.unfinished_jobs():
         stack.flink("cancel", running)
     settings = installation.settings
-    report = erase(settings, filesystem(settings.s3), (VIEWER, "nobody"), datetime.now(UTC))
+    stores = Stores(filesystem(settings.s3), S3Files(settings.s3), register_of(settings.history.path))
+    report = erase(settings, stores, (VIEWER, "nobody"), datetime.now(UTC))
     assert (report.viewers[0].events > 450, report.viewers[1].events) == (True, 0)
     assert 0 < report.files_rewritten <= report.files_scanned
     erased = archived.records()
@@ -133,6 +136,4 @@ def test_each_record_is_archived_though_its_taskmanager_is_killed(installation: 
         for before, after in zip(mine, erased[partition], strict=True):
             assert anonymous(after.value) == anonymous(before.value)
             assert VIEWER.encode() not in (after.value or b"")
-    assert (
-        erase_again(installation.settings, filesystem(installation.settings.s3), datetime.now(UTC)).files_rewritten == 0
-    )
+    assert erase_again(settings, stores, datetime.now(UTC)).files_rewritten == 0

@@ -104,7 +104,7 @@ def session(stack: Stack) -> Iterator[Any]:
     AboutWriter(opened, settings).top(0, [(views, {b"A": known.rest})])
     likes = TopList(b"like", "hour", minute(0, 48), 109, [(b"A", 9, 0)])
     writer.top(1, [TopList(b"view", "hour", minute(0, 48), 109, [(b"B", 100, 0)]), likes])
-    rolled = HistoryRows(settings, REVISION)
+    rolled = HistoryRows(settings, token=REVISION)
     names = ("video_id", "kind", "views", "late_added")
     for hour, views in ((NOON, 7), (NOON + timedelta(hours=1), 5)):
         rolled.hours(pa.table(dict(zip(names, (["A"], ["view"], [views], [1]), strict=True))), hour)
@@ -114,7 +114,9 @@ def session(stack: Stack) -> Iterator[Any]:
     of_a = {"video_id": ["A"], "kind": ["view"], "marked": [4]}
     rolled.viewers(pa.table({**of_a, "viewers": [8]}), NOON.date())
     rules = "viewer_minute_max=60 viewer_day_max=1000"
-    rolled.changes(pa.table({**of_a, "views": [12]}), NOON.date(), 7, "day complete", rules)
+    rolled.changes(
+        pa.table({**of_a, "views": [12]}), NOON.date(), 7, NOON + timedelta(hours=12, minutes=3), "day complete", rules
+    )
     rolled.channels(pa.table(dict(zip(("channel_id", *names[1:]), (["c-1"], ["view"], [7], [1]), strict=True))), NOON)
     tops = {"kind": ["view"], "rank": [1], "video_id": ["A"]}
     rolled.top_of_hour(pa.table({**tops, "country": ["DE"], "views": [7]}), NOON)
@@ -134,7 +136,7 @@ def session(stack: Stack) -> Iterator[Any]:
     audited = AuditRows(opened, CREATED)
     hour_number = minute() // 60
     wrong = Correction("A", "view", minute() * 60_000, "wrong", 3, 4, 0)
-    audited.corrections(hour_number, [wrong], None)
+    audited.corrections(hour_number, [wrong], token=None)
     audited.verdicts([Verdict(hour_number, 3, 2, 0, 0, 1, 1, 0)])
     # Of a total that is not what it should be.
     number = {"video_id": ["A"], "kind": ["view"], "at": [0], "before": [11], "after": [12]}
@@ -180,6 +182,7 @@ ANSWERS: list[list[tuple[object, ...]] | None] = [
     [("A", "view", naive(NOON), "wrong", 3, 4)],
     [(naive(AUDITED), "view_totals", 3, 1, 1)],
     [(naive(EPOCH), "A", "view", 11, 12, True)],
+    None,
     None,
 ]
 

@@ -13,6 +13,7 @@ import pytest
 from tests.support.installation import PROMPT, Cell, Installation
 from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
+from tools.history import history_in_force
 from tools.stack import Stack
 from tools.stack.layout import repository
 from udfs.sinks.history_store import HistoryStore
@@ -88,7 +89,7 @@ def wait_for(installation: Installation, views: Mapping[Cell, int], closed_throu
 
 def through_hour(installation: Installation) -> int:
     settings = installation.settings
-    return HistoryStore(filesystem(settings.s3), settings.history.path).manifest(settings.counting.shards).through_hour
+    return history_in_force(settings, HistoryStore(filesystem(settings.s3), settings.history.path)).through_hour
 
 
 def spans(installation: Installation) -> dict[str, Mapping[tuple[str, str, int], int]]:
@@ -124,9 +125,9 @@ def test_a_new_keyspace_is_filled_while_the_old_one_is_counted_into(installation
         sender.too_late(RESTART - 1, viewed=5)
         job = first.result()
 
-    # 1. New tables, and a new path.
+    # 1. New tables, and a new path, which their register makes a pair.
     rebuilt = installation.beside("rebuilt_2", f"{installation.settings.history.path}-2")
-    provision = [sys.executable, "-m", "tools.stack.provision", "tables"]
+    provision = [sys.executable, "-m", "tools.stack.provision", "tables", "register"]
     variables = {**stack.process_environment(), **rebuilt.environment()}
     subprocess.run(provision, cwd=repository(), env=variables, check=True)
     closed = minute_of(RESTART - 1) - LATENESS - 1

@@ -18,6 +18,8 @@ from tests.support.waiting import eventually
 from tools import suspects
 from tools.stack import FlinkCommandError, Stack
 from udfs.logic.audience import viewer_hash
+from udfs.logic.history import Manifest
+from udfs.sinks.history_register import CassandraRegisters
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources.archive import Archive, filesystem
 
@@ -50,9 +52,14 @@ class History:
         self._store = HistoryStore(filesystem(settings.s3), settings.history.path)
         self._shards = settings.counting.shards
 
+    def _in_force(self) -> Manifest:
+        register = CassandraRegisters(self._installation.session).read()
+        assert register is not None
+        return self._store.manifest(register.manifest, self._shards)
+
     def parquet(self, data_set: str) -> list[dict[str, object]]:
         """Every row of a data set, with the hour or day of its file as `at`."""
-        manifest = self._store.manifest(self._shards)
+        manifest = self._in_force()
         return [
             {**row, "at": at}
             for at, shards in manifest.files[data_set].items()
@@ -61,7 +68,7 @@ class History:
         ]
 
     def through_ms(self) -> int:
-        return self._store.manifest(self._shards).through_hour * HOUR_MS
+        return self._in_force().through_hour * HOUR_MS
 
     def hours_in_parquet(self) -> Sums:
         found = {}
@@ -86,7 +93,8 @@ class History:
         """What is beyond these rules is marked, and the history of its day says so last."""
         beyond: Counter[tuple[str, str, int]] = Counter()
         left: Counter[tuple[str, str, int, str]] = Counter()
-        judged = [v for v in views if v.viewer_id and (v.viewed_at // DAY_MS + 1) * DAY_MS <= self.through_ms()]
+        through_ms = self.through_ms()
+        judged = [v for v in views if v.viewer_id and (v.viewed_at // DAY_MS + 1) * DAY_MS <= through_ms]
         for (*cell, viewer), number in Counter((*view.cell, str(view.viewer_id)) for view in judged).items():
             day = (str(cell[0]), str(cell[1]), int(cell[2]) // 1440)
             beyond[day] += max(0, number - minute_max)
@@ -104,7 +112,7 @@ class History:
             name: (rows[name].views, number, reason) for name, number in marked.items()
         }
         settings = self._installation.settings
-        manifest = self._store.manifest(self._shards)
+        manifest = self._in_force()
         archive = Archive(filesystem(settings.s3), settings.archive.path)
         found = suspects.suspects(self._store, manifest)
         ids = suspects.names(self._store, archive, manifest, found, settings.counting.salts)
@@ -114,7 +122,8 @@ class History:
 
     def check(self, views: Iterable[View]) -> None:
         """Each of these views, viewed before `through`, counts once, everywhere."""
-        counted = [view for view in views if view.viewed_at < self.through_ms()]
+        through_ms = self.through_ms()
+        counted = [view for view in views if view.viewed_at < through_ms]
         by_hour = dict(Counter((view.video_id, view.kind, view.viewed_at // HOUR_MS) for view in counted))
         by_day = dict(Counter((view.video_id, view.kind, view.viewed_at // (24 * HOUR_MS)) for view in counted))
         total = dict(Counter((view.video_id, view.kind, 0) for view in counted))
@@ -136,7 +145,8 @@ class History:
         by_country = Counter((v.video_id, v.kind, v.viewed_at // HOUR_MS, v.country or "") for v in counted)
         found = {(r["video_id"], r["kind"], r["at"], r["country"]): r["views"] for r in self.parquet("countries")}
         assert found == by_country
-        complete = [v for v in counted if (v.viewed_at // DAY_MS + 1) * DAY_MS <= self.through_ms() and v.viewer_id]
+        through_ms = self.through_ms()
+        complete = [v for v in counted if (v.viewed_at // DAY_MS + 1) * DAY_MS <= through_ms and v.viewer_id]
         viewers = Counter((video, kind, day) for video, kind, day, _ in {(*day_of(v), v.viewer_id) for v in complete})
         assert {(r["video_id"], r["kind"], r["at"]): r["viewers"] for r in self.parquet("viewers")} == viewers
         days = self._installation.session.execute("SELECT video_id, kind, day, viewers FROM views_by_day")

@@ -20,16 +20,11 @@ import pytest
 from cassandra.cluster import Cluster
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from pyarrow.fs import FileType
 
-from settings import S3Settings, Settings
 from tools.cli import HOME_VARIABLE
 from tools.stack import FlinkCommandError, Stack, StackOptions, flink
-from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
 from tools.stack.layout import repository
-from tools.stack.lifecycle import put_rule, rule_of, rule_xml
 from tools.stack.ports import HOST, environment_variable, free_ports
-from udfs.sources.archive import filesystem
 
 INFRASTRUCTURE = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
 GONE_S = 5.0
@@ -195,28 +190,6 @@ def test_seaweedfs_comes_back_with_what_it_acknowledged(stack: Stack) -> None:
     for url, body in objects.items():
         with urllib.request.urlopen(url, timeout=10) as answer:
             assert answer.read() == body
-
-
-def test_seaweedfs_lets_go_of_what_its_rule_names(stack: Stack) -> None:
-    """A rule of days is there from the start; one of a day that is past shows that it is followed, and by whom."""
-    s3 = S3Settings(endpoint=stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY)
-    store = filesystem(s3)
-    # The second in several parts, as Flink writes.
-    sizes = {"archive/small": 100, "archive/large": 12 << 20, "archived": 100}
-    for key, size in sizes.items():
-        with store.open_output_stream(f"{S3_BUCKET}/{key}") as stream:
-            stream.write(b"x" * size)
-
-    def there() -> set[str]:
-        files = store.get_file_info([f"{S3_BUCKET}/{key}" for key in sizes])
-        return {file.path.removeprefix(f"{S3_BUCKET}/") for file in files if file.type is FileType.File}
-
-    stack.expire_objects()
-    assert there() == set(sizes)
-    put_rule(s3, S3_BUCKET, rule_xml("archive/", "<Date>2020-01-01T00:00:00Z</Date>"))
-    stack.expire_objects()
-    assert there() == {"archived"}
-    put_rule(s3, *rule_of(Settings()))
 
 
 def test_a_killed_taskmanager_takes_its_python_workers_along_and_the_job_goes_on(stack: Stack, job: str) -> None:

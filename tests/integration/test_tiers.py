@@ -88,7 +88,7 @@ def test_the_clock_moves_and_every_granularity_answers_as_before(installation: I
     # What the stream and the rollup wrote in time.
     writer = CountWriter(session, settings.cassandra, "view_counts", shards)
     writer.counts(b"".join(dated_row(Cell(VIDEO.encode(), b"view", at, views)) for at, views in counts.items()))
-    rolled = HistoryRows(settings.cassandra)
+    rolled = HistoryRows(settings.cassandra, token=1_000_000)
 
     def table(views: int) -> pa.Table:
         return pa.table({"video_id": [VIDEO], "kind": ["view"], "views": [views], "late_added": [0]})

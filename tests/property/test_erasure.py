@@ -3,12 +3,13 @@
 import collections
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs
@@ -21,16 +22,21 @@ from schemas import registry
 from settings import ArchiveSettings, CountingSettings, ErasureSettings, HistorySettings, Settings
 from settings.durations import DAY_MS
 from tests.support.archived import HOUR_MS, BlockTopic, put_archive_file
+from tests.support.free_register import register_of
+from tests.support.memory_registers import MemoryRegisters
 from tests.support.random_streams import BLOCKED, MINUTE_MS, NOW_MS, RULE_SETS, RULES, Record, random_log
 from tools import block_list
-from tools.erasure import ErasureError, Report, erase, erase_again
+from tools.erasure import ErasureError, Report, Stores, erase, erase_again
 from udfs.logic.block_list import FOR_GOOD_MS, Period
 from udfs.logic.erasure import Eraser
-from udfs.logic.history import SliceInfo, SliceName
+from udfs.logic.history import HistoryError, Owed, SliceInfo, SliceName, no_history
+from udfs.logic.register import manifest_name, nothing_applied, token_of
 from udfs.logic.slice_counts import SliceCounter, SliceCounts
 from udfs.logic.viewer_days import viewer_days
+from udfs.sinks.conditional_files import FolderFiles
 from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.lease import Lease, LeaseLostError
 from udfs.sources import archive as archives
 from udfs.sources.archive import Archive
 
@@ -57,6 +63,8 @@ class Place:
             erasure=ErasureSettings().model_copy(update={"path": f"{root}/erasures"}),
         )
         self.store: Any = pyarrow.fs.LocalFileSystem()
+        self.conditional: Any = FolderFiles()
+        self.registers: Any = register_of(self.path("history"))
         self.topic = BlockTopic()
         for viewer, periods in BLOCKED.items():
             of = [
@@ -119,13 +127,17 @@ class Place:
         fields = {"next_hour": 1, "first_offset": 0, "next_offset": 1, "records": 1, "gaps": []}
         return [history.put_slice(SliceName(0, partition), one, fields) for partition, one in counts.items()]
 
+    @property
+    def stores(self) -> Stores:
+        return Stores(self.store, self.conditional, self.registers, sleep=lambda _s: None)
+
     def erase(self, *viewers: str, **options: bool) -> Report:
         with self.topic.in_place():
-            return erase(self.settings, self.store, viewers, NOW, **options)
+            return erase(self.settings, self.stores, viewers, NOW, **options)
 
     def again(self, now: datetime) -> Report:
         with self.topic.in_place():
-            return erase_again(self.settings, self.store, now)
+            return erase_again(self.settings, self.stores, now)
 
     def contents(self) -> dict[str, bytes]:
         """Archive and history, byte for byte."""
@@ -245,19 +257,19 @@ def test_whatever_is_counted_is_counted_alike(seed: int, rules: CountingSettings
         assert place.contents() == contents
 
 
-class FailingStore:
-    """A store that fails at its n-th write or move."""
+class Failing:
+    """A store, or its conditional files, that fails at its n-th write or move; both have the same n."""
 
-    def __init__(self, n: int) -> None:
-        self._store = pyarrow.fs.LocalFileSystem()
-        self._left = n
+    def __init__(self, of: Any, left: list[int]) -> None:
+        self._of = of
+        self._left = left
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("open_output_stream", "move"):
-            self._left -= 1
-            if self._left < 0:
+        if name in ("open_output_stream", "move", "replace"):
+            self._left[0] -= 1
+            if self._left[0] < 0:
                 raise OSError("the store is away")
-        return getattr(self._store, name)
+        return getattr(self._of, name)
 
 
 def test_killed_at_any_write_and_run_again_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +291,9 @@ def test_killed_at_any_write_and_run_again_it_is_the_same(tmp_path: Path, monkey
     counted = comparable(undisturbed.count())
     n = 0
     while True:
-        killed.store = FailingStore(n)
+        left = [n]
+        killed.store = Failing(pyarrow.fs.LocalFileSystem(), left)
+        killed.conditional = Failing(FolderFiles(), left)
         try:
             killed.erase("viewer-2", "other")
             break
@@ -408,6 +422,209 @@ def test_a_viewer_who_keeps_coming_ends_the_command_with_what_to_do(
 ) -> None:
     place = Place(tmp_path, 17, RULES)
     # Whatever is written is as it was before.
-    monkeypatch.setattr("tools.erasure.erasing.replace", lambda *_: None)
+    monkeypatch.setattr(place.conditional, "replace", lambda *_: True)
     with pytest.raises(ErasureError, match="pass 5 still found events"):
         place.erase("other")
+
+
+class Pausing(FolderFiles):
+    """Files before whose first replacements something else is done."""
+
+    def __init__(self, *before: Callable[[str], object]) -> None:
+        self._before = list(before)
+        self.refused = 0
+
+    def replace(self, path: str, content: bytes, tag: str) -> bool:
+        if self._before:
+            self._before.pop(0)(path)
+        is_replaced = super().replace(path, content, tag)
+        self.refused += not is_replaced
+        return is_replaced
+
+
+def free(place: Place) -> None:
+    """As if the holder of the lease had said nothing for a minute: the next one takes it at once."""
+    there = place.registers.read()
+    place.registers.swap(there, msgspec.structs.replace(there, holder=""))
+
+
+def test_two_erasures_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    """The first one is paused with a file that it has read, past its check of the lease; the other runs to its end."""
+    place = Place(tmp_path, 18, RULES)
+    place.put_slices(place.count())
+    counted = comparable(place.count())
+    other: list[Report] = []
+
+    def meanwhile(_path: str) -> None:
+        free(place)
+        stores = Stores(place.store, FolderFiles(), place.registers, sleep=lambda _s: None)
+        other.append(erase(place.settings, stores, ["other"], NOW))
+
+    place.conditional = Pausing(meanwhile)
+    with pytest.raises(LeaseLostError, match="no longer holds the lease"):
+        place.erase("viewer-2")
+    assert place.conditional.refused == 1
+    assert other[0].files_rewritten > 3
+    names = names_in(place)
+    assert names["viewer-2"] > 0
+    assert not names["other"]
+    assert place.erase("viewer-2").files_rewritten > 3
+    assert not names_in(place).keys() & {"viewer-2", "other"}
+    assert comparable(place.count()) == counted
+
+
+def test_what_goes_meanwhile_does_not_come_back(tmp_path: Path) -> None:
+    place = Place(tmp_path, 19, RULES)
+    gone: list[str] = []
+
+    def removed(path: str) -> None:
+        gone.append(path)
+        Path(path).unlink()
+
+    place.conditional = Pausing(removed)
+    report = place.erase("other")
+    assert place.conditional.refused == 1
+    assert not Path(gone[0]).exists()
+    assert report.passes == 2
+    assert report.files_rewritten > 3
+    assert not names_in(place)["other"]
+
+
+OWED = Owed(hours=[5])
+
+
+def published(place: Place) -> str:
+    """A history whose manifest is in force, and whose rows are all in the tables."""
+    name = manifest_name(1, "a")
+    manifest = msgspec.structs.replace(no_history(RULES.shards), owed=OWED)
+    HistoryStore(place.store, place.path("history")).put_manifest(name, manifest)
+    place.registers = register_of(place.path("history"), name)
+    return name
+
+
+def test_before_it_closes_history_is_published_again_under_its_token(tmp_path: Path) -> None:
+    place = Place(tmp_path, 20, RULES)
+    before = published(place)
+    (viewer,) = place.erase("other").viewers
+    # Open, it leaves history as it is.
+    assert place.registers.read().manifest == before
+    assert viewer.key_until is not None
+    (closed,) = place.again(viewer.key_until).viewers
+    assert closed.key_until is None
+    register = place.registers.read()
+    assert (token_of(register.manifest), register.kept, register.holder) == (register.token, (before,), "")
+    assert register.applied.manifest == register.manifest
+    history = HistoryStore(place.store, place.path("history"))
+    old, new = (history.manifest(of, RULES.shards) for of in (before, register.manifest))
+    assert (new.token, new.before) == (register.token, before)
+    # Nothing follows from it that the tables lack.
+    assert new.owed == Owed()
+    assert msgspec.structs.replace(new, token=old.token, before=old.before, made_ms=old.made_ms, owed=OWED) == old
+
+
+def test_what_the_tables_lack_is_lacking_under_the_new_name_too(tmp_path: Path) -> None:
+    place = Place(tmp_path, 20, RULES)
+    before = published(place)
+    place.registers = register_of(place.path("history"), before)
+    there = place.registers.read()
+    place.registers.swap(there, msgspec.structs.replace(there, applied=nothing_applied()))
+    (viewer,) = place.erase("other").viewers
+    assert viewer.key_until is not None
+    place.again(viewer.key_until)
+    register = place.registers.read()
+    assert register.manifest != before
+    assert register.applied == nothing_applied()
+    assert HistoryStore(place.store, place.path("history")).manifest(register.manifest, RULES.shards).owed == OWED
+
+
+@pytest.mark.parametrize("change", ["publish", "put_manifest"])
+def test_an_erasure_that_loses_its_lease_before_publishing_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """A rollup takes the lease, before the manifest is put or between that and its publishing."""
+    place = Place(tmp_path, 21, RULES)
+    before = published(place)
+    (viewer,) = place.erase("other").viewers
+    assert viewer.key_until is not None
+    of = HistoryStore if change == "put_manifest" else Lease
+    original = getattr(of, change)
+
+    def taken(*arguments: Any) -> Any:
+        there = place.registers.read()
+        place.registers.swap(there, msgspec.structs.replace(there, token=there.token + 1000, holder="rollup"))
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(of, change, taken)
+        with pytest.raises(LeaseLostError, match="rollup does"):
+            place.again(viewer.key_until)
+    assert place.registers.read().manifest == before
+    assert len(ErasureList(place.store, place.path("erasures")).open()) == 1
+    free(place)
+    (closed,) = place.again(viewer.key_until).viewers
+    assert closed.key_until is None
+
+
+def test_a_pass_during_which_a_rollup_published_is_not_the_last(tmp_path: Path) -> None:
+    """Turns end in the middle of a pass too; what a rollup made of files as they were before is found by the next."""
+    place = Place(tmp_path, 22, RULES)
+    before = published(place)
+    place.erase("other")
+
+    class Files(FolderFiles):
+        reads = 0
+
+        def read(self, path: str) -> tuple[bytes, str]:
+            self.reads += 1
+            if self.reads == 3:
+                there = place.registers.read()
+                assert there.holder
+                # The erasure's turn is over, and a rollup has had one.
+                place.registers.swap(there, msgspec.structs.replace(there, manifest="manifests/2-b.json"))
+            return super().read(path)
+
+    assert before
+    place.conditional = Files()
+    report = place.erase("other")
+    assert (report.passes, report.files_rewritten) == (2, 0)
+
+
+def test_without_a_register_nothing_is_erased(tmp_path: Path) -> None:
+    place = Place(tmp_path, 23, RULES)
+    contents = place.contents()
+    place.registers = MemoryRegisters()
+    with pytest.raises(HistoryError, match="has no register of history"):
+        place.erase("other")
+    place.registers = None
+    with pytest.raises(ErasureError, match="only a dry run"):
+        place.erase("other")
+    assert place.erase("other", dry_run=True).files_rewritten > 3
+    assert place.contents() == contents
+
+
+def test_the_lease_is_given_up_between_passes_and_when_a_turn_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path, 24, RULES)
+    place.put_slices(place.count())
+    waited: list[float] = []
+    token = place.registers.read().token
+    tokens = set()
+
+    class Files(FolderFiles):
+        def replace(self, path: str, content: bytes, tag: str) -> bool:
+            tokens.add(place.registers.read().token)
+            return super().replace(path, content, tag)
+
+    place.conditional = Files()
+    stores = Stores(place.store, place.conditional, place.registers, sleep=waited.append)
+    with place.topic.in_place():
+        first = erase(place.settings, stores, ["other"], NOW)
+    assert (first.passes, len(waited), len(tokens)) == (2, 1, 1)
+    # A turn that is over at once: each file is a turn.
+    monkeypatch.setattr("tools.erasure.erasing.TURN_S", 0.0)
+    tokens.clear()
+    with place.topic.in_place():
+        second = erase(place.settings, stores, ["viewer-2"], NOW)
+    assert len(tokens) == second.files_rewritten + second.slices_rewritten > 3
+    assert min(tokens) > token

@@ -31,7 +31,7 @@ RULES = CountingSettings(
     future_skew_ms=MINUTE_MS,
 )
 # As far as a version has them.
-HISTORY = {"late_hours": 24, "slice_events_max": 12, "viewer_minute_max": 0, "viewer_day_max": 2}
+HISTORY = {"late_hours": 24, "late_file_hours": 2, "slice_events_max": 12, "viewer_minute_max": 0, "viewer_day_max": 2}
 # Videos whose channel is known.
 CHANNELS = {"video-0": "channel-0", "video-2": "channel-1", "video-4": "channel-0"}
 LAST_MINUTE = 59

@@ -4,6 +4,7 @@ Starting a stack takes longer than most tests, so tests share one and are kept a
 settings, topics and tables, not its rules.
 """
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from copy import copy
@@ -18,9 +19,13 @@ from schemas.topics import topics
 from settings import CountingSettings, KafkaSettings, PackSettings, Settings
 from settings.model import ArchiveSettings, CassandraSettings, ErasureSettings, HistorySettings, S3Settings
 from tests.support.waiting import eventually
+from tools.history import make_register
 from tools.stack import Stack
 from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
 from tools.stack.ports import HOST
+from udfs.sinks.history_register import CassandraRegisters
+from udfs.sinks.history_store import HistoryStore
+from udfs.sources.archive import filesystem
 
 COUNT_JOB = "jobs/view_counts.py"
 FATES = ("received", "counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
@@ -72,6 +77,13 @@ class Installation:
     def __enter__(self) -> Self:
         self._create_topics()
         migrate([HOST], self.settings.cassandra.port, self.settings.cassandra)
+        make_register(
+            CassandraRegisters(self.session),
+            HistoryStore(filesystem(self.settings.s3), self.settings.history.path),
+            self.settings.history.path,
+            now_ms=int(time.time() * 1000),
+            has_totals=lambda: False,
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

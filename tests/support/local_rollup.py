@@ -34,12 +34,13 @@ from udfs.logic.register import Register
 from udfs.operators import rollup
 from udfs.operators.rollup import CountSlices, EndRollup, MergeShard, PublishManifest, WriteRows
 from udfs.sinks import history_rows
+from udfs.sinks.conditional_files import FolderFiles
 from udfs.sinks.history_register import Registers
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import LeaseHolder
 from udfs.sinks.packed_batch import PackedBatch
-from udfs.sinks.rollup_start import Work, begin
 from udfs.sources.archive import Record
+from udfs.stages.rollup_start import Work, begin
 
 HOUR_MS = 3_600_000
 CQL = Path(__file__).parents[2] / "schemas" / "cql"
@@ -273,6 +274,7 @@ class LocalRollup:
         with (
             mock.patch.object(rollup, "filesystem", return_value=store),
             mock.patch.object(rollup, "CompactedTopic", Topic),
+            mock.patch.object(rollup, "bucket", return_value=(FolderFiles(), list)),
             mock.patch.object(rollup, "registers", return_value=Stepping(self.registers, steps)),
             mock.patch.object(history_rows, "connect_however_long", side_effect=lambda _settings: _session()),
             mock.patch.object(history_rows, "prepare_however_long", lambda _session, text: _Prepared(text)),

@@ -3,7 +3,6 @@
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
@@ -11,7 +10,8 @@ import pytest
 
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
 from udfs.logic.erasure import Eraser, asked, closed, pseudonym
-from udfs.logic.history import MarkRules, Plan, SliceName, no_history
+from udfs.logic.history import MarkRules, SliceName, made_by, no_history
+from udfs.logic.rollup_plan import Plan
 from udfs.logic.slice_counts import SliceCounts, no_known
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.shard_tables import ShardTables
@@ -20,13 +20,6 @@ NOW = datetime(2026, 1, 31, 22, 30, tzinfo=UTC)
 HOUR = int(NOW.timestamp()) // 3600
 DAY = HOUR // 24
 INFO = {"next_hour": HOUR + 1, "first_offset": 0, "next_offset": 1, "records": 1, "gaps": []}
-
-
-class Rows:
-    """Takes the rows for Cassandra."""
-
-    def __getattr__(self, _name: str) -> Any:
-        return lambda *_: None
 
 
 def of_viewer(name: str) -> SliceCounts:
@@ -62,15 +55,22 @@ def test_a_viewer_by_name_and_by_pseudonym_is_one_while_the_erasure_is_open(
         through_hour=HOUR + 1,
         forgotten_before=0,
         hours=[HOUR],
+        recounted=[],
         viewer_days=[DAY],
         final_days=[],
         marked_by={DAY: MarkRules(0, 0)},
         slices={HOUR: names},
     )
-    rows: Any = Rows()
     eraser = Eraser([erasure if is_open else closed(erasure)])
     files = ShardTables(
-        history, rows, shard=0, before=no_history(1), plan=plan, new=new, channel_of={}, eraser=eraser
+        history,
+        shard=0,
+        made=made_by(7, "test"),
+        before=no_history(1),
+        plan=plan,
+        new=new,
+        channel_of={},
+        eraser=eraser,
     ).make()
     (found,) = history.get(files["viewers"][DAY]).to_pylist()
     assert (found["video_id"], found["viewers"]) == ("v", viewers)

@@ -1,6 +1,7 @@
 """What the command takes and says: its report, in words and as JSON, and what it refuses."""
 
 import json
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from typer.testing import CliRunner
 
 from settings import ArchiveSettings, ErasureSettings, HistorySettings, Settings
 from tests.support.archived import BlockTopic, put_archive_file
+from tests.support.free_register import register_of
 from tests.support.random_streams import encode
 from tools import block_list
 from tools.cli import app as local
+from tools.erasure import Stores
 from tools.erasure import __main__ as command
 from udfs.logic.audience import viewer_hash
 from udfs.logic.block_list import Period
+from udfs.sinks.conditional_files import FolderFiles
 from udfs.sinks.erasure_list import ErasureList, ErasureListError
 from udfs.sources.archive import Record
 
@@ -34,7 +38,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         erasure=ErasureSettings().model_copy(update={"path": f"{tmp_path}/erasures"}),
     )
     monkeypatch.setattr(command, "Settings", lambda: made)
-    monkeypatch.setattr(command, "filesystem", lambda _s3: pyarrow.fs.LocalFileSystem())
+    stores = Stores(pyarrow.fs.LocalFileSystem(), FolderFiles(), register_of(made.history.path), sleep=lambda _s: None)
+    monkeypatch.setattr(command, "stores_of", lambda _settings, dry_run: nullcontext(stores))
     records = [Record(n, AT_MS, bytes(4), encode(0, [(EVENT_ID, "v", "view", AT_MS)])) for n in range(3)]
     put_archive_file(tmp_path / "archive", AT_MS // 3_600_000, 0, "part-0", records)
     return made
@@ -58,6 +63,7 @@ def test_the_report_in_words(settings: Settings) -> None:
     for topic in ("view-events", "view-events-late", "view-events-dead-letter"):
         assert f"Kafka topic {topic}: " in said
     assert "blocked-viewers" not in said
+    assert "uploads that were never completed, where the bucket aborts those, until 20" in said
     said = run("--again").output
     assert f"viewer {VIEWER}: nothing found" in said
     said = run("nobody").output
@@ -99,6 +105,16 @@ def test_the_list_keeps_numbers_and_no_name(settings: Settings, tmp_path: Path) 
     result = run("--again")
     assert result.exit_code == 1
     assert "use newer code" in result.output
+
+
+def test_a_lost_lease_is_told_with_what_to_do(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.erasure.erasing.DEADLINE_S", -1.0)
+    result = run("viewer-2")
+    assert result.exit_code == 1
+    assert "has passed its deadline" in result.output
+    assert "the erasures stay open: run this again" in result.output
+    monkeypatch.undo()
+    assert ErasureList(pyarrow.fs.LocalFileSystem(), settings.erasure.path).open() != []
 
 
 @pytest.mark.parametrize(

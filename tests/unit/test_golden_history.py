@@ -8,25 +8,32 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from settings.durations import HOUR_MS
 from tests.support import golden_history as golden
 from tests.support.golden_history import Hour, View
 from tests.support.local_rollup import LocalRollup, known_videos
+from tests.support.memory_registers import MemoryRegisters
 from udfs.logic.history import DATA_SETS, MANIFEST, VERSION, HistoryError, Manifest, read_manifest
 from udfs.logic.manifest_versions import STEPS
+from udfs.logic.register import KEPT_MANIFESTS, Register
 
 NAMES = sorted(path.name for path in golden.FOLDER.iterdir())
 # After what is golden, hour 49 of which is archived and not counted. Of day 3, so that it has viewers of its own.
 NEXT = (Hour(50, late_for=(47, 48), repeats_of=(26, 47, 48)), Hour(73, late_for=(50,), repeats_of=(50,)))
 END = (Hour(98, is_empty=True), Hour(99, is_empty=True))
+# An hour each, until no manifest is kept that was there before them.
+AFTER = tuple(Hour(100 + n, is_empty=True) for n in range(KEPT_MANIFESTS + 1))
+# What the register of a history lies in, from version 4 on.
+REGISTER = "register.json"
 FIRST_DAY = golden.START_HOUR // 24
 Rows = list[dict[str, Any]]
 
 
 def unpack(name: str, root: Path) -> LocalRollup:
-    """The golden history, and the archive that it was counted from."""
+    """The golden history, its register, made where there was none, and the archive that it was counted from."""
     history = root / "history"
     with tarfile.open(golden.FOLDER / name / "files.tar.xz") as tar:
         tar.extractall(history, filter="data")
@@ -34,7 +41,19 @@ def unpack(name: str, root: Path) -> LocalRollup:
     rollup = LocalRollup(root, golden.RULES, {"video-metadata": known_videos(golden.CHANNELS)}, **golden.HISTORY)
     for hours in golden.GOLDEN:
         rollup.archive(golden.records(hours))
+    content = golden.FOLDER / name / REGISTER
+    if content.exists():
+        register = msgspec.json.decode(content.read_bytes(), type=Register)
+        rollup.registers = MemoryRegisters(msgspec.structs.replace(register, path=str(history)))
+    else:
+        rollup.make_register()
     return rollup
+
+
+def kept_manifests(rollup: LocalRollup) -> list[Manifest]:
+    register = rollup.registers.read()
+    assert register is not None
+    return [rollup.store.manifest(name, golden.RULES.shards) for name in register.all_kept]
 
 
 def rows_of(rollup: LocalRollup, data_set: str) -> dict[int, Rows]:
@@ -182,6 +201,9 @@ def test_every_version_has_a_golden_history() -> None:
         range(1, VERSION + 1)
     )
     assert set(STEPS) == set(range(1, VERSION))
+    # From the fourth on a register says what is in force.
+    has_register = {name for name in NAMES if (golden.FOLDER / name / REGISTER).exists()}
+    assert has_register == {name for name in NAMES if int(name.removeprefix("v").partition("-")[0]) >= 4}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -193,13 +215,20 @@ def test_it_says_what_it_was_made_of(name: str, tmp_path: Path) -> None:
     manifest = rollup.manifest()
     assert (manifest.version, manifest.run) == (VERSION, 2)
     assert set(manifest.files) == set(DATA_SETS)
+    # Its files are all there, and the tables have what it says.
+    assert rollup.store.missing_files(manifest) == []
+    register = rollup.registers.read()
+    assert register is not None
+    assert register.applied is not None
+    assert register.applied.manifest == register.manifest
+    assert register.applied.through_hour == golden.START_HOUR + golden.THROUGH
     assert sorted([*cell, *counts] for cell, counts in hours_in(rollup).items()) == expected["hours"]
     assert sorted([*names, *counts] for names, counts in totals_in(rollup).items()) == expected["totals"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_counting_goes_on_from_it(name: str, tmp_path: Path) -> None:
-    is_first = name == "v1"
+    is_first, knows_marks = name == "v1", int(name.removeprefix("v").partition("-")[0]) >= 3
     rollup = unpack(name, tmp_path)
     rollup.archive(golden.records(NEXT))
     manifest = rollup.run()
@@ -211,12 +240,13 @@ def test_counting_goes_on_from_it(name: str, tmp_path: Path) -> None:
     known_days = set() if is_first else {0, 1, 2}
     viewed_days = {day - FIRST_DAY for day in manifest.files["viewers"]}
     assert viewed_days == known_days
-    assert {day - FIRST_DAY for day in manifest.files["marks"]} == known_days - ({0} if name != "v3" else set())
+    assert {day - FIRST_DAY for day in manifest.files["marks"]} == known_days - (set() if knows_marks else {0})
 
     rollup.archive(golden.records(END))
     manifest = rollup.run()
-    assert (manifest.run, through(manifest)) == (4, 98)
-    assert manifest.forgotten_before == golden.START_HOUR + 74
+    # Hour 98 by itself, which is more than history.hours_at_once after 73.
+    assert (manifest.run, through(manifest)) == (5, 98)
+    assert manifest.forgotten_before == golden.START_HOUR + 72
     counted = golden.new_views([*golden.FIRST, *golden.SECOND, *NEXT])
     check_views(rollup, counted, 98)
     check_countries(rollup, counted, known=not is_first)
@@ -224,7 +254,7 @@ def test_counting_goes_on_from_it(name: str, tmp_path: Path) -> None:
     check_top_days(rollup, counted)
     # What slices of version 1 do not say is not made up: days 1 and 2 stay without viewers, day 3 has them.
     days = {3} if is_first else {0, 1, 2, 3}
-    check_viewers(rollup, counted, days, days if name == "v3" else days - {0})
+    check_viewers(rollup, counted, days, days if knows_marks else days - {0})
     # Days 1 and 2 are final: each hour is in the file of its day, also those of before.
     for day in (1, 2):
         files = [of for hour, of in manifest.files["hours"].items() if hour // 24 == FIRST_DAY + day]
@@ -232,12 +262,33 @@ def test_counting_goes_on_from_it(name: str, tmp_path: Path) -> None:
         assert all(of == files[0] for of in files)
     written_now = json.loads((tmp_path / "history" / MANIFEST).read_text())
     assert written_now["version"] == VERSION
-    # Nothing but what it names is left of what there was, and no slice from before those that are still to be read.
-    named = {path for sets in manifest.files.values() for of in sets.values() for path in of.values()}
-    root = tmp_path / "history"
-    assert {str(path.relative_to(root)) for of in DATA_SETS for path in (root / of).rglob("*.parquet")} == named
-    kept = {int(path.name.removeprefix("arrival_hour=")) - golden.START_HOUR for path in (root / "slices").iterdir()}
-    assert kept == {73, 98}
+    assert written_now["token"] == manifest.token
+    # Nothing but what kept manifests name is left.
+    assert data_files(rollup) == {path for one in kept_manifests(rollup) for path in one.all_files}
+    for hour in AFTER:
+        rollup.archive(golden.records([hour]))
+        manifest = rollup.run()
+    # Of the hours that it was carried on with, too, and no slice from before those that are still to be read.
+    kept = kept_manifests(rollup)
+    assert manifest.run == 5 + len(AFTER)
+    assert [one.run for one in kept] == list(range(manifest.run - KEPT_MANIFESTS, manifest.run + 1))
+    assert data_files(rollup) == {path for one in kept for path in one.all_files}
+    assert slice_hours(rollup) == {73, *range(98, 103)}
+    check_views(rollup, counted, 102)
+
+
+def data_files(rollup: LocalRollup) -> set[str]:
+    root = rollup.root / "history"
+    return {str(path.relative_to(root)) for of in DATA_SETS for path in (root / of).rglob("*.parquet")}
+
+
+def slice_hours(rollup: LocalRollup) -> set[int]:
+    """Hours of arrival, a slice of which is there."""
+    files = (rollup.root / "history" / "slices").rglob("slice.json")
+    hours = {
+        int(part.removeprefix("arrival_hour=")) for path in files for part in path.parts if "arrival_hour=" in part
+    }
+    return {hour - golden.START_HOUR for hour in hours}
 
 
 def through(manifest: Manifest) -> int:

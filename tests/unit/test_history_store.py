@@ -1,4 +1,4 @@
-"""What is written to history is read from it, by row group, and what no manifest names goes. On a local folder."""
+"""What is written to history is read from it, by row group and by the names of manifests. On a local folder."""
 
 import uuid
 from collections import Counter
@@ -12,9 +12,22 @@ import pytest
 
 from settings.durations import HOUR_MS
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums
-from udfs.logic.history import VERSION, HistoryError, SliceName, no_history
+from udfs.logic.history import (
+    MANIFEST,
+    VERSION,
+    HistoryError,
+    Manifest,
+    SliceName,
+    file_name,
+    made_by,
+    no_history,
+    part_name,
+    slice_folder,
+)
 from udfs.logic.ledger import Tally
+from udfs.logic.register import manifest_name
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
+from udfs.sinks.conditional_files import FolderFiles
 from udfs.sinks.history_store import HistoryStore
 
 NAME = SliceName(500, 3)
@@ -85,7 +98,12 @@ def test_a_table_in_place_of_another_is_read_by_the_same_row_groups(store: Histo
     table = store.get(path)
     other = pa.array([bytes([n]) * 16 for n in range(table.num_rows)], pa.binary(16))
     at = table.schema.get_field_index("viewer")
-    store.replace(path, table.set_column(at, table.schema.field(at), other))
+    files = FolderFiles()
+    before = store.read(files, path)
+    assert before.table.equals(table)
+    assert store.replace(files, path, before, table.set_column(at, table.schema.field(at), other))
+    # Not over what is another by now.
+    assert not store.replace(files, path, before, table)
     found = [store.viewers(info, shard, [hour]) for shard, hour in ((2, 498), (2, 500))]
     assert [None if part is None else part["viewer"].to_pylist() for part in found] == [
         [one] for one in other.to_pylist()
@@ -105,38 +123,105 @@ def test_an_empty_slice_is_one_too(store: HistoryStore) -> None:
 
 def test_there_is_no_history_before_the_first_manifest_and_then_what_it_says(store: HistoryStore) -> None:
     nothing = no_history(4)
-    assert store.manifest(4) == nothing
-    after = msgspec.structs.replace(nothing, run=3, slices={7: [NAME]})
-    store.publish(after)
-    assert store.manifest(4) == after
+    assert store.manifest("", 4) == nothing
+    assert store.manifest_names() == []
+    name = manifest_name(7, "a")
+    after = msgspec.structs.replace(nothing, run=3, slices={7: [NAME]}, token=7)
+    store.put_manifest(name, after)
+    assert store.manifest(name, 4) == after
+    # Whoever has no history yet is not told of it by its files: the register names what is in force.
+    assert store.manifest("", 4) == nothing
     with pytest.raises(HistoryError, match=r"has 4 shards, counting\.shards is 5"):
-        store.manifest(5)
-    store.publish(msgspec.structs.replace(after, version=VERSION + 1))
+        store.manifest(name, 5)
+    store.put_manifest(name, msgspec.structs.replace(after, version=VERSION + 1))
     with pytest.raises(HistoryError, match=f"version {VERSION + 1}, this code reads {VERSION}: use newer code"):
-        store.manifest(4)
+        store.manifest(name, 4)
 
 
-def test_slices_go_when_nothing_they_count_for_can_change(store: HistoryStore) -> None:
-    names = [SliceName(hour, 3) for hour in (400, 450, 500)]
-    for name in names:
+def test_a_manifest_that_the_register_names_and_that_is_gone_is_no_empty_history(store: HistoryStore) -> None:
+    name = manifest_name(7, "a")
+    store.put_manifest(manifest_name(6, "b"), no_history(4))
+    with pytest.raises(HistoryError, match=rf"{name} is not there, .*: type `python -m tools\.history restore`"):
+        store.manifest(name, 4)
+
+
+def test_manifests_are_listed_by_their_tokens(store: HistoryStore, tmp_path: Path) -> None:
+    names = [manifest_name(token, attempt) for token, attempt in ((5, "z"), (40, "b"), (300, "a"))]
+    for name in reversed(names):
+        store.put_manifest(name, no_history(1))
+    # Not the copy, nor what somebody has put beside them.
+    store.copy(no_history(1))
+    (tmp_path / "history/manifests/notes.txt").write_text("mine")
+    assert store.manifest_names() == names
+
+
+def test_readers_of_parquet_find_a_copy_of_the_newest(store: HistoryStore, tmp_path: Path) -> None:
+    assert store.copied() is None
+    for run in (1, 2):
+        store.copy(msgspec.structs.replace(no_history(4), run=run))
+    assert store.copied() == msgspec.structs.replace(no_history(4), run=2)
+    assert msgspec.json.decode((tmp_path / "history" / MANIFEST).read_bytes())["run"] == 2
+    # And nothing else: whatever else it was written to has been moved.
+    assert [path.name for path in (tmp_path / "history").iterdir()] == [MANIFEST]
+
+
+def test_slices_of_a_lease_are_found_by_part_and_no_others(store: HistoryStore) -> None:
+    mine = [SliceName(500, 3, part, made_by(7, attempt)) for part, attempt in ((0, "a"), (1, "a"), (1, "b"))]
+    others = [SliceName(500, 3, 2, made_by(8, "a")), *(SliceName(*of, 0, mine[0].made) for of in ((500, 4), (501, 3)))]
+    for name in (*reversed(mine), *others):
         store.put_slice(name, counts(), INFO)
-    manifest = msgspec.structs.replace(
-        no_history(1), last_slices={3: names[2]}, slices={449: [names[1]], 500: [names[2]]}
-    )
-    store.forget_slices(manifest)
-    assert [store.slice_info(name) is not None for name in names] == [False, True, True]
-    store.forget_slices(msgspec.structs.replace(manifest, slices={}))
-    assert [store.slice_info(name) is not None for name in names] == [False, False, True]
+    # One that was not written to its end.
+    unfinished = SliceName(500, 3, 5, made_by(7, "a"))
+    store.put(f"{slice_folder(unfinished)}/cells.parquet", pa.table({"a": [1]}))
+    # One of version 3, without a token.
+    store.put_slice(SliceName(500, 3, 6), counts(), INFO)
+    assert [info.name for info in store.slices_of(7, 500, 3)] == mine[:2]
+    assert [info.name for info in store.slices_of(8, 500, 3)] == [others[0]]
+    assert store.slices_of(7, 499, 3) == []
 
 
-def test_files_that_no_manifest_names_go(store: HistoryStore, tmp_path: Path) -> None:
-    table = pa.table({"views": [1, 2]})
-    for path in ("hours/viewed_day=2026-01-01/old.parquet", "hours/viewed_day=2026-01-01/new.parquet"):
-        store.put(path, table)
-    store.put_slice(NAME, counts(), INFO)
-    manifest = no_history(1)
-    manifest.files["hours"][5] = {0: "hours/viewed_day=2026-01-01/new.parquet"}
-    assert store.keep_only(manifest) == 1
-    assert store.get("hours/viewed_day=2026-01-01/new.parquet").equals(table)
-    assert not (tmp_path / "history/hours/viewed_day=2026-01-01/old.parquet").exists()
-    assert store.slice_info(NAME) is not None
+def named(store: HistoryStore) -> Manifest:
+    """A manifest all of whose files are there."""
+    path, name = file_name("totals", 0, 0, made_by(7, "a")), SliceName(500, 3, 0, made_by(7, "a"))
+    store.put(path, pa.table({"views": [1, 2]}))
+    store.put_slice(name, counts(), INFO)
+    manifest = msgspec.structs.replace(no_history(1), last_slices={3: name})
+    manifest.files["totals"][0] = {0: path}
+    return manifest
+
+
+def test_files_that_a_manifest_names_and_that_are_gone_are_found(store: HistoryStore) -> None:
+    manifest = named(store)
+    assert store.missing_files(manifest) == []
+    gone_slice, gone = SliceName(499, 3, 0, made_by(6, "a")), file_name("days", 5, 0, made_by(6, "a"))
+    manifest.files["days"][5] = {0: gone}
+    manifest.slices[499] = [gone_slice]
+    assert store.missing_files(manifest) == sorted([gone, slice_folder(gone_slice)])
+    (path,) = manifest.files["totals"][0].values()
+    store.delete(path)
+    # It is as well when somebody else has deleted it.
+    store.delete(path)
+    assert store.missing_files(manifest) == sorted([gone, slice_folder(gone_slice), path])
+
+
+def test_what_holders_before_one_have_written_is_listed_of_all_kinds(store: HistoryStore) -> None:
+    assert (store.newest_token(), store.files_below(100)) == (0, [])
+    manifest = named(store)
+    store.put_manifest(manifest_name(7, "a"), manifest)
+    store.put(part_name("channels", 0, made_by(8, "a")), pa.table({"a": [1]}))
+    old = "totals/shard-0000-run-00000012.parquet"
+    store.put(old, pa.table({"a": [1]}))
+    store.copy(manifest)
+    (path,) = manifest.all_files
+    of_slice = [
+        f"{slice_folder(manifest.last_slices[3])}/{file}"
+        for file in (
+            *(f"{part}.parquet" for part in ("cells", "countries", "known", "viewers")),
+            "memory.bin",
+            "slice.json",
+        )
+    ]
+    assert store.newest_token() == 8
+    assert store.files_below(7) == [old]
+    assert sorted(store.files_below(8)) == sorted([old, path, manifest_name(7, "a"), *of_slice])
+    assert set(store.files_below(9)) - set(store.files_below(8)) == {part_name("channels", 0, made_by(8, "a"))}

@@ -1,8 +1,8 @@
-"""What a shard makes of marks, run after run: Parquet on a local folder, and the rows that Cassandra would get."""
+"""What a shard makes of marks, run after run: Parquet on a local folder, and the rows that its manifests owe."""
 
 import uuid
 from collections import Counter
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +17,30 @@ from tools.suspects import Suspect
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
 from udfs.logic.block_list import FOR_GOOD_MS, Period
 from udfs.logic.erasure import Eraser
-from udfs.logic.history import (
-    Manifest,
-    MarkRules,
-    ShardResult,
-    SliceInfo,
-    SliceName,
-    date_of,
-    marked_by_none,
-    no_history,
-    plan_of,
-    published,
-)
+from udfs.logic.history import Manifest, MarkRules, SliceInfo, SliceName, date_of, made_by, no_history
+from udfs.logic.rollup_plan import Recount, ShardResult, plan_of, published
 from udfs.logic.slice_counts import SliceCounts, no_known
 from udfs.logic.viewer_ids import viewer_ids
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.shard_tables import ShardTables
+from udfs.sinks.table_rows import TableRows
 from udfs.sources.archive import ArchiveFile, Record
 
 RULES = CountingSettings(shards=1)
 LATE_HOURS = 40
 # (video, viewer, hour, minute of it)
 View = tuple[str, str | None, int, int]
-MINUTE_3 = HistorySettings(late_hours=LATE_HOURS, viewer_minute_max=3, viewer_day_max=0)
-DAY_4 = HistorySettings(late_hours=LATE_HOURS, viewer_minute_max=0, viewer_day_max=4)
-NONE = HistorySettings(late_hours=LATE_HOURS, viewer_minute_max=0, viewer_day_max=0)
+
+
+def rules(minute_max: int, day_max: int) -> HistorySettings:
+    return HistorySettings(
+        late_hours=LATE_HOURS, late_file_hours=0, viewer_minute_max=minute_max, viewer_day_max=day_max
+    )
+
+
+MINUTE_3 = rules(3, 0)
+DAY_4 = rules(0, 4)
+NONE = rules(0, 0)
 ROBOT: list[View] = [("a", "robot", 3, 7)] * 5
 
 
@@ -51,11 +50,13 @@ class Rows:
     def __init__(self) -> None:
         self.viewers_of: dict[date, dict[str, tuple[int, int]]] = {}
         self.told: list[tuple[object, ...]] = []
+        self.at: list[datetime] = []
 
     def viewers(self, table: pa.Table, day: date) -> None:
         self.viewers_of[day] = {r["video_id"]: (r["viewers"], r["marked"]) for r in table.to_pylist()}
 
-    def changes(self, table: pa.Table, day: date, run: int, reason: str, rules: str) -> None:
+    def changes(self, table: pa.Table, day: date, run: int, at: datetime, reason: str, rules: str) -> None:
+        self.at.append(at)
         self.told += [(run, r["video_id"], r["views"], r["marked"], day, reason, rules) for r in table.to_pylist()]
 
     def __getattr__(self, name: str) -> object:
@@ -100,19 +101,25 @@ class Rollups:
         fields = {"next_hour": hour + 1, "first_offset": 0, "next_offset": 9, "records": 1, "gaps": []}
         return self.store.put_slice(SliceName(hour, 0), counts, fields)
 
-    def make(self, new: list[SliceInfo], history: HistorySettings) -> Manifest:
-        """All of a rollup but the manifest; that is what comes back."""
-        before, plan = self.manifest, plan_of(self.manifest, new, RULES, 1, history)
-        rows: Any = self.rows
+    def make(self, new: list[SliceInfo], history: HistorySettings, token: int = 1) -> Manifest:
+        """All files of a rollup, and the manifest that comes of them, which is not published."""
+        before, counted = self.manifest, [Recount(new)]
+        plan, made = plan_of(before, counted, RULES, 1, history), made_by(token, "test")
         tables = ShardTables(
-            self.store, rows, shard=0, before=before, plan=plan, new=new, channel_of={}, eraser=Eraser([])
+            self.store, shard=0, made=made, before=before, plan=plan, new=new, channel_of={}, eraser=Eraser([])
         )
-        return published(before, plan, [ShardResult(0, new, tables.make())], {}, RULES)
+        results = [ShardResult(0, counted, tables.make(), made)]
+        return published(before, "before", plan, results, {}, RULES, history, token=token, made_ms=plan.run * 1000)
 
     def run(self, new: list[SliceInfo], history: HistorySettings) -> None:
-        self.manifest = self.make(new, history)
-        self.store.publish(self.manifest)
-        self.store.keep_only(self.manifest)
+        before = self.manifest
+        self.manifest = self.make(new, history, token=before.token + 10)
+        self.write(before)
+
+    def write(self, before: Manifest | None) -> None:
+        """The rows that the manifest owes."""
+        rows: Any = self.rows
+        TableRows(self.store, rows, self.manifest, before, hours_from=0, check=lambda: None).write_shard(0)
 
     def marks(self, day: int) -> list[tuple[object, ...]]:
         return [tuple(row.values()) for row in self.store.get(self.manifest.files["marks"][day][0]).to_pylist()]
@@ -134,6 +141,7 @@ DAY_0 = date_of(0)
 def test_rules_that_change_mark_past_days_again_and_what_was_is_kept(rollups: Rollups) -> None:
     assert rollups.marks(0) == [("a", "view", 2, 1)]
     assert rollups.rows.viewers_of[DAY_0] == {"a": (2, 2), "b": (1, 0)}
+    assert rollups.rows.at == [datetime.fromtimestamp(1, UTC)]
     first = "viewer_minute_max=3 viewer_day_max=0"
     told: list[tuple[object, ...]] = [(1, "a", 7, 2, DAY_0, "day complete", first)]
     assert rollups.rows.told == told
@@ -167,12 +175,31 @@ def test_rules_that_change_mark_past_days_again_and_what_was_is_kept(rollups: Ro
 
 
 def test_an_attempt_at_other_rules_leaves_nothing_when_they_are_put_back(rollups: Rollups) -> None:
-    rollups.manifest = marked_by_none(rollups.manifest, [0])
+    """Rows are written by whoever has published, and its files are under names of their own."""
+    told = list(rollups.rows.told)
     rollups.make([], DAY_4)
-    assert rollups.rows.viewers_of[DAY_0] == {"a": (2, 1), "b": (1, 0)}
-    rollups.run([], MINUTE_3)
+    assert rollups.rows.told == told
     assert rollups.rows.viewers_of[DAY_0] == {"a": (2, 2), "b": (1, 0)}
     assert rollups.marks(0) == [("a", "view", 2, 1)]
+    # Nothing is to be marked again.
+    rollups.run([], MINUTE_3)
+    assert rollups.rows.told == told
+    assert rollups.marks(0) == [("a", "view", 2, 1)]
+
+
+def test_rows_that_a_manifest_owes_are_the_same_whoever_writes_them_and_how_often(rollups: Rollups) -> None:
+    before = rollups.manifest
+    rollups.run([], DAY_4)
+    (_, once), at = rollups.rows.told, rollups.rows.at[-1]
+    assert once[:4] == (2, "a", 7, 1)
+    rollups.rows.viewers_of.clear()
+    rollups.write(before)
+    assert rollups.rows.told[2:] == [once]
+    assert rollups.rows.at[-1] == at
+    assert rollups.rows.viewers_of[DAY_0] == {"a": (2, 1), "b": (1, 0)}
+    # Where the manifest before is not known, neither is what changed.
+    rollups.write(None)
+    assert len(rollups.rows.told) == 3
 
 
 class Archived:

@@ -28,6 +28,15 @@ def test_every_route_is_described(app: Starlette, description: dict[str, Any]) -
     assert paths - SELF == set(description["paths"])
 
 
+def test_answers_of_history_say_which_and_what_is_missing() -> None:
+    for path in ("videos/{video_id}/views", "videos/{video_id}/series", "channels/{channel_id}/series"):
+        answer = query_openapi.OPENAPI["paths"][f"/v1/{path}"]["get"]["responses"]["200"]
+        required = answer["content"]["application/json"]["schema"]["required"]
+        assert {"late_through", "history_revision", "missing"} <= set(required)
+    top = query_openapi.OPENAPI["paths"]["/v1/top"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert {"late_through", "history_revision", "missing"} <= set(top["properties"]) - set(top["required"])
+
+
 def test_the_page_escapes_and_asks_nobody_else() -> None:
     page = docs_page(query_openapi.OPENAPI)
     assert "/v1/videos/{video_id}/views" in page

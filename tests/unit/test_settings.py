@@ -43,9 +43,13 @@ def test_a_long_skew_is_taken_with_a_generation_that_covers_it() -> None:
 
 
 def test_raw_events_stay_for_as_long_as_hours_change() -> None:
-    assert Settings(history=HistorySettings(late_hours=167)).archive.kept_days == 7
-    with pytest.raises(ValidationError, match=r"archive\.kept_days=7 is 168 hours, not longer .*late_hours=168"):
-        Settings(history=HistorySettings(late_hours=168))
+    """Late events change an hour, and so does what the archive commits late."""
+    assert Settings(history=HistorySettings(late_hours=167, late_file_hours=0)).archive.kept_days == 7
+    assert Settings(history=HistorySettings(late_hours=144, late_file_hours=23)).archive.kept_days == 7
+    for late_hours, late_file_hours in ((168, 0), (144, 24), (1, 167)):
+        refusal = r"archive\.kept_days=7 is 168 hours, not longer .*late_hours \+ history\.late_file_hours = 168"
+        with pytest.raises(ValidationError, match=refusal):
+            Settings(history=HistorySettings(late_hours=late_hours, late_file_hours=late_file_hours))
 
 
 def test_variables_name_group_and_field(monkeypatch: pytest.MonkeyPatch) -> None:

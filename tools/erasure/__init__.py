@@ -3,7 +3,7 @@
 Rewrites what udfs.logic.erasure says, keeps the list of erasures, and reports. Knows no rule itself.
 """
 
-from tools.erasure.erasing import ErasureError, erase, erase_again
+from tools.erasure.erasing import ErasureError, Stores, erase, erase_again, stores_of
 from tools.erasure.report import Report, as_text
 
-__all__ = ["ErasureError", "Report", "as_text", "erase", "erase_again"]
+__all__ = ["ErasureError", "Report", "Stores", "as_text", "erase", "erase_again", "stores_of"]

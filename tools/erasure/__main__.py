@@ -6,13 +6,19 @@ from typing import Annotated
 
 import msgspec
 import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from cassandra import DriverException
+from cassandra.cluster import NoHostAvailable
 from confluent_kafka import KafkaException
 
 from settings import Settings
 from tools.block_list import RefusedError, TooEarlyError
-from tools.erasure import ErasureError, as_text, erase, erase_again
+from tools.erasure import ErasureError, as_text, erase, erase_again, stores_of
+from udfs.logic.history import HistoryError
+from udfs.sinks.conditional_files import ConditionalPutError
 from udfs.sinks.erasure_list import ErasureListError
-from udfs.sources.archive import ArchiveError, filesystem
+from udfs.sinks.lease import LeaseLostError
+from udfs.sources.archive import ArchiveError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -34,18 +40,27 @@ def main(
         raise typer.BadParameter("give viewer_ids, or --again for those whose erasures are open")
     if again and (unlist or dry_run):
         raise typer.BadParameter("--again goes with no other option but --json")
-    settings = Settings()
-    store, now = filesystem(settings.s3), datetime.now(UTC)
+    settings, now = Settings(), datetime.now(UTC)
     try:
-        if again:
-            report = erase_again(settings, store, now)
-        else:
-            report = erase(settings, store, ids, now, unlist=unlist, dry_run=dry_run)
+        with stores_of(settings, dry_run=dry_run) as stores:
+            if again:
+                report = erase_again(settings, stores, now)
+            else:
+                report = erase(settings, stores, ids, now, unlist=unlist, dry_run=dry_run)
+    except LeaseLostError as error:
+        typer.echo(f"{error}. What was found is rewritten, and the erasures stay open: run this again", err=True)
+        raise typer.Exit(1) from None
     except (
         ArchiveError,
+        BotoCoreError,
+        ClientError,
+        ConditionalPutError,
+        DriverException,
         ErasureError,
         ErasureListError,
+        HistoryError,
         KafkaException,
+        NoHostAvailable,
         OSError,
         RefusedError,
         TooEarlyError,

@@ -1,28 +1,35 @@
 """Runs erasures on the stores: says first who is erased, rewrites, and reads again until nothing is found.
 
-One at a time, and while no rollup runs. Killed anywhere and run again, it comes to the same: the list is written first,
-and with it the key that pseudonyms come from.
+A file is rewritten only as it was read, under the lease of history, which is given up between passes: rollups and
+other erasures take turns with this. Killed anywhere and run again, it comes to the same: the list is written first, and
+with it the key that pseudonyms come from.
 """
 
+import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
 import pyarrow.fs
 
+from connectors.cassandra import connect
 from schemas.topics import SEGMENT_MS
 from settings import Settings
 from settings.durations import DAY_MS, HOUR_MS
 from tools import block_list
+from tools.erasure.publishing import publish_unchanged
 from tools.erasure.report import Report, Viewer, remains
 from udfs.logic.audience import viewer_hash
 from udfs.logic.erasure import Eraser, Erasure, asked, closed, pseudonym
+from udfs.sinks.conditional_files import ConditionalFiles, S3Files
 from udfs.sinks.erasure_list import ErasureList
+from udfs.sinks.history_register import CassandraRegisters, Registers
 from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.replaced_file import replace
-from udfs.sources.archive import Archive, ArchiveFile, Record
+from udfs.sinks.lease import Lease, LeaseHolder
+from udfs.sources.archive import Archive, ArchiveFile, Record, filesystem, rewritten
 
 # Each pass reads what came while the one before it read; only an erased viewer who views on keeps them coming.
 PASSES_MAX = 5
@@ -31,10 +38,43 @@ PASSES_MAX = 5
 UPLOAD_S = 86_400.0
 # For what waits to be archived while its job is away.
 ARCHIVED_MS = DAY_MS
+# The lease is given up after so long, and then whoever waits for it, looking each second, takes it.
+TURN_S = 300.0
+GIVE_WAY_S = 3.0
+# A turn ends with the file that is being rewritten.
+DEADLINE_S = 2 * TURN_S
 
 
 class ErasureError(ValueError):
     """What was asked for cannot be done; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where erasures work. `files` are those of `store`. Without registers nothing but a dry run can be done."""
+
+    store: pyarrow.fs.FileSystem
+    files: ConditionalFiles
+    registers: Registers | None
+    sleep: Callable[[float], None] = time.sleep
+
+
+@contextmanager
+def stores_of(settings: Settings, *, dry_run: bool = False) -> Iterator[Stores]:
+    """Those that the settings name. A dry run does without Cassandra.
+
+    Raises ConditionalPutError, CassandraAwayError, and botocore's and pyarrow's errors.
+    """
+    files, store = S3Files(settings.s3), filesystem(settings.s3)
+    if dry_run:
+        yield Stores(store, files, None)
+        return
+    files.ensure_conditional(settings.erasure.path)
+    session = connect(settings.cassandra)
+    try:
+        yield Stores(store, files, CassandraRegisters(session))
+    finally:
+        session.cluster.shutdown()
 
 
 @dataclass
@@ -55,7 +95,7 @@ class _Done:
 
 def erase(
     settings: Settings,
-    store: pyarrow.fs.FileSystem,
+    stores: Stores,
     ids: Collection[str],
     now: datetime,
     *,
@@ -64,12 +104,12 @@ def erase(
 ) -> Report:
     """Erase viewers; what was done. With `unlist` their blocks end, and their names leave the block list in the end.
 
-    Raises ErasureError, the errors of the stores, and confluent_kafka.KafkaException.
+    Raises ErasureError, LeaseLostError, HistoryError, the errors of the stores, and confluent_kafka.KafkaException.
     """
     for one in ids:
         if not one:
             raise ErasureError("viewer_id='' is nobody's: events without a viewer_id have none to erase; give an id")
-    kept = ErasureList(store, settings.erasure.path)
+    kept = ErasureList(stores.store, settings.erasure.path)
     if unlist and not dry_run:
         listed = block_list.periods(settings.kafka)
         block_list.unblock(settings.kafka, [one for one in ids if listed.get(one)])
@@ -85,39 +125,78 @@ def erase(
         )
         for one in dict.fromkeys(ids)
     ]
-    return _Run(settings, store, kept, now, dry_run=dry_run).erase(erasures, ids, since_s=0.0)
+    return _Run(settings, stores, kept, now, dry_run=dry_run).erase(erasures, ids, since_s=0.0)
 
 
-def erase_again(settings: Settings, store: pyarrow.fs.FileSystem, now: datetime) -> Report:
+def erase_again(settings: Settings, stores: Stores, now: datetime) -> Report:
     """Erase from what has come since all viewers whose erasures are open, and close those whose time has come.
 
     Raises as `erase`.
     """
-    kept = ErasureList(store, settings.erasure.path)
+    kept = ErasureList(stores.store, settings.erasure.path)
     erasures = kept.open()
     since_s = min((one.scanned_s for one in erasures), default=0.0) - UPLOAD_S
     if any(one.closes_at <= now for one in erasures):
         since_s = 0.0
-    return _Run(settings, store, kept, now, dry_run=False).erase(erasures, [], since_s)
+    return _Run(settings, stores, kept, now, dry_run=False).erase(erasures, [], since_s)
+
+
+class _Turns:
+    """The lease of history, for one turn after the other."""
+
+    def __init__(self, registers: Registers, path: str, sleep: Callable[[float], None]) -> None:
+        self._registers = registers
+        self._path = path
+        self._sleep = sleep
+        self._holder: LeaseHolder | None = None
+        self._had_one = False
+        self._ends_s = 0.0
+
+    def lease(self) -> Lease:
+        """That of this turn, checked. Raises LeaseLostError, and HistoryError without a register."""
+        if self._holder is not None and time.monotonic() >= self._ends_s:
+            self.end()
+        if self._holder is None:
+            if self._had_one:
+                self._sleep(GIVE_WAY_S)
+            holder = LeaseHolder(self._registers, self._path, "erasure", deadline_s=DEADLINE_S)
+            self._holder = holder.__enter__()
+            self._had_one = True
+            self._ends_s = time.monotonic() + TURN_S
+        self._holder.lease.check()
+        return self._holder.lease
+
+    def end(self) -> None:
+        """Give the lease up, if it is held."""
+        holder, self._holder = self._holder, None
+        if holder is not None:
+            holder.__exit__(None, None, None)
 
 
 class _Run:
-    def __init__(
-        self, settings: Settings, store: pyarrow.fs.FileSystem, kept: ErasureList, now: datetime, *, dry_run: bool
-    ) -> None:
+    def __init__(self, settings: Settings, stores: Stores, kept: ErasureList, now: datetime, *, dry_run: bool) -> None:
         self._settings = settings
-        self._store = store
+        self._files = stores.files
         self._kept = kept
         self._now = now
         self._dry_run = dry_run
-        self._archive = Archive(store, settings.archive.path)
-        self._history = HistoryStore(store, settings.history.path)
+        self._archive = Archive(stores.store, settings.archive.path)
+        self._history = HistoryStore(stores.store, settings.history.path)
+        self._turns: _Turns | None = None
+        if not dry_run:
+            if stores.registers is None:
+                raise ErasureError("an erasure takes the lease of history; without its register only a dry run can be")
+            self._turns = _Turns(stores.registers, settings.history.path, stores.sleep)
 
     def erase(self, erasures: Sequence[Erasure], ids: Collection[str], since_s: float) -> Report:
         if not erasures:
             return Report(self._dry_run, [], 0, 0, 0, 0, 0, 0, [])
         erasures, listed = self._as_blocked(erasures)
-        done = self._passes(Eraser(erasures, ids), since_s)
+        try:
+            done = self._passes(Eraser(erasures, ids), since_s, any(self._closes(one) for one in erasures))
+        finally:
+            if self._turns is not None:
+                self._turns.end()
         after = [self._told(one, done) for one in erasures]
         if not self._dry_run:
             for one in after:
@@ -166,33 +245,61 @@ class _Run:
                 block_list.stand_in(self._settings.kafka, name, periods[listed[one.viewer]])
         return found, listed
 
-    def _passes(self, eraser: Eraser, since_s: float) -> _Done:
+    def _passes(self, eraser: Eraser, since_s: float, closes: bool) -> _Done:
+        """Until one finds nothing in a history that is still in force.
+
+        Before any erasure closes that history is published again: who counted before and wakes cannot publish then.
+        """
         done = _Done()
-        clean: set[ArchiveFile] = set()
+        # What was found to be without them has them never again: whoever writes anew reads who is being erased.
+        clean: set[ArchiveFile | str] = set()
         while True:
             done.passes += 1
-            is_clean = True
-            for file in self._archive.files():
-                if file.written_s >= since_s and file not in clean:
-                    done.newest_s = max(done.newest_s, file.written_s)
-                    if self._rewrite_file(eraser, file, done):
-                        is_clean = False
-                    else:
-                        clean.add(file)
-            for path in self._history.viewer_files():
-                is_clean = not self._rewrite_viewers(eraser, path, None, done) and is_clean
-            for day, path in self._history.suspect_files(self._settings.counting.shards):
-                is_clean = not self._rewrite_viewers(eraser, path, day, done) and is_clean
-            if is_clean or self._dry_run:
+            began = "" if self._turns is None else self._turns.lease().check().manifest
+            is_clean = self._pass(eraser, since_s, clean, done)
+            if self._dry_run:
                 return done
+            assert self._turns is not None
+            if is_clean:
+                lease = self._turns.lease()
+                # A rollup whose turn it was meanwhile may have read a file before it was rewritten.
+                if lease.check().manifest == began:
+                    if closes:
+                        publish_unchanged(self._history, lease, self._settings.counting.shards, time.time())
+                    return done
             if done.passes == PASSES_MAX:
                 raise ErasureError(
                     f"pass {done.passes} still found events: the viewer views on, or another erasure or a rollup runs; "
                     "see to it and run this again"
                 )
+            self._turns.end()
+
+    def _pass(self, eraser: Eraser, since_s: float, clean: set[ArchiveFile | str], done: _Done) -> bool:
+        """Whether nothing was found, and nothing has changed or gone meanwhile."""
+        is_clean = True
+        for file in self._archive.files():
+            if file.written_s >= since_s and file not in clean:
+                done.newest_s = max(done.newest_s, file.written_s)
+                if self._rewrite_file(eraser, file, done):
+                    is_clean = False
+                else:
+                    clean.add(file)
+        tables: list[tuple[int | None, str]] = [(None, path) for path in self._history.viewer_files()]
+        for day, path in [*tables, *self._history.suspect_files()]:
+            if path not in clean:
+                if self._rewrite_viewers(eraser, path, day, done):
+                    is_clean = False
+                else:
+                    clean.add(path)
+        return is_clean
+
+    def _check(self) -> None:
+        """Raise LeaseLostError unless this may write."""
+        if self._turns is not None:
+            self._turns.lease()
 
     def _rewrite_file(self, eraser: Eraser, file: ArchiveFile, done: _Done) -> bool:
-        """Whether anything was found in it."""
+        """Whether anything was found in it, or it is not there any more."""
         events: Counter[str] = Counter()
         emptied = 0
 
@@ -206,15 +313,18 @@ class _Run:
             return record._replace(key=without.key, value=without.value)
 
         try:
-            content = self._archive.rewritten(file, change)
+            content, tag = self._files.read(file.path)
         except FileNotFoundError:
             # It has left the archive, as raw events do in the end.
-            return False
+            return True
+        changed = rewritten(file.path, content, change)
         done.read.add(file.path)
-        if content is None:
+        if changed is None:
             return False
         if not self._dry_run:
-            replace(self._store, file.path, content)
+            self._check()
+            if not self._files.replace(file.path, changed, tag):
+                return True
         done.rewritten.add(file.path)
         done.events.update(events)
         done.files.update(events.keys())
@@ -222,16 +332,25 @@ class _Run:
         return True
 
     def _rewrite_viewers(self, eraser: Eraser, path: str, day: int | None, done: _Done) -> bool:
-        """Whether anything was found in a slice's viewers, or in the suspects of a day."""
-        table, rows = eraser.viewers(self._history.get(path), day)
+        """Whether anything was found in a slice's viewers, or in the suspects of a day, or they are gone."""
+        try:
+            before = self._history.read(self._files, path)
+        except FileNotFoundError:
+            return True
+        table, rows = eraser.viewers(before.table, day)
         done.slices_read.add(path)
         if not rows:
             return False
         if not self._dry_run:
-            self._history.replace(path, table)
+            self._check()
+            if not self._history.replace(self._files, path, before, table):
+                return True
         done.slices_rewritten.add(path)
         done.rows.update(rows)
         return True
+
+    def _closes(self, erasure: Erasure) -> bool:
+        return erasure.closes_at <= self._now
 
     def _told(self, erasure: Erasure, done: _Done) -> Erasure:
         """The erasure after this run; closed when its time has come."""
@@ -242,4 +361,4 @@ class _Run:
             rows=erasure.rows + done.rows[erasure.viewer],
             scanned_s=max(erasure.scanned_s, done.newest_s),
         )
-        return closed(told) if erasure.closes_at <= self._now else told
+        return closed(told) if self._closes(erasure) else told

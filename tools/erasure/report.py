@@ -9,6 +9,7 @@ from schemas.topics import topics
 from settings import Settings
 from settings.durations import DAY_MS
 from udfs.logic.erasure import Erasure
+from udfs.logic.raw_files import upload_days
 
 # What a topic that this product has not made keeps a segment for, unless told otherwise.
 KAFKA_SEGMENT_MS = 7 * DAY_MS
@@ -78,6 +79,12 @@ def remains(settings: Settings, erasures: Iterable[Erasure], now: datetime, list
         ),
         Remains(
             settings.erasure.path, "the hash of the viewer_id, so that it can be erased from what is restored", None
+        ),
+        # They may hold raw events, or viewers of slices; a rule of the bucket aborts them, or the local stack.
+        Remains(
+            f"{settings.archive.path}, {settings.history.path}",
+            "uploads that were never completed, where the bucket aborts those",
+            now + timedelta(days=upload_days(settings)),
         ),
         Remains(
             f"{settings.archive.path}, {settings.history.path}", "older versions, where the bucket keeps them", None

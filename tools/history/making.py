@@ -9,7 +9,7 @@ from udfs.logic.history import HistoryError, Manifest
 from udfs.logic.register import ABOVE_US, Register, check_path, manifest_name, nothing_applied
 from udfs.sinks.history_register import Registers
 from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.rollup_end import applied_of
+from udfs.stages.rollup_end import applied_of
 
 
 class RegisterThereError(HistoryError):

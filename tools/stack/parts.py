@@ -210,7 +210,7 @@ def _clean_up_seaweedfs(context: Context) -> None:
 
 
 def _provision_seaweedfs(context: Context) -> None:
-    """Make the bucket, in SeaweedFS a folder below /buckets, and its lifecycle rule."""
+    """Make the bucket, in SeaweedFS a folder below /buckets, without a rule of older versions."""
     url = f"http://{HOST}:{context.ports['seaweed_filer']}/buckets/{files.S3_BUCKET}/"
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10):

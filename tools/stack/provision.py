@@ -54,11 +54,10 @@ def register() -> None:
 
 
 def lifecycle() -> None:
-    """Let raw events leave the bucket in time."""
-    from tools.stack.lifecycle import put_rule, rule_of  # noqa: PLC0415 - as above, none of the others' business
+    """Withdraw the rule of the bucket by which raw events left before the rollup removed them."""
+    from tools.stack.lifecycle import withdraw_old_rule  # noqa: PLC0415 - as above, none of the others' business
 
-    settings = Settings()
-    put_rule(settings.s3, *rule_of(settings))
+    withdraw_old_rule(Settings())
 
 
 STEPS = {"topics": topics, "tables": tables, "register": register, "lifecycle": lifecycle}

@@ -23,7 +23,6 @@ import psutil
 from tools.stack import files, flink, preflight, supervision
 from tools.stack.java import java_home
 from tools.stack.layout import Layout
-from tools.stack.lifecycle import follow_rules
 from tools.stack.parts import PARTS, PARTS_BY_NAME, Context, Part, PartError
 from tools.stack.ports import DEFAULT_PORTS, HOST, default_ports, free_ports, is_busy
 from tools.stack.ready import Probe, http_get_json
@@ -254,15 +253,6 @@ class Stack:
         """Stop one part in good order, start it, and wait until it is ready."""
         self.stop_part(name)
         self.start_part(name)
-
-    # --- the object store
-
-    def expire_objects(self) -> None:
-        """Delete what the buckets' lifecycle rules let go, as a store on a cluster does by itself, once a day.
-
-        Raises LifecycleError.
-        """
-        follow_rules(self.ports)
 
     # --- Flink
 

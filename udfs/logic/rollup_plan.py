@@ -126,7 +126,10 @@ def may_be_mended(before: Manifest, partition: int, history: HistorySettings) ->
     if not chain:
         return []
     first = chain[-1].name.hour - history.late_file_hours
-    return [one for one in chain if one.gaps and one.name.hour >= first]
+    # Without a memory to go on from, only a partition's first slice can be counted again. Of others that one is gone
+    # where the setting was raised since.
+    begins = chain if chain[0].first_offset == 0 else chain[1:]
+    return [one for one in begins if one.gaps and one.name.hour >= first]
 
 
 def complete_hour(before: Manifest, new: Iterable[SliceInfo], partitions: int, lateness_ms: int) -> int:
@@ -190,7 +193,9 @@ def plan_of(
     # archived late.
     last_hours = base.last_hours | {info.partition: info.hour for info in new}
     reach = history.late_hours + history.late_file_hours
-    forgotten_before = max([before.forgotten_before, *([min(last_hours.values()) - reach] if last_hours else [])])
+    # Of a partition that is archived later than the others nothing is forgotten before it is counted.
+    is_counted = set(last_hours) >= set(range(partitions))
+    forgotten_before = max([before.forgotten_before, *([min(last_hours.values()) - reach] if is_counted else [])])
     days = sorted({day_of(hour) for hour in slices if first <= hour < through})
     final_days = [day for day in days if before.forgotten_before < _end(day) <= forgotten_before]
     marks = rules_of(history)
@@ -241,7 +246,7 @@ def without(before: Manifest, again: set[SliceName], rules: CountingSettings) ->
             last[partition], offsets[partition], hours[partition] = newest.name, newest.next_offset, newest.next_hour
     return msgspec.structs.replace(
         before,
-        from_hour=0 if began_later else before.from_hour,
+        from_hour=_from_hour_without(before, counted, rules) if began_later else before.from_hour,
         counted=counted,
         last_slices=last,
         next_offsets=offsets,
@@ -339,6 +344,14 @@ def _counted(
             gaps.update(uncertain_hours(one, rules))
             missing[partition] += sum(last - first + 1 for first, last in one.gaps)
     return kept, sorted(gaps), {partition: number for partition, number in sorted(missing.items()) if number}
+
+
+def _from_hour_without(before: Manifest, counted: Mapping[int, Iterable[Counted]], rules: CountingSettings) -> int:
+    """The hour viewed with which history begins when the first records of some partition are there after all."""
+    others = (one for of in counted.values() for one in of if any(first == 0 for first, _ in one.gaps))
+    # Of slices that are not counted again no more is known than these.
+    for_good = (hour + 1 for hour in before.final_gap_hours if hour < before.from_hour)
+    return max([0, *(uncertain_hours(one, rules).stop for one in others), *for_good])
 
 
 def _gap_hours(final: Iterable[int], counted: Mapping[int, Iterable[Counted]], rules: CountingSettings) -> list[int]:

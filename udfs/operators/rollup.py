@@ -9,7 +9,7 @@ travel in no job.
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 from pyflink.common import Row
@@ -33,17 +33,19 @@ from udfs.logic.rollup_plan import (
     since_last,
 )
 from udfs.logic.slice_counts import Known, SliceCounter, dedups_of
+from udfs.sinks.conditional_files import ConditionalFiles, S3Files, client_of
 from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_register import registers
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease
-from udfs.sinks.rollup_end import RollupEnd
-from udfs.sinks.rollup_unit import RollupUnit, rows_owed
+from udfs.sinks.raw_removal import leftover_rules
 from udfs.sinks.shard_tables import ShardTables
 from udfs.sinks.shared_tables import SharedTables
 from udfs.sources.archive import Archive, filesystem
 from udfs.sources.compacted import CompactedTopic
 from udfs.sources.slice_records import PartitionSlices, SliceRecords
+from udfs.stages.rollup_end import RollupEnd
+from udfs.stages.rollup_unit import RollupUnit, rows_owed
 
 log = logging.getLogger(__name__)
 
@@ -349,4 +351,12 @@ class EndRollup(_Worker, KeyedProcessFunction):
             name = bytes(value).decode()
             with rows_owed(self._history, self._settings, name, self._manifest, self._lease) as rows:
                 rows.write_shared()
-            yield RollupEnd(self._settings, self._store, self._history, self._lease).end(name)
+            files, rules = bucket(self._settings)
+            archive = Archive(self._store, self._settings.archive.path)
+            yield RollupEnd(self._settings, self._history, archive, files, self._lease, rules).end(name)
+
+
+def bucket(settings: Settings) -> tuple[ConditionalFiles, Callable[[], list[str]]]:
+    """What pyarrow has no call for: files that are deleted together, and what a bucket says of its rules."""
+    s3 = Settings().s3
+    return S3Files(s3), lambda: leftover_rules(client_of(s3), settings)

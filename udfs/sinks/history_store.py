@@ -10,7 +10,8 @@ Nothing but that copy is written twice, except by an erasure.
 import contextlib
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from datetime import date
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,6 +28,7 @@ from udfs.logic.history import (
     Manifest,
     SliceInfo,
     SliceName,
+    day_number,
     no_history,
     read_manifest,
     slice_folder,
@@ -36,6 +38,7 @@ from udfs.logic.history_tables import unknown_countries
 from udfs.logic.manifest_versions import NO_VIEWERS, upgraded_slice
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
 from udfs.logic.viewer_buckets import EVERYTHING, Share
+from udfs.sinks.conditional_files import ConditionalFiles
 from udfs.sinks.replaced_file import replace
 
 COMPRESSION = "zstd"
@@ -45,6 +48,14 @@ GROUP_ROWS = 16_384
 FOOTERS_MAX = 256
 KNOWN = pa.schema({"event_id": TYPE, "viewed_at": pa.timestamp("ms", "UTC")})
 Groups = Sequence[tuple[int, ...]]
+
+
+class ReadTable(NamedTuple):
+    """What a file had when it was read: the table, (rows,) of each row group, and the file's tag (ConditionalFiles)."""
+
+    table: pa.Table
+    groups: Groups
+    tag: str
 
 
 class HistoryStore:
@@ -182,13 +193,30 @@ class HistoryStore:
         """Every slice's viewers, also of slices that are not whole."""
         return [path for path in self._paths("slices") if path.endswith("/viewers.parquet")]
 
-    def replace(self, path: str, table: pa.Table) -> None:
-        """Put a table in the place of one with as many rows; its row groups stay as they are."""
-        with self._store.open_input_file(f"{self._root}/{path}") as file:
-            before = pq.ParquetFile(file).metadata
-            groups = [(before.row_group(group).num_rows,) for group in range(before.num_row_groups)]
-        replace(self._store, f"{self._root}/{path}", _encoded(table, groups))
+    def suspect_files(self) -> list[tuple[int, str]]:
+        """(day, path) of every list of suspects that there is, also of those that only former manifests name."""
+        # What is written beside a file of a folder is hidden.
+        paths = [path for path in self._paths("suspects") if "/." not in path]
+        days = [path.split("/")[1].removeprefix("viewed_day=") for path in paths]
+        return [(day_number(date.fromisoformat(day)), path) for day, path in zip(days, paths, strict=True)]
+
+    def read(self, files: ConditionalFiles, path: str) -> ReadTable:
+        """Read a file that may be rewritten. FileNotFoundError when there is none."""
+        content, tag = files.read(f"{self._root}/{path}")
+        reader = pq.ParquetFile(pa.BufferReader(content))
+        footer = reader.metadata
+        groups = [(footer.row_group(group).num_rows,) for group in range(footer.num_row_groups)]
+        return ReadTable(reader.read(), groups, tag)
+
+    def replace(self, files: ConditionalFiles, path: str, before: ReadTable, table: pa.Table) -> bool:
+        """Put a table in the place of one with as many rows; its row groups stay as they are.
+
+        False when the file is not any more what was read.
+        """
+        content = _encoded(table, before.groups).to_pybytes()
+        is_replaced = files.replace(f"{self._root}/{path}", content, before.tag)
         self._footer.cache_clear()
+        return is_replaced
 
     # --- tables
 

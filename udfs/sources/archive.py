@@ -99,23 +99,6 @@ class Archive:
             for row in rows:
                 yield _record(row)
 
-    def rewritten(self, file: ArchiveFile, change: Callable[[Record], Record | None]) -> bytes | None:
-        """Its content with what `change` gives for its records in their order; None when that is None for all of them.
-
-        ArchiveError when it is no whole file.
-        """
-
-        def changed(row: Row) -> Row | None:
-            record = change(_record(row))
-            return None if record is None else row | {"record_key": record.key, "record_value": record.value}
-
-        with self._store.open_input_stream(file.path) as stream:
-            content = stream.read()
-        try:
-            return replaced(content, changed)
-        except (EOFError, ValueError, zlib.error) as error:
-            raise ArchiveError(f"{file.path} cannot be read: {error}; restore it") from error
-
     def read_partition(self, files: Iterable[ArchiveFile]) -> Iterator[Record]:
         """The records of files of one partition, each once, by offset; a file is opened when it is needed.
 
@@ -152,6 +135,22 @@ class Archive:
             first = next(self.read(file, FIRST_RECORD_BYTES), None)
             self._first_offsets[file.path] = None if first is None else first.offset
         return self._first_offsets[file.path]
+
+
+def rewritten(path: str, content: bytes, change: Callable[[Record], Record | None]) -> bytes | None:
+    """A file's content with what `change` gives for its records in their order; None when that is None for all of them.
+
+    ArchiveError when it is no whole file.
+    """
+
+    def changed(row: Row) -> Row | None:
+        record = change(_record(row))
+        return None if record is None else row | {"record_key": record.key, "record_value": record.value}
+
+    try:
+        return replaced(content, changed)
+    except (EOFError, ValueError, zlib.error) as error:
+        raise ArchiveError(f"{path} cannot be read: {error}; restore it") from error
 
 
 def _record(row: Row) -> Record:

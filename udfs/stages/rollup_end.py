@@ -1,12 +1,19 @@
 """Ends a rollup whose manifest is published and whose rows are written: says so, and lets go what nobody needs."""
 
-import pyarrow.fs
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
 
 from settings import Settings
 from udfs.logic.history import Manifest, slice_folder
+from udfs.logic.raw_files import overdue_raw, raw_files_to_remove
 from udfs.logic.register import Applied, runs
+from udfs.sinks.conditional_files import ConditionalFiles
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease
+from udfs.sinks.raw_removal import remove
+from udfs.sources.archive import Archive
 
 # What is deleted harms nobody, also when the lease is lost meanwhile: looking at it saves work.
 DELETES_BETWEEN_LOOKS = 50
@@ -27,24 +34,41 @@ def applied_of(name: str, manifest: Manifest, warnings: list[str]) -> Applied:
 
 
 class RollupEnd:
-    """The last steps of a holder whose manifest is in force."""
+    """The last steps of a holder whose manifest is in force. `rules` says which rules of buckets remove raw events."""
 
-    def __init__(self, settings: Settings, store: pyarrow.fs.FileSystem, history: HistoryStore, lease: Lease) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        history: HistoryStore,
+        archive: Archive,
+        files: ConditionalFiles,
+        lease: Lease,
+        rules: Callable[[], list[str]],
+    ) -> None:
         self._settings = settings
-        self._store = store
         self._history = history
+        self._archive = archive
+        self._files = files
         self._lease = lease
+        self._rules = rules
 
     def end(self, name: str) -> int:
         """Do them; the number of the run."""
         manifest = self._history.manifest(name, self._settings.counting.shards)
         self._history.copy(manifest)
-        self._lease.apply(applied_of(name, manifest, self._warnings()))
+        applied = applied_of(name, manifest, [])
+        self._lease.apply(applied)
         self._forget()
+        warnings = self._warnings()
+        if warnings:
+            self._lease.apply(msgspec.structs.replace(applied, warnings=warnings))
         return manifest.run
 
     def _forget(self) -> None:
-        """Delete what no kept manifest names, of holders before this one; nothing while a kept manifest is missing."""
+        """Delete what no kept manifest names, of holders before this one, and raw events that are counted for good.
+
+        Nothing while a kept manifest is missing.
+        """
         register = self._lease.check()
         there = set(self._history.manifest_names())
         if not there.issuperset(register.all_kept):
@@ -61,6 +85,20 @@ class RollupEnd:
             if at % DELETES_BETWEEN_LOOKS == 0:
                 self._lease.check()
             self._history.delete(path)
+        # What every kept manifest has counted: whichever is restored, no slice is counted of it again.
+        counted = [
+            file
+            for file in self._archive.files()
+            if all(file.hour <= one.last_hours.get(file.partition, -1) for one in kept)
+        ]
+        raw = raw_files_to_remove(
+            counted,
+            datetime.now(UTC),
+            kept_days=self._settings.archive.kept_days,
+            final_arrival_hour=min(one.forgotten_before for one in kept),
+        )
+        remove(self._files, [file.path for file in raw], self._lease.check)
 
     def _warnings(self) -> list[str]:
-        return []
+        overdue = overdue_raw(self._archive.files(), datetime.now(UTC), self._settings.archive.kept_days)
+        return [*self._rules(), *([] if overdue is None else [overdue])]

@@ -12,10 +12,11 @@ from udfs.logic.register import Register
 from udfs.logic.rollup_plan import PartitionTask, days_to_mark_again, task_of
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease
-from udfs.sinks.rollup_end import applied_of
-from udfs.sinks.rollup_unit import RollupUnit, write_rows_owed
+from udfs.sinks.topic_marker import TopicMarker, marked_topic
 from udfs.sources.archive import Archive, ArchiveFile
 from udfs.sources.late_files import counted_again
+from udfs.stages.rollup_end import applied_of
+from udfs.stages.rollup_unit import RollupUnit, write_rows_owed
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -57,7 +58,7 @@ def begin(
         )
     register = settle(settings, history, register, lease)
     before = history.manifest(register.manifest, settings.counting.shards)
-    check_topic(before, topic_id, settings)
+    check_topic(before, marked_topic(store, settings.archive.path), topic_id, settings)
     everything = register.applied is None
     archive = Archive(store, settings.archive.path)
     files: dict[int, list[ArchiveFile]] = defaultdict(list)
@@ -84,11 +85,17 @@ def begin(
     return Work(unit, tasks or [PartitionTask(0, [], 0)], marks, is_last)
 
 
-def check_topic(before: Manifest, topic_id: str, settings: Settings) -> None:
-    """Raise HistoryError when the events topic is not the one whose records were counted so far."""
-    if before.topic_id and topic_id and topic_id != before.topic_id:
-        raise HistoryError(
-            f"topic {settings.kafka.events_topic} was deleted and made anew: its id is {topic_id}, and history has "
-            f"counted the records of {before.topic_id}, whose offsets mean others; see docs/operations.md, a topic "
-            "that was made anew"
-        )
+def check_topic(before: Manifest, marker: TopicMarker | None, topic_id: str, settings: Settings) -> None:
+    """Raise HistoryError when the events topic is not the one whose records were archived and counted so far."""
+    known = {before.topic_id, "" if marker is None else marker.id} - {""}
+    if topic_id and known - {topic_id}:
+        raise HistoryError(made_anew(settings.kafka.events_topic, topic_id, ", ".join(sorted(known - {topic_id}))))
+
+
+def made_anew(topic: str, topic_id: str, known: str) -> str:
+    """What whoever meets another topic of the same name says."""
+    return (
+        f"topic {topic} was deleted and made anew: Kafka's id of it is {topic_id}, and what was archived and counted "
+        f"is of {known}, whose offsets mean other records. Nothing is counted until the new topic has an archive, a "
+        "history and a keyspace of its own: docs/operations.md, A topic that was made anew"
+    )

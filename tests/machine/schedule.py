@@ -1,0 +1,269 @@
+"""Schedules: lists of operations with two numbers each, any of which may be left out; played and shortened.
+
+An entry means something whatever stands before it, and what it does follows from its numbers and the world alone.
+"""
+
+import collections
+import random
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from tests.machine.actors import ACTORS, answer, installed, without_threads
+from tests.machine.jobs import Job
+from tests.machine.world import VIEWERS, World, WrongError, is_manifest, must
+
+Operation = tuple[str, int, int]
+SLOTS = 4
+# How many steps a job goes on: one or a few, or to its end.
+STEPS = (1, 1, 2, 3, 5, 10, 40, 10_000)
+# How often each operation is in a random schedule.
+WEIGHTS = {
+    "go": 50, "nearly": 4, "kill": 3, "again": 3, "view": 10, "tick": 5, "hour": 9, "sleep": 1, "roll": 2, "commit": 9,
+    "stream": 4, "rollup": 10, "audit": 2, "erasure": 1, "erasure_again": 1, "query": 5, "rules": 1, "plant": 1,
+    "lose": 1, "restore": 1, "expire": 1,
+}  # fmt: skip
+# Steps of one operation that a trace shows at each end.
+SHOWN = 4
+GONE_WRONG = (WrongError, RuntimeError)
+
+
+class Played(NamedTuple):
+    """What came of a schedule: jobs' steps, which kinds of jobs met, and the errors that ended jobs."""
+
+    steps: int
+    met: collections.Counter[tuple[str, str]]
+    errors: collections.Counter[str]
+
+
+class Play:
+    """One schedule, in a world of its own."""
+
+    def __init__(self, trace: Callable[[str], None] = lambda _text: None) -> None:
+        without_threads()
+        self.world = World()
+        self._slots: list[Job | None] = [None] * SLOTS
+        self._trace = trace
+        self._jobs = self._steps = 0
+        self._met: collections.Counter[tuple[str, str]] = collections.Counter()
+        self._errors: collections.Counter[str] = collections.Counter()
+
+    def play(self, operations: Sequence[Operation], *, to_its_end: bool = True) -> Played:
+        """All of them; then, if so, all becomes quiet, and must be equal. Raises WrongError."""
+        with installed(self.world):
+            try:
+                for operation in operations:
+                    self._do(*operation)
+                if to_its_end:
+                    self._end()
+            finally:
+                for job in self._slots:
+                    if job is not None:
+                        job.kill()
+        return Played(self._steps, self._met, self._errors)
+
+    def _do(self, name: str, a: int, b: int) -> None:
+        at = a % SLOTS
+        job = self._slots[at]
+        self._trace(f"{name} {a} {b}")
+        if name in ACTORS:
+            if job is None:
+                self._slots[at] = self._new(name, b)
+        elif name == "kill" and job is not None:
+            self._trace(f"    {job.name} is killed before: {job.next_step}")
+            job.kill()
+            self._slots[at] = None
+        elif name == "again" and job is not None and job.restart is not None:
+            self._again(job, at, (a + 1 + b // 8 % 3) % SLOTS, goes_on=bool(b % 2))
+        elif name == "go" and job is not None:
+            self._go(job, STEPS[b % len(STEPS)])
+        elif name == "nearly" and job is not None:
+            # Until what it has done is to be in force.
+            self._go(job, STEPS[-1], lambda: not changes_what_is_in_force(job.next_step))
+        elif name not in ("kill", "again", "go", "nearly"):
+            getattr(self.world, name)(a, b)
+
+    def _new(self, kind: str, a: int) -> Job:
+        self._jobs += 1
+        return Job(kind, f"{kind} {self._jobs}", lambda job: ACTORS[kind](self.world, job, a))
+
+    def _again(self, job: Job, at: int, other: int, *, goes_on: bool) -> None:
+        """A task of a job has failed, and Flink begins it again; the attempt before may go on for a while."""
+        assert job.restart is not None
+        if goes_on and self._slots[other] is None:
+            self._slots[other] = job
+        else:
+            job.kill()
+        self._slots[at] = again = Job(job.kind, f"{job.name}, again", job.restart)
+        again.restart = job.restart
+
+    def _go(self, job: Job, steps: int, while_: Callable[[], bool] = lambda: True) -> None:
+        done = []
+        for _ in range(steps):
+            text, before = job.next_step, job.steps
+            goes_on = job.go()
+            if job.steps > before:
+                done.append(text)
+                self._note_met(job)
+            if not goes_on or not while_():
+                break
+        self._steps += len(done)
+        self._trace_steps(job, done)
+        if job.is_over:
+            self._slots = [None if one is job else one for one in self._slots]
+            self._judge(job)
+
+    def _trace_steps(self, job: Job, done: Sequence[str]) -> None:
+        """The first ones and the last, of many."""
+        for text in done if len(done) <= 2 * SHOWN else [*done[:SHOWN], "...", *done[-SHOWN:]]:
+            self._trace(f"    {job.name}: {text}")
+
+    def _judge(self, job: Job) -> None:
+        """A job may end with an error, when others are in its way; not with a wrong number."""
+        if isinstance(job.error, GONE_WRONG):
+            raise job.error
+        if job.error is not None:
+            self._trace(f"    {job.name} ends: {type(job.error).__name__}: {job.error}")
+            self._errors[f"{job.kind}: {type(job.error).__name__}: {str(job.error)[:60]}"] += 1
+
+    def _note_met(self, job: Job) -> None:
+        for other in self._slots:
+            if (
+                other is not None
+                and other is not job
+                and other not in job.met
+                and job.has_written
+                and other.has_written
+            ):
+                job.met.add(other)
+                other.met.add(job)
+                first, second = sorted((job.kind, other.kind))
+                self._met[first, second] += 1
+
+    def _end(self) -> None:
+        """Nobody is killed any more, and all is archived."""
+        world = self.world
+        for at, job in enumerate(self._slots):
+            if job is not None:
+                job.kill()
+                self._slots[at] = None
+        self._trace("the end: all is archived, and all jobs come to their ends")
+        for _ in range(4):
+            world.tick(0, 0)
+            world.roll(0, 0)
+            world.commit_all()
+        world.restore(0, 0)
+        world.stream(0, 0)
+        self._whole("rollup")
+        world.check_all_is_counted()
+        if world.planted:
+            self._whole("audit")
+            world.check_repaired()
+        world.check_tables()
+        for a in range(9):
+            answer(world, a, may_refuse=False)
+        if world.erased:
+            # One that was killed may not have said yet who is erased.
+            for viewer in sorted(world.erased):
+                self._whole("erasure", VIEWERS.index(viewer))
+            # Until nothing of them can come any more.
+            for _ in range(6):
+                world.sleep(2, 0)
+            world.commit_all()
+            self._whole("erasure_again")
+            for viewer in world.erased:
+                world.check_erased(viewer)
+
+    def _whole(self, kind: str, a: int = 0) -> None:
+        job = self._new(kind, a)
+        self._slots[0] = job
+        self._go(job, 1_000_000)
+        must(job.error is None, f"{job.name} alone ends with {type(job.error).__name__}: {job.error}")
+
+
+def changes_what_is_in_force(step: str) -> bool:
+    """Whether a step puts a manifest, or changes the register."""
+    return step.startswith("swap") or (step.startswith(("put", "move")) and is_manifest(step.removesuffix(".new")))
+
+
+def schedule(seed: int, left_out: Collection[str] = ()) -> list[Operation]:
+    """A random one: more of some things than of others, so that what is rare meets.
+
+    Operations can be left out; so can "second": then one rollup runs at a time.
+    """
+    r = random.Random(seed)
+    names = [name for name in WEIGHTS if name not in left_out]
+    weights = [WEIGHTS[name] * r.choice((0.2, 1, 1, 5)) for name in names]
+    made = []
+    for name in r.choices(names, weights, k=r.choice((40, 80, 160))):
+        a, b = r.randrange(10**6), r.randrange(10**6)
+        if "second" in left_out:
+            a, b = (a - a % SLOTS, b) if name == "rollup" else (a, b - b % 2) if name == "again" else (a, b)
+        made.append((name, a, b))
+    return made
+
+
+def fault(operations: Sequence[Operation], trace: Callable[[str], None] = lambda _text: None) -> str | None:
+    """What goes wrong in a schedule; None if nothing does."""
+    try:
+        Play(trace).play(operations)
+    except WrongError as error:
+        return str(error)
+    return None
+
+
+def shortest(operations: list[Operation], seconds: float) -> list[Operation]:
+    """A schedule that goes wrong, without whatever can be left out for the same kind of fault; as far as time goes."""
+    until = time.perf_counter() + seconds
+    kind = _kind(fault(operations))
+    size = len(operations) // 2
+    while size:
+        at = 0
+        while at < len(operations):
+            fewer = operations[:at] + operations[at + size :]
+            if time.perf_counter() > until:
+                return operations
+            if _kind(fault(fewer)) == kind:
+                operations = fewer
+            else:
+                at += size
+        size //= 2
+    return operations
+
+
+def _kind(error: str | None) -> str | None:
+    """The words with which it begins."""
+    return None if error is None else re.match(r"[a-z_ ]*", error)[0]  # type: ignore[index]
+
+
+class Runs(NamedTuple):
+    """What came of many random schedules; `failed` is the seed of one that goes wrong."""
+
+    runs: int
+    steps: int
+    seconds: float
+    met: collections.Counter[tuple[str, str]]
+    errors: collections.Counter[str]
+    failed: int | None
+
+
+def runs(seeds: Iterable[int], seconds: float, left_out: Collection[str] = ()) -> Runs:
+    """Play these, for so long at most, until one goes wrong."""
+    began, number, steps = time.perf_counter(), 0, 0
+    met: collections.Counter[tuple[str, str]] = collections.Counter()
+    errors: collections.Counter[str] = collections.Counter()
+    failed = None
+    for seed in seeds:
+        if time.perf_counter() - began > seconds:
+            break
+        number += 1
+        try:
+            played = Play().play(schedule(seed, left_out))
+        except WrongError:
+            failed = seed
+            break
+        steps += played.steps
+        met += played.met
+        errors += played.errors
+    return Runs(number, steps, time.perf_counter() - began, met, errors, failed)

@@ -1,0 +1,603 @@
+"""The world in which jobs run: what happens by itself, and what must hold whatever happens.
+
+A log of two partitions with views, repeats and late ones; an archive that commits files in any order; the stream's
+minutes; time, which passes by hours. All that counts is judged by brute force (tests.machine.truth).
+"""
+
+import collections
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import fastavro
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from connectors.compacted_topic import Written
+from schemas import registry
+from settings import CountingSettings, KafkaSettings, Settings
+from settings.durations import DAY_MS
+from tests.machine.jobs import current_job
+from tests.machine.register import MemoryRegisters
+from tests.machine.store import Store
+from tests.machine.tables import Cell, Tables
+from tests.machine.truth import (
+    GENERATION_MS,
+    HOUR_MS,
+    LATE_HOURS,
+    LATENESS_MS,
+    MINUTE_MS,
+    Counted,
+    LogRecord,
+    Sums,
+    View,
+    judged,
+    sums,
+)
+from tests.support.archived import SCHEMA
+from tests.support.records import salt_of
+from udfs.logic.audience import viewer_hash
+from udfs.logic.history import HOURLY, HOURS_PER_DAY, MANIFEST, Manifest, SliceInfo, date_of, read_manifest
+
+PARTITIONS = SHARDS = 2
+VIDEOS = ("v", "w", "x")
+VIEWERS = ("a", "b")
+# 22:00, so that a day ends soon.
+START_MS = 1_767_225_600_000 + 22 * HOUR_MS
+MINUTES_KEPT_DAYS = 2
+ARCHIVE_KEPT_DAYS = 1
+# Minutes that an audit looks at: of those kept, none that can expire meanwhile.
+AUDITED_HOURS = 40
+# A file that is archived so long after its hour is still counted.
+LATE_FILE_HOURS = 6
+ARCHIVE, HISTORY, ERASURES = "world/archive", "world/history", "world/erasures"
+# None of it may change while a manifest names it, but by erasure.
+REWRITTEN = "suspects"
+
+
+class WrongError(AssertionError):
+    """What must hold does not."""
+
+
+def must(holds: object, text: str) -> None:
+    """Raise WrongError unless it holds."""
+    if not holds:
+        raise WrongError(text)
+
+
+class Waiting(NamedTuple):
+    """A file that the archive has not committed yet: (offset, record) of a partition's hour of arrival."""
+
+    partition: int
+    hour: int
+    records: list[tuple[int, LogRecord]]
+
+
+class Known(NamedTuple):
+    """Counted are hours viewed from `since` to before `through`; by partition offsets before `ends` but for `lost`."""
+
+    since: int
+    through: int
+    ends: tuple[int, ...]
+    lost: tuple[frozenset[int], ...]
+
+
+NOTHING_KNOWN = Known(0, 0, (0,) * PARTITIONS, (frozenset(),) * PARTITIONS)
+
+
+class World:
+    """All that there is but the jobs."""
+
+    def __init__(self) -> None:
+        self.now_ms = START_MS
+        self.log: list[list[LogRecord]] = [[] for _ in range(PARTITIONS)]
+        self.store = Store(self.now_s, self._wrote, is_manifest)
+        minutes_ttl_s = MINUTES_KEPT_DAYS * 86_400
+        self.tables = Tables(self.now_s, {"views_by_minute": minutes_ttl_s})
+        self.registers = MemoryRegisters()
+        self.blocked: dict[bytes, bytes | None] = {}
+        self.viewer_minute_max = 60
+        # Minutes that were falsified, and that no audit has repaired yet.
+        self.planted: dict[tuple[object, ...], object] = {}
+        self.erased: set[str] = set()
+        self._ids = 0
+        self._rolled = [0] * PARTITIONS
+        self._waiting: list[Waiting] = []
+        self._streamed = [0] * PARTITIONS
+        self._lost_manifest: bytes | None = None
+        # By manifests as text, in the order in which they came to be.
+        self._known: dict[bytes, Known] = {}
+        self._most = NOTHING_KNOWN
+        self._sealed: dict[str, bytes] = {}
+        self._ever_lost: list[set[int]] = [set() for _ in range(PARTITIONS)]
+        self.tick(0, 0)
+
+    # --- time and settings
+
+    def now_s(self) -> float:
+        """The clock of all."""
+        return self.now_ms / 1000
+
+    @property
+    def now(self) -> datetime:
+        """The same."""
+        return datetime.fromtimestamp(self.now_s(), UTC)
+
+    @property
+    def settings(self) -> Settings:
+        """As they are set now."""
+        return _settings(self.viewer_minute_max)
+
+    # --- what happens by itself: operations of a schedule, with two numbers each
+
+    def tick(self, _a: int, _b: int) -> None:
+        """An hour begins; every salt has a heartbeat in it, and so the hour before is closed."""
+        self.roll(0, 0)
+        self.now_ms = (self.now_ms // HOUR_MS + 1) * HOUR_MS + MINUTE_MS
+        for log in self.log:
+            log.append(LogRecord(self.now_ms, ()))
+
+    def sleep(self, a: int, _b: int) -> None:
+        """Nothing happens for hours."""
+        self.roll(0, 0)
+        self.now_ms += (3, 10, 25, 75)[a % 4] * HOUR_MS
+        self.tick(0, 0)
+
+    def view(self, a: int, b: int) -> None:
+        """A record: views of now or of before, some of them repeats."""
+        self.now_ms += 1000
+        mine = self.log[a % PARTITIONS]
+        views = [view for record in mine for view in record.views]
+        found = []
+        for one in range(1 + a // 2 % 3):
+            what = b // (7**one)
+            if views and what % 4 == 0:
+                found.append(views[what // 8 % len(views)])
+                continue
+            self._ids += 1
+            while salt_of(self._ids.to_bytes(16, "big"), PARTITIONS) != a % PARTITIONS:
+                self._ids += 1
+            behind_ms = (0, 0, 0, 2 * MINUTE_MS, 20 * MINUTE_MS, HOUR_MS, 2 * HOUR_MS, 5 * HOUR_MS)[what // 4 % 8]
+            viewer = VIEWERS[what // 32 % 2]
+            viewed_ms = self.now_ms - behind_ms
+            name = None if viewer in self.erased else viewer
+            found.append(View(self._ids.to_bytes(16, "big"), VIDEOS[what // 64 % 3], "view", viewed_ms, name))
+        mine.append(LogRecord(self.now_ms, tuple(found)))
+
+    def roll(self, _a: int, _b: int) -> None:
+        """The archive ends its files; they are not there yet."""
+        for partition, log in enumerate(self.log):
+            by_hour: dict[int, list[tuple[int, LogRecord]]] = {}
+            for offset in range(self._rolled[partition], len(log)):
+                by_hour.setdefault(log[offset].record_ms // HOUR_MS, []).append((offset, log[offset]))
+            self._waiting += [Waiting(partition, hour, records) for hour, records in by_hour.items()]
+            self._rolled[partition] = len(log)
+
+    def hour(self, a: int, b: int) -> None:
+        """An hour as most are: views, which the stream counts; it ends, and is archived, but perhaps for a file."""
+        self.view(a, b)
+        self.view(a + 1, b // 3)
+        self.stream(a, b)
+        held_back, self._waiting = self._waiting, []
+        self.tick(a, b)
+        self.roll(a, b)
+        if a // 8 % 8 == 0:
+            held_back.append(self._waiting.pop(b % len(self._waiting)))
+        self.commit_all()
+        self._waiting = held_back
+
+    def commit(self, a: int, b: int) -> None:
+        """Files of the archive are there, one or more, most often the oldest."""
+        for number in range((1, 1, 3, 6)[b % 4]):
+            if self._waiting:
+                at = 0 if (a >> number) % 8 < 6 else b // 4 % len(self._waiting)
+                self._commit(self._waiting.pop(at))
+
+    def _commit(self, one: Waiting) -> None:
+        rows = [
+            {
+                "kafka_offset": offset,
+                "record_ms": record.record_ms,
+                "record_key": one.partition.to_bytes(4, "big"),
+                "record_value": _encoded(one.partition, record),
+            }
+            for offset, record in one.records
+        ]
+        file = BytesIO()
+        fastavro.writer(file, SCHEMA, rows, codec="null", sync_marker=bytes(16))
+        day, of_day = divmod(one.hour, 24)
+        folder = f"arrival_day={date_of(day)}/arrival_hour={of_day:02}/kafka_partition={one.partition}"
+        self.store.put(f"{ARCHIVE}/{folder}/part-{one.records[0][0]}", file.getvalue())
+
+    def commit_all(self) -> None:
+        """All files are there."""
+        while self._waiting:
+            self.commit(0, 0)
+
+    def expire(self, _a: int, _b: int) -> None:
+        """Raw events leave by age alone, as a lifecycle rule of the bucket has it."""
+        for path in list(self.store.objects):
+            age_s = self.now_s() - self.store.written_s(path)
+            if path.startswith(ARCHIVE) and age_s > ARCHIVE_KEPT_DAYS * 86_400:
+                self.store.remove(path)
+
+    def stream(self, _a: int, _b: int) -> None:
+        """The count job writes minutes, up to the log's end."""
+        before = self._minutes()
+        self._streamed = [len(log) for log in self.log]
+        text = (
+            "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
+        )
+        for (video, kind, minute), (views, _) in self._minutes().items():
+            if before.get((video, kind, minute), (0, 0))[0] != views:
+                at = datetime.fromtimestamp(minute * 60, UTC)
+                self.tables.insert(text, (video, kind, at.date(), at, views, minute * 60_000_000 + views))
+        closed = min((log[-1].record_ms - LATENESS_MS) // MINUTE_MS for log in self.log)
+        for shard in range(SHARDS):
+            self.tables.insert(
+                "INSERT INTO progress (pipeline, shard, shards, closed_through) VALUES (?, ?, ?, ?)",
+                ("view_counts", shard, SHARDS, datetime.fromtimestamp(closed * 60, UTC)),
+            )
+
+    def rules(self, _a: int, _b: int) -> None:
+        """By what views are marked is changed, or put back."""
+        self.viewer_minute_max = 61 - self.viewer_minute_max
+
+    def plant(self, _a: int, b: int) -> None:
+        """A minute of the stream's, which an audit would look at, is falsified."""
+        rows = [
+            (key, cells)
+            for key, cells in sorted(self.tables.rows["views_by_minute"].items(), key=str)
+            if self._is_audited(key)
+        ]
+        if rows:
+            key, cells = rows[b % len(rows)]
+            value, written_us, expires_s = cells["views"]
+            cells["views"] = Cell(int(str(value)) + 7, written_us + 1, expires_s)
+            self.planted[key] = cells["views"].value
+
+    def _is_audited(self, key: tuple[object, ...]) -> bool:
+        hour, manifest = _number(key[-1]), self.in_force()
+        is_there = manifest is not None and hour < manifest.through_hour and hour not in manifest.gap_hours
+        return is_there and hour > self.now_ms // HOUR_MS - AUDITED_HOURS
+
+    def check_repaired(self) -> None:
+        """After an audit: what was falsified is right again, where an audit looks."""
+        for key, value in list(self.planted.items()):
+            cell = self.tables.rows["views_by_minute"][key]["views"]
+            if cell.value != value:
+                del self.planted[key]
+            must(cell.value != value or not self._is_audited(key), f"an audit has not repaired {key}")
+
+    def lose(self, _a: int, _b: int) -> None:
+        """The manifest in force is deleted."""
+        content = self.store.objects.get(f"{HISTORY}/{MANIFEST}")
+        if content is not None:
+            self._lost_manifest = content
+            self.store.remove(f"{HISTORY}/{MANIFEST}")
+
+    def restore(self, _a: int, _b: int) -> None:
+        """The manifest that was lost is put back from a backup, if there is none."""
+        if self._lost_manifest is not None and f"{HISTORY}/{MANIFEST}" not in self.store.objects:
+            self.store.put(f"{HISTORY}/{MANIFEST}", self._lost_manifest)
+        self._lost_manifest = None
+
+    # --- Kafka's compacted topics
+
+    def read_topic(
+        self, _servers: str, topic: str, _timeout_s: float
+    ) -> Iterator[tuple[bytes, bytes | None, int, int]]:
+        """Stands for connectors.compacted_topic.read_to_end."""
+        records = self.blocked if topic == self.settings.kafka.blocked_topic else {}
+        return iter([(key, value, 0, offset) for offset, (key, value) in enumerate(records.items())])
+
+    def write_topic(self, _servers: str, _topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> Written:
+        """Stands for connectors.compacted_topic.write."""
+        self.blocked.update(records)
+        return Written(1, self.now_ms)
+
+    # --- the history that there is
+
+    def in_force(self) -> Manifest | None:
+        """The manifest."""
+        content = self.store.objects.get(f"{HISTORY}/{MANIFEST}")
+        return None if content is None else _manifest(content)
+
+    def note_counted(self, before: Manifest, new: Iterable[SliceInfo], after: Manifest) -> None:
+        """A rollup has made a manifest of the one before and of these slices, which say what the archive lacked."""
+        lost = [set(one) for one in self._known.get(_name(before), NOTHING_KNOWN).lost]
+        for info in new:
+            # What came late may be counted after all.
+            lost[info.partition] -= set(range(info.first_offset, info.next_offset))
+            for first, last in info.gaps:
+                lost[info.partition].update(range(first, last + 1))
+                self._ever_lost[info.partition].update(range(first, last + 1))
+        self._known[_name(after)] = Known(
+            after.from_hour,
+            after.through_hour,
+            tuple(after.next_offsets.get(partition, 0) for partition in range(PARTITIONS)),
+            tuple(map(frozenset, lost)),
+        )
+
+    def known(self) -> Known:
+        """What the manifest in force counts."""
+        manifest = self.in_force()
+        return NOTHING_KNOWN if manifest is None else self._known.get(_name(manifest), NOTHING_KNOWN)
+
+    def counted(self, known: Known) -> list[Counted]:
+        """The views that count for hours that are complete by it."""
+        return [
+            one
+            for log, end, lost in zip(self.log, known.ends, known.lost, strict=True)
+            for _, one in judged(log[:end], lost)
+            if known.since <= one.hour < known.through
+        ]
+
+    # --- what must hold
+
+    def _wrote(self, path: str, before: bytes | None) -> None:
+        now = self.store.objects.get(path)
+        if path == f"{HISTORY}/{MANIFEST}" and now is not None and now != before:
+            self._check_history(_manifest(now))
+        elif path in self._sealed:
+            must(now == self._sealed[path], f"{path} is named by the manifest in force, and {_became(now)}")
+
+    def _check_history(self, manifest: Manifest) -> None:
+        """Totals = days = hours = minutes = what counts by brute force; and nothing that was counted is forgotten."""
+        known = self._known.get(_name(manifest), NOTHING_KNOWN)
+        must(
+            known.since <= self._most.since or self._most.through == 0,
+            f"hours before {known.since} were counted and are forgotten: history began with {self._most.since}",
+        )
+        for partition, (end, lost) in enumerate(zip(self._most.ends, self._most.lost, strict=True)):
+            forgotten = {
+                offset
+                for offset in range(end)
+                if offset not in lost and (offset >= known.ends[partition] or offset in known.lost[partition])
+            }
+            must(not forgotten, f"partition {partition}: {sorted(forgotten)} were counted and are forgotten")
+        self._most = known
+        self._sealed = {}
+        for data_set, by_time in manifest.files.items():
+            for path in {path for of in by_time.values() for path in of.values()}:
+                whole = f"{HISTORY}/{path}"
+                must(whole in self.store.objects, f"{path} is named by run {manifest.run}, and is not there")
+                if data_set != REWRITTEN:
+                    self._sealed[whole] = self.store.objects[whole]
+        counted = self.counted(known)
+        for data_set, size_ms in SPANS.items():
+            found, wanted = self.stored(manifest, data_set), sums(counted, size_ms)
+            must(found == wanted, f"{data_set} of run {manifest.run}: {_differences(found, wanted)}")
+        self._check_viewers(manifest, counted)
+
+    def _check_viewers(self, manifest: Manifest, counted: list[Counted]) -> None:
+        """Viewers, and views beyond the rules, of days to which nothing is added any more."""
+        for day in manifest.files["viewers"]:
+            if (day + 1) * HOURS_PER_DAY > manifest.forgotten_before:
+                continue
+            of_day = [one.view for one in counted if one.hour // HOURS_PER_DAY == day and one.view.viewer]
+            viewers = collections.Counter(video for video, _ in {(view.video, view.viewer) for view in of_day})
+            most = manifest.marked_by[day].minute_max
+            by_minute = collections.Counter((view.video, view.viewer, view.viewed_ms // MINUTE_MS) for view in of_day)
+            marked: collections.Counter[str] = collections.Counter()
+            for (video, _, _), views in by_minute.items():
+                marked[video] += max(0, views - most)
+            for data_set, column, wanted in (("viewers", "viewers", viewers), ("marks", "marked", +marked)):
+                found = {
+                    video: number
+                    for path in manifest.files[data_set].get(day, {}).values()
+                    for video, number in _numbers(self.store.objects[f"{HISTORY}/{path}"], column)
+                }
+                text = f"{data_set} of {date_of(day)} of run {manifest.run}: {_differences(found, wanted)}"
+                must(found == dict(wanted), text)
+
+    def stored(self, manifest: Manifest, data_set: str) -> Sums:
+        """What Parquet has: (views, of them late) by video, kind and number of a minute, hour or day, or 0."""
+        found: Sums = {}
+        for at, of in manifest.files[data_set].items():
+            for path in of.values():
+                for video, kind, time_ms, views, late in _rows(self.store.objects[f"{HISTORY}/{path}"]):
+                    place = at if time_ms is None else time_ms // SPANS[data_set]
+                    # A file may have all hours of a day.
+                    if views and (data_set not in HOURLY or time_ms // HOUR_MS == at):
+                        found[video, kind, place] = views, late
+        return found
+
+    def check_tables(self) -> None:
+        """Cassandra's rows say what Parquet says. Holds when no job runs and the last rollup came to its end."""
+        manifest = self.in_force()
+        if manifest is None:
+            return
+        for data_set, table, column in (
+            ("hours", "views_by_hour", "hour"), ("days", "views_by_day", "day"), ("totals", "view_totals", None),
+        ):  # fmt: skip
+            rows = {
+                (row["video_id"], row["kind"], _number(row[column]) if column else 0): row["views"]
+                for row in self.tables.alive(table)
+                if row.get("views")
+            }
+            wanted = {key: views for key, (views, _) in self.stored(manifest, data_set).items()}
+            must(rows == wanted, f"rows of {table}: {_differences(rows, wanted)}")
+
+    def check_all_is_counted(self) -> None:
+        """Once all is archived and a rollup has come to its end."""
+        known, open_hour = self.known(), min(log[-1].record_ms for log in self.log) // HOUR_MS
+        for partition in range(PARTITIONS):
+            there = {offset for offset, hour in self._archived(partition) if hour < open_hour}
+            left = sorted(offset for offset in there if offset >= known.ends[partition])
+            must(not left, f"partition {partition}: {left} are archived, their hour is over, and they are not counted")
+            late = sorted(
+                offset
+                for offset, hour in self._archived(partition)
+                if offset in known.lost[partition] and self._came_in_time(offset, partition, hour)
+            )
+            must(not late, f"partition {partition}: {late} came late to the archive, and are never counted")
+
+    def _came_in_time(self, offset: int, partition: int, hour: int) -> bool:
+        path = next(path for path, of in self._files(partition) if any(one == offset for one, _ in of))
+        return self.store.written_s(path) // 3600 - hour <= LATE_FILE_HOURS
+
+    def _archived(self, partition: int) -> Iterator[tuple[int, int]]:
+        """(offset, hour of arrival) of each record that is archived."""
+        for _, of in self._files(partition):
+            yield from of
+
+    def _files(self, partition: int) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+        for path, content in self.store.objects.items():
+            if path.startswith(f"{ARCHIVE}/") and f"/kafka_partition={partition}/" in path:
+                rows = fastavro.reader(BytesIO(content))
+                yield path, [(row["kafka_offset"], row["record_ms"] // HOUR_MS) for row in rows]  # type: ignore[index,call-overload]
+
+    def check_erased(self, viewer: str) -> None:
+        """Nothing that is stored tells of a viewer whose erasure is closed."""
+        wanted = viewer_hash(viewer)
+        for path, content in self.store.objects.items():
+            if path.startswith(ARCHIVE):
+                values = [row["record_value"] for row in fastavro.reader(BytesIO(content))]  # type: ignore[index,call-overload]
+                is_there = any(bytes([2, 2 * len(viewer)]) + viewer.encode() in value for value in values)
+            elif path.endswith("viewers.parquet") or f"/{REWRITTEN}/" in path:
+                is_there = wanted in content
+            else:
+                continue
+            must(not is_there, f"viewer {viewer} is erased, and is in {path}")
+
+    # --- what answers may say
+
+    def _minutes(self) -> Sums:
+        return sums((one for one in self.streamed() if not one.is_late), MINUTE_MS)
+
+    def streamed(self) -> list[Counted]:
+        """What the stream has judged so far."""
+        return [one for log, end in zip(self.log, self._streamed, strict=True) for _, one in judged(log[:end])]
+
+    def least(self, known: Known, streamed: list[Counted], video: str) -> Mapping[int, int]:
+        """By hour viewed the views of a video that are known: by history, and from its end on by the stream."""
+        # What a rollup that is not published lacks may be in its rows by now: those records need not count.
+        sure = known._replace(lost=tuple(map(frozenset, self._ever_lost)))
+        lost_ids = {
+            view.event_id
+            for log, lost in zip(self.log, self._ever_lost, strict=True)
+            for o in lost
+            for view in log[o].views
+        }
+        found = [one for one in self.counted(sure) if one.view.video == video]
+        found += [
+            one
+            for one in streamed
+            if one.hour >= known.through
+            and not one.is_late
+            and one.view.video == video
+            and one.view.event_id not in lost_ids
+        ]
+        return collections.Counter(one.hour for one in found)
+
+    def most(self, video: str) -> Mapping[int, int]:
+        """By hour viewed all views of a video that count."""
+        return collections.Counter(one.hour for log in self.log for _, one in judged(log) if one.view.video == video)
+
+
+SPANS = {"totals": 1 << 62, "days": DAY_MS, "hours": HOUR_MS, "minutes": MINUTE_MS}
+
+
+@functools.cache
+def _settings(viewer_minute_max: int) -> Settings:
+    plain = Settings(
+        counting=CountingSettings(
+            salts=PARTITIONS,
+            shards=SHARDS,
+            max_parallelism=2,
+            lateness_ms=LATENESS_MS,
+            generation_ms=GENERATION_MS,
+            future_skew_ms=MINUTE_MS,
+        ),
+        kafka=KafkaSettings(partitions=PARTITIONS, retention_ms=HOUR_MS),
+    )
+    history = {"path": HISTORY, "late_hours": LATE_HOURS, "slice_events_max": 3, "viewer_minute_max": viewer_minute_max}
+    return plain.model_copy(
+        update={
+            "archive": plain.archive.model_copy(update={"path": ARCHIVE, "kept_days": ARCHIVE_KEPT_DAYS}),
+            "history": plain.history.model_copy(update=history),
+            "erasure": plain.erasure.model_copy(update={"path": ERASURES}),
+            "query": plain.query.model_copy(update={"minutes_kept_days": MINUTES_KEPT_DAYS}),
+        }
+    )
+
+
+def _encoded(salt: int, record: LogRecord) -> bytes:
+    """As ingest writes it."""
+    return registry.encode(
+        "ViewBatch",
+        {
+            "batch_id": bytes(16),
+            "producer_id": "machine",
+            "salt": salt,
+            "salts": PARTITIONS,
+            "produced_at": record.record_ms,
+            "events": [
+                {
+                    "event_id": view.event_id,
+                    "video_id": view.video,
+                    "kind": view.kind,
+                    "viewed_at": view.viewed_ms,
+                    "viewer_id": view.viewer,
+                    "country": None,
+                }
+                for view in record.views
+            ],
+        },
+    )
+
+
+def is_manifest(path: str) -> bool:
+    return path.endswith((f"/{MANIFEST}", f"/.{MANIFEST}")) or "/manifests/" in path
+
+
+def _name(manifest: Manifest) -> bytes:
+    """What it says, but for by what it is marked."""
+    return msgspec.json.encode(msgspec.structs.replace(manifest, marked_by={}))
+
+
+@functools.lru_cache(256)
+def _manifest(content: bytes) -> Manifest:
+    return read_manifest(content)
+
+
+@functools.lru_cache(4096)
+def _rows(content: bytes) -> list[tuple[str, str, int | None, int, int]]:
+    """(video, kind, time in ms if there is one, views, late_added) of a file of a data set."""
+    table = pq.read_table(pa.BufferReader(content), use_threads=False)
+    time = next((name for name in ("minute", "hour") if name in table.schema.names), None)
+    times = [None] * table.num_rows if time is None else table[time].cast(pa.int64()).to_pylist()
+    columns = [table[name].to_pylist() for name in ("video_id", "kind", "views", "late_added")]
+    return [
+        (video, kind, at, views, late)
+        for video, kind, at, views, late in zip(*columns[:2], times, *columns[2:], strict=True)
+    ]
+
+
+@functools.lru_cache(1024)
+def _numbers(content: bytes, column: str) -> list[tuple[str, int]]:
+    """(video, number) of each row of a day's file, but for nothing."""
+    table = pq.read_table(pa.BufferReader(content), use_threads=False)
+    rows = zip(table["video_id"].to_pylist(), table[column].to_pylist(), strict=True)
+    return [(video, number) for video, number in rows if number]
+
+
+def _number(at: Any) -> int:
+    """Of an hour, or of a day, since 1970."""
+    if isinstance(at, datetime):
+        return int(at.replace(tzinfo=UTC).timestamp()) // 3600
+    return int((at - date_of(0)).days)
+
+
+def _differences(found: Mapping[Any, object], wanted: Mapping[Any, object]) -> str:
+    different = [key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
+    return "; ".join(f"{key} is {found.get(key)}, by brute force {wanted.get(key)}" for key in different[:4])
+
+
+def _became(content: bytes | None) -> str:
+    job = current_job()
+    return f"is {'deleted' if content is None else 'another'} by {job.name if job else 'the world'}"

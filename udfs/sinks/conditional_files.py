@@ -1,0 +1,169 @@
+"""Files that are rewritten in place: put only if nobody has changed them since they were read.
+
+pyarrow has no conditional put, so this is boto3's (docs/decisions/0031).
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from settings import S3Settings
+
+TIMEOUT_S = 60.0
+# Of one request, the first included.
+ATTEMPTS = 5
+DELETED_AT_ONCE = 1000
+# Changed meanwhile; deleted meanwhile, as S3 says it; and another put was under way.
+_CHANGED = (412, 404, 409)
+
+
+class ConditionalPutError(RuntimeError):
+    """The store takes no conditional put; the text says what to do."""
+
+
+class ConditionalFiles(Protocol):
+    """Files of a store by the paths that pyarrow has for them: bucket and key, or a path of the machine."""
+
+    def read(self, path: str) -> tuple[bytes, str]:
+        """(content, the tag that tells this content from any other). FileNotFoundError when there is none."""
+
+    def replace(self, path: str, content: bytes, tag: str) -> bool:
+        """Put this in the place of what was read with the tag, at once; False when that is not there any more."""
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete those of these that are there."""
+
+
+def client_of(s3: S3Settings, timeout_s: float = TIMEOUT_S) -> Any:
+    """A client of the store. Safe to use from many threads."""
+    # Late: it takes a third of a second, and Flink's workers import this file but rewrite nothing.
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
+    return boto3.client(
+        "s3",
+        region_name=s3.region,
+        endpoint_url=s3.endpoint,
+        aws_access_key_id=s3.access_key,
+        aws_secret_access_key=None if s3.secret_key is None else s3.secret_key.get_secret_value(),
+        config=Config(
+            connect_timeout=timeout_s,
+            read_timeout=timeout_s,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            # Buckets of other stores have no names of their own in DNS, and some take no checksum that AWS has added.
+            s3={"addressing_style": "auto" if s3.endpoint is None else "path"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
+class S3Files:
+    """Those of the object store, by ETag. Raises botocore's ClientError and BotoCoreError."""
+
+    def __init__(self, s3: S3Settings) -> None:
+        self._client = client_of(s3)
+
+    def read(self, path: str) -> tuple[bytes, str]:
+        """See ConditionalFiles."""
+        bucket, key = path.split("/", 1)
+        try:
+            answer = self._client.get_object(Bucket=bucket, Key=key)
+        except self._client.exceptions.ClientError as error:
+            if _status(error) == 404:
+                raise FileNotFoundError(path) from None
+            raise
+        return answer["Body"].read(), answer["ETag"]
+
+    def replace(self, path: str, content: bytes, tag: str) -> bool:
+        """See ConditionalFiles."""
+        bucket, key = path.split("/", 1)
+        try:
+            self._client.put_object(Bucket=bucket, Key=key, Body=content, IfMatch=tag)
+        except self._client.exceptions.ClientError as error:
+            if _status(error) not in _CHANGED:
+                raise
+            # An attempt before, whose answer was lost, may have put it.
+            return bool(error.response["ResponseMetadata"].get("RetryAttempts")) and self._has(path, content)
+        return True
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """See ConditionalFiles. Not pyarrow's, which leaves an empty object in place of each folder."""
+        keys: dict[str, list[dict[str, str]]] = {}
+        for path in paths:
+            bucket, key = path.split("/", 1)
+            keys.setdefault(bucket, []).append({"Key": key})
+        for bucket, of in keys.items():
+            for at in range(0, len(of), DELETED_AT_ONCE):
+                named = {"Objects": of[at : at + DELETED_AT_ONCE], "Quiet": True}
+                failed = self._client.delete_objects(Bucket=bucket, Delete=named).get("Errors", [])
+                if failed:
+                    raise OSError(f"{len(failed)} objects of bucket {bucket} were not deleted, the first: {failed[0]}")
+
+    def ensure_conditional(self, folder: str) -> None:
+        """Raise ConditionalPutError unless the store refuses what is to replace a file that is another, or is gone.
+
+        A store that does not know the condition would put what it is told to, without a word.
+        """
+        bucket, key = f"{folder.removeprefix('s3://')}/.if-match".split("/", 1)
+        path = f"{bucket}/{key}"
+        self._client.put_object(Bucket=bucket, Key=key, Body=b"before")
+        _, tag = self.read(path)
+        is_changed = self.replace(path, b"after", tag)
+        is_spared = not self.replace(path, b"older", tag)
+        self._client.delete_object(Bucket=bucket, Key=key)
+        is_left_away = not self.replace(path, b"gone", tag)
+        if not is_left_away:
+            self._client.delete_object(Bucket=bucket, Key=key)
+        if not (is_changed and is_spared and is_left_away):
+            raise ConditionalPutError(
+                f"the store at s3.endpoint={self._client.meta.endpoint_url} does not do what If-Match says (put over "
+                f"the file that was read: {is_changed}; refused over another: {is_spared}; refused where it was "
+                f"deleted: {is_left_away}), and two who rewrite a file would lose what one of them wrote: use a "
+                "store, or a version of it, that does"
+            )
+
+    def _has(self, path: str, content: bytes) -> bool:
+        try:
+            return self.read(path)[0] == content
+        except FileNotFoundError:
+            return False
+
+
+class FolderFiles:
+    """Those of a folder of this machine, by a hash of their content, for threads of one process."""
+
+    _lock = threading.Lock()
+
+    def read(self, path: str) -> tuple[bytes, str]:
+        """See ConditionalFiles."""
+        content = Path(path).read_bytes()
+        return content, hashlib.sha256(content).hexdigest()
+
+    def replace(self, path: str, content: bytes, tag: str) -> bool:
+        """See ConditionalFiles."""
+        place = Path(path)
+        with self._lock:
+            try:
+                if self.read(path)[1] != tag:
+                    return False
+            except FileNotFoundError:
+                return False
+            # Under a name that no reader looks at.
+            beside = place.with_name(f".{place.name}.new")
+            beside.write_bytes(content)
+            os.replace(beside, place)  # noqa: PTH105 - as the name of what it does
+        return True
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """See ConditionalFiles."""
+        with self._lock:
+            for path in paths:
+                Path(path).unlink(missing_ok=True)
+
+
+def _status(error: Any) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
