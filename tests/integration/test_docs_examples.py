@@ -180,9 +180,9 @@ ANSWERS: list[list[tuple[object, ...]] | None] = [
     [([("A", 12)], naive(NOON + timedelta(hours=2)))],
     [(naive(NOON), 3, 2, 0, 1, 0)],
     [("A", "view", naive(NOON), "wrong", 3, 4)],
+    None,
     [(naive(AUDITED), "view_totals", 3, 1, 1)],
     [(naive(EPOCH), "A", "view", 11, 12, True)],
-    None,
     None,
 ]
 

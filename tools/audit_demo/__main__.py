@@ -50,10 +50,12 @@ def main(
 def show(result: Result) -> None:
     """The audits, the comparisons, the first differences and the closing line."""
     audits = Table("audit", *SUMS, title="what the audits found in minutes", title_justify="left")
-    others = Table("audit", *WHATS, title="wrong beside them, repaired", title_justify="left")
     for name, found in result.audits.items():
         audits.add_row(name, *(f"{found.sums[of]:,}" for of in SUMS))
-        others.add_row(name, *(f"{found.wrong.get(of, '-')}, {found.repaired.get(of, '-')}" for of in WHATS))
+    others = Table("wrong, repaired", *result.audits, title="and in sums and accounts", title_justify="left")
+    for what in WHATS:
+        each = (f"{found.wrong.get(what, '-')}, {found.repaired.get(what, '-')}" for found in result.audits.values())
+        others.add_row(what, *each)
     console.print(audits)
     console.print(others)
     compared = Table("held against the sender's record", "rows", "wrong", title_justify="left")
