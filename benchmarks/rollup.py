@@ -10,6 +10,9 @@ start and the end of a job, or of a stage.
 
 import os
 import statistics
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
@@ -29,8 +32,10 @@ from benchmarks.memory import peak_of_workers
 from benchmarks.rollup_contenders import SQL_DEDUPS, Contenders, newest_job
 from benchmarks.tables import MINUTES_PER_HOUR, Tables, before, by_minute_hour_day, compare, of_history
 from settings import Settings
+from tools.history import history_in_force
 from tools.stack import Stack
 from tools.stack.files import S3_BUCKET
+from tools.stack.layout import repository
 from udfs.logic.history import DATA_SETS, Manifest
 from udfs.sinks.history_store import GROUP_ROWS, HistoryStore
 from udfs.sources.archive import filesystem
@@ -57,17 +62,25 @@ class RolledUp(NamedTuple):
 def roll_up(stack: Stack, codec: str, topic: Topic, stream: Stream, turn: int) -> RolledUp:
     """Count what is archived with a codec, to a history of this turn's own."""
     path = f"s3://{S3_BUCKET}/history-{codec}-{turn}"
-    os.environ["VIEW_COUNTS_HISTORY_PATH"] = path
+    # Keyspace and path are a pair: a rollup that begins at nothing has tables of its own.
+    pair = {"VIEW_COUNTS_HISTORY_PATH": path, "VIEW_COUNTS_CASSANDRA_KEYSPACE": f"rolled_up_{codec}_{turn}"}
+    os.environ.update(pair)
+    subprocess.run(
+        [sys.executable, "-m", "tools.stack.provision", "tables", "register"],
+        env={**stack.process_environment(), **pair}, cwd=repository(), check=True,
+    )  # fmt: skip
     cpu_before = cpu_seconds(stack)
+    began_s = time.monotonic()
     with peak_of_workers(stack) as peak:
-        printed = stack.flink("run", "-p", str(PARALLELISM), "-py", "jobs/rollup.py", timeout_s=3600)
+        printed = stack.flink("run", "-p", str(PARALLELISM), "-py", "jobs/rollup.py", timeout_s=3600, variables=pair)
+    command_s = time.monotonic() - began_s
     cpu = {part: spent - cpu_before.get(part, 0.0) for part, spent in cpu_seconds(stack).items()}
     console.print(printed.strip().splitlines()[-1], highlight=False)
     job = newest_job(stack, "rollup")
     vertices = stack.flink_rest(f"/jobs/{job['jid']}")["vertices"]
     store, settings = filesystem(Settings().s3), Settings()
     history = HistoryStore(store, path)
-    manifest = history.manifest(settings.counting.shards)
+    manifest = history_in_force(settings, history)
     made = of_history(history, manifest)
     _check(made, manifest.through_hour, stream, topic)
     events = sum(sum(topic.events_by_record[p][:until]) for p, until in manifest.next_offsets.items())
@@ -75,6 +88,7 @@ def roll_up(stack: Stack, codec: str, topic: Topic, stream: Stream, turn: int) -
     figures = {
         "events": events,
         "seconds": seconds,
+        "command_s": round(command_s, 1),
         "events_per_s": round(events / seconds),
         "largest_worker_mib": peak.mib,
         "cpu_s_of_parts": {part: round(spent, 1) for part, spent in cpu.items() if part != PYTHON_WORKERS},
