@@ -149,6 +149,8 @@ class LocalRollup:
         )
         self.tables: Tables = {}
         self.registers: MemoryRegisters = MemoryRegisters()
+        # Kafka's, of the events topic.
+        self.topic_id = ""
         self._rules, self._kept, self._history = rules, kept, history
         self._offsets = dict.fromkeys(range(self.settings.kafka.partitions), 0)
 
@@ -223,6 +225,7 @@ class LocalRollup:
                 holder.register,
                 holder.lease,
                 has_totals=lambda: bool(self.tables.get("view_totals")),
+                topic_id=self.topic_id,
             )
             if work is not None:
                 self._run(work)
