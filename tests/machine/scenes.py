@@ -52,8 +52,8 @@ SCENES = [
     Scene(
         "the manifest is lost",
         "A rollup that found no manifest began anew with what the archive still had, and replaced totals by it.",
-        [HOUR, HOUR, *ROLLUP, HOUR, *ROLLUP, NOTHING_FOR_A_DAY, ("expire", 0, 0), HOUR, HOUR, NOTHING_FOR_HOURS,
-         ("lose", 0, 0), *ROLLUP],
+        [HOUR, HOUR, *ROLLUP, HOUR, *ROLLUP, NOTHING_FOR_A_DAY, HOUR, HOUR, NOTHING_FOR_HOURS,
+         ("lose", 0, 0), *ROLLUP, ("restore", 0, 0), ("go", 0, 7), *ROLLUP],
     ),
     *(
         Scene(
