@@ -44,7 +44,7 @@ from udfs.operators import audit as audit_operators
 from udfs.operators import rollup as rollup_operators
 from udfs.operators.audit import CompareShard, Question, ReadMinutes, WriteVerdicts
 from udfs.operators.rollup import CountSlices, EndRollup, MergeShard, PublishManifest, WriteRows
-from udfs.sinks import audit_rows, beside, history_rows, history_store, lease, shard_tables
+from udfs.sinks import audit_rows, beside, history_rows, history_store, lease, replaced_file, shard_tables
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources import compacted
 from udfs.sources.history import HistoryFiles
@@ -243,7 +243,7 @@ def installed(world: World) -> Iterator[None]:
         (rollup_end, "datetime", SimpleNamespace(now=lambda _zone: world.now)),
         (erasing, "time", clock),
         (block_list, "time", clock),
-        *((module, "secrets", chance) for module in (rollup_operators, lease, making, publishing, erasure_rules)),
+        *((module, "secrets", chance) for module in (rollup_operators, lease, making, publishing, erasure_rules, replaced_file)),
         # Threads. A holder that goes on is one that lives.
         (lease, "threading", SimpleNamespace(Event=_Nothing, Thread=_Nothing)),
         (beside, "ThreadPoolExecutor", InPlace),

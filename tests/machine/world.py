@@ -486,7 +486,10 @@ class World:
         return None
 
     def check_left_over(self) -> None:
-        """After a rollup that nobody disturbed: no file but what kept manifests name, and its own parts."""
+        """After a rollup that nobody disturbed: no file but what kept manifests name, and its own parts.
+
+        What was written to become a copy of the manifest, by who was killed before that, is hidden and stays.
+        """
         row = self.registers.row
         assert row is not None
         must(not self._is_behind, f"after a restore: {self._forgotten(self.known())}")
@@ -500,6 +503,7 @@ class World:
             for path in self.store.objects
             if path.startswith(f"{HISTORY}/")
             and path not in named
+            and not path.startswith(f"{HISTORY}/.{MANIFEST}.")
             and not (path.startswith(f"{HISTORY}/parts/") and token_in(path) == manifest.token)
         ]
         must(not left, f"files are left over: {left[:3]}")
