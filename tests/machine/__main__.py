@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from multiprocessing import get_context
 
-from tests.machine.mutations import MUTATIONS, Found, find, mutation_of
+from tests.machine.mutations import MUTATIONS, find
 from tests.machine.schedule import Runs, fault, runs, schedule, shortest
 
 SHORTENED_S = 120.0
@@ -36,12 +36,9 @@ def main() -> None:
         names = arguments.mutations or [one.name for one in MUTATIONS]
         with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn"), **quiet) as pool:
             missed = 0
-            for found in pool.map(_find, names, repeat(60 * arguments.minutes), repeat(arguments.seed)):
-                missed += found.error is None
-                how = f"not found in {found.runs} runs" if found.error is None else (
-                    f"found by {found.by}, run {found.runs}: {found.error[:100]}"
-                )  # fmt: skip
-                print(f"{found.mutation:12} {found.seconds:6.0f} s  {how}", flush=True)
+            for one in pool.map(find, names, repeat(60 * arguments.minutes), repeat(arguments.seed)):
+                missed += one.error is None
+                print(f"{one.mutation:12} {one.seconds:6.0f} s  {one.how}", flush=True)
         sys.exit(bool(missed))
     with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn"), **quiet) as pool:
         found = list(pool.map(runs, seeds, repeat(60 * arguments.minutes), repeat(tuple(arguments.without))))
@@ -51,10 +48,6 @@ def main() -> None:
         print(f"\nseed {seed}, shortened:")
         tell(seed, arguments.without)
     sys.exit(bool(failed))
-
-
-def _find(name: str, seconds: float, seed: int) -> Found:
-    return find(mutation_of(name), seconds, seed)
 
 
 def told(found: list[Runs]) -> str:

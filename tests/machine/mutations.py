@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from services.query.store import CountStore
-from tests.machine.scenes import SCENES
+from tests.machine.scenes import MEETINGS, SCENES
 from tests.machine.schedule import fault, schedule
 from tools.erasure import erasing
 from tools.history import restoring
@@ -51,6 +51,13 @@ class Found(NamedTuple):
     runs: int
     seconds: float
     error: str | None
+
+    @property
+    def how(self) -> str:
+        """In a line."""
+        if self.error is None:
+            return f"not found in {self.runs} runs"
+        return f"found by {self.by}, run {self.runs}: {self.error[:100]}"
 
 
 _UNCONDITIONAL = (
@@ -182,24 +189,20 @@ def _patched(function: Any, patches: list[Patch]) -> Iterator[None]:
         function.__code__ = before
 
 
-def find(mutation: Mutation, seconds: float, first_seed: int = 1) -> Found:
-    """Play scenes, then random schedules, until one goes wrong."""
+def find(name: str, seconds: float, first_seed: int = 1) -> Found:
+    """Put the mutation of this name back; play scenes, then random schedules, until one goes wrong."""
+    mutation = next(one for one in MUTATIONS if one.name == name)
     began = time.perf_counter()
-    scenes = ((scene.name, scene.operations) for scene in SCENES)
+    scenes = ((scene.name, scene.operations) for scene in [*SCENES, *MEETINGS])
     seeds = ((f"seed {seed}", schedule(seed)) for seed in itertools.count(first_seed))
     runs = 0
     with put_back(mutation):
-        for name, operations in itertools.chain(scenes, seeds):
+        for by, operations in itertools.chain(scenes, seeds):
             # Scenes are few: all of them are played.
-            if time.perf_counter() - began > seconds and runs >= len(SCENES):
+            if time.perf_counter() - began > seconds and runs >= len(SCENES) + len(MEETINGS):
                 break
             runs += 1
             error = fault(operations)
             if error is not None:
-                return Found(mutation.name, name, runs, time.perf_counter() - began, error)
-    return Found(mutation.name, "", runs, time.perf_counter() - began, None)
-
-
-def mutation_of(name: str) -> Mutation:
-    """By its name."""
-    return next(one for one in MUTATIONS if one.name == name)
+                return Found(name, by, runs, time.perf_counter() - began, error)
+    return Found(name, "", runs, time.perf_counter() - began, None)

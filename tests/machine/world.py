@@ -572,11 +572,19 @@ class World:
             late = sorted(
                 offset
                 for offset, hour in self._archived(partition)
-                if offset in known.lost[partition] and self._came_in_time(offset, partition, hour)
+                if offset in known.lost[partition] and self._came_in_time(offset, partition, hour, known.lost[partition])
             )
             must(not late, f"partition {partition}: {late} came late to the archive, and are never counted")
 
-    def _came_in_time(self, offset: int, partition: int, hour: int) -> bool:
+    def _came_in_time(self, offset: int, partition: int, hour: int, lost: frozenset[int]) -> bool:
+        """Whether it was there soon enough after the hour of the slice that lacks it.
+
+        That is the hour of the record before: where nothing came for hours, it is older than what is missing.
+        """
+        before = offset
+        while before in lost and before > 0:
+            before -= 1
+        hour = min(hour, self.log[partition][before].record_ms // HOUR_MS)
         path = next(path for path, of in self._files(partition) if any(one == offset for one, _ in of))
         return self._arrived[path] - hour <= LATE_FILE_HOURS
 
