@@ -183,9 +183,7 @@ def installed(world: World) -> Iterator[None]:
     # As random as they are in truth, and the same in each run.
     chance = SimpleNamespace(token_hex=lambda size: hashlib.sha256(b"%d" % next(names)).hexdigest()[: 2 * size])
     # Nobody is waited for: whoever takes the lease does so while the holder before goes on.
-    holder = functools.partial(
-        lease.LeaseHolder, now_s=world.now_s, silent_s=0.0, living_s=2.0, sleep=lambda _s: None
-    )
+    holder = functools.partial(lease.LeaseHolder, now_s=world.now_s, silent_s=0.0, living_s=2.0, sleep=lambda _s: None)
     # Workers have no clock of their own.
     of_worker = functools.partial(lease.Lease, now_s=world.now_s)
     tables = world.tables
@@ -243,7 +241,10 @@ def installed(world: World) -> Iterator[None]:
         (rollup_end, "datetime", SimpleNamespace(now=lambda _zone: world.now)),
         (erasing, "time", clock),
         (block_list, "time", clock),
-        *((module, "secrets", chance) for module in (rollup_operators, lease, making, publishing, erasure_rules, replaced_file)),
+        *(
+            (module, "secrets", chance)
+            for module in (rollup_operators, lease, making, publishing, erasure_rules, replaced_file)
+        ),
         # Threads. A holder that goes on is one that lives.
         (lease, "threading", SimpleNamespace(Event=_Nothing, Thread=_Nothing)),
         (beside, "ThreadPoolExecutor", InPlace),
@@ -284,7 +285,9 @@ def _noted(world: World) -> Callable[..., Manifest]:
     """udfs.logic.rollup_plan.published, of which the world learns which records the archive lacked."""
     make = rollup_operators.published
 
-    def published(before: Manifest, before_name: str, plan: Any, results: Sequence[Any], *others: Any, **named: Any) -> Manifest:
+    def published(
+        before: Manifest, before_name: str, plan: Any, results: Sequence[Any], *others: Any, **named: Any
+    ) -> Manifest:
         after = make(before, before_name, plan, results, *others, **named)
         world.note_counted(before, [info for one in results[0].counted for info in one.new], after)
         return after

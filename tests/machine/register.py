@@ -41,7 +41,6 @@ class MemoryRegisters:
         """See Registers."""
         return self._pulse
 
-
     def lose(self) -> None:
         """The row is gone: the world does that."""
         self.row = None

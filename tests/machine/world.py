@@ -348,7 +348,9 @@ class World:
     def applied(self) -> Manifest | None:
         """The manifest whose rows the tables have, as the register says."""
         row = self.registers.row
-        return None if row is None or row.applied is None or not row.applied.manifest else self._of(row.applied.manifest)
+        return (
+            None if row is None or row.applied is None or not row.applied.manifest else self._of(row.applied.manifest)
+        )
 
     def _of(self, name: str) -> Manifest:
         """A manifest, also one that was lost."""
@@ -405,7 +407,7 @@ class World:
         row = self.registers.row
         assert row is not None
         rows = list(fastavro.reader(BytesIO(content)))
-        partition = int(path.split("/kafka_partition=")[1].split("/")[0])
+        partition = int(path.split("/kafka_partition=")[1].split("/", maxsplit=1)[0])
         for name in row.all_kept:
             end = self._known_by(self._of(name)).ends[partition]
             left = [one["kafka_offset"] for one in rows if one["kafka_offset"] >= end]  # type: ignore[index,call-overload]
@@ -495,7 +497,9 @@ class World:
         must(not self._is_behind, f"after a restore: {self._forgotten(self.known())}")
         if self._lost.intersection(row.all_kept):
             return
-        named = {f"{HISTORY}/{MANIFEST}"}.union(*(self._files_of(name) | {f"{HISTORY}/{name}"} for name in row.all_kept))
+        named = {f"{HISTORY}/{MANIFEST}"}.union(
+            *(self._files_of(name) | {f"{HISTORY}/{name}"} for name in row.all_kept)
+        )
         manifest = self.in_force()
         assert manifest is not None
         left = [
@@ -572,7 +576,8 @@ class World:
             late = sorted(
                 offset
                 for offset, hour in self._archived(partition)
-                if offset in known.lost[partition] and self._came_in_time(offset, partition, hour, known.lost[partition])
+                if offset in known.lost[partition]
+                and self._came_in_time(offset, partition, hour, known.lost[partition])
             )
             must(not late, f"partition {partition}: {late} came late to the archive, and are never counted")
 
