@@ -1,7 +1,7 @@
 """`python -m tests.machine --minutes 10`: plays random schedules against the batch layer's own jobs.
 
 Says how many, how fast and which jobs met; of one that goes wrong the shortest schedule that is found, with what each
-job did. Exit code 1 then.
+job did. Exit code 1 then. With `--mutations` known faults are put back, one at a time: which are found, and how soon.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from multiprocessing import get_context
 
+from tests.machine.mutations import MUTATIONS, find
 from tests.machine.schedule import Runs, fault, runs, schedule, shortest
 
 SHORTENED_S = 120.0
@@ -23,11 +24,22 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1.0, help="How long.")
     parser.add_argument("--seed", type=int, default=1, help="The first of the seeds.")
     parser.add_argument("--processes", type=int, default=1, help="Side by side, with seeds of their own.")
+    parser.add_argument(
+        "--mutations", nargs="*", metavar="NAME", help="Put these faults back, or all, each for --minutes at most."
+    )
     parser.add_argument("--without", nargs="*", default=[], metavar="OPERATION", help="Leave out what goes wrong.")
     arguments = parser.parse_args()
     seeds = [range(arguments.seed + place, 1 << 40, arguments.processes) for place in range(arguments.processes)]
     # Slices that wait for files say so.
     quiet = {"initializer": logging.disable, "initargs": (logging.WARNING,)}
+    if arguments.mutations is not None:
+        names = arguments.mutations or [one.name for one in MUTATIONS]
+        with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn"), **quiet) as pool:
+            missed = 0
+            for one in pool.map(find, names, repeat(60 * arguments.minutes), repeat(arguments.seed)):
+                missed += one.error is None
+                print(f"{one.mutation:12} {one.seconds:6.0f} s  {one.how}", flush=True)
+        sys.exit(bool(missed))
     with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn"), **quiet) as pool:
         found = list(pool.map(runs, seeds, repeat(60 * arguments.minutes), repeat(tuple(arguments.without))))
     print(told(found))

@@ -5,9 +5,12 @@ cluster. Every patch is of a module's global, holds for the whole process, and a
 """
 
 import asyncio
+import functools
+import hashlib
+import itertools
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from types import SimpleNamespace
@@ -20,26 +23,33 @@ from pyflink.common import Row
 
 import jobs.audit
 import jobs.rollup
-from services.query import cold
+from services.query import cold, completeness
 from services.query import store as query_store
-from services.query.cold import History, HistoryAwayError
+from services.query.cold import History
+from services.query.completeness import HistoryAwayError
 from services.query.parameters import Series
 from services.query.store import DAY, HOUR, CountStore
 from settings import Settings
 from settings.durations import HOUR_MS
 from tests.machine.jobs import InPlace, Job, current_job, step
+from tests.machine.store import Files
 from tests.machine.tables import Session
 from tests.machine.world import AUDITED_HOURS, HISTORY, START_MS, VIDEOS, VIEWERS, World, must
 from tools import block_list
-from tools.erasure import erase, erase_again
-from udfs.logic.history import Manifest, PartitionTask, hour_start
+from tools.erasure import Stores, erase, erase_again, erasing, publishing
+from tools.history import make_register, making, restore
+from udfs.logic import erasure as erasure_rules
+from udfs.logic.history import Manifest, hour_start
 from udfs.operators import audit as audit_operators
 from udfs.operators import rollup as rollup_operators
 from udfs.operators.audit import CompareShard, Question, ReadMinutes, WriteVerdicts
-from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest
-from udfs.sinks import audit_rows, beside, history_rows, history_store, shard_tables
+from udfs.operators.rollup import CountSlices, EndRollup, MergeShard, PublishManifest, WriteRows
+from udfs.sinks import audit_rows, beside, history_rows, history_store, lease, replaced_file, shard_tables
+from udfs.sinks.history_store import HistoryStore
 from udfs.sources import compacted
 from udfs.sources.history import HistoryFiles
+from udfs.stages import rollup_end
+from udfs.stages.rollup_start import Work
 
 # What an actor does: the job whose thread it is in, and a number that may say what of it.
 Actor = Callable[[World, Job, int], None]
@@ -60,12 +70,38 @@ def erasure(world: World, _job: Job, a: int) -> None:
     """`python -m tools.erasure`, of a viewer; who is being erased views on without a name."""
     viewer = VIEWERS[a % len(VIEWERS)]
     world.erased.add(viewer)
-    erase(world.settings, _store(world), [viewer], world.now)
+    erase(world.settings, _stores(world), [viewer], world.now)
 
 
 def erasure_again(world: World, _job: Job, _a: int) -> None:
     """`python -m tools.erasure --again`."""
-    erase_again(world.settings, _store(world), world.now)
+    erase_again(world.settings, _stores(world), world.now)
+
+
+def restored(world: World, _job: Job, _a: int) -> None:
+    """`python -m tools.history restore`."""
+    settings = world.settings
+    restore(world.registers, history(world), settings.history.path, settings.counting.shards, now_ms=world.now_ms)
+
+
+def made(world: World, _job: Job, _a: int) -> None:
+    """`python -m tools.history init`."""
+    make_register(
+        world.registers,
+        history(world),
+        world.settings.history.path,
+        now_ms=world.now_ms,
+        has_totals=lambda: any(world.tables.alive("view_totals")),
+    )
+
+
+def history(world: World) -> HistoryStore:
+    """As tools have it."""
+    return HistoryStore(_store(world), HISTORY)
+
+
+def _stores(world: World) -> Stores:
+    return Stores(_store(world), Files(world.store), world.registers, lambda _s: None)
 
 
 def query(world: World, _job: Job, a: int) -> None:
@@ -79,15 +115,15 @@ def query(world: World, _job: Job, a: int) -> None:
 def answer(world: World, a: int, *, may_refuse: bool) -> None:
     """The same; refused only if it may be."""
     video, form = VIDEOS[a % 3], FORMS[a // 3 % 3]
-    asked_at, known, streamed = world.now, world.known(), world.streamed()
+    asked_at, known, streamed, losses = world.now, world.known(), world.streamed(), world.losses
     least = world.least(known, streamed, video)
     try:
         found = asyncio.run(_asked(world, video, form))
     except HistoryAwayError as error:
         must(may_refuse, f"{form} of {video} are refused when all is quiet: {error}")
         return
-    if world.planted or world.now - asked_at > timedelta(hours=1):
-        # Falsified and not repaired yet; or a request that is over by its deadline.
+    if world.planted or losses != world.losses or world.now - asked_at > timedelta(hours=1):
+        # Falsified and not repaired yet; rows went back meanwhile; or a request that is over by its deadline.
         return
     # A rollup meanwhile may have found out that records are missing.
     least_now, most = world.least(world.known(), streamed, video), world.most(video)
@@ -106,13 +142,15 @@ async def _asked(world: World, video: str, form: str) -> dict[int, int]:
     history = History(HistoryFiles(_store(world), HISTORY), files_max=1000)
     store = _Asked(world.settings.cassandra, world.settings.query, history)
     store._connect_once()
+    now = world.now
+    known = completeness.known(await store.register())
     if form == "totals":
-        (views,) = await store.totals(video, ["view"], today=world.now.date())
+        (views,) = await store.totals(video, ["view"], known, now=now)
         return {0: views}
     step_ = DAY if form == "days" else HOUR
     first = hour_start(START_MS // HOUR_MS // 24 * 24)
-    end = first + DAY * ((world.now - first) // DAY + 1)
-    rows = await store.series(video, "view", Series(step_, first, end), now=world.now)
+    end = first + DAY * ((now - first) // DAY + 1)
+    rows = await store.series(video, "view", Series(step_, first, end), known, now=now)
     return {int(start.timestamp()) // int(step_.total_seconds()): views for start, views in rows if views}
 
 
@@ -130,38 +168,66 @@ ACTORS: dict[str, Actor] = {
     "erasure": erasure,
     "erasure_again": erasure_again,
     "query": query,
+    "restore": restored,
+    "make": made,
 }
 
 
 @contextmanager
 def installed(world: World) -> Iterator[None]:
     """In place of what the product's jobs reach: this world. One at a time."""
-    clock = SimpleNamespace(time=world.now_s, time_ns=lambda: world.now_ms * 1_000_000, monotonic=world.now_s)
-    tables, session = world.tables, Session(world.tables)
-    session.cluster = SimpleNamespace(shutdown=lambda: None)  # type: ignore[attr-defined]
+    clock = SimpleNamespace(
+        time=world.now_s, time_ns=lambda: world.now_ms * 1_000_000, monotonic=world.now_s, sleep=lambda _s: None
+    )
+    names = itertools.count()
+    # As random as they are in truth, and the same in each run.
+    chance = SimpleNamespace(token_hex=lambda size: hashlib.sha256(b"%d" % next(names)).hexdigest()[: 2 * size])
+    # Nobody is waited for: whoever takes the lease does so while the holder before goes on.
+    holder = functools.partial(lease.LeaseHolder, now_s=world.now_s, silent_s=0.0, living_s=2.0, sleep=lambda _s: None)
+    # Workers have no clock of their own.
+    of_worker = functools.partial(lease.Lease, now_s=world.now_s)
+    tables = world.tables
+
+    def session(*_arguments: object) -> Session:
+        return Session(tables, world.registers)
+
     in_place: list[tuple[Any, str, Any]] = [
         # What jobs are submitted by, and what runs them.
         (jobs.rollup, "settings_or_exit", lambda: world.settings),
         (jobs.rollup, "filesystem", lambda *_: world.store),
         (jobs.rollup, "batch_environment", _Environment),
-        (jobs.rollup, "build", _build_rollup(world)),
+        (jobs.rollup, "build", _build_rollup),
+        (jobs.rollup, "execute_until", _execute_until),
+        (jobs.rollup, "connect", session),
+        (jobs.rollup, "topic_id", lambda *_: "topic"),
+        (jobs.rollup, "CassandraRegisters", lambda _session: world.registers),
+        (jobs.rollup, "LeaseHolder", lambda *arguments, say, **named: holder(*arguments, say=_say_nothing, **named)),
         (jobs.audit, "settings_or_exit", lambda: world.settings),
         (jobs.audit, "filesystem", lambda *_: world.store),
         (jobs.audit, "batch_environment", _Environment),
         (jobs.audit, "build", _build_audit),
-        (jobs.audit, "connect", lambda *_: session),
+        (jobs.audit, "execute_until", _execute_until),
+        (jobs.audit, "connect", session),
         (jobs.audit, "time", clock),
+        (jobs.audit, "CassandraRegisters", lambda _session: world.registers),
+        (jobs.audit, "LeaseHolder", lambda *arguments, say, **named: holder(*arguments, say=_say_nothing, **named)),
         (sys, "argv", ["audit", "--repair", "--hours", str(AUDITED_HOURS)]),
+        (erasing, "LeaseHolder", holder),
         # Stores.
         (rollup_operators, "filesystem", lambda *_: world.store),
+        (rollup_operators, "bucket", lambda _settings: (Files(world.store), list)),
+        (rollup_operators, "registers", lambda _settings: world.registers),
+        (rollup_operators, "Lease", of_worker),
         (audit_operators, "filesystem", lambda *_: world.store),
-        (audit_operators, "connect_however_long", lambda *_: session),
-        (history_rows, "connect_however_long", lambda *_: session),
-        (history_rows, "prepare_however_long", lambda _session, text: session.prepare(text)),
+        (audit_operators, "connect_however_long", session),
+        (audit_operators, "CassandraRegisters", lambda _session: world.registers),
+        (audit_operators, "Lease", of_worker),
+        (history_rows, "connect_however_long", session),
+        (history_rows, "prepare_however_long", lambda one, text: one.prepare(text)),
         (history_rows, "write_all", tables.write_all),
-        (audit_rows, "prepare_however_long", lambda _session, text: session.prepare(text)),
+        (audit_rows, "prepare_however_long", lambda one, text: one.prepare(text)),
         (audit_rows, "write_all", tables.write_all),
-        (query_store, "connect", lambda *_: session),
+        (query_store, "connect", session),
         (compacted, "read_to_end", world.read_topic),
         (block_list, "read_to_end", world.read_topic),
         (block_list, "write", world.write_topic),
@@ -170,12 +236,17 @@ def installed(world: World) -> Iterator[None]:
         (audit_operators, "Settings", lambda: world.settings),
         # Of files this small a codec takes as long as all the rest.
         (history_store, "COMPRESSION", "none"),
-        # Clocks.
+        # Clocks, and chance.
         (rollup_operators, "time", clock),
-        (audit_rows, "time", clock),
-        (cold, "time", clock),
+        (rollup_end, "datetime", SimpleNamespace(now=lambda _zone: world.now)),
+        (erasing, "time", clock),
         (block_list, "time", clock),
-        # Threads.
+        *(
+            (module, "secrets", chance)
+            for module in (rollup_operators, lease, making, publishing, erasure_rules, replaced_file)
+        ),
+        # Threads. A holder that goes on is one that lives.
+        (lease, "threading", SimpleNamespace(Event=_Nothing, Thread=_Nothing)),
         (beside, "ThreadPoolExecutor", InPlace),
         (shard_tables, "ThreadPoolExecutor", InPlace),
         (cold, "ThreadPoolExecutor", InPlace),
@@ -186,6 +257,7 @@ def installed(world: World) -> Iterator[None]:
         for module in (jobs.rollup, jobs.audit):
             stack.enter_context(mock.patch.object(module, "print", _say_nothing, create=True))
         stack.enter_context(mock.patch.object(rollup_operators, "published", _noted(world)))
+        made(world, None, 0)  # type: ignore[arg-type]
         yield
 
 
@@ -193,13 +265,31 @@ def _say_nothing(*_text: object) -> None:
     """Stands for print."""
 
 
-def _noted(world: World) -> Callable[..., Manifest]:
-    """udfs.logic.history.published, of which the world learns which records the archive lacked."""
-    made = rollup_operators.published
+class _Nothing:
+    """Stands for a thread that says that a holder lives, and for what ends it."""
 
-    def published(before: Manifest, plan: Any, results: Sequence[Any], *others: Any) -> Manifest:
-        after = made(before, plan, results, *others)
-        world.note_counted(before, results[0].new, after)
+    def __init__(self, **_named: object) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+    def set(self) -> None:
+        pass
+
+    def join(self) -> None:
+        pass
+
+
+def _noted(world: World) -> Callable[..., Manifest]:
+    """udfs.logic.rollup_plan.published, of which the world learns which records the archive lacked."""
+    make = rollup_operators.published
+
+    def published(
+        before: Manifest, before_name: str, plan: Any, results: Sequence[Any], *others: Any, **named: Any
+    ) -> Manifest:
+        after = make(before, before_name, plan, results, *others, **named)
+        world.note_counted(before, [info for one in results[0].counted for info in one.new], after)
         return after
 
     return published
@@ -213,57 +303,89 @@ class _Environment:
     """Stands for Flink's: runs what was built, in the thread of the job, which can be tried again from there."""
 
     def __init__(self) -> None:
-        self.work: Callable[[], None] = lambda: None
-
-    def execute(self, _name: str) -> None:
-        """Run it to its end."""
-        job = current_job()
-        if job is not None:
-            job.restart = lambda _job: self.work()
-        step("the job is submitted", writes=False)
-        self.work()
+        self.work: Callable[[int], None] = lambda _again: None
 
 
-def _build_rollup(_world: World) -> Callable[..., None]:
-    def build(env: _Environment, settings: Settings, to_do: list[PartitionTask], before: Manifest) -> None:
-        env.work = lambda: _run_rollup(settings, to_do, msgspec.json.encode(before))
+def _execute_until(env: _Environment, _name: str, _deadline_ms: int) -> None:
+    """Stands for jobs.submission's."""
+    job = current_job()
+    if job is not None:
+        job.restart = env.work
+    step("the job is submitted", writes=False)
+    env.work(0)
 
-    return build
+
+def _build_rollup(env: _Environment, settings: Settings, work: Work) -> None:
+    # What stages hand on, as Flink keeps it: an attempt may begin with any stage whose input is there.
+    done: dict[int, Any] = {}
+    env.work = lambda again: _run_rollup(settings, work, done, again)
 
 
-def _run_rollup(settings: Settings, to_do: Sequence[PartitionTask], before: bytes) -> None:
-    """The operators of jobs.rollup.build, one after the other."""
+def _run_rollup(settings: Settings, work: Work, done: dict[int, Any], again: int) -> None:
+    """The operators of jobs.rollup.build, one after the other; from all those before again if `again` is even."""
     # As Flink has them, which are not the shards' numbers.
     keys = [3 + 5 * shard for shard in range(settings.counting.shards)]
-    told: dict[int, list[bytes]] = defaultdict(list)
-    counting = CountSlices(settings, before, keys)
-    counting.open(None)
-    for task in to_do:
-        for key, infos in counting.flat_map(msgspec.json.encode(task).decode()):
-            told[key].append(infos)
-    merging = MergeShard(settings, before, keys, len(to_do))
-    merging.open(None)
-    publishing = PublishManifest(settings, before)
-    publishing.open(None)
-    for key, values in told.items():
-        of_shard = SimpleNamespace(get_current_key=lambda key=key: key)
-        for value in values:
-            for _, result in merging.process_element(value, of_shard):
-                list(publishing.process_element(result, None))
+    unit = msgspec.json.encode(work.unit)
+
+    def count(_nothing: object) -> dict[int, list[bytes]]:
+        told: dict[int, list[bytes]] = defaultdict(list)
+        operator = _opened(CountSlices(settings, unit, keys))
+        for task in work.tasks:
+            for key, infos in operator.flat_map(msgspec.json.encode(task).decode()):
+                told[key].append(infos)
+        return told
+
+    def merge(told: Mapping[int, Sequence[bytes]]) -> list[bytes]:
+        operator = _opened(MergeShard(settings, unit, keys, len(work.tasks)))
+        return [
+            result
+            for key, values in told.items()
+            for value in values
+            for _, result in operator.process_element(value, _of_key(key))
+        ]
+
+    def publish(results: Sequence[bytes]) -> list[tuple[int, bytes]]:
+        operator = _opened(PublishManifest(settings, unit, keys))
+        return [(key, name) for value in results for key, name in operator.process_element(value, None)]
+
+    def write(names: Sequence[tuple[int, bytes]]) -> list[bytes]:
+        operator = _opened(WriteRows(settings, unit, keys))
+        return [name for key, value in names for _, name in operator.process_element(value, _of_key(key))]
+
+    def end(names: Sequence[bytes]) -> None:
+        operator = _opened(EndRollup(settings, unit))
+        for name in names:
+            list(operator.process_element(name, None))
+
+    stages: list[Callable[[Any], Any]] = [count, merge, publish, write, end]
+    first = max(done, default=-1) + 1 if again % 2 else 0
+    handed = done.get(first - 1)
+    for number, stage in enumerate(stages):
+        if number >= first:
+            handed = done[number] = stage(handed)
+    done.pop(len(stages) - 1)
+
+
+def _opened(operator: Any) -> Any:
+    operator.open(None)
+    return operator
+
+
+def _of_key(key: int) -> Any:
+    """A context whose current key this is."""
+    return SimpleNamespace(get_current_key=lambda: key)
 
 
 def _build_audit(env: _Environment, settings: Settings, manifest: Manifest, question: Question) -> None:
     """The operators of jobs.audit.build: one range, which is all of the ring."""
-    asked, history = msgspec.json.encode(question), msgspec.json.encode(manifest)
+    asked, before = msgspec.json.encode(question), msgspec.json.encode(manifest)
 
-    def work() -> None:
-        reading = ReadMinutes(settings.cassandra, manifest.shards, asked)
-        comparing = CompareShard(settings.history.path, settings.cassandra, history, asked, 1)
-        writing = WriteVerdicts(settings.cassandra, asked, manifest.shards)
-        for operator in (reading, comparing, writing):
-            operator.open(None)
+    def work(_again: int) -> None:
+        reading = _opened(ReadMinutes(settings.cassandra, manifest.shards, asked))
+        comparing = _opened(CompareShard(settings.history.path, settings.cassandra, before, asked, 1))
+        writing = _opened(WriteVerdicts(settings.cassandra, asked, manifest.shards))
         for shard, rows in reading.flat_map(Row(0, 0)):
-            for _, verdicts in comparing.process_element(rows, SimpleNamespace(get_current_key=lambda of=shard: of)):
+            for _, verdicts in comparing.process_element(rows, _of_key(shard)):
                 list(writing.process_element(verdicts, None))
 
     env.work = work

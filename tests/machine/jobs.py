@@ -19,13 +19,16 @@ class Killed(BaseException):
 class Job:
     """One attempt of a job. `name` is for people; `attempts` is how many began before it with the same work.
 
-    `restart` is what a new attempt does when a task has failed: the job sets it once it has work to be tried again.
+    `restart` is what a new attempt does when a task has failed: the job sets it once it has work to be tried again. The
+    number says from where on.
     """
 
     def __init__(self, kind: str, name: str, work: Callable[["Job"], None]) -> None:
         self.kind = kind
         self.name = name
-        self.restart: Callable[[Job], None] | None = None
+        self.restart: Callable[[int], None] | None = None
+        # Of the lease that it took.
+        self.token: int | None = None
         self.next_step = "begins"
         self.steps = 0
         self.is_over = False

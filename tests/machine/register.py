@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.machine.jobs import step
+from tests.machine.jobs import current_job, step
 from udfs.logic.register import Register
 
 
@@ -21,12 +21,13 @@ class MemoryRegisters:
 
     def swap(self, old: Register | None, new: Register) -> bool:
         """See Registers. What was done may be known to nobody: whoever is killed here has done it or not."""
-        step(
-            f"swap the register: token {new.token}, {new.manifest or 'no manifest'}, {'applied' if new.applied else ''}"
-        )
+        step(f"swap the register: {_changes(old, new)}")
         if _compared(self.row) != _compared(old):
             return _compared(self.row) == _compared(new)
         before, self.row = self.row, new
+        job = current_job()
+        if job is not None and (before is None or before.token != new.token):
+            job.token = new.token
         self._pulse += 1
         self._swapped(before, new)
         return True
@@ -39,6 +40,22 @@ class MemoryRegisters:
     def pulse(self) -> object:
         """See Registers."""
         return self._pulse
+
+    def lose(self) -> None:
+        """The row is gone: the world does that."""
+        self.row = None
+
+
+def _changes(old: Register | None, new: Register) -> str:
+    """What is to be another, for people."""
+    found = [
+        f"{name} {getattr(new, name)!r}"
+        for name in ("token", "holder", "manifest")
+        if old is None or getattr(old, name) != getattr(new, name)
+    ]
+    if old is None or old.applied != new.applied:
+        found.append(f"applied {new.applied.manifest!r}" if new.applied else "applied nothing")
+    return ", ".join(found)
 
 
 def _compared(register: Register | None) -> tuple[int, str, str] | None:

@@ -1,5 +1,6 @@
 """Schedules that once went wrong, each with a sentence that says how: what is too rare for chance is kept here."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from tests.machine.schedule import Operation
@@ -52,8 +53,8 @@ SCENES = [
     Scene(
         "the manifest is lost",
         "A rollup that found no manifest began anew with what the archive still had, and replaced totals by it.",
-        [HOUR, HOUR, *ROLLUP, HOUR, *ROLLUP, NOTHING_FOR_A_DAY, ("expire", 0, 0), HOUR, HOUR, NOTHING_FOR_HOURS,
-         ("lose", 0, 0), *ROLLUP],
+        [HOUR, HOUR, *ROLLUP, HOUR, *ROLLUP, NOTHING_FOR_A_DAY, HOUR, HOUR, NOTHING_FOR_HOURS,
+         ("lose", 0, 0), *ROLLUP, ("restore", 0, 0), ("go", 0, 7), *ROLLUP],
     ),
     *(
         Scene(
@@ -76,3 +77,24 @@ SCENES = [
          ("hour", 250593, 382679), *ROLLUP],
     ),
 ]  # fmt: skip
+
+
+def _meetings() -> Iterator[Scene]:
+    """One job stops before it has published, or told so; another comes to its end; and then the first wakes, or dies.
+
+    Beyond that a file comes late, so that a slice is counted again meanwhile.
+    """
+    late = [HOUR, HELD_BACK, HOUR, HOUR, HOUR]
+    for stop, until in enumerate(("publishes", "tells", "puts a manifest")):
+        for second in ("rollup", "audit", "erasure"):
+            for ending in ("go", "kill", "again"):
+                yield Scene(
+                    f"a rollup nearly {until}, {second}, {ending}",
+                    "One job undid what the other did.",
+                    [*late, *ROLLUP, HOUR, ("snapshot", 0, 0), ("rollup", 0, 0), ("nearly", 0, stop), HOUR,
+                     ("commit", 0, 0), (second, 1, 0), ("go", 1, 7), (ending, 0, 7), ("go", 0, 7), HOUR, *ROLLUP,
+                     ("query", 3, 0), ("go", 3, 7), ("lose", stop, 0), ("restore", 0, 0), ("go", 0, 7), *ROLLUP],
+                )  # fmt: skip
+
+
+MEETINGS = list(_meetings())

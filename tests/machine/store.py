@@ -1,7 +1,8 @@
 """The object store in memory: an object is there as a whole or not at all. Writes are steps, reads of manifests too."""
 
+import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -106,6 +107,41 @@ class Store:
         if path not in self.objects:
             raise FileNotFoundError(path)
         return self.objects[path]
+
+
+class Files:
+    """Stands for udfs.sinks.conditional_files.S3Files: puts and deletes are steps, and so are reads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def read(self, path: str) -> tuple[bytes, str]:
+        """See ConditionalFiles."""
+        step(f"read {path}", writes=False)
+        content = self._store.objects.get(path)
+        if content is None:
+            raise FileNotFoundError(path)
+        return content, _tag(content)
+
+    def replace(self, path: str, content: bytes, tag: str) -> bool:
+        """See ConditionalFiles."""
+        step(f"put {path} if it is as it was")
+        there = self._store.objects.get(path)
+        if there is None or _tag(there) != tag:
+            return False
+        self._store.put(path, content)
+        return True
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """See ConditionalFiles."""
+        for path in paths:
+            step(f"delete {path}")
+            if path in self._store.objects:
+                self._store.remove(path)
+
+
+def _tag(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 class _Upload(io.BytesIO):

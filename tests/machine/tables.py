@@ -12,11 +12,14 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import msgspec
 from cassandra import cqltypes
 from cassandra.util import Date
 
 from tests.machine.jobs import step
+from tests.machine.register import MemoryRegisters
 from tests.support.local_rollup import CQL, KEYS, _Prepared, _rows
+from udfs.logic.register import Register
 
 Row = dict[str, object]
 _TYPES = {
@@ -50,22 +53,25 @@ class Tables:
         # Of one clock: no two writes of a process have the same time.
         self._last_us = 0
 
-    def write_all(self, _session: object, statements: Sequence[tuple[object, object]], _at_once: int) -> None:
+    def write_all(self, session: Any, statements: Sequence[tuple[object, object]], _at_once: int) -> None:
         """Stands for udfs.sinks.acknowledged.write_all."""
+        at_us = session.timestamp_generator()
         rows = [row for statement in statements for row in _rows(*statement)]
         for half in (rows[::2], rows[1::2]):
             if half:
                 step(f"{len(half)} rows: {half[0][0].split(' (')[0].removeprefix('INSERT INTO ')}")
                 for text, values in half:
-                    self.insert(text, values)
+                    self.insert(text, values, at_us)
 
-    def insert(self, text: str, values: Sequence[object]) -> None:
+    def insert(self, text: str, values: Sequence[object], at_us: int | None = None) -> None:
         """A row; of each cell the later write stays, and of two at once the larger value."""
         parsed = _insert(text)
         found = dict(zip(parsed.columns, values, strict=False))
         row = {name: _value(parsed.table, name, value) for name, value in found.items()}
         if parsed.has_timestamp:
             written_us = int(str(values[-1]))
+        elif at_us is not None:
+            written_us = at_us
         else:
             self._last_us = written_us = max(self._last_us + 1, int(self._now_s() * 1e6))
         expires_s = self._now_s() + self._ttl_s.get(parsed.table, float("inf"))
@@ -112,19 +118,46 @@ class Tables:
         return made[: parsed.limit]
 
 
-class Session:
-    """Stands for the driver's. Reads are steps."""
+class Found(list[Any]):
+    """What the driver gives."""
 
-    def __init__(self, tables: Tables) -> None:
+    def one(self) -> Any:
+        """The first row, or None."""
+        return self[0] if self else None
+
+
+class Session:
+    """Stands for the driver's. Reads are steps. Of the register it reads the row, as the query service does."""
+
+    def __init__(self, tables: Tables, registers: MemoryRegisters) -> None:
         self._tables = tables
+        self._registers = registers
+        self.cluster = SimpleNamespace(shutdown=lambda: None)
+        self.client_protocol_handler: object = None
+        self.timestamp_generator: Callable[[], int | None] = lambda: None
 
     def prepare(self, text: str) -> Any:
         return _Prepared(text)
 
-    def execute(self, statement: Any, values: Sequence[object] = ()) -> list[Any]:
+    def execute(self, statement: Any, values: Sequence[object] = ()) -> Found:
         text = statement if isinstance(statement, str) else statement.text
+        if " FROM history_register " in text:
+            register = self._registers.read()
+            return Found() if register is None else Found([_register_row(register)])
         step(f"read {_select(text).table}", writes=False)
-        return self._tables.select(text, values)
+        return Found(self._tables.select(text, values))
+
+
+def _register_row(register: Register) -> SimpleNamespace:
+    return SimpleNamespace(
+        path=register.path,
+        made_at=datetime.fromtimestamp(register.made_ms / 1000, UTC).replace(tzinfo=None),
+        lease=register.token,
+        holder=register.holder,
+        manifest=register.manifest,
+        kept=list(register.kept),
+        applied=None if register.applied is None else msgspec.json.encode(register.applied).decode(),
+    )
 
 
 class _Insert(NamedTuple):

@@ -5,6 +5,7 @@ minutes; time, which passes by hours. All that counts is judged by brute force (
 """
 
 import collections
+import copy
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -40,7 +41,19 @@ from tests.machine.truth import (
 from tests.support.archived import SCHEMA
 from tests.support.records import salt_of
 from udfs.logic.audience import viewer_hash
-from udfs.logic.history import HOURLY, HOURS_PER_DAY, MANIFEST, Manifest, SliceInfo, date_of, read_manifest
+from udfs.logic.history import (
+    HOURLY,
+    HOURS_PER_DAY,
+    MANIFEST,
+    Manifest,
+    Owed,
+    SliceInfo,
+    date_of,
+    read_manifest,
+    slice_folder,
+    token_in,
+)
+from udfs.logic.register import Register
 
 PARTITIONS = SHARDS = 2
 VIDEOS = ("v", "w", "x")
@@ -53,9 +66,17 @@ ARCHIVE_KEPT_DAYS = 1
 AUDITED_HOURS = 40
 # A file that is archived so long after its hour is still counted.
 LATE_FILE_HOURS = 6
+# So many hours of arrival are published at once, and a job gives up after so many.
+HOURS_AT_ONCE = 5
+DEADLINE_HOURS = 20
 ARCHIVE, HISTORY, ERASURES = "world/archive", "world/history", "world/erasures"
-# None of it may change while a manifest names it, but by erasure.
-REWRITTEN = "suspects"
+# None of it may change while a manifest names it, but these by erasure.
+REWRITTEN = ("/suspects/", "/viewers.parquet")
+# Tables whose rows are history's: what goes back where they are restored from a snapshot.
+TABLES = (
+    "views_by_hour", "views_by_day", "view_totals", "channel_views_by_hour", "top_videos_by_hour", "top_videos_by_day",
+    "day_history",
+)  # fmt: skip
 
 
 class WrongError(AssertionError):
@@ -94,10 +115,10 @@ class World:
     def __init__(self) -> None:
         self.now_ms = START_MS
         self.log: list[list[LogRecord]] = [[] for _ in range(PARTITIONS)]
-        self.store = Store(self.now_s, self._wrote, is_manifest)
+        self.store = Store(self.now_s, self._wrote, lambda _path: False)
         minutes_ttl_s = MINUTES_KEPT_DAYS * 86_400
         self.tables = Tables(self.now_s, {"views_by_minute": minutes_ttl_s})
-        self.registers = MemoryRegisters()
+        self.registers = MemoryRegisters(self._swapped)
         self.blocked: dict[bytes, bytes | None] = {}
         self.viewer_minute_max = 60
         # Minutes that were falsified, and that no audit has repaired yet.
@@ -107,11 +128,21 @@ class World:
         self._rolled = [0] * PARTITIONS
         self._waiting: list[Waiting] = []
         self._streamed = [0] * PARTITIONS
-        self._lost_manifest: bytes | None = None
+        # How often a manifest was lost, or the register with rows; and which manifests were.
+        self.losses = 0
+        self._lost: set[str] = set()
+        self._snapshot: dict[str, Any] = {}
+        # From when an older manifest is in force until a rollup has caught up.
+        self._is_behind = False
+        # By file of the archive, the hour in which it was there.
+        self._arrived: dict[str, int] = {}
+        # By manifest, its content and what it names.
+        self._manifests: dict[str, Manifest] = {}
+        self._named: dict[str, set[str]] = {}
         # By manifests as text, in the order in which they came to be.
         self._known: dict[bytes, Known] = {}
         self._most = NOTHING_KNOWN
-        self._sealed: dict[str, bytes] = {}
+        self._sealed: set[str] = set()
         self._ever_lost: list[set[int]] = [set() for _ in range(PARTITIONS)]
         self.tick(0, 0)
 
@@ -210,19 +241,14 @@ class World:
         fastavro.writer(file, SCHEMA, rows, codec="null", sync_marker=bytes(16))
         day, of_day = divmod(one.hour, 24)
         folder = f"arrival_day={date_of(day)}/arrival_hour={of_day:02}/kafka_partition={one.partition}"
-        self.store.put(f"{ARCHIVE}/{folder}/part-{one.records[0][0]}", file.getvalue())
+        path = f"{ARCHIVE}/{folder}/part-{one.records[0][0]}"
+        self._arrived[path] = self.now_ms // HOUR_MS
+        self.store.put(path, file.getvalue())
 
     def commit_all(self) -> None:
         """All files are there."""
         while self._waiting:
             self.commit(0, 0)
-
-    def expire(self, _a: int, _b: int) -> None:
-        """Raw events leave by age alone, as a lifecycle rule of the bucket has it."""
-        for path in list(self.store.objects):
-            age_s = self.now_s() - self.store.written_s(path)
-            if path.startswith(ARCHIVE) and age_s > ARCHIVE_KEPT_DAYS * 86_400:
-                self.store.remove(path)
 
     def stream(self, _a: int, _b: int) -> None:
         """The count job writes minutes, up to the log's end."""
@@ -260,7 +286,7 @@ class World:
             self.planted[key] = cells["views"].value
 
     def _is_audited(self, key: tuple[object, ...]) -> bool:
-        hour, manifest = _number(key[-1]), self.in_force()
+        hour, manifest = _number(key[-1]), self.applied()
         is_there = manifest is not None and hour < manifest.through_hour and hour not in manifest.gap_hours
         return is_there and hour > self.now_ms // HOUR_MS - AUDITED_HOURS
 
@@ -272,18 +298,31 @@ class World:
                 del self.planted[key]
             must(cell.value != value or not self._is_audited(key), f"an audit has not repaired {key}")
 
-    def lose(self, _a: int, _b: int) -> None:
-        """The manifest in force is deleted."""
-        content = self.store.objects.get(f"{HISTORY}/{MANIFEST}")
-        if content is not None:
-            self._lost_manifest = content
-            self.store.remove(f"{HISTORY}/{MANIFEST}")
+    def snapshot(self, _a: int, _b: int) -> None:
+        """Rows of history are saved."""
+        self._snapshot = {name: copy.deepcopy(self.tables.rows[name]) for name in TABLES}
 
-    def restore(self, _a: int, _b: int) -> None:
-        """The manifest that was lost is put back from a backup, if there is none."""
-        if self._lost_manifest is not None and f"{HISTORY}/{MANIFEST}" not in self.store.objects:
-            self.store.put(f"{HISTORY}/{MANIFEST}", self._lost_manifest)
-        self._lost_manifest = None
+    def lose(self, a: int, _b: int) -> None:
+        """The manifest in force is deleted; or the register is, which no backup contains, and rows go back."""
+        register = self.registers.row
+        if register is None or f"{HISTORY}/{register.manifest}" not in self.store.objects:
+            return
+        if a % 2:
+            self.registers.lose()
+            for name in TABLES:
+                self.tables.rows[name] = copy.deepcopy(self._snapshot.get(name, {}))
+        elif any(f"{HISTORY}/{name}" in self.store.objects for name in register.kept):
+            self._lost.add(register.manifest)
+            self.store.remove(f"{HISTORY}/{register.manifest}")
+        else:
+            return
+        self.losses += 1
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether somebody has to restore history."""
+        row = self.registers.row
+        return row is None or bool(row.manifest and f"{HISTORY}/{row.manifest}" not in self.store.objects)
 
     # --- Kafka's compacted topics
 
@@ -302,9 +341,22 @@ class World:
     # --- the history that there is
 
     def in_force(self) -> Manifest | None:
-        """The manifest."""
-        content = self.store.objects.get(f"{HISTORY}/{MANIFEST}")
-        return None if content is None else _manifest(content)
+        """The manifest that the register names; None before the first."""
+        row = self.registers.row
+        return None if row is None or not row.manifest else self._of(row.manifest)
+
+    def applied(self) -> Manifest | None:
+        """The manifest whose rows the tables have, as the register says."""
+        row = self.registers.row
+        return (
+            None if row is None or row.applied is None or not row.applied.manifest else self._of(row.applied.manifest)
+        )
+
+    def _of(self, name: str) -> Manifest:
+        """A manifest, also one that was lost."""
+        if name not in self._manifests:
+            self._manifests[name] = _manifest(self.store.objects[f"{HISTORY}/{name}"])
+        return self._manifests[name]
 
     def note_counted(self, before: Manifest, new: Iterable[SliceInfo], after: Manifest) -> None:
         """A rollup has made a manifest of the one before and of these slices, which say what the archive lacked."""
@@ -323,9 +375,13 @@ class World:
         )
 
     def known(self) -> Known:
-        """What the manifest in force counts."""
-        manifest = self.in_force()
-        return NOTHING_KNOWN if manifest is None else self._known.get(_name(manifest), NOTHING_KNOWN)
+        """What the tables have."""
+        manifest = self.applied()
+        return NOTHING_KNOWN if manifest is None else self._known_by(manifest)
+
+    def _known_by(self, manifest: Manifest) -> Known:
+        must(_name(manifest) in self._known, f"run {manifest.run} is in force, and no rollup has made it")
+        return self._known[_name(manifest)]
 
     def counted(self, known: Known) -> list[Counted]:
         """The views that count for hours that are complete by it."""
@@ -340,38 +396,121 @@ class World:
 
     def _wrote(self, path: str, before: bytes | None) -> None:
         now = self.store.objects.get(path)
-        if path == f"{HISTORY}/{MANIFEST}" and now is not None and now != before:
-            self._check_history(_manifest(now))
-        elif path in self._sealed:
-            must(now == self._sealed[path], f"{path} is named by the manifest in force, and {_became(now)}")
+        if path in self._sealed and before is not None and path.removeprefix(f"{HISTORY}/") not in self._lost:
+            is_erased = now is not None and any(part in path for part in REWRITTEN)
+            must(now == before or is_erased, f"{path} is named by a kept manifest, and {_became(now)}")
+        if now is None and before is not None and path.startswith(f"{ARCHIVE}/"):
+            self._check_raw(path, before)
+
+    def _check_raw(self, path: str, content: bytes) -> None:
+        """What leaves the archive is counted by whichever manifest may be restored."""
+        row = self.registers.row
+        assert row is not None
+        rows = list(fastavro.reader(BytesIO(content)))
+        partition = int(path.split("/kafka_partition=")[1].split("/", maxsplit=1)[0])
+        for name in row.all_kept:
+            end = self._known_by(self._of(name)).ends[partition]
+            left = [one["kafka_offset"] for one in rows if one["kafka_offset"] >= end]  # type: ignore[index,call-overload]
+            must(not left, f"{path} leaves the archive, and {name} has not counted {left}")
+
+    def _swapped(self, old: Register | None, new: Register) -> None:
+        """The register is another."""
+        if old is None or (old.manifest, old.kept) != (new.manifest, new.kept):
+            self._check_published(new)
+        if new.applied is None:
+            self._is_behind = True
+        elif new.applied.manifest and (old is None or old.applied != new.applied):
+            self._check_applied(new)
+
+    def _check_published(self, register: Register) -> None:
+        """All kept manifests are whole, and from now on sealed; the numbers of the one in force are right."""
+        self._sealed = set()
+        for name in register.all_kept:
+            whole = f"{HISTORY}/{name}"
+            must(whole in self.store.objects or name in self._lost, f"{name} is kept, and is not there")
+            self._sealed |= {whole, *self._files_of(name)}
+        for path in self._sealed:
+            is_lost = path.removeprefix(f"{HISTORY}/") in self._lost
+            must(path in self.store.objects or is_lost, f"{path} is named by a kept manifest, and is not there")
+        if register.manifest:
+            self._check_history(self._of(register.manifest))
+
+    def _files_of(self, name: str) -> set[str]:
+        """The paths of all files that a manifest names."""
+        if name not in self._named:
+            manifest = self._of(name)
+            found = {f"{HISTORY}/{path}" for path in manifest.all_files}
+            folders = {f"{HISTORY}/{slice_folder(one)}" for one in manifest.all_slices}
+            there = {path for path in self.store.objects if path.rsplit("/", 1)[0] in folders}
+            must(folders == {path.rsplit("/", 1)[0] for path in there}, f"{name} names slices that are not there")
+            self._named[name] = found | there
+        return self._named[name]
 
     def _check_history(self, manifest: Manifest) -> None:
-        """Totals = days = hours = minutes = what counts by brute force; and nothing that was counted is forgotten."""
-        known = self._known.get(_name(manifest), NOTHING_KNOWN)
-        must(
-            known.since <= self._most.since or self._most.through == 0,
-            f"hours before {known.since} were counted and are forgotten: history began with {self._most.since}",
-        )
-        for partition, (end, lost) in enumerate(zip(self._most.ends, self._most.lost, strict=True)):
-            forgotten = {
-                offset
-                for offset in range(end)
-                if offset not in lost and (offset >= known.ends[partition] or offset in known.lost[partition])
-            }
-            must(not forgotten, f"partition {partition}: {sorted(forgotten)} were counted and are forgotten")
-        self._most = known
-        self._sealed = {}
-        for data_set, by_time in manifest.files.items():
-            for path in {path for of in by_time.values() for path in of.values()}:
-                whole = f"{HISTORY}/{path}"
-                must(whole in self.store.objects, f"{path} is named by run {manifest.run}, and is not there")
-                if data_set != REWRITTEN:
-                    self._sealed[whole] = self.store.objects[whole]
+        """Totals = days = hours = minutes = what counts by brute force."""
+        known = self._known_by(manifest)
         counted = self.counted(known)
         for data_set, size_ms in SPANS.items():
             found, wanted = self.stored(manifest, data_set), sums(counted, size_ms)
             must(found == wanted, f"{data_set} of run {manifest.run}: {_differences(found, wanted)}")
         self._check_viewers(manifest, counted)
+
+    def _check_applied(self, register: Register) -> None:
+        """The tables say what is in force, and nothing that they had is forgotten."""
+        applied = register.applied
+        assert applied is not None
+        manifest = self._of(applied.manifest)
+        told = applied.through_hour, applied.from_hour
+        must(told == (manifest.through_hour, manifest.from_hour), f"the register tells {told} of {applied.manifest}")
+        known = self._known_by(manifest)
+        text = self._forgotten(known)
+        if text is None:
+            self._is_behind, self._most = False, known
+        must(text is None or self._is_behind, text or "")
+        if applied.manifest == register.manifest:
+            self.check_tables()
+
+    def _forgotten(self, known: Known) -> str | None:
+        """What was counted and is not known."""
+        most = self._most
+        if known.since > most.since and most.through:
+            return f"hours before {known.since} were counted and are forgotten: history began with {most.since}"
+        if known.through < most.through:
+            return f"hours up to {most.through} were complete and are forgotten: history ends with {known.through}"
+        for partition, (end, lost) in enumerate(zip(most.ends, most.lost, strict=True)):
+            forgotten = {
+                offset
+                for offset in range(end)
+                if offset not in lost and (offset >= known.ends[partition] or offset in known.lost[partition])
+            }
+            if forgotten:
+                return f"partition {partition}: {sorted(forgotten)} were counted and are forgotten"
+        return None
+
+    def check_left_over(self) -> None:
+        """After a rollup that nobody disturbed: no file but what kept manifests name, and its own parts.
+
+        What was written to become a copy of the manifest, by who was killed before that, is hidden and stays.
+        """
+        row = self.registers.row
+        assert row is not None
+        must(not self._is_behind, f"after a restore: {self._forgotten(self.known())}")
+        if self._lost.intersection(row.all_kept):
+            return
+        named = {f"{HISTORY}/{MANIFEST}"}.union(
+            *(self._files_of(name) | {f"{HISTORY}/{name}"} for name in row.all_kept)
+        )
+        manifest = self.in_force()
+        assert manifest is not None
+        left = [
+            path
+            for path in self.store.objects
+            if path.startswith(f"{HISTORY}/")
+            and path not in named
+            and not path.startswith(f"{HISTORY}/.{MANIFEST}.")
+            and not (path.startswith(f"{HISTORY}/parts/") and token_in(path) == manifest.token)
+        ]
+        must(not left, f"files are left over: {left[:3]}")
 
     def _check_viewers(self, manifest: Manifest, counted: list[Counted]) -> None:
         """Viewers, and views beyond the rules, of days to which nothing is added any more."""
@@ -407,19 +546,24 @@ class World:
         return found
 
     def check_tables(self) -> None:
-        """Cassandra's rows say what Parquet says. Holds when no job runs and the last rollup came to its end."""
-        manifest = self.in_force()
+        """Cassandra's rows say what Parquet says. Holds once it is applied, whoever is writing older rows still.
+
+        While a history that was restored has not caught up, rows of what it does not know yet are there.
+        """
+        manifest = self.applied()
         if manifest is None:
             return
         for data_set, table, column in (
             ("hours", "views_by_hour", "hour"), ("days", "views_by_day", "day"), ("totals", "view_totals", None),
         ):  # fmt: skip
+            wanted = {key: views for key, (views, _) in self.stored(manifest, data_set).items()}
             rows = {
                 (row["video_id"], row["kind"], _number(row[column]) if column else 0): row["views"]
                 for row in self.tables.alive(table)
                 if row.get("views")
             }
-            wanted = {key: views for key, (views, _) in self.stored(manifest, data_set).items()}
+            if self._is_behind:
+                rows = {key: views for key, views in rows.items() if key in wanted}
             must(rows == wanted, f"rows of {table}: {_differences(rows, wanted)}")
 
     def check_all_is_counted(self) -> None:
@@ -432,13 +576,22 @@ class World:
             late = sorted(
                 offset
                 for offset, hour in self._archived(partition)
-                if offset in known.lost[partition] and self._came_in_time(offset, partition, hour)
+                if offset in known.lost[partition]
+                and self._came_in_time(offset, partition, hour, known.lost[partition])
             )
             must(not late, f"partition {partition}: {late} came late to the archive, and are never counted")
 
-    def _came_in_time(self, offset: int, partition: int, hour: int) -> bool:
+    def _came_in_time(self, offset: int, partition: int, hour: int, lost: frozenset[int]) -> bool:
+        """Whether it was there soon enough after the hour of the slice that lacks it.
+
+        That is the hour of the record before: where nothing came for hours, it is older than what is missing.
+        """
+        before = offset
+        while before in lost and before > 0:
+            before -= 1
+        hour = min(hour, self.log[partition][before].record_ms // HOUR_MS)
         path = next(path for path, of in self._files(partition) if any(one == offset for one, _ in of))
-        return self.store.written_s(path) // 3600 - hour <= LATE_FILE_HOURS
+        return self._arrived[path] - hour <= LATE_FILE_HOURS
 
     def _archived(self, partition: int) -> Iterator[tuple[int, int]]:
         """(offset, hour of arrival) of each record that is archived."""
@@ -515,7 +668,15 @@ def _settings(viewer_minute_max: int) -> Settings:
         ),
         kafka=KafkaSettings(partitions=PARTITIONS, retention_ms=HOUR_MS),
     )
-    history = {"path": HISTORY, "late_hours": LATE_HOURS, "slice_events_max": 3, "viewer_minute_max": viewer_minute_max}
+    history = {
+        "path": HISTORY,
+        "late_hours": LATE_HOURS,
+        "late_file_hours": LATE_FILE_HOURS,
+        "hours_at_once": HOURS_AT_ONCE,
+        "deadline_s": DEADLINE_HOURS * 3600.0,
+        "slice_events_max": 3,
+        "viewer_minute_max": viewer_minute_max,
+    }
     return plain.model_copy(
         update={
             "archive": plain.archive.model_copy(update={"path": ARCHIVE, "kept_days": ARCHIVE_KEPT_DAYS}),
@@ -551,13 +712,10 @@ def _encoded(salt: int, record: LogRecord) -> bytes:
     )
 
 
-def is_manifest(path: str) -> bool:
-    return path.endswith((f"/{MANIFEST}", f"/.{MANIFEST}")) or "/manifests/" in path
-
-
 def _name(manifest: Manifest) -> bytes:
-    """What it says, but for by what it is marked."""
-    return msgspec.json.encode(msgspec.structs.replace(manifest, marked_by={}))
+    """What it says, but for who made it, what it is marked by, and the rows that it owes."""
+    nothing = {"marked_by": {}, "token": 0, "before": "", "made_ms": 0, "topic_id": "", "owed": Owed()}
+    return msgspec.json.encode(msgspec.structs.replace(manifest, **nothing))
 
 
 @functools.lru_cache(256)

@@ -92,3 +92,22 @@ def test_a_write_that_fails_leaves_the_file_that_there_was(tmp_path: Path) -> No
     replace(pyarrow.fs.LocalFileSystem(), str(path), b"after")
     assert path.read_bytes() == b"after"
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_two_who_replace_a_file_at_once_both_come_to_their_end(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+
+    class Store:
+        """Another one replaces the file between a write and the move."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(pyarrow.fs.LocalFileSystem(), name)
+
+        def move(self, *paths: str) -> None:
+            replace(pyarrow.fs.LocalFileSystem(), str(path), b"of another")
+            pyarrow.fs.LocalFileSystem().move(*paths)
+
+    replace(Store(), str(path), b"mine")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"mine"
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]

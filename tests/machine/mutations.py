@@ -1,0 +1,208 @@
+"""Faults that the batch layer once had, or would have without one of its rules, put back one at a time.
+
+Each is a patch of a function's text. What the machine finds of them says what it is worth.
+"""
+
+import inspect
+import itertools
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+from services.query.store import CountStore
+from tests.machine.scenes import MEETINGS, SCENES
+from tests.machine.schedule import fault, schedule
+from tools.erasure import erasing
+from tools.history import restoring
+from udfs.logic import rollup_plan
+from udfs.operators.audit import CompareShard
+from udfs.operators.rollup import CountSlices, PublishManifest, _Worker
+from udfs.sinks.history_rows import HistoryRows
+from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.lease import Lease, LeaseHolder
+from udfs.sinks.table_rows import TableRows
+from udfs.sources import late_files
+from udfs.stages import rollup_end, rollup_start
+
+
+class Patch(NamedTuple):
+    """`old` stands once in the text of a function, and `new` takes its place."""
+
+    function: Callable[..., Any]
+    old: str
+    new: str
+
+
+class Mutation(NamedTuple):
+    """A fault: `wrong` says what is left out."""
+
+    name: str
+    wrong: str
+    patches: list[Patch]
+
+
+class Found(NamedTuple):
+    """Which schedule found it first, how many had been played, and in how many seconds; the fault, or None."""
+
+    mutation: str
+    by: str
+    runs: int
+    seconds: float
+    error: str | None
+
+    @property
+    def how(self) -> str:
+        """In a line."""
+        if self.error is None:
+            return f"not found in {self.runs} runs"
+        return f"found by {self.by}, run {self.runs}: {self.error[:100]}"
+
+
+_UNCONDITIONAL = (
+    "swap(there := self._registers.read() or register, msgspec.structs.replace(there, manifest=name, kept=kept))"
+)
+_ALWAYS = "swap(there := self._registers.read() or register, msgspec.structs.replace(there, applied=applied))"
+
+MUTATIONS = [
+    Mutation("publish", "a manifest is published whatever the register says by then", [
+        Patch(Lease.publish, "swap(register, new)", _UNCONDITIONAL),
+    ]),
+    Mutation("applied", "what is applied is told whatever the register says by then", [
+        Patch(Lease.apply, "swap(register, msgspec.structs.replace(register, applied=applied))", _ALWAYS),
+    ]),
+    Mutation("take", "the lease is taken whatever the register says by then", [
+        Patch(LeaseHolder._take, "swap(register, new)", "swap(self._registers.read(), new)"),
+    ]),
+    Mutation("once", "each attempt of a lease publishes", [
+        Patch(Lease.publish, "if token_of(register.manifest) == self.held.token:", "if False:"),
+        Patch(PublishManifest._publish, "if token_of(in_force) == self._lease.token:", "if False:"),
+    ]),
+    Mutation("names", "names of files have no token", [
+        Patch(_Worker._open, "made_by(self._lease.token, self._attempt)", 'made_by(0, "x")'),
+    ]),
+    Mutation("attempts", "names of files have a token and no attempt", [
+        Patch(_Worker._open, "made_by(self._lease.token, self._attempt)", 'made_by(self._lease.token, "x")'),
+    ]),
+    Mutation("first", "rows are written before the manifest is published", [
+        Patch(PublishManifest._publish, "return self._lease.publish(name)",
+              "from udfs.stages.rollup_unit import write_rows_owed as write; "
+              "write(self._history, settings, name, self._lease); return self._lease.publish(name)"),
+    ]),
+    Mutation("redo", "nobody writes the rows that the holder before owed", [
+        Patch(rollup_start.settle, "register.applied.manifest == register.manifest", "True"),
+    ]),
+    Mutation("stamp", "rows are written at the time of the clock", [
+        Patch(HistoryRows.__init__, "lambda: token", "lambda: None"),
+    ]),
+    Mutation("gone", "rows of what is counted again and gone are not written as 0", [
+        Patch(TableRows._day, "if hour in self._manifest.owed.recounted:", "if False:"),
+    ]),
+    Mutation("gaps", "what is archived late is never counted", [
+        Patch(late_files.counted_again, "in may_be_mended(before, partition, history):", "in ():"),
+    ]),
+    Mutation("final", "an hour is final though files may come late", [
+        Patch(rollup_plan.plan_of, "history.late_hours + history.late_file_hours", "history.late_hours"),
+    ]),
+    Mutation("partitions", "what is final is told by the partitions that were counted so far", [
+        Patch(rollup_plan.plan_of, "set(last_hours) >= set(range(partitions))", "bool(last_hours)"),
+    ]),
+    Mutation("again", "what was counted is forgotten when it cannot be counted again as far", [
+        Patch(CountSlices._count_all, "if task.again and start", "if False and start"),
+    ]),
+    Mutation("fence", "files of later holders are deleted too", [
+        Patch(rollup_end.RollupEnd._forget, "files_below(self._lease.token)", "files_below(1 << 62)"),
+    ]),
+    Mutation("kept", "files of kept manifests but the one in force are deleted", [
+        Patch(rollup_end.RollupEnd._forget, "for name in register.all_kept]", "for name in [register.manifest]]"),
+    ]),
+    Mutation("age", "raw events leave by age alone", [
+        Patch(rollup_end.RollupEnd._forget, "min(one.forgotten_before for one in kept)", "1 << 40"),
+        Patch(rollup_end.RollupEnd._forget,
+              "if all(file.hour <= one.last_hours.get(file.partition, -1) for one in kept)", "if True"),
+    ]),
+    Mutation("oldest", "raw events leave when the newest manifest has counted them", [
+        Patch(rollup_end.RollupEnd._forget, "min(one.forgotten_before for one in kept)",
+              "max(one.forgotten_before for one in kept)"),
+        Patch(rollup_end.RollupEnd._forget, "if all(file.hour", "if any(file.hour"),
+    ]),
+    Mutation("repair", "a repair is written above its token", [
+        Patch(CompareShard._compare, "corrections(hour, corrections, token)",
+              "corrections(hour, corrections, token and token + 36_000_000_000)"),
+    ]),
+    Mutation("erase", "an erasure writes over what others have written meanwhile", [
+        Patch(erasing._Run._rewrite_file, "replace(file.path, changed, tag)",
+              "replace(file.path, changed, self._files.read(file.path)[1])"),
+        Patch(HistoryStore.replace, "content, before.tag)", 'content, files.read(f"{self._root}/{path}")[1])'),
+    ]),
+    Mutation("close", "an erasure closes, and who counted before publishes after it", [
+        Patch(erasing._Run._passes, "if closes:", "if False:"),
+    ]),
+    Mutation("turn", "an erasure does not look whether another had its turn", [
+        Patch(erasing._Run._passes, "if lease.check().manifest == began:", "if True:"),
+    ]),
+    Mutation("behind", "the query service answers however far history is behind", [
+        Patch(CountStore.check, "known.check(spans, cut=cut(now, self._minutes_kept_days), now=now)", "pass"),
+    ]),
+    Mutation("newest", "a restore takes the oldest manifest", [
+        Patch(restoring.restore, "sorted(candidates, reverse=True)", "sorted(candidates)"),
+    ]),
+    Mutation("whole", "a restore takes a manifest whose files are not there", [
+        Patch(restoring.restore, "if not history.missing_files(history.manifest(name, shards)):", "if True:"),
+    ]),
+    Mutation("above", "the token after a restore is not above all that was there", [
+        Patch(restoring.restore, "token + ABOVE_US", "token_of(name) + 1"),
+    ]),
+    Mutation("everything", "after a restore not all rows are written", [
+        Patch(rollup_start.begin, "everything = register.applied is None", "everything = False"),
+    ]),
+]  # fmt: skip
+# These are found by the first scenes or seeds.
+FAST = ("publish", "names", "redo", "gaps", "partitions", "behind")
+
+
+@contextmanager
+def put_back(mutation: Mutation) -> Iterator[None]:
+    """The fault is there."""
+    with ExitStack() as stack:
+        functions = dict.fromkeys(patch.function for patch in mutation.patches)
+        for function in functions:
+            stack.enter_context(_patched(function, [one for one in mutation.patches if one.function is function]))
+        yield
+
+
+@contextmanager
+def _patched(function: Any, patches: list[Patch]) -> Iterator[None]:
+    # The code alone: whoever has imported the function has this one.
+    text = textwrap.dedent(inspect.getsource(function))
+    for patch in patches:
+        if text.count(patch.old) != 1:
+            raise ValueError(f"{function.__qualname__} has {patch.old!r} {text.count(patch.old)} times, not once")
+        text = text.replace(patch.old, patch.new)
+    names: dict[str, Any] = {}
+    exec(compile(text, "<mutation>", "exec"), dict(function.__globals__), names)
+    before, function.__code__ = function.__code__, names[function.__name__].__code__
+    try:
+        yield
+    finally:
+        function.__code__ = before
+
+
+def find(name: str, seconds: float, first_seed: int = 1) -> Found:
+    """Put the mutation of this name back; play scenes, then random schedules, until one goes wrong."""
+    mutation = next(one for one in MUTATIONS if one.name == name)
+    began = time.perf_counter()
+    scenes = ((scene.name, scene.operations) for scene in [*SCENES, *MEETINGS])
+    seeds = ((f"seed {seed}", schedule(seed)) for seed in itertools.count(first_seed))
+    runs = 0
+    with put_back(mutation):
+        for by, operations in itertools.chain(scenes, seeds):
+            # Scenes are few: all of them are played.
+            if time.perf_counter() - began > seconds and runs >= len(SCENES) + len(MEETINGS):
+                break
+            runs += 1
+            error = fault(operations)
+            if error is not None:
+                return Found(name, by, runs, time.perf_counter() - began, error)
+    return Found(name, "", runs, time.perf_counter() - began, None)
