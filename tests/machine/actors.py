@@ -43,7 +43,7 @@ from udfs.logic.history import Manifest, hour_start
 from udfs.operators import audit as audit_operators
 from udfs.operators import rollup as rollup_operators
 from udfs.operators.audit import CompareShard, Question, ReadMinutes, WriteVerdicts
-from udfs.operators.rollup import CountSlices, EndRollup, MergeShard, PublishManifest, WriteRows
+from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, WriteRows
 from udfs.sinks import audit_rows, beside, history_rows, history_store, lease, replaced_file, shard_tables
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources import compacted
@@ -215,7 +215,7 @@ def installed(world: World) -> Iterator[None]:
         (erasing, "LeaseHolder", holder),
         # Stores.
         (rollup_operators, "filesystem", lambda *_: world.store),
-        (rollup_operators, "bucket", lambda _settings: (Files(world.store), list)),
+        (rollup_end, "bucket", lambda _settings: (Files(world.store), list)),
         (rollup_operators, "registers", lambda _settings: world.registers),
         (rollup_operators, "Lease", of_worker),
         (audit_operators, "filesystem", lambda *_: world.store),
@@ -348,16 +348,11 @@ def _run_rollup(settings: Settings, work: Work, done: dict[int, Any], again: int
         operator = _opened(PublishManifest(settings, unit, keys))
         return [(key, name) for value in results for key, name in operator.process_element(value, None)]
 
-    def write(names: Sequence[tuple[int, bytes]]) -> list[bytes]:
+    def write(names: Sequence[tuple[int, bytes]]) -> list[int]:
         operator = _opened(WriteRows(settings, unit, keys))
-        return [name for key, value in names for _, name in operator.process_element(value, _of_key(key))]
+        return [shard for key, value in names for shard in operator.process_element(value, _of_key(key))]
 
-    def end(names: Sequence[bytes]) -> None:
-        operator = _opened(EndRollup(settings, unit))
-        for name in names:
-            list(operator.process_element(name, None))
-
-    stages: list[Callable[[Any], Any]] = [count, merge, publish, write, end]
+    stages: list[Callable[[Any], Any]] = [count, merge, publish, write]
     first = max(done, default=-1) + 1 if again % 2 else 0
     handed = done.get(first - 1)
     for number, stage in enumerate(stages):
