@@ -60,20 +60,21 @@ class Found(NamedTuple):
         return f"found by {self.by}, run {self.runs}: {self.error[:100]}"
 
 
-_UNCONDITIONAL = (
-    "swap(there := self._registers.read() or register, msgspec.structs.replace(there, manifest=name, kept=kept))"
+# A change without a condition is one that is made again until it is done.
+_AGAIN = (
+    "any(self._registers.swap(there, msgspec.structs.replace(there, {})) for there in iter(self._registers.read, None))"
 )
-_ALWAYS = "swap(there := self._registers.read() or register, msgspec.structs.replace(there, applied=applied))"
 
 MUTATIONS = [
     Mutation("publish", "a manifest is published whatever the register says by then", [
-        Patch(Lease.publish, "swap(register, new)", _UNCONDITIONAL),
+        Patch(Lease.publish, "self._registers.swap(register, new)", _AGAIN.format("manifest=name, kept=kept")),
     ]),
     Mutation("applied", "what is applied is told whatever the register says by then", [
-        Patch(Lease.apply, "swap(register, msgspec.structs.replace(register, applied=applied))", _ALWAYS),
+        Patch(Lease.apply, "self._registers.swap(register, msgspec.structs.replace(register, applied=applied))",
+              _AGAIN.format("applied=applied")),
     ]),
     Mutation("take", "the lease is taken whatever the register says by then", [
-        Patch(LeaseHolder._take, "swap(register, new)", "swap(self._registers.read(), new)"),
+        Patch(LeaseHolder._take, "self._registers.swap(register, new)", _AGAIN.format("token=token, holder=holder")),
     ]),
     Mutation("once", "each attempt of a lease publishes", [
         Patch(Lease.publish, "if token_of(register.manifest) == self.held.token:", "if False:"),

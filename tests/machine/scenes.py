@@ -56,6 +56,19 @@ SCENES = [
         [HOUR, HOUR, *ROLLUP, HOUR, *ROLLUP, NOTHING_FOR_A_DAY, HOUR, HOUR, NOTHING_FOR_HOURS,
          ("lose", 0, 0), *ROLLUP, ("restore", 0, 0), ("go", 0, 7), *ROLLUP],
     ),
+    Scene(
+        "the manifest before the one in force is lost while rows are owed",
+        "Every rollup asked for a restore, and the restore found nothing that was lost.",
+        [HOUR, HOUR, *ROLLUP, HOUR, *ROLLUP, HOUR, BEGINS[0], NEARLY[0], ("lose", 0, 0), GO[0], ("kill", 0, 0), HOUR,
+         *ROLLUP, ("restore", 0, 0), ("go", 0, 7)],
+    ),
+    Scene(
+        "files of both sides of days without records are archived late",
+        "What was to be counted again did not reach as far as it had, since only so many hours are counted at once: "
+        "its partition stood still for good.",
+        [("tick", 0, 0), ("sleep", 3, 0), ("tick", 0, 0), ("hour", 508698, 915514), ("commit", 861121, 811120),
+         ("hour", 47058, 261097), ("rollup", 3, 0), ("tick", 0, 0), ("nearly", 3, 1), ("nearly", 3, 0)],
+    ),
     *(
         Scene(
             f"the rollup is behind, {form}",

@@ -322,7 +322,11 @@ class World:
     def is_lost(self) -> bool:
         """Whether somebody has to restore history."""
         row = self.registers.row
-        return row is None or bool(row.manifest and f"{HISTORY}/{row.manifest}" not in self.store.objects)
+        if row is None or not row.manifest:
+            return row is None
+        owes = row.applied is not None and row.applied.manifest != row.manifest
+        needed = {row.manifest, self._of(row.manifest).before if owes else ""} - {""}
+        return any(f"{HISTORY}/{name}" not in self.store.objects for name in needed)
 
     # --- Kafka's compacted topics
 

@@ -218,3 +218,20 @@ def test_a_day_ends_on_which_no_channel_was_known(tmp_path: Path) -> None:
     manifest = rollup.run()
     assert manifest.forgotten_before > NOW_MS // HOUR_MS + 24
     assert manifest.files["channels"] == {}
+
+
+def test_a_rollup_goes_on_while_any_partition_has_hours_that_are_over(tmp_path: Path) -> None:
+    """Of one nothing came for longer than is counted at once, and of the other all that there is was counted."""
+    rollup, views = LocalRollup(tmp_path, RULES, {}, late_hours=24, late_file_hours=0, hours_at_once=3), Views()
+
+    def archive(partition: int, *hours: int) -> None:
+        for hour in hours:
+            records = views._records(NOW_MS + hour * HOUR_MS, [])
+            rollup.archive(one for one in records if one[1] % rollup.settings.kafka.partitions == partition)
+
+    archive(0, 0, 1, 50)
+    archive(1, 0, 1)
+    rollup.run()
+    archive(0, 51)
+    archive(1, 60)
+    assert rollup.run().last_hours == {0: NOW_MS // HOUR_MS + 50, 1: NOW_MS // HOUR_MS + 1}

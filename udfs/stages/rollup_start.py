@@ -73,7 +73,14 @@ def begin(
     first = min((hour for hour in firsts if hour is not None), default=0)
     limit = first + settings.history.hours_at_once
     found = [
-        task_of(partition, of, before.last_hours.get(partition), again[partition], limit)
+        task_of(
+            partition,
+            of,
+            before.last_hours.get(partition),
+            again[partition],
+            # What is counted again has to reach as far as it did, however long nothing came meanwhile.
+            max(limit, before.next_hours[partition]) if again[partition] else limit,
+        )
         for partition, of in sorted(hours.items())
     ]
     tasks = [task for task in found if task is not None]
@@ -81,7 +88,9 @@ def begin(
     if not tasks and not marks and not everything:
         return None
     unit = RollupUnit(lease.held, register.manifest, before, everything, topic_id or before.topic_id)
-    is_last = all(task.hours[-1] == max(h for h in hours[task.partition] if h < task.newest_hour) for task in tasks)
+    # Also of partitions of which nothing is counted this time, since what is left of them is later.
+    reached = before.last_hours | {task.partition: task.hours[-1] for task in tasks}
+    is_last = not any(h > reached.get(partition, -1) for partition, of in hours.items() for h in sorted(of)[:-1])
     return Work(unit, tasks or [PartitionTask(0, [], 0)], marks, is_last)
 
 
