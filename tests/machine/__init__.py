@@ -10,4 +10,6 @@ store, tables, register: object store, Cassandra and the register of history, in
 actors: which code of the product a job runs, with what stands in place of Flink, Kafka and clocks.
 world: what happens by itself, and the truth: what numbers must be, by brute force.
 schedule: random schedules, how they are played and shortened.
+scenes: schedules that once went wrong, and one for each way in which two jobs can meet at a critical step.
+mutations: faults that are put back, to see whether they are found.
 """
