@@ -160,7 +160,7 @@ MUTATIONS = [
     ]),
 ]  # fmt: skip
 # These are found by the first scenes or seeds.
-FAST = ("publish", "names", "redo", "gaps", "partitions", "behind")
+FAST = ("publish", "applied", "names", "redo", "gaps", "kept", "age", "everything", "behind")
 
 
 @contextmanager
