@@ -39,10 +39,11 @@ from tools import block_list
 from tools.erasure import Stores, erase, erase_again, erasing, publishing
 from tools.history import make_register, making, restore
 from udfs.logic import erasure as erasure_rules
+from udfs.logic.audit_sums import LEDGER
 from udfs.logic.history import Manifest, hour_start
 from udfs.operators import audit as audit_operators
 from udfs.operators import rollup as rollup_operators
-from udfs.operators.audit import CompareShard, Question, ReadMinutes, WriteVerdicts
+from udfs.operators.audit import TABLES, CompareRows, Question, ReadRows, WriteVerdicts
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, WriteRows
 from udfs.sinks import audit_rows, beside, history_rows, history_store, lease, replaced_file, shard_tables
 from udfs.sinks.history_store import HistoryStore
@@ -372,16 +373,19 @@ def _of_key(key: int) -> Any:
 
 
 def _build_audit(env: _Environment, settings: Settings, manifest: Manifest, question: Question) -> None:
-    """The operators of jobs.audit.build: one range, which is all of the ring."""
+    """The operators of jobs.audit.build: of each table one range, which is all of the ring."""
     asked, before = msgspec.json.encode(question), msgspec.json.encode(manifest)
 
     def work(_again: int) -> None:
-        reading = _opened(ReadMinutes(settings.cassandra, manifest.shards, asked))
-        comparing = _opened(CompareShard(settings.history.path, settings.cassandra, before, asked, 1))
-        writing = _opened(WriteVerdicts(settings.cassandra, asked, manifest.shards))
-        for shard, rows in reading.flat_map(Row(0, 0)):
-            for _, verdicts in comparing.process_element(rows, _of_key(shard)):
-                list(writing.process_element(verdicts, None))
+        # The world keeps no ledger.
+        numbers = [number for number, table in enumerate(TABLES) if table != LEDGER]
+        reading = _opened(ReadRows(settings, asked))
+        comparing = _opened(CompareRows(settings, before, asked, {TABLES[number]: 1 for number in numbers}))
+        writing = _opened(WriteVerdicts(settings, asked, manifest.shards))
+        for number in numbers:
+            for shard, rows in reading.flat_map(Row(number, 0, 0)):
+                for _, told in comparing.process_element(rows, _of_key(shard)):
+                    list(writing.process_element(told, None))
 
     env.work = work
 

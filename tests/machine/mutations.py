@@ -17,7 +17,7 @@ from tests.machine.schedule import fault, schedule
 from tools.erasure import erasing
 from tools.history import restoring
 from udfs.logic import rollup_plan
-from udfs.operators.audit import CompareShard
+from udfs.operators.audit import CompareRows
 from udfs.operators.rollup import CountSlices, PublishManifest, _Worker
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
@@ -129,7 +129,7 @@ MUTATIONS = [
         Patch(rollup_end.RollupEnd._forget, "if all(file.hour", "if any(file.hour"),
     ]),
     Mutation("repair", "a repair is written above its token", [
-        Patch(CompareShard._compare, "corrections(hour, corrections, token)",
+        Patch(CompareRows._minutes, "corrections(hour, corrections, token)",
               "corrections(hour, corrections, token and token + 36_000_000_000)"),
     ]),
     Mutation("erase", "an erasure writes over what others have written meanwhile", [

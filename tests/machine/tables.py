@@ -140,7 +140,7 @@ class Session:
         return _Prepared(text)
 
     def execute(self, statement: Any, values: Sequence[object] = ()) -> Found:
-        text = statement if isinstance(statement, str) else statement.text
+        text = statement if isinstance(statement, str) else getattr(statement, "text", "") or statement.query_string
         if " FROM history_register " in text:
             register = self._registers.read()
             return Found() if register is None else Found([_register_row(register)])

@@ -318,7 +318,7 @@ def _rest(found: Keyed | Refusal) -> bytes:
 def _keys() -> dict[str, tuple[str, ...]]:
     """The primary key of each table."""
     text = "\n".join(path.read_text() for path in sorted(CQL.glob("*.cql")))
-    tables = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*?)PRIMARY KEY \((.*?)\)\n", text, re.DOTALL)
+    tables = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+) \(([^;]*?)PRIMARY KEY \((.*?)\)\n", text, re.DOTALL)
     return {name: tuple(re.findall(r"\w+", key)) for name, _, key in tables}
 
 

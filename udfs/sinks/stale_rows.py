@@ -34,7 +34,7 @@ TABLES = {
 def written_before(session: Session, table: str, token: int) -> Iterator[dict[str, Any]]:
     """The names of a table's rows that were written before a token, and are neither 0 nor empty."""
     names, value = TABLES[table]
-    text = f"SELECT {', '.join(names)}, {value}, WRITETIME({value}) AS written FROM {table}"
+    text = f"SELECT {', '.join(names)}, {value}, writetime({value}) AS written FROM {table}"
     for row in session.execute(SimpleStatement(text, fetch_size=PAGE_ROWS)):
         if getattr(row, value) and row.written < token:
             yield {name: _plain(getattr(row, name)) for name in names}
