@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 MARKER = "nightly"
-# pytest's exit code when it has selected no test.
-NO_TESTS = 5
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,7 @@ class Outcome:
 
 
 PARTS = (
-    # None selected is good only while there is none, which a test holds it to.
-    Part("tests", (sys.executable, "-m", "pytest", "-m", MARKER), good=(0, NO_TESTS)),
+    Part("tests", (sys.executable, "-m", "pytest", "-m", MARKER)),
     Part("audit-demo", (sys.executable, "-m", "tools.audit_demo")),
     Part("exact", (sys.executable, "-m", "tools.exact")),
 )
