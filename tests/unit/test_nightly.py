@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tools.nightly import PARTS, Part, main
+from tools.stack.layout import repository
 
 # pytest's exit code when it has selected no test.
 NO_TESTS = 5
-from tools.stack.layout import repository
 
 ALL = (Part("tests", ("t",), good=(0, NO_TESTS)), Part("demo", ("d",)), Part("exact", ("e",)))
 
