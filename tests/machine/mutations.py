@@ -150,7 +150,8 @@ MUTATIONS = [
         Patch(restoring.restore, "sorted(candidates, reverse=True)", "sorted(candidates)"),
     ]),
     Mutation("whole", "a restore takes a manifest whose files are not there", [
-        Patch(restoring.restore, "if not history.missing_files(history.manifest(name, shards)):", "if True:"),
+        Patch(restoring._is_whole, "not history.missing_files(history.manifest(name, shards))",
+              "history.manifest(name, shards) is not None"),
     ]),
     Mutation("above", "the token after a restore is not above all that was there", [
         Patch(restoring.restore, "token + ABOVE_US", "token_of(name) + 1"),
