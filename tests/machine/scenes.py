@@ -83,6 +83,13 @@ SCENES = [
         [HOUR, HELD_BACK, HOUR, HOUR, HOUR, *ROLLUP],
     ),
     Scene(
+        "the first records of a partition are archived late",
+        "History began at an hour that was certain without them. With them it began earlier; but of the hours between, "
+        "those that only other partitions had views of were never made, and were missing in every sum.",
+        [("tick", 0, 0), ("hour", 342461, 905177), ("hour", 541236, 917666), ("tick", 0, 0), ("hour", 273991, 853639),
+         ("commit", 889963, 621292), *ROLLUP],
+    ),
+    Scene(
         "a partition is archived later than the others",
         "The first rollup counted one partition and waited for a file of the other; which late events are too old was "
         "told by the counted one alone, and late events of the other were never added.",

@@ -457,6 +457,25 @@ def test_history_begins_earlier_when_its_first_records_are_archived_late() -> No
     assert after(for_good, new, rules, again, partitions=2).from_hour == 13
 
 
+def test_hours_that_history_did_not_begin_with_are_made_when_it_begins_earlier() -> None:
+    """Also those of which no slice is counted again: only another partition has views of them."""
+    rules = HistorySettings(late_hours=40, late_file_hours=12)
+    whole = [lacking(hour) for hour in range(20, 35)]
+    others = [
+        msgspec.structs.replace(info(23, 1, [], 240), gaps=[(0, 8)]),
+        *(msgspec.structs.replace(info(hour, 1, [hour], hour * 10 + 10), first_offset=240) for hour in (28, 34)),
+    ]
+    before = after(no_history(1), [*whole, *others], rules, partitions=2)
+    assert (before.from_hour, before.through_hour) == (26, 34)
+    assert before.owed.hours == [*range(26, 34)]
+    plan = plan_of(before, [Recount([anew(one) for one in others], [one.name for one in others])], RULES, 2, rules)
+    assert plan.from_hour == 0
+    assert plan.recounted == [28]
+    # What is the same as it was is left alone.
+    assert plan.hours == [*range(20, 26), 28]
+    assert reason_of(before, plan, 0) == "archived late"
+
+
 def test_an_hour_stays_as_it_is_for_good_when_neither_late_events_nor_late_files_reach_it() -> None:
     before = msgspec.structs.replace(no_history(1), through_hour=99, last_slices={0: SliceName(99, 0)})
     for late_file_hours in (0, 7):

@@ -174,7 +174,7 @@ def reason_of(before: Manifest, plan: Plan, day: int) -> str:
         return "day final"
     if before.through_hour < _end(day):
         return "day complete"
-    if any(day_of(hour) == day for hour in plan.recounted):
+    if any(day_of(hour) == day for hour in plan.hours if hour < before.from_hour or hour in plan.recounted):
         return "archived late"
     return "rules changed" if day in plan.viewer_days else "late events"
 
@@ -206,7 +206,10 @@ def plan_of(
     hours = sorted(
         hour
         for hour in {*slices, *recounted}
-        if counted_from <= hour < through and (hour >= before.through_hour or hour in changed)
+        if counted_from <= hour < through
+        # Hours before the first one are new to history when its first records turn out to be there after all, also
+        # those of which no slice is counted again.
+        and (hour >= before.through_hour or hour < before.from_hour or hour in changed)
     )
     return Plan(
         run=before.run + 1,
