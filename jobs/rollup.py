@@ -19,7 +19,7 @@ from jobs.uids import BatchUid as Uid
 from settings import Settings
 from udfs.logic.history import HistoryError, Manifest, hour_start, rules_of
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, WriteRows
-from udfs.sinks.history_register import CassandraRegisters
+from udfs.sinks.history_register import CassandraRegisters, has_totals
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import LeaseHolder, LeaseLostError
 from udfs.sources.archive import filesystem
@@ -104,7 +104,7 @@ def main() -> None:
                     store,
                     holder.register,
                     holder.lease,
-                    has_totals=lambda: session.execute("SELECT video_id FROM view_totals LIMIT 1").one() is not None,
+                    has_totals=lambda: has_totals(session),
                     topic_id=topic_id(settings.kafka.bootstrap_servers, settings.kafka.events_topic),
                 )
                 if work is None:

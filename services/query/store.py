@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
-import msgspec
 import structlog
 from cassandra import DriverException, RequestExecutionException
 from cassandra.cluster import NoHostAvailable
@@ -29,7 +28,7 @@ from services.query.spans import Span, inside, outside
 from services.query.zones import LocalDays
 from settings import CassandraSettings, QuerySettings
 from udfs.logic.register import Applied, Register
-from udfs.sinks.history_register import NAME
+from udfs.sinks.history_register import NAME, applied_of_text, register_of
 
 LOG = structlog.get_logger("query")
 PIPELINE = "view_counts"
@@ -280,17 +279,9 @@ class CountStore:
             return None
         row = rows[0]
         if row.applied != self._applied[0]:
-            applied = None if row.applied is None else msgspec.json.decode(row.applied, type=Applied)
-            self._applied = row.applied, applied
-        return Register(
-            path=row.path,
-            made_ms=int(row.made_at.replace(tzinfo=UTC).timestamp() * 1000),
-            token=row.lease,
-            holder=row.holder or "",
-            manifest=row.manifest or "",
-            kept=tuple(row.kept or ()),
-            applied=self._applied[1],
-        )
+            # Of many gaps it is long, and the same from one question to the next.
+            self._applied = row.applied, applied_of_text(row.applied)
+        return register_of(row, self._applied[1])
 
     def check(self, known: Known, spans: Sequence[Span], *, now: datetime) -> None:
         """Raise HistoryAwayError when something viewed then may be known to nobody before the next rollup."""

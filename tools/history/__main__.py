@@ -14,7 +14,7 @@ from tools.history.making import make_register
 from tools.history.restoring import restore as restore_history
 from tools.history.verifying import verify as verify_history
 from udfs.logic.history import HistoryError
-from udfs.sinks.history_register import CassandraRegisters
+from udfs.sinks.history_register import CassandraRegisters, has_totals
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources.archive import filesystem
 
@@ -49,7 +49,7 @@ def init(
             history,
             settings.history.path,
             now_ms=int(time.time() * 1000),
-            has_totals=lambda: session.execute("SELECT video_id FROM view_totals LIMIT 1").one() is not None,
+            has_totals=lambda: has_totals(session),
             begin_anew=begin_anew,
         )
         typer.echo(f"history at {register.path}: {register.manifest or 'nothing has been counted yet'}")

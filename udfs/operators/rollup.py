@@ -10,6 +10,7 @@ import logging
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import msgspec
 from pyflink.common import Row
@@ -39,6 +40,7 @@ from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease
 from udfs.sinks.shard_tables import ShardTables
 from udfs.sinks.shared_tables import SharedTables
+from udfs.sinks.table_rows import TableRows
 from udfs.sources.archive import Archive, filesystem
 from udfs.sources.compacted import CompactedTopic
 from udfs.sources.slice_records import PartitionSlices, SliceRecords
@@ -319,11 +321,22 @@ class WriteRows(_Worker, KeyedProcessFunction):
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Connect."""
+        # First: what fails to open is closed, too.
+        self._owed = ExitStack()
+        self._rows: TableRows | None = None
         self._open()
+
+    def close(self) -> None:
+        """End the session of the rows."""
+        self._owed.close()
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[int]:
         """Write the shard's rows."""
+        if self._rows is None:
+            # Every shard hears of the same manifest.
+            manifest = self._history.manifest(bytes(value).decode(), self._manifest.shards)
+            owed = rows_owed(self._history, self._settings, manifest, self._manifest, self._lease)
+            self._rows = self._owed.enter_context(owed)
         shard = self._shard_of[ctx.get_current_key()]
-        with rows_owed(self._history, self._settings, bytes(value).decode(), self._manifest, self._lease) as rows:
-            rows.write_shard(shard)
+        self._rows.write_shard(shard)
         yield shard

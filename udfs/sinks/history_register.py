@@ -68,7 +68,7 @@ class CassandraRegisters:
     def read(self) -> Register | None:
         """See Registers."""
         row = self._row()
-        return None if row is None else _register(row)
+        return None if row is None else register_of(row, applied_of_text(row.applied))
 
     @_again
     def swap(self, old: Register | None, new: Register) -> bool:
@@ -119,7 +119,18 @@ def registers(settings: CassandraSettings) -> CassandraRegisters:
     return CassandraRegisters(connect_however_long(settings))
 
 
-def _register(row: Any) -> Register:
+def has_totals(session: Session) -> bool:
+    """Whether the keyspace has totals, of whatever history."""
+    return session.execute("SELECT video_id FROM view_totals LIMIT 1").one() is not None
+
+
+def applied_of_text(text: str | None) -> Applied | None:
+    """What the column `applied` says."""
+    return None if text is None else msgspec.json.decode(text, type=Applied)
+
+
+def register_of(row: Any, applied: Applied | None) -> Register:
+    """The register, of its row and of what `applied` of it says."""
     return Register(
         path=row.path,
         made_ms=int(row.made_at.replace(tzinfo=UTC).timestamp() * 1000),
@@ -127,5 +138,5 @@ def _register(row: Any) -> Register:
         holder=row.holder or "",
         manifest=row.manifest or "",
         kept=tuple(row.kept or ()),
-        applied=None if row.applied is None else msgspec.json.decode(row.applied, type=Applied),
+        applied=applied,
     )

@@ -151,10 +151,9 @@ class TableRows:
 
     def _old(self, data_set: str, at: int, shard: int, schema: pa.Schema | None) -> pa.Table:
         """What there was before, of what was counted again; otherwise nothing goes."""
-        is_asked = self._before is not None and self._manifest.owed.recounted
-        return self._get(self._before, data_set, at, shard, schema) if is_asked and self._before is not None else (
-            None if schema is None else schema.empty_table()
-        )  # fmt: skip
+        if self._before is None or not self._manifest.owed.recounted:
+            return None if schema is None else schema.empty_table()
+        return self._get(self._before, data_set, at, shard, schema)
 
     def _get(self, manifest: Manifest, data_set: str, at: int, shard: int, schema: pa.Schema | None) -> pa.Table:
         path = manifest.files[data_set].get(at, {}).get(shard)

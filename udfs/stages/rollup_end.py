@@ -1,6 +1,6 @@
 """Ends a rollup whose manifest is published and whose rows are written: says so, and lets go what nobody needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -14,7 +14,7 @@ from udfs.sinks.conditional_files import ConditionalFiles, S3Files, client_of
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease
 from udfs.sinks.raw_removal import leftover_rules, remove
-from udfs.sources.archive import Archive
+from udfs.sources.archive import Archive, ArchiveFile
 from udfs.stages.rollup_unit import RollupUnit, rows_owed
 
 # What is deleted harms nobody, also when the lease is lost meanwhile: looking at it saves work.
@@ -49,7 +49,8 @@ def end_unit(settings: Settings, store: pyarrow.fs.FileSystem, unit: RollupUnit,
     if token_of(name) != lease.token:
         return
     history = HistoryStore(store, settings.history.path)
-    with rows_owed(history, settings, name, unit.before, lease) as rows:
+    manifest = history.manifest(name, settings.counting.shards)
+    with rows_owed(history, settings, manifest, unit.before, lease) as rows:
         rows.write_shared()
         if unit.everything:
             rows.put_stale_to_zero()
@@ -82,21 +83,22 @@ class RollupEnd:
         self._history.copy(manifest)
         applied = applied_of(name, manifest, [])
         self._lease.apply(applied)
-        self._forget()
-        warnings = self._warnings()
+        raw = self._archive.files()
+        gone = self._forget(raw)
+        warnings = self._warnings([file for file in raw if file not in gone])
         if warnings:
             self._lease.apply(msgspec.structs.replace(applied, warnings=warnings))
         return manifest.run
 
-    def _forget(self) -> None:
+    def _forget(self, raw: Sequence[ArchiveFile]) -> set[ArchiveFile]:
         """Delete what no kept manifest names, of holders before this one, and raw events that are counted for good.
 
-        Nothing while a kept manifest is missing.
+        Of the raw files that there are those that have gone. Nothing goes while a kept manifest is missing.
         """
         register = self._lease.check()
         there = set(self._history.manifest_names())
         if not there.issuperset(register.all_kept):
-            return
+            return set()
         kept = [self._history.manifest(name, self._settings.counting.shards) for name in register.all_kept]
         named = {*register.all_kept, *(path for one in kept for path in one.all_files)}
         folders = {slice_folder(name) for one in kept for name in one.all_slices}
@@ -110,19 +112,16 @@ class RollupEnd:
                 self._lease.check()
             self._history.delete(path)
         # What every kept manifest has counted: whichever is restored, no slice is counted of it again.
-        counted = [
-            file
-            for file in self._archive.files()
-            if all(file.hour <= one.last_hours.get(file.partition, -1) for one in kept)
-        ]
-        raw = raw_files_to_remove(
+        counted = [file for file in raw if all(file.hour <= one.last_hours.get(file.partition, -1) for one in kept)]
+        final = raw_files_to_remove(
             counted,
             datetime.now(UTC),
             kept_days=self._settings.archive.kept_days,
             final_arrival_hour=min(one.forgotten_before for one in kept),
         )
-        remove(self._files, [file.path for file in raw], self._lease.check)
+        remove(self._files, [file.path for file in final], self._lease.check)
+        return set(final)
 
-    def _warnings(self) -> list[str]:
-        overdue = overdue_raw(self._archive.files(), datetime.now(UTC), self._settings.archive.kept_days)
+    def _warnings(self, raw: Sequence[ArchiveFile]) -> list[str]:
+        overdue = overdue_raw(raw, datetime.now(UTC), self._settings.archive.kept_days)
         return [*self._rules(), *([] if overdue is None else [overdue])]

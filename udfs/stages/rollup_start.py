@@ -33,9 +33,8 @@ def settle(settings: Settings, history: HistoryStore, register: Register, lease:
     if register.applied is None or register.applied.manifest == register.manifest:
         return register
     name = register.manifest
-    write_rows_owed(history, settings, name, lease)
-    warnings = register.applied.warnings
-    lease.apply(applied_of(name, history.manifest(name, settings.counting.shards), warnings))
+    manifest = write_rows_owed(history, settings, name, lease)
+    lease.apply(applied_of(name, manifest, register.applied.warnings))
     return lease.check()
 
 

@@ -29,10 +29,9 @@ class RollupUnit(msgspec.Struct, frozen=True):
 
 @contextmanager
 def rows_owed(
-    history: HistoryStore, settings: Settings, name: str, before: Manifest | None, lease: Lease
+    history: HistoryStore, settings: Settings, manifest: Manifest, before: Manifest | None, lease: Lease
 ) -> Iterator[TableRows]:
-    """The rows that the manifest of this name owes, on a session of their own."""
-    manifest = history.manifest(name, settings.counting.shards)
+    """The rows that a manifest owes, on a session of their own."""
     rows = HistoryRows(settings.cassandra, manifest.token)
     try:
         # Rows of older hours would begin to live anew.
@@ -42,11 +41,12 @@ def rows_owed(
         rows.close()
 
 
-def write_rows_owed(history: HistoryStore, settings: Settings, name: str, lease: Lease) -> None:
-    """All rows that a manifest owes: what its own rollup left to do."""
+def write_rows_owed(history: HistoryStore, settings: Settings, name: str, lease: Lease) -> Manifest:
+    """All rows that the manifest of this name owes, what its own rollup left to do; the manifest."""
     manifest = history.manifest(name, settings.counting.shards)
     before = history.manifest(manifest.before, settings.counting.shards)
-    with rows_owed(history, settings, name, before, lease) as rows:
+    with rows_owed(history, settings, manifest, before, lease) as rows:
         for shard in range(manifest.shards):
             rows.write_shard(shard)
         rows.write_shared()
+    return manifest
