@@ -66,7 +66,7 @@ _DAYS = (
 
 # What the ledger tells of a minute, in the order in which answers tell it.
 FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
-LEDGER_COLUMNS = ("received", *FATES, "records", "unreadable_records")
+LEDGER_COLUMNS = ("received", *FATES, "records", "unreadable_records", "clamped_records")
 LEDGER_MINUTES_AT_ONCE = 60
 _LEDGER = (
     f"SELECT minute, {', '.join(f'sum({name}) AS {name}' for name in LEDGER_COLUMNS)} FROM ledger "

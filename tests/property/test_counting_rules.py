@@ -104,7 +104,7 @@ class Machine:
             self.shards.append(window)
 
     def read(self, salt: int) -> None:
-        stamp, value, _ = self.log[salt][self.state.offsets[salt]]
+        stamp, value, _, _ = self.log[salt][self.state.offsets[salt]]
         self.state.offsets[salt] += 1
         dedup = self.salts[salt]
         outcome = dedup.record(value, stamp, salt, BLOCKS)
@@ -257,9 +257,10 @@ def test_a_heartbeat_a_salt_brings_back_what_was_unsent_when_a_checkpoint_lacks_
     state.timers.clear()
     machine.restore(state)
     for salt, records in enumerate(log):
-        stamp = max(at for at, *_ in records)
-        records.append((stamp, encode(salt, []), []))
-        ledger[salt, stamp // MINUTE_MS]["records"] += 1
+        stamp = records[-1][2]
+        records.append((stamp, encode(salt, [], stamp), stamp, []))
+        # The salt's time stands still.
+        ledger[max(place for place in ledger if place[0] == salt)]["records"] += 1
         machine.read(salt)
         machine.flush(salt)
         machine.tell(salt)
@@ -323,8 +324,11 @@ def test_every_late_and_invalid_event_is_handed_out_with_its_bytes(seed: int) ->
     late = dead = 0
     for salt, records in enumerate(log):
         dedup = SaltDedup(salt, RULES)
-        for stamp, value, events in records:
+        for stamp, value, _, events in records:
             outcome = dedup.record(value, stamp, salt)
+            if events is None:
+                assert [rejected.payload for rejected in outcome.dead] == [value]
+                continue
             late += len(outcome.late)
             dead += len(outcome.dead)
             for rejected in (*outcome.late, *outcome.dead):
@@ -338,8 +342,8 @@ def test_an_unchanged_repeat_after_any_outage_never_counts_twice() -> None:
     salt = mmh3.hash(event[0], 0, signed=False) % RULES.salts
     for away_ms in range(0, 3_000_000, 7_000):
         dedup = SaltDedup(salt, RULES)
-        dedup.record(encode(salt, [event]), NOW_MS, salt)
-        outcome = dedup.record(encode(salt, [event]), NOW_MS + away_ms, salt)
+        dedup.record(encode(salt, [event], NOW_MS), NOW_MS, salt)
+        outcome = dedup.record(encode(salt, [event], NOW_MS + away_ms), NOW_MS + away_ms, salt)
         assert outcome.chunk is None, f"counted again after {away_ms} ms"
 
 
@@ -348,9 +352,9 @@ def test_a_repeat_stamped_anew_within_a_generation_is_a_duplicate() -> None:
     salt = mmh3.hash(event[0], 0, signed=False) % RULES.salts
     for away_ms in range(0, RULES.generation_ms, 5_000):
         dedup = SaltDedup(salt, RULES)
-        dedup.record(encode(salt, [event]), NOW_MS, salt)
+        dedup.record(encode(salt, [event], NOW_MS), NOW_MS, salt)
         again = (*event[:3], NOW_MS + away_ms)
-        assert dedup.record(encode(salt, [again]), NOW_MS + away_ms, salt).chunk is None
+        assert dedup.record(encode(salt, [again], NOW_MS + away_ms), NOW_MS + away_ms, salt).chunk is None
 
 
 def test_many_events_of_many_videos_count_like_few() -> None:
@@ -360,7 +364,7 @@ def test_many_events_of_many_videos_count_like_few() -> None:
     # Small ones first, so that the tables grow while they hold something.
     batches = [*(events[at : at + 50] for at in range(0, 3000, 50)), events[3000:], events]
     log: list[list[Record]] = [[] for _ in range(RULES.salts)]
-    log[1] = [(NOW_MS, encode(1, some), some) for some in batches]
+    log[1] = [(NOW_MS, encode(1, some, NOW_MS), NOW_MS, some) for some in batches]
     want, ledger = brute_force(log, RULES)
     machine = Machine(log, RULES, Stored())
     for at in range(len(batches)):
@@ -484,7 +488,7 @@ def long(n: int) -> bytes:
 
 
 def head(salt: int = 1, salts: int = RULES.salts) -> bytes:
-    return registry.prefix("ViewBatch") + bytes(16) + long(1) + b"p" + long(salt) + long(salts) + long(0)
+    return registry.prefix("ViewBatch") + bytes(16) + long(1) + b"p" + long(salt) + long(salts) + long(NOW_MS)
 
 
 HOSTILE = {
@@ -527,7 +531,7 @@ def test_a_bad_event_does_not_sink_its_batch() -> None:
         (salt1[7], "good", "blocked:view", at),
         (salt1[8], "good", "blocked", at),
     ]
-    value = encode(1, events).replace(b"NOTUTF", b"\xff\xfeTUTF")
+    value = encode(1, events, at).replace(b"NOTUTF", b"\xff\xfeTUTF")
     dedup = SaltDedup(1, RULES)
     outcome = dedup.record(value, at, 1)
     assert [(r.index, r.reason) for r in outcome.dead] == [

@@ -39,7 +39,7 @@ class Archiving:
             events = [*mine, *again]
             self.sent += mine
             self.rollup.archive(
-                (at, salt, encode(salt, [event for event in events if salt_of(event[0], RULES.salts) == salt]))
+                (at, salt, encode(salt, [event for event in events if salt_of(event[0], RULES.salts) == salt], at))
                 for salt in range(RULES.salts)
             )
         self.settle()

@@ -66,7 +66,8 @@ class Views:
 
     def _records(self, now_ms: int, events: list[Event]) -> Iterator[tuple[int, int, bytes]]:
         for salt in range(RULES.salts):
-            yield now_ms, salt, encode(salt, [event for event in events if salt_of(event[0], RULES.salts) == salt])
+            mine = [event for event in events if salt_of(event[0], RULES.salts) == salt]
+            yield now_ms, salt, encode(salt, mine, now_ms)
 
 
 @dataclass

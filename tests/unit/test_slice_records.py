@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.test_archive_files import put
 from udfs.sources.archive import Archive, ArchiveError, Gap, Record
+from udfs.sources.arrival_hours import ArrivalHours
 from udfs.sources.slice_records import PartitionSlices, SliceRecords
 
 HOUR_MS = 3_600_000
@@ -28,7 +29,8 @@ def archive_of(root: Path, files: Iterable[list[Record]]) -> Archive:
 
 
 def slices(archive: Archive, *hours: int) -> PartitionSlices:
-    return PartitionSlices(archive, 2, hours[:-1], hours[-1])
+    times = ArrivalHours(archive, lambda _partition, record: record.record_ms)
+    return PartitionSlices(archive, times, 2, hours[:-1], hours[-1])
 
 
 def offsets(found: SliceRecords) -> list[int]:

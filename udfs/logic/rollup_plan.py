@@ -27,13 +27,15 @@ class PartitionTask(msgspec.Struct, frozen=True):
     """The slices of a partition that are to be counted: closed hours, and the newest hour, which is not.
 
     No hours: nothing of it is. `again` are slices that were counted before and are counted again, the first of them
-    and all that follow it, since records of theirs were archived late.
+    and all that follow it, since records of theirs were archived late. `ahead` are folders of hours that have not come,
+    in which records may lie.
     """
 
     partition: int
     hours: list[int]
     newest_hour: int
     again: list[SliceName] = []
+    ahead: list[int] = []
 
 
 class Recount(msgspec.Struct, frozen=True):
@@ -90,8 +92,9 @@ def task_of(
     last_hour: int | None,
     again: Sequence[SliceName] = (),
     before_hour: int | None = None,
+    ahead: Sequence[int] = (),
 ) -> PartitionTask | None:
-    """What is to be counted of a partition, of which these hours are archived and were counted up to `last_hour`.
+    """What is to be counted of a partition, whose records arrived in these hours and were counted up to `last_hour`.
 
     To an hour with a later one beside it no record can be added. Of hours that were not counted yet, only those before
     `before_hour` are to be counted this time.
@@ -100,7 +103,7 @@ def task_of(
     since = min((name.hour for name in again), default=None if last_hour is None else last_hour + 1)
     limit = None if before_hour is None else max([before_hour, *(name.hour + 1 for name in again)])
     closed = [h for h in hours[:-1] if (since is None or h >= since) and (limit is None or h < limit)]
-    return PartitionTask(partition, closed, hours[-1], list(again)) if closed else None
+    return PartitionTask(partition, closed, hours[-1], list(again), list(ahead)) if closed else None
 
 
 def since_last(before: Manifest, partition: int, again: Sequence[SliceName] = ()) -> tuple[int, SliceName | None]:

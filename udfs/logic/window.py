@@ -23,8 +23,8 @@ from udfs.logic.ledger import Tally
 from udfs.logic.ranking import Ranked, most_viewed, most_viewed_and_growing
 from udfs.logic.time_rules import last_closed_minute
 
-# Version 1 has no tallies after the frontiers.
-VERSION = 2
+# Version 1 has no tallies after the frontiers, those of version 2 are shorter.
+VERSION = 3
 _HEADER = struct.Struct("<Bqq")
 _SALT = struct.Struct("<h")
 SEQUENCE_BITS = 32
@@ -120,14 +120,15 @@ class ShardWindow:
     def restore(self, header: bytes, chunks: Iterable[tuple[int, bytes]]) -> None:
         """Become what stored these; every open cell is written and every minute ranked again."""
         version, self._sequence, self.closed_through = _HEADER.unpack_from(header)
-        if version not in (1, VERSION):
+        if version not in (1, 2, VERSION):
             raise ValueError(f"window state of version {version}, this code reads up to {VERSION}: use newer code")
         self._frontiers = np.frombuffer(header, np.int64, self._rules.salts, _HEADER.size).copy()
         at = _HEADER.size + self._frontiers.nbytes
+        tally_version = 1 if version < VERSION else 2
         while at < len(header):
             (salt,) = _SALT.unpack_from(header, at)
-            end = at + _SALT.size + Tally.BYTES
-            self.absorb_tallies(salt, Tally.decode_all(header[at + _SALT.size : end]))
+            end = at + _SALT.size + Tally.size(tally_version)
+            self.absorb_tallies(salt, Tally.decode_all(header[at + _SALT.size : end], version=tally_version))
             at = end
         for key, rows in chunks:
             self._add(key >> SEQUENCE_BITS, key, np.frombuffer(rows, np.uint8))

@@ -42,6 +42,7 @@ from udfs.sinks.shard_tables import ShardTables
 from udfs.sinks.shared_tables import SharedTables
 from udfs.sinks.table_rows import TableRows
 from udfs.sources.archive import Archive, filesystem
+from udfs.sources.arrival_hours import ArrivalHours
 from udfs.sources.compacted import CompactedTopic
 from udfs.sources.slice_records import PartitionSlices, SliceRecords
 from udfs.stages.rollup_unit import RollupUnit, rows_owed
@@ -94,7 +95,8 @@ class CountSlices(_Worker, FlatMapFunction):
     def _count_all(self, task: PartitionTask) -> Recount:
         """One hour after the other, until one of which the archive lacks something that may still come."""
         partition = task.partition
-        slices = PartitionSlices(self._archive, partition, task.hours, task.newest_hour)
+        times = ArrivalHours.of(self._archive, self._settings)
+        slices = PartitionSlices(self._archive, times, partition, task.hours, task.newest_hour, task.ahead)
         start, last = since_last(self._manifest, partition, task.again)
         infos: list[SliceInfo] = []
         dedups: dict[int, SaltDedup] | None = None

@@ -14,6 +14,7 @@ from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease
 from udfs.sinks.topic_marker import TopicMarker, marked_topic
 from udfs.sources.archive import Archive, ArchiveFile
+from udfs.sources.arrival_hours import ArrivalHours
 from udfs.sources.late_files import counted_again
 from udfs.stages.rollup_end import applied_of
 from udfs.stages.rollup_unit import RollupUnit, write_rows_owed
@@ -63,8 +64,12 @@ def begin(
     files: dict[int, list[ArchiveFile]] = defaultdict(list)
     for file in archive.files():
         files[file.partition].append(file)
-    again = {p: counted_again(archive, of, before, p, settings.history) for p, of in files.items()}
-    hours = {partition: {file.hour for file in of} for partition, of in files.items()}
+    times = ArrivalHours.of(archive, settings)
+    arrived = {p: times.of_partition(of, before.last_hours.get(p)) for p, of in files.items()}
+    hours = {partition: of.hours for partition, of in arrived.items()}
+    again = {
+        p: counted_again(archive, of, before, p, settings.history, max(hours[p], default=-1)) for p, of in files.items()
+    }
     firsts = [
         min((hour for hour in of if hour > before.last_hours.get(partition, -1)), default=None)
         for partition, of in hours.items()
@@ -79,6 +84,7 @@ def begin(
             again[partition],
             # What is counted again has to reach as far as it did, however long nothing came meanwhile.
             max(limit, before.next_hours[partition]) if again[partition] else limit,
+            arrived[partition].ahead,
         )
         for partition, of in sorted(hours.items())
     ]
