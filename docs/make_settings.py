@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 
 from settings import Settings
+from settings.kept import OF_HISTORY, OF_STATE, variable
 from tools.stack.ports import DEFAULT_PORTS, environment_variable
 
 HEAD = """\
@@ -23,6 +24,16 @@ names the field, the value and the rule. The count job reads them where `flink r
 job, so a change takes effect when the job is submitted anew (see [operations](operations.md)).
 
 A `host` list or a broker list is separated by commas. Units stand at the end of a name: `_ms`, `_s`, `_bytes`, `_max`.
+"""
+KEPT_HEAD = """
+## Kept settings
+
+State of the count job, and history, know these by name and value, and go on under no others
+([decision 39](decisions/0039-state-and-history-know-their-settings.md)). What is asked for is asked for by
+`--accept-settings`.
+
+| variable | state | history |
+|---|---|---|
 """
 PORTS_HEAD = """
 ## Ports of the local stack
@@ -67,10 +78,15 @@ def lines() -> Iterator[str]:
         assert model is not None
         yield f"## {group}\n\n{model.__doc__}\n\n| variable | default | limits | meaning |\n|---|---|---|---|"
         for name, field in model.model_fields.items():
-            variable = f"VIEW_COUNTS_{group}_{name}".upper()
-            cells = (f"`{variable}`", default(name, field.default), limits(field), field.description or "")
+            of = f"`{variable(f'{group}.{name}')}`"
+            cells = (of, default(name, field.default), limits(field), field.description or "")
             yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         yield ""
+    yield KEPT_HEAD.strip("\n")
+    for name in dict.fromkeys((*OF_STATE, *OF_HISTORY)):
+        state, history = (changes.get(name, "-") for changes in (OF_STATE, OF_HISTORY))
+        yield f"| `{variable(name)}` | {state} | {history} |"
+    yield ""
     yield PORTS_HEAD.lstrip("\n")
     for name, port in DEFAULT_PORTS.items():
         yield f"| `{environment_variable(name)}` | {port} |"

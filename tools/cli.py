@@ -41,6 +41,7 @@ from tools.stack.stack import follow, statuses_as_json
 from tools.times import utc
 from tools.upgrade import UpgradeError
 from tools.upgrade import upgrade as upgrade_job
+from udfs.logic.kept_settings import ACCEPT, SettingsRefusedError, of_state
 
 if TYPE_CHECKING:
     from tools.suspects import Suspect
@@ -59,6 +60,9 @@ ARCHIVE_JOB_NAME = "archive-events"
 ARCHIVE_JOB = "jobs/archive_events.py"
 ROLLUP_JOB = "jobs/rollup.py"
 AUDIT_JOB = "jobs/audit.py"
+AcceptSettings = Annotated[
+    bool, typer.Option("--accept-settings", help="Once, for what does not say by which settings it was made.")
+]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -203,9 +207,10 @@ def _ensure_job(stack: Stack, title: str, name: str, *arguments: str) -> None:
         console.print(f"         the {title} job is submitted: {stack.flink_run(arguments)}")
 
 
-def _roll_up(stack: Stack) -> str:
+def _roll_up(stack: Stack, *options: str) -> str:
     """Run the rollup to its end; what it printed. In one slot, which two cores have left beside the other jobs."""
-    return stack.flink("run", "-p", "1", "-py", ROLLUP_JOB, timeout_s=Settings().history.deadline_s + AFTER_DEADLINE_S)
+    limit_s = Settings().history.deadline_s + AFTER_DEADLINE_S
+    return stack.flink("run", "-p", "1", "-py", ROLLUP_JOB, *options, timeout_s=limit_s)
 
 
 def _erase_again() -> str:
@@ -230,6 +235,7 @@ def _abort_uploads() -> str:
 def upgrade(
     *,
     parallelism: Annotated[int | None, typer.Option(help="Of the new job; as configured when left out.", min=1)] = None,
+    accept_settings: AcceptSettings = False,
 ) -> None:
     """Replace the running count job by this code: stop with savepoint, start from it, check the ledger across it."""
     with _plain_errors():
@@ -240,14 +246,29 @@ def upgrade(
                 f"{len(jobs)} jobs called {COUNT_JOB_NAME} run, and one is to be upgraded; see `vc flink list`"
             )
         # Late, as in `run`.
+        from connectors.cassandra import connect, migrate  # noqa: PLC0415
         from tools.recount import Store, end_offsets  # noqa: PLC0415
+        from udfs.sinks.kept_settings import check_upgrade  # noqa: PLC0415
 
+        cassandra = Settings().cassandra.model_copy(update={"hosts": HOST, "port": stack.ports["cassandra"]})
+        # The code of before does not mind what is added; and before anything is stopped.
+        migrate([HOST], stack.ports["cassandra"], cassandra)
+        session = connect(cassandra)
+        try:
+            check_upgrade(session, of_state(Settings(), accepts=accept_settings))
+        except SettingsRefusedError as error:
+            raise UpgradeError(f"nothing was stopped: {error}") from error
+        finally:
+            session.cluster.shutdown()
         at_parallelism = [] if parallelism is None else ["-p", str(parallelism)]
+        accepting = [ACCEPT] if accept_settings else []
         with Store(HOST, stack.ports["cassandra"], Settings().cassandra.keyspace) as store:
             done = upgrade_job(
                 stack,
                 jobs[0],
-                start=lambda savepoint: stack.flink_run(["-s", savepoint, *at_parallelism, "-py", COUNT_JOB]),
+                start=lambda savepoint: stack.flink_run(
+                    ["-s", savepoint, *at_parallelism, "-py", COUNT_JOB, *accepting]
+                ),
                 read_ledger=store.ledger,
                 count_written=lambda: sum(
                     end_offsets(stack.endpoints["kafka"], Settings().kafka.events_topic).values()
@@ -258,11 +279,11 @@ def upgrade(
 
 
 @app.command()
-def rollup() -> None:
+def rollup(*, accept_settings: AcceptSettings = False) -> None:
     """Count what was archived since the last time, into hours, days and totals; ends when it is done."""
     with _plain_errors():
         stack = Stack.attach(stack_home())
-        typer.echo(_roll_up(stack))
+        typer.echo(_roll_up(stack, *([ACCEPT] if accept_settings else [])))
 
 
 @app.command()

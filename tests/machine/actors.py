@@ -215,6 +215,7 @@ def installed(world: World) -> Iterator[None]:
         (sys, "argv", ["audit", "--repair", "--hours", str(AUDITED_HOURS)]),
         (erasing, "LeaseHolder", holder),
         # Stores.
+        (jobs.rollup, "accepts_settings", lambda _description: False),
         (rollup_operators, "filesystem", lambda *_: world.store),
         (rollup_end, "bucket", lambda _settings: (Files(world.store), list)),
         (rollup_operators, "registers", lambda _settings: world.registers),

@@ -29,7 +29,7 @@ from udfs.sources.archive import filesystem
 
 COUNT_JOB = "jobs/view_counts.py"
 FATES = ("received", "counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
-COLUMNS = (*FATES, "records", "unreadable_records", "clamped_records", "missing_records")
+COLUMNS = (*FATES, "records", "unreadable_records", "clamped_records")
 Cell = tuple[str, str, int]
 # Counting settings by which what is sent is written at once, and no test waits for it.
 PROMPT = {

@@ -151,6 +151,8 @@ class LocalRollup:
         self.registers: MemoryRegisters = MemoryRegisters()
         # Kafka's, of the events topic.
         self.topic_id = ""
+        # Whether rollups are given --accept-settings.
+        self.accepts = False
         self._rules, self._kept, self._history = rules, kept, history
         self._offsets = dict.fromkeys(range(self.settings.kafka.partitions), 0)
 
@@ -162,6 +164,8 @@ class LocalRollup:
             made.registers = MemoryRegisters(msgspec.structs.replace(register, path=made.settings.history.path))
         made.tables = copy.deepcopy(self.tables)
         made._offsets = dict(self._offsets)
+        # Its archive is elsewhere.
+        made.accepts = True
         shutil.copytree(self.root, root)
         return made
 
@@ -226,6 +230,7 @@ class LocalRollup:
                 holder.lease,
                 has_totals=lambda: bool(self.tables.get("view_totals")),
                 topic_id=self.topic_id,
+                accepts=self.accepts,
             )
             if work is not None:
                 self._run(work)

@@ -113,6 +113,8 @@ def _plain(manifest: Manifest) -> Manifest:
         before="",
         made_ms=0,
         files={},
+        # Copies have their archives elsewhere.
+        settings={},
         slices={hour: sorted(map(plain, names)) for hour, names in manifest.slices.items()},
         last_slices={partition: plain(name) for partition, name in manifest.last_slices.items()},
         counted={

@@ -49,6 +49,11 @@ def test_counts_stay_exact_across_parallelisms_and_a_changed_graph_is_refused(in
     assert not installation.stack.unfinished_jobs()
 
     # A backlog in the same generation: unchanged repeats, repeats stamped anew, and new views.
+    refusal = (
+        r"refused: .* made by counting\.generation_ms=180000, and the settings say 240000, which is fixed: set VIEW_"
+    )
+    with pytest.raises(FlinkCommandError, match=refusal):
+        installation.start(savepoint=savepoint, generation_ms=4 * MINUTE_MS)
     third = views_at(1, 400)
     repeats = [*first[:300], *second[300:600]]
     anew = [view.again(START_MS + 100 * SECOND_MS) for view in (*first[600:800], *second[800:1000])]

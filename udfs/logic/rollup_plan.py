@@ -289,7 +289,7 @@ def published(
     first_day = plan.forgotten_before // HOURS_PER_DAY
     # Nothing that tells of single viewers outlives the slices.
     files["suspects"] = {day: of for day, of in files["suspects"].items() if day >= first_day}
-    kept, final_gaps, final_missing = _counted(base, new, rules, history)
+    kept, final_gaps, final_missing, final_missing_hours = _counted(base, new, rules, history)
     return msgspec.structs.replace(
         base,
         run=plan.run,
@@ -309,6 +309,7 @@ def published(
         counted=kept,
         final_gap_hours=final_gaps,
         final_missing=final_missing,
+        final_missing_hours=final_missing_hours,
         owed=Owed(
             hours=plan.hours,
             recounted=plan.recounted,
@@ -326,10 +327,14 @@ def day_through(manifest: Manifest, day: int) -> datetime:
 
 def _counted(
     base: Manifest, new: Sequence[SliceInfo], rules: CountingSettings, history: HistorySettings
-) -> tuple[dict[int, list[Counted]], list[int], dict[int, int]]:
-    """(the slices that may be counted again and the one before them, gap hours for good, records missing for good)."""
+) -> tuple[dict[int, list[Counted]], list[int], dict[int, int], dict[int, int]]:
+    """The slices that may be counted again and the one before them; and what is for good.
+
+    Gap hours, and records that are missing, by partition and by hour of arrival.
+    """
     kept: dict[int, list[Counted]] = {}
     gaps, missing = set(base.final_gap_hours), Counter(base.final_missing)
+    missing_hours = Counter(base.final_missing_hours)
     chains = {partition: list(of) for partition, of in base.counted.items()}
     for info in new:
         chains.setdefault(info.partition, []).append(
@@ -348,8 +353,14 @@ def _counted(
         kept[partition] = chain[at:]
         for one in chain[:at]:
             gaps.update(uncertain_hours(one, rules))
-            missing[partition] += sum(last - first + 1 for first, last in one.gaps)
-    return kept, sorted(gaps), {partition: number for partition, number in sorted(missing.items()) if number}
+            number = sum(last - first + 1 for first, last in one.gaps)
+            missing[partition] += number
+            missing_hours[one.name.hour] += number
+    return kept, sorted(gaps), _positive(missing), _positive(missing_hours)
+
+
+def _positive(numbers: Mapping[int, int]) -> dict[int, int]:
+    return {key: number for key, number in sorted(numbers.items()) if number}
 
 
 def _from_hour_without(before: Manifest, counted: Mapping[int, Iterable[Counted]], rules: CountingSettings) -> int:

@@ -22,6 +22,7 @@ from udfs.logic.block_list import BlockList, read_blocked
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.erasure import Eraser
 from udfs.logic.history import SliceInfo, SliceName, made_by, rules_of
+from udfs.logic.kept_settings import of_history
 from udfs.logic.metadata import read_about, read_metadata
 from udfs.logic.register import manifest_name, token_of
 from udfs.logic.rollup_plan import (
@@ -308,7 +309,8 @@ class PublishManifest(_Worker, KeyedProcessFunction):
             made_ms=int(time.time() * 1000),
             everything=self._unit.everything,
         )
-        after = msgspec.structs.replace(after, topic_id=self._unit.topic_id)
+        made_by_settings = dict(of_history(settings).values)
+        after = msgspec.structs.replace(after, topic_id=self._unit.topic_id, settings=made_by_settings)
         name = manifest_name(self._lease.token, self._attempt)
         self._history.put_manifest(name, after)
         return self._lease.publish(name)

@@ -33,6 +33,7 @@ def applied_of(name: str, manifest: Manifest, warnings: list[str]) -> Applied:
         gap_hours=runs(manifest.gap_hours),
         missing=manifest.missing,
         warnings=warnings,
+        missing_hours=manifest.missing_hours,
     )
 
 

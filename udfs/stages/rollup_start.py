@@ -8,6 +8,7 @@ import pyarrow.fs
 
 from settings import Settings
 from udfs.logic.history import HistoryError, Manifest, rules_of
+from udfs.logic.kept_settings import KeptSettings, SettingsRefusedError, of_history
 from udfs.logic.register import Register
 from udfs.logic.rollup_plan import PartitionTask, days_to_mark_again, task_of
 from udfs.sinks.history_store import HistoryStore
@@ -47,8 +48,14 @@ def begin(
     *,
     has_totals: Callable[[], bool],
     topic_id: str = "",
+    accepts: bool = False,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> Work | None:
-    """What is to be done; None: nothing. `has_totals` tells whether view_totals has a row. Raises HistoryError."""
+    """What is to be done; None: nothing. `has_totals` tells whether view_totals has a row. Raises HistoryError.
+
+    `accepts`: history that does not say by which settings it was made is carried on (udfs.logic.kept_settings), which
+    is then told by `say`.
+    """
     history = HistoryStore(store, settings.history.path)
     if not register.manifest and register.applied is not None and has_totals():
         raise HistoryError(
@@ -58,6 +65,7 @@ def begin(
         )
     register = settle(settings, history, register, lease)
     before = history.manifest(register.manifest, settings.counting.shards)
+    check_settings(before, of_history(settings, accepts=accepts), say)
     check_topic(before, marked_topic(store, settings.archive.path), topic_id, settings)
     everything = register.applied is None
     archive = Archive(store, settings.archive.path)
@@ -97,6 +105,18 @@ def begin(
     reached = before.last_hours | {task.partition: task.hours[-1] for task in tasks}
     is_last = not any(h > reached.get(partition, -1) for partition, of in hours.items() for h in sorted(of)[:-1])
     return Work(unit, tasks or [PartitionTask(0, [], 0)], marks, is_last)
+
+
+def check_settings(before: Manifest, kept: KeptSettings, say: Callable[[str], None]) -> None:
+    """Raise HistoryError when history was made by other settings than those that it is to be carried on by."""
+    if before.run == 0:
+        return
+    try:
+        lines = kept.check({"counting.shards": before.shards, **before.settings}, "history")
+    except SettingsRefusedError as error:
+        raise HistoryError(str(error)) from error
+    for line in lines:
+        say(line)
 
 
 def check_topic(before: Manifest, marker: TopicMarker | None, topic_id: str, settings: Settings) -> None:
