@@ -22,6 +22,7 @@ from connectors.flink_kafka import (
     record_type,
     side_output,
 )
+from jobs.gaps import tell_missing
 from jobs.kept import accepts_settings, check_kept_or_exit, keep_settings
 from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit
 from jobs.uids import ViewCountsUid as Uid
@@ -142,6 +143,7 @@ def main() -> None:
     accepts = accepts_settings(__doc__)
     settings = settings_or_exit()
     check_topics_or_exit(settings)
+    tell_missing(settings)
     rules = settings.counting
     env = StreamExecutionEnvironment.get_execution_environment()
     check_flink_or_exit(env, settings)
