@@ -17,6 +17,7 @@ from schemas import registry
 from settings import CountingSettings
 from tests.support.random_streams import (
     BLOCKS,
+    FAR_MS,
     MINUTE_MS,
     NOW_MS,
     RULE_SETS,
@@ -345,6 +346,26 @@ def test_an_unchanged_repeat_after_any_outage_never_counts_twice() -> None:
         dedup.record(encode(salt, [event], NOW_MS), NOW_MS, salt)
         outcome = dedup.record(encode(salt, [event], NOW_MS + away_ms), NOW_MS + away_ms, salt)
         assert outcome.chunk is None, f"counted again after {away_ms} ms"
+
+
+def test_a_record_stamped_far_ahead_makes_nothing_late_and_one_that_says_no_time_moves_nothing() -> None:
+    ids = [struct.pack(">QQ", 3, n) for n in range(40)]
+    mine = [one for one in ids if mmh3.hash(one, 0, signed=False) % RULES.salts == 1][:4]
+    dedup = SaltDedup(1, RULES)
+    # Before there is a time nothing counts, and nothing fails.
+    for n, viewed_ms in enumerate((NOW_MS, -(2**62), 0, -1)):
+        value = encode(1, [(mine[n], "v", "view", viewed_ms)], 0)
+        assert dedup.record(value, NOW_MS + n, 1).chunk is None
+    assert (dedup.tallies[0].minute, dedup.tallies[0].received, dedup.tallies[0].clamped_records) == (0, 4, 4)
+    dedup.record(encode(1, [], NOW_MS), NOW_MS, 1)
+    for value in (encode(1, [], NOW_MS), b"no batch", encode(1, [], 0)):
+        dedup.record(value, NOW_MS + FAR_MS, 1)
+    assert dedup.append_ms == NOW_MS + RULES.clock_ahead_ms
+    later = NOW_MS + RULES.clock_ahead_ms + MINUTE_MS
+    outcome = dedup.record(encode(1, [(mine[0], "v", "view", later)], later), later, 1)
+    assert outcome.append_ms == later
+    assert outcome.chunk is not None
+    assert [(tally.clamped_records, tally.unreadable_records) for tally in dedup.tallies[-2:]] == [(2, 1), (0, 0)]
 
 
 def test_a_repeat_stamped_anew_within_a_generation_is_a_duplicate() -> None:

@@ -84,14 +84,15 @@ class ArrivalHours:
             by_folder[file.hour].append(file)
         found: set[int] = set()
         ahead: list[int] = []
+        newest = -1 if counted is None else counted
         for folder in sorted(by_folder, reverse=True):
-            if folder <= max(found, default=-1 if counted is None else counted):
+            if folder <= newest:
                 break
             of_folder = self._hours_in(folder, by_folder[folder])
             if folder not in of_folder:
                 ahead.append(folder)
             found |= of_folder
-        newest = max(found, default=-1 if counted is None else counted)
+            newest = max([newest, *of_folder])
         return PartitionHours({folder for folder in by_folder if folder <= newest} | found, sorted(ahead))
 
     def cut(self, files: Collection[ArchiveFile], hour: int) -> Cut:
