@@ -28,9 +28,9 @@ from benchmarks.archive import CODECS, HOURS, archive_path, copy, filled_stack
 from benchmarks.cpu import PYTHON_WORKERS, cpu_seconds
 from benchmarks.events import Stream, Topic, batches_topic
 from benchmarks.machine import describe
-from benchmarks.memory import peak_of_workers
 from benchmarks.rollup_contenders import SQL_DEDUPS, Contenders, newest_job
 from benchmarks.tables import MINUTES_PER_HOUR, Tables, before, by_minute_hour_day, compare, of_history
+from benchmarks.worker_peak import peak_of_workers
 from settings import Settings
 from tools.history import history_in_force
 from tools.stack import Stack

@@ -89,7 +89,9 @@ def build(
     partials = (
         key_by_first_field(read.events, record_type())
         .connect(blocked)
-        .process(Dedup(rules, kafka, kept, salt_keys, shard_keys), output_type=Types.ROW([Types.INT(), octets]))
+        .process(
+            Dedup(rules, settings.job, kafka, kept, salt_keys, shard_keys), output_type=Types.ROW([Types.INT(), octets])
+        )
     )
     _lay_out(partials, settings.job.dedup_parallelism).uid(Uid.DEDUP).name("dedup")
     for tag, topic, uid in (
@@ -98,7 +100,7 @@ def build(
     ):
         _to_topic(side_output(partials, tag), settings, topic, uid)
     windows = key_by_first_field(partials, octets).process(
-        Window(rules, kept, shard_keys), output_type=Types.PICKLED_BYTE_ARRAY()
+        Window(rules, settings.job, kept, shard_keys), output_type=Types.PICKLED_BYTE_ARRAY()
     )
     _lay_out(windows, settings.job.window_parallelism).uid(Uid.WINDOW).name("window")
     # At the same parallelism, or the two would not share a worker.

@@ -85,7 +85,13 @@ FREE: Mapping[str, frozenset[str]] = {
             "concurrency", "request_timeout_s",
         }
     ),
-    "job": frozenset({"dedup_parallelism", "window_parallelism", "enrichment", "untitled_max"}),
+    "job": frozenset(
+        {
+            "dedup_parallelism", "window_parallelism", "enrichment", "untitled_max",
+            # Where a table lies decides nothing.
+            "ids_bytes_max", "cells_bytes_max", "metadata_bytes_max", "spill_folder",
+        }
+    ),
 }  # fmt: skip
 
 

@@ -119,6 +119,29 @@ class JobSettings(_Group):
         description="Of each shard, the (video, kind, day) that wait for something to be known of their video; the "
         "oldest make room, and are titled when they next change.",
     )
+    ids_bytes_max: int = Field(
+        96 << 20,
+        ge=1 << 20,
+        description="Of ids that a subtask of dedup remembers, so much is in memory; the rest is in files: slower, "
+        "and as exact.",
+    )
+    cells_bytes_max: int = Field(
+        96 << 20,
+        ge=1 << 20,
+        description="Of counts that a subtask of the windows holds, of open minutes and of two hours of closed ones, "
+        "so much is in memory; the rest is in files: slower, and as exact.",
+    )
+    metadata_bytes_max: int = Field(
+        48 << 20,
+        ge=1 << 20,
+        description="Of what a subtask of enrich knows of videos, and of what it has titled, so much is in memory; the "
+        "rest of the first is in a file, and the second is forgotten, so that it is titled once more.",
+    )
+    spill_folder: str | None = Field(
+        None,
+        description="Where these files are, on every machine with a TaskManager, on a disk; Flink's temporary folder "
+        "when not set.",
+    )
 
 
 class KafkaSettings(_Group):

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import random
 import struct
+import tempfile
 import uuid
 from dataclasses import dataclass, field
 
@@ -31,6 +32,7 @@ from udfs.logic import partials
 from udfs.logic.cells import unpack_dated_rows
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.ledger import Tally
+from udfs.logic.memory_budget import Budget
 from udfs.logic.window import ClosedMinuteError, Emission, Ranking, ShardWindow
 
 
@@ -71,10 +73,13 @@ class Machine:
     """The two stages over a state, as the Flink operators drive them, on records of a log.
 
     `counts`, `tallies` and `tops` are what the sink has written; there, as in Cassandra, the larger value wins. What is
-    under way, by shard, a crash loses.
+    under way, by shard, a crash loses. `memory_bytes`: of each stage; what is beyond lies in files.
     """
 
-    def __init__(self, log: list[list[Record]], rules: CountingSettings, state: Stored) -> None:
+    def __init__(
+        self, log: list[list[Record]], rules: CountingSettings, state: Stored, memory_bytes: int | None = None
+    ) -> None:
+        self.memory_bytes = memory_bytes
         self.log = log
         self.rules = rules
         self.state = state
@@ -92,14 +97,17 @@ class Machine:
         self.changes_under_way.clear()
         self.tops_under_way.clear()
         self.salts = []
+        self.ids, self.cells = (
+            None if self.memory_bytes is None else Budget(self.memory_bytes, tempfile.gettempdir()) for _ in range(2)
+        )
         for salt in range(RULES.salts):
-            dedup = SaltDedup(salt, self.rules)
+            dedup = SaltDedup(salt, self.rules, budget=self.ids)
             if salt in state.salt_headers:
                 dedup.restore(state.salt_headers[salt], state.salt_chunks[salt].values(), state.unsent[salt])
             self.salts.append(dedup)
         self.shards = []
         for shard in range(RULES.shards):
-            window = ShardWindow(self.rules)
+            window = ShardWindow(self.rules, self.cells)
             if shard in state.shard_headers:
                 window.restore(state.shard_headers[shard], state.shard_chunks[shard].items())
             self.shards.append(window)
@@ -180,13 +188,19 @@ class Machine:
                 self.tops[shard, ranking.span, ranking.minute] = ranking
 
 
-@settings(max_examples=75)
-@given(st.integers(min_value=0, max_value=2**48), st.sampled_from(RULE_SETS))
-def test_counts_and_fates_equal_the_brute_force_count_whatever_crashes(seed: int, rules: CountingSettings) -> None:
+# Nothing is in memory; now one table is and now another.
+BUDGETS = [None, 0, 40_000]
+
+
+@settings(max_examples=100)
+@given(st.integers(min_value=0, max_value=2**48), st.sampled_from(RULE_SETS), st.sampled_from(BUDGETS))
+def test_counts_and_fates_equal_the_brute_force_count_whatever_crashes(
+    seed: int, rules: CountingSettings, memory_bytes: int | None
+) -> None:
     r = random.Random(seed)
     log = random_log(r, rules)
     want, ledger = brute_force(log, rules)
-    machine = Machine(log, rules, Stored())
+    machine = Machine(log, rules, Stored(), memory_bytes)
     saved = machine.state.copy()
     while any(machine.state.offsets[s] < len(log[s]) for s in range(RULES.salts)):
         chance = r.random()
@@ -273,6 +287,58 @@ def test_a_heartbeat_a_salt_brings_back_what_was_unsent_when_a_checkpoint_lacks_
         machine.emit(shard)
     assert machine.counts == want
     assert {place: fates_of(tally) for place, tally in machine.tallies.items()} == ledger
+
+
+def test_what_lies_in_files_gives_the_same_verdicts_emissions_and_lists() -> None:
+    r = random.Random(7)
+    ids = [r.randbytes(16) for _ in range(12_000)]
+    mine = [i for i in ids if mmh3.hash(i, 0, signed=False) % RULES.salts == 1]
+    deduped = [SaltDedup(1, RULES, budget=budget) for budget in (None, Budget(50_000, tempfile.gettempdir()))]
+    budget = Budget(0, tempfile.gettempdir())
+    windows = [[ShardWindow(RULES, one) for _ in range(RULES.shards)] for one in (None, budget)]
+    now, spilled = NOW_MS, 0
+    for turn in range(150):
+        # Over several generations, and more than two hours: what is held goes through all that it may become.
+        now += 97 * 1000 if turn > 20 else 1000
+        events = [
+            (i, f"video-{r.randrange(400)}", r.choice(("view", "like")), now - r.randrange(RULES.lateness_ms))
+            for i in (*r.sample(mine, 40), *(bytes([turn]) * 15 + bytes([n]) for n in range(60)))
+            if mmh3.hash(i, 0, signed=False) % RULES.salts == 1
+        ]
+        value = encode(1, events, now)
+        outcomes = [dedup.record(value, now, 1) for dedup in deduped]
+        assert outcomes[0].verdicts is not None
+        assert np.array_equal(outcomes[0].verdicts, outcomes[1].verdicts)
+        assert outcomes[0].chunk == outcomes[1].chunk
+        assert deduped[0].header() == deduped[1].header()
+        elements = [dedup.flush().elements for dedup in deduped]
+        assert elements[0] == elements[1]
+        for shard, element in elements[0].items():
+            here, there = (some[shard] for some in windows)
+            assert here.absorb(element) == there.absorb(element)
+            for salt in set(range(RULES.salts)) - {1}:
+                for window in (here, there):
+                    window.absorb(partials.encode_frontier(salt, now))
+            given, wanted = there.emit(), here.emit()
+            assert given == dataclasses.replace(wanted, stored=given.stored)
+            assert [(key, rows_of(rows)) for key, rows in given.stored] == [
+                (key, rows_of(rows)) for key, rows in wanted.stored
+            ]
+            if turn % 7 == 0:
+                assert here.rank() == there.rank()
+            assert here.header() == there.header()
+        spilled = max(spilled, budget.spilled_bytes)
+        assert budget.held_bytes == 0
+    assert spilled > 0
+
+
+def rows_of(rows: bytes) -> list[bytes]:
+    """Rows without minute, in order."""
+    found, at = [], 0
+    while at < len(rows):
+        found.append(rows[at : at + rows[at] + 5])
+        at += rows[at] + 5
+    return sorted(found)
 
 
 def assert_ranked_like_the_truth(machine: Machine, want: dict[tuple[str, str, int], int]) -> None:

@@ -50,11 +50,12 @@ class Backend:
     def window(self, settings: Settings, *, key: int = KEY, accepts: bool = False) -> Window:
         """A window that was started from here."""
         keys = [key, *range(1000, 999 + settings.counting.shards)]
-        made = Window(settings.counting, of_state(settings, accepts=accepts), keys)
+        made = Window(settings.counting, settings.job, of_state(settings, accepts=accepts), keys)
         made.open(
             SimpleNamespace(  # type: ignore[arg-type]
                 get_state=lambda descriptor: self.values[descriptor.name],
                 get_map_state=lambda _descriptor: self.chunks,
+                get_metrics_group=lambda: SimpleNamespace(gauge=lambda _name, _figure: None),
             )
         )
         return made

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from udfs.logic.hashing import hash_bytes, mix64
 from udfs.logic.key_table import Bytes, KeyTable, grown, key_slot
+from udfs.logic.memory_budget import Budget, FileBlock, aligned
 from udfs.logic.numba_compat import leaf, njit
 from udfs.logic.time_rules import MINUTES_PER_DAY
 
@@ -243,22 +244,68 @@ def first_of_kinds(arena, key_at):  # type: ignore[no-untyped-def]
 
 
 class MinuteCells:
-    """The open counts of one minute in one shard, and which of them changed since they were last taken."""
+    """The open counts of one minute in one shard, and which of them changed since they were last taken.
 
-    def __init__(self) -> None:
+    With a budget they may come to lie in a file; whoever reads them then lets go of it. `minute` orders them there: the
+    earlier go first.
+    """
+
+    def __init__(self, budget: Budget | None = None, minute: int = 0) -> None:
         self._keys = KeyTable()
         self._counts = np.zeros(0, np.int64)
         self._dirty = np.zeros(0, np.uint8)
+        self._budget = budget
+        self._minute = minute
+        self._block: FileBlock | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """In memory."""
+        return self._octets if self._block is None else 0
+
+    @property
+    def spilled_bytes(self) -> int:
+        """In a file."""
+        return 0 if self._block is None else self._block.octets
+
+    @property
+    def coldness(self) -> int:
+        """The earlier, the colder."""
+        return -self._minute
+
+    def let_go(self) -> None:
+        """Hold no pages of a file."""
+        if self._block is not None:
+            self._block.let_go()
+
+    def forget(self) -> None:
+        """They are used no more."""
+        if self._budget is not None:
+            self._budget.forget(self)
+
+    def to_file(self, budget: Budget) -> None:
+        """Lie in a file; they stay in memory when there is no room."""
+        self._lay_out(budget, len(self._keys.at), len(self._keys.arena))
 
     def add(self, rows: Bytes) -> None:
         """Add rows without minute. Each cell that they touch has changed."""
         keys = self._keys
+        if self._block is not None and not keys.has_room(len(rows) // ROW_BYTES_MIN + 1, len(rows)):
+            assert self._budget is not None
+            self._lay_out(
+                self._budget, 1 << (keys.n + len(rows) // ROW_BYTES_MIN + 1).bit_length(),
+                2 * (keys.arena_used + len(rows)),
+            )  # fmt: skip
+        before = self._octets
         size = keys.reserve(len(rows) // ROW_BYTES_MIN + 1, len(rows))
         if size > len(self._counts):
             self._counts, self._dirty = grown(self._counts, size), grown(self._dirty, size)
         keys.arena_used, keys.n = _merge_rows(
             rows, keys.slots, keys.arena, keys.arena_used, keys.at, keys.length, self._counts, self._dirty, keys.n
         )
+        self.let_go()
+        if self._budget is not None and self._octets != before:
+            self._budget.changed(self)
 
     def __len__(self) -> int:
         return self._keys.n
@@ -292,11 +339,45 @@ class MinuteCells:
 
     def rows(self) -> Bytes:
         """Every cell as a row without minute."""
-        return pack_rows(*self._keys.keys(), self._counts, np.arange(len(self)))
+        found: Bytes = pack_rows(*self._keys.keys(), self._counts, np.arange(len(self)))
+        self.let_go()
+        return found
 
     def take_changed(self, minute: int, rows_max: int) -> list[tuple[int, Bytes]]:
         """Every cell changed since the last call, absolute: (how many, dated rows), at most `rows_max` in each."""
         changed = np.nonzero(self._dirty[: len(self)])[0]
         self._dirty[: len(self)] = 0
         cuts = [changed[at : at + rows_max] for at in range(0, len(changed), rows_max)]
-        return [(len(chosen), pack_dated_rows(*self._keys.keys(), self._counts, chosen, minute)) for chosen in cuts]
+        found = [(len(some), pack_dated_rows(*self._keys.keys(), self._counts, some, minute)) for some in cuts]
+        self.let_go()
+        return found
+
+    @property
+    def _octets(self) -> int:
+        keys = self._keys
+        return sum(array.nbytes for array in (keys.slots, keys.arena, keys.at, keys.length, self._counts, self._dirty))
+
+    def _lay_out(self, budget: Budget, size: int, arena_size: int) -> None:
+        """All arrays in one file, with room for so many keys of so many bytes, if there is room for it."""
+        sizes = (arena_size, *[8 * size] * 3, size, 4 * 2 * size)
+        places = [0]
+        for octets in sizes:
+            places.append(places[-1] + aligned(octets))
+        block = budget.block(places[-1])
+        if block is None:
+            # What grows now grows in memory, and all of it counts as held.
+            self._block = None
+            return
+        keys, n = self._keys, self._keys.n
+        arena = block.array(places[0], (arena_size,), np.uint8)
+        at, length, counts = (block.array(place, (size,), np.int64) for place in places[1:4])
+        dirty = block.array(places[4], (size,), np.uint8)
+        arena[: keys.arena_used] = keys.arena[: keys.arena_used]
+        for larger, old in ((at, keys.at), (length, keys.length), (counts, self._counts), (dirty, self._dirty)):
+            larger[: min(n, len(old))] = old[:n]
+        keys.arena, keys.at, keys.length, keys.slots = arena, at, length, block.array(places[5], (2 * size,), np.int32)
+        keys.fill_slots()
+        self._counts, self._dirty = counts, dirty
+        self.let_go()
+        self._block = block
+        self.let_go()

@@ -2,7 +2,8 @@
 
 A `SaltDedup` is the memory of one key. What must survive it is returned to be stored: chunks of ids, which may go with
 their generation, the counts not sent yet, which may not, and a header. `restore` rebuilds it from them, so that nothing
-lives in memory alone. The rules are those of docs/architecture.md.
+lives in memory alone. Tables beyond a budget lie in files (udfs.logic.memory_budget), which changes no verdict. The
+rules are those of docs/architecture.md.
 """
 
 import struct
@@ -22,6 +23,7 @@ from udfs.logic.cells import put_bytes, put_uint, same_bytes, slots_for
 from udfs.logic.id_index import IdIndex, Ids, contains, insert, slot_of
 from udfs.logic.key_table import Bytes, key_slot
 from udfs.logic.ledger import Tally
+from udfs.logic.memory_budget import Budget
 from udfs.logic.numba_compat import load_u64, njit
 from udfs.logic.time_rules import append_time, is_clamped, is_invalid, is_late
 
@@ -31,6 +33,9 @@ CHUNK_VERSION = 1
 _CHUNK = struct.Struct("<Bq")
 _HEADER = struct.Struct("<Bqqq")
 NEVER_MS = -(1 << 62)
+# Judged before the pages of tables in files are let go of. Each event may bring in two stretches of 64 KiB.
+EVENTS_AT_ONCE = 256
+RESTORED_AT_ONCE = 1 << 14
 
 
 class Verdict(IntEnum):
@@ -204,7 +209,8 @@ class SaltDedup:
     One that sends nothing counts nothing: for whoever counts by the outcomes, and never flushes.
     """
 
-    def __init__(self, salt: int, rules: CountingSettings, *, sends: bool = True) -> None:
+    def __init__(self, salt: int, rules: CountingSettings, *, sends: bool = True, budget: Budget | None = None) -> None:
+        self._budget = budget
         self._sends = sends
         self.salt = salt
         self._rules = rules
@@ -213,8 +219,9 @@ class SaltDedup:
         self.told_minute = NEVER_MS // MINUTE_MS
         # Of the current minute of arrival, last, and of those before it that were not handed on as final.
         self.tallies: list[Tally] = []
-        self._current = IdIndex()
-        self._previous = IdIndex()
+        self._current = IdIndex(budget)
+        self._previous = IdIndex(budget)
+        self._previous.is_past = True
         self._unsent: list[Bytes] = []
 
     @property
@@ -233,6 +240,7 @@ class SaltDedup:
         if version not in (1, VERSION):
             raise ValueError(f"dedup state of version {version}, this code reads up to {VERSION}: use newer code")
         self.tallies = Tally.decode_all(header[_HEADER.size :], version=version)
+        held = 0
         for chunk in chunks:
             version, generation = _CHUNK.unpack_from(chunk)
             if version != CHUNK_VERSION:
@@ -242,6 +250,11 @@ class SaltDedup:
                 self._current.add_all(ids)
             elif generation == self.generation - 1:
                 self._previous.add_all(ids)
+            held += len(ids)
+            if held > RESTORED_AT_ONCE:
+                held = 0
+                self._let_go()
+        self._let_go()
         self._unsent = [np.frombuffer(rows, np.uint8) for rows in unsent]
 
     def chunks(self) -> list[bytes]:
@@ -283,11 +296,18 @@ class SaltDedup:
         self._current.reserve(len(batch.spans))
         # Whatever comes before the salt has a time lies ahead of it.
         skew_ms = self._rules.future_skew_ms if self.append_ms > NEVER_MS else NEVER_MS // 2
-        verdicts, fresh, fresh_at, self._current.zero, _ = _judge(
-            buf, batch.spans, batch.viewed_at, batch.faults, self.append_ms, self._rules.lateness_ms,
-            skew_ms, self._previous.table, self._previous.zero, self._current.table,
-            self._current.zero, blocks,
-        )  # fmt: skip
+        is_in_file = self._current.is_in_file or self._previous.is_in_file
+        step = EVENTS_AT_ONCE if is_in_file else len(batch.spans)
+        parts = []
+        for at in range(0, len(batch.spans), step):
+            *part, self._current.zero, _ = _judge(
+                buf, batch.spans[at : at + step], batch.viewed_at[at : at + step], batch.faults[at : at + step],
+                self.append_ms, self._rules.lateness_ms, skew_ms, self._previous.table, self._previous.zero,
+                self._current.table, self._current.zero, blocks,
+            )  # fmt: skip
+            parts.append(part)
+            self._let_go()
+        verdicts, fresh, fresh_at = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
         self._current.used += len(fresh)
         counts = np.bincount(verdicts, minlength=len(Verdict)).tolist()
         tally.received += len(verdicts)
@@ -336,9 +356,18 @@ class SaltDedup:
         before = self.generation
         self.append_ms = append_ms
         if self.generation == before + 1:
-            self._previous, self._current = self._current, IdIndex()
+            self._previous.forget()
+            self._previous, self._current = self._current, IdIndex(self._budget)
+            self._previous.is_past = True
         elif self.generation > before:
-            self._previous, self._current = IdIndex(), IdIndex()
+            self._previous.forget()
+            self._current.forget()
+            self._previous, self._current = IdIndex(self._budget), IdIndex(self._budget)
+            self._previous.is_past = True
+
+    def _let_go(self) -> None:
+        self._previous.let_go()
+        self._current.let_go()
 
     def take_tallies(self) -> list[Tally]:
         """Every tally that may have changed since the last call. Those of ended minutes are then forgotten."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from udfs.logic.hashing import mix64
+from udfs.logic.memory_budget import Budget, FileBlock
 from udfs.logic.numba_compat import leaf, njit
 
 Ids = npt.NDArray[np.uint64]
@@ -18,6 +19,9 @@ SLOTS_MIN = 1 << 10
 _FULL = (3, 4)
 _GROWTH = (4, 3)
 _LOW_HALF = np.uint64(32)
+_SLOT_BYTES = 16
+# Moved before the pages of a file are let go of.
+_SLOTS_AT_ONCE = 1 << 16
 
 
 @leaf()
@@ -69,12 +73,10 @@ def insert_all(table, ids):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _rehash(table, slots):  # type: ignore[no-untyped-def]
-    larger = np.zeros((slots, 2), np.uint64)
+def _move(table, larger):  # type: ignore[no-untyped-def]
     for i in range(table.shape[0]):
         if table[i, 0] != 0 or table[i, 1] != 0:
             insert(larger, table[i, 0], table[i, 1])
-    return larger
 
 
 @njit(cache=True)
@@ -92,12 +94,41 @@ def _places(table, zero, ids):  # type: ignore[no-untyped-def]
 
 
 class IdIndex:
-    """A set of event ids. `table`, `used` and `zero` belong to the kernels of udfs.logic.dedup."""
+    """A set of event ids. `table`, `used` and `zero` belong to the kernels of udfs.logic.dedup.
 
-    def __init__(self) -> None:
+    With a budget its table may come to lie in a file. Whoever used it then lets go of it.
+    """
+
+    def __init__(self, budget: Budget | None = None) -> None:
         self.table: Ids = np.zeros((SLOTS_MIN, 2), np.uint64)
         self.used = 0
         self.zero = False
+        # Of a generation that takes no more ids.
+        self.is_past = False
+        self._budget = budget
+        self._block: FileBlock | None = None
+        if budget is not None:
+            budget.changed(self)
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the table, in memory."""
+        return self.table.nbytes if self._block is None else 0
+
+    @property
+    def spilled_bytes(self) -> int:
+        """Of the table, in a file."""
+        return 0 if self._block is None else self.table.nbytes
+
+    @property
+    def coldness(self) -> int:
+        """Tables of the generation before are looked at, and never written."""
+        return int(self.is_past)
+
+    @property
+    def is_in_file(self) -> bool:
+        """Whether it is to be let go of."""
+        return self._block is not None
 
     def reserve(self, more: int) -> None:
         """Make room for this many further ids."""
@@ -105,7 +136,28 @@ class IdIndex:
         while (self.used + more) * _FULL[1] > slots * _FULL[0]:
             slots = slots * _GROWTH[0] // _GROWTH[1]
         if slots != self.table.shape[0]:
-            self.table = _rehash(self.table, slots)
+            self._grow(slots)
+
+    def let_go(self) -> None:
+        """Hold no pages of a file."""
+        if self._block is not None:
+            self._block.let_go()
+
+    def to_file(self, budget: Budget) -> None:
+        """Have the table in a file; it stays in memory when there is no room."""
+        block = budget.block(self.table.nbytes)
+        if block is None:
+            return
+        larger = block.array(0, self.table.shape, np.uint64)
+        for at in range(0, len(larger), _SLOTS_AT_ONCE):
+            larger[at : at + _SLOTS_AT_ONCE] = self.table[at : at + _SLOTS_AT_ONCE]
+            block.let_go()
+        self.table, self._block = larger, block
+
+    def forget(self) -> None:
+        """It is used no more."""
+        if self._budget is not None:
+            self._budget.forget(self)
 
     def add_all(self, ids: Ids) -> None:
         """Add ids[n, 2], as the chunks of the state hold them."""
@@ -116,9 +168,27 @@ class IdIndex:
     def ids(self) -> Ids:
         """Every id, in no order that means anything, but always the same for the same table."""
         found = self.table[(self.table != 0).any(axis=1)]
+        self.let_go()
         return np.concatenate([found, np.zeros((1, 2), np.uint64)]) if self.zero else found
 
     def places_in(self, ids: Ids) -> npt.NDArray[np.int64]:
         """The rows of ids[n, 2] that are in the set."""
         found: npt.NDArray[np.int64] = _places(self.table, self.zero, ids)
+        self.let_go()
         return found
+
+    def _grow(self, slots: int) -> None:
+        block = None
+        if self._block is not None and self._budget is not None:
+            block = self._budget.block(slots * _SLOT_BYTES)
+        larger = np.zeros((slots, 2), np.uint64) if block is None else block.array(0, (slots, 2), np.uint64)
+        # The two have one order, so that both are gone through from front to back.
+        step = _SLOTS_AT_ONCE if self._block is not None else len(self.table)
+        for at in range(0, len(self.table), step):
+            _move(self.table[at : at + step], larger)
+            self.let_go()
+            if block is not None:
+                block.let_go()
+        self.table, self._block = larger, block
+        if self._budget is not None:
+            self._budget.changed(self)

@@ -52,6 +52,15 @@ class KeyTable:
             self.arena = grown(self.arena, 2 * (self.arena_used + octets))
         return len(self.at)
 
+    def has_room(self, keys: int, octets: int) -> bool:
+        """Whether so many further keys, and their bytes, need no `reserve`."""
+        return self.n + keys <= len(self.at) and self.arena_used + octets <= len(self.arena)
+
+    def fill_slots(self) -> None:
+        """Find all keys' slots anew: `slots` is another array."""
+        self.slots[:] = -1
+        _fill(self.slots, self.arena, self.at, self.length, self.n)
+
     def keys(self) -> tuple[Bytes, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """(the bytes that hold the keys, where each begins, how long each is)."""
         return self.arena, self.at[: self.n], self.length[: self.n]

@@ -4,7 +4,7 @@ A video lives in one shard, so the lists of all shards, merged, are exact.
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -29,25 +29,34 @@ class Ranked(NamedTuple):
     views_before: int
 
 
-def most_viewed(cells: MinuteCells) -> dict[bytes, list[Ranked]]:
+Lists = dict[bytes, list[Ranked]]
+
+
+def most_viewed(cells: MinuteCells) -> Lists:
     """By kind: the TOP videos by views, most first."""
     views = cells.counts()
     return _by_kind(cells, views, views, np.zeros_like(views))
 
 
 def most_viewed_and_growing(
-    span: Iterable[Bytes], before: Iterable[Bytes]
-) -> tuple[dict[bytes, list[Ranked]], dict[bytes, list[Ranked]]]:
-    """As `most_viewed`, of rows; and by kind the TOP videos by growth against the span before, where above 0."""
+    span: Iterable[Bytes],
+    before: Iterable[Bytes],
+    kinds: Collection[bytes] | None = None,
+    kinds_of_both: Collection[bytes] | None = None,
+) -> tuple[Lists, Lists]:
+    """As `most_viewed`, of rows; and by kind the TOP videos by growth against the span before, where above 0.
+
+    Kinds, if given, are those to be ranked in the one and in the other.
+    """
     cells = summed(span)
     counted = cells.counts()
-    most = _by_kind(cells, counted, counted, np.zeros_like(counted))
+    most = _by_kind(cells, counted, counted, np.zeros_like(counted), kinds)
     for rows in before:
         cells.add(rows)
     views = np.zeros(len(cells), np.int64)
     views[: len(counted)] = counted
     views_before = cells.counts() - views
-    return most, _by_kind(cells, views - views_before, views, views_before)
+    return most, _by_kind(cells, views - views_before, views, views_before, kinds_of_both)
 
 
 def summed(span: Iterable[Bytes]) -> MinuteCells:
@@ -63,13 +72,20 @@ def _by_kind(
     scores: npt.NDArray[np.int64],
     views: npt.NDArray[np.int64],
     views_before: npt.NDArray[np.int64],
-) -> dict[bytes, list[Ranked]]:
-    """Every kind among the cells has a list, if an empty one; of too many kinds, the most frequent."""
+    kinds: Collection[bytes] | None = None,
+) -> Lists:
+    """Every kind among the cells has a list, if an empty one; of too many kinds, the most frequent, equals by name."""
     kind_of = first_of_kinds(*cells.keys())
     firsts = np.nonzero(kind_of == np.arange(len(kind_of)))[0]
-    if len(firsts) > KINDS_MAX:
+    if kinds is not None:
+        firsts = np.array([first for first in firsts.tolist() if cells.kind(first) in kinds], np.int64)
+    elif len(firsts) > KINDS_MAX:
         events = np.bincount(kind_of, weights=views + views_before)[firsts]
-        firsts = firsts[np.argsort(-events, kind="stable")[:KINDS_MAX]]
+        # Cells come in another order after a restore.
+        likely = firsts[events >= np.partition(events, -KINDS_MAX)[-KINDS_MAX]]
+        events = dict(zip(firsts.tolist(), events.tolist(), strict=True))
+        order = sorted(likely.tolist(), key=lambda first: (-events[first], cells.kind(first)))
+        firsts = np.array(order[:KINDS_MAX], np.int64)
     found = {}
     for first, best in zip(firsts.tolist(), _best(kind_of, scores, firsts, TOP), strict=True):
         of_kind = np.array([cell for score, cell in best if score > 0], np.int64)

@@ -12,12 +12,14 @@ from schemas import registry
 from settings import CountingSettings
 from settings.durations import HOUR_MS
 from udfs.logic.block_list import NOBODY
+from udfs.logic.closed_minutes import ClosedMinute
 from udfs.logic.cql_columns import pack_columns
 from udfs.logic.cql_rows import pack_inserts
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.enrichment import Enrichment
 from udfs.logic.erasure import Eraser, asked
 from udfs.logic.hashing import salt_of
+from udfs.logic.kind_sums import most_frequent_kinds
 from udfs.logic.single_events import Origin, packer_of
 from udfs.logic.slice_counts import SliceCounter
 from udfs.logic.viewer_days import viewer_days
@@ -62,7 +64,11 @@ def warm_up() -> None:
     Eraser([nobody]).record(salt.to_bytes(4, "big"), value, 0)
     for element in restored.flush().elements.values():
         window = ShardWindow(rules)
-        ShardWindow(rules).restore(window.header(), window.absorb(element))
+        for key, rows in window.absorb(element):
+            ShardWindow(rules).restore(window.header(), [(key, rows)])
+            # As it comes from state, and as one that closes.
+            minute = ClosedMinute(np.frombuffer(rows, np.uint8), None, 0)
+            most_frequent_kinds(lambda minute=minute: [minute.rows()], 2)  # type: ignore[misc]
         for rows in window.emit().counts:
             list(pack_inserts(rows, bytes(16), rows_max=200, partitions_max=20))
             Enrichment().enrich(rows)

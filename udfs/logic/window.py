@@ -19,10 +19,13 @@ from settings.durations import MINUTE_MS
 from settings.kept import variable
 from udfs.logic import partials
 from udfs.logic.cells import MinuteCells
+from udfs.logic.closed_minutes import ClosedMinute
+from udfs.logic.hour_ranking import rank_hour
 from udfs.logic.kept_settings import SettingsRefusedError
 from udfs.logic.key_table import Bytes
 from udfs.logic.ledger import Tally
-from udfs.logic.ranking import Ranked, most_viewed, most_viewed_and_growing
+from udfs.logic.memory_budget import Budget
+from udfs.logic.ranking import Ranked, most_viewed, summed
 from udfs.logic.time_rules import last_closed_minute
 
 # Version 1 has no tallies after the frontiers, those of version 2 are shorter.
@@ -73,10 +76,13 @@ class Ranking:
 class ShardWindow:
     """One shard's open minutes. Not thread-safe."""
 
-    def __init__(self, rules: CountingSettings) -> None:
+    def __init__(self, rules: CountingSettings, budget: Budget | None = None) -> None:
         self._rules = rules
+        self._budget = budget
         self._frontiers = np.zeros(rules.salts, np.int64)
-        self._minutes: dict[int, MinuteCells] = {}
+        # With a budget some of both lie in files (udfs.logic.memory_budget), which changes nothing that is handed out.
+        self._open: dict[int, MinuteCells] = {}
+        self._closed: dict[int, ClosedMinute] = {}
         self._chunks: dict[int, list[int]] = {}
         self._changed: set[int] = set()
         self._unranked: set[int] = set()
@@ -177,15 +183,20 @@ class ShardWindow:
             return Emission(counts, tallies, settle, [], [], None)
         dropped: list[int] = []
         stored = []
-        for minute in [m for m in self._minutes if m <= closable - 2 * SPAN_MINUTES and m not in self._unranked]:
-            del self._minutes[minute]
-            dropped += self._chunks.pop(minute)
-        for minute in [m for m in self._minutes if self.closed_through < m <= closable]:
+        for minutes in (self._closed, self._open):
+            for minute in [m for m in minutes if m <= closable - 2 * SPAN_MINUTES and m not in self._unranked]:
+                minutes.pop(minute).forget()
+                dropped += self._chunks.pop(minute)
+        for minute in [m for m in self._open if m <= closable]:
             # One chunk from here on, for as long as the minute is kept.
             dropped += self._chunks[minute]
             key = self._next_key(minute)
             self._chunks[minute] = [key]
-            stored.append((key, self._minutes[minute].rows().tobytes()))
+            cells = self._open.pop(minute)
+            rows = cells.rows()
+            cells.forget()
+            stored.append((key, rows.tobytes()))
+            self._closed[minute] = ClosedMinute(rows, self._budget, minute)
         self.closed_through = closable
         return Emission(counts, tallies, settle, dropped, stored, closable)
 
@@ -193,25 +204,26 @@ class ShardWindow:
         """Rank what is new: changed minutes, the hour until now, and until the last closed minute."""
         self._is_unsettled = True
         found = []
-        for minute in sorted(self._unranked & self._minutes.keys()):
-            cells = self._minutes[minute]
+        for minute in sorted(self._unranked & (self._open.keys() | self._closed.keys())):
+            cells = self._open[minute] if minute in self._open else summed([self._closed[minute].rows()])
             found.append(Ranking("minute", minute, cells.events, most_viewed(cells)))
+            cells.let_go()
         self._unranked.clear()
+        # As they are now.
+        minutes = self._closed | {m: ClosedMinute(cells.rows(), self._budget, m) for m, cells in self._open.items()}
         if self.closed_through > self._final_hour_ranked_at:
             self._final_hour_ranked_at = self.closed_through
-            found += self._rank_hour(self.closed_through)
+            found += _rank_hour(minutes, self.closed_through)
         self._hour_ranked_at = self._newest_minute
-        found += self._rank_hour(self._newest_minute)
+        found += _rank_hour(minutes, self._newest_minute)
+        for minute in self._open:
+            minutes[minute].forget()
         return found
 
-    def _rank_hour(self, last: int) -> list[Ranking]:
-        span, before = (
-            [self._minutes[m] for m in range(end - SPAN_MINUTES + 1, end + 1) if m in self._minutes]
-            for end in (last, last - SPAN_MINUTES)
-        )
-        most, growing = most_viewed_and_growing(*([cells.rows() for cells in minutes] for minutes in (span, before)))
-        events, events_before = (sum(cells.events for cells in minutes) for minutes in (span, before))
-        return [Ranking("hour", last, events, most), Ranking("trending", last, events + events_before, growing)]
+    @property
+    def cells_to_rank(self) -> int:
+        """How many cells `rank` goes through, about."""
+        return sum(minute.cells for minute in self._closed.values()) + sum(map(len, self._open.values()))
 
     def _take_changed(self) -> list[bytes]:
         """Minutes together, since a writer does many rows at once in the time of one."""
@@ -219,7 +231,7 @@ class ShardWindow:
         elements: list[list[Bytes]] = []
         room = 0
         for minute in sorted(self._changed):
-            for number, rows in self._minutes[minute].take_changed(minute, rows_max):
+            for number, rows in self._open[minute].take_changed(minute, rows_max):
                 if number > room:
                     elements.append([])
                     room = rows_max
@@ -232,20 +244,36 @@ class ShardWindow:
         return int(last_closed_minute(int(self._frontiers.min()), self._rules.lateness_ms))
 
     def _add(self, minute: int, key: int, rows: Bytes) -> None:
-        if minute not in self._minutes:
-            self._minutes[minute] = MinuteCells()
-            self._chunks[minute] = []
-        self._minutes[minute].add(rows)
-        self._chunks[minute].append(key)
+        self._chunks.setdefault(minute, []).append(key)
         self._unranked.add(minute)
-        if minute > self.closed_through:
-            self._changed.add(minute)
+        if minute <= self.closed_through:
+            # From state, where it is one chunk; whatever else there may be is added.
+            before = self._closed.pop(minute, None)
+            if before is not None:
+                rows = summed([before.rows(), rows]).rows()
+                before.forget()
+            self._closed[minute] = ClosedMinute(rows, self._budget, minute)
+            return
+        if minute not in self._open:
+            self._open[minute] = MinuteCells(self._budget, minute)
+        self._open[minute].add(rows)
+        self._changed.add(minute)
 
     def _next_key(self, minute: int) -> int:
         # The low bits may start again: no two chunks that live at one time meet in them.
         key = minute << SEQUENCE_BITS | self._sequence & SEQUENCE_MASK
         self._sequence += 1
         return key
+
+
+def _rank_hour(minutes: dict[int, ClosedMinute], last: int) -> list[Ranking]:
+    span, before = (
+        [minutes[m] for m in range(end - SPAN_MINUTES + 1, end + 1) if m in minutes]
+        for end in (last, last - SPAN_MINUTES)
+    )
+    most, growing = rank_hour(span, before)
+    events, events_before = (sum(minute.events for minute in some) for some in (span, before))
+    return [Ranking("hour", last, events, most), Ranking("trending", last, events + events_before, growing)]
 
 
 def _tally_version(version: int) -> int:

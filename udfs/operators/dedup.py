@@ -15,12 +15,13 @@ from pyflink.datastream import KeyedBroadcastProcessFunction, OutputTag, Runtime
 from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
 from schemas import registry
-from settings import CountingSettings, KafkaSettings
+from settings import CountingSettings, JobSettings, KafkaSettings
 from udfs.logic.block_list import BlockList, read_blocked
 from udfs.logic.dedup import Outcome, Rejected, SaltDedup
 from udfs.logic.kept_settings import KeptSettings, SettingsRefusedError
 from udfs.logic.time_rules import is_behind, next_turn_ms
 from udfs.operators.due import Allowance, Due
+from udfs.operators.memory import budget
 from udfs.operators.state_settings import StateSettings, foreign_key
 from udfs.sources.compacted import CompactedTopic
 
@@ -52,12 +53,14 @@ class Dedup(KeyedBroadcastProcessFunction):
     def __init__(
         self,
         rules: CountingSettings,
+        job: JobSettings,
         kafka: KafkaSettings,
         kept: KeptSettings,
         salt_keys: list[int],
         shard_keys: list[int],
     ) -> None:
         self._rules = rules
+        self._job = job
         self._kept = kept
         self._kafka = kafka
         self._salt_of_key = {key: salt for salt, key in enumerate(salt_keys)}
@@ -88,6 +91,7 @@ class Dedup(KeyedBroadcastProcessFunction):
         self._late = late_tag()
         self._dead_letter = dead_letter_tag()
         self._by_salt: dict[int, SaltDedup] = {}
+        self._budget = budget(runtime_context, self._job.ids_bytes_max, self._job)
         self._flush_due = Due()
         self._tallies_due = Due()
         self._allowance = Allowance(FLUSHES_AT_ONCE)
@@ -167,7 +171,7 @@ class Dedup(KeyedBroadcastProcessFunction):
             self._settings.check(is_new=header is None)
             if key >= 0 and key not in self._salt_of_key:
                 raise SettingsRefusedError(foreign_key("dedup", "salts", self._rules.salts, self._rules))
-            dedup = self._by_salt[salt] = SaltDedup(salt, self._rules)
+            dedup = self._by_salt[salt] = SaltDedup(salt, self._rules, budget=self._budget)
             if header is not None:
                 chunks = (bytes(chunk) for chunks in self._chunks for chunk in chunks.values())
                 dedup.restore(bytes(header), chunks, (bytes(rows) for rows in self._unsent.get()))

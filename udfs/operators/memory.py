@@ -1,0 +1,32 @@
+"""The memory budget of an operator's subtask: where its files go, and its figures."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from pyflink.datastream import RuntimeContext
+
+from settings import JobSettings
+from udfs.logic.memory_budget import Budget
+
+# Set by Flink for the worker: a folder of its own below io.tmp.dirs, which Flink removes at the worker's end.
+_FLINKS_FOLDER = "BOOT_LOG_DIR"
+
+
+def spill_folder(job: JobSettings) -> str:
+    """Where files of what is beyond a budget go. OSError names the folder of the settings when it cannot be."""
+    if job.spill_folder is not None:
+        Path(job.spill_folder).mkdir(parents=True, exist_ok=True)
+        return job.spill_folder
+    folder = os.environ.get(_FLINKS_FOLDER, "")
+    return folder if Path(folder).is_dir() and folder else tempfile.gettempdir()
+
+
+def budget(runtime_context: RuntimeContext, most_bytes: int, job: JobSettings) -> Budget:
+    """The budget of a subtask, with gauges: `held_bytes`, `budget_bytes`, `spilled_bytes`."""
+    made = Budget(most_bytes, spill_folder(job))
+    metrics = runtime_context.get_metrics_group()
+    metrics.gauge("held_bytes", lambda: made.held_bytes)
+    metrics.gauge("budget_bytes", lambda: made.most_bytes)
+    metrics.gauge("spilled_bytes", lambda: made.spilled_bytes)
+    return made
