@@ -2,17 +2,17 @@
 
 One process stands for the job's only worker: every salt's dedup, and every shard's windows, each stage with its budget.
 Time is the events' own, so that an hour of them takes minutes. Each minute of it is a line of JSON: the process's
-proportional set size (PSS), both budgets, seconds of CPU, and `wrong`: by how much the verdicts and the counts that were
-handed out differ from what was sent.
+proportional set size (PSS), what each stage holds, seconds of CPU, and `wrong`: by how much the verdicts and the counts
+that were handed out differ from what was sent.
 """
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import mmh3
 import numpy as np
 import numpy.typing as npt
 import psutil
@@ -23,9 +23,7 @@ from settings import CountingSettings, JobSettings
 from settings.durations import MINUTE_MS
 from udfs.logic.cells import unpack_dated_rows
 from udfs.logic.dedup import SaltDedup, Verdict
-from udfs.logic.hashing import salt_of
 from udfs.logic.memory_budget import Budget
-from udfs.logic.numba_compat import njit
 from udfs.logic.window import ShardWindow
 from udfs.operators.window import CELLS_RANKED_PER_MS
 
@@ -34,16 +32,6 @@ STEP_MS = 1000
 # Of each step's events, so many were there before, a minute ago at most.
 REPEATED_SHARE = 0.05
 MIB = 1 << 20
-
-
-@njit(cache=True)
-def salts_of(ids, salts):  # type: ignore[no-untyped-def]
-    """The salt of each of uint8[n, 16] ids."""
-    flat = ids.reshape(-1)
-    found = np.empty(ids.shape[0], np.int64)
-    for i in range(ids.shape[0]):
-        found[i] = salt_of(flat, 16 * i, salts)
-    return found
 
 
 class Strangers:
@@ -68,8 +56,8 @@ class Strangers:
             self.repeats += self._again
         self._recent = [*self._recent[-59:], (ids[: self._fresh], now_ms)]
         self.sent += len(ids)
-        salt = salts_of(ids, salts)
         names = [row.tobytes() for row in ids]
+        salt = np.array([mmh3.hash(name, 0, signed=False) % salts for name in names])
         for one in range(salts):
             events = [
                 {
@@ -150,7 +138,7 @@ def _line(
         "ids_in_files_mib": round(ids.spilled_bytes / MIB, 1),
         "cells_mib": round(cells.held_bytes / MIB, 1),
         "cells_in_files_mib": round(cells.spilled_bytes / MIB, 1),
-        "files_open": len(os.listdir("/proc/self/fd")),
+        "files_open": process.num_fds(),
         "cpu_s": round(time.process_time(), 1),
         "wrong": wrong,
     }

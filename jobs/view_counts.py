@@ -117,7 +117,7 @@ def _enrich(settings: Settings, written: DataStream, metadata: DataStream, kept:
     enriched = (
         key_by_first_field(written, Types.PICKLED_BYTE_ARRAY())
         .connect(known)
-        .process(Enrich(settings.kafka, settings.cassandra, settings.job.untitled_max, kept), output_type=Types.INT())
+        .process(Enrich(settings.kafka, settings.cassandra, settings.job, kept), output_type=Types.INT())
     )
     return _lay_out(enriched, settings.job.window_parallelism).uid(Uid.ENRICH).name("enrich")
 

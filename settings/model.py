@@ -120,19 +120,19 @@ class JobSettings(_Group):
         "oldest make room, and are titled when they next change.",
     )
     ids_bytes_max: int = Field(
-        96 << 20,
+        64 << 20,
         ge=1 << 20,
         description="Of ids that a subtask of dedup remembers, so much is in memory; the rest is in files: slower, "
         "and as exact.",
     )
     cells_bytes_max: int = Field(
-        96 << 20,
+        64 << 20,
         ge=1 << 20,
         description="Of counts that a subtask of the windows holds, of open minutes and of two hours of closed ones, "
         "so much is in memory; the rest is in files: slower, and as exact.",
     )
     metadata_bytes_max: int = Field(
-        48 << 20,
+        32 << 20,
         ge=1 << 20,
         description="Of what a subtask of enrich knows of videos, and of what it has titled, so much is in memory; the "
         "rest of the first is in a file, and the second is forgotten, so that it is titled once more.",

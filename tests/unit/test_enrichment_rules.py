@@ -1,6 +1,8 @@
 """Counts joined with what is known: messages read back by fastavro, partitions named once, and untitled ones kept."""
 
+import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from schemas import registry
 from udfs.logic.cells import Cell, dated_row
 from udfs.logic.enrichment import UNTITLED_DAYS, Enrichment, Partition, Untitled
 from udfs.logic.keyed_records import Keyed
+from udfs.logic.known_videos import Known, KnownVideos
 from udfs.logic.metadata import read_metadata
 
 DAY = 20_000
@@ -118,3 +121,56 @@ def test_partitions_that_tables_no_longer_hold_are_forgotten() -> None:
     untitled = Untitled(100)
     untitled.add([Partition(b"a", b"view", DAY), Partition(b"a", b"view", DAY + UNTITLED_DAYS)])
     assert len(untitled) == 1
+
+
+def test_what_is_known_in_a_file_is_joined_like_what_is_in_memory(tmp_path: Path) -> None:
+    r = random.Random(2)
+    # Room for some videos, and for naming some hundred partitions.
+    here, there = Enrichment(), Enrichment(40_000, str(tmp_path))
+    for turn in range(60):
+        for _ in range(40):
+            video, known = f"video-{r.randrange(300)}", about(f"title {turn}") if r.random() < 0.8 else None
+            here.learn(video, known)
+            there.learn(video, known)
+        cells = [Cell(b"video-%d" % r.randrange(350), b"view", MINUTE + n, n) for n in range(100)]
+        wanted, found = here.enrich(rows(cells)), there.enrich(rows(cells))
+        assert found.messages == wanted.messages
+        videos = sorted({cell.video_id for cell in cells})
+        assert there.abouts(videos) == here.abouts(videos)
+        assert [there.about(video) for video in videos] == [here.about(video) for video in videos]
+        # At least these; of what was forgotten some once more, and as it is known.
+        assert set(wanted.titled) <= set(found.titled)
+        assert set(wanted.untitled) <= set(found.untitled)
+        assert set(dict(found.titled).values()) <= {*dict(wanted.titled).values(), *there.abouts(videos).values()}
+        assert there.held_bytes <= 40_000
+    assert there.spilled_bytes > 0
+    assert list(tmp_path.iterdir()) == [], "a file without a name"
+
+
+def test_untitled_partitions_get_their_turns_while_what_is_known_is_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("udfs.logic.enrichment.LOOKS_AT_ONCE", 7)
+    enrichment = Enrichment(0, str(tmp_path))
+    untitled = Untitled(100)
+    partitions = [Partition(b"%d" % n, b"view", DAY) for n in range(40)]
+    untitled.add(partitions)
+    for n in range(0, 40, 2):
+        enrichment.learn(str(n), about(f"title {n}"))
+    found = [titled for _ in range(14) for titled in untitled.take_known(enrichment)]
+    assert sorted(found) == sorted((partitions[n], about(f"title {n}")) for n in range(0, 40, 2))
+    assert len(untitled) == 20
+
+
+def test_what_finds_no_room_in_a_file_is_known_all_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    known = KnownVideos(0, str(tmp_path))
+    known.put(b"a", Known(b"\x02old", 1))
+    assert known._file is not None
+    pages = known._file.execute("PRAGMA page_count").fetchone()[0]
+    known._file.execute(f"PRAGMA max_page_count = {pages}")
+    known.put(b"a", Known(b"\x02" + b"new" * 5000, 2))
+    assert known.get(b"a") == Known(b"\x02" + b"new" * 5000, 2)
+    assert "VIEW_COUNTS_JOB_SPILL_FOLDER" in caplog.text
+    assert known.held_bytes > 0, "which shows"
+    known.forget(b"a")
+    assert (known.get(b"a"), known.held_bytes) == (None, 0)

@@ -33,8 +33,8 @@ def _sort(rows):  # type: ignore[no-untyped-def]
         events += get_uint(rows, at + 1 + length, 4)
         cells += 1
         at += length + 5
-    for bucket in range(BUCKETS):
-        starts[bucket + 1] += starts[bucket]
+    for i in range(BUCKETS):
+        starts[i + 1] += starts[i]
     places = starts[:-1].copy()
     found = np.empty(rows.shape[0], np.uint8)
     at = np.int64(0)

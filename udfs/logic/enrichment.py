@@ -12,13 +12,16 @@ import numpy as np
 from udfs.logic.cells import unpack_dated_rows
 from udfs.logic.count_messages import NOTHING_KNOWN, about_tail, encode_counts, insert_new
 from udfs.logic.id_index import IdIndex
+from udfs.logic.known_videos import Known, KnownVideos
 from udfs.logic.time_rules import MINUTES_PER_DAY
 
-_UNKNOWN = (NOTHING_KNOWN, 0)
+_UNKNOWN = Known(NOTHING_KNOWN, 0)
 # Of a partition: the length of its kind, the day.
 _PARTITION = struct.Struct("<Bi")
 # As long as the tables keep minutes; a partition older than that is gone.
 UNTITLED_DAYS = 8
+# In a file: about 20 ms.
+LOOKS_AT_ONCE = 5000
 
 
 class Partition(NamedTuple):
@@ -41,11 +44,17 @@ class Enriched(NamedTuple):
 
 
 class Enrichment:
-    """What is known, in the memory of one subtask. Not thread-safe."""
+    """What is known, of one subtask. Not thread-safe.
 
-    def __init__(self) -> None:
-        # By video what ends its messages, with the about in it, and a number that no other knowledge has had.
-        self._tails: dict[bytes, tuple[bytes, int]] = {}
+    With a budget a half of it is for what is known, of which the rest lies in a file, and a half for what was named.
+    When that is used up all is named anew, which writes again what is written.
+    """
+
+    def __init__(self, most_bytes: int | None = None, folder: str = "") -> None:
+        half = None if most_bytes is None else most_bytes // 2
+        # The tails hold the abouts.
+        self._known = KnownVideos(half, folder)
+        self._named_bytes_max = half
         self._learned = 0
         # Partitions of the newest day, with what was known of them when they were named last.
         self._named = IdIndex()
@@ -55,22 +64,42 @@ class Enrichment:
         """From now on this is known of the video; None: nothing."""
         name = video_id.encode()
         if about is None:
-            self._tails.pop(name, None)
+            self._known.forget(name)
         elif self.about(name) != about:
             self._learned += 1
-            self._tails[name] = about_tail(about), self._learned
+            self._known.put(name, Known(about_tail(about), self._learned))
 
     def about(self, video_id: bytes) -> bytes | None:
         """What is known of a video."""
-        known = self._tails.get(video_id)
-        return None if known is None else known[0][1:]
+        known = self._known.get(video_id)
+        return None if known is None else known.tail[1:]
+
+    def abouts(self, video_ids: list[bytes]) -> dict[bytes, bytes]:
+        """What is known of those videos of which something is."""
+        known = zip(video_ids, self._known.get_all(video_ids, _UNKNOWN), strict=True)
+        return {video_id: one.tail[1:] for video_id, one in known if one is not _UNKNOWN}
+
+    @property
+    def is_in_file(self) -> bool:
+        """Whether looking things up is slow."""
+        return self._known.is_in_file
+
+    @property
+    def held_bytes(self) -> int:
+        """In memory, about."""
+        return self._known.held_bytes + self._named.table.nbytes
+
+    @property
+    def spilled_bytes(self) -> int:
+        """In a file."""
+        return self._known.spilled_bytes
 
     def enrich(self, dated_rows: bytes) -> Enriched:
         """The messages of dated rows, and what to write of their partitions."""
         found = encode_counts(dated_rows)
-        heads, tails = found.heads, self._tails
+        heads = found.heads
         videos = [heads[start:end] for start, end in zip(found.video_starts, found.video_ends, strict=True)]
-        known = [tails.get(video, _UNKNOWN) for video in videos]
+        known = self._known.get_all(videos, _UNKNOWN)
         messages = [
             (heads[start:end] + tail, video)
             for start, end, (tail, _), video in zip(found.starts, found.ends, known, videos, strict=True)
@@ -78,6 +107,8 @@ class Enrichment:
         if found.newest_day > self._newest_day:
             # The day before is named once more, in the minutes in which both go on.
             self._named, self._newest_day = IdIndex(), found.newest_day
+        if self._named_bytes_max is not None and self._named.bytes_with(len(videos)) > self._named_bytes_max:
+            self._named = IdIndex()
         versions = np.array([version for _, version in known], np.int64)
         self._named.reserve(len(videos))
         is_new, number = insert_new(self._named.table, found.partitions, versions)
@@ -91,7 +122,7 @@ class Enrichment:
                 if known[row] is _UNKNOWN:
                     untitled.append(partition)
                 else:
-                    titled.append((partition, known[row][0][1:]))
+                    titled.append((partition, known[row].tail[1:]))
         return Enriched(messages, titled, untitled)
 
 
@@ -103,6 +134,7 @@ class Untitled:
         # The videos in the order in which they came, so that the first ones make room.
         self._by_video: dict[bytes, list[tuple[bytes, int]]] = {}
         self._number = 0
+        self._looked_at = 0
         self._changed: set[bytes] = set()
 
     def __len__(self) -> int:
@@ -124,13 +156,19 @@ class Untitled:
             self._put(next(iter(self._by_video)), [])
 
     def take_known(self, enrichment: Enrichment) -> list[tuple[Partition, bytes]]:
-        """Those of whose videos something is known now, with it; they are forgotten here."""
-        abouts = {video_id: enrichment.about(video_id) for video_id in self._by_video}
+        """Those of whose videos something is known now, with it; they are forgotten here.
+
+        Where what is known is in a file, some videos are looked at in each call, all of them in turn.
+        """
+        videos = list(self._by_video)
+        if enrichment.is_in_file:
+            start = self._looked_at if self._looked_at < len(videos) else 0
+            videos = videos[start : start + LOOKS_AT_ONCE]
+            self._looked_at = start + LOOKS_AT_ONCE
         found = []
-        for video_id, about in abouts.items():
-            if about is not None:
-                found += [(Partition(video_id, kind, day), about) for kind, day in self._by_video[video_id]]
-                self._put(video_id, [])
+        for video_id, about in enrichment.abouts(videos).items():
+            found += [(Partition(video_id, kind, day), about) for kind, day in self._by_video[video_id]]
+            self._put(video_id, [])
         return found
 
     def take_changed(self) -> Iterator[tuple[str, bytes | None]]:

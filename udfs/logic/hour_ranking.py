@@ -7,6 +7,7 @@ sums, whatever the hours hold.
 from collections.abc import Callable, Iterable, Sequence
 
 from udfs.logic.closed_minutes import BUCKETS, ClosedMinute
+from udfs.logic.key_table import Bytes
 from udfs.logic.kind_sums import most_frequent_kinds
 from udfs.logic.ranking import TOP, Lists, Ranked, most_viewed_and_growing
 
@@ -41,7 +42,7 @@ def passes_for(cells: int) -> int:
     return passes
 
 
-def _rows(minutes: Iterable[ClosedMinute], first: int, last: int) -> Iterable:
+def _rows(minutes: Iterable[ClosedMinute], first: int, last: int) -> Iterable[Bytes]:
     return (minute.rows(first, last) for minute in minutes)
 
 

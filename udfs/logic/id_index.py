@@ -132,11 +132,13 @@ class IdIndex:
 
     def reserve(self, more: int) -> None:
         """Make room for this many further ids."""
-        slots = self.table.shape[0]
-        while (self.used + more) * _FULL[1] > slots * _FULL[0]:
-            slots = slots * _GROWTH[0] // _GROWTH[1]
+        slots = self._slots_with(more)
         if slots != self.table.shape[0]:
             self._grow(slots)
+
+    def bytes_with(self, more: int) -> int:
+        """Of the table, once there is room for this many further ids."""
+        return self._slots_with(more) * _SLOT_BYTES
 
     def let_go(self) -> None:
         """Hold no pages of a file."""
@@ -176,6 +178,12 @@ class IdIndex:
         found: npt.NDArray[np.int64] = _places(self.table, self.zero, ids)
         self.let_go()
         return found
+
+    def _slots_with(self, more: int) -> int:
+        slots = self.table.shape[0]
+        while (self.used + more) * _FULL[1] > slots * _FULL[0]:
+            slots = slots * _GROWTH[0] // _GROWTH[1]
+        return slots
 
     def _grow(self, slots: int) -> None:
         block = None

@@ -60,7 +60,7 @@ class SpillFile:
         wanted = len(octets)
         hole = next((one for one in self._free if one[1] >= wanted), None)
         place = self._end if hole is None else hole[0]
-        rest, at = memoryview(octets), place
+        rest, at = octets.data, place
         while rest:
             written = os.pwrite(self._file.fileno(), rest, at)
             rest, at = rest[written:], at + written
@@ -75,7 +75,7 @@ class SpillFile:
     def get(self, place: int, length: int) -> npt.NDArray[np.uint8]:
         """So many bytes at a place."""
         found = np.empty(length, np.uint8)
-        into, at = memoryview(found), place
+        into, at = found.data, place
         while into:
             read = os.preadv(self._file.fileno(), [into], at)
             if not read:

@@ -83,8 +83,8 @@ def _by_kind(
         events = np.bincount(kind_of, weights=views + views_before)[firsts]
         # Cells come in another order after a restore.
         likely = firsts[events >= np.partition(events, -KINDS_MAX)[-KINDS_MAX]]
-        events = dict(zip(firsts.tolist(), events.tolist(), strict=True))
-        order = sorted(likely.tolist(), key=lambda first: (-events[first], cells.kind(first)))
+        events_of = dict(zip(firsts.tolist(), events.tolist(), strict=True))
+        order = sorted(likely.tolist(), key=lambda first: (-events_of[first], cells.kind(first)))
         firsts = np.array(order[:KINDS_MAX], np.int64)
     found = {}
     for first, best in zip(firsts.tolist(), _best(kind_of, scores, firsts, TOP), strict=True):

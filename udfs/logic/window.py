@@ -83,6 +83,7 @@ class ShardWindow:
         # With a budget some of both lie in files (udfs.logic.memory_budget), which changes nothing that is handed out.
         self._open: dict[int, MinuteCells] = {}
         self._closed: dict[int, ClosedMinute] = {}
+        self._closed_cells = 0
         self._chunks: dict[int, list[int]] = {}
         self._changed: set[int] = set()
         self._unranked: set[int] = set()
@@ -183,20 +184,19 @@ class ShardWindow:
             return Emission(counts, tallies, settle, [], [], None)
         dropped: list[int] = []
         stored = []
-        for minutes in (self._closed, self._open):
-            for minute in [m for m in minutes if m <= closable - 2 * SPAN_MINUTES and m not in self._unranked]:
-                minutes.pop(minute).forget()
-                dropped += self._chunks.pop(minute)
+        gone = closable - 2 * SPAN_MINUTES
+        for minute in [m for m in (*self._closed, *self._open) if m <= gone and m not in self._unranked]:
+            self._forget(minute)
+            dropped += self._chunks.pop(minute)
         for minute in [m for m in self._open if m <= closable]:
             # One chunk from here on, for as long as the minute is kept.
             dropped += self._chunks[minute]
             key = self._next_key(minute)
             self._chunks[minute] = [key]
-            cells = self._open.pop(minute)
-            rows = cells.rows()
-            cells.forget()
+            rows = self._open[minute].rows()
             stored.append((key, rows.tobytes()))
-            self._closed[minute] = ClosedMinute(rows, self._budget, minute)
+            self._forget(minute)
+            self._close(minute, rows)
         self.closed_through = closable
         return Emission(counts, tallies, settle, dropped, stored, closable)
 
@@ -223,7 +223,7 @@ class ShardWindow:
     @property
     def cells_to_rank(self) -> int:
         """How many cells `rank` goes through, about."""
-        return sum(minute.cells for minute in self._closed.values()) + sum(map(len, self._open.values()))
+        return self._closed_cells + sum(map(len, self._open.values()))
 
     def _take_changed(self) -> list[bytes]:
         """Minutes together, since a writer does many rows at once in the time of one."""
@@ -248,16 +248,27 @@ class ShardWindow:
         self._unranked.add(minute)
         if minute <= self.closed_through:
             # From state, where it is one chunk; whatever else there may be is added.
-            before = self._closed.pop(minute, None)
-            if before is not None:
-                rows = summed([before.rows(), rows]).rows()
-                before.forget()
-            self._closed[minute] = ClosedMinute(rows, self._budget, minute)
+            if minute in self._closed:
+                rows = summed([self._closed[minute].rows(), rows]).rows()
+                self._forget(minute)
+            self._close(minute, rows)
             return
         if minute not in self._open:
             self._open[minute] = MinuteCells(self._budget, minute)
         self._open[minute].add(rows)
         self._changed.add(minute)
+
+    def _close(self, minute: int, rows: Bytes) -> None:
+        self._closed[minute] = ClosedMinute(rows, self._budget, minute)
+        self._closed_cells += self._closed[minute].cells
+
+    def _forget(self, minute: int) -> None:
+        if minute in self._open:
+            self._open.pop(minute).forget()
+        else:
+            closed = self._closed.pop(minute)
+            self._closed_cells -= closed.cells
+            closed.forget()
 
     def _next_key(self, minute: int) -> int:
         # The low bits may start again: no two chunks that live at one time meet in them.

@@ -16,7 +16,7 @@ from pyflink.common import Row, Types
 from pyflink.datastream import KeyedBroadcastProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor
 
-from settings import CassandraSettings, KafkaSettings
+from settings import CassandraSettings, JobSettings, KafkaSettings
 from udfs.logic.enrichment import Enrichment, Untitled
 from udfs.logic.kept_settings import KeptSettings
 from udfs.logic.metadata import read_metadata
@@ -24,6 +24,7 @@ from udfs.logic.time_rules import next_turn_ms
 from udfs.operators.cassandra_sink import top_lists
 from udfs.operators.due import Due
 from udfs.operators.keyed_records import broadcast_descriptor
+from udfs.operators.memory import show, spill_folder
 from udfs.operators.state_settings import StateSettings
 from udfs.operators.window import Changes, Top
 from udfs.sinks.about_writer import AboutWriter
@@ -40,12 +41,12 @@ class Enrich(KeyedBroadcastProcessFunction):
     """Keyed by the shard's key."""
 
     def __init__(
-        self, kafka: KafkaSettings, cassandra: CassandraSettings, untitled_max: int, kept: KeptSettings
+        self, kafka: KafkaSettings, cassandra: CassandraSettings, job: JobSettings, kept: KeptSettings
     ) -> None:
         self._kafka = kafka
+        self._job = job
         self._kept = kept
         self._cassandra = cassandra
-        self._untitled_max = untitled_max
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Connect, and read what is known, however long it takes."""
@@ -56,7 +57,8 @@ class Enrich(KeyedBroadcastProcessFunction):
         self._fill_in_due = Due()
         self._writer = AboutWriter(connect_however_long(self._cassandra), self._cassandra)
         self._messages = KafkaWriter(self._kafka.bootstrap_servers)
-        self._enrichment = Enrichment()
+        self._enrichment = Enrichment(self._job.metadata_bytes_max, spill_folder(self._job))
+        show(runtime_context, self._enrichment, self._job.metadata_bytes_max)
         self._metadata = CompactedTopic(self._kafka.bootstrap_servers, self._kafka.metadata_topic, read_metadata)
         self._metadata.read_however_long(self._enrichment.learn)
         self._is_state_cleared = False
@@ -102,8 +104,7 @@ class Enrich(KeyedBroadcastProcessFunction):
     def _top(self, value: Top) -> None:
         lists = []
         for top in top_lists(value):
-            abouts = {video_id: self._enrichment.about(video_id) for video_id, *_ in top.videos}
-            known = {video_id: about for video_id, about in abouts.items() if about is not None}
+            known = self._enrichment.abouts([video_id for video_id, *_ in top.videos])
             if known:
                 lists.append((top, known))
         self._writer.top(value.shard, lists)
@@ -125,6 +126,6 @@ class Enrich(KeyedBroadcastProcessFunction):
         if untitled is None:
             stored = [(video_id, bytes(packed)) for video_id, packed in self._untitled.items()]
             self._settings.check(is_new=not stored)
-            untitled = self._by_key[key] = Untitled(self._untitled_max)
+            untitled = self._by_key[key] = Untitled(self._job.untitled_max)
             untitled.restore(stored)
         return untitled

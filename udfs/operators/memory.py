@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Protocol
 
 from pyflink.datastream import RuntimeContext
 
@@ -11,6 +12,18 @@ from udfs.logic.memory_budget import Budget
 
 # Set by Flink for the worker: a folder of its own below io.tmp.dirs, which Flink removes at the worker's end.
 _FLINKS_FOLDER = "BOOT_LOG_DIR"
+
+
+class Holder(Protocol):
+    """What has a budget."""
+
+    @property
+    def held_bytes(self) -> int:
+        """In memory."""
+
+    @property
+    def spilled_bytes(self) -> int:
+        """In files."""
 
 
 def spill_folder(job: JobSettings) -> str:
@@ -23,10 +36,15 @@ def spill_folder(job: JobSettings) -> str:
 
 
 def budget(runtime_context: RuntimeContext, most_bytes: int, job: JobSettings) -> Budget:
-    """The budget of a subtask, with gauges: `held_bytes`, `budget_bytes`, `spilled_bytes`."""
+    """The budget of a subtask, with its gauges."""
     made = Budget(most_bytes, spill_folder(job))
-    metrics = runtime_context.get_metrics_group()
-    metrics.gauge("held_bytes", lambda: made.held_bytes)
-    metrics.gauge("budget_bytes", lambda: made.most_bytes)
-    metrics.gauge("spilled_bytes", lambda: made.spilled_bytes)
+    show(runtime_context, made, most_bytes)
     return made
+
+
+def show(runtime_context: RuntimeContext, holder: Holder, most_bytes: int) -> None:
+    """Gauges of the subtask: `held_bytes`, `budget_bytes`, `spilled_bytes`."""
+    metrics = runtime_context.get_metrics_group()
+    metrics.gauge("held_bytes", lambda: holder.held_bytes)
+    metrics.gauge("budget_bytes", lambda: most_bytes)
+    metrics.gauge("spilled_bytes", lambda: holder.spilled_bytes)
