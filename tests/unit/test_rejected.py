@@ -1,4 +1,4 @@
-"""Letters: cut by bytes, however many events a record holds and however long they are; and read again as one record's."""
+"""Letters: cut by bytes, however many events a record holds and however long they are; read as one record's again."""
 
 import uuid
 
