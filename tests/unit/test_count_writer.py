@@ -75,8 +75,13 @@ def test_a_message_of_the_server_that_the_driver_has_no_exception_for_is_waited_
 
     error = SyntaxException(0x2000, "no viable alternative", None)
     assert acknowledged.is_refusal(error)
+    errors = [error] * 3
     writer = bench.writer()
-    with mock.patch.object(bench.cassandra, "_error", side_effect=[error, error, error, None]):
+
+    def next_error(_table: str) -> Exception | None:
+        return errors.pop() if errors else None
+
+    with mock.patch.object(bench.cassandra, "_error", next_error):
         writer.closed(0, MINUTE)
     assert bench.figures.refused == 3
 

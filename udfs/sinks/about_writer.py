@@ -33,6 +33,8 @@ _SHORT = struct.Struct(">H")
 _INT = struct.Struct(">i")
 _UINT = struct.Struct(">I")
 _LONG = struct.Struct(">q")
+# What Cassandra keeps beside each of four cells is more than what is sent beside them.
+_ROW_BYTES_MORE = 48
 # In metrics and logs.
 TITLES = "titles"
 ABOUTS = "about_of_lists"
@@ -83,15 +85,15 @@ class AboutWriter:
             (video_id, kind, day), about = one
             key = (video_id, kind, _UINT.pack(_EPOCH_DATE + day))
             statement = head + b"".join(map(_value, (*key, *_columns(read_about(about)))))
+            more = len(statement) + _ROW_BYTES_MORE
             if rows and (
-                len(rows) == self._settings.batch_partitions_max
-                or size + len(statement) > self._settings.batch_bytes_max
+                len(rows) == self._settings.batch_partitions_max or size + more > self._settings.batch_bytes_max
             ):
                 yield _batch(rows, statements, keyspace)
                 rows, statements, size = [], [], 0
             rows.append(one)
             statements.append(statement)
-            size += len(statement)
+            size += more
         if rows:
             yield _batch(rows, statements, keyspace)
 
