@@ -35,7 +35,7 @@ def about(video_id: str, title: str = "") -> bytes:
 def written(titled: list[Titled], settings: CassandraSettings) -> list[Inserts]:
     cassandra = FakeCassandra()
     with cassandra.driven():
-        assert AboutWriter(cassandra, settings).titles(titled) == []  # type: ignore[arg-type]
+        assert AboutWriter(cassandra, settings).titles(titled) == []
     return cassandra.rows["views_by_minute"]
 
 

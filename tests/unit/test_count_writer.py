@@ -25,7 +25,7 @@ class Bench:
         self.cassandra, self.time, self.figures = FakeCassandra(), FakeTime(), WriteFigures()
 
     def writer(self) -> CountWriter:
-        made = CountWriter(self.cassandra, CassandraSettings(), "view_counts", 8, self.figures)  # type: ignore[arg-type]
+        made = CountWriter(self.cassandra, CassandraSettings(), "view_counts", 8, self.figures)
         made._top._clock, made._top._sleep = self.time.clock, self.time.sleep
         return made
 

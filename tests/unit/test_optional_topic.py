@@ -31,8 +31,8 @@ class FakeProducer:
         self._queue: deque[tuple[float, Outgoing]] = deque()
         self.reported: Callable[[Any, Any], None] = lambda *_: None
 
-    def make(self, config: dict[str, object]) -> "FakeProducer":
-        self.reported = config["on_delivery"]  # type: ignore[assignment]
+    def make(self, config: dict[str, Any]) -> "FakeProducer":
+        self.reported = config["on_delivery"]
         return self
 
     def produce(self, *record: Any) -> None:
@@ -147,7 +147,6 @@ def test_a_partition_without_a_leader_holds_up_nobody_for_long(
 ) -> None:
     producer.headless = 1
     topic.send(records(*range(8)))
-    assert topic.is_out
     assert PATIENCE_S <= producer.now_s < 3 * PATIENCE_S
     assert sorted(producer.accepted) == [bytes([number]) for number in range(8) if number % 4 != 1]
     assert figures.out == {"counts"}

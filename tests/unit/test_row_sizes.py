@@ -121,7 +121,7 @@ def test_no_batch_of_titles_is_refused_however_long_they_are() -> None:
         about = _varint(len(octets)) + octets + b"\0\0\0"
         cassandra = FakeCassandra()
         with cassandra.driven():
-            writer = AboutWriter(cassandra, LARGEST)  # type: ignore[arg-type]
+            writer = AboutWriter(cassandra, LARGEST)
             writer.titles([(Partition(b"%d" % n, b"v", 0), about) for n in range(1000)])
         batches = cassandra.rows["views_by_minute"]
         assert max(len(batch.body) for batch in batches) <= LARGEST.batch_bytes_max

@@ -22,6 +22,14 @@ _EVENTS_BYTES_MAX = LETTER_BYTES_MAX - _HEAD_BYTES_MAX
 # compressed bytes.
 PAYLOAD_BYTES_MAX = _EVENTS_BYTES_MAX - REASON_BYTES_MAX - 16
 
+# So the reasons of those begin.
+_CUT = "first "
+
+
+def is_cut(reason: str) -> bool:
+    """Whether the bytes that stand with this reason are only the first ones."""
+    return reason.startswith(_CUT)
+
 
 def letters(
     topic: str, partition: int, offset: int, append_ms: int, batch_id: bytes | None, rejected: Sequence[Rejected]
@@ -48,7 +56,7 @@ def _in_letters(rejected: Iterable[Rejected]) -> Iterator[list[dict[str, Any]]]:
         reason, payload = _bounded(one.reason), one.payload
         if len(payload) > PAYLOAD_BYTES_MAX:
             # A letter that only repeats the start must not pass for the whole.
-            reason = _bounded(f"first {PAYLOAD_BYTES_MAX} of {len(payload)} bytes: {reason}")
+            reason = _bounded(f"{_CUT}{PAYLOAD_BYTES_MAX} of {len(payload)} bytes: {reason}")
             payload = payload[:PAYLOAD_BYTES_MAX]
         texts = len(reason.encode()), len(payload)
         more = sum(texts) + sum(map(_number_bytes, (one.index, *texts)))
