@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from confluent_kafka.admin import AdminClient
 
@@ -13,6 +14,7 @@ from tests.support.metadata import Publisher, titles
 from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
 from tools.stack import Stack
+from tools.stack.ports import HOST
 from udfs.sources.archive import Archive, filesystem
 
 # 2026-01-31 22:00 UTC.
@@ -57,7 +59,7 @@ class Load:
         return START_MS + self._minute * MINUTE_MS
 
     def _run(self) -> None:
-        while not self._stopped.wait(0.2):
+        while not self._stopped.wait(0.5):
             at_ms = self.end_ms
             views = [View(f"video-{n % VIDEOS}", at_ms + n, "like" if n % 4 == 0 else "view") for n in range(100)]
             self._feeder.send(views, at_ms + MINUTE_MS - 1)
@@ -67,7 +69,19 @@ class Load:
     def counted(self, installation: Installation) -> bool:
         """Whether all that was sent when this was asked is counted."""
         wanted = count(list(self.sent))
-        return eventually(lambda: all(installation.views().get(cell, 0) >= n for cell, n in wanted.items()))
+
+        def is_there() -> bool:
+            views = installation.views()
+            return all(views.get(cell, 0) >= number for cell, number in wanted.items())
+
+        return eventually(is_there)
+
+
+def figure(stack: Stack, name: str) -> float:
+    """The sum of a figure of all operators, as Prometheus sees it."""
+    text = httpx.get(f"http://{HOST}:{stack.ports['taskmanager_metrics']}/metrics", timeout=30).text
+    lines = (line for line in text.splitlines() if line.partition("{")[0].endswith(name))
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 def test_counts_are_right_without_any_of_what_is_optional(installation: Installation) -> None:
@@ -88,6 +102,8 @@ def test_counts_are_right_without_any_of_what_is_optional(installation: Installa
             session.execute(statement, timeout=60)
         restarts = installation.restarts(job)
         assert load.counted(installation)
+        for name in ("view_counts", "top_videos", "about_of_lists"):
+            assert eventually(lambda name=name: figure(stack, f"set_aside_{name}") > 0), name  # type: ignore[misc]
         assert installation.restarts(job) == restarts == 0
         # What was there when the job began is missing now.
         stack.kill("taskmanager")

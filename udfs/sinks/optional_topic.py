@@ -28,7 +28,7 @@ FLUSH_S = 2.0
 ROOM_WAIT_S = 0.05
 QUEUE_KBYTES = 64 << 10
 # Between two lines on what was set aside.
-LOG_EVERY_S = 10.0
+LOG_EVERY_S = 60.0
 
 
 class OptionalTopic:
@@ -84,8 +84,12 @@ class OptionalTopic:
             if not self._had_trouble and len(self._producer) == 0:
                 self._set_out(is_out=False)
             self._had_trouble = False
+        produce = self._producer.produce
         for record in records:
-            self._produce(record)
+            try:
+                produce(*record)
+            except (BufferError, KafkaException):
+                self._produce(record)
         if not self._is_out:
             self._wait()
         self._tell()
