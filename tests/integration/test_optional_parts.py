@@ -113,7 +113,7 @@ def test_counts_are_right_without_any_of_what_is_optional(installation: Installa
         # An hour later, so that hours are over.
         assert eventually(lambda: load.end_ms >= START_MS + 61 * MINUTE_MS)
     expected = count(load.sent)
-    assert installation.views() == expected
+    assert eventually(lambda: installation.views() == expected)
     feeder.send([], load.end_ms + 61 * MINUTE_MS)
 
     def archived() -> bool:

@@ -19,8 +19,9 @@ CLIENTS_BYTES = 61 + 64
 
 
 def full_record(viewed_at: int) -> tuple[bytes, int]:
-    """A ViewBatch as large as the topic takes, of the shortest events, and how many of them there are."""
-    event = {"video_id": "v", "viewed_at": viewed_at, "kind": "k"}
+    """A ViewBatch as large as the topic takes, of short events, and how many of them there are."""
+    # The shortest would be eight times as many, and take as long.
+    event = {"video_id": "v" * 64, "viewed_at": viewed_at, "kind": "k", "device": "d" * 64, "country": "c" * 64}
     batch = {"batch_id": bytes(16), "producer_id": "", "salt": 0, "salts": 1, "produced_at": 0}
     one, two = (
         len(registry.encode("ViewBatch", {**batch, "events": [{**event, "event_id": bytes(16)}] * number}))
