@@ -53,7 +53,9 @@ def inputs(env: StreamExecutionEnvironment, settings: Settings, salt_keys: list[
     return Inputs(
         events_source(env, kafka, salt_keys, Uid.EVENTS_SOURCE),
         compacted_source(env, kafka, kafka.blocked_topic, Uid.BLOCKED_SOURCE),
-        compacted_source(env, kafka, kafka.metadata_topic, Uid.METADATA_SOURCE) if settings.job.enrichment else None,
+        compacted_source(env, kafka, kafka.metadata_topic, Uid.METADATA_SOURCE, may_be_missing=True)
+        if settings.job.enrichment
+        else None,
     )
 
 

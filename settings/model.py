@@ -255,11 +255,7 @@ class CassandraSettings(_Group):
     local_dc: str = Field("datacenter1", description="The data centre that requests go to first.")
     replication_factor: int = Field(1, ge=1, description="3 on a cluster.")
     batch_rows_max: int = Field(
-        200,
-        ge=1,
-        le=500,
-        description="Rows of one unlogged batch, sorted by partition; 200 are about 15 KB, and Cassandra refuses "
-        "batches above its batch_size_fail_threshold, 50 KiB unless set.",
+        200, ge=1, le=500, description="Rows of one unlogged batch, sorted by partition; 200 are about 15 KB."
     )
     batch_partitions_max: int = Field(
         20,
@@ -267,6 +263,13 @@ class CassandraSettings(_Group):
         le=500,
         description="Partitions of one batch: Cassandra applies them one after the other, and each waits for the "
         "commit log, so that many in one batch make it slow where each has a single row.",
+    )
+    batch_bytes_max: int = Field(
+        32 << 10,
+        ge=8 << 10,
+        le=32 << 10,
+        description="Bytes of one batch as it is sent; lower it where a cluster's batch_size_fail_threshold is below "
+        "50 KiB, as it is unless set. Cassandra refuses batches above that, and adds a little to each row.",
     )
     concurrency: int = Field(16, ge=1, le=256, description="Batches in flight of one sink subtask.")
     request_timeout_s: float = Field(10.0, gt=0, description="One request; a time-out is tried again.")

@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 import structlog
-from cassandra import DriverException, RequestExecutionException
+from cassandra import DriverException, InvalidRequest, RequestExecutionException
 from cassandra.cluster import NoHostAvailable
 from tenacity import RetryError, Retrying, sleep_using_event, stop_when_event_set, wait_exponential
 
@@ -92,6 +92,21 @@ _TOP_OF_DAY = (
     "SELECT day AS start, videos, complete_through FROM top_videos_by_day "
     "WHERE kind = ? AND country = ? AND day >= ? AND day <= ? ORDER BY day DESC LIMIT 1"
 )
+_STATEMENTS = {
+    "progress": _PROGRESS,
+    "register": _REGISTER,
+    "bases": _BASES,
+    "hours": _HOURS,
+    "days": _DAYS,
+    "day_sums": _DAY_SUMS,
+    "minutes": _MINUTES,
+    "ledger": _LEDGER,
+    "channel_hours": _CHANNEL_HOURS,
+    "marked": _MARKED,
+    "changes": _CHANGES,
+}
+# A service whose tables of lists are missing answers everything else.
+_LISTS = {"top": _TOP, "top_of_hour": _TOP_OF_HOUR, "top_of_day": _TOP_OF_DAY}
 
 
 class StoreAwayError(ConnectionError):
@@ -477,6 +492,9 @@ class CountStore:
         async with self._slots:
             done: asyncio.Future[list[Any]] = self._loop.create_future()
             try:
+                if statement not in self._statements:
+                    prepared = await asyncio.to_thread(self._session.prepare, _LISTS[statement])
+                    self._statements[statement] = prepared
                 request = self._session.execute_async(self._statements[statement], values)
                 request.add_callbacks(
                     lambda rows: self._settle(done, rows, None), lambda error: self._settle(done, None, error)
@@ -514,25 +532,10 @@ class CountStore:
             LOG.warning("not connected", error=str(error))
             raise
         try:
-            self._statements = {
-                name: session.prepare(text)
-                for name, text in (
-                    ("progress", _PROGRESS),
-                    ("register", _REGISTER),
-                    ("bases", _BASES),
-                    ("hours", _HOURS),
-                    ("days", _DAYS),
-                    ("day_sums", _DAY_SUMS),
-                    ("minutes", _MINUTES),
-                    ("ledger", _LEDGER),
-                    ("top", _TOP),
-                    ("top_of_hour", _TOP_OF_HOUR),
-                    ("top_of_day", _TOP_OF_DAY),
-                    ("channel_hours", _CHANNEL_HOURS),
-                    ("marked", _MARKED),
-                    ("changes", _CHANGES),
-                )
-            }
+            self._statements = {name: session.prepare(text) for name, text in _STATEMENTS.items()}
+            for name, text in _LISTS.items():
+                with contextlib.suppress(InvalidRequest):
+                    self._statements[name] = session.prepare(text)
         except Exception as error:
             LOG.warning("tables are not there yet", error=str(error))
             session.cluster.shutdown()

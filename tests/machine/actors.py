@@ -35,6 +35,7 @@ from tests.machine.jobs import InPlace, Job, current_job, step
 from tests.machine.store import Files
 from tests.machine.tables import Session
 from tests.machine.world import AUDITED_HOURS, HISTORY, START_MS, VIDEOS, VIEWERS, World, must
+from tests.support.local_rollup import executing
 from tools import block_list
 from tools.erasure import Stores, erase, erase_again, erasing, publishing
 from tools.history import make_register, making, restore
@@ -45,7 +46,16 @@ from udfs.operators import audit as audit_operators
 from udfs.operators import rollup as rollup_operators
 from udfs.operators.audit import TABLES, CompareRows, Question, ReadRows, WriteVerdicts
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, WriteRows
-from udfs.sinks import audit_rows, beside, history_rows, history_store, lease, replaced_file, shard_tables
+from udfs.sinks import (
+    audit_rows,
+    beside,
+    history_rows,
+    history_store,
+    lease,
+    optional_rows,
+    replaced_file,
+    shard_tables,
+)
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources import compacted
 from udfs.sources.history import HistoryFiles
@@ -226,6 +236,7 @@ def installed(world: World) -> Iterator[None]:
         (history_rows, "connect_however_long", session),
         (history_rows, "prepare_however_long", lambda one, text: one.prepare(text)),
         (history_rows, "write_all", tables.write_all),
+        (optional_rows, "execute_concurrent", executing(tables.write_all)),
         (audit_rows, "prepare_however_long", lambda one, text: one.prepare(text)),
         (audit_rows, "write_all", tables.write_all),
         (query_store, "connect", session),

@@ -5,6 +5,7 @@ A partition is (video, kind, day). Everything here that is written may be writte
 
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -123,14 +124,14 @@ class Untitled:
         while self._number > self._most:
             self._put(next(iter(self._by_video)), [])
 
-    def take_known(self, enrichment: Enrichment) -> list[tuple[Partition, bytes]]:
-        """Those of whose videos something is known now, with it; they are forgotten here."""
-        abouts = {video_id: enrichment.about(video_id) for video_id in self._by_video}
+    def take_known(self, enrichment: Enrichment, videos_max: int | None = None) -> list[tuple[Partition, bytes]]:
+        """Those of whose videos something is known now, with it, of so many videos; they are forgotten here."""
+        abouts = ((video_id, enrichment.about(video_id)) for video_id in self._by_video)
+        known = list(islice(((video_id, about) for video_id, about in abouts if about is not None), videos_max))
         found = []
-        for video_id, about in abouts.items():
-            if about is not None:
-                found += [(Partition(video_id, kind, day), about) for kind, day in self._by_video[video_id]]
-                self._put(video_id, [])
+        for video_id, about in known:
+            found += [(Partition(video_id, kind, day), about) for kind, day in self._by_video[video_id]]
+            self._put(video_id, [])
         return found
 
     def take_changed(self) -> Iterator[tuple[str, bytes | None]]:

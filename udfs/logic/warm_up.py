@@ -54,7 +54,7 @@ def warm_up() -> None:
         # The second time all are late.
         slices.record(salt.to_bytes(4, "big"), value, record_ms)
     viewer_days([slices.finish(lambda _hour: ()).sums.viewers])
-    list(pack_columns([pa.array([""])], bytes(16), key_values=1, rows_max=1))
+    list(pack_columns([pa.array([""])], bytes(16), key_values=1, rows_max=1, bytes_max=1))
     viewer_ids(salt.to_bytes(4, "big"), value, rules.salts, {bytes(16)})
     nobody = asked(None, "", datetime.now(UTC), blocked=False, unlist=False, reach=timedelta())
     Eraser([nobody]).record(salt.to_bytes(4, "big"), value, 0)
@@ -62,7 +62,7 @@ def warm_up() -> None:
         window = ShardWindow(rules)
         ShardWindow(rules).restore(window.header(), window.absorb(element))
         for rows in window.emit().counts:
-            list(pack_inserts(rows, bytes(16), rows_max=200, partitions_max=20))
+            list(pack_inserts(rows, bytes(16), rows_max=200, partitions_max=20, bytes_max=32 << 10))
             Enrichment().enrich(rows)
         window.rank()
 

@@ -15,7 +15,8 @@ from connectors.write_behind import WriteBehind
 from settings import CassandraSettings
 from udfs.operators.window import Changes, Closed, Settle, Top
 from udfs.sinks.acknowledged import connect_however_long
-from udfs.sinks.cassandra_writer import CountWriter, TopList
+from udfs.sinks.cassandra_writer import LISTS, CountWriter, TopList
+from udfs.sinks.figures import WriteFigures
 
 PIPELINE = "view_counts"
 
@@ -33,10 +34,12 @@ class CassandraSink(FlatMapFunction):
         self._shard_keys = shard_keys
         self._hands_on = hands_on
 
-    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+    def open(self, runtime_context: RuntimeContext) -> None:
         """Connect, however long it takes: a job restarted while Cassandra is away waits for it."""
         session = connect_however_long(self._settings)
-        self._writer = CountWriter(session, self._settings, PIPELINE, len(self._shard_keys))
+        figures = WriteFigures()
+        figures.show(runtime_context.get_metrics_group(), (LISTS,))
+        self._writer = CountWriter(session, self._settings, PIPELINE, len(self._shard_keys), figures)
         self._behind = WriteBehind()
 
     def flat_map(self, value: Changes | Closed | Settle | Top) -> Iterable[Row]:

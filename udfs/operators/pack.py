@@ -12,7 +12,6 @@ import pandas as pd
 from pyflink.table import FunctionContext
 from pyflink.table.udf import ScalarFunction
 
-from schemas.topics import RECORD_BYTES_MAX
 from settings import Settings
 from udfs.logic.rejected import rejected_record
 from udfs.logic.single_events import Origin, Packed, packer_of
@@ -54,5 +53,5 @@ class Pack(ScalarFunction):
             yield kafka.events_topic, value, salt.to_bytes(4, "big"), salt % kafka.partitions
         for row, reason in packed.refused:
             place = self._settings.pack.source_topic, origin.partitions[row], origin.offsets[row], origin.times_ms[row]
-            letter = rejected_record(*place, reason, (records[row] or b"")[:RECORD_BYTES_MAX])
+            letter = rejected_record(*place, reason, records[row] or b"")
             yield kafka.dead_letter_topic, letter, None, BY_KEY

@@ -226,9 +226,10 @@ class MergeShard(_Worker, KeyedProcessFunction):
         self._eraser = Eraser(ErasureList(self._store, settings.erasure.path).open())
         self._told: dict[int, list[Recount]] = {}
         self._channel_of: dict[str, str] = {}
-        CompactedTopic(
-            settings.kafka.bootstrap_servers, settings.kafka.metadata_topic, read_metadata
-        ).read_however_long(self._note_channel)
+        # Hours, days and totals are the same without it; channels are then of no video.
+        CompactedTopic(settings.kafka.bootstrap_servers, settings.kafka.metadata_topic, read_metadata).read_if_there(
+            self._note_channel
+        )
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Make the shard's files with the last one. In batch mode what fails begins with its first element again."""

@@ -61,7 +61,7 @@ class AuditRows:
             start = hour_start(one.hour)
             _, *counts = msgspec.structs.astuple(one)
             rows.append((self._verdict, (start.date(), start, self._audited_at, *counts)))
-        write_all(self._session, rows, CONCURRENCY)
+        write_all(self._session, rows, CONCURRENCY, "audit_verdicts")
 
     def corrections(self, hour: int, corrections: Iterable[Correction], token: int | None) -> None:
         """Keep what is wrong in an hour, and then, with a lease's token, write what is right."""
@@ -74,7 +74,7 @@ class AuditRows:
             )
             for c in corrections
         ]
-        write_all(self._session, rows, CONCURRENCY)
+        write_all(self._session, rows, CONCURRENCY, "audit_corrections")
         if token is not None:
             repairs: Statements = [
                 (
@@ -83,7 +83,7 @@ class AuditRows:
                 )
                 for c in corrections
             ]
-            write_all(self._session, repairs, CONCURRENCY)
+            write_all(self._session, repairs, CONCURRENCY, "views_by_minute")
 
     def findings(self, findings: Iterable[Finding]) -> None:
         """Write one row for each."""
@@ -92,7 +92,7 @@ class AuditRows:
             places = [(_time(at_ms), bucket) for at_ms, bucket in one.places]
             values = (one.what, one.compared, one.wrong, one.repaired, places)
             rows.append((self._finding, (self._day, self._audited_at, *values)))
-        write_all(self._session, rows, CONCURRENCY)
+        write_all(self._session, rows, CONCURRENCY, "audit_findings")
 
     def sums(self, what: str, shard: int, wrong: pa.Table, *, is_repair: bool) -> None:
         """Keep what is wrong in sums of a shard, as DIFFERENCES has it."""
@@ -106,7 +106,7 @@ class AuditRows:
             )
             for row in wrong.to_pylist()
         ]  # fmt: skip
-        write_all(self._session, rows, CONCURRENCY)
+        write_all(self._session, rows, CONCURRENCY, "audit_finding_corrections")
 
     def accounts(self, partition: int, wrong: Iterable[WrongAccount], token: int | None) -> None:
         """Keep what is wrong in the ledger, column by column, and then, with a lease's token, write what is right."""
@@ -120,9 +120,9 @@ class AuditRows:
                     key = (self._day, LEDGER, partition, self._audited_at, at, str(one.salt), name)
                     rows.append((self._number, (*key, was, is_right, None, None, token is not None)))
             repairs.append((self._account, (at, one.salt, *one.after, token)))
-        write_all(self._session, rows, CONCURRENCY)
+        write_all(self._session, rows, CONCURRENCY, "audit_finding_corrections")
         if token is not None:
-            write_all(self._session, repairs, CONCURRENCY)
+            write_all(self._session, repairs, CONCURRENCY, "ledger")
 
     @property
     def _day(self) -> date:
