@@ -12,7 +12,8 @@ from pyflink.common import Configuration
 from pyflink.datastream import RuntimeExecutionMode, StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
-from connectors.kafka_admin import TopicMismatchError, check_topics, topic_id
+from connectors.installation import check_topics
+from connectors.kafka_admin import TopicMismatchError, topic_id
 from settings import S3Settings, Settings
 from udfs.sinks.topic_marker import TopicMarker, mark_topic, marked_topic
 from udfs.sources.archive import filesystem
@@ -71,11 +72,15 @@ def refused_settings(error: ValidationError) -> list[str]:
 
 
 def check_topics_or_exit(settings: Settings) -> None:
-    """Exits with a line when Kafka does not answer or its topics are not what the settings say."""
+    """Exits with a line for each difference between Kafka and what the product needs, or when Kafka does not answer.
+
+    Differences that do no harm to a count are printed alone.
+    """
     try:
-        check_topics(settings.kafka.bootstrap_servers, settings)
+        for one in check_topics(settings):
+            print(f"note: {one.line}")
     except TopicMismatchError as error:
-        sys.exit(f"refused: {error}")
+        sys.exit("\n".join(f"refused: {line}" for line in str(error).splitlines()))
     except KafkaException as error:
         sys.exit(f"refused: VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS={settings.kafka.bootstrap_servers}: {error}")
 

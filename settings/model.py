@@ -125,6 +125,10 @@ class KafkaSettings(_Group):
     metadata_topic: str = Field("video-metadata", description="Compacted: what is known of each video.")
     blocked_topic: str = Field("blocked-viewers", description="Compacted: when views of a viewer do not count.")
     counts_topic: str = Field("view-counts", description="Counts as they change, with what is known of the video.")
+    declaration_topic: str = Field(
+        "view-counts-declaration",
+        description="Compacted: salts and partitions of the events topic, for all to compare.",
+    )
     partitions: int = Field(4, ge=1, description="Partitions of the events topic; a salt lives in one.")
     replication_factor: int = Field(1, ge=1, description="3 on a cluster.")
     retention_ms: int = Field(7 * DAY_MS, ge=MINUTE_MS, description="Of the events topic.")
@@ -293,6 +297,9 @@ class IngestSettings(_Group):
     )
     delivery_timeout_ms: int = Field(30_000, ge=1000, description="After it an event's write has failed.")
     heartbeat_ms: int = Field(1000, ge=100, description="An idle salt gets an empty batch this often.")
+    topics_check_s: float = Field(
+        30.0, gt=0, description="So often it is looked whether Kafka's topics are still what the product needs."
+    )
     tally_minutes: int = Field(
         180, ge=1, le=10_000, description="Minutes of arrival of which the service keeps its own tally."
     )

@@ -598,6 +598,20 @@ def _print(lines: Iterable[str]) -> None:
         typer.echo(line)
 
 
+@app.command()
+def topics(
+    action: Annotated[Literal["check", "mend", "accept"], typer.Argument()] = "check",
+    name: Annotated[list[str] | None, typer.Argument(help="With accept: differences, as check prints them.")] = None,
+) -> None:
+    """Hold Kafka's topics against what the product needs of them; `mend` sets what differs."""
+    with _plain_errors():
+        os.environ.update(Stack.attach(stack_home()).environment())
+        # Late, as in `run`.
+        from tools.topics import app as tool  # noqa: PLC0415
+
+        tool([action, *(name or [])])
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def flink(context: typer.Context) -> None:
     """Run Flink's own command line against this stack: `vc flink list`, `vc flink savepoint JOB`."""

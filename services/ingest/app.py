@@ -47,9 +47,7 @@ def build_app(settings: Settings) -> Starlette:
     """The ASGI application; it opens and closes its Kafka producer with the server's lifespan."""
     producer_id = f"ingest-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     tally = IngestTally(settings.ingest.tally_minutes)
-    writer = EventWriter(
-        settings.kafka, settings.ingest, salts=settings.counting.salts, producer_id=producer_id, tally=tally
-    )
+    writer = EventWriter(settings, producer_id=producer_id, tally=tally)
     endpoints = _Endpoints(settings, writer, producer_id, tally)
 
     @contextlib.asynccontextmanager
