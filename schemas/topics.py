@@ -144,6 +144,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
             kafka.metadata_topic,
             1,
             (Promise("cleanup.policy", "compact", "what is known of a video would be gone after some days"), *safe),
+            needed=False,
         ),
         Topic(
             kafka.blocked_topic,
