@@ -23,6 +23,7 @@ from tenacity import RetryError, Retrying, sleep_using_event, stop_when_event_se
 from connectors.cassandra import connect
 from services.query.cold import History
 from services.query.completeness import ALWAYS, HOUR, Known
+from services.query.pages import all_rows
 from services.query.parameters import ClosedTopQuestion, Series, TopQuestion
 from services.query.spans import Span, inside, outside
 from services.query.zones import LocalDays
@@ -490,31 +491,14 @@ class CountStore:
         if self._session is None:
             raise StoreAwayError("not connected to Cassandra yet")
         async with self._slots:
-            done: asyncio.Future[list[Any]] = self._loop.create_future()
             try:
                 if statement not in self._statements:
                     prepared = await asyncio.to_thread(self._session.prepare, _LISTS[statement])
                     self._statements[statement] = prepared
-                request = self._session.execute_async(self._statements[statement], values)
-                request.add_callbacks(
-                    lambda rows: self._settle(done, rows, None), lambda error: self._settle(done, None, error)
-                )
-                return await done
+                return await all_rows(self._session.execute_async(self._statements[statement], values), self._loop)
             except AWAY as error:
                 LOG.warning("read failed", error=str(error))
                 raise StoreAwayError(f"Cassandra does not answer: {type(error).__name__}") from error
-
-    def _settle(self, done: "asyncio.Future[list[Any]]", rows: list[Any] | None, error: Exception | None) -> None:
-        def on_loop() -> None:
-            if done.cancelled():
-                return
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(list(rows or []))
-
-        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-            self._loop.call_soon_threadsafe(on_loop)
 
     def _connect(self) -> None:
         retrying = Retrying(

@@ -26,7 +26,7 @@ class Session:
         return text
 
     def execute_async(self, _statement: str, _values: object) -> Any:
-        return SimpleNamespace(add_callbacks=lambda done, _failed: done([]))
+        return SimpleNamespace(add_callbacks=lambda done, _failed: done([]), has_more_pages=False)
 
 
 def connected(monkeypatch: pytest.MonkeyPatch, session: Session) -> CountStore:
