@@ -6,7 +6,7 @@ Must not import pyflink, so that services and tools can read settings without a 
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from settings.durations import DAY_MS, MINUTE_MS
@@ -14,6 +14,8 @@ from settings.durations import DAY_MS, MINUTE_MS
 Port = Annotated[int, Field(ge=1, le=65_535)]
 S3Folder = Annotated[str, Field(pattern=r"^s3://[^/]+/.+[^/]$")]
 HostList = Annotated[str, NoDecode, Field(min_length=1)]
+# With their blocked ones half of the lists that a shard writes for a span.
+DECLARED_KINDS_MAX = 16
 
 
 class _Group(BaseModel):
@@ -57,6 +59,12 @@ class CountingSettings(_Group):
     rank_interval_ms: int = Field(
         5000, ge=100, description="Processing time between two rankings of a shard, for the lists of top videos."
     )
+    ranked_kinds: str = Field(
+        "view,like",
+        description="Kinds that always have lists of top videos, with those of their blocked views, comma separated, "
+        "16 at most. Other kinds share the room that is left in each shard for the most frequent. May change with "
+        "every start.",
+    )
     state_ttl_ms: int = Field(
         8 * DAY_MS,
         description="Wall-clock safety net on dedup state; longer than Kafka's retention plus G.",
@@ -67,6 +75,19 @@ class CountingSettings(_Group):
         description="Rows in one element from the window stage to the sink, which sorts them by partition: the more, "
         "the more rows of a partition are one write.",
     )
+
+    @property
+    def declared_kinds(self) -> list[str]:
+        """The ranked kinds as a list."""
+        return list(dict.fromkeys(kind.strip() for kind in self.ranked_kinds.split(",") if kind.strip()))
+
+    @field_validator("ranked_kinds")
+    @classmethod
+    def _are_not_too_many(cls, value: str) -> str:
+        kinds = [kind for kind in value.split(",") if kind.strip()]
+        if len(kinds) > DECLARED_KINDS_MAX:
+            raise ValueError(f"ranked_kinds={value} names {len(kinds)} kinds; name at most {DECLARED_KINDS_MAX}")
+        return value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -35,7 +35,8 @@ from services.query.parameters import (
     read_top,
 )
 from services.query.spans import Span
-from services.query.store import FATES, LEDGER_COLUMNS, About, CountStore, StoreAwayError, TopVideo
+from services.query.store import FATES, LEDGER_COLUMNS, CountStore, StoreAwayError
+from services.query.top import About, TopVideo
 from settings import Settings
 from udfs.sources.archive import filesystem
 from udfs.sources.history import HistoryFiles
@@ -153,13 +154,15 @@ class _Endpoints:
         if isinstance(question, ClosedTopQuestion):
             return await self._closed_top(question)
         complete = await self._store.complete_through()
-        minute, videos = await self._store.top(question, now=self._now())
+        found = await self._store.top(question, now=self._now())
         return _json(
             {
                 "kind": question.kind,
                 "span": question.span,
-                "minute": _time(minute),
-                "videos": [_ranked(video, is_compared=question.span == "trending") for video in videos],
+                "minute": _time(found.minute),
+                "videos": [_ranked(video, is_compared=question.span == "trending") for video in found.videos],
+                "exact": not found.left_out,
+                "not_exact_because": _left_out(question.kind, found.left_out) if found.left_out else None,
                 "complete_through": _time(complete),
             }
         )
@@ -252,6 +255,13 @@ def _ranked(video: TopVideo, *, is_compared: bool) -> dict[str, str | int | None
     if video.about is None:
         return {**found, **dict.fromkeys(About._fields)}
     return {**found, **video.about._asdict(), "created_at": _time(video.about.created_at)}
+
+
+def _left_out(kind: str, shards: int) -> str:
+    return (
+        f"{shards} shards had more kinds than they rank and left this one out, so that videos may be missing; to have "
+        f"it ranked always, name {kind} in VIEW_COUNTS_COUNTING_RANKED_KINDS"
+    )
 
 
 def _balanced(tally: dict[str, int]) -> dict[str, int | bool]:

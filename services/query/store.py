@@ -11,7 +11,7 @@ minutes: the other way round, a rollup in between could make what is in both, or
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
@@ -21,11 +21,13 @@ from cassandra.cluster import NoHostAvailable
 from tenacity import RetryError, Retrying, sleep_using_event, stop_when_event_set, wait_exponential
 
 from connectors.cassandra import connect
+from schemas.kinds import OF_KINDS
 from services.query.cold import History
 from services.query.completeness import ALWAYS, HOUR, Known
 from services.query.pages import all_rows
 from services.query.parameters import ClosedTopQuestion, Series, TopQuestion
 from services.query.spans import Span, inside, outside
+from services.query.top import MergedTop, ShardTop, TopVideo, merge_top
 from services.query.zones import LocalDays
 from settings import CassandraSettings, QuerySettings
 from udfs.logic.register import Applied, Register
@@ -41,7 +43,6 @@ DAY = timedelta(days=1)
 MINUTES_LOOKED_BACK = timedelta(minutes=30)
 # A rollup that has not run for longer has no newest list.
 ROLLUPS_LOOKED_BACK = timedelta(days=7)
-MINUTES_TO_SETTLE = timedelta(minutes=2)
 AWAY = (NoHostAvailable, DriverException, RequestExecutionException)
 
 _PROGRESS = "SELECT shard, shards, closed_through FROM progress WHERE pipeline = ?"
@@ -133,61 +134,12 @@ def complete_through(rows: Sequence[ShardProgress]) -> datetime | None:
     return min(closed.values()).replace(tzinfo=UTC)
 
 
-class About(NamedTuple):
-    """What is known of a video; `created_at` is a naive UTC time."""
-
-    title: str
-    channel_id: str
-    channel_name: str
-    created_at: datetime
-
-
-class ShardTop(NamedTuple):
-    """A row of top_videos; `minute` is a naive UTC time, a video is (video_id, views, views before)."""
-
-    minute: datetime
-    shard: int
-    videos: Sequence[tuple[str, int, int]]
-    about: Mapping[str, tuple[str, str, str, datetime]] | None = None
-
-
-class TopVideo(NamedTuple):
-    """A place in a merged list; `about` is None while nothing is known of the video."""
-
-    video_id: str
-    views: int
-    before: int
-    about: About | None
-
-
 class ClosedTop(NamedTuple):
     """A list of the rollup: of the hour or day that begins at `start`, the views before `complete_through`."""
 
     start: datetime
     complete_through: datetime
     videos: list[TopVideo]
-
-
-def merge_top(rows: Sequence[ShardTop], *, by_growth: bool, limit: int) -> tuple[datetime | None, list[TopVideo]]:
-    """(minute, first videos of the merged list) of the newest minute, or of one just before it that more shards have.
-
-    Shards write their lists one after another: until all have, the minute before is the one to show.
-    """
-    shards: dict[datetime, dict[int, ShardTop]] = {}
-    for row in rows:
-        # What is known comes after the list, and alone when the list has expired.
-        if row.videos is not None:
-            shards.setdefault(row.minute, {})[row.shard] = row
-    if not shards:
-        return None, []
-    newest = max(shards)
-    minute = max((at for at in shards if newest - at <= MINUTES_TO_SETTLE), key=lambda at: (len(shards[at]), at))
-    videos = []
-    for row in shards[minute].values():
-        known = row.about or {}
-        videos += [TopVideo(*video, About(*known[video[0]]) if video[0] in known else None) for video in row.videos]
-    videos.sort(key=lambda video: (-(video.views - video.before * by_growth), video.video_id))
-    return minute.replace(tzinfo=UTC), videos[:limit]
 
 
 def days_of_total(today: date, kept_days: int) -> list[date]:
@@ -410,17 +362,22 @@ class CountStore:
         """What became of the day's numbers, the oldest first."""
         return [DayChange(*row) for row in await self._rows("changes", (video_id, kind, day))]
 
-    async def top(self, question: TopQuestion, *, now: datetime) -> tuple[datetime | None, list[TopVideo]]:
-        """(minute, first videos) of the newest list, or of the one of that minute."""
+    async def top(self, question: TopQuestion, *, now: datetime) -> MergedTop:
+        """The newest list, or the one of that minute."""
         newest = question.at or now + MINUTE
         oldest = question.at or newest - MINUTES_LOOKED_BACK
         bounds = (_naive(oldest), _naive(newest))
         hours = {at.replace(minute=0, second=0, microsecond=0) for at in bounds}
-        parts = await asyncio.gather(
-            *(self._rows("top", (question.kind, question.span, hour, *bounds)) for hour in sorted(hours))
-        )
-        rows = [ShardTop(*row) for rows in parts for row in rows]
-        return merge_top(rows, by_growth=question.span == "trending", limit=question.limit)
+
+        async def lists(kind: str) -> list[ShardTop]:
+            parts = await asyncio.gather(
+                *(self._rows("top", (kind, question.span, hour, *bounds)) for hour in sorted(hours))
+            )
+            return [ShardTop(*row) for rows in parts for row in rows]
+
+        rows, kinds = await asyncio.gather(lists(question.kind), lists(OF_KINDS))
+        by_growth = question.span == "trending"
+        return merge_top(rows, kinds, kind=question.kind, by_growth=by_growth, limit=question.limit)
 
     async def closed_top(self, question: ClosedTopQuestion, known: Known, *, now: datetime) -> ClosedTop | None:
         """The list of that hour or day, or the newest one; None when the rollup has none yet, or no longer."""

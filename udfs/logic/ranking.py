@@ -1,22 +1,25 @@
 """The most viewed videos of a span of minutes within one shard, and those that grew most against the span before.
 
-A video lives in one shard, so the lists of all shards, merged, are exact.
+A video lives in one shard, so the lists of all shards, merged, are exact, where each shard has ranked the kind. Clients
+name kinds as they like: declared kinds are always ranked, others while there is room, and a shard that has left out any
+says so (`Lists.kinds`). Which those are depends on the counts alone.
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from udfs.logic.cells import MinuteCells, first_of_kinds
+from schemas.kinds import OF_KINDS
+from udfs.logic.cells import MinuteCells, first_of_kinds, same_bytes
 from udfs.logic.key_table import Bytes
 from udfs.logic.numba_compat import njit
 
 TOP = 100
-# Clients name kinds as they like. Of more than this only the most frequent are ranked, so that nobody can make the job
-# write millions of lists.
+# Of more kinds than this the declared and the most frequent are ranked, so that nobody can make the job write millions
+# of lists.
 KINDS_MAX = 64
 
 
@@ -29,25 +32,36 @@ class Ranked(NamedTuple):
     views_before: int
 
 
-def most_viewed(cells: MinuteCells) -> dict[bytes, list[Ranked]]:
-    """By kind: the TOP videos by views, most first."""
+class Lists(NamedTuple):
+    """By kind its list, and the list of kinds, which is empty where every kind has a list.
+
+    In the list of kinds are the declared ones, the others that are ranked with the events of each, and last, with no
+    name, what is left out: (the events of the most frequent kind among it, how many kinds it is).
+    """
+
+    of_kind: dict[bytes, list[Ranked]]
+    kinds: list[Ranked]
+
+
+def most_viewed(cells: MinuteCells, declared: Sequence[bytes] = ()) -> Lists:
+    """The TOP videos by views, most first."""
     views = cells.counts()
-    return _by_kind(cells, views, views, np.zeros_like(views))
+    return _by_kind(cells, views, views, np.zeros_like(views), declared)
 
 
 def most_viewed_and_growing(
-    span: Iterable[Bytes], before: Iterable[Bytes]
-) -> tuple[dict[bytes, list[Ranked]], dict[bytes, list[Ranked]]]:
+    span: Iterable[Bytes], before: Iterable[Bytes], declared: Sequence[bytes] = ()
+) -> tuple[Lists, Lists]:
     """As `most_viewed`, of rows; and by kind the TOP videos by growth against the span before, where above 0."""
     cells = summed(span)
     counted = cells.counts()
-    most = _by_kind(cells, counted, counted, np.zeros_like(counted))
+    most = _by_kind(cells, counted, counted, np.zeros_like(counted), declared)
     for rows in before:
         cells.add(rows)
     views = np.zeros(len(cells), np.int64)
     views[: len(counted)] = counted
     views_before = cells.counts() - views
-    return most, _by_kind(cells, views - views_before, views, views_before)
+    return most, _by_kind(cells, views - views_before, views, views_before, declared)
 
 
 def summed(span: Iterable[Bytes]) -> MinuteCells:
@@ -63,13 +77,21 @@ def _by_kind(
     scores: npt.NDArray[np.int64],
     views: npt.NDArray[np.int64],
     views_before: npt.NDArray[np.int64],
-) -> dict[bytes, list[Ranked]]:
-    """Every kind among the cells has a list, if an empty one; of too many kinds, the most frequent."""
+    declared: Sequence[bytes],
+) -> Lists:
+    """Every kind that is ranked has a list, if an empty one."""
     kind_of = first_of_kinds(*cells.keys())
     firsts = np.nonzero(kind_of == np.arange(len(kind_of)))[0]
-    if len(firsts) > KINDS_MAX:
-        events = np.bincount(kind_of, weights=views + views_before)[firsts]
-        firsts = firsts[np.argsort(-events, kind="stable")[:KINDS_MAX]]
+    events = np.bincount(kind_of, weights=views + views_before, minlength=len(kind_of))[firsts].astype(np.int64)
+    is_ranked = _are_ranked(cells, firsts, events, declared)
+    kinds: list[Ranked] = []
+    if not is_ranked.all():
+        chosen = zip(map(cells.kind, firsts[is_ranked].tolist()), events[is_ranked].tolist(), strict=True)
+        known = {**dict.fromkeys(declared, 0), **dict(chosen)}
+        left = events[~is_ranked]
+        kinds = [Ranked(kind, number, 0) for kind, number in sorted(known.items())]
+        kinds.append(Ranked(OF_KINDS.encode(), int(left.max()), len(left)))
+    firsts = firsts[is_ranked]
     found = {}
     for first, best in zip(firsts.tolist(), _best(kind_of, scores, firsts, TOP), strict=True):
         of_kind = np.array([cell for score, cell in best if score > 0], np.int64)
@@ -78,6 +100,39 @@ def _by_kind(
         # Equal ones by name, so that a list looks alike whenever it is made.
         order = sorted(zip((-scores[of_kind]).tolist(), videos, strict=True), key=lambda one: (one[0], one[1].video_id))
         found[cells.kind(first)] = [ranked for _, ranked in order]
+    return Lists(found, kinds)
+
+
+def _are_ranked(
+    cells: MinuteCells, firsts: npt.NDArray[np.int64], events: npt.NDArray[np.int64], declared: Sequence[bytes]
+) -> npt.NDArray[np.bool_]:
+    """Which of the kinds with these first cells have lists.
+
+    Of equally frequent ones all or none: which cell came first is not the same after a restore.
+    """
+    names = b"".join(declared)
+    ends = np.cumsum([0, *map(len, declared)])
+    ranked = _are_named(*cells.keys(), firsts, np.frombuffer(names, np.uint8), ends)
+    others = events[~ranked]
+    room = KINDS_MAX - len(declared)
+    if len(others) <= room:
+        return np.ones(len(firsts), bool)
+    least = np.partition(others, len(others) - room - 1)[len(others) - room - 1]
+    return np.asarray(ranked | (events > least))
+
+
+@njit(cache=True)
+def _are_named(arena, key_at, firsts, names, ends):  # type: ignore[no-untyped-def]
+    """Of which of these cells the kind is one of the names; name i is names[ends[i] : ends[i + 1]]."""
+    found = np.zeros(firsts.shape[0], np.bool_)
+    for i in range(firsts.shape[0]):
+        at = key_at[firsts[i]]
+        length = np.int64(arena[at])
+        for name in range(ends.shape[0] - 1):
+            start = ends[name]
+            if ends[name + 1] - start == length and same_bytes(names, start, arena, at + 1, length):
+                found[i] = True
+                break
     return found
 
 

@@ -10,10 +10,11 @@ handed out anything has work, if only to learn that all is written.
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from schemas.kinds import blocked
 from settings import CountingSettings
 from settings.durations import MINUTE_MS
 from udfs.logic import partials
@@ -56,6 +57,7 @@ class Emission:
 class Ranking:
     """The shard's lists by kind of one span: "minute", or of the hour that ends with `minute`, "hour" and "trending".
 
+    `kinds` is the list of kinds (udfs.logic.ranking.Lists), empty where each has a list.
     `events` is how many the span held, and the one before where it is compared: it only grows for one span and minute.
     """
 
@@ -63,6 +65,7 @@ class Ranking:
     minute: int
     events: int
     lists: dict[bytes, list[Ranked]]
+    kinds: list[Ranked] = field(default_factory=list)
 
 
 class ShardWindow:
@@ -70,6 +73,7 @@ class ShardWindow:
 
     def __init__(self, rules: CountingSettings) -> None:
         self._rules = rules
+        self._declared = [name.encode() for kind in rules.declared_kinds for name in (kind, blocked(kind))]
         self._frontiers = np.zeros(rules.salts, np.int64)
         self._minutes: dict[int, MinuteCells] = {}
         self._chunks: dict[int, list[int]] = {}
@@ -188,7 +192,7 @@ class ShardWindow:
         found = []
         for minute in sorted(self._unranked & self._minutes.keys()):
             cells = self._minutes[minute]
-            found.append(Ranking("minute", minute, cells.events, most_viewed(cells)))
+            found.append(Ranking("minute", minute, cells.events, *most_viewed(cells, self._declared)))
         self._unranked.clear()
         if self.closed_through > self._final_hour_ranked_at:
             self._final_hour_ranked_at = self.closed_through
@@ -202,9 +206,10 @@ class ShardWindow:
             [self._minutes[m] for m in range(end - SPAN_MINUTES + 1, end + 1) if m in self._minutes]
             for end in (last, last - SPAN_MINUTES)
         )
-        most, growing = most_viewed_and_growing(*([cells.rows() for cells in minutes] for minutes in (span, before)))
+        rows, rows_before = ([cells.rows() for cells in minutes] for minutes in (span, before))
+        most, growing = most_viewed_and_growing(rows, rows_before, self._declared)
         events, events_before = (sum(cells.events for cells in minutes) for minutes in (span, before))
-        return [Ranking("hour", last, events, most), Ranking("trending", last, events + events_before, growing)]
+        return [Ranking("hour", last, events, *most), Ranking("trending", last, events + events_before, *growing)]
 
     def _take_changed(self) -> list[bytes]:
         """Minutes together, since a writer does many rows at once in the time of one."""

@@ -12,6 +12,7 @@ from pyflink.common.typeinfo import TypeInformation
 from pyflink.datastream import FlatMapFunction, RuntimeContext
 
 from connectors.write_behind import WriteBehind
+from schemas.kinds import OF_KINDS
 from settings import CassandraSettings
 from udfs.operators.window import Changes, Closed, Settle, Top
 from udfs.sinks.acknowledged import connect_however_long
@@ -69,7 +70,7 @@ class CassandraSink(FlatMapFunction):
         self._writer.ledger([(salt, *tally.values()) for salt, tally in changes.tallies])
 
     def _top(self, value: Top) -> None:
-        self._writer.top(value.shard, top_lists(value))
+        self._writer.top(value.shard, [*lists_of_kinds(value), *top_lists(value)])
 
 
 def top_lists(top: Top) -> list[TopList]:
@@ -78,4 +79,13 @@ def top_lists(top: Top) -> list[TopList]:
         TopList(kind, ranking.span, ranking.minute, ranking.events, found)
         for ranking in top.rankings
         for kind, found in ranking.lists.items()
+    ]
+
+
+def lists_of_kinds(top: Top) -> list[TopList]:
+    """Of each span in which kinds were left out, the list that says so, as it is written."""
+    return [
+        TopList(OF_KINDS.encode(), ranking.span, ranking.minute, ranking.events, ranking.kinds)
+        for ranking in top.rankings
+        if ranking.kinds
     ]
