@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.topics import RECORD_BYTES_MAX
 from services.ingest.broker_clocks import BrokerClocks
+from services.ingest.failure_log import FailureLog
 from services.ingest.packing import EVENT_BYTES_MAX, Packed, batch_value
 from services.ingest.tally import IngestTally
 from services.ingest.topic_watch import TopicWatch
@@ -62,6 +63,7 @@ class EventWriter:
         self._stopping = threading.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._down = False
+        self._failures = FailureLog(_say_failed, time.monotonic)
         self._acked_at_s: float | None = None
         self.events_in_flight = 0
 
@@ -197,12 +199,13 @@ class EventWriter:
                 LOG.info("kafka is back")
         elif batch.datums:
             self._tally.not_written(len(batch.datums))
-            LOG.warning("write failed", salt=batch.salt, events=len(batch.datums), reason=failure)
+            self._failures.note(len(batch.datums), failure)
         batch.done.set_result(failure)
 
     async def _look_after_salts(self) -> None:
         interval_s = self._ingest.heartbeat_ms / 1000
         while True:
+            self._failures.say()
             # Later troubles are no reason for time to stand still for the events that were taken before.
             if not self._topics.was_right:
                 await asyncio.sleep(interval_s / 4)
@@ -231,6 +234,10 @@ class EventWriter:
             if not self._down:
                 LOG.warning("kafka is away", error=str(error))
             self._down = True
+
+
+def _say_failed(batches: int, events: int, reason: str) -> None:
+    LOG.warning("writes failed", batches=batches, events=events, reason=reason)
 
 
 def failures(shares: Sequence[tuple[asyncio.Future[str | None], list[int]]]) -> list[tuple[int, str]]:
