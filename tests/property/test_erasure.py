@@ -120,7 +120,7 @@ class Place:
         )
         for record in records:
             counter.record(record.key, record.value, record.record_ms)
-        return counter.finish(lambda _hour: ())
+        return counter.finish(lambda _hour, _ids: ())
 
     def put_slices(self, counts: dict[int, SliceCounts]) -> list[SliceInfo]:
         history = HistoryStore(self.store, self.path("history"))

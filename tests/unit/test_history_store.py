@@ -11,6 +11,7 @@ import pyarrow.fs
 import pytest
 
 from settings.durations import HOUR_MS
+from udfs.logic import known_buckets
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums
 from udfs.logic.history import (
     MANIFEST,
@@ -86,10 +87,40 @@ def test_a_slice_is_read_as_it_was_written(store: HistoryStore) -> None:
     viewers = store.viewers(info, 2, [500])
     assert viewers is not None
     assert viewers["minute"].to_pylist() == [30_003]
-    (known,) = store.known([info], 498)
+    (known,) = store.known([info], 498, written.known.ids)
     assert known.ids.tolist() == written.known.ids[:4].tolist()
     assert known.viewed_ms.tolist() == written.known.viewed_ms[:4].tolist()
-    assert list(store.known([info], 499)) == []
+    assert list(store.known([info], 499, written.known.ids)) == []
+
+
+def test_of_an_hour_of_many_ids_few_are_read_for_one(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_buckets, "BUCKET_ROWS", 100)
+    # As a client may choose them: one after the other.
+    ids = np.stack([np.zeros(4000, np.uint64), np.arange(4000, dtype=np.uint64)], axis=1)
+    hours = np.where(np.arange(4000) % 40 == 39, 400, 498)
+    written = SliceCounts(counts().sums, Known(ids, hours * HOUR_MS + np.arange(4000)), None, {}, Counter())
+    info = store.put_slice(NAME, written, INFO)
+    for hour in (400, 498):
+        mine = written.known.hours == hour
+        (everything,) = store.known([info], hour, ids)
+        assert sorted(everything.viewed_ms.tolist()) == written.known.viewed_ms[mine].tolist()
+        for place in np.nonzero(mine)[0][::97].tolist():
+            (known,) = store.known([info], hour, ids[place : place + 1])
+            assert written.known.viewed_ms[place] in known.viewed_ms[(known.ids == ids[place]).all(axis=1)]
+            assert len(known.ids) <= 200
+    assert sum(rows for _, rows in info.known) == 4000
+
+
+def test_ids_that_lie_in_one_row_group_are_found(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As code that knew no buckets has written them.
+    monkeypatch.setattr(known_buckets, "BUCKETS_MAX", 1)
+    monkeypatch.setattr(known_buckets, "BUCKET_ROWS", 2)
+    written = counts()
+    info = store.put_slice(NAME, written, INFO)
+    assert [hour for hour, _ in info.known] == [498, 500]
+    for place in range(4):
+        (known,) = store.known([info], 498, written.known.ids[place : place + 1])
+        assert known.ids.tolist() == written.known.ids[:4].tolist()
 
 
 def test_a_table_in_place_of_another_is_read_by_the_same_row_groups(store: HistoryStore) -> None:

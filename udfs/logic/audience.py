@@ -11,12 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from settings.durations import MINUTE_MS
-from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, read_event, read_string, read_varint
+from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, read_string, read_varint
 from udfs.logic.cells import put_bytes, same_bytes
 from udfs.logic.hash_columns import TYPE, column_of
 from udfs.logic.hashing import both_hashes
 from udfs.logic.key_columns import key_columns, shards_of
 from udfs.logic.key_table import Bytes, KeyTable, key_slot
+from udfs.logic.late_events import LateEvents, late_spans
 from udfs.logic.numba_compat import leaf, njit
 from udfs.logic.time_rules import MINUTES_PER_HOUR
 from udfs.logic.viewer_buckets import buckets_for
@@ -28,6 +29,8 @@ COUNTRIES = pa.schema({**_CELL, "country": pa.string(), "views": pa.int64()})
 _NUMBERED = {name: pa.dictionary(pa.int32(), pa.string()) for name in ("kind", "video_id")}
 VIEWERS = pa.schema({**_CELL, **_NUMBERED, "minute": pa.int64(), "viewer": TYPE, "views": pa.int64()})
 _CODE_BITS = 63
+# What is looked up of each takes as much again as it does itself.
+LATE_AT_ONCE = 65_536
 
 
 class Sums(NamedTuple):
@@ -220,13 +223,14 @@ class Audience:
         """Add the chosen events of a batch that was scanned, which came in time; `is_blocked` is by their order."""
         self._in_time.append(self._collect(buf, spans, viewed_at, chosen, is_blocked))
 
-    def add_late(self, datum: bytes, *, is_blocked: bool) -> None:
-        """Add one ViewEvent that came late, of which dedup has said that it can be read."""
-        buf = np.frombuffer(datum, np.uint8)
-        video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, _, end = read_event(buf, 0)
-        spans = np.array([[0, end, video_at, video_len, kind_at, kind_len, viewer_at, viewer_len]], np.int64)
-        at = np.zeros(1, np.int64)
-        self._late.append(self._collect(buf, spans, np.array([viewed_at]), at, np.array([is_blocked])))
+    def add_late(self, late: LateEvents, chosen: npt.NDArray[np.int64]) -> None:
+        """Add these of the late events."""
+        for at in range(0, len(chosen), LATE_AT_ONCE):
+            part = chosen[at : at + LATE_AT_ONCE]
+            first, end = late.starts[part[0]], late.starts[part[-1] + 1]
+            buf = late.datums[first:end]
+            spans, viewed_at = late_spans(buf, late.starts[part] - first)
+            self._late.append(self._collect(buf, spans, viewed_at, np.arange(len(part)), late.is_blocked[part]))
 
     def _collect(
         self,

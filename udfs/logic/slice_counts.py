@@ -7,25 +7,21 @@ a repeat in this sense was viewed in the same one. Later than `late_ms_max` afte
 more, nor when it was viewed before `viewed_ms_min`: what it might repeat is forgotten.
 """
 
-import io
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import fastavro
 import numpy as np
 import numpy.typing as npt
 
-from schemas import registry
-from schemas.kinds import blocked
 from settings import CountingSettings
 from settings.durations import HOUR_MS
 from udfs.logic.audience import Audience, Sums
-from udfs.logic.block_list import BlockTable, is_blocked
-from udfs.logic.dedup import Outcome, SaltDedup, Verdict
-from udfs.logic.id_index import IdIndex, Ids
+from udfs.logic.block_list import BlockTable
+from udfs.logic.dedup import SaltDedup, Verdict
+from udfs.logic.id_index import Ids
+from udfs.logic.late_events import LateEvents, Names
 from udfs.logic.ledger import Tally
 
 
@@ -37,7 +33,7 @@ class SaltMemory(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Events that count: ids (uint64[n, 2]) and the times of their views in ms, sorted by hour viewed."""
+    """Events that count: ids (uint64[n, 2]) and the times of their views in ms, in no order that means anything."""
 
     ids: Ids
     viewed_ms: npt.NDArray[np.int64]
@@ -46,18 +42,6 @@ class Known(NamedTuple):
     def hours(self) -> npt.NDArray[np.int64]:
         """The hour in which each was viewed, since 1970."""
         return self.viewed_ms // HOUR_MS
-
-
-class LateEvent(NamedTuple):
-    """One that came after its minute had closed; `kind` is what it would be counted as, `datum` how it came."""
-
-    event_id: bytes
-    viewed_ms: int
-    append_ms: int
-    video_id: str
-    kind: str
-    is_blocked: bool
-    datum: bytes
 
 
 @dataclass(frozen=True)
@@ -111,7 +95,7 @@ class SliceCounter:
         self._fresh: list[Ids] = []
         self._fresh_events = 0
         self._fresh_viewed_ms: list[npt.NDArray[np.int64]] = []
-        self._late: list[LateEvent] = []
+        self._late = LateEvents()
         self._audience = Audience()
         self._tallies: dict[int, dict[int, Tally]] = {}
 
@@ -132,7 +116,7 @@ class SliceCounter:
             self._fresh_events += len(outcome.fresh)
             self._fresh_viewed_ms.append(outcome.fresh_viewed_ms)
         if outcome.late:
-            self._late += read_late(outcome, self._blocks)
+            self._late.add((event.payload for event in outcome.late), outcome.append_ms, self._blocks)
         mine = self._tallies.setdefault(dedup.salt, {})
         mine.update((tally.minute, tally) for tally in dedup.take_tallies())
 
@@ -141,54 +125,50 @@ class SliceCounter:
         """How many are held in memory: those that count, and the late ones."""
         return self._fresh_events + len(self._late)
 
-    def late_hours(self) -> set[int]:
-        """The hours of which `finish` asks what is known."""
-        return {event.viewed_ms // HOUR_MS for event in self._late if not self._is_too_old(event)}
-
-    def finish(self, known: Callable[[int], Iterable[Known]], *, hands_on: bool = True) -> SliceCounts:
+    def finish(self, known: Callable[[int, Ids], Iterable[Known]], *, hands_on: bool = True) -> SliceCounts:
         """What it all came to. `known` gives what each earlier slice of the partition knows of an hour viewed.
 
-        One at a time is looked through: the ids of an hour, of all slices together, may be more than fit in memory.
+        It is told for which ids it is asked, and may leave others out. One answer at a time is looked through: the ids
+        of an hour, of all slices together, may be more than fit in memory.
         """
         fresh = _known(self._fresh, self._fresh_viewed_ms)
         added, late = self._add_late(fresh, known)
-        for event in added:
-            self._audience.add_late(event.datum, is_blocked=event.is_blocked)
+        self._audience.add_late(self._late, added)
         return SliceCounts(
             sums=self._audience.sums(self._rules.shards),
-            known=_by_hour(
-                _known(
-                    [fresh.ids, *(np.frombuffer(event.event_id, np.uint64).reshape(1, 2) for event in added)],
-                    [fresh.viewed_ms, np.array([event.viewed_ms for event in added], np.int64)],
-                )
+            known=_known(
+                [fresh.ids, self._late.ids(added)],
+                [fresh.viewed_ms, self._late.viewed_ms[added]],
             ),
             memory=self._memory() if hands_on else None,
             tallies={salt: list(by_minute.values()) for salt, by_minute in sorted(self._tallies.items())},
             late=late,
         )
 
-    def _add_late(self, fresh: Known, known: Callable[[int], Iterable[Known]]) -> tuple[list[LateEvent], Counter[str]]:
-        late: Counter[str] = Counter()
-        judged = [event for event in self._late if not self._is_too_old(event)]
-        late["too_old"] = len(self._late) - len(judged)
-        before = (one for hour in sorted(self.late_hours()) for one in known(hour))
-        taken = _among(judged, itertools.chain([fresh], before))
-        added = []
-        for event in judged:
-            name = event.event_id, event.viewed_ms
-            if name in taken:
-                late["repeats"] += 1
-            else:
-                taken.add(name)
-                added.append(event)
-        late["added"] = len(added)
-        return added, late
+    def _add_late(
+        self, fresh: Known, known: Callable[[int, Ids], Iterable[Known]]
+    ) -> tuple[npt.NDArray[np.int64], Counter[str]]:
+        """Which of the late events are added, and what became of all."""
+        late, viewed_ms = self._late, self._late.viewed_ms
+        # No subtraction of times: any number may stand for one, and the difference may not fit.
+        is_too_old = viewed_ms < np.maximum(self._viewed_ms_min, late.append_ms - self._late_ms_max)
+        judged = np.nonzero(~is_too_old)[0]
+        ids, judged_ms = late.ids(judged), viewed_ms[judged]
+        names = Names(ids, judged_ms)
+        if len(judged):
+            names.note(*fresh)
+        hours = judged_ms // HOUR_MS
+        order = np.argsort(hours, kind="stable")
+        each, begins = np.unique(hours[order], return_index=True)
+        for hour, of_hour in zip(each.tolist(), np.split(order, begins[1:]), strict=False):
+            for one in known(hour, ids[of_hour]):
+                names.note(*one)
+        added = judged[names.new()]
+        fates = {"too_old": len(late) - len(judged), "repeats": len(judged) - len(added), "added": len(added)}
+        return added, Counter(fates)
 
     def _memory(self) -> dict[int, SaltMemory]:
         return {salt: SaltMemory(dedup.header(), dedup.chunks()) for salt, dedup in sorted(self._dedups.items())}
-
-    def _is_too_old(self, event: LateEvent) -> bool:
-        return event.append_ms - event.viewed_ms > self._late_ms_max or event.viewed_ms < self._viewed_ms_min
 
     def _of(self, key: bytes | None) -> SaltDedup:
         """Of the record's salt; of the partition itself, when it bears none of the partition's, as in the stream."""
@@ -201,30 +181,6 @@ class SliceCounter:
         return dedup
 
 
-_EVENT = registry.numeric_schema("ViewEvent")
-
-
-def read_late(outcome: Outcome, blocks: BlockTable) -> list[LateEvent]:
-    """The late events of a record."""
-    found = []
-    for rejected in outcome.late:
-        event: Any = fastavro.schemaless_reader(io.BytesIO(rejected.payload), _EVENT, None)
-        viewer = np.frombuffer((event["viewer_id"] or "").encode(), np.uint8)
-        unwanted = is_blocked(viewer, 0, len(viewer), outcome.append_ms, *blocks)
-        found.append(
-            LateEvent(
-                event["event_id"],
-                event["viewed_at"],
-                outcome.append_ms,
-                event["video_id"],
-                blocked(event["kind"]) if unwanted else event["kind"],
-                unwanted,
-                rejected.payload,
-            )
-        )
-    return found
-
-
 def no_known() -> Known:
     """Nothing."""
     return Known(np.empty((0, 2), np.uint64), np.empty(0, np.int64))
@@ -233,20 +189,3 @@ def no_known() -> Known:
 def _known(ids: Sequence[Ids], viewed_ms: Sequence[npt.NDArray[np.int64]]) -> Known:
     nothing = no_known()
     return Known(np.concatenate([nothing.ids, *ids]), np.concatenate([nothing.viewed_ms, *viewed_ms]))
-
-
-def _by_hour(known: Known) -> Known:
-    order = np.argsort(known.hours, kind="stable")
-    return Known(known.ids[order], known.viewed_ms[order])
-
-
-def _among(events: Sequence[LateEvent], known: Iterable[Known]) -> set[tuple[bytes, int]]:
-    """Which of these (id, time) are known."""
-    if not events:
-        return set()
-    wanted = IdIndex()
-    wanted.add_all(np.frombuffer(b"".join(event.event_id for event in events), np.uint64).reshape(-1, 2))
-    found = {
-        (one.ids[row].tobytes(), int(one.viewed_ms[row])) for one in known for row in wanted.places_in(one.ids).tolist()
-    }
-    return found & {(event.event_id, event.viewed_ms) for event in events}

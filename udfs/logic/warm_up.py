@@ -17,8 +17,9 @@ from udfs.logic.dedup import SaltDedup
 from udfs.logic.enrichment import Enrichment
 from udfs.logic.erasure import Eraser, asked
 from udfs.logic.hashing import salt_of
+from udfs.logic.known_buckets import buckets_of, in_buckets
 from udfs.logic.single_events import Origin, packer_of
-from udfs.logic.slice_counts import SliceCounter
+from udfs.logic.slice_counts import SliceCounter, no_known
 from udfs.logic.viewer_days import viewer_days
 from udfs.logic.viewer_ids import viewer_ids
 from udfs.logic.window import ShardWindow
@@ -53,7 +54,10 @@ def warm_up() -> None:
     for record_ms in (0, 1 << 40):
         # The second time all are late.
         slices.record(salt.to_bytes(4, "big"), value, record_ms)
-    viewer_days([slices.finish(lambda _hour: ()).sums.viewers])
+    counts = slices.finish(lambda _hour, _ids: [no_known()])
+    viewer_days([counts.sums.viewers])
+    in_buckets(counts.known.ids, counts.known.hours)
+    buckets_of(counts.known.ids, 1)
     list(pack_columns([pa.array([""])], bytes(16), key_values=1, rows_max=1, bytes_max=1))
     viewer_ids(salt.to_bytes(4, "big"), value, rules.salts, {bytes(16)})
     nobody = asked(None, "", datetime.now(UTC), blocked=False, unlist=False, reach=timedelta())

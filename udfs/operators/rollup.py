@@ -22,6 +22,7 @@ from udfs.logic.block_list import BlockList, read_blocked
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.erasure import Eraser
 from udfs.logic.history import SliceInfo, SliceName, made_by, rules_of
+from udfs.logic.id_index import Ids
 from udfs.logic.metadata import read_about, read_metadata
 from udfs.logic.register import manifest_name, token_of
 from udfs.logic.rollup_plan import (
@@ -179,7 +180,7 @@ class CountSlices(_Worker, FlatMapFunction):
             log.warning("slice %s waits: %s are not archived yet", name, records.gaps[:5])
             return None
         is_last = records.next_hour != name.hour
-        counts = counter.finish(lambda hour: self._known(task, before, hour), hands_on=is_last)
+        counts = counter.finish(lambda hour, ids: self._known(task, before, hour, ids), hands_on=is_last)
         files, size = records.archived() if records.gaps else (0, 0)
         return self._history.put_slice(
             name,
@@ -195,8 +196,8 @@ class CountSlices(_Worker, FlatMapFunction):
             },
         )
 
-    def _known(self, task: PartitionTask, new: list[SliceInfo], hour: int) -> Iterator[Known]:
-        """What earlier slices of the partition know of an hour viewed: those that count for it."""
+    def _known(self, task: PartitionTask, new: list[SliceInfo], hour: int, ids: Ids) -> Iterator[Known]:
+        """What earlier slices of the partition know of these ids and an hour viewed: those that count for it."""
         again = set(task.again)
         names = [
             name
@@ -205,7 +206,7 @@ class CountSlices(_Worker, FlatMapFunction):
         ]
         before = (self._history.slice_info(name) for name in names)
         mine = [info for info in new if hour in info.hours_viewed]
-        return self._history.known([*(info for info in before if info is not None), *mine], hour)
+        return self._history.known([*(info for info in before if info is not None), *mine], hour, ids)
 
 
 class MergeShard(_Worker, KeyedProcessFunction):

@@ -35,6 +35,8 @@ from udfs.logic.history import (
     token_in,
 )
 from udfs.logic.history_tables import unknown_countries
+from udfs.logic.id_index import Ids
+from udfs.logic.known_buckets import buckets_of, in_buckets
 from udfs.logic.manifest_versions import NO_VIEWERS, upgraded_slice
 from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
 from udfs.logic.viewer_buckets import EVERYTHING, Share
@@ -131,8 +133,9 @@ class HistoryStore:
             table: pa.Table = getattr(counts.sums, part)
             groups[part] = _groups((table["shard"].to_numpy(), table["hour"].to_numpy()))
             self._put_table(f"{slice_folder(name)}/{part}.parquet", table.drop_columns(["shard", "hour"]), groups[part])
-        known_groups = _groups((counts.known.hours,))
-        self._put_table(f"{slice_folder(name)}/known.parquet", _known_table(counts.known), known_groups)
+        order, known_groups = in_buckets(counts.known.ids, counts.known.hours)
+        ordered = Known(counts.known.ids[order], counts.known.viewed_ms[order])
+        self._put_table(f"{slice_folder(name)}/known.parquet", _known_table(ordered), known_groups)
         if counts.memory is not None:
             memory = {salt: tuple(kept) for salt, kept in counts.memory.items()}
             self._put(f"{slice_folder(name)}/memory.bin", msgspec.msgpack.encode(memory))
@@ -159,12 +162,14 @@ class HistoryStore:
         )
         return {salt: SaltMemory(*kept) for salt, kept in found.items()}
 
-    def known(self, infos: Iterable[SliceInfo], hour: int) -> Iterator[Known]:
-        """What each of these slices knows of an hour viewed."""
+    def known(self, infos: Iterable[SliceInfo], hour: int, ids: Ids) -> Iterator[Known]:
+        """What each of these slices knows of an hour viewed, as far as these ids may be in it."""
         for info in infos:
             groups = [at for at, (of, _) in enumerate(info.known) if of == hour]
-            if groups:
-                table = self._row_groups(f"{slice_folder(info.name)}/known.parquet", groups)
+            wanted = np.unique(buckets_of(ids, max(len(groups), 1))).tolist()
+            asked = [groups[bucket] for bucket in wanted if groups and info.known[groups[bucket]][1]]
+            if asked:
+                table = self._row_groups(f"{slice_folder(info.name)}/known.parquet", asked)
                 yield Known(halves_of(table["event_id"]), table["viewed_at"].cast(pa.int64()).to_numpy())
 
     def part(self, part: str, info: SliceInfo, shard: int, hours: Collection[int]) -> pa.Table | None:
