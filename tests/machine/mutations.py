@@ -18,7 +18,7 @@ from tools.erasure import erasing
 from tools.history import restoring
 from udfs.logic import rollup_plan
 from udfs.operators.audit import CompareRows
-from udfs.operators.rollup import CountSlices, PublishManifest, _Worker
+from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, _Worker
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease, LeaseHolder
@@ -112,8 +112,10 @@ MUTATIONS = [
     Mutation("again", "what was counted is forgotten when it cannot be counted again as far", [
         Patch(CountSlices._count_all, "if task.again and start", "if False and start"),
     ]),
-    Mutation("fence", "files of later holders are deleted too", [
+    # Whoever looks at the lease after the list of files was made knows whether somebody later has written any.
+    Mutation("fence", "files of later holders are deleted too, and nobody looks at the lease before", [
         Patch(rollup_end.RollupEnd._forget, "files_below(self._lease.token)", "files_below(1 << 62)"),
+        Patch(rollup_end.RollupEnd._forget, "if at % DELETES_BETWEEN_LOOKS == 0:", "if False:"),
     ]),
     Mutation("kept", "files of kept manifests but the one in force are deleted", [
         Patch(rollup_end.RollupEnd._forget, "for name in register.all_kept]", "for name in [register.manifest]]"),
@@ -128,17 +130,24 @@ MUTATIONS = [
               "max(one.forgotten_before for one in kept)"),
         Patch(rollup_end.RollupEnd._forget, "if all(file.hour", "if any(file.hour"),
     ]),
-    Mutation("repair", "a repair is written above its token", [
-        Patch(CompareRows._minutes, "corrections(hour, corrections, token)",
-              "corrections(hour, corrections, token and token + 36_000_000_000)"),
+    # Of minutes nobody but repairs writes rows that late, so that it would change nothing there.
+    Mutation("repair", "a repair of history's rows is written above its token", [
+        Patch(CompareRows._shard, "token = lease.token", "token = lease.token + 36_000_000_000"),
     ]),
     Mutation("erase", "an erasure writes over what others have written meanwhile", [
-        Patch(erasing._Run._rewrite_file, "replace(file.path, changed, tag)",
-              "replace(file.path, changed, self._files.read(file.path)[1])"),
-        Patch(HistoryStore.replace, "content, before.tag)", 'content, files.read(f"{self._root}/{path}")[1])'),
+        Patch(erasing._Run._rewrite_file, "self._files.replace(file.path, changed, tag)",
+              "any(self._files.replace(file.path, changed, self._files.read(file.path)[1]) for _ in range(9))"),
+        Patch(HistoryStore.replace, 'files.replace(f"{self._root}/{path}", content, before.tag)',
+              'any(files.replace(f"{self._root}/{path}", content, files.read(f"{self._root}/{path}")[1]) '
+              "for _ in range(9))"),
     ]),
-    Mutation("close", "an erasure closes, and who counted before publishes after it", [
+    # Whoever looks puts no manifest of files that are younger than the look, and all others are rewritten.
+    Mutation("close", "an erasure closes, and who counted before puts a newer manifest without a look at the lease", [
         Patch(erasing._Run._passes, "if closes:", "if False:"),
+        Patch(_Worker._open, "self._lease.check()", "pass"),
+        Patch(CountSlices._count_all, "self._lease.check()", "pass"),
+        Patch(MergeShard.process_element, "self._lease.check()", "pass"),
+        Patch(PublishManifest._publish, "self._lease.check().manifest", "self._unit.before_name"),
     ]),
     Mutation("turn", "an erasure does not look whether another had its turn", [
         Patch(erasing._Run._passes, "if lease.check().manifest == began:", "if True:"),
