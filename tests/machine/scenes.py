@@ -145,8 +145,14 @@ SCENES = [
     Scene(
         "a rollup stops before it publishes, and an erasure closes",
         "The rows of a manifest that was never published stood beside those of the one that the erasure put in force.",
-        [HOUR, HOUR, *_whole("erasure", 2), NOTHING_FOR_DAYS, NOTHING_FOR_DAYS, ALL, *ROLLUP, HOUR, BEGINS[0],
-         _until(0, "swap the register: manifest"), *_whole("erasure_again", 1), LOOK, ENDS[0], LOOK],
+        [HOUR, HOUR, *_whole("erasure", 2), NOTHING_FOR_DAYS, NOTHING_FOR_DAYS, ALL, HOUR, HOUR, *ROLLUP, HOUR,
+         BEGINS[0], _until(0, "swap the register: manifest"), *_whole("erasure_again", 1), LOOK, ENDS[0], LOOK],
+    ),
+    Scene(
+        "a rollup dies once it has published",
+        "The next one wrote the rows of what it had counted itself, and those of the one before were never written.",
+        [HOUR, HOUR, *ROLLUP, HOUR, BEGINS[0], _until(0, "swap the register: manifest"), GO[0], ("kill", 0, 0), HOUR,
+         *ROLLUP],
     ),
     Scene(
         "rows are written by who holds the lease no longer",
@@ -197,8 +203,8 @@ SCENES = [
     ),
     Scene(
         "an erasure closes while a rollup has what it erased in memory",
-        "The rollup wrote it, and put its manifest, which was newer than the one in force: what a restore took when the "
-        "register was lost.",
+        "The rollup wrote it, and put its manifest, which was newer than the one in force: what a restore took when "
+        "the register was lost.",
         [HOUR, HOUR, *ROLLUP, VIEW_OF_B, TICK, *_whole("erasure", 2, 1), NOTHING_FOR_DAYS, NOTHING_FOR_DAYS,
          ALL, BEGINS[0], _until(0, "viewers.parquet"), *_whole("erasure_again", 1), ENDS[0], LOOK,
          ("lose", 1, 0), *RESTORE, LOOK],

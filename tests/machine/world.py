@@ -371,9 +371,11 @@ class World:
     def lose_file(self, a: int, b: int) -> None:
         """As `lose`; and of the newest manifest that is left, a file that the one before it does not need."""
         register = self.registers.row
-        names = [] if register is None else [one for one in register.all_kept if f"{HISTORY}/{one}" in self.store.objects]
+        if register is None:
+            return
+        names = [one for one in register.all_kept if f"{HISTORY}/{one}" in self.store.objects]
         left = names if a % 2 else names[:-1]
-        if register is None or register.manifest not in names or len(left) < 2:
+        if register.manifest not in names or len(left) < 2:
             return
         paths = sorted((self._files_of(left[-1]) - self._files_of(left[-2])) & self.store.objects.keys())
         if not paths or not self._is_whole(left[-2]):
@@ -385,6 +387,10 @@ class World:
     def _is_whole(self, name: str) -> bool:
         """Whether a manifest and all of its files are there."""
         return self.store.objects.keys() >= {f"{HISTORY}/{name}", *self._files_of(name)}
+
+    def is_needed(self, path: str) -> bool:
+        """Whether a kept manifest names a file; one that the world has lost is missed by everybody."""
+        return path in self._sealed and path.removeprefix(f"{HISTORY}/") not in self._lost
 
     @property
     def is_lost(self) -> bool:
@@ -584,7 +590,7 @@ class World:
         """Hours that are complete lack nothing that arrived in time, but for those that are said to have gaps."""
         for partition, (log, end) in enumerate(zip(self.log, known.ends, strict=True)):
             is_past = end >= len(log) or log[end].record_ms >= known.through * HOUR_MS + LATENESS_MS
-            must(is_past, f"hours before {known.through} are complete, and {end} of partition {partition} is not counted")
+            must(is_past, f"hours before {known.through} are complete, and partition {partition} is counted to {end}")
         found, wanted = (
             collections.Counter(
                 (one.hour, one.view) for one in self.counted(known._replace(lost=lost)) if not one.is_late
@@ -704,9 +710,7 @@ class World:
             if self._is_behind:
                 rows = {key: views for key, views in rows.items() if key in wanted}
             spoiled = {
-                (key[0], key[1], _number(key[-1]) if column else 0)
-                for of, key in self._still_spoiled()
-                if of == table
+                (key[0], key[1], _number(key[-1]) if column else 0) for of, key in self._still_spoiled() if of == table
             }
             rows, wanted = ({key: of[key] for key in of if key not in spoiled} for of in (rows, wanted))
             must(rows == wanted, f"rows of {table}: {_differences(rows, wanted)}")
@@ -768,9 +772,7 @@ class World:
         # What a rollup that is not published lacks may be in its rows by now: those records need not count.
         sure = known._replace(lost=tuple(map(frozenset, self._ever_lost)))
         lost_ids = self._lost_ids()
-        found = [
-            one for one in self.counted(sure) if one.view.video == video and one.view.event_id not in lost_ids
-        ]
+        found = [one for one in self.counted(sure) if one.view.video == video and one.view.event_id not in lost_ids]
         found += [
             one
             for one in streamed
