@@ -98,6 +98,13 @@ SCENES = [
         [("tick", 0, 0), ("sleep", 3, 0), ("tick", 0, 0), ("hour", 508698, 915514), ("commit", 861121, 811120),
          ("hour", 47058, 261097), ("rollup", 3, 0), ("tick", 0, 0), ("nearly", 3, 1), ("nearly", 3, 0)],
     ),
+    Scene(
+        "the first file of an hour is archived late, after the next one of that hour",
+        "What was to be counted again ended before that hour, and so before the record that it had reached: its "
+        "partition stood still for good, and all others with it.",
+        [("hour", 901498, 775104), ("sleep", 3, 0), ("sleep", 1, 0), ROLL, ("hour", 584709, 411056),
+         ("hour", 354756, 611607), ("rollup", 1, 0), TICK, _until(1, "swap the register: manifest"), GO[1]],
+    ),
     *(
         Scene(
             f"the rollup is behind, {form}",
