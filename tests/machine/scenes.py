@@ -230,8 +230,9 @@ SCENES = [
     *(
         Scene(
             f"{what} is lost with a file of the newest manifest that is left",
-            "A restore put a manifest in force of which a file was not there.",
-            [HOUR, HOUR, *ROLLUP, HOUR, *ROLLUP, SNAPSHOT, HOUR, *ROLLUP, ("lose_file", number, 0), *RESTORE, *ROLLUP],
+            "A restore put a manifest in force of which a file was not there; of slices it looked at the folders alone.",
+            [HOUR, HOUR, *ROLLUP, HOUR, *ROLLUP, SNAPSHOT, HOUR, *ROLLUP, ("lose_file", number, number),
+             *RESTORE, *ROLLUP],
         )
         for number, what in enumerate(("the manifest", "the register"))
     ),

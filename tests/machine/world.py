@@ -378,6 +378,9 @@ class World:
         if register.manifest not in names or len(left) < 2:
             return
         paths = sorted((self._files_of(left[-1]) - self._files_of(left[-2])) & self.store.objects.keys())
+        if b % 2:
+            # One of those of a slice.
+            paths = [path for path in paths if "/slices/" in path]
         if not paths or not self._is_whole(left[-2]):
             return
         self.lose(a, 0)
