@@ -230,7 +230,7 @@ SCENES = [
     *(
         Scene(
             f"{what} is lost with a file of the newest manifest that is left",
-            "A restore put a manifest in force of which a file was not there; of slices it looked at the folders alone.",
+            "A restore put a manifest in force of which a file was not there; of slices it saw the folders alone.",
             [HOUR, HOUR, *ROLLUP, HOUR, *ROLLUP, SNAPSHOT, HOUR, *ROLLUP, ("lose_file", number, number),
              *RESTORE, *ROLLUP],
         )
