@@ -225,3 +225,11 @@ def test_what_holders_before_one_have_written_is_listed_of_all_kinds(store: Hist
     assert store.files_below(7) == [old]
     assert sorted(store.files_below(8)) == sorted([old, path, manifest_name(7, "a"), *of_slice])
     assert set(store.files_below(9)) - set(store.files_below(8)) == {part_name("channels", 0, made_by(8, "a"))}
+
+
+def test_so_is_a_file_of_a_slice_of_which_others_are_there(store: HistoryStore) -> None:
+    manifest = named(store)
+    (name,) = manifest.last_slices.values()
+    for file in ("cells.parquet", "memory.bin"):
+        store.delete(f"{slice_folder(name)}/{file}")
+    assert store.missing_files(manifest) == [f"{slice_folder(name)}/{file}" for file in ("cells.parquet", "memory.bin")]

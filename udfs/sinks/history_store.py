@@ -44,6 +44,9 @@ from udfs.sinks.replaced_file import replace
 COMPRESSION = "zstd"
 # Of tables: who asks for one video reads one or two groups, some tens of kilobytes.
 GROUP_ROWS = 16_384
+# Of every slice; and of the last one of an hour, what it hands on to the next.
+SLICE_FILES = ("slice.json", "cells.parquet", "countries.parquet", "viewers.parquet", "known.parquet")
+MEMORY = "memory.bin"
 # A slice's files are asked for group after group: what is at the end of each is read once.
 FOOTERS_MAX = 256
 KNOWN = pa.schema({"event_id": TYPE, "viewed_at": pa.timestamp("ms", "UTC")})
@@ -101,9 +104,20 @@ class HistoryStore:
         return read_manifest(self._get(MANIFEST)) if self._exists(MANIFEST) else None
 
     def missing_files(self, manifest: Manifest) -> list[str]:
-        """What a manifest names and is not there."""
+        """What a manifest names and is not there: of a slice its folder, or the files that the folder lacks."""
         there = {*self._paths(""), *(path.rsplit("/", 1)[0] for path in self._paths("slices"))}
-        named = manifest.all_files | {slice_folder(name) for name in manifest.all_slices}
+        # Of an hour's last slice: counting goes on from it, or from there again.
+        remembered = {one.name for of in manifest.counted.values() for one in of if one.next_hour != one.name.hour}
+        remembered.update(manifest.last_slices.values())
+        named = set(manifest.all_files)
+        for name in manifest.all_slices:
+            folder = slice_folder(name)
+            # Versions before 4, which wrote no token, had other files.
+            if folder in there and name.made:
+                files = [*SLICE_FILES, MEMORY] if name in remembered else SLICE_FILES
+                named.update(f"{folder}/{file}" for file in files)
+            else:
+                named.add(folder)
         return sorted(named - there)
 
     # --- slices
@@ -135,7 +149,7 @@ class HistoryStore:
         self._put_table(f"{slice_folder(name)}/known.parquet", _known_table(counts.known), known_groups)
         if counts.memory is not None:
             memory = {salt: tuple(kept) for salt, kept in counts.memory.items()}
-            self._put(f"{slice_folder(name)}/memory.bin", msgspec.msgpack.encode(memory))
+            self._put(f"{slice_folder(name)}/{MEMORY}", msgspec.msgpack.encode(memory))
         fields = {
             "partition": name.partition,
             "hour": name.hour,
@@ -155,7 +169,7 @@ class HistoryStore:
     def memory(self, name: SliceName) -> dict[int, SaltMemory]:
         """What an hour's last slice hands on to the next."""
         found: dict[int, tuple[bytes, list[bytes]]] = msgspec.msgpack.decode(
-            self._get(f"{slice_folder(name)}/memory.bin"), type=dict[int, tuple[bytes, list[bytes]]]
+            self._get(f"{slice_folder(name)}/{MEMORY}"), type=dict[int, tuple[bytes, list[bytes]]]
         )
         return {salt: SaltMemory(*kept) for salt, kept in found.items()}
 
