@@ -21,9 +21,9 @@ from cassandra.cluster import Cluster
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tools.cli import HOME_VARIABLE
 from tools.stack import FlinkCommandError, Stack, StackOptions, flink
-from tools.stack.layout import repository
+from tools.stack.layout import HOME_VARIABLE, repository
+from tools.stack.local_http import open_local
 from tools.stack.ports import HOST, environment_variable, free_ports
 
 INFRASTRUCTURE = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
@@ -93,7 +93,7 @@ def figures(stack: Stack, part: str) -> dict[str, list[float]]:
     """Values by name, of all labels, as Flink's reporter in this process gives them; none while it is away."""
     found: dict[str, list[float]] = {}
     try:
-        with urllib.request.urlopen(stack.endpoints[f"{part}_metrics"] + "/metrics", timeout=10) as answer:
+        with open_local(stack.endpoints[f"{part}_metrics"] + "/metrics", timeout_s=10) as answer:
             lines = answer.read().decode().splitlines()
     except OSError:
         return {}
@@ -182,13 +182,13 @@ def test_seaweedfs_comes_back_with_what_it_acknowledged(stack: Stack) -> None:
     folder = f"http://{HOST}:{stack.ports['seaweed_filer']}/buckets/view-counts/stack-{uuid.uuid4().hex}"
     objects = {f"{folder}/{number}": os.urandom(200_000) for number in range(20)}
     for url, body in objects.items():
-        with urllib.request.urlopen(urllib.request.Request(url, data=body, method="PUT"), timeout=10):
+        with open_local(urllib.request.Request(url, data=body, method="PUT"), timeout_s=10):
             pass
     killed = stack.kill("seaweedfs")
     stack.wait_ready("seaweedfs", timeout_s=BACK_S)
     assert stack.pid("seaweedfs") != killed
     for url, body in objects.items():
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with open_local(url, timeout_s=10) as answer:
             assert answer.read() == body
 
 
@@ -224,7 +224,7 @@ def job_results(stack: Stack) -> list[str]:
     """What Flink keeps of ended jobs that it has not cleaned up."""
     folder = f"http://{HOST}:{stack.ports['seaweed_filer']}/buckets/view-counts/ha/job-result-store/view-counts/"
     request = urllib.request.Request(folder, headers={"Accept": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with open_local(request, timeout_s=10) as answer:
         entries = json.load(answer)["Entries"] or []
     return [entry["FullPath"] for entry in entries if entry["FullPath"].endswith("_DIRTY.json")]
 
@@ -386,7 +386,7 @@ def test_another_terminal_sees_and_steers_the_stack(command_line: CommandLine) -
 
     # What it had goes on: an object put before is there after kill, restart and a second `up`.
     url = f"http://{HOST}:{statuses['seaweedfs']['ports']['seaweed_filer']}/buckets/view-counts/kept"
-    with urllib.request.urlopen(urllib.request.Request(url, data=b"kept", method="PUT"), timeout=10):
+    with open_local(urllib.request.Request(url, data=b"kept", method="PUT"), timeout_s=10):
         pass
     assert command_line("kill", "zookeeper").stdout == f"{zookeeper['pid']}\n"
     assert eventually(lambda: command_line("status").returncode == 0, BACK_S)
@@ -405,7 +405,7 @@ def test_another_terminal_sees_and_steers_the_stack(command_line: CommandLine) -
     assert eventually(lambda: all_gone(started), GONE_S)
     command_line.end()
     command_line.up("zookeeper", "seaweedfs")
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with open_local(url, timeout_s=10) as answer:
         assert answer.read() == b"kept"
 
 
