@@ -175,6 +175,13 @@ def test_run_counts_a_second_run_goes_on_where_the_first_was_stopped_and_is_upgr
         run.wait(lambda: (run.latest("duplicates") or 0) >= 7, COUNTING_S)
         run.wait(lambda: title(ports["query"], "marker") == "Títle", COUNTING_S)
 
+        # What cannot run is refused while the old job counts on: by the job's own check, and for lack of slots.
+        refused = commands("upgrade", "--parallelism", "500", ends_with=1)
+        assert refused.startswith("nothing was stopped, job ")
+        assert refused.splitlines()[-1].startswith("refused: parallelism=500 is above VIEW_COUNTS_COUNTING_MAX_")
+        assert len(refused.splitlines()) < 5
+        refused = commands("upgrade", "--parallelism", "4", ends_with=1)
+        assert "needs 4 slots, and there are 3: 1 free and 2 of the job that runs" in refused
         # The same code stands for the next: what it must not lose or repeat is the same.
         assert "the ledger holds" in commands("upgrade", "--parallelism", "1")
         send(ports["ingest"], *first, event())

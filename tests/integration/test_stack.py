@@ -287,13 +287,14 @@ class CommandLine:
         self.home = home
         ports = {environment_variable(name): str(port) for name, port in free_ports().items()}
         self.environment = {**os.environ, **ports, HOME_VARIABLE: str(home), "TERM": "dumb"}
+        self.before: list[str] = []
         self.up_process: subprocess.Popen[str] | None = None
 
     def begin(self, *parts: str) -> None:
         """Start, without waiting."""
         options = [argument for part in parts for argument in ("--part", part)]
         self.up_process = subprocess.Popen(
-            [sys.executable, "-m", "tools.cli", "up", *options],
+            [*self.before, sys.executable, "-m", "tools.cli", "up", *options],
             cwd=repository(),
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -407,6 +408,30 @@ def test_another_terminal_sees_and_steers_the_stack(command_line: CommandLine) -
     command_line.up("zookeeper", "seaweedfs")
     with open_local(url, timeout_s=10) as answer:
         assert answer.read() == b"kept"
+
+
+def test_a_disk_that_fills_up_ends_it_in_good_order_with_the_reason_last(command_line: CommandLine) -> None:
+    # As if it had been filled since: more than any disk has is wanted now.
+    command_line.environment |= {"VIEW_COUNTS_STACK_DISK_STOP_MIB": str(2**40), "VIEW_COUNTS_STACK_DISK_START_MIB": "0"}
+    command_line.begin("zookeeper")
+    assert command_line.up_process is not None
+    printed = command_line.up_process.communicate(timeout=BACK_S)[0]
+    assert command_line.up_process.returncode == 1
+    assert "ZooKeeper is ready" in printed
+    assert "of disk are free at" in printed.splitlines()[-1]
+    assert "VIEW_COUNTS_STACK_DISK_STOP_MIB" in printed.splitlines()[-1]
+    assert "Traceback" not in printed
+    assert command_line("status").stderr == "the stack is not running\n"
+
+
+def test_it_starts_behind_a_proxy_and_outlives_its_terminal_under_nohup(command_line: CommandLine) -> None:
+    command_line.before = ["nohup"]
+    command_line.environment |= {"http_proxy": "http://127.0.0.1:9", "no_proxy": "", "NO_PROXY": ""}
+    command_line.up("seaweedfs")
+    assert command_line.up_process is not None
+    status = Path(f"/proc/{command_line.up_process.pid}/status").read_text(encoding="ascii")
+    (ignored,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn:"))
+    assert ignored & 1 << signal.SIGHUP - 1
 
 
 def test_a_busy_port_is_one_line_before_anything_starts(command_line: CommandLine) -> None:
