@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.cli import _Watched
+from tools.stack import Stack, StackOptions
 from tools.stack.disk import GIB, MIB, DiskError, DiskLimits, DiskSettingError, DiskWatch, disk_limits
 
 
@@ -43,3 +45,14 @@ def test_a_real_folder_has_room(tmp_path: Path) -> None:
     DiskWatch(tmp_path / "not" / "there", DiskLimits(stop_mib=1), [].append).look()
     with pytest.raises(DiskError):
         DiskWatch(tmp_path, DiskLimits(stop_mib=2**63 // MIB), [].append).look()
+
+
+@pytest.mark.parametrize("said", ["", "Traceback\nOSError: [Errno 28] No space left on device\n"])
+def test_a_stack_that_ended_by_itself_shows_what_supervisord_said(tmp_path: Path, said: str) -> None:
+    stack = Stack(StackOptions(home=tmp_path, ports="free"))
+    stack.layout.make_folders()
+    stack.layout.log_file("supervisord-start").write_text(said)
+    lines = str(_Watched(stack).ended()).splitlines()
+    assert lines[:-1] == said.splitlines()
+    assert lines[-1].startswith("the stack was stopped from outside")
+    assert (str(stack.layout.log_file("supervisord-start")) in lines[-1]) == bool(said)
