@@ -9,6 +9,9 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 
 from settings import Settings
+from tools.stack.disk import DiskLimits, variable
+from tools.stack.environment import JAVA_OPTIONS_VARIABLE
+from tools.stack.layout import HOME_VARIABLE
 from tools.stack.ports import DEFAULT_PORTS, environment_variable
 
 HEAD = """\
@@ -24,12 +27,27 @@ job, so a change takes effect when the job is submitted anew (see [operations](o
 
 A `host` list or a broker list is separated by commas. Units stand at the end of a name: `_ms`, `_s`, `_bytes`, `_max`.
 """
+STACK_HEAD = """
+## The local stack
+
+Of `make run` and `bin/vc` alone. No other variable of the terminal reaches a part of the stack, save for PATH, TZ, TERM
+and LD_LIBRARY_PATH (`tools/stack/environment.py`), and a variable that begins with `VIEW_COUNTS_` and is on no list of
+this page is refused.
+
+| variable | default | meaning |
+|---|---|---|"""
+STACK = (
+    (HOME_VARIABLE, "`.local/stack` in the clone", "Where it keeps its data and logs."),
+    (JAVA_OPTIONS_VARIABLE, "", "Options for each of its JVMs, as JDK_JAVA_OPTIONS takes them."),
+    (variable("start_mib"), f"`{DiskLimits.start_mib}`", "It does not start with less room there, in MiB."),
+    (variable("warn_mib"), f"`{DiskLimits.warn_mib}`", "It says so when less is left while it runs."),
+    (variable("stop_mib"), f"`{DiskLimits.stop_mib}`", "It is stopped in good order when less is left."),
+)
 PORTS_HEAD = """
-## Ports of the local stack
+### Its ports
 
 The local stack chooses the addresses of its parts and tells the services and the job; these variables change the
-ports of `make run` (`tools/stack/ports.py`). `VIEW_COUNTS_STACK_HOME` changes where it keeps its data, `.local/stack`
-in the clone by default.
+ports (`tools/stack/ports.py`).
 
 | variable | default |
 |---|---|"""
@@ -71,7 +89,10 @@ def lines() -> Iterator[str]:
             cells = (f"`{variable}`", default(name, field.default), limits(field), field.description or "")
             yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         yield ""
-    yield PORTS_HEAD.lstrip("\n")
+    yield STACK_HEAD.lstrip("\n")
+    for row in STACK:
+        yield f"| `{row[0]}` | {row[1]} | {row[2]} |"
+    yield PORTS_HEAD
     for name, port in DEFAULT_PORTS.items():
         yield f"| `{environment_variable(name)}` | {port} |"
 

@@ -2,9 +2,10 @@
 
 Then, off that path, counts meet what is known of their videos: titles to Cassandra, enriched counts to Kafka.
 
-Submitted by `flink run -py jobs/view_counts.py`; settings come from VIEW_COUNTS_* in the environment.
+Submitted by `flink run -py jobs/view_counts.py [--check]`; settings come from VIEW_COUNTS_* in the environment.
 """
 
+import argparse
 from typing import NamedTuple
 
 from pyflink.common import Types
@@ -21,7 +22,7 @@ from connectors.flink_kafka import (
     record_type,
     side_output,
 )
-from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit
+from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit, slots_needed
 from jobs.uids import ViewCountsUid as Uid
 from settings import Settings
 from udfs.logic.block_list import read_blocked
@@ -127,7 +128,12 @@ def _lay_out(stream: DataStream, parallelism: int | None) -> DataStream:
 
 
 def main() -> None:
-    """Submit the job and return."""
+    """Submit the job and return; or, told to check, say how many slots it needs once nothing speaks against it."""
+    parser = argparse.ArgumentParser(prog="jobs/view_counts.py")
+    parser.add_argument(
+        "--check", action="store_true", help="Do all but submit: settings, topics, Flink's settings and the graph."
+    )
+    arguments = parser.parse_args()
     settings = settings_or_exit()
     check_topics_or_exit(settings)
     rules = settings.counting
@@ -138,7 +144,10 @@ def main() -> None:
     shard_keys = balanced_keys(rules.shards, rules.max_parallelism)
     sink = CassandraSink(settings.cassandra, shard_keys, hands_on=settings.job.enrichment)
     build(settings, inputs(env, settings, salt_keys), salt_keys=salt_keys, shard_keys=shard_keys, sink=sink)
-    env.execute_async(JOB_NAME)
+    if arguments.check:
+        print(f"checked: the job needs {slots_needed(env, JOB_NAME)} slots")
+    else:
+        env.execute_async(JOB_NAME)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from connectors.cassandra import connect
 from schemas import registry
 from settings import CassandraSettings, Settings
-from tools.cli import HOME_VARIABLE
 from tools.stack import FlinkCommandError, Stack, StackOptions
+from tools.stack.layout import HOME_VARIABLE
 from tools.stack.ports import HOST
 
 SETTINGS = Settings()

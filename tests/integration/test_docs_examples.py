@@ -1,6 +1,7 @@
 """What the docs tell a reader to type works: every CQL query on a real Cassandra, every curl on the real services."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -13,14 +14,19 @@ import httpx
 import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
+from typer.testing import CliRunner
 
 from connectors.cassandra import connect
 from schemas import registry
 from settings import CassandraSettings, HistorySettings, S3Settings
+from tests.support.docs_commands import Shown
 from tests.support.history import write_history
 from tests.support.registers import applied_of, put_manifest, put_register
+from tests.unit.test_docs_commands import typed_commands
+from tools.cli import app
 from tools.stack import Stack, StackOptions
 from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
+from tools.stack.layout import HOME_VARIABLE
 from tools.stack.ports import DEFAULT_PORTS, HOST
 from udfs.logic.audit import Correction, Verdict
 from udfs.logic.audit_sums import DIFFERENCES, Finding
@@ -304,3 +310,34 @@ def test_the_documented_reader_of_dead_letters_drops_repeats(stack: Stack) -> No
         "view-events 1 7 3 late b'\\x00'",
         "view-events 1 7 4 late b'\\x00'",
     ]
+
+
+# What the pages' commands are given beside themselves, in the folder in which they are typed.
+FILES = {
+    "ids.txt": "viewer-17\n",
+    "videos.jsonl": '{"video_id": "Z", "title": "Z", "channel_id": null, "channel_name": null, "created_at": null}\n',
+    "my_fixes.py": "def mend(event, letter):\n    return event\n",
+}
+
+
+@pytest.fixture
+def typed_in(stack: Stack, session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of somebody whose `bin/vc` is that of this stack."""
+    before = dict(os.environ)
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(HOME_VARIABLE, str(stack.layout.home))
+    yield tmp_path
+    # The command line makes its process a client of the stack.
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.parametrize("shown", typed_commands(), ids=lambda shown: shown.command)
+def test_a_documented_command_is_taken(typed_in: Path, shown: Shown) -> None:
+    command, _, fed = shown.command.partition(" < ")
+    given = (typed_in / fed).read_text() if fed else None
+    done = CliRunner().invoke(app, shlex.split(command)[1:], input=given)
+    # A date of an example may have passed, and what has been judged is not judged again.
+    assert done.exit_code == 0 or ("--from" in command and "choose" in done.output), done.output
