@@ -36,6 +36,12 @@ class CountingSettings(_Group):
         ge=0,
         description="How far viewed_at may lie ahead of the append time before it is invalid.",
     )
+    clock_ahead_ms: int = Field(
+        10 * MINUTE_MS,
+        ge=MINUTE_MS,
+        description="A record's time is at most so long after its batch was made, whatever the broker's stamp says: "
+        "what a broker's clock far ahead can do; longer than a record is ever under way.",
+    )
     generation_ms: int = Field(
         12 * MINUTE_MS,
         description="G: an id is remembered for this generation of append time and the next; fixed for a state's life.",
@@ -379,6 +385,13 @@ class Settings(BaseSettings):
                 f"archive.kept_days={self.archive.kept_days} is {self.archive.kept_days * 24} hours, not longer than "
                 f"history.late_hours + history.late_file_hours = {reach}: what an hour counts could not be counted "
                 "again while it still changes; raise it, or lower one of these"
+            )
+        least = self.ingest.delivery_timeout_ms + self.counting.future_skew_ms
+        if self.counting.clock_ahead_ms < least:
+            raise ValueError(
+                f"counting.clock_ahead_ms={self.counting.clock_ahead_ms} is less than ingest.delivery_timeout_ms + "
+                f"counting.future_skew_ms = {least}: the broker's stamp of a record that was under way so long would "
+                "not count; raise it"
             )
         least = self.kafka.retention_ms + self.counting.generation_ms
         if self.counting.state_ttl_ms < least:

@@ -45,6 +45,7 @@ from tools.submitted import keep, kept
 from tools.times import utc
 from tools.upgrade import Plan, UpgradeError
 from tools.upgrade import upgrade as upgrade_job
+from udfs.logic.kept_settings import ACCEPT, SettingsRefusedError, of_state
 
 if TYPE_CHECKING:
     from tools.suspects import Suspect
@@ -63,6 +64,9 @@ ARCHIVE_JOB_NAME = "archive-events"
 ARCHIVE_JOB = "jobs/archive_events.py"
 ROLLUP_JOB = "jobs/rollup.py"
 AUDIT_JOB = "jobs/audit.py"
+AcceptSettings = Annotated[
+    bool, typer.Option("--accept-settings", help="Once, for what does not say by which settings it was made.")
+]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -243,9 +247,10 @@ def _ensure_job(stack: Stack, title: str, name: str, *arguments: str) -> None:
             _keep_submitted(stack, [], [])
 
 
-def _roll_up(stack: Stack) -> str:
+def _roll_up(stack: Stack, *options: str) -> str:
     """Run the rollup to its end; what it printed. In one slot, which two cores have left beside the other jobs."""
-    return stack.flink("run", "-p", "1", "-py", ROLLUP_JOB, timeout_s=Settings().history.deadline_s + AFTER_DEADLINE_S)
+    limit_s = Settings().history.deadline_s + AFTER_DEADLINE_S
+    return stack.flink("run", "-p", "1", "-py", ROLLUP_JOB, *options, timeout_s=limit_s)
 
 
 def _erase_again() -> str:
@@ -271,6 +276,7 @@ def upgrade(
     context: typer.Context,
     *,
     parallelism: Annotated[int | None, typer.Option(help="Of the new job; as configured when left out.", min=1)] = None,
+    accept_settings: AcceptSettings = False,
 ) -> None:
     """Replace the running count job by this code: check it, stop with savepoint, start from it, check the ledger.
 
@@ -284,9 +290,30 @@ def upgrade(
                 f"{len(jobs)} jobs called {COUNT_JOB_NAME} run, and one is to be upgraded; see `vc flink list`"
             )
         # Late, as in `run`.
+        from connectors.cassandra import connect, migrate  # noqa: PLC0415
+        from connectors.installation import ensure_topics  # noqa: PLC0415
+        from connectors.kafka_admin import TopicMismatchError  # noqa: PLC0415
         from tools.recount import Store, end_offsets  # noqa: PLC0415
+        from udfs.sinks.kept_settings import check_upgrade  # noqa: PLC0415
 
-        plan = _plan(stack, jobs[0], [] if parallelism is None else ["-p", str(parallelism)], context.args)
+        cassandra = Settings().cassandra.model_copy(update={"hosts": HOST, "port": stack.ports["cassandra"]})
+        # The code of before does not mind what is added; and before anything is stopped.
+        migrate([HOST], stack.ports["cassandra"], cassandra)
+        session = connect(cassandra)
+        try:
+            check_upgrade(session, of_state(Settings(), accepts=accept_settings))
+        except SettingsRefusedError as error:
+            raise UpgradeError(f"nothing was stopped: {error}") from error
+        finally:
+            session.cluster.shutdown()
+        kafka = Settings().kafka.model_copy(update={"bootstrap_servers": stack.endpoints["kafka"]})
+        try:
+            ensure_topics(Settings().model_copy(update={"kafka": kafka}))
+        except TopicMismatchError as error:
+            raise UpgradeError(f"nothing was stopped: {error}") from error
+        at_parallelism = [] if parallelism is None else ["-p", str(parallelism)]
+        accepting = [ACCEPT] if accept_settings else []
+        plan = _plan(stack, jobs[0], at_parallelism, [*context.args, *accepting])
         with Store(HOST, stack.ports["cassandra"], Settings().cassandra.keyspace) as store:
             done = upgrade_job(
                 stack,
@@ -298,7 +325,8 @@ def upgrade(
                 ),
                 say=console.print,
             )
-        _keep_submitted(stack, [] if parallelism is None else ["-p", str(parallelism)], context.args)
+        # What is accepted once is accepted.
+        _keep_submitted(stack, at_parallelism, context.args)
         console.print(f"the ledger holds: each of {done.records:,} records once, every row balanced")
         _name_old_savepoints(stack, done.savepoint)
 
@@ -354,11 +382,11 @@ def _name_old_savepoints(stack: Stack, newest: str) -> None:
 
 
 @app.command()
-def rollup() -> None:
+def rollup(*, accept_settings: AcceptSettings = False) -> None:
     """Count what was archived since the last time, into hours, days and totals; ends when it is done."""
     with _plain_errors():
         stack = Stack.attach(stack_home())
-        typer.echo(_roll_up(stack))
+        typer.echo(_roll_up(stack, *([ACCEPT] if accept_settings else [])))
 
 
 @app.command()

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from schemas.kinds import blocked
 from services.openapi import docs_page
 from services.query.cold import History
-from services.query.completeness import ALWAYS, HistoryAwayError, Known, known, notices
+from services.query.completeness import ALWAYS, HistoryAwayError, Known, known, lost_notice, notices
 from services.query.metrics import exposition
 from services.query.openapi import OPENAPI
 from services.query.parameters import (
@@ -137,7 +137,7 @@ class _Endpoints:
         video_id, kind = _names(request)
         day = read_day(request.query_params)
         start = datetime.combine(day, time(), UTC)
-        self._store.check(known(await self._store.register()), [(start, start + STEPS["day"])], now=self._now())
+        self._store.check(await self._known(), [(start, start + STEPS["day"])], now=self._now())
         changes = await self._store.day_changes(video_id, kind, day)
         return _json(
             {
@@ -165,7 +165,7 @@ class _Endpoints:
         )
 
     async def _closed_top(self, question: ClosedTopQuestion) -> Response:
-        history = known(await self._store.register())
+        history = await self._known()
         found = await self._store.closed_top(question, history, now=self._now())
         of_list: list[Span] = [] if found is None else [(found.start, found.complete_through)]
         return _json(
@@ -188,7 +188,7 @@ class _Endpoints:
             raise ParameterError("granularity", query["granularity"], "must be hour: channels are counted by the hour")
         now = self._now()
         series = read_series(query, now=now, points_max=self._points_max)
-        history = known(await self._store.register())
+        history = await self._known()
         found = await self._store.channel_hours(channel_id, kind, series, history, now=now)
         missing = history.missing([(series.start, series.end)])
         return _json(
@@ -217,19 +217,27 @@ class _Endpoints:
         is_balanced = bool(tally.pop("balanced"))
         complete, register = await asyncio.gather(self._store.complete_through(), self._store.register())
         applied = None if register is None else register.applied
-        text = exposition(tally, is_balanced=is_balanced, complete_through=complete, applied=applied)
+        missing = sum(one.records for one in await self._store.lost())
+        text = exposition(
+            tally, is_balanced=is_balanced, complete_through=complete, applied=applied, missing_records=missing
+        )
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def readyz(self, _request: Request) -> Response:
         _, register = await asyncio.gather(self._store.complete_through(), self._store.register())
         # What is not as it should be with history is for operators: other answers are given, and no restart mends it.
-        lines = ["ready", *notices(register, path=self._history_path, now=self._now())]
+        lost = lost_notice(await self._store.lost())
+        lines = ["ready", *notices(register, path=self._history_path, now=self._now()), *lost]
         return PlainTextResponse("".join(f"{line}\n" for line in lines))
 
     async def _complete(self) -> tuple[datetime | None, Known]:
         """How far the stream and history are; to be read before any number is."""
-        complete, register = await asyncio.gather(self._store.complete_through(), self._store.register())
-        return complete, known(register)
+        complete, history = await asyncio.gather(self._store.complete_through(), self._known())
+        return complete, history
+
+    async def _known(self) -> Known:
+        """What the tables have. Raises HistoryAwayError."""
+        return known(await self._store.register(), await self._store.lost())
 
 
 def _of_history(history: Known, missing: Sequence[Span]) -> dict[str, Any]:

@@ -93,12 +93,12 @@ def session(stack: Stack) -> Iterator[Any]:
     cells = [Cell(b"A", b"view", at, views) for at, views in views_of_a.items()]
     cells += [Cell(b"A", b"like", minute(), 9), Cell(b"B", b"view", minute(), 100)]
     writer.counts(b"".join(map(dated_row, cells)))
-    # salt, minute, received, counted, duplicate, late, invalid, blocked, dead_lettered, records, unreadable_records
+    # salt, minute, then the columns of the table from received to clamped_records
     writer.ledger(
         [
-            (0, minute(), 10, 5, 1, 2, 1, 0, 1, 3, 0),
-            (0, minute(0, 1), 1, 1, 0, 0, 0, 0, 0, 60, 0),
-            (1, minute(), 7, 7, 0, 0, 0, 0, 0, 60, 2),
+            (0, minute(), 10, 5, 1, 2, 1, 0, 1, 3, 0, 0),
+            (0, minute(0, 1), 1, 1, 0, 0, 0, 0, 0, 60, 0, 0),
+            (1, minute(), 7, 7, 0, 0, 0, 0, 0, 60, 2, 0),
         ]
     )
     views = TopList(b"view", "hour", minute(0, 48), 7, [(b"A", 7, 0)])

@@ -234,7 +234,10 @@ def installed(world: World) -> Iterator[None]:
         (sys, "argv", ["audit", "--repair", "--hours", str(AUDITED_HOURS)]),
         (erasing, "LeaseHolder", holder),
         # Stores.
+        (jobs.rollup, "accepts_settings", lambda _description: False),
         (rollup_operators, "filesystem", lambda *_: world.store),
+        # Kafka knows nothing of what the archive lacks.
+        (rollup_operators, "without_empty", lambda _servers, _topic, _partition, gaps: list(gaps)),
         (rollup_end, "bucket", lambda _settings: (Files(world.store), list)),
         (rollup_operators, "registers", lambda _settings: world.registers),
         (rollup_operators, "Lease", of_worker),

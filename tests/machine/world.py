@@ -879,8 +879,8 @@ def _tells_of(path: str, content: bytes, viewer: str) -> bool:
 
 
 def _name(manifest: Manifest) -> bytes:
-    """What it says, but for who made it, what it is marked by, and the rows that it owes."""
-    nothing = {"marked_by": {}, "token": 0, "before": "", "made_ms": 0, "topic_id": "", "owed": Owed()}
+    """What it says, but for who made it, by which settings and marks, and the rows that it owes."""
+    nothing = {"marked_by": {}, "token": 0, "before": "", "made_ms": 0, "topic_id": "", "owed": Owed(), "settings": {}}
     return msgspec.json.encode(msgspec.structs.replace(manifest, **nothing))
 
 

@@ -88,7 +88,7 @@ class Place:
             files: dict[tuple[int, int, int], list[archives.Record]] = collections.defaultdict(list)
             while any(left.values()):
                 salt = r.choice([salt for salt, records in left.items() if records])
-                stamp, value, _ = left[salt].pop(0)
+                stamp, value, _, _ = left[salt].pop(0)
                 record = archives.Record(offset, stamp, salt.to_bytes(4, "big"), value)
                 if r.random() < 0.02:
                     record = r.choice([record._replace(value=value[:-1]), record._replace(key=viewer_bytes(r))])
@@ -321,7 +321,7 @@ def test_until_slices_are_rewritten_a_viewer_is_one_all_the_same(tmp_path: Path)
 
 
 def test_what_is_archived_later_is_erased_with_the_same_pseudonyms_until_it_closes(tmp_path: Path) -> None:
-    place = Place(tmp_path, 13, RULES)
+    place = Place(tmp_path, 30, RULES)
     # The archive job copies again from an older savepoint.
     file = place.files[0]
     copy = file.read_bytes()

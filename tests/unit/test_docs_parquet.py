@@ -83,7 +83,7 @@ class Traffic:
             self.seen.append(Seen(video, kind, viewed_at, is_late, known, viewer_of(identity) or None))
         for salt in range(RULES.salts):
             mine = [event for event in events if salt_of(event[0], RULES.salts) == salt]
-            yield milliseconds(now), salt, encode(salt, mine)
+            yield milliseconds(now), salt, encode(salt, mine, milliseconds(now))
 
 
 def milliseconds(at: datetime) -> int:

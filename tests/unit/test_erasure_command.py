@@ -40,7 +40,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(command, "Settings", lambda: made)
     stores = Stores(pyarrow.fs.LocalFileSystem(), FolderFiles(), register_of(made.history.path), sleep=lambda _s: None)
     monkeypatch.setattr(command, "stores_of", lambda _settings, dry_run: nullcontext(stores))
-    records = [Record(n, AT_MS, bytes(4), encode(0, [(EVENT_ID, "v", "view", AT_MS)])) for n in range(3)]
+    records = [Record(n, AT_MS, bytes(4), encode(0, [(EVENT_ID, "v", "view", AT_MS)], AT_MS)) for n in range(3)]
     put_archive_file(tmp_path / "archive", AT_MS // 3_600_000, 0, "part-0", records)
     return made
 

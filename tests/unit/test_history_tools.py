@@ -334,7 +334,12 @@ def test_a_manifest_that_this_code_cannot_read_is_not_whole(place: Place) -> Non
     register = place.now()
     place.store.put_manifest(register.kept[0], no_history(SHARDS + 1))
     assert place.verify().missing_files == {
-        register.kept[0]: [f"{register.kept[0]} has 2 shards, counting.shards is 1: keep those, or use another path"]
+        register.kept[0]: [
+            (
+                f"{register.kept[0]} was made by counting.shards=2, and the settings say 1, which is fixed: set "
+                "VIEW_COUNTS_COUNTING_SHARDS=2, or count again from the archive, to another path"
+            )
+        ]
     }
 
 

@@ -22,6 +22,7 @@ from schemas import registry
 from schemas.kinds import blocked
 from settings import CountingSettings
 from settings.durations import HOUR_MS
+from udfs.logic.arrival import salt_in
 from udfs.logic.audience import Audience, Sums
 from udfs.logic.block_list import BlockTable, is_blocked
 from udfs.logic.dedup import Outcome, SaltDedup, Verdict
@@ -192,9 +193,7 @@ class SliceCounter:
 
     def _of(self, key: bytes | None) -> SaltDedup:
         """Of the record's salt; of the partition itself, when it bears none of the partition's, as in the stream."""
-        salt = int.from_bytes(key, "big") if key is not None and len(key) == 4 else -1
-        if not 0 <= salt < self._rules.salts or salt % self._partitions != self._partition:
-            salt = -1 - self._partition
+        salt = salt_in(key, self._partition, salts=self._rules.salts, partitions=self._partitions)
         dedup = self._dedups.get(salt)
         if dedup is None:
             dedup = self._dedups[salt] = SaltDedup(salt, self._rules, sends=False)

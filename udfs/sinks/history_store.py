@@ -83,7 +83,8 @@ class HistoryStore:
         found = read_manifest(self._get(name))
         if found.shards != shards:
             raise HistoryError(
-                f"{name} has {found.shards} shards, counting.shards is {shards}: keep those, or use another path"
+                f"{name} was made by counting.shards={found.shards}, and the settings say {shards}, which is fixed: "
+                f"set VIEW_COUNTS_COUNTING_SHARDS={found.shards}, or count again from the archive, to another path"
             )
         return found
 
