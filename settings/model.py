@@ -290,6 +290,21 @@ class IngestSettings(_Group):
     )
     delivery_timeout_ms: int = Field(30_000, ge=1000, description="After it an event's write has failed.")
     heartbeat_ms: int = Field(1000, ge=100, description="An idle salt gets an empty batch this often.")
+    past_margin_ms: int = Field(
+        DAY_MS,
+        ge=0,
+        description="An event viewed longer ago than history.late_hours and this, by the service's own clock, is rejected: "
+        "nothing would count it.",
+    )
+    future_margin_ms: int = Field(
+        10 * MINUTE_MS,
+        ge=0,
+        description="An event viewed further ahead than counting.future_skew_ms and this, by the service's own clock, is "
+        "rejected. Clocks of services and brokers must differ by less.",
+    )
+    keep_alive_s: int = Field(
+        75, ge=1, description="An idle connection is closed after it: longer than a load balancer keeps its own."
+    )
     tally_minutes: int = Field(
         180, ge=1, le=10_000, description="Minutes of arrival of which the service keeps its own tally."
     )
@@ -308,6 +323,9 @@ class QuerySettings(_Group):
     )
     hours_kept_days: int = Field(
         100, ge=2, description="Time to live of views_by_hour; hours are read from history a day before it is over."
+    )
+    keep_alive_s: int = Field(
+        75, ge=1, description="An idle connection is closed after it: longer than a load balancer keeps its own."
     )
     points_max: int = Field(50_000, ge=1, description="Points in one series answer; hours in one of a zone's days.")
     history_files_max: int = Field(
