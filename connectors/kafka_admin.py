@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, TopicMetadata  # type: ignore[attr-defined]
 
 from schemas.topics import topics
 from settings import Settings
@@ -67,6 +67,24 @@ def _check_partitions(there: Mapping[str, TopicMetadata], settings: Settings) ->
             f"topic {events} has {found} partitions, but kafka.partitions={partitions}: a salt lives in one partition "
             "for ever, salt mod partitions; set VIEW_COUNTS_KAFKA_PARTITIONS to the topic's number"
         )
+
+
+def kept_ms(bootstrap_servers: str, topic: str) -> int | None:
+    """How long the broker keeps what is written to a topic: its retention and a segment; -1 for good; None: no such topic.
+
+    Raises confluent_kafka.KafkaException when Kafka does not answer within 30 s.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    try:
+        found = admin.describe_configs([resource], request_timeout=TIMEOUT_S)[resource].result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
+    retention_ms, segment_ms = (int(found[name].value) for name in ("retention.ms", "segment.ms"))
+    is_deleted = "delete" in found["cleanup.policy"].value
+    return retention_ms + segment_ms if is_deleted and retention_ms >= 0 else -1
 
 
 def topic_id(bootstrap_servers: str, topic: str) -> str:

@@ -9,8 +9,8 @@ GRACE_S = 10
 def serve(app: Starlette, *, host: str, port: int, keep_alive_s: int) -> None:
     """Serve until SIGTERM or SIGINT; requests under way get ten seconds to end.
 
-    A connection on which nothing comes is closed after `keep_alive_s`: sooner than whoever sends closes it, and a request
-    may meet a closed one.
+    A connection on which nothing comes is closed after `keep_alive_s`. Were that sooner than whoever sends closes it, a
+    request could meet a closed one.
     """
     uvicorn.run(
         app,

@@ -61,9 +61,10 @@ def build_app(settings: Settings) -> Starlette:
         await writer.stop()
 
     page = docs_page(OPENAPI)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v1/events", endpoints.post_events, methods=["POST"]),
+            Route("/v1/events/", endpoints.post_events, methods=["POST"]),
             Route("/v1/tally", endpoints.get_tally),
             Route("/metrics", endpoints.metrics),
             Route("/healthz", _healthz),
@@ -73,6 +74,9 @@ def build_app(settings: Settings) -> Starlette:
         ],
         lifespan=lifespan,
     )
+    # A redirect would name the host and scheme that this process sees, and few who post follow one.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _healthz(_request: Request) -> Response:

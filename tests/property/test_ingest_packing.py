@@ -17,7 +17,6 @@ from services.ingest import packing
 from services.ingest.events import ViewEvent
 from udfs.logic.batch_scan import Scan, scan
 
-
 MINUTE = timedelta(minutes=1)
 
 
