@@ -70,9 +70,9 @@ def _check_partitions(there: Mapping[str, TopicMetadata], settings: Settings) ->
 
 
 def kept_ms(bootstrap_servers: str, topic: str) -> int | None:
-    """How long the broker keeps what is written to a topic: its retention and a segment; -1 for good; None: no such topic.
+    """How long the broker keeps what is written to a topic, its retention and a segment: -1 for good.
 
-    Raises confluent_kafka.KafkaException when Kafka does not answer within 30 s.
+    None where there is no such topic. Raises confluent_kafka.KafkaException when Kafka does not answer within 30 s.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)

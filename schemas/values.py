@@ -54,11 +54,6 @@ def ms_of(at: datetime) -> int:
     return (at - _EPOCH) // _MILLISECOND
 
 
-def is_event_time(at_ms: int) -> bool:
-    """Whether a time in ms since 1970 is in the years that events may have."""
-    return TIME_MIN_MS <= at_ms < TIME_END_MS
-
-
 def event_id(text: str) -> UUID:
     """An id as text. Raises ValueFormError, also for an id that is no event's."""
     found = _ID.fullmatch(text)

@@ -51,8 +51,8 @@ def main(
     for one in ids:
         if others := other_forms(one):
             typer.echo(
-                f"viewer_id {one!a}: letters with accents are written in more than one way in Unicode, and bytes decide. "
-                f"If the viewer may be in the data so too, erase: {', '.join(ascii(other) for other in others)}",
+                f"viewer_id {one!a}: letters with accents are written in more than one way in Unicode, and bytes "
+                f"decide. If the viewer may be in the data so too, erase: {', '.join(map(ascii, others))}",
                 err=True,
             )
     settings, now = Settings(), datetime.now(UTC)

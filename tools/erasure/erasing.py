@@ -52,7 +52,10 @@ class ErasureError(ValueError):
 
 @dataclass(frozen=True)
 class Stores:
-    """Where erasures work. `files` are those of `store`; `kept_ms` is connectors.kafka_admin's. Without registers nothing but a dry run can be done."""
+    """Where erasures work. `files` are those of `store`; `kept_ms` is connectors.kafka_admin's.
+
+    Without registers nothing but a dry run can be done.
+    """
 
     store: pyarrow.fs.FileSystem
     files: ConditionalFiles

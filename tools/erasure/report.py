@@ -53,7 +53,7 @@ def remains(
 ) -> list[Remains]:
     """What an erasure cannot reach. `listed`: one of the viewers is on the block list by name.
 
-    `source_kept_ms`: how long the pack job's source topic keeps a record, -1 for good, None where there is no such topic.
+    `source_kept_ms`: how long the pack job's source topic keeps a record; -1: for good; None: there is no such topic.
     """
     kafka = settings.kafka
     what = {

@@ -358,10 +358,9 @@ def _time_ms(given: object, time_ms: int) -> int:
             at_ms = values.time_ms(given)
         except values.ValueFormError as error:
             raise FieldError(f"viewed_at={given!r:.80}: {error}") from error
-    if at_ms is None:
+    # Whether it is in the years that events may have, the kernel sees.
+    if at_ms is None or not -(1 << 63) <= at_ms < 1 << 63:
         raise FieldError(f"viewed_at={given!r:.80}: {values.TIME_FORM}")
-    if not values.is_event_time(at_ms):
-        raise FieldError(f"viewed_at={given!r:.80}: {values.TIME_RANGE}")
     return at_ms
 
 
