@@ -149,7 +149,20 @@ class PackSettings(_Group):
         "json", description="How a record holds its event: JSON, or Avro plain or behind one of two headers."
     )
     schema_file: str | None = Field(
-        None, description="The Avro schema that records were written with; ViewEvent.v1 when not set."
+        None,
+        description="The Avro schema that records were written with; ViewEvent.v1 when not set. Several, comma "
+        "separated, for framing=single_object; for framing=confluent number=file of each, as "
+        "7=/schemas/play.avsc,8=ViewEvent.v1. Records of any other schema are dead letters.",
+    )
+    unknown_fields: Literal["ignored", "misspelt_refused", "refused"] = Field(
+        "misspelt_refused",
+        description="What becomes of fields that no event has: all left out, or refused where the name spells "
+        "one of an event's otherwise (viewedAt), or all refused.",
+    )
+    heartbeats: bool = Field(
+        True,
+        description="Whether the job sends each salt an empty batch a second, so that minutes close where no ingest "
+        "process does.",
     )
     batch_events_max: int = Field(2000, ge=1, le=100_000, description="Events in one record of the events topic.")
     records_at_once: int = Field(
@@ -163,7 +176,31 @@ class PackSettings(_Group):
     def _whole(self) -> Self:
         if self.framing == "json" and self.schema_file is not None:
             raise ValueError(f"schema_file={self.schema_file} says nothing about framing=json; choose an Avro framing")
+        if self.framing == "confluent" and self.schema_file is None:
+            raise ValueError(
+                "schema_file is not set, and framing=confluent needs the number of each schema that records may be "
+                "of: set it to number=file, comma separated, with ViewEvent.v1 as the file of the product's own"
+            )
+        for number, file in self.schema_files:
+            if (number is None) == (self.framing == "confluent") or not file:
+                raise ValueError(
+                    f"schema_file={self.schema_file}: {file or 'nothing'} is named "
+                    f"{'without' if number is None else 'with'} a number, or has no file; number=file goes with "
+                    "framing=confluent, files alone with the others"
+                )
         return self
+
+    @property
+    def schema_files(self) -> list[tuple[int | None, str]]:
+        """(number, file) of each schema that is named; a file without a number has None."""
+        found: list[tuple[int | None, str]] = []
+        for entry in (self.schema_file or "").split(",") if self.schema_file else []:
+            number, sign, file = entry.strip().partition("=")
+            if sign and number.isascii() and number.isdigit() and int(number) < 1 << 32:
+                found.append((int(number), file.strip()))
+            else:
+                found.append((None, entry.strip()))
+        return found
 
 
 class S3Settings(_Group):
@@ -306,6 +343,21 @@ class IngestSettings(_Group):
     topics_check_s: float = Field(
         30.0, gt=0, description="So often it is looked whether Kafka's topics are still what the product needs."
     )
+    past_margin_ms: int = Field(
+        DAY_MS,
+        ge=0,
+        description="An event viewed longer ago than history.late_hours and this, by the service's own clock, is "
+        "rejected: nothing would count it.",
+    )
+    future_margin_ms: int = Field(
+        10 * MINUTE_MS,
+        ge=0,
+        description="An event viewed further ahead than counting.future_skew_ms and this, by the service's own clock, "
+        "is rejected. Clocks of services and brokers must differ by less.",
+    )
+    keep_alive_s: int = Field(
+        75, ge=1, description="An idle connection is closed after it: longer than a load balancer keeps its own."
+    )
     tally_minutes: int = Field(
         180, ge=1, le=10_000, description="Minutes of arrival of which the service keeps its own tally."
     )
@@ -324,6 +376,9 @@ class QuerySettings(_Group):
     )
     hours_kept_days: int = Field(
         100, ge=2, description="Time to live of views_by_hour; hours are read from history a day before it is over."
+    )
+    keep_alive_s: int = Field(
+        75, ge=1, description="An idle connection is closed after it: longer than a load balancer keeps its own."
     )
     points_max: int = Field(50_000, ge=1, description="Points in one series answer; hours in one of a zone's days.")
     history_files_max: int = Field(

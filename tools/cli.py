@@ -545,6 +545,7 @@ def suspects(
         raise typer.BadParameter("says nothing without --block", param_hint="--send")
     with _block_list() as (change, kafka):
         # Late, as in `run`.
+        from schemas.viewers import is_no_viewer  # noqa: PLC0415
         from tools import suspects as marked  # noqa: PLC0415
         from tools.history import history_in_force  # noqa: PLC0415
         from udfs.logic.history import HistoryError  # noqa: PLC0415
@@ -567,8 +568,15 @@ def suspects(
         unknown = len({one.viewer for one in found} - ids.keys())
         if unknown:
             typer.echo(f"{unknown} are not found: their events have left the archive", err=True)
-        new = marked.not_blocked(kafka, ids.values())
-        typer.echo(f"{len(new)} viewers to block, {len(ids) - len(new)} are blocked already", err=True)
+        nobody = sorted(name for name in ids.values() if is_no_viewer(name))
+        if nobody:
+            typer.echo(
+                f"not to be blocked: {', '.join(map(repr, nobody))}, which clients send that know no viewer: all their "
+                "views would count for nothing. Mend the client",
+                err=True,
+            )
+        new = marked.not_blocked(kafka, (name for name in ids.values() if not is_no_viewer(name)))
+        typer.echo(f"{len(new)} viewers to block, {len(ids) - len(nobody) - len(new)} are blocked already", err=True)
         if new and send:
             _told("blocked", change.block(kafka, new))
         elif new:

@@ -121,7 +121,7 @@ def history(world: World) -> HistoryStore:
 
 
 def _stores(world: World) -> Stores:
-    return Stores(_store(world), Files(world.store), world.registers, lambda _s: None)
+    return Stores(_store(world), Files(world.store), world.registers, lambda _s: None, lambda _at, _topic: None)
 
 
 def query(world: World, _job: Job, a: int) -> None:

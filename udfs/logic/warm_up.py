@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import registry
+from schemas.values import TIME_MIN_MS
 from settings import CountingSettings
 from settings.durations import HOUR_MS
 from udfs.logic.block_list import NOBODY
@@ -47,7 +48,7 @@ def warm_up() -> None:
     assert outcome.unsent is not None
     restored = SaltDedup(salt, rules)
     restored.restore(dedup.header(), [outcome.chunk], [outcome.unsent.tobytes()])
-    single = registry.encode("ViewEvent", {**events[0], "kind": "view"})
+    single = registry.encode("ViewEvent", {**events[0], "kind": "view", "viewed_at": TIME_MIN_MS})
     packer_of("single_object", "", rules.salts, 10).pack([single], Origin([0], [0], [0]), 0)
     slices = SliceCounter(
         rules, partition=0, partitions=1, blocks=NOBODY, late_ms_max=1 << 62, viewed_ms_min=-(1 << 62), dedups={}
