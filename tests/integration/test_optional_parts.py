@@ -87,6 +87,7 @@ def figure(stack: Stack, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
+@pytest.mark.nightly
 def test_counts_are_right_without_any_of_what_is_optional(installation: Installation) -> None:
     stack, session, kafka = installation.stack, installation.session, installation.settings.kafka
     archive = Archive(filesystem(installation.settings.s3), installation.settings.archive.path)
