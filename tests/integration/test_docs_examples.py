@@ -318,7 +318,7 @@ def test_the_documented_reader_of_dead_letters_drops_repeats(stack: Stack) -> No
 # What the pages' commands are given beside themselves, in the folder in which they are typed.
 FILES = {
     "ids.txt": "viewer-17\n",
-    "videos.jsonl": '{"video_id": "Z", "title": "Z", "channel_id": null, "channel_name": null, "created_at": null}\n',
+    "videos.jsonl": '{"video_id": "Z", "title": "Z", "channel_id": "c", "channel_name": "C", "created_at": 0}\n',
     "my_fixes.py": "def mend(event, letter):\n    return event\n",
 }
 
@@ -331,6 +331,8 @@ def typed_in(stack: Stack, session: Any, tmp_path: Path, monkeypatch: pytest.Mon
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(HOME_VARIABLE, str(stack.layout.home))
+    # Of the history that is there.
+    monkeypatch.setenv("VIEW_COUNTS_COUNTING_SHARDS", "2")
     yield tmp_path
     # The command line makes its process a client of the stack.
     os.environ.clear()

@@ -95,7 +95,12 @@ def settings(layout: Layout, ports: Mapping[str, int], overrides: Mapping[str, s
 
 def plain_python(layout: Layout) -> str:
     """The interpreter of the Python workers, in a word without spaces."""
-    return layout.python.name if re.search(r"\s", str(layout.python)) else str(layout.python)
+    return layout.python.name if has_spaces(layout.python) else str(layout.python)
+
+
+def has_spaces(path: Path) -> bool:
+    """Whether the script that starts Flink's Python workers would split it."""
+    return re.search(r"\s", str(path)) is not None
 
 
 def write_configuration(layout: Layout, values: Mapping[str, str], ports: Mapping[str, int]) -> None:

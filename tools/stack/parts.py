@@ -233,10 +233,10 @@ def _flink_process(process: str) -> Callable[[Context], list[str]]:
         port = context.ports.get(f"{process}_metrics")
         # Both processes read one configuration; which of them takes which port of a range there is chance.
         own = {} if port is None else {"metrics.reporter.prom.port": str(port)}
-        if process == "taskmanager":
+        if process == "taskmanager" and flink.has_spaces(context.layout.tmp):
             # From its working folder, the stack's home: Flink's script splits the path of the log of a Python worker's
             # start at spaces, and this one has none.
-            own["io.tmp.dirs"] = context.layout.tmp.name
+            own["io.tmp.dirs"] = f"./{context.layout.tmp.name}"
         return flink.jvm_command(context.layout, context.flink_settings, process, own)
 
     return command
