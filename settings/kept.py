@@ -61,8 +61,8 @@ FREE: Mapping[str, frozenset[str]] = {
     ),
     "kafka": frozenset(
         {
-            "bootstrap_servers", "late_topic", "dead_letter_topic", "counts_topic", "replication_factor",
-            "retention_ms", "counts_retention_ms",
+            "bootstrap_servers", "late_topic", "dead_letter_topic", "counts_topic", "declaration_topic",
+            "replication_factor", "retention_ms", "counts_retention_ms",
         }
     ),
     "archive": frozenset({"roll_ms", "codec", "kept_days"}),
@@ -81,7 +81,8 @@ FREE: Mapping[str, frozenset[str]] = {
     # The register holds the keyspace; Flink itself refuses state of a part that is not there.
     "cassandra": frozenset(
         {
-            "hosts", "port", "keyspace", "local_dc", "replication_factor", "batch_rows_max", "batch_partitions_max",
+            "hosts", "port", "keyspace", "local_dc", "replication_factor", "batch_rows_max",
+            "batch_partitions_max", "batch_bytes_max",
             "concurrency", "request_timeout_s",
         }
     ),

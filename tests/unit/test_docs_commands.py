@@ -13,6 +13,7 @@ RUN = {
     "make run": ("tests/integration/test_run.py", '"tools.cli", "run"'),
     "make test": ("Makefile", "test: setup"),
     "bin/vc upgrade --parallelism 3": ("tests/integration/test_run.py", 'commands("upgrade", "--parallelism", '),
+    "python -m tools.topics check": ("tests/integration/test_ingest.py", 'topics_tool(stack, "check")'),
     "python -m tools.stack.provision topics": ("tools/stack/parts.py", '_provision("topics")'),
     "python -m tools.stack.provision tables register": ("tests/integration/test_rebuild.py", '"tables", "register"]'),
 }

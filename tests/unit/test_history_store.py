@@ -131,7 +131,7 @@ def test_there_is_no_history_before_the_first_manifest_and_then_what_it_says(sto
     assert store.manifest(name, 4) == after
     # Whoever has no history yet is not told of it by its files: the register names what is in force.
     assert store.manifest("", 4) == nothing
-    with pytest.raises(HistoryError, match=r"has 4 shards, counting\.shards is 5"):
+    with pytest.raises(HistoryError, match=r"was made by counting\.shards=4, and the settings say 5"):
         store.manifest(name, 5)
     store.put_manifest(name, msgspec.structs.replace(after, version=VERSION + 1))
     with pytest.raises(HistoryError, match=f"version {VERSION + 1}, this code reads {VERSION}: use newer code"):

@@ -5,7 +5,7 @@ import time
 
 from services.ingest.tally import IngestTally
 from services.ingest.writer import Batch, EventWriter
-from settings import IngestSettings, KafkaSettings
+from settings import CountingSettings, Settings
 
 SALTS = 4
 
@@ -14,15 +14,16 @@ class Writer(EventWriter):
     """One whose topic was found right and whose first heartbeat was acknowledged, without a Kafka."""
 
     def __init__(self) -> None:
-        super().__init__(KafkaSettings(), IngestSettings(), salts=SALTS, producer_id="test", tally=IngestTally(60))
-        self._topic_trouble = None
+        settings = Settings(counting=CountingSettings(salts=SALTS))
+        super().__init__(settings, producer_id="test", tally=IngestTally(60))
+        self._topics.trouble = None
         self._acked_at_s = time.monotonic()
 
     def settled(self, salt: int, failure: str | None) -> None:
         """What librdkafka tells of a heartbeat."""
         self._pending[salt] += 1
         loop = asyncio.new_event_loop()
-        self._settle(Batch(salt, loop.create_future()), failure, 1_800_000_000_000)
+        self._settle(Batch(salt, loop.create_future()), failure, time.time_ns() // 1_000_000)
         loop.close()
 
 
