@@ -10,7 +10,7 @@ from tests.machine.scenes import MEETINGS, SCENES, Scene
 from tests.machine.schedule import Play, fault, runs, schedule, shortest
 
 # Random schedules for so long; `python -m tests.machine` plays more.
-SECONDS = 15.0
+SECONDS = 30.0
 MEETINGS_S = 8.0
 MUTATION_S = 600.0
 
