@@ -52,6 +52,8 @@ CREATED = datetime(2025, 6, 1, 8, tzinfo=UTC)
 AUDITED = datetime(2026, 1, 2, 6, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHELL_NOW = "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+# What an answer to events has only where there is something to say.
+SOMETIMES = {"event_ids", "ignored"}
 KEY_WORDS = {"partition": "partition_key", "clustering": "clustering", "static": "static", "": "regular"}
 
 
@@ -246,9 +248,8 @@ def ask(stack: Stack, words: list[str]) -> httpx.Response:
 def test_a_documented_request_is_accepted(stack: Stack, words: list[str]) -> None:
     answer = ask(stack, words)
     assert answer.status_code in {200, 202}, answer.text
-    shown = next(json.loads(block) for block in blocks(API, "json") if set(json.loads(block)) <= set(answer.json()))
-    sometimes = {"event_ids", "ignored"}
-    assert set(answer.json()) - sometimes == set(shown) - sometimes
+    found = set(answer.json()) - SOMETIMES
+    assert any(set(json.loads(block)) - SOMETIMES == found for block in blocks(API, "json"))
 
 
 def test_the_documented_answers_are_given(stack: Stack, session: Any) -> None:

@@ -32,8 +32,9 @@ from tests.support.random_streams import (
 from udfs.logic import viewer_buckets
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, viewer_hash
 from udfs.logic.ledger import Tally
+from udfs.logic.repeats import Known
 from udfs.logic.shards import shard_of
-from udfs.logic.slice_counts import Known, SaltMemory, SliceCounter, SliceCounts, dedups_of
+from udfs.logic.slice_counts import SaltMemory, SliceCounter, SliceCounts, dedups_of
 
 PARTITIONS = 2
 Cell = tuple[str, str, int]

@@ -10,13 +10,13 @@ more, nor when it was viewed before `viewed_ms_min`: what it might repeat is for
 import io
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import fastavro
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 
 from schemas import registry
 from schemas.kinds import blocked
@@ -24,10 +24,13 @@ from settings import CountingSettings
 from settings.durations import HOUR_MS
 from udfs.logic.arrival import salt_in
 from udfs.logic.audience import Audience, Sums
+from udfs.logic.batch_scan import Fault, Scan, scan
 from udfs.logic.block_list import BlockTable, is_blocked
 from udfs.logic.dedup import Outcome, SaltDedup, Verdict
-from udfs.logic.id_index import IdIndex, Ids
+from udfs.logic.id_index import IdIndex
 from udfs.logic.ledger import Tally
+from udfs.logic.repeats import SAMPLES, Known, Repeat, Repeats, known_of, subject_of, subjects_of
+from udfs.logic.time_rules import is_invalid, is_late
 
 
 class SaltMemory(NamedTuple):
@@ -37,20 +40,11 @@ class SaltMemory(NamedTuple):
     chunks: list[bytes]
 
 
-class Known(NamedTuple):
-    """Events that count: ids (uint64[n, 2]) and the times of their views in ms, sorted by hour viewed."""
-
-    ids: Ids
-    viewed_ms: npt.NDArray[np.int64]
-
-    @property
-    def hours(self) -> npt.NDArray[np.int64]:
-        """The hour in which each was viewed, since 1970."""
-        return self.viewed_ms // HOUR_MS
-
-
 class LateEvent(NamedTuple):
-    """One that came after its minute had closed; `kind` is what it would be counted as, `datum` how it came."""
+    """One that came after its minute had closed; `kind` is what it would be counted as, `datum` how it came.
+
+    `subject` is the hash of video and kind (udfs.logic.repeats).
+    """
 
     event_id: bytes
     viewed_ms: int
@@ -59,6 +53,7 @@ class LateEvent(NamedTuple):
     kind: str
     is_blocked: bool
     datum: bytes
+    subject: int
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,8 @@ class SliceCounts:
     """`sums` are the stream's views and beside them what was added late, `known` the events that they are of.
 
     `memory` is None when the next slice is counted by the same dedups. `late` says what became of the late events:
-    added, repeats, too_old. A tally of a minute that goes on in the next slice is whole there.
+    added, repeats, too_old; `repeats` what those are that repeat an id (udfs.logic.repeats.Repeat), with `samples`. A
+    tally of a minute that goes on in the next slice is whole there.
     """
 
     sums: Sums
@@ -74,6 +70,8 @@ class SliceCounts:
     memory: dict[int, SaltMemory] | None
     tallies: dict[int, list[Tally]]
     late: Counter[str]
+    repeats: Counter[str] = field(default_factory=Counter)
+    samples: pa.Table = field(default_factory=SAMPLES.empty_table)
 
 
 def dedups_of(memory: Mapping[int, SaltMemory], rules: CountingSettings) -> dict[int, SaltDedup]:
@@ -109,9 +107,9 @@ class SliceCounter:
         self._late_ms_max = late_ms_max
         self._viewed_ms_min = viewed_ms_min
         self._dedups = dedups
-        self._fresh: list[Ids] = []
+        self._fresh: list[Known] = []
         self._fresh_events = 0
-        self._fresh_viewed_ms: list[npt.NDArray[np.int64]] = []
+        self._repeats = Repeats(rules)
         self._late: list[LateEvent] = []
         self._audience = Audience()
         self._tallies: dict[int, dict[int, Tally]] = {}
@@ -119,6 +117,7 @@ class SliceCounter:
     def record(self, key: bytes | None, value: bytes | None, record_ms: int) -> None:
         """Judge one record. Never raises for what the bytes say."""
         dedup = self._of(key)
+        repeated = _duplicates(dedup)
         outcome = dedup.record(value or b"", record_ms, dedup.salt, self._blocks)
         if outcome.fresh is not None:
             assert outcome.fresh_viewed_ms is not None
@@ -129,9 +128,12 @@ class SliceCounter:
             is_blocked = outcome.verdicts[counted] == Verdict.BLOCKED
             buf = np.frombuffer(value, np.uint8)
             self._audience.add(buf, outcome.batch.spans, outcome.batch.viewed_at, counted, is_blocked)
-            self._fresh.append(outcome.fresh)
+            subjects = subjects_of(buf, outcome.batch.spans, counted)
+            self._fresh.append(Known(outcome.fresh, outcome.fresh_viewed_ms, subjects))
             self._fresh_events += len(outcome.fresh)
-            self._fresh_viewed_ms.append(outcome.fresh_viewed_ms)
+        minute, duplicates = _duplicates(dedup)
+        if duplicates > (repeated[1] if minute == repeated[0] else 0):
+            self._add_repeats(value or b"", dedup, outcome)
         if outcome.late:
             self._late += read_late(outcome, self._blocks)
         mine = self._tallies.setdefault(dedup.salt, {})
@@ -139,37 +141,73 @@ class SliceCounter:
 
     @property
     def events(self) -> int:
-        """How many are held in memory: those that count, and the late ones."""
-        return self._fresh_events + len(self._late)
+        """How many are held in memory: those that count, the late ones, and repeats."""
+        return self._fresh_events + len(self._late) + len(self._repeats)
 
     def late_hours(self) -> set[int]:
         """The hours of which `finish` asks what is known."""
         return {event.viewed_ms // HOUR_MS for event in self._late if not self._is_too_old(event)}
 
-    def finish(self, known: Callable[[int], Iterable[Known]], *, hands_on: bool = True) -> SliceCounts:
+    def finish(
+        self,
+        known: Callable[[int], Iterable[Known]],
+        *,
+        newest: Callable[[Collection[int]], Iterable[Known]] = lambda _hours: (),
+        hands_on: bool = True,
+    ) -> SliceCounts:
         """What it all came to. `known` gives what each earlier slice of the partition knows of an hour viewed.
 
-        One at a time is looked through: the ids of an hour, of all slices together, may be more than fit in memory.
+        `newest` gives the same of several hours, of the newest slices first: by it repeats are judged. One at a time is
+        looked through: the ids of an hour, of all slices together, may be more than fit in memory.
         """
-        fresh = _known(self._fresh, self._fresh_viewed_ms)
-        added, late = self._add_late(fresh, known)
+        fresh = known_of(self._fresh)
+        repeats, samples = self._repeats.judge(itertools.chain([fresh], newest(self._repeats.hours())))
+        added, late, late_repeats = self._add_late(fresh, known)
         for event in added:
             self._audience.add_late(event.datum, is_blocked=event.is_blocked)
         return SliceCounts(
             sums=self._audience.sums(self._rules.shards),
             known=_by_hour(
-                _known(
-                    [fresh.ids, *(np.frombuffer(event.event_id, np.uint64).reshape(1, 2) for event in added)],
-                    [fresh.viewed_ms, np.array([event.viewed_ms for event in added], np.int64)],
+                known_of(
+                    [
+                        fresh,
+                        Known(
+                            np.frombuffer(b"".join(event.event_id for event in added), np.uint64).reshape(-1, 2),
+                            np.array([event.viewed_ms for event in added], np.int64),
+                            np.array([event.subject for event in added], np.uint64),
+                        ),
+                    ]
                 )
             ),
             memory=self._memory() if hands_on else None,
             tallies={salt: list(by_minute.values()) for salt, by_minute in sorted(self._tallies.items())},
             late=late,
+            repeats=repeats + late_repeats,
+            samples=samples,
         )
 
-    def _add_late(self, fresh: Known, known: Callable[[int], Iterable[Known]]) -> tuple[list[LateEvent], Counter[str]]:
+    def _add_repeats(self, value: bytes, dedup: SaltDedup, outcome: Outcome) -> None:
+        """Those of a record that has some. Where nothing else counted, dedup does not say which they are."""
+        if outcome.batch is not None and outcome.verdicts is not None:
+            batch, is_repeat = outcome.batch, outcome.verdicts == Verdict.DUPLICATE
+        else:
+            found = scan(np.frombuffer(value, np.uint8), dedup.salt, self._rules.salts)
+            assert isinstance(found, Scan)
+            rules, append_ms = self._rules, outcome.append_ms
+            times = [
+                not is_invalid(at, append_ms, rules.future_skew_ms) and not is_late(at, append_ms, rules.lateness_ms)
+                for at in found.viewed_at.tolist()
+            ]
+            batch, is_repeat = found, (found.faults == Fault.NONE) & np.array(times, bool)
+        rows = np.nonzero(is_repeat)[0]
+        self._repeats.add(value, batch.spans, batch.viewed_at, rows, outcome.append_ms)
+
+    def _add_late(
+        self, fresh: Known, known: Callable[[int], Iterable[Known]]
+    ) -> tuple[list[LateEvent], Counter[str], Counter[str]]:
+        """(those to be added, what became of all, what those are that repeat an id and a time)."""
         late: Counter[str] = Counter()
+        repeats: Counter[str] = Counter()
         judged = [event for event in self._late if not self._is_too_old(event)]
         late["too_old"] = len(self._late) - len(judged)
         before = (one for hour in sorted(self.late_hours()) for one in known(hour))
@@ -177,13 +215,19 @@ class SliceCounter:
         added = []
         for event in judged:
             name = event.event_id, event.viewed_ms
-            if name in taken:
-                late["repeats"] += 1
-            else:
-                taken.add(name)
+            subjects = taken.get(name)
+            if subjects is None:
+                taken[name] = {event.subject}
                 added.append(event)
+                continue
+            late["repeats"] += 1
+            if event.subject in subjects:
+                repeat = Repeat.SAME
+            else:
+                repeat = Repeat.UNKNOWN if None in subjects else Repeat.CONFLICTING
+            repeats[repeat.name.lower()] += 1
         late["added"] = len(added)
-        return added, late
+        return added, late, repeats
 
     def _memory(self) -> dict[int, SaltMemory]:
         return {salt: SaltMemory(dedup.header(), dedup.chunks()) for salt, dedup in sorted(self._dedups.items())}
@@ -219,6 +263,7 @@ def read_late(outcome: Outcome, blocks: BlockTable) -> list[LateEvent]:
                 blocked(event["kind"]) if unwanted else event["kind"],
                 unwanted,
                 rejected.payload,
+                subject_of(rejected.payload),
             )
         )
     return found
@@ -226,26 +271,31 @@ def read_late(outcome: Outcome, blocks: BlockTable) -> list[LateEvent]:
 
 def no_known() -> Known:
     """Nothing."""
-    return Known(np.empty((0, 2), np.uint64), np.empty(0, np.int64))
+    return known_of([])
 
 
-def _known(ids: Sequence[Ids], viewed_ms: Sequence[npt.NDArray[np.int64]]) -> Known:
-    nothing = no_known()
-    return Known(np.concatenate([nothing.ids, *ids]), np.concatenate([nothing.viewed_ms, *viewed_ms]))
+def _duplicates(dedup: SaltDedup) -> tuple[int, int]:
+    """How many a salt has met in its current minute of arrival, and which minute that is."""
+    return (dedup.tallies[-1].minute, dedup.tallies[-1].duplicate) if dedup.tallies else (-1, 0)
 
 
 def _by_hour(known: Known) -> Known:
     order = np.argsort(known.hours, kind="stable")
-    return Known(known.ids[order], known.viewed_ms[order])
+    assert known.subjects is not None
+    return Known(known.ids[order], known.viewed_ms[order], known.subjects[order])
 
 
-def _among(events: Sequence[LateEvent], known: Iterable[Known]) -> set[tuple[bytes, int]]:
-    """Which of these (id, time) are known."""
+def _among(events: Sequence[LateEvent], known: Iterable[Known]) -> dict[tuple[bytes, int], set[int | None]]:
+    """Which of these (id, time) are known, and of which subjects; None where that was not kept."""
     if not events:
-        return set()
+        return {}
     wanted = IdIndex()
     wanted.add_all(np.frombuffer(b"".join(event.event_id for event in events), np.uint64).reshape(-1, 2))
-    found = {
-        (one.ids[row].tobytes(), int(one.viewed_ms[row])) for one in known for row in wanted.places_in(one.ids).tolist()
-    }
-    return found & {(event.event_id, event.viewed_ms) for event in events}
+    asked = {(event.event_id, event.viewed_ms) for event in events}
+    found: dict[tuple[bytes, int], set[int | None]] = {}
+    for one in known:
+        for row in wanted.places_in(one.ids).tolist():
+            name = one.ids[row].tobytes(), int(one.viewed_ms[row])
+            if name in asked:
+                found.setdefault(name, set()).add(None if one.subjects is None else int(one.subjects[row]))
+    return found

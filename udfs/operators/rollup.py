@@ -9,7 +9,7 @@ travel in no job.
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 
 import msgspec
@@ -27,6 +27,7 @@ from udfs.logic.history import SliceInfo, SliceName, made_by, rules_of
 from udfs.logic.kept_settings import of_history
 from udfs.logic.metadata import read_about, read_metadata
 from udfs.logic.register import manifest_name, token_of
+from udfs.logic.repeats import Known
 from udfs.logic.rollup_plan import (
     PartitionTask,
     Recount,
@@ -36,7 +37,7 @@ from udfs.logic.rollup_plan import (
     published,
     since_last,
 )
-from udfs.logic.slice_counts import Known, SliceCounter, dedups_of
+from udfs.logic.slice_counts import SliceCounter, dedups_of
 from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_register import registers
 from udfs.sinks.history_store import HistoryStore
@@ -185,7 +186,11 @@ class CountSlices(_Worker, FlatMapFunction):
             log.warning("slice %s waits: %s are not archived yet", name, gaps[:5])
             return None
         is_last = records.next_hour != name.hour
-        counts = counter.finish(lambda hour: self._known(task, before, hour), hands_on=is_last)
+        counts = counter.finish(
+            lambda hour: self._known(task, before, hour),
+            newest=lambda hours: self._newest_known(task, before, hours),
+            hands_on=is_last,
+        )
         files, size = records.archived() if gaps else (0, 0)
         return self._history.put_slice(
             name,
@@ -215,15 +220,23 @@ class CountSlices(_Worker, FlatMapFunction):
 
     def _known(self, task: PartitionTask, new: list[SliceInfo], hour: int) -> Iterator[Known]:
         """What earlier slices of the partition know of an hour viewed: those that count for it."""
-        again = set(task.again)
-        names = [
-            name
-            for name in self._manifest.slices.get(hour, [])
-            if name.partition == task.partition and name not in again
-        ]
-        before = (self._history.slice_info(name) for name in names)
+        before = (self._history.slice_info(name) for name in self._counted_for(task, hour))
         mine = [info for info in new if hour in info.hours_viewed]
         return self._history.known([*(info for info in before if info is not None), *mine], hour)
+
+    def _newest_known(self, task: PartitionTask, new: list[SliceInfo], hours: Collection[int]) -> Iterator[Known]:
+        """What earlier slices know of some hours viewed, those of the last arrival first."""
+        mine = [info for info in reversed(new) if not info.hours_viewed.isdisjoint(hours)]
+        yield from self._history.known_of_hours(mine, hours)
+        names = {name for hour in hours for name in self._counted_for(task, hour)}
+        before = (self._history.slice_info(name) for name in sorted(names, reverse=True))
+        yield from self._history.known_of_hours((info for info in before if info is not None), hours)
+
+    def _counted_for(self, task: PartitionTask, hour: int) -> list[SliceName]:
+        """Slices of the manifest that count for an hour viewed, of the partition, but those that are counted again."""
+        again = set(task.again)
+        names = self._manifest.slices.get(hour, [])
+        return [name for name in names if name.partition == task.partition and name not in again]
 
 
 class MergeShard(_Worker, KeyedProcessFunction):
