@@ -300,6 +300,8 @@ class CommandLine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # Of a terminal, even where these tests run under nohup themselves.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 - before any thread
         )
 
     def up(self, *parts: str) -> set[int]:
