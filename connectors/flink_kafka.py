@@ -139,7 +139,7 @@ def records(
     stream = tables.to_data_stream(tables.sql_query(f"SELECT {columns} FROM records"))
     transformation = stream._j_data_stream.getTransformation()  # noqa: SLF001
     transformation.setOutputType(row_type.get_java_type_info())
-    _set_uids(transformation, uid)
+    set_uids(transformation, uid)
     return stream
 
 
@@ -179,7 +179,7 @@ def create_records_table(
     )
 
 
-def _set_uids(transformation: object, uid: str) -> None:
+def set_uids(transformation: object, uid: str) -> None:
     """Give the source its uid and what stands between it and the stream uids derived from it."""
     step = 0
     current = transformation
@@ -227,5 +227,6 @@ __all__ = [
     "key_by_first_field",
     "record_type",
     "records",
+    "set_uids",
     "side_output",
 ]

@@ -100,6 +100,24 @@ def alter_topics(bootstrap_servers: str, changes: Iterable[tuple[str, str, str]]
         future.result()
 
 
+def kept_ms(bootstrap_servers: str, topic: str) -> int | None:
+    """How long the broker keeps what is written to a topic, its retention and a segment: -1 for good.
+
+    None where there is no such topic. Raises confluent_kafka.KafkaException when Kafka does not answer within 30 s.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    try:
+        found = admin.describe_configs([resource], request_timeout=TIMEOUT_S)[resource].result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
+    retention_ms, segment_ms = (int(found[name].value) for name in ("retention.ms", "segment.ms"))
+    is_deleted = "delete" in found["cleanup.policy"].value
+    return retention_ms + segment_ms if is_deleted and retention_ms >= 0 else -1
+
+
 def topic_id(bootstrap_servers: str, topic: str) -> str:
     """Kafka's own id of a topic, which another one of the same name does not have; "" where the broker gives none.
 

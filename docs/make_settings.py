@@ -9,6 +9,11 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 
 from settings import Settings
+from settings.kept import OF_HISTORY, OF_STATE, variable
+from tools.stack.disk import DiskLimits
+from tools.stack.disk import variable as disk_variable
+from tools.stack.environment import JAVA_OPTIONS_VARIABLE
+from tools.stack.layout import HOME_VARIABLE
 from tools.stack.ports import DEFAULT_PORTS, environment_variable
 
 HEAD = """\
@@ -24,12 +29,37 @@ job, so a change takes effect when the job is submitted anew (see [operations](o
 
 A `host` list or a broker list is separated by commas. Units stand at the end of a name: `_ms`, `_s`, `_bytes`, `_max`.
 """
+KEPT_HEAD = """
+## Kept settings
+
+State of the count job, and history, know these by name and value, and go on under no others
+([decision 39](decisions/0039-state-and-history-know-their-settings.md)). What is asked for is asked for by
+`--accept-settings`.
+
+| variable | state | history |
+|---|---|---|
+"""
+STACK_HEAD = """
+## The local stack
+
+Of `make run` and `bin/vc` alone. No other variable of the terminal reaches a part of the stack, save for PATH, TZ, TERM
+and LD_LIBRARY_PATH (`tools/stack/environment.py`), and a variable that begins with `VIEW_COUNTS_` and is on no list of
+this page is refused.
+
+| variable | default | meaning |
+|---|---|---|"""
+STACK = (
+    (HOME_VARIABLE, "`.local/stack` in the clone", "Where it keeps its data and logs."),
+    (JAVA_OPTIONS_VARIABLE, "", "Options for each of its JVMs, as JDK_JAVA_OPTIONS takes them."),
+    (disk_variable("start_mib"), f"`{DiskLimits.start_mib}`", "It does not start with less room there, in MiB."),
+    (disk_variable("warn_mib"), f"`{DiskLimits.warn_mib}`", "It says so when less is left while it runs."),
+    (disk_variable("stop_mib"), f"`{DiskLimits.stop_mib}`", "It is stopped in good order when less is left."),
+)
 PORTS_HEAD = """
-## Ports of the local stack
+### Its ports
 
 The local stack chooses the addresses of its parts and tells the services and the job; these variables change the
-ports of `make run` (`tools/stack/ports.py`). `VIEW_COUNTS_STACK_HOME` changes where it keeps its data, `.local/stack`
-in the clone by default.
+ports (`tools/stack/ports.py`).
 
 | variable | default |
 |---|---|"""
@@ -67,11 +97,19 @@ def lines() -> Iterator[str]:
         assert model is not None
         yield f"## {group}\n\n{model.__doc__}\n\n| variable | default | limits | meaning |\n|---|---|---|---|"
         for name, field in model.model_fields.items():
-            variable = f"VIEW_COUNTS_{group}_{name}".upper()
-            cells = (f"`{variable}`", default(name, field.default), limits(field), field.description or "")
+            of = f"`{variable(f'{group}.{name}')}`"
+            cells = (of, default(name, field.default), limits(field), field.description or "")
             yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         yield ""
-    yield PORTS_HEAD.lstrip("\n")
+    yield KEPT_HEAD.strip("\n")
+    for name in dict.fromkeys((*OF_STATE, *OF_HISTORY)):
+        state, history = (changes.get(name, "-") for changes in (OF_STATE, OF_HISTORY))
+        yield f"| `{variable(name)}` | {state} | {history} |"
+    yield ""
+    yield STACK_HEAD.lstrip("\n")
+    for row in STACK:
+        yield f"| `{row[0]}` | {row[1]} | {row[2]} |"
+    yield PORTS_HEAD
     for name, port in DEFAULT_PORTS.items():
         yield f"| `{environment_variable(name)}` | {port} |"
 

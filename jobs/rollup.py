@@ -1,8 +1,8 @@
 """The rollup: counts the archive's closed hours again, and makes hours, days and totals of them. A batch job.
 
-Submitted by `flink run -py jobs/rollup.py`; settings come from VIEW_COUNTS_* in the environment. Does what there is to
-do since the last one, so many hours of arrival at a time, and ends. It holds the lease of history meanwhile. Killed
-anywhere, it leaves the history that there was, or one whose last rows the next one writes.
+Submitted by `flink run -py jobs/rollup.py [--accept-settings]`; settings come from VIEW_COUNTS_* in the environment.
+Does what there is to do since the last one, so many hours of arrival at a time, and ends. It holds the lease of history
+meanwhile. Killed anywhere, it leaves the history that there was, or one whose last rows the next one writes.
 """
 
 import sys
@@ -14,10 +14,12 @@ from pyflink.datastream import StreamExecutionEnvironment
 from connectors.cassandra import CassandraAwayError, connect
 from connectors.flink_kafka import balanced_keys, discard, key_by_first_field
 from connectors.kafka_admin import topic_id
+from jobs.kept import accepts_settings
 from jobs.submission import batch_environment, execute_until, settings_or_exit, without_credentials
 from jobs.uids import BatchUid as Uid
 from settings import Settings
 from udfs.logic.history import HistoryError, Manifest, hour_start, rules_of
+from udfs.logic.kept_settings import ACCEPT
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, WriteRows
 from udfs.sinks.history_register import CassandraRegisters, has_totals
 from udfs.sinks.history_store import HistoryStore
@@ -85,6 +87,7 @@ def told(work: Work, after: Manifest, settings: Settings) -> str:
 
 def main() -> None:
     """Run units of work until nothing is left, and say what each did."""
+    accepts = accepts_settings(__doc__)
     settings = settings_or_exit()
     store = filesystem(settings.s3)
     history = HistoryStore(store, settings.history.path)
@@ -106,9 +109,15 @@ def main() -> None:
                     holder.lease,
                     has_totals=lambda: has_totals(session),
                     topic_id=topic_id(settings.kafka.bootstrap_servers, settings.kafka.events_topic),
+                    accepts=accepts,
+                    say=print,
                 )
                 if work is None:
                     print("nothing to count: no hour of arrival has closed since the last run")
+                    if accepts:
+                        print(
+                            f"history says by which settings it is made when something is counted: give {ACCEPT} then"
+                        )
                     return
                 env = batch_environment()
                 build(env, settings, work)

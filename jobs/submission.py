@@ -135,6 +135,21 @@ def refused_flink_settings(flink: Mapping[str, str], parallelism: int, settings:
     return lines
 
 
+def slots_needed(env: StreamExecutionEnvironment, name: str) -> int:
+    """Of the job whose graph has been added to the environment. Flink compiles the graph, which shows what it lacks.
+
+    Nothing is submitted. Operators of a slot sharing group share slots, so that the widest of each group counts.
+    """
+    graph = env._generate_stream_graph(True, name)  # noqa: SLF001 - as execute_async has it
+    loader = get_gateway().jvm.java.lang.Thread.currentThread().getContextClassLoader()
+    compiled = graph.getJobGraph(loader, None)
+    widest: dict[str, int] = {}
+    for vertex in compiled.getVerticesAsArray():
+        group = str(vertex.getSlotSharingGroup().getSlotSharingGroupId())
+        widest[group] = max(widest.get(group, 0), vertex.getParallelism())
+    return sum(widest.values())
+
+
 def execute_until(env: StreamExecutionEnvironment, name: str, deadline_ms: int) -> None:
     """Run a batch job to its end, and cancel it when that has not come by the deadline. Exits with a line then.
 

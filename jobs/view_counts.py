@@ -2,9 +2,11 @@
 
 Then, off that path, counts meet what is known of their videos: titles to Cassandra, enriched counts to Kafka.
 
-Submitted by `flink run -py jobs/view_counts.py`; settings come from VIEW_COUNTS_* in the environment.
+Submitted by `flink run -py jobs/view_counts.py [--check] [--accept-settings]`; settings come from VIEW_COUNTS_* in the
+environment.
 """
 
+import argparse
 from typing import NamedTuple
 
 from pyflink.common import Types
@@ -21,10 +23,13 @@ from connectors.flink_kafka import (
     record_type,
     side_output,
 )
-from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit
+from jobs.gaps import tell_missing
+from jobs.kept import add_accept, check_kept_or_exit, keep_settings
+from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit, slots_needed
 from jobs.uids import ViewCountsUid as Uid
 from settings import Settings
 from udfs.logic.block_list import read_blocked
+from udfs.logic.kept_settings import KeptSettings, of_state
 from udfs.logic.keyed_records import Reader
 from udfs.logic.metadata import read_metadata
 from udfs.operators.cassandra_sink import CassandraSink, handed_on_type
@@ -60,9 +65,19 @@ def inputs(env: StreamExecutionEnvironment, settings: Settings, salt_keys: list[
 
 
 def build(
-    settings: Settings, read: Inputs, *, salt_keys: list[int], shard_keys: list[int], sink: FlatMapFunction
+    settings: Settings,
+    read: Inputs,
+    *,
+    salt_keys: list[int],
+    shard_keys: list[int],
+    sink: FlatMapFunction,
+    accepts: bool = False,
 ) -> None:
-    """Add the graph to the environment of what is read. What `sink` hands on is enriched, if there is metadata."""
+    """Add the graph to the environment of what is read. What `sink` hands on is enriched, if there is metadata.
+
+    `accepts`: state that does not say by which settings it was made is carried on (udfs.logic.kept_settings).
+    """
+    kept = of_state(settings, accepts=accepts)
     rules, kafka = settings.counting, settings.kafka
     octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
     blocked = _broadcast(
@@ -77,7 +92,7 @@ def build(
     partials = (
         key_by_first_field(read.events, record_type())
         .connect(blocked)
-        .process(Dedup(rules, kafka, salt_keys, shard_keys), output_type=Types.ROW([Types.INT(), octets]))
+        .process(Dedup(rules, kafka, kept, salt_keys, shard_keys), output_type=Types.ROW([Types.INT(), octets]))
     )
     _lay_out(partials, settings.job.dedup_parallelism).uid(Uid.DEDUP).name("dedup")
     for tag, topic, uid in (
@@ -86,16 +101,16 @@ def build(
     ):
         _to_topic(side_output(partials, tag), settings, topic, uid)
     windows = key_by_first_field(partials, octets).process(
-        Window(rules, shard_keys), output_type=Types.PICKLED_BYTE_ARRAY()
+        Window(rules, kept, shard_keys), output_type=Types.PICKLED_BYTE_ARRAY()
     )
     _lay_out(windows, settings.job.window_parallelism).uid(Uid.WINDOW).name("window")
     # At the same parallelism, or the two would not share a worker.
     written = windows.flat_map(sink, output_type=handed_on_type())
     _lay_out(written, settings.job.window_parallelism).uid(Uid.CASSANDRA_SINK).name("cassandra")
-    discard(written if read.metadata is None else _enrich(settings, written, read.metadata), Uid.END)
+    discard(written if read.metadata is None else _enrich(settings, written, read.metadata, kept), Uid.END)
 
 
-def _enrich(settings: Settings, written: DataStream, metadata: DataStream) -> DataStream:
+def _enrich(settings: Settings, written: DataStream, metadata: DataStream, kept: KeptSettings) -> DataStream:
     known = _broadcast(
         settings, metadata, settings.kafka.metadata_topic, read_metadata, METADATA_STATE, Uid.METADATA,
         Uid.METADATA_DEAD_LETTER_SINK,
@@ -103,7 +118,7 @@ def _enrich(settings: Settings, written: DataStream, metadata: DataStream) -> Da
     enriched = (
         key_by_first_field(written, Types.PICKLED_BYTE_ARRAY())
         .connect(known)
-        .process(Enrich(settings.kafka, settings.cassandra, settings.job.untitled_max), output_type=Types.INT())
+        .process(Enrich(settings.kafka, settings.cassandra, settings.job.untitled_max, kept), output_type=Types.INT())
     )
     return _lay_out(enriched, settings.job.window_parallelism).uid(Uid.ENRICH).name("enrich")
 
@@ -127,18 +142,32 @@ def _lay_out(stream: DataStream, parallelism: int | None) -> DataStream:
 
 
 def main() -> None:
-    """Submit the job and return."""
+    """Submit the job and return; or, told to check, say how many slots it needs once nothing speaks against it."""
+    parser = argparse.ArgumentParser(prog="jobs/view_counts.py")
+    parser.add_argument(
+        "--check", action="store_true", help="Do all but submit: settings, topics, Flink's settings and the graph."
+    )
+    add_accept(parser)
+    arguments = parser.parse_args()
+    accepts = bool(arguments.accept_settings)
     settings = settings_or_exit()
     check_topics_or_exit(settings)
     rules = settings.counting
     env = StreamExecutionEnvironment.get_execution_environment()
     check_flink_or_exit(env, settings)
+    check_kept_or_exit(env, settings, accepts=accepts)
     env.set_max_parallelism(rules.max_parallelism)
     salt_keys = balanced_keys(rules.salts, rules.max_parallelism)
     shard_keys = balanced_keys(rules.shards, rules.max_parallelism)
     sink = CassandraSink(settings.cassandra, shard_keys, hands_on=settings.job.enrichment)
-    build(settings, inputs(env, settings, salt_keys), salt_keys=salt_keys, shard_keys=shard_keys, sink=sink)
+    read = inputs(env, settings, salt_keys)
+    build(settings, read, salt_keys=salt_keys, shard_keys=shard_keys, sink=sink, accepts=accepts)
+    if arguments.check:
+        print(f"checked: the job needs {slots_needed(env, JOB_NAME)} slots")
+        return
+    tell_missing(settings)
     env.execute_async(JOB_NAME)
+    keep_settings(settings)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,12 @@ class CountingSettings(_Group):
         ge=0,
         description="How far viewed_at may lie ahead of the append time before it is invalid.",
     )
+    clock_ahead_ms: int = Field(
+        10 * MINUTE_MS,
+        ge=MINUTE_MS,
+        description="A record's time is at most so long after its batch was made, whatever the broker's stamp says: "
+        "what a broker's clock far ahead can do; longer than a record is ever under way.",
+    )
     generation_ms: int = Field(
         12 * MINUTE_MS,
         description="G: an id is remembered for this generation of append time and the next; fixed for a state's life.",
@@ -164,7 +170,20 @@ class PackSettings(_Group):
         "json", description="How a record holds its event: JSON, or Avro plain or behind one of two headers."
     )
     schema_file: str | None = Field(
-        None, description="The Avro schema that records were written with; ViewEvent.v1 when not set."
+        None,
+        description="The Avro schema that records were written with; ViewEvent.v1 when not set. Several, comma "
+        "separated, for framing=single_object; for framing=confluent number=file of each, as "
+        "7=/schemas/play.avsc,8=ViewEvent.v1. Records of any other schema are dead letters.",
+    )
+    unknown_fields: Literal["ignored", "misspelt_refused", "refused"] = Field(
+        "misspelt_refused",
+        description="What becomes of fields that no event has: all left out, or refused where the name spells "
+        "one of an event's otherwise (viewedAt), or all refused.",
+    )
+    heartbeats: bool = Field(
+        True,
+        description="Whether the job sends each salt an empty batch a second, so that minutes close where no ingest "
+        "process does.",
     )
     batch_events_max: int = Field(2000, ge=1, le=100_000, description="Events in one record of the events topic.")
     records_at_once: int = Field(
@@ -178,7 +197,31 @@ class PackSettings(_Group):
     def _whole(self) -> Self:
         if self.framing == "json" and self.schema_file is not None:
             raise ValueError(f"schema_file={self.schema_file} says nothing about framing=json; choose an Avro framing")
+        if self.framing == "confluent" and self.schema_file is None:
+            raise ValueError(
+                "schema_file is not set, and framing=confluent needs the number of each schema that records may be "
+                "of: set it to number=file, comma separated, with ViewEvent.v1 as the file of the product's own"
+            )
+        for number, file in self.schema_files:
+            if (number is None) == (self.framing == "confluent") or not file:
+                raise ValueError(
+                    f"schema_file={self.schema_file}: {file or 'nothing'} is named "
+                    f"{'without' if number is None else 'with'} a number, or has no file; number=file goes with "
+                    "framing=confluent, files alone with the others"
+                )
         return self
+
+    @property
+    def schema_files(self) -> list[tuple[int | None, str]]:
+        """(number, file) of each schema that is named; a file without a number has None."""
+        found: list[tuple[int | None, str]] = []
+        for entry in (self.schema_file or "").split(",") if self.schema_file else []:
+            number, sign, file = entry.strip().partition("=")
+            if sign and number.isascii() and number.isdigit() and int(number) < 1 << 32:
+                found.append((int(number), file.strip()))
+            else:
+                found.append((None, entry.strip()))
+        return found
 
 
 class S3Settings(_Group):
@@ -321,6 +364,21 @@ class IngestSettings(_Group):
     topics_check_s: float = Field(
         30.0, gt=0, description="So often it is looked whether Kafka's topics are still what the product needs."
     )
+    past_margin_ms: int = Field(
+        DAY_MS,
+        ge=0,
+        description="An event viewed longer ago than history.late_hours and this, by the service's own clock, is "
+        "rejected: nothing would count it.",
+    )
+    future_margin_ms: int = Field(
+        10 * MINUTE_MS,
+        ge=0,
+        description="An event viewed further ahead than counting.future_skew_ms and this, by the service's own clock, "
+        "is rejected. Clocks of services and brokers must differ by less.",
+    )
+    keep_alive_s: int = Field(
+        75, ge=1, description="An idle connection is closed after it: longer than a load balancer keeps its own."
+    )
     tally_minutes: int = Field(
         180, ge=1, le=10_000, description="Minutes of arrival of which the service keeps its own tally."
     )
@@ -339,6 +397,9 @@ class QuerySettings(_Group):
     )
     hours_kept_days: int = Field(
         100, ge=2, description="Time to live of views_by_hour; hours are read from history a day before it is over."
+    )
+    keep_alive_s: int = Field(
+        75, ge=1, description="An idle connection is closed after it: longer than a load balancer keeps its own."
     )
     points_max: int = Field(50_000, ge=1, description="Points in one series answer; hours in one of a zone's days.")
     history_files_max: int = Field(
@@ -400,6 +461,13 @@ class Settings(BaseSettings):
                 f"archive.kept_days={self.archive.kept_days} is {self.archive.kept_days * 24} hours, not longer than "
                 f"history.late_hours + history.late_file_hours = {reach}: what an hour counts could not be counted "
                 "again while it still changes; raise it, or lower one of these"
+            )
+        least = self.ingest.delivery_timeout_ms + self.counting.future_skew_ms
+        if self.counting.clock_ahead_ms < least:
+            raise ValueError(
+                f"counting.clock_ahead_ms={self.counting.clock_ahead_ms} is less than ingest.delivery_timeout_ms + "
+                f"counting.future_skew_ms = {least}: the broker's stamp of a record that was under way so long would "
+                "not count; raise it"
             )
         least = self.kafka.retention_ms + self.counting.generation_ms
         if self.counting.state_ttl_ms < least:

@@ -59,6 +59,8 @@ class EventWriter:
         self._open: list[Batch | None] = [None] * salts
         self._pending = [0] * salts
         self._sent_at_s = [0.0] * salts
+        # Why the last write of each salt failed; None where it did not.
+        self._failed: list[str | None] = [None] * salts
         self._tick: asyncio.TimerHandle | None = None
         self._stopping = threading.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,6 +112,9 @@ class EventWriter:
             return f"no Kafka broker answers at {self._kafka.bootstrap_servers}"
         if self._acked_at_s is None:
             return "Kafka has not acknowledged a first heartbeat yet"
+        if all(self._failed):
+            # Heartbeats go on, and the first that is acknowledged ends this.
+            return f"the last writes of all {self._salts} salts failed: {self._failed[0]}"
         silent_s = time.monotonic() - self._acked_at_s
         if silent_s > SILENCE_MAX_S + self._ingest.heartbeat_ms / 1000:
             return f"Kafka has acknowledged nothing for {silent_s:.0f} s"
@@ -190,6 +195,7 @@ class EventWriter:
     def _settle(self, batch: Batch, failure: str | None, append_ms: int) -> None:
         self._pending[batch.salt] -= 1
         self.events_in_flight -= len(batch.datums)
+        self._failed[batch.salt] = failure
         if failure is None:
             self._acked_at_s = time.monotonic()
             self._tally.acknowledged(append_ms, len(batch.datums))

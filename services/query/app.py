@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -16,7 +17,7 @@ from starlette.routing import Route
 from schemas.kinds import blocked
 from services.openapi import docs_page
 from services.query.cold import History
-from services.query.completeness import ALWAYS, HistoryAwayError, Known, known, notices
+from services.query.completeness import ALWAYS, HistoryAwayError, Known, known, lost_notice, notices
 from services.query.metrics import exposition
 from services.query.openapi import OPENAPI
 from services.query.parameters import (
@@ -27,6 +28,7 @@ from services.query.parameters import (
     ClosedTopQuestion,
     ParameterError,
     Series,
+    check_known,
     check_name,
     read_day,
     read_ledger_minutes,
@@ -48,6 +50,21 @@ MINUTE = timedelta(minutes=1)
 _ENCODER = msgspec.json.Encoder()
 
 
+class _Name(Convertor[str]):
+    """All that a name may have in it: slashes, and line breaks, which no other convertor takes."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("name", _Name())
+
+
 def utc_now() -> datetime:
     """The machine's clock."""
     return datetime.now(UTC)
@@ -67,12 +84,12 @@ def build_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Star
         await store.stop()
 
     page = docs_page(OPENAPI)
-    return Starlette(
+    app = Starlette(
         routes=[
-            Route("/v1/videos/{video_id:path}/views", endpoints.views),
-            Route("/v1/videos/{video_id:path}/series", endpoints.series),
-            Route("/v1/videos/{video_id:path}/history", endpoints.history),
-            Route("/v1/channels/{channel_id:path}/series", endpoints.channel),
+            Route("/v1/videos/{video_id:name}/views", endpoints.views),
+            Route("/v1/videos/{video_id:name}/series", endpoints.series),
+            Route("/v1/videos/{video_id:name}/history", endpoints.history),
+            Route("/v1/channels/{channel_id:name}/series", endpoints.channel),
             Route("/v1/top", endpoints.top),
             Route("/v1/ledger", endpoints.ledger),
             Route("/metrics", endpoints.metrics),
@@ -84,6 +101,9 @@ def build_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Star
         exception_handlers={ParameterError: _bad_parameter, StoreAwayError: _away, HistoryAwayError: _away},
         lifespan=lifespan,
     )
+    # A redirect would name the host and scheme that this process sees, which are not those of whoever asked.
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Endpoints:
@@ -94,6 +114,7 @@ class _Endpoints:
         self._now = now
 
     async def views(self, request: Request) -> Response:
+        check_known(request.query_params, "kind")
         video_id, kind = _names(request)
         now = self._now()
         complete, history = await self._complete()
@@ -110,6 +131,7 @@ class _Endpoints:
         )
 
     async def series(self, request: Request) -> Response:
+        check_known(request.query_params, "kind", "granularity", "from", "to", "zone")
         video_id, kind = _names(request)
         now, query = self._now(), request.query_params
         before: datetime | None = None
@@ -135,10 +157,11 @@ class _Endpoints:
         return _json({"points": points, "complete_through": _time(complete), **_of_history(history, missing)})
 
     async def history(self, request: Request) -> Response:
+        check_known(request.query_params, "kind", "day")
         video_id, kind = _names(request)
         day = read_day(request.query_params)
         start = datetime.combine(day, time(), UTC)
-        self._store.check(known(await self._store.register()), [(start, start + STEPS["day"])], now=self._now())
+        self._store.check(await self._known(), [(start, start + STEPS["day"])], now=self._now())
         changes = await self._store.day_changes(video_id, kind, day)
         return _json(
             {
@@ -150,6 +173,7 @@ class _Endpoints:
         )
 
     async def top(self, request: Request) -> Response:
+        check_known(request.query_params, "kind", "span", "country", "limit", "at")
         question = read_top(request.query_params)
         if isinstance(question, ClosedTopQuestion):
             return await self._closed_top(question)
@@ -168,7 +192,7 @@ class _Endpoints:
         )
 
     async def _closed_top(self, question: ClosedTopQuestion) -> Response:
-        history = known(await self._store.register())
+        history = await self._known()
         found = await self._store.closed_top(question, history, now=self._now())
         of_list: list[Span] = [] if found is None else [(found.start, found.complete_through)]
         return _json(
@@ -184,6 +208,7 @@ class _Endpoints:
         )
 
     async def channel(self, request: Request) -> Response:
+        check_known(request.query_params, "kind", "granularity", "from", "to")
         channel_id = check_name("channel_id", request.path_params["channel_id"], CHANNEL_ID_BYTES_MAX)
         kind = check_name("kind", request.query_params.get("kind", "view"), KIND_BYTES_MAX)
         query = {"granularity": "hour", **request.query_params}
@@ -191,7 +216,7 @@ class _Endpoints:
             raise ParameterError("granularity", query["granularity"], "must be hour: channels are counted by the hour")
         now = self._now()
         series = read_series(query, now=now, points_max=self._points_max)
-        history = known(await self._store.register())
+        history = await self._known()
         found = await self._store.channel_hours(channel_id, kind, series, history, now=now)
         missing = history.missing([(series.start, series.end)])
         return _json(
@@ -203,6 +228,7 @@ class _Endpoints:
         )
 
     async def ledger(self, request: Request) -> Response:
+        check_known(request.query_params, "from", "to")
         minutes = read_ledger_minutes(request.query_params, now=self._now())
         found = await self._store.ledger(minutes)
         total = {name: sum(tally[name] for tally in found.values()) for name in LEDGER_COLUMNS}
@@ -220,19 +246,27 @@ class _Endpoints:
         is_balanced = bool(tally.pop("balanced"))
         complete, register = await asyncio.gather(self._store.complete_through(), self._store.register())
         applied = None if register is None else register.applied
-        text = exposition(tally, is_balanced=is_balanced, complete_through=complete, applied=applied)
+        missing = sum(one.records for one in await self._store.lost())
+        text = exposition(
+            tally, is_balanced=is_balanced, complete_through=complete, applied=applied, missing_records=missing
+        )
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def readyz(self, _request: Request) -> Response:
         _, register = await asyncio.gather(self._store.complete_through(), self._store.register())
         # What is not as it should be with history is for operators: other answers are given, and no restart mends it.
-        lines = ["ready", *notices(register, path=self._history_path, now=self._now())]
+        lost = lost_notice(await self._store.lost())
+        lines = ["ready", *notices(register, path=self._history_path, now=self._now()), *lost]
         return PlainTextResponse("".join(f"{line}\n" for line in lines))
 
     async def _complete(self) -> tuple[datetime | None, Known]:
         """How far the stream and history are; to be read before any number is."""
-        complete, register = await asyncio.gather(self._store.complete_through(), self._store.register())
-        return complete, known(register)
+        complete, history = await asyncio.gather(self._store.complete_through(), self._known())
+        return complete, history
+
+    async def _known(self) -> Known:
+        """What the tables have. Raises HistoryAwayError."""
+        return known(await self._store.register(), await self._store.lost())
 
 
 def _of_history(history: Known, missing: Sequence[Span]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ between `through` and the cut is known to nobody until a rollup has run, and is 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from services.query.spans import Span, inside, merged
 from udfs.logic.history import HistoryError, hour_start
@@ -17,6 +18,7 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 # Whatever was viewed, was viewed later.
 ALWAYS = datetime.min.replace(tzinfo=UTC)
+FOR_EVER = datetime.max.replace(tzinfo=UTC)
 # A rollup an hour, and the hour that is not over, make at most two; more is worth a word.
 BEHIND = 3 * HOUR
 
@@ -31,7 +33,8 @@ class Known:
 
     `manifest` is the name of the one that they were written from, "" before the first. Hours viewed from `start` to
     before `through` are complete; `through` is None while none is. `late_through` is None before the first rollup.
-    `gaps` are the times viewed of which history may lack something, in order.
+    `gaps` are the times viewed of which history may lack something, in order, and `stream_gaps` those of which the
+    stream's minutes may.
     """
 
     manifest: str
@@ -41,6 +44,7 @@ class Known:
     through: datetime | None
     late_through: datetime | None
     gaps: tuple[Span, ...]
+    stream_gaps: tuple[Span, ...] = ()
 
     @property
     def end(self) -> datetime:
@@ -63,16 +67,35 @@ class Known:
             )
 
     def missing(self, spans: Sequence[Span], *, before: datetime | None = None) -> list[Span]:
-        """The times within these, answered from history, of which the archive lacks records.
+        """The times within these of which records are missing: the archive's in history, Kafka's in minutes.
 
         `before`: up to when history answers, where that is not all that it has.
         """
         end = self.end if before is None else min(before, self.end)
-        return merged(part for gap in self.gaps for part in inside(inside(spans, gap), (ALWAYS, end)))
+        of_history = [part for gap in self.gaps for part in inside(inside(spans, gap), (ALWAYS, end))]
+        of_stream = [part for gap in self.stream_gaps for part in inside(inside(spans, gap), (end, FOR_EVER))]
+        return merged([*of_history, *of_stream])
 
 
-def known(register: Register | None) -> Known:
-    """What the tables have. Raises HistoryAwayError when nobody can say."""
+class Lost(NamedTuple):
+    """A row of missing_records: so many offsets, and the naive UTC times between which they may have been viewed."""
+
+    records: int
+    viewed_from: datetime | None
+    viewed_to: datetime
+
+    @property
+    def span(self) -> Span:
+        """The times that they may be of."""
+        start = ALWAYS if self.viewed_from is None else self.viewed_from.replace(tzinfo=UTC)
+        return start, self.viewed_to.replace(tzinfo=UTC)
+
+
+def known(register: Register | None, lost: Sequence[Lost] = ()) -> Known:
+    """What the tables have. Raises HistoryAwayError when nobody can say.
+
+    `lost` are records that the stream has not counted, since Kafka had them no longer.
+    """
     if register is None:
         raise HistoryAwayError(
             "this keyspace has no register of history, so that nobody can say how far its tables are complete: make it "
@@ -96,7 +119,17 @@ def known(register: Register | None) -> Known:
         through=applied.complete_through if applied.through_hour > 0 else None,
         late_through=applied.late_through if applied.late_through_hour > 0 else None,
         gaps=tuple(merged(gaps)),
+        stream_gaps=tuple(merged(one.span for one in lost)),
     )
+
+
+def lost_notice(lost: Sequence[Lost]) -> list[str]:
+    """What an operator should know of records that Kafka had no longer."""
+    if not lost:
+        return []
+    records, until = sum(one.records for one in lost), max(one.span[1] for one in lost)
+    lacks = f"the stream lacks {records} records, which Kafka had no longer when the count job was started"
+    return [f"{lacks}, the last of them viewed before {_text(until)}: see table missing_records"]
 
 
 def notices(register: Register | None, *, path: str, now: datetime) -> list[str]:

@@ -11,11 +11,17 @@ NAN = float("nan")
 
 
 def exposition(
-    tally: Mapping[str, int], *, is_balanced: bool, complete_through: datetime | None, applied: Applied | None
+    tally: Mapping[str, int],
+    *,
+    is_balanced: bool,
+    complete_through: datetime | None,
+    applied: Applied | None,
+    missing_records: int = 0,
 ) -> bytes:
     """The text that Prometheus scrapes. `tally`: of one minute of arrival, the ledger's columns.
 
     `applied`: what the tables have of history; None where the register is not there, or does not say.
+    `missing_records`: those that the stream has not counted, since Kafka had them no longer.
     """
     registry = CollectorRegistry()
     events = Gauge(
@@ -31,6 +37,11 @@ def exposition(
         "1 where received = counted + duplicate + late + invalid + blocked + dead-lettered in that minute.",
         registry=registry,
     ).set(is_balanced)
+    Gauge(
+        "view_counts_missing_records",
+        "Records that the stream has not counted, since Kafka had them no longer when the count job was started.",
+        registry=registry,
+    ).set(missing_records)
     complete = Gauge(
         "view_counts_complete_through_timestamp_seconds",
         "The time through which all minutes are closed; NaN before the first.",
@@ -69,6 +80,11 @@ def _add_history(registry: CollectorRegistry, applied: Applied | None) -> None:
         "gap_hours",
         "Hours viewed of which the archive lacks records.",
         None if applied is None else sum(last - first + 1 for first, last in applied.gap_hours),
+    )
+    add(
+        "missing_records",
+        "Records that the archive lacks.",
+        None if applied is None else sum(applied.missing.values()),
     )
     add(
         "warnings",

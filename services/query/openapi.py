@@ -38,8 +38,9 @@ HISTORY: dict[str, Any] = {
     },
     "missing": {
         "type": "array",
-        "description": "Times viewed, within what was asked for, of which the archive lacks records: there may "
-        "have been more views. Empty as a rule.",
+        "description": "Times viewed, within what was asked for, of which records are missing, in the archive or, "
+        "where minutes of the stream are the answer, since Kafka had them no longer: there may have been more views. "
+        "Empty as a rule.",
         "items": {
             "type": "object",
             "required": ["from", "to"],

@@ -13,6 +13,7 @@ import contextlib
 import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from time import monotonic
 from typing import Any, NamedTuple
 
 import structlog
@@ -23,7 +24,7 @@ from tenacity import RetryError, Retrying, sleep_using_event, stop_when_event_se
 from connectors.cassandra import connect
 from schemas.kinds import OF_KINDS
 from services.query.cold import History
-from services.query.completeness import ALWAYS, HOUR, Known
+from services.query.completeness import ALWAYS, HOUR, Known, Lost
 from services.query.pages import all_rows
 from services.query.parameters import ClosedTopQuestion, Series, TopQuestion
 from services.query.spans import Span, inside, outside
@@ -68,8 +69,11 @@ _DAYS = (
 
 # What the ledger tells of a minute, in the order in which answers tell it.
 FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
-LEDGER_COLUMNS = ("received", *FATES, "records", "unreadable_records")
+LEDGER_COLUMNS = ("received", *FATES, "records", "unreadable_records", "clamped_records")
 LEDGER_MINUTES_AT_ONCE = 60
+# What is written only when a job is submitted need not be read for each answer.
+LOST_KEPT_S = 10.0
+_MISSING_RECORDS = "SELECT first_offset, next_offset, viewed_from, viewed_to FROM missing_records WHERE pipeline = ?"
 _LEDGER = (
     f"SELECT minute, {', '.join(f'sum({name}) AS {name}' for name in LEDGER_COLUMNS)} FROM ledger "
     "WHERE minute IN ? GROUP BY minute"
@@ -97,6 +101,7 @@ _TOP_OF_DAY = (
 _STATEMENTS = {
     "progress": _PROGRESS,
     "register": _REGISTER,
+    "missing_records": _MISSING_RECORDS,
     "bases": _BASES,
     "hours": _HOURS,
     "days": _DAYS,
@@ -220,6 +225,8 @@ class CountStore:
         self._slots = asyncio.Semaphore(PARTITIONS_AT_ONCE)
         # A column's text is read again when it is another.
         self._applied: tuple[str | None, Applied | None] = None, None
+        # And when it was read.
+        self._lost: tuple[float, list[Lost]] | None = None
 
     def start(self) -> None:
         """Connect in the background; until that is done every read raises StoreAwayError."""
@@ -239,6 +246,15 @@ class CountStore:
         """See the function of this name. Raises StoreAwayError, as every read does."""
         rows = await self._rows("progress", (PIPELINE,))
         return complete_through([ShardProgress(*row) for row in rows])
+
+    async def lost(self) -> list[Lost]:
+        """Records that the stream has not counted, as they were known some seconds ago."""
+        now_s = monotonic()
+        if self._lost is None or now_s - self._lost[0] > LOST_KEPT_S:
+            rows = await self._rows("missing_records", (PIPELINE,))
+            found = [Lost(row.next_offset - row.first_offset, row.viewed_from, row.viewed_to) for row in rows]
+            self._lost = now_s, found
+        return self._lost[1]
 
     async def register(self) -> Register | None:
         """The register of history as it is now; None where there is none."""

@@ -168,6 +168,9 @@ def main(name: str, folder: Path) -> None:
             one.archive(golden.records(hours))
             one.run()
         history = Path(root) / "history"
+        for path in history.rglob("*.json"):
+            # Whoever unpacks it has it elsewhere.
+            path.write_text(path.read_text().replace(root, "golden"))
         manifest = (history / "manifest.json").read_bytes()
         version = json.loads(manifest)["version"]
         if f"v{version}" != name.partition("-")[0]:

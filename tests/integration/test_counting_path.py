@@ -23,8 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from connectors.cassandra import connect
 from schemas import registry
 from settings import CassandraSettings, Settings
-from tools.cli import HOME_VARIABLE
 from tools.stack import FlinkCommandError, Stack, StackOptions
+from tools.stack.layout import HOME_VARIABLE
 from tools.stack.ports import HOST
 
 SETTINGS = Settings()
@@ -250,8 +250,8 @@ def event(salt: int, video_id: str = "H", **more: Any) -> dict[str, Any]:
 
 def batch(salt: int, events: list[dict[str, Any]], salts: int = SALTS) -> bytes:
     value = {
-        "batch_id": uuid.uuid4().bytes, "producer_id": "test", "salt": salt, "salts": salts, "produced_at": 0,
-        "events": events,
+        "batch_id": uuid.uuid4().bytes, "producer_id": "test", "salt": salt, "salts": salts,
+        "produced_at": time.time_ns() // 1_000_000, "events": events,
     }  # fmt: skip
     return registry.encode("ViewBatch", value)
 

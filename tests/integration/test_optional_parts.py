@@ -33,6 +33,9 @@ DROPPED = (
 @pytest.fixture
 def installation(shared_stack: Stack) -> Iterator[Installation]:
     with Installation(shared_stack, "optional-parts", {**PROMPT, "rank_interval_ms": 300}, trusted_times=True) as made:
+        # Nothing here is about slices, and there would be hundreds.
+        history = made.settings.history.model_copy(update={"slice_events_max": 100_000})
+        made.settings = made.settings.model_copy(update={"history": history})
         yield made
 
 
@@ -61,7 +64,7 @@ class Load:
     def _run(self) -> None:
         while not self._stopped.wait(0.5):
             at_ms = self.end_ms
-            views = [View(f"video-{n % VIDEOS}", at_ms + n, "like" if n % 4 == 0 else "view") for n in range(100)]
+            views = [View(f"video-{n % VIDEOS}", at_ms + n, "like" if n % 4 == 0 else "view") for n in range(40)]
             self._feeder.send(views, at_ms + MINUTE_MS - 1)
             self.sent += views
             self._minute += 1
@@ -84,6 +87,7 @@ def figure(stack: Stack, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
+@pytest.mark.nightly
 def test_counts_are_right_without_any_of_what_is_optional(installation: Installation) -> None:
     stack, session, kafka = installation.stack, installation.session, installation.settings.kafka
     archive = Archive(filesystem(installation.settings.s3), installation.settings.archive.path)

@@ -17,6 +17,7 @@ from schemas import registry
 from settings import CountingSettings
 from tests.support.random_streams import (
     BLOCKS,
+    FAR_MS,
     MINUTE_MS,
     NOW_MS,
     RULE_SETS,
@@ -104,7 +105,7 @@ class Machine:
             self.shards.append(window)
 
     def read(self, salt: int) -> None:
-        stamp, value, _ = self.log[salt][self.state.offsets[salt]]
+        stamp, value, _, _ = self.log[salt][self.state.offsets[salt]]
         self.state.offsets[salt] += 1
         dedup = self.salts[salt]
         outcome = dedup.record(value, stamp, salt, BLOCKS)
@@ -257,9 +258,10 @@ def test_a_heartbeat_a_salt_brings_back_what_was_unsent_when_a_checkpoint_lacks_
     state.timers.clear()
     machine.restore(state)
     for salt, records in enumerate(log):
-        stamp = max(at for at, *_ in records)
-        records.append((stamp, encode(salt, []), []))
-        ledger[salt, stamp // MINUTE_MS]["records"] += 1
+        stamp = records[-1][2]
+        records.append((stamp, encode(salt, [], stamp), stamp, []))
+        # The salt's time stands still.
+        ledger[max(place for place in ledger if place[0] == salt)]["records"] += 1
         machine.read(salt)
         machine.flush(salt)
         machine.tell(salt)
@@ -323,8 +325,11 @@ def test_every_late_and_invalid_event_is_handed_out_with_its_bytes(seed: int) ->
     late = dead = 0
     for salt, records in enumerate(log):
         dedup = SaltDedup(salt, RULES)
-        for stamp, value, events in records:
+        for stamp, value, _, events in records:
             outcome = dedup.record(value, stamp, salt)
+            if events is None:
+                assert [rejected.payload for rejected in outcome.dead] == [value]
+                continue
             late += len(outcome.late)
             dead += len(outcome.dead)
             for rejected in (*outcome.late, *outcome.dead):
@@ -338,9 +343,29 @@ def test_an_unchanged_repeat_after_any_outage_never_counts_twice() -> None:
     salt = mmh3.hash(event[0], 0, signed=False) % RULES.salts
     for away_ms in range(0, 3_000_000, 7_000):
         dedup = SaltDedup(salt, RULES)
-        dedup.record(encode(salt, [event]), NOW_MS, salt)
-        outcome = dedup.record(encode(salt, [event]), NOW_MS + away_ms, salt)
+        dedup.record(encode(salt, [event], NOW_MS), NOW_MS, salt)
+        outcome = dedup.record(encode(salt, [event], NOW_MS + away_ms), NOW_MS + away_ms, salt)
         assert outcome.chunk is None, f"counted again after {away_ms} ms"
+
+
+def test_a_record_stamped_far_ahead_makes_nothing_late_and_one_that_says_no_time_moves_nothing() -> None:
+    ids = [struct.pack(">QQ", 3, n) for n in range(40)]
+    mine = [one for one in ids if mmh3.hash(one, 0, signed=False) % RULES.salts == 1][:4]
+    dedup = SaltDedup(1, RULES)
+    # Before there is a time nothing counts, and nothing fails.
+    for n, viewed_ms in enumerate((NOW_MS, -(2**62), 0, -1)):
+        value = encode(1, [(mine[n], "v", "view", viewed_ms)], 0)
+        assert dedup.record(value, NOW_MS + n, 1).chunk is None
+    assert (dedup.tallies[0].minute, dedup.tallies[0].received, dedup.tallies[0].clamped_records) == (0, 4, 4)
+    dedup.record(encode(1, [], NOW_MS), NOW_MS, 1)
+    for value in (encode(1, [], NOW_MS), b"no batch", encode(1, [], 0)):
+        dedup.record(value, NOW_MS + FAR_MS, 1)
+    assert dedup.append_ms == NOW_MS + RULES.clock_ahead_ms
+    later = NOW_MS + RULES.clock_ahead_ms + MINUTE_MS
+    outcome = dedup.record(encode(1, [(mine[0], "v", "view", later)], later), later, 1)
+    assert outcome.append_ms == later
+    assert outcome.chunk is not None
+    assert [(tally.clamped_records, tally.unreadable_records) for tally in dedup.tallies[-2:]] == [(2, 1), (0, 0)]
 
 
 def test_a_repeat_stamped_anew_within_a_generation_is_a_duplicate() -> None:
@@ -348,9 +373,9 @@ def test_a_repeat_stamped_anew_within_a_generation_is_a_duplicate() -> None:
     salt = mmh3.hash(event[0], 0, signed=False) % RULES.salts
     for away_ms in range(0, RULES.generation_ms, 5_000):
         dedup = SaltDedup(salt, RULES)
-        dedup.record(encode(salt, [event]), NOW_MS, salt)
+        dedup.record(encode(salt, [event], NOW_MS), NOW_MS, salt)
         again = (*event[:3], NOW_MS + away_ms)
-        assert dedup.record(encode(salt, [again]), NOW_MS + away_ms, salt).chunk is None
+        assert dedup.record(encode(salt, [again], NOW_MS + away_ms), NOW_MS + away_ms, salt).chunk is None
 
 
 def test_many_events_of_many_videos_count_like_few() -> None:
@@ -360,7 +385,7 @@ def test_many_events_of_many_videos_count_like_few() -> None:
     # Small ones first, so that the tables grow while they hold something.
     batches = [*(events[at : at + 50] for at in range(0, 3000, 50)), events[3000:], events]
     log: list[list[Record]] = [[] for _ in range(RULES.salts)]
-    log[1] = [(NOW_MS, encode(1, some), some) for some in batches]
+    log[1] = [(NOW_MS, encode(1, some, NOW_MS), NOW_MS, some) for some in batches]
     want, ledger = brute_force(log, RULES)
     machine = Machine(log, RULES, Stored())
     for at in range(len(batches)):
@@ -484,7 +509,7 @@ def long(n: int) -> bytes:
 
 
 def head(salt: int = 1, salts: int = RULES.salts) -> bytes:
-    return registry.prefix("ViewBatch") + bytes(16) + long(1) + b"p" + long(salt) + long(salts) + long(0)
+    return registry.prefix("ViewBatch") + bytes(16) + long(1) + b"p" + long(salt) + long(salts) + long(NOW_MS)
 
 
 HOSTILE = {
@@ -527,7 +552,7 @@ def test_a_bad_event_does_not_sink_its_batch() -> None:
         (salt1[7], "good", "blocked:view", at),
         (salt1[8], "good", "blocked", at),
     ]
-    value = encode(1, events).replace(b"NOTUTF", b"\xff\xfeTUTF")
+    value = encode(1, events, at).replace(b"NOTUTF", b"\xff\xfeTUTF")
     dedup = SaltDedup(1, RULES)
     outcome = dedup.record(value, at, 1)
     assert [(r.index, r.reason) for r in outcome.dead] == [

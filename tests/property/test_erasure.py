@@ -49,6 +49,10 @@ VIEWERS = st.sampled_from(["viewer-é", "viewer-2", "other"])
 SOMEBODY = "viewer-1"
 
 
+def no_topic(_at: str, _topic: str) -> None:
+    """What a broker says of the pack job's source, where there is none."""
+
+
 class Place:
     """An archive of a random stream, and the slices of a first part of it."""
 
@@ -88,7 +92,7 @@ class Place:
             files: dict[tuple[int, int, int], list[archives.Record]] = collections.defaultdict(list)
             while any(left.values()):
                 salt = r.choice([salt for salt, records in left.items() if records])
-                stamp, value, _ = left[salt].pop(0)
+                stamp, value, _, _ = left[salt].pop(0)
                 record = archives.Record(offset, stamp, salt.to_bytes(4, "big"), value)
                 if r.random() < 0.02:
                     record = r.choice([record._replace(value=value[:-1]), record._replace(key=viewer_bytes(r))])
@@ -129,7 +133,7 @@ class Place:
 
     @property
     def stores(self) -> Stores:
-        return Stores(self.store, self.conditional, self.registers, sleep=lambda _s: None)
+        return Stores(self.store, self.conditional, self.registers, sleep=lambda _s: None, kept_ms=no_topic)
 
     def erase(self, *viewers: str, **options: bool) -> Report:
         with self.topic.in_place():
@@ -321,7 +325,7 @@ def test_until_slices_are_rewritten_a_viewer_is_one_all_the_same(tmp_path: Path)
 
 
 def test_what_is_archived_later_is_erased_with_the_same_pseudonyms_until_it_closes(tmp_path: Path) -> None:
-    place = Place(tmp_path, 13, RULES)
+    place = Place(tmp_path, 30, RULES)
     # The archive job copies again from an older savepoint.
     file = place.files[0]
     copy = file.read_bytes()
@@ -457,7 +461,7 @@ def test_two_erasures_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None
 
     def meanwhile(_path: str) -> None:
         free(place)
-        stores = Stores(place.store, FolderFiles(), place.registers, sleep=lambda _s: None)
+        stores = Stores(place.store, FolderFiles(), place.registers, sleep=lambda _s: None, kept_ms=no_topic)
         other.append(erase(place.settings, stores, ["other"], NOW))
 
     place.conditional = Pausing(meanwhile)
@@ -617,7 +621,7 @@ def test_the_lease_is_given_up_between_passes_and_when_a_turn_is_over(
             return super().replace(path, content, tag)
 
     place.conditional = Files()
-    stores = Stores(place.store, place.conditional, place.registers, sleep=waited.append)
+    stores = Stores(place.store, place.conditional, place.registers, sleep=waited.append, kept_ms=no_topic)
     with place.topic.in_place():
         first = erase(place.settings, stores, ["other"], NOW)
     assert (first.passes, len(waited), len(tokens)) == (2, 1, 1)

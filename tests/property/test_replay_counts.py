@@ -53,13 +53,13 @@ def video_of(event_id: bytes) -> str:
     return event_id.hex()
 
 
-def encoded(salt: int, events: list[Event], salts: int = SALTS) -> bytes:
+def encoded(salt: int, events: list[Event], at_ms: int, salts: int = SALTS) -> bytes:
     value = {
         "batch_id": bytes(16),
         "producer_id": "c",
         "salt": salt,
         "salts": salts,
-        "produced_at": 0,
+        "produced_at": at_ms,
         "events": events,
     }
     return registry.encode("ViewBatch", value)
@@ -145,15 +145,15 @@ class World:
         elif way == 1:
             event["kind"] = "blocked:view"
         elif way == 2:
-            self.append((salt + 1) % SALTS, encoded((salt + 1) % SALTS, [event]))
+            self.append((salt + 1) % SALTS, encoded((salt + 1) % SALTS, [event], self.now_ms))
             return
         elif way == 3:
-            self.append(salt, encoded(salt, [event], salts=2 * SALTS))
+            self.append(salt, encoded(salt, [event], self.now_ms, salts=2 * SALTS))
             return
         elif way == 4:
-            self.append(salt, b"?" + encoded(salt, [event]))
+            self.append(salt, b"?" + encoded(salt, [event], self.now_ms))
             return
-        self.append(salt, encoded(salt, [event]))
+        self.append(salt, encoded(salt, [event], self.now_ms))
 
     def planned(self, fix: Fix | None, *, late_as_is: bool) -> list[Planned]:
         """A plan for some of the letters; for none of them when the fix is refused."""

@@ -1,6 +1,7 @@
 """The batch layer's slices against a count that knows none: the stream's verdicts, and each late event once."""
 
 import collections
+import dataclasses
 import random
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.support.random_streams import (
     RULE_SETS,
     RULES,
     Record,
+    SaltClock,
     brute_force,
     country_of,
     encode,
@@ -31,8 +33,9 @@ from udfs.logic import viewer_buckets
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, viewer_hash
 from udfs.logic.id_index import Ids
 from udfs.logic.ledger import Tally
+from udfs.logic.repeats import Known
 from udfs.logic.shards import shard_of
-from udfs.logic.slice_counts import Known, SaltMemory, SliceCounter, SliceCounts, dedups_of
+from udfs.logic.slice_counts import SaltMemory, SliceCounter, SliceCounts, dedups_of
 
 PARTITIONS = 2
 Cell = tuple[str, str, int]
@@ -49,14 +52,14 @@ def counted_events(
     added: list[tuple[bytes, Cell]] = []
     fates: collections.Counter[str] = collections.Counter()
     for records in log:
-        append = 0
+        clock = SaltClock(rules)
         first: dict[bytes, int] = {}
         count: set[tuple[bytes, int]] = set()
-        for stamp, _, events in records:
-            append = max(append, stamp)
+        for record in records:
+            append = clock.move(record)
             generation = append // rules.generation_ms
-            for i, video, kind, at in events:
-                if at > append + rules.future_skew_ms:
+            for i, video, kind, at in record[3] or []:
+                if clock.append is None or at > append + rules.future_skew_ms:
                     continue
                 cell = f"blocked:{kind}" if is_blocked(i, append) else kind, video, at // MINUTE_MS
                 if (at // MINUTE_MS + 1) * MINUTE_MS + rules.lateness_ms > append:
@@ -172,7 +175,7 @@ def partition_records(r: random.Random, log: list[list[Record]], partition: int)
     found = []
     while left:
         salt = r.choice(list(left))
-        stamp, value, _ = left[salt].pop(0)
+        stamp, value, _, _ = left[salt].pop(0)
         found.append((salt.to_bytes(4, "big"), value, stamp))
         if not left[salt]:
             del left[salt]
@@ -198,6 +201,7 @@ def test_slices_count_like_the_brute_force_count_wherever_they_are_cut(
     late_added: collections.Counter[Cell] = collections.Counter()
     fates: collections.Counter[str] = collections.Counter()
     received = 0
+    tallies: dict[tuple[int, int], collections.Counter[str]] = {}
     for partition in range(PARTITIONS):
         records = partition_records(r, log, partition)
         batch = Batch(rules, partition, late_ms_max)
@@ -212,12 +216,17 @@ def test_slices_count_like_the_brute_force_count_wherever_they_are_cut(
         viewers += batch.viewers
         fates += batch.late
         received += sum(tally.received for tally in batch.tallies.values())
+        for place, tally in batch.tallies.items():
+            columns = dataclasses.asdict(tally)
+            del columns["minute"]
+            tallies[place] = +collections.Counter(columns)
     assert +views == want
     assert +late_added == collections.Counter(cell for _, cell in added)
     assert countries == countries_of([*in_time, *added])
     assert viewers == viewers_of([*in_time, *added])
     assert +fates == +want_fates
     assert received == sum(fate["received"] for fate in ledger.values())
+    assert tallies == ledger
 
 
 def test_a_slice_counts_the_same_again_to_the_byte() -> None:
@@ -240,22 +249,23 @@ def test_a_late_event_counts_once_however_often_and_in_whichever_slice_it_comes(
     batch = Batch(RULES, 0, 6 * 24 * HOUR_MS)
     for hours in (0, 0, 1, 30):
         stamp = NOW_MS + hours * HOUR_MS
-        batch.count([(bytes(4), encode(0, [late]), stamp)])
+        batch.count([(bytes(4), encode(0, [late], stamp), stamp)])
     assert +batch.late_added == {("view", "v", late[3] // MINUTE_MS): 1}
     assert not +batch.views
     assert batch.late == {"added": 1, "repeats": 3}
     # Stamped anew it is another one, by the same rule as in the stream.
-    batch.count([(bytes(4), encode(0, [(*late[:3], late[3] + 1)]), NOW_MS + 30 * HOUR_MS)])
+    batch.count([(bytes(4), encode(0, [(*late[:3], late[3] + 1)], stamp), stamp)])
     assert batch.late["added"] == 2
     # And after the time for which is known what counts, nothing is added.
-    batch.count([(bytes(4), encode(0, [(*late[:3], late[3] + 2)]), NOW_MS + 7 * 24 * HOUR_MS)])
+    stamp = NOW_MS + 7 * 24 * HOUR_MS
+    batch.count([(bytes(4), encode(0, [(*late[:3], late[3] + 2)], stamp), stamp)])
     assert (batch.late["added"], batch.late["too_old"]) == (2, 1)
 
 
 def test_times_that_no_calendar_holds_are_late_and_too_old() -> None:
     identity = id_of_salt_0()
     batch = Batch(RULES, 0, HOUR_MS)
-    found = batch.count([(bytes(4), encode(0, [(identity, "v", "view", -(2**62))]), NOW_MS)])
+    found = batch.count([(bytes(4), encode(0, [(identity, "v", "view", -(2**62))], NOW_MS), NOW_MS)])
     assert batch.late == {"too_old": 1}
     assert found.sums.cells.num_rows == 0
     assert isinstance(found.sums.cells, pa.Table)
@@ -263,5 +273,5 @@ def test_times_that_no_calendar_holds_are_late_and_too_old() -> None:
 
 def test_records_without_a_salt_of_the_partition_are_its_own_and_dead() -> None:
     batch = Batch(RULES, 1, HOUR_MS)
-    batch.count([(None, b"x", NOW_MS), (bytes(4), encode(0, []), NOW_MS), (b"123456", b"", NOW_MS)])
+    batch.count([(None, b"x", NOW_MS), (bytes(4), encode(0, [], NOW_MS), NOW_MS), (b"123456", b"", NOW_MS)])
     assert {place: tally.unreadable_records for place, tally in batch.tallies.items()} == {(-2, NOW_MS // MINUTE_MS): 3}

@@ -93,9 +93,12 @@ class FakeCassandra:
         return "views_by_minute", [statement._statements_and_parameters]
 
     def _error(self, table: str) -> Exception | None:
+        error: Exception | None = None
         if self.away:
-            return OperationTimedOut()
-        return InvalidRequest(f"unconfigured table {table}") if table in self.missing else None
+            error = OperationTimedOut()
+        elif table in self.missing:
+            error = InvalidRequest(f"unconfigured table {table}")
+        return error
 
 
 class FakeTime:

@@ -129,10 +129,10 @@ def records(hours: Iterable[Hour]) -> Iterator[tuple[int, int, bytes]]:
         for view in (*new, *again):
             by_salt[mmh3.hash(view.event_id, 0, signed=False) % RULES.salts].append(view)
         for salt in range(RULES.salts):
-            yield append_ms, salt, _encode(salt, by_salt[salt])
+            yield append_ms, salt, _encode(salt, by_salt[salt], append_ms)
 
 
-def _encode(salt: int, views: Iterable[View]) -> bytes:
+def _encode(salt: int, views: Iterable[View], append_ms: int) -> bytes:
     events = [
         {
             "event_id": view.event_id,
@@ -144,8 +144,8 @@ def _encode(salt: int, views: Iterable[View]) -> bytes:
         }
         for view in views
     ]
-    batch = {"batch_id": bytes(16), "producer_id": "golden", "salt": salt, "salts": RULES.salts, "produced_at": 0}
-    return registry.encode("ViewBatch", {**batch, "events": events})
+    batch = {"batch_id": bytes(16), "producer_id": "golden", "salt": salt, "salts": RULES.salts}
+    return registry.encode("ViewBatch", {**batch, "produced_at": append_ms, "events": events})
 
 
 def hours_of(views: Iterable[View], through: int) -> dict[tuple[str, str, int], tuple[int, int]]:

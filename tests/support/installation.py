@@ -6,7 +6,7 @@ settings, topics and tables, not its rules.
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from typing import Any, Self
@@ -29,7 +29,7 @@ from udfs.sources.archive import filesystem
 
 COUNT_JOB = "jobs/view_counts.py"
 FATES = ("received", "counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
-COLUMNS = (*FATES, "records", "unreadable_records")
+COLUMNS = (*FATES, "records", "unreadable_records", "clamped_records")
 Cell = tuple[str, str, int]
 # Counting settings by which what is sent is written at once, and no test waits for it.
 PROMPT = {
@@ -142,14 +142,20 @@ class Installation:
         }
 
     def start(
-        self, *, parallelism: int = 1, savepoint: str | None = None, script: str = COUNT_JOB, **counting: int
+        self,
+        *,
+        parallelism: int = 1,
+        savepoint: str | None = None,
+        script: str = COUNT_JOB,
+        options: Sequence[str] = (),
+        **counting: int,
     ) -> str:
         """Submit the count job, or another that counts, with some counting settings changed; its id.
 
-        Raises FlinkCommandError when Flink refuses.
+        `options` are the script's. Raises FlinkCommandError when Flink refuses.
         """
         restore = [] if savepoint is None else ["-s", savepoint]
-        arguments = [*restore, "-p", str(parallelism), "-py", script]
+        arguments = [*restore, "-p", str(parallelism), "-py", script, *options]
         job = self.stack.flink_run(arguments, variables=self.environment(**counting))
         self._jobs.append(job)
         return job
@@ -197,7 +203,7 @@ class Installation:
         """The ledger's sums over all minutes and salts."""
         total: Counter[str] = Counter()
         for row in self.session.execute("SELECT * FROM ledger"):
-            total.update({name: getattr(row, name) for name in COLUMNS})
+            total.update({name: getattr(row, name) or 0 for name in COLUMNS})
         return total
 
     def fates(self) -> dict[str, int]:

@@ -152,6 +152,10 @@ class LocalRollup:
         self.registers: MemoryRegisters = MemoryRegisters()
         # Kafka's, of the events topic.
         self.topic_id = ""
+        # (partition, offset) of which Kafka says that there never was a record.
+        self.empty: set[tuple[int, int]] = set()
+        # Whether rollups are given --accept-settings.
+        self.accepts = False
         self._rules, self._kept, self._history = rules, kept, history
         self._offsets = dict.fromkeys(range(self.settings.kafka.partitions), 0)
 
@@ -163,6 +167,8 @@ class LocalRollup:
             made.registers = MemoryRegisters(msgspec.structs.replace(register, path=made.settings.history.path))
         made.tables = copy.deepcopy(self.tables)
         made._offsets = dict(self._offsets)
+        # Its archive is elsewhere.
+        made.accepts = True
         shutil.copytree(self.root, root)
         return made
 
@@ -178,6 +184,15 @@ class LocalRollup:
             day, of_day = divmod(hour, 24)
             folder = f"arrival_day={date_of(day)}/arrival_hour={of_day:02}/kafka_partition={partition}"
             put(self.root / "archive", folder, f"part-{mine[0].offset}", mine)
+
+    def _without_empty(
+        self, _servers: str, _topic: str, partition: int, gaps: Sequence[tuple[int, int]]
+    ) -> list[tuple[int, int]]:
+        return [
+            (first, last)
+            for first, last in gaps
+            if any((partition, offset) not in self.empty for offset in range(first, last + 1))
+        ]
 
     @property
     def store(self) -> HistoryStore:
@@ -227,6 +242,7 @@ class LocalRollup:
                 holder.lease,
                 has_totals=lambda: bool(self.tables.get("view_totals")),
                 topic_id=self.topic_id,
+                accepts=self.accepts,
             )
             if work is not None:
                 self._run(work)
@@ -284,6 +300,7 @@ class LocalRollup:
         with (
             mock.patch.object(rollup, "filesystem", return_value=store),
             mock.patch.object(rollup, "CompactedTopic", Topic),
+            mock.patch.object(rollup, "without_empty", self._without_empty),
             mock.patch.object(stale_rows, "written_before", side_effect=partial(_written_before, tables)),
             mock.patch.object(rollup_end, "bucket", return_value=(FolderFiles(), list)),
             mock.patch.object(rollup, "registers", return_value=Stepping(self.registers, steps)),

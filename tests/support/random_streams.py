@@ -32,7 +32,12 @@ def rules(lateness_ms: int) -> CountingSettings:
 RULES = rules(5 * MINUTE_MS)
 RULE_SETS = [rules(MINUTE_MS), RULES, rules(10 * MINUTE_MS)]
 Event = tuple[bytes, str, str, int]
-Record = tuple[int, bytes, list[Event]]
+# The broker's stamp, the value, when its batch was made; and its events, None of what cannot be read.
+Record = tuple[int, bytes, int, list[Event] | None]
+# Whatever a test's own time is, ahead of it.
+FAR_MS = 100 * 366 * 24 * 60 * MINUTE_MS
+# 2000-01-01.
+TIMES_BEGIN_MS = 946_684_800_000
 
 
 # By append time, in minutes from NOW_MS; None: for good.
@@ -44,9 +49,9 @@ BLOCKED: dict[str, list[tuple[int, int | None]]] = {
 }
 
 
-def block_list() -> BlockList:
-    """BLOCKED, as dedup gets it from the topic."""
-    made = BlockList()
+def blocked_rests() -> dict[str, bytes]:
+    """BLOCKED, as the topic keeps it."""
+    found = {}
     for viewer, periods in BLOCKED.items():
         value = {
             "viewer_id": viewer,
@@ -60,7 +65,16 @@ def block_list() -> BlockList:
         }
         record = read_blocked(viewer.encode(), registry.encode("BlockedViewer", value))
         assert isinstance(record, Keyed), record
-        made.put(record.key.encode(), record.rest)
+        assert record.rest is not None
+        found[viewer] = record.rest
+    return found
+
+
+def block_list() -> BlockList:
+    """BLOCKED, as dedup gets it from the topic."""
+    made = BlockList()
+    for viewer, rest in blocked_rests().items():
+        made.put(viewer.encode(), rest)
     return made
 
 
@@ -85,7 +99,7 @@ def is_blocked(event_id: bytes, append_ms: int) -> bool:
     )
 
 
-def encode(salt: int, events: list[Event]) -> bytes:
+def encode(salt: int, events: list[Event], produced_ms: int) -> bytes:
     return registry.encode(
         "ViewBatch",
         {
@@ -93,7 +107,7 @@ def encode(salt: int, events: list[Event]) -> bytes:
             "producer_id": "test",
             "salt": salt,
             "salts": RULES.salts,
-            "produced_at": 0,
+            "produced_at": produced_ms,
             "events": [
                 {
                     "event_id": i,
@@ -110,9 +124,14 @@ def encode(salt: int, events: list[Event]) -> bytes:
 
 
 def random_log(r: random.Random, rules: CountingSettings) -> list[list[Record]]:
-    """Per salt, records whose times mostly rise, with duplicates, repeats stamped anew, late and future events."""
+    """Per salt, records whose times mostly rise, with duplicates, repeats stamped anew, late and future events.
+
+    Some records cannot be read, or do not say when they were made; some producers are slow; and the clocks of brokers
+    step forth, by minutes or by a century, for one record or for many, and back.
+    """
     log: list[list[Record]] = [[] for _ in range(RULES.salts)]
     known: list[Event] = []
+    ahead = [0] * RULES.salts
     now = NOW_MS
     lateness_s = rules.lateness_ms // SECOND_MS
     for _ in range(r.randrange(20, 90)):
@@ -132,10 +151,42 @@ def random_log(r: random.Random, rules: CountingSettings) -> list[list[Record]]:
         for salt in range(RULES.salts):
             mine = [e for e in events if mmh3.hash(e[0], 0, signed=False) % RULES.salts == salt]
             stamp = now - (1000 * r.randrange(0, 30) if r.random() < 0.1 else 0)
-            log[salt].append((stamp, encode(salt, mine), mine))
+            log[salt].append(_record(r, salt, mine, now, stamp + ahead[salt]))
+            if r.random() < 0.04:
+                ahead[salt] = r.choice([0, 0, 3 * MINUTE_MS, 11 * MINUTE_MS, FAR_MS])
+    end = now + 7_000_000
     for salt in range(RULES.salts):
-        log[salt].append((now + 7_000_000, encode(salt, []), []))
+        log[salt].append((end + r.choice([0, FAR_MS]), encode(salt, [], end), end, []))
     return log
+
+
+def _record(r: random.Random, salt: int, events: list[Event], now: int, stamp: int) -> Record:
+    """A batch made at about this time, or something else."""
+    chance = r.random()
+    if chance < 0.02:
+        return stamp, encode(salt, events, now)[:-1], now, None
+    produced = now - SECOND_MS * r.choice([0, 0, 0, 1, 30, 15 * 60])
+    if chance < 0.05:
+        produced = r.choice([0, -1, TIMES_BEGIN_MS - 1])
+    if chance > 0.98:
+        stamp += FAR_MS
+    return stamp, encode(salt, events, produced), produced, events
+
+
+class SaltClock:
+    """The time of a salt, by the words of the rule; None before a record has said when it was made."""
+
+    def __init__(self, rules: CountingSettings) -> None:
+        self._ahead_ms = rules.clock_ahead_ms
+        self.append: int | None = None
+
+    def move(self, record: Record) -> int:
+        """To where the record moves it; the time that the record has, which is 1970 before there is any."""
+        stamp, _, produced, events = record
+        if events is not None and produced >= TIMES_BEGIN_MS:
+            time = min(produced + self._ahead_ms, stamp)
+            self.append = time if self.append is None else max(self.append, time)
+        return 0 if self.append is None else self.append
 
 
 Ledger = dict[tuple[int, int], collections.Counter[str]]
@@ -146,16 +197,21 @@ def brute_force(log: list[list[Record]], rules: CountingSettings) -> tuple[dict[
     want: collections.Counter[tuple[str, str, int]] = collections.Counter()
     ledger: Ledger = {}
     for salt, records in enumerate(log):
-        append = 0
+        clock = SaltClock(rules)
         first: dict[bytes, int] = {}
-        for stamp, _, events in records:
-            append = max(append, stamp)
+        for record in records:
+            stamp, _, produced, events = record
+            append = clock.move(record)
             generation = append // rules.generation_ms
             fates = ledger.setdefault((salt, append // MINUTE_MS), collections.Counter())
             fates["records"] += 1
+            if events is None:
+                fates["unreadable_records"] += 1
+                continue
+            fates["clamped_records"] += stamp > produced + rules.clock_ahead_ms
             for i, video, kind, at in events:
                 fates["received"] += 1
-                if at > append + rules.future_skew_ms:
+                if clock.append is None or at > append + rules.future_skew_ms:
                     fates["invalid"] += 1
                 elif (at // MINUTE_MS + 1) * MINUTE_MS + rules.lateness_ms <= append:
                     fates["late"] += 1
@@ -166,4 +222,4 @@ def brute_force(log: list[list[Record]], rules: CountingSettings) -> tuple[dict[
                     fates["blocked" if blocked else "counted"] += 1
                     first[i] = generation
                     want[f"blocked:{kind}" if blocked else kind, video, at // MINUTE_MS] += 1
-    return dict(want), ledger
+    return dict(want), {place: +fates for place, fates in ledger.items()}

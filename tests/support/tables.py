@@ -45,6 +45,7 @@ class Tables(CountStore):
         self._now = now
         self._register = register
         self.asked: list[str] = []
+        self.lost_rows: list[Any] = []
 
     @property
     def known(self) -> Known:
@@ -83,6 +84,9 @@ class Tables(CountStore):
 
     def _of_progress(self, _pipeline: str) -> Iterator[Any]:
         yield 0, 1, self._now.replace(second=0, microsecond=0, tzinfo=None)
+
+    def _of_missing_records(self, _pipeline: str) -> Iterator[Any]:
+        yield from self.lost_rows
 
     def _of_register(self, _name: str) -> Iterator[Any]:
         if self._register is not None:

@@ -145,7 +145,7 @@ def test_an_error_in_the_ledger_is_found_and_repaired(audited: LocalAudit) -> No
     audited.tables.ledger[wrong] = tuple(n + 1 for n in right[wrong])
     del audited.tables.ledger[lost]
     extra = rows[len(rows) // 2][0] + 7, 1
-    audited.tables.ledger[extra] = (5, 5, *[0] * 7)
+    audited.tables.ledger[extra] = (5, 5, *[0] * 8)
     _, findings = audited.run()
     assert wrong_of(findings) == {LEDGER: 3}
     kept = audited.kept["audit_finding_corrections"]

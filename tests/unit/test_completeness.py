@@ -14,7 +14,7 @@ import pytest
 
 from services.query import app, zones
 from services.query.cold import History
-from services.query.completeness import ALWAYS, HistoryAwayError, known, notices
+from services.query.completeness import ALWAYS, HistoryAwayError, Lost, known, lost_notice, notices
 from services.query.parameters import STEPS, Series
 from services.query.zones import local_days
 from settings import Settings
@@ -26,6 +26,7 @@ from udfs.logic.register import Applied, Register, nothing_applied
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources.history import HistoryFiles
 
+MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 NOW = datetime(2026, 3, 20, 15, 30, tzinfo=UTC)
@@ -339,6 +340,22 @@ def test_days_of_every_zone_are_the_sums_of_their_minutes_late_ones_too(history:
         return split
 
     assert asyncio.run(check()) > 10, "zones of half hours were among them"
+
+
+def test_what_kafka_had_no_longer_is_missing_in_minutes_of_the_stream_and_not_in_history() -> None:
+    at = CUT.replace(tzinfo=None)
+    lost = [Lost(5, at - 2 * HOUR, at + HOUR), Lost(7, at + 30 * MINUTE, at + 2 * HOUR)]
+    found = known(register(rolled_through(CUT)), lost)
+    assert found.missing([(CUT - DAY, CUT + DAY)]) == [(CUT, CUT + 2 * HOUR)]
+    assert found.missing([(CUT + HOUR, CUT + HOUR + MINUTE)]) == [(CUT + HOUR, CUT + HOUR + MINUTE)]
+    assert found.missing([(CUT + 2 * HOUR, NOW), (CUT - DAY, CUT)]) == []
+    # Whatever was viewed before, when nobody knows how far the stream was.
+    nothing = known(register(nothing_applied()), [Lost(1, None, at)])
+    assert nothing.missing([(CUT - DAY, CUT + DAY)]) == [(CUT - DAY, CUT)]
+    (sentence,) = lost_notice(lost)
+    assert sentence.startswith("the stream lacks 12 records, which Kafka had no longer when the count job was started")
+    assert f"viewed before {CUT + 2 * HOUR:%Y-%m-%dT%H:%MZ}" in sentence
+    assert lost_notice([]) == []
 
 
 def test_what_is_known_is_what_the_register_says() -> None:

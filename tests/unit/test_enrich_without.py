@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from settings import CassandraSettings, KafkaSettings
+from settings import CassandraSettings, KafkaSettings, Settings
 from tests.support.fake_cassandra import FakeCassandra, FakeTime
 from tests.unit.test_about_writer import about
 from tests.unit.test_optional_topic import FakeProducer
 from udfs.logic.cells import Cell, dated_row
+from udfs.logic.kept_settings import of_state
 from udfs.logic.keyed_records import Keyed
 from udfs.logic.window import Ranking
 from udfs.operators import enrich
@@ -34,13 +35,28 @@ class State(dict[str, bytes]):
     remove = dict.__delitem__
 
 
+class Value:
+    """Stands for Flink's state of one value."""
+
+    def __init__(self) -> None:
+        self._value: bytes | None = None
+
+    def value(self) -> bytes | None:
+        """What is there."""
+        return self._value
+
+    def update(self, value: bytes) -> None:
+        """Put another one there."""
+        self._value = value
+
+
 class Bench:
     """One subtask and all that it reaches."""
 
     def __init__(self) -> None:
         self.cassandra, self.time, self.producer = FakeCassandra(), FakeTime(), FakeProducer()
         self.metadata: dict[str, bytes] | None = {name.decode(): about(name.decode()) for name in VIDEOS}
-        self.state = State()
+        self.state, self.settings = State(), Value()
         self.gauges: dict[str, Callable[[], int]] = {}
         self.timers: list[int] = []
         self._minute = MINUTE
@@ -58,9 +74,10 @@ class Bench:
 
     def open(self) -> Enrich:
         """A subtask that has just started."""
-        made = Enrich(KafkaSettings(), CassandraSettings(), 1000)
+        made = Enrich(KafkaSettings(), CassandraSettings(), 1000, of_state(Settings()))
         context: Any = SimpleNamespace(
             get_map_state=lambda _descriptor: self.state,
+            get_state=lambda _descriptor: self.settings,
             get_metrics_group=lambda: SimpleNamespace(gauge=self.gauges.__setitem__),
         )
         made.open(context)

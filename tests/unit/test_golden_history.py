@@ -17,6 +17,7 @@ from tests.support.golden_history import Hour, View
 from tests.support.local_rollup import LocalRollup, known_videos
 from tests.support.memory_registers import MemoryRegisters
 from udfs.logic.history import DATA_SETS, MANIFEST, VERSION, HistoryError, Manifest, read_manifest
+from udfs.logic.kept_settings import of_history
 from udfs.logic.manifest_versions import STEPS
 from udfs.logic.register import KEPT_MANIFESTS, Register
 
@@ -231,7 +232,13 @@ def test_counting_goes_on_from_it(name: str, tmp_path: Path) -> None:
     is_first, knows_marks = name == "v1", int(name.removeprefix("v").partition("-")[0]) >= 3
     rollup = unpack(name, tmp_path)
     rollup.archive(golden.records(NEXT))
+    with pytest.raises(HistoryError, match=r"archive.path=" if name == "v5" else r"history does not say that it was"):
+        rollup.run()
+    # Once.
+    rollup.accepts = True
     manifest = rollup.run()
+    rollup.accepts = False
+    assert manifest.settings == of_history(rollup.settings).values
     # The hour of arrival 73 is open.
     assert (manifest.version, manifest.run, through(manifest)) == (VERSION, 3, 72)
     counted = golden.new_views([*golden.FIRST, *golden.SECOND, NEXT[0]])

@@ -39,7 +39,7 @@ class Archiving:
             events = [*mine, *again]
             self.sent += mine
             self.rollup.archive(
-                (at, salt, encode(salt, [event for event in events if salt_of(event[0], RULES.salts) == salt]))
+                (at, salt, encode(salt, [event for event in events if salt_of(event[0], RULES.salts) == salt], at))
                 for salt in range(RULES.salts)
             )
         self.settle()
@@ -161,3 +161,30 @@ def test_so_is_one_that_the_archive_is_not_of(archiving: Archiving) -> None:
         rollup.run()
     rollup.topic_id = "of-the-archive"
     assert rollup.run().run == 1
+
+
+def test_offsets_that_no_record_has_are_no_gap_and_others_are_told_by_hour_of_arrival(archiving: Archiving) -> None:
+    rollup = archiving.rollup
+    archiving.hour(0)
+    archiving.hour(1)
+    # As a transaction's marker leaves it.
+    rollup.empty.add((0, rollup._offsets[0]))
+    rollup._offsets[0] += 1
+    archiving.hour(2)
+    # And what neither the archive nor Kafka has.
+    rollup._offsets[0] += 5
+    archiving.hour(3)
+    archiving.hour(4)
+    manifest = rollup.run()
+    assert (manifest.missing, manifest.missing_hours) == ({0: 5}, {FIRST + 2: 5})
+    register = rollup.registers.read()
+    assert register is not None
+    assert register.applied is not None
+    assert register.applied.missing_hours == {FIRST + 2: 5}
+    assert FIRST not in manifest.gap_hours
+    # For good, too.
+    for number in range(5, 12):
+        archiving.hour(number)
+    manifest = rollup.run()
+    assert (manifest.final_missing, manifest.final_missing_hours) == ({0: 5}, {FIRST + 2: 5})
+    assert manifest.missing_hours == {FIRST + 2: 5}

@@ -40,7 +40,7 @@ class FakeProducer:
             raise KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC))
         if len(self._queue) >= ROOM:
             raise BufferError
-        self._queue.append((self.now_s, record))  # type: ignore[arg-type]
+        self._queue.append((self.now_s, record))
 
     def poll(self, seconds: float) -> None:
         self._pass(seconds)

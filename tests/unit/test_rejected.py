@@ -22,7 +22,7 @@ def full_record(viewed_at: int) -> tuple[bytes, int]:
     """A ViewBatch as large as the topic takes, of short events, and how many of them there are."""
     # The shortest would be eight times as many, and take as long.
     event = {"video_id": "v" * 64, "viewed_at": viewed_at, "kind": "k", "device": "d" * 64, "country": "c" * 64}
-    batch = {"batch_id": bytes(16), "producer_id": "", "salt": 0, "salts": 1, "produced_at": 0}
+    batch = {"batch_id": bytes(16), "producer_id": "", "salt": 0, "salts": 1, "produced_at": NOW_MS}
     one, two = (
         len(registry.encode("ViewBatch", {**batch, "events": [{**event, "event_id": bytes(16)}] * number}))
         for number in (1, 2)
@@ -87,7 +87,7 @@ def test_one_event_longer_than_a_letter_leaves_the_others_whole() -> None:
     huge = {"event_id": (1).to_bytes(16, "big"), "video_id": "v", "viewed_at": NOW_MS - HOUR_MS, "kind": "k"}
     small = {**huge, "event_id": (2).to_bytes(16, "big")}
     assert salt_of(huge["event_id"], 1) == 0  # type: ignore[arg-type]
-    batch = {"batch_id": bytes(16), "producer_id": "", "salt": 0, "salts": 1, "produced_at": 0}
+    batch = {"batch_id": bytes(16), "producer_id": "", "salt": 0, "salts": 1, "produced_at": NOW_MS}
     events = [small, {**huge, "device": "d" * (2 * RECORD_BYTES_MAX)}, small]
     made, rejected = of_record(registry.encode("ViewBatch", {**batch, "events": events}), "late")
     if not rejected:

@@ -66,7 +66,8 @@ class Views:
 
     def _records(self, now_ms: int, events: list[Event]) -> Iterator[tuple[int, int, bytes]]:
         for salt in range(RULES.salts):
-            yield now_ms, salt, encode(salt, [event for event in events if salt_of(event[0], RULES.salts) == salt])
+            mine = [event for event in events if salt_of(event[0], RULES.salts) == salt]
+            yield now_ms, salt, encode(salt, mine, now_ms)
 
 
 @dataclass
@@ -112,6 +113,8 @@ def _plain(manifest: Manifest) -> Manifest:
         before="",
         made_ms=0,
         files={},
+        # Copies have their archives elsewhere.
+        settings={},
         slices={hour: sorted(map(plain, names)) for hour, names in manifest.slices.items()},
         last_slices={partition: plain(name) for partition, name in manifest.last_slices.items()},
         counted={

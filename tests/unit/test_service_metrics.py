@@ -27,20 +27,22 @@ def parsed(text: bytes) -> dict[tuple[str, ...], float]:
 
 def test_the_ledger_and_progress_as_metrics() -> None:
     applied = Applied(
-        "manifests/7-a.json", 7_000_000, 0, NOON_HOUR - 2, NOON_HOUR - 1, [(1, 1), (5, 7)], warnings=["a"]
+        "manifests/7-a.json", 7_000_000, 0, NOON_HOUR - 2, NOON_HOUR - 1, [(1, 1), (5, 7)], {1: 3, 2: 4}, ["a"]
     )
     tally = {"received": 5, "counted": 4, "late": 0}
-    found = parsed(exposition(tally, is_balanced=False, complete_through=NOON, applied=applied))
+    found = parsed(exposition(tally, is_balanced=False, complete_through=NOON, applied=applied, missing_records=9))
     assert found == {
         ("view_counts_ledger_events", "received"): 5,
         ("view_counts_ledger_events", "counted"): 4,
         ("view_counts_ledger_events", "late"): 0,
         ("view_counts_ledger_balanced",): 0,
+        ("view_counts_missing_records",): 9,
         ("view_counts_complete_through_timestamp_seconds",): NOON.timestamp(),
         ("view_counts_history_complete_through_timestamp_seconds",): NOON.timestamp() - 7200,
         ("view_counts_history_late_through_timestamp_seconds",): NOON.timestamp() - 3600,
         ("view_counts_history_revision",): 7_000_000,
         ("view_counts_history_gap_hours",): 4,
+        ("view_counts_history_missing_records",): 7,
         ("view_counts_history_warnings",): 1,
     }
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from settings import CountingSettings, HistorySettings, Settings
+from settings import CountingSettings, HistorySettings, IngestSettings, Settings
 
 MINUTE_MS = 60_000
 
@@ -50,6 +50,14 @@ def test_raw_events_stay_for_as_long_as_hours_change() -> None:
         refusal = r"archive\.kept_days=7 is 168 hours, not longer .*late_hours \+ history\.late_file_hours = 168"
         with pytest.raises(ValidationError, match=refusal):
             Settings(history=HistorySettings(late_hours=late_hours, late_file_hours=late_file_hours))
+
+
+def test_the_broker_s_stamp_counts_for_as_long_as_a_record_can_be_under_way() -> None:
+    least = IngestSettings(delivery_timeout_ms=9 * MINUTE_MS)
+    assert Settings(ingest=least).counting.clock_ahead_ms == 10 * MINUTE_MS
+    refusal = r"clock_ahead_ms=600000 is less than ingest\.delivery_timeout_ms \+ counting\.future_skew_ms = 600001"
+    with pytest.raises(ValidationError, match=refusal):
+        Settings(ingest=IngestSettings(delivery_timeout_ms=9 * MINUTE_MS + 1))
 
 
 def test_variables_name_group_and_field(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.test_archive_files import put
 from udfs.sources.archive import Archive, ArchiveError, Gap, Record
+from udfs.sources.arrival_hours import ArrivalHours
 from udfs.sources.slice_records import PartitionSlices, SliceRecords
 
 HOUR_MS = 3_600_000
@@ -28,7 +29,8 @@ def archive_of(root: Path, files: Iterable[list[Record]]) -> Archive:
 
 
 def slices(archive: Archive, *hours: int) -> PartitionSlices:
-    return PartitionSlices(archive, 2, hours[:-1], hours[-1])
+    times = ArrivalHours(archive, lambda _partition, record: record.record_ms)
+    return PartitionSlices(archive, times, 2, hours[:-1], hours[-1])
 
 
 def offsets(found: SliceRecords) -> list[int]:
@@ -99,3 +101,40 @@ def test_a_file_without_records_is_none(tmp_path: Path) -> None:
     with empty.open("wb") as file, Path(archive.files()[0].path).open("rb") as other:
         fastavro.writer(file, fastavro.reader(other).writer_schema, [])  # type: ignore[arg-type]
     assert [one.offset for one in archive.read_partition(archive.files())] == [10]
+
+
+class Stamped:
+    """Hours that records say they arrived in, by offset; others say nothing."""
+
+    def __init__(self, hours: dict[int, float]) -> None:
+        self._hours = hours
+
+    def __call__(self, partition: int, one: Record) -> int | None:
+        assert partition == 2
+        hour = self._hours.get(one.offset)
+        return None if hour is None else round(hour * HOUR_MS)
+
+
+def test_hours_are_those_in_which_records_arrived_and_not_those_of_the_folders(tmp_path: Path) -> None:
+    """Offset 12 lies in the folder of hour 9 and arrived in hour 3; 13 says nothing of itself; 14 arrived in hour 4."""
+    archive = archive_of(tmp_path, [[record(10, 3), record(11, 3)], [record(12, 9)], [record(13, 4), record(14, 4)]])
+    times = ArrivalHours(archive, Stamped({10: 3, 11: 3, 12: 3.5, 14: 4}))
+    assert times.of_partition(archive.files(), None) == ({3, 4}, [9])
+    cut = times.cut(archive.files(), 3)
+    assert (cut.offset, cut.hour) == (14, 4)
+    found = PartitionSlices(archive, times, 2, [3], 4, [9]).read(3, 10)
+    assert offsets(found) == [10, 11, 12, 13]
+    assert (found.next_offset, found.next_hour, found.gaps) == (14, 4, [])
+    with pytest.raises(ValueError, match="no record of a later hour than 4"):
+        times.cut(archive.files(), 4)
+
+
+@pytest.mark.parametrize("counted", [None, 3, 5, 6])
+def test_folders_are_looked_at_down_to_the_first_whose_hour_has_come(tmp_path: Path, counted: int | None) -> None:
+    files = [[record(10, 3)], [record(11, 5)], [record(12, 6)], [record(13, 20)], [record(14, 21)]]
+    archive = archive_of(tmp_path, files)
+    # The last one bears no time at all, the one before it is of long ago.
+    times = ArrivalHours(archive, Stamped({10: 3, 11: 5, 12: 6, 13: 2}))
+    hours, ahead = times.of_partition(archive.files(), counted)
+    assert (hours, ahead) == ({2, 3, 5, 6}, [20, 21])
+    assert times.last_offset(archive.files()[-1]) == 14

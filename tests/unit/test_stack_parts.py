@@ -72,7 +72,7 @@ def test_preflight_names_port_part_and_variable(tmp_path: Path) -> None:
 def test_preflight_tells_every_missing_thing_in_a_line_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "DISK_FREE_BYTES_MIN", 2**60)
+    monkeypatch.setenv("VIEW_COUNTS_STACK_DISK_START_MIB", str(2**40))
     monkeypatch.setattr(preflight, "MEMORY_FREE_BYTES_MIN", 2**60)
     monkeypatch.setattr(preflight, "java_home", lambda: None)
     with pytest.raises(PreflightError) as raised:

@@ -12,7 +12,16 @@ from tests.support.waiting import eventually
 from tools.stack import Stack
 
 # By file, the parallelism it is restored at; each was made at 2.
-RESTORED_AT = {"dedup-1-window-1": 1, "dedup-1-window-2": 4, "dedup-1-window-2-enrich-1": 1}
+RESTORED_AT = {
+    "dedup-1-window-1": 1,
+    "dedup-1-window-2": 4,
+    "dedup-1-window-2-enrich-1": 1,
+    "dedup-2-window-3-enrich-1-settings-1": 2,
+}
+
+KNOW_SETTINGS = {name for name in RESTORED_AT if name.endswith("-settings-1")}
+# Tried without as well.
+REFUSED = "dedup-1-window-2"
 
 
 def test_every_golden_savepoint_is_tested() -> None:
@@ -29,7 +38,14 @@ def test_counting_goes_on_from_it(shared_stack: Stack, tmp_path: Path, name: str
         known = [*golden.FIRST[:100], *golden.SECOND[:50]]
         new = [*golden.views(1000, 70, 0), *golden.views(1070, 30, 1)]
         feeder.send([*known, *new], later_ms)
-        job = installation.start(parallelism=RESTORED_AT[name], savepoint=tmp_path.as_uri())
+        # State of before it said by which settings it was made.
+        if name == REFUSED:
+            refused = installation.start(savepoint=tmp_path.as_uri())
+            reason = "the state of dedup does not say that it was made by"
+            assert eventually(lambda: reason in str(shared_stack.flink_rest(f"/jobs/{refused}/exceptions")))
+            shared_stack.flink("cancel", refused)
+        accepting = [] if name in KNOW_SETTINGS else ["--accept-settings"]
+        job = installation.start(parallelism=RESTORED_AT[name], savepoint=tmp_path.as_uri(), options=accepting)
         assert eventually(lambda: installation.ledger()["records"] == feeder.records), installation.ledger()
         assert installation.parallelism(job) == RESTORED_AT[name]
         expected = count([*golden.FIRST, *golden.SECOND, *new])

@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tests.support.golden_savepoint import COUNTING, START_MS
 from tests.support.installation import Installation
 from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
+from tools.recount import end_offsets
 from tools.stack import FlinkCommandError, Stack
 
 SECOND_MS = 1000
@@ -46,6 +49,11 @@ def test_counts_stay_exact_across_parallelisms_and_a_changed_graph_is_refused(in
 
     with pytest.raises(FlinkCommandError, match="Cannot map checkpoint/savepoint state for operator"):
         installation.start(savepoint=savepoint, script=str(Path(__file__).with_name("renamed_uid_job.py")))
+    refusal = (
+        r"refused: .* made by counting\.generation_ms=180000, and the settings say 240000, which is fixed: set VIEW_"
+    )
+    with pytest.raises(FlinkCommandError, match=refusal):
+        installation.start(savepoint=savepoint, generation_ms=4 * MINUTE_MS)
     assert not installation.stack.unfinished_jobs()
 
     # A backlog in the same generation: unchanged repeats, repeats stamped anew, and new views.
@@ -84,3 +92,19 @@ def test_counts_stay_exact_across_parallelisms_and_a_changed_graph_is_refused(in
         "late": 200,
     }
     assert installation.restarts(job) == 0
+
+    # What Kafka loses while no job runs is told.
+    savepoint = installation.stack.flink_stop(job)
+    kafka = installation.settings.kafka
+    read = end_offsets(kafka.bootstrap_servers, kafka.events_topic)[0]
+    feeder.send([], third_generation)
+    end = end_offsets(kafka.bootstrap_servers, kafka.events_topic)[0]
+    lost = TopicPartition(kafka.events_topic, 0, end)
+    # Its thread goes when it does.
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+    admin.delete_records([lost])[lost].result(60)
+    installation.start(savepoint=savepoint)
+    (row,) = installation.session.execute("SELECT * FROM missing_records")
+    assert (row.kafka_partition, row.next_offset) == (0, end)
+    # What is read is committed with a checkpoint.
+    assert row.first_offset <= read < end

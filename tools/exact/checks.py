@@ -29,6 +29,7 @@ def rules_of(settings: Settings) -> Rules:
         counting.lateness_ms,
         counting.future_skew_ms,
         counting.generation_ms,
+        counting.clock_ahead_ms,
     )
 
 

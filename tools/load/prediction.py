@@ -66,8 +66,10 @@ class Prediction:
 
     def record(self, salt: int, timestamp_ms: int, *, unreadable: bool = False, dead_lettered: int = 0) -> None:
         """One record went to this salt; with `dead_lettered`, it holds that many events, none of them good."""
-        self._append_ms[salt] = max(int(self._append_ms[salt]), timestamp_ms)
-        tally = self.ledger.setdefault((int(self._append_ms[salt]) // MINUTE_MS, salt), Counter())
+        if not unreadable:
+            self._append_ms[salt] = max(int(self._append_ms[salt]), timestamp_ms)
+        # What cannot be read moves no clock; before the first that can be read there is none.
+        tally = self.ledger.setdefault((max(int(self._append_ms[salt]), 0) // MINUTE_MS, salt), Counter())
         tally["records"] += 1
         tally["unreadable_records"] += unreadable
         tally["dead_lettered"] += dead_lettered

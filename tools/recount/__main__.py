@@ -40,10 +40,18 @@ def main(
     generation_minutes: Annotated[int, typer.Option(help="G of the dedup rule.")] = (
         _DEFAULT.generation_ms // MINUTE_MS
     ),
+    clock_ahead_minutes: Annotated[int, typer.Option(help="How far a stamp counts ahead of its batch.")] = (
+        _DEFAULT.clock_ahead_ms // MINUTE_MS
+    ),
 ) -> None:
     """Count the topic again, by other code, and compare with every minute, every fate and the answers."""
     rules = Rules(
-        salts, partitions, lateness_minutes * MINUTE_MS, _DEFAULT.future_skew_ms, generation_minutes * MINUTE_MS
+        salts,
+        partitions,
+        lateness_minutes * MINUTE_MS,
+        _DEFAULT.future_skew_ms,
+        generation_minutes * MINUTE_MS,
+        clock_ahead_minutes * MINUTE_MS,
     )
     recount = Recount(rules, read_blocked(kafka, blocked))
     for partition, offset, timestamp_ms, key, value in read_topic(kafka, topic):

@@ -11,7 +11,7 @@ from tools.recount.rules import FATES
 
 SHOWN_MAX = 20
 MINUTES_PER_HOUR = 60
-_LEDGER = ("received", *FATES, "records", "unreadable_records")
+_LEDGER = ("received", *FATES, "records", "unreadable_records", "clamped_records")
 
 Cell = tuple[str, str, int]
 Place = tuple[int, int, int]

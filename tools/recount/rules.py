@@ -10,6 +10,8 @@ import mmh3
 from tools.recount.avro import UnreadableError, read
 
 MINUTE_MS = 60_000
+# 2000-01-01.
+TIMES_BEGIN_MS = 946_684_800_000
 FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
 
 Cell = tuple[str, str, int]
@@ -27,6 +29,7 @@ class Rules:
     lateness_ms: int = 10 * MINUTE_MS
     future_skew_ms: int = MINUTE_MS
     generation_ms: int = 12 * MINUTE_MS
+    clock_ahead_ms: int = 10 * MINUTE_MS
 
 
 class Recount:
@@ -64,20 +67,23 @@ class Recount:
         if not 0 <= salt < self.rules.salts or salt % self.rules.partitions != partition:
             # Nobody's: each partition has a tally of its own for these.
             salt = -1 - partition
-        append_ms = max(self._append_ms.get(salt, timestamp_ms), timestamp_ms)
-        self._append_ms[salt] = append_ms
-        tally = self.ledger.setdefault((append_ms // MINUTE_MS, salt), Counter())
-        tally["records"] += 1
         try:
             batch = read("ViewBatch", value)
         except UnreadableError:
             batch = None
-        if batch is None or batch["salts"] != self.rules.salts or batch["salt"] != salt or salt < 0:
+        if batch is not None and (batch["salts"] != self.rules.salts or batch["salt"] != salt or salt < 0):
+            batch = None
+        has_time = self._move_clock(salt, timestamp_ms, batch)
+        append_ms = self._append_ms.get(salt, 0)
+        tally = self.ledger.setdefault((append_ms // MINUTE_MS, salt), Counter())
+        tally["records"] += 1
+        if batch is None:
             tally["unreadable_records"] += 1
             self.dead[partition, offset, -1] = value
             return
+        tally["clamped_records"] += timestamp_ms > batch["produced_at"] + self.rules.clock_ahead_ms
         for index, event in enumerate(batch["events"]):
-            fate = self._judge(event, salt, append_ms)
+            fate = self._judge(event, salt, append_ms if has_time else None)
             tally["received"] += 1
             tally[fate] += 1
             if fate == "late":
@@ -86,12 +92,22 @@ class Recount:
                 self.dead[partition, offset, index] = event
             self.received_ids.add(event["event_id"])
 
-    def _judge(self, event: dict[str, Any], salt: int, append_ms: int) -> str:
+    def _move_clock(self, salt: int, timestamp_ms: int, batch: dict[str, Any] | None) -> bool:
+        """Whether the salt has a time now."""
+        said_ms = timestamp_ms
+        if batch is not None:
+            said_ms = min(timestamp_ms, batch["produced_at"] + self.rules.clock_ahead_ms)
+        # What bears no salt has its stamp alone; else a record moves the clock that says when it was made.
+        if salt < 0 or (batch is not None and batch["produced_at"] >= TIMES_BEGIN_MS):
+            self._append_ms[salt] = max(self._append_ms.get(salt, said_ms), said_ms)
+        return salt in self._append_ms
+
+    def _judge(self, event: dict[str, Any], salt: int, append_ms: int | None) -> str:
         identity: bytes = event["event_id"]
         viewed_at_ms: int = event["viewed_at"]
         if mmh3.hash(identity, 0, signed=False) % self.rules.salts != salt or not _is_well_formed(event):
             return "dead_lettered"
-        if viewed_at_ms > append_ms + self.rules.future_skew_ms:
+        if append_ms is None or viewed_at_ms > append_ms + self.rules.future_skew_ms:
             return "invalid"
         minute = viewed_at_ms // MINUTE_MS
         if (minute + 1) * MINUTE_MS + self.rules.lateness_ms <= append_ms:

@@ -14,7 +14,7 @@ TIMEOUT_S = 60.0
 RECONNECT_S = 1.0
 TALLIES = (
     "received", "counted", "duplicate", "late", "invalid", "blocked", "dead_lettered", "records",
-    "unreadable_records",
+    "unreadable_records", "clamped_records",
 )  # fmt: skip
 
 
@@ -62,13 +62,15 @@ class Store:
         """Tallies by (epoch minute of arrival, salt)."""
         query = f"SELECT minute, salt, {', '.join(TALLIES)} FROM ledger"
         return {
-            (_epoch_ms(minute) // MINUTE_MS, salt): Counter(dict(zip(TALLIES, tallies, strict=True)))
+            (_epoch_ms(minute) // MINUTE_MS, salt): Counter(
+                {name: tally or 0 for name, tally in zip(TALLIES, tallies, strict=True)}
+            )
             for minute, salt, *tallies in self._rows(query)
         }
 
     def records(self) -> int:
         """Kafka records in the ledger: how far the job has come."""
-        return sum(row[0] for row in self._rows("SELECT records FROM ledger"))
+        return sum(row[0] or 0 for row in self._rows("SELECT records FROM ledger"))
 
     def closed_through_ms(self) -> dict[int, int]:
         """By shard, the end of the last closed minute. ValueError when shards disagree on their number."""

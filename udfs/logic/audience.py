@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from schemas.viewers import NO_VIEWERS
 from settings.durations import MINUTE_MS
 from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, read_string, read_varint
 from udfs.logic.cells import put_bytes, same_bytes
@@ -54,6 +55,31 @@ class _Batch(NamedTuple):
     minutes: npt.NDArray[np.int64]
     countries: npt.NDArray[np.uint16]
     viewers: npt.NDArray[np.uint64]
+
+
+_NOBODY_LEN = np.array([len(text) for text in NO_VIEWERS], np.int64)
+_NOBODY = np.zeros((len(NO_VIEWERS), max(map(len, NO_VIEWERS))), np.uint8)
+for _row, _text in zip(_NOBODY, NO_VIEWERS, strict=True):
+    _row[: len(_text)] = np.frombuffer(_text.encode(), np.uint8)
+
+
+@leaf()
+def _is_nobody(buf, at, length):  # type: ignore[no-untyped-def]
+    """Whether a viewer_id is one of NO_VIEWERS, in any case."""
+    for i in range(_NOBODY_LEN.shape[0]):
+        if _NOBODY_LEN[i] != length:
+            continue
+        j = 0
+        while j < length:
+            letter = buf[at + j]
+            if 65 <= letter <= 90:
+                letter |= 32
+            if letter != _NOBODY[i, j]:
+                break
+            j += 1
+        if j == length:
+            return True
+    return False
 
 
 @leaf()
@@ -114,7 +140,7 @@ def _collect(  # type: ignore[no-untyped-def]
             slot = (slot + np.uint64(1)) & mask
         keys[place] = key
         minutes[place] = viewed_at[i] // MINUTE_MS
-        if spans[i, 7]:
+        if spans[i, 7] and not _is_nobody(buf, spans[i, 6], spans[i, 7]):
             viewers[place, 0], viewers[place, 1] = both_hashes(buf, spans[i, 6], spans[i, 7])
         # After the kind come the viewer and the country, each a union.
         at = kind_at + kind_len

@@ -14,6 +14,7 @@ from udfs.logic.history import SliceInfo
 # Fields of udfs.logic.ledger.Tally after the minute, and columns of the ledger after the salt, in their order.
 FATES = (
     "received", "counted", "duplicate", "late", "invalid", "blocked", "dead_lettered", "records", "unreadable_records",
+    "clamped_records",
 )  # fmt: skip
 MINUTES_PER_HOUR = 60
 EQUAL, UNKNOWN, WRONG = "equal", "unknown", "wrong"
@@ -48,7 +49,8 @@ class Run:
             for salt, tallies in info.tallies.items():
                 for minute, *fates in tallies:
                     # A minute that goes on in the next slice is whole there.
-                    self.tallies[minute, salt] = tuple(fates)
+                    # Slices of before a column was there say nothing of it.
+                    self.tallies[minute, salt] = (*fates, *_NOTHING[len(fates) :])
                     self._first[salt] = min(minute, self._first.get(salt, minute))
                     self._last[salt] = max(minute, self._last.get(salt, minute))
         begins = slices[0].first_offset == 0

@@ -80,10 +80,11 @@ _KIND_RESERVED = int(Fault.KIND_RESERVED)
 class Scan:
     """A readable batch. Rows of `spans` (int64[n, 8], columns START to VIEWER_LEN) are places in the value.
 
-    A viewer_id that is null has the length 0.
+    A viewer_id that is null has the length 0. `produced_ms` is when the batch was made, as it says.
     """
 
     batch_id: bytes
+    produced_ms: int
     spans: npt.NDArray[np.int64]
     viewed_at: npt.NDArray[np.int64]
     faults: npt.NDArray[np.uint8]
@@ -231,54 +232,55 @@ def _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts
 
 @njit(cache=True)
 def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
-    """Reads from the header on; (events or minus the reason, spans, viewed_at, faults)."""
+    """Reads from the header on; (events or minus the reason, when it was produced, spans, viewed_at, faults)."""
     capacity = max((buf.shape[0] - at) // EVENT_BYTES_MIN, 0) + 1
     spans = np.empty((capacity, 8), np.int64)
     viewed = np.empty(capacity, np.int64)
     faults = np.empty(capacity, np.uint8)
+    produced = np.int64(0)
     at += 16
     if at > buf.shape[0]:
-        return -_TRUNCATED, spans, viewed, faults
+        return -_TRUNCATED, produced, spans, viewed, faults
     _, _, at = read_string(buf, at)
     if at < 0:
-        return at, spans, viewed, faults
+        return at, produced, spans, viewed, faults
     salt, at = read_varint(buf, at)
     if at < 0:
-        return at, spans, viewed, faults
+        return at, produced, spans, viewed, faults
     topic_salts, at = read_varint(buf, at)
     if at < 0:
-        return at, spans, viewed, faults
-    _, at = read_varint(buf, at)
+        return at, produced, spans, viewed, faults
+    produced, at = read_varint(buf, at)
     if at < 0:
-        return at, spans, viewed, faults
+        return at, produced, spans, viewed, faults
     if topic_salts != salts:
-        return -_SALTS, spans, viewed, faults
+        return -_SALTS, produced, spans, viewed, faults
     if key_salt < 0 or salt != key_salt:
-        return -_SALT, spans, viewed, faults
+        return -_SALT, produced, spans, viewed, faults
     n = 0
     while True:
         count, at = read_varint(buf, at)
         if at < 0:
-            return at, spans, viewed, faults
+            return at, produced, spans, viewed, faults
         if count == 0:
             break
         block_end = np.int64(-1)
         if count < 0:
             size, at = read_varint(buf, at)
             if at < 0:
-                return at, spans, viewed, faults
+                return at, produced, spans, viewed, faults
             if size < 0 or size > buf.shape[0] - at:
-                return -_BLOCK, spans, viewed, faults
+                return -_BLOCK, produced, spans, viewed, faults
             block_end = at + size
             count = -count
         # A count of -2**63 stays negative; both it and any other lie end here.
         if count < 0 or count > (buf.shape[0] - at) // EVENT_BYTES_MIN:
-            return -_COUNT, spans, viewed, faults
+            return -_COUNT, produced, spans, viewed, faults
         for _ in range(count):
             start = at
             video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, is_text, at = read_event(buf, at)
             if at < 0:
-                return at, spans, viewed, faults
+                return at, produced, spans, viewed, faults
             fault = _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts)
             if fault == 0 and not is_text:
                 fault = _OPTIONAL_UTF8
@@ -294,10 +296,10 @@ def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
             faults[n] = fault
             n += 1
         if block_end >= 0 and at != block_end:
-            return -_BLOCK, spans, viewed, faults
+            return -_BLOCK, produced, spans, viewed, faults
     if at != buf.shape[0]:
-        return -_AFTER, spans, viewed, faults
-    return n, spans, viewed, faults
+        return -_AFTER, produced, spans, viewed, faults
+    return n, produced, spans, viewed, faults
 
 
 def scan(buf: npt.NDArray[np.uint8], key_salt: int, salts: int) -> Scan | Unreadable:
@@ -305,10 +307,11 @@ def scan(buf: npt.NDArray[np.uint8], key_salt: int, salts: int) -> Scan | Unread
     prefix = registry.prefix("ViewBatch")
     if buf[: len(prefix)].tobytes() != prefix:
         return Unreadable.UNKNOWN_SCHEMA
-    n, spans, viewed_at, faults = _scan(buf, len(prefix), key_salt, salts)
+    n, produced, spans, viewed_at, faults = _scan(buf, len(prefix), key_salt, salts)
     if n < 0:
         return Unreadable(-n)
-    return Scan(buf[len(prefix) : len(prefix) + 16].tobytes(), spans[:n], viewed_at[:n], faults[:n])
+    batch_id = buf[len(prefix) : len(prefix) + 16].tobytes()
+    return Scan(batch_id, produced, spans[:n], viewed_at[:n], faults[:n])
 
 
 def scan_as_named(buf: npt.NDArray[np.uint8]) -> tuple[int, Scan] | Unreadable:

@@ -23,9 +23,11 @@ from udfs.logic.id_index import IdIndex, Ids, contains, insert, slot_of
 from udfs.logic.key_table import Bytes, key_slot
 from udfs.logic.ledger import Tally
 from udfs.logic.numba_compat import load_u64, njit
-from udfs.logic.time_rules import is_invalid, is_late
+from udfs.logic.time_rules import append_time, is_clamped, is_invalid, is_late
 
-VERSION = 1
+# Of the header. Tallies of version 1 are shorter. Chunks have a version of their own.
+VERSION = 2
+CHUNK_VERSION = 1
 _CHUNK = struct.Struct("<Bq")
 _HEADER = struct.Struct("<Bqqq")
 NEVER_MS = -(1 << 62)
@@ -228,11 +230,13 @@ class SaltDedup:
     def restore(self, header: bytes, chunks: Iterable[bytes], unsent: Iterable[bytes]) -> None:
         """Become what stored these. ValueError for a version unknown to this code."""
         version, self.append_ms, self.sequence, self.told_minute = _HEADER.unpack_from(header)
-        _check_version(version)
-        self.tallies = Tally.decode_all(header[_HEADER.size :])
+        if version not in (1, VERSION):
+            raise ValueError(f"dedup state of version {version}, this code reads up to {VERSION}: use newer code")
+        self.tallies = Tally.decode_all(header[_HEADER.size :], version=version)
         for chunk in chunks:
             version, generation = _CHUNK.unpack_from(chunk)
-            _check_version(version)
+            if version != CHUNK_VERSION:
+                raise ValueError(f"dedup ids of version {version}, this code reads {CHUNK_VERSION}: use newer code")
             ids = np.frombuffer(chunk, np.uint64, -1, _CHUNK.size).reshape(-1, 2)
             if generation == self.generation:
                 self._current.add_all(ids)
@@ -243,23 +247,31 @@ class SaltDedup:
     def chunks(self) -> list[bytes]:
         """All ids that are remembered, for `restore`: what the chunks of every outcome so far come to."""
         generations = ((self.generation - 1, self._previous), (self.generation, self._current))
-        return [_CHUNK.pack(VERSION, generation) + index.ids().tobytes() for generation, index in generations]
+        return [_CHUNK.pack(CHUNK_VERSION, generation) + index.ids().tobytes() for generation, index in generations]
 
     def record(self, value: bytes, record_ms: int, key_salt: int, blocks: BlockTable = NOBODY) -> Outcome:
         """Judge one Kafka record's value. Never raises for what the bytes say.
 
         `blocks` must hold every period that can contain the record's append time.
         """
-        self._advance(max(self.append_ms, record_ms))
-        outcome = Outcome(self.generation, self.sequence, self.append_ms)
-        tally = self._tally_of(self.append_ms // MINUTE_MS)
-        tally.records += 1
         buf = np.frombuffer(value, np.uint8)
         batch = scan(buf, key_salt, self._rules.salts)
+        ahead_ms = self._rules.clock_ahead_ms
+        if not isinstance(batch, Unreadable):
+            self._advance(append_time(record_ms, batch.produced_ms, self.append_ms, ahead_ms))
+        elif key_salt < 0:
+            # No frontier and no id hangs on when it came, and nothing but its stamp says it.
+            self._advance(max(self.append_ms, record_ms))
+        # Before a salt's first record that says when it was made it has no time.
+        append_ms = max(self.append_ms, 0)
+        outcome = Outcome(self.generation, self.sequence, append_ms)
+        tally = self._tally_of(append_ms // MINUTE_MS)
+        tally.records += 1
         if isinstance(batch, Unreadable):
             tally.unreadable_records += 1
             outcome.dead.append(Rejected(-1, batch.name.lower(), value))
             return outcome
+        tally.clamped_records += is_clamped(record_ms, batch.produced_ms, ahead_ms)
         outcome.batch_id = batch.batch_id
         if len(batch.spans):
             self._events(value, buf, batch, tally, outcome, blocks)
@@ -269,9 +281,11 @@ class SaltDedup:
         self, value: bytes, buf: Bytes, batch: Scan, tally: Tally, outcome: Outcome, blocks: BlockTable
     ) -> None:
         self._current.reserve(len(batch.spans))
+        # Whatever comes before the salt has a time lies ahead of it.
+        skew_ms = self._rules.future_skew_ms if self.append_ms > NEVER_MS else NEVER_MS // 2
         verdicts, fresh, fresh_at, self._current.zero, _ = _judge(
             buf, batch.spans, batch.viewed_at, batch.faults, self.append_ms, self._rules.lateness_ms,
-            self._rules.future_skew_ms, self._previous.table, self._previous.zero, self._current.table,
+            skew_ms, self._previous.table, self._previous.zero, self._current.table,
             self._current.zero, blocks,
         )  # fmt: skip
         self._current.used += len(fresh)
@@ -284,7 +298,7 @@ class SaltDedup:
         tally.blocked += counts[Verdict.BLOCKED]
         tally.dead_lettered += counts[Verdict.DEAD_LETTERED]
         if len(fresh):
-            outcome.chunk = _CHUNK.pack(VERSION, self.generation) + fresh.tobytes()
+            outcome.chunk = _CHUNK.pack(CHUNK_VERSION, self.generation) + fresh.tobytes()
             outcome.fresh, outcome.fresh_viewed_ms = fresh, fresh_at
             outcome.batch, outcome.verdicts = batch, verdicts
             if self._sends:
@@ -336,8 +350,3 @@ class SaltDedup:
         if not self.tallies or self.tallies[-1].minute != minute:
             self.tallies.append(Tally(minute))
         return self.tallies[-1]
-
-
-def _check_version(version: int) -> None:
-    if version != VERSION:
-        raise ValueError(f"dedup state of version {version}, this code reads {VERSION}: restore with newer code")

@@ -16,7 +16,7 @@ import msgspec
 from settings import HistorySettings
 from udfs.logic.manifest_versions import WHOLE_HOUR, upgraded
 
-VERSION = 4
+VERSION = 5
 # A copy of the manifest in force, for readers of Parquet: nothing of the product relies on it.
 MANIFEST = "manifest.json"
 HOURS_PER_DAY = 24
@@ -62,6 +62,7 @@ class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `gaps` are the offsets (first, last) among them that the archive lacked; then `files` and `bytes` say how many files
     of the hours in which they may lie there were, and how large, so that one that is archived late is noticed.
+    `conflicting` are events that bear the id of another video's or kind's, `restamped` repeats under another time.
     """
 
     name: SliceName
@@ -71,6 +72,8 @@ class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
     gaps: list[tuple[int, int]] = []
     files: int = 0
     bytes: int = 0
+    conflicting: int = 0
+    restamped: int = 0
 
 
 class Owed(msgspec.Struct, frozen=True):
@@ -94,7 +97,8 @@ class SliceInfo(msgspec.Struct, frozen=True):
     `next_hour` is the hour of arrival of the record at `next_offset`; of a slice that is not the hour's last, its own.
     `cells`, `countries`, `viewers` and `known` name the row groups of these files in their order: (shard, hour viewed,
     rows), and of the last (hour viewed, rows). Of viewers it is not the shard but udfs.logic.audience.Sums' number for
-    shard and bucket. `tallies` by salt are the fields of udfs.logic.ledger.Tally, `gaps` offsets that the archive
+    shard and bucket. `repeats` says what those are that repeat an id (udfs.logic.repeats.Repeat, in lower case), of a
+    slice that looked. `tallies` by salt are the fields of udfs.logic.ledger.Tally, `gaps` offsets that the archive
     lacks; `archive_files` and `archive_bytes` are what Counted says of files.
     """
 
@@ -116,6 +120,7 @@ class SliceInfo(msgspec.Struct, frozen=True):
     made: str = ""
     archive_files: int = 0
     archive_bytes: int = 0
+    repeats: dict[str, int] = {}
 
     @property
     def name(self) -> SliceName:
@@ -148,8 +153,9 @@ class Manifest(msgspec.Struct, frozen=True):
     `marked_by` are by day the rules that its views were marked by. `slices` are by hour viewed those that count for it;
     `files` by data set, then by hour, day or 0, then by shard (0 for what is of all shards), the paths below the root.
     Hours of a day may lie in one file. `counted` are by partition the slices that are kept, in order. `final_gap_hours`
-    are those of `gap_hours` that no file can mend any more, and `final_missing` the records that are lost for good,
-    by partition.
+    are those of `gap_hours` that no file can mend any more; `final_missing` and `final_missing_hours` are the records
+    that are lost for good, by partition and by hour of arrival. `settings` are those that history was made by
+    (settings.kept), by name; of one that is not named nobody knows.
     """
 
     version: int
@@ -173,6 +179,8 @@ class Manifest(msgspec.Struct, frozen=True):
     final_gap_hours: list[int] = []
     final_missing: dict[int, int] = {}
     owed: Owed = Owed()
+    final_missing_hours: dict[int, int] = {}
+    settings: dict[str, int | str] = {}
 
     @property
     def missing(self) -> dict[int, int]:
@@ -181,6 +189,14 @@ class Manifest(msgspec.Struct, frozen=True):
         for partition, of in self.counted.items():
             found[partition] += sum(last - first + 1 for one in of for first, last in one.gaps)
         return {partition: number for partition, number in sorted(found.items()) if number}
+
+    @property
+    def missing_hours(self) -> dict[int, int]:
+        """The same by hour of arrival, in which what is missing would have arrived, or after it."""
+        found = Counter(self.final_missing_hours)
+        for one in (one for of in self.counted.values() for one in of):
+            found[one.name.hour] += sum(last - first + 1 for first, last in one.gaps)
+        return {hour: number for hour, number in sorted(found.items()) if number}
 
     @property
     def all_slices(self) -> set[SliceName]:

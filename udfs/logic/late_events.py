@@ -1,9 +1,10 @@
 """The late events of a slice: as they came, and the few numbers of each that are asked for. Pure.
 
-Columns, not objects: a late event costs its own bytes and 25 more, since strangers can send as many as they like.
+Columns, not objects: a late event costs its own bytes and 33 more, since strangers can send as many as they like.
 """
 
 import array
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -16,6 +17,7 @@ from udfs.logic.hashing import mix64
 from udfs.logic.id_index import Ids
 from udfs.logic.key_table import Bytes
 from udfs.logic.numba_compat import leaf, load_u64, njit
+from udfs.logic.repeats import Known, Repeat, Subjects, subjects_of
 
 
 class LateEvents:
@@ -27,6 +29,7 @@ class LateEvents:
         self._viewed_ms = array.array("q")
         self._append_ms = array.array("q")
         self._is_blocked = bytearray()
+        self._subjects = array.array("Q")
 
     def __len__(self) -> int:
         return len(self._viewed_ms)
@@ -45,6 +48,7 @@ class LateEvents:
         self._viewed_ms.frombytes(viewed_ms.tobytes())
         self._append_ms.frombytes(np.full(len(found), append_ms, np.int64).tobytes())
         self._is_blocked += blocked.tobytes()
+        self._subjects.frombytes(subjects_of(buf, spans, np.arange(len(found))).tobytes())
 
     @property
     def datums(self) -> Bytes:
@@ -71,6 +75,11 @@ class LateEvents:
         """Whether its viewer was blocked when it arrived."""
         return np.frombuffer(self._is_blocked, np.bool_)
 
+    @property
+    def subjects(self) -> Subjects:
+        """The hash of each one's video and kind."""
+        return np.frombuffer(self._subjects, np.uint64)
+
     def ids(self, chosen: npt.NDArray[np.int64]) -> Ids:
         """The ids of these events."""
         found: Ids = _ids(self.datums, self.starts, chosen)
@@ -78,23 +87,46 @@ class LateEvents:
 
 
 class Names:
-    """Which of some events have the same id and time, and which of them are known. Exact."""
+    """Which of some events have the same id and time, and which of them are known. Exact.
 
-    def __init__(self, ids: Ids, viewed_ms: npt.NDArray[np.int64]) -> None:
-        self._ids = ids
-        self._viewed_ms = viewed_ms
+    `subjects` only tell what a repeat is (udfs.logic.repeats.Repeat): they decide nothing.
+    """
+
+    def __init__(self, ids: Ids, viewed_ms: npt.NDArray[np.int64], subjects: Subjects) -> None:
+        self._events = ids, viewed_ms, subjects
         self._slots = np.full(slots_for(len(ids)), -1, np.int32)
-        # Of each event the first one of the same name.
-        self._first = _fill(self._slots, ids, viewed_ms)
+        # Of each event the first one of the same name, and the next one, or -1.
+        self._first, self._next = _fill(self._slots, ids, viewed_ms)
+        # By the first of a name: whether it is known, and from where no subject is kept. By event: whether one of these
+        # has its subject.
         self._is_known = np.zeros(len(ids), np.bool_)
+        self._is_unsure = np.zeros(len(ids), np.bool_)
+        self._is_same = np.zeros(len(ids), np.bool_)
 
-    def note(self, ids: Ids, viewed_ms: npt.NDArray[np.int64]) -> None:
+    def note(self, known: Known) -> None:
         """These are known: each of the events that is one of them is a repeat."""
-        _note(self._slots, self._ids, self._viewed_ms, ids, viewed_ms, self._is_known)
+        subjects = np.empty(0, np.uint64) if known.subjects is None else known.subjects
+        _note(
+            self._slots, self._next, *self._events, known.ids, known.viewed_ms, subjects, known.subjects is not None,
+            self._is_known, self._is_unsure, self._is_same,
+        )  # fmt: skip
 
     def new(self) -> npt.NDArray[np.int64]:
         """The first event of each name that is not known, in order."""
         return np.nonzero((self._first == np.arange(len(self._first))) & ~self._is_known)[0]
+
+    def repeats(self) -> Counter[str]:
+        """How many of the others are what, by names of Repeat."""
+        subjects, first = self._events[2], self._first
+        is_known, is_unsure = self._is_known[first], self._is_unsure[first]
+        is_repeat = is_known | (first != np.arange(len(first)))
+        is_same = np.where(is_known, self._is_same, subjects == subjects[first])
+        numbers = {
+            Repeat.SAME: is_repeat & is_same,
+            Repeat.UNKNOWN: is_repeat & ~is_same & is_unsure,
+            Repeat.CONFLICTING: is_repeat & ~is_same & ~is_unsure,
+        }
+        return +Counter({repeat.name.lower(): int(are.sum()) for repeat, are in numbers.items()})
 
 
 @njit(cache=True)
@@ -145,6 +177,9 @@ def _slot(low, high, viewed, mask):  # type: ignore[no-untyped-def]
 def _fill(slots, ids, viewed_ms):  # type: ignore[no-untyped-def]
     mask = np.uint64(slots.shape[0] - 1)
     first = np.empty(ids.shape[0], np.int64)
+    following = np.full(ids.shape[0], -1, np.int64)
+    # Of a first one the last one of its name so far.
+    last = np.arange(ids.shape[0])
     for i in range(ids.shape[0]):
         slot = _slot(ids[i, 0], ids[i, 1], viewed_ms[i], mask)
         while True:
@@ -155,21 +190,33 @@ def _fill(slots, ids, viewed_ms):  # type: ignore[no-untyped-def]
                 break
             if ids[other, 0] == ids[i, 0] and ids[other, 1] == ids[i, 1] and viewed_ms[other] == viewed_ms[i]:
                 first[i] = other
+                following[last[other]] = i
+                last[other] = i
                 break
             slot = (slot + np.uint64(1)) & mask
-    return first
+    return first, following
 
 
 @njit(cache=True)
-def _note(slots, ids, viewed_ms, known, known_ms, is_known):  # type: ignore[no-untyped-def]
+def _note(  # type: ignore[no-untyped-def]
+    slots, following, ids, viewed_ms, subjects, known, known_ms, known_subjects, has_subjects, is_known, is_unsure,
+    is_same,
+):  # fmt: skip
     mask = np.uint64(slots.shape[0] - 1)
     for i in range(known.shape[0]):
         slot = _slot(known[i, 0], known[i, 1], known_ms[i], mask)
         while True:
-            event = slots[slot]
+            event = np.int64(slots[slot])
             if event < 0:
                 break
             if ids[event, 0] == known[i, 0] and ids[event, 1] == known[i, 1] and viewed_ms[event] == known_ms[i]:
                 is_known[event] = True
+                if not has_subjects:
+                    is_unsure[event] = True
+                    break
+                while event >= 0:
+                    if subjects[event] == known_subjects[i]:
+                        is_same[event] = True
+                    event = following[event]
                 break
             slot = (slot + np.uint64(1)) & mask

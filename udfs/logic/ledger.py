@@ -2,16 +2,18 @@
 
 import struct
 from dataclasses import dataclass
-from typing import ClassVar
 
-_FORMAT = struct.Struct("<10q")
+_FORMAT = struct.Struct("<11q")
+# Before records were clamped.
+_FORMAT_1 = struct.Struct("<10q")
 
 
 @dataclass
 class Tally:
-    """Events by fate; received is their sum. Records that could not be read are counted as records."""
+    """Events by fate; received is their sum. Records that could not be read are counted as records.
 
-    BYTES: ClassVar[int] = _FORMAT.size
+    Clamped ones are those whose stamp lay so far ahead that it did not count (udfs.logic.time_rules).
+    """
 
     minute: int
     received: int = 0
@@ -23,20 +25,26 @@ class Tally:
     dead_lettered: int = 0
     records: int = 0
     unreadable_records: int = 0
+    clamped_records: int = 0
 
     def values(self) -> tuple[int, ...]:
         """The fields in their order."""
         # dataclasses.astuple copies in depth, for many times the time; a header is packed for every record.
         return (
             self.minute, self.received, self.counted, self.duplicate, self.late, self.invalid, self.blocked,
-            self.dead_lettered, self.records, self.unreadable_records,
+            self.dead_lettered, self.records, self.unreadable_records, self.clamped_records,
         )  # fmt: skip
 
     def encode(self) -> bytes:
-        """Ten little-endian int64."""
+        """Eleven little-endian int64."""
         return _FORMAT.pack(*self.values())
 
     @classmethod
-    def decode_all(cls, blob: bytes) -> "list[Tally]":
-        """Any number of encoded tallies, one after the other."""
-        return [cls(*fields) for fields in _FORMAT.iter_unpack(blob)]
+    def decode_all(cls, blob: bytes, *, version: int = 2) -> "list[Tally]":
+        """Any number of encoded tallies, one after the other; those of version 1 have no clamped records."""
+        return [cls(*fields) for fields in (_FORMAT_1 if version == 1 else _FORMAT).iter_unpack(blob)]
+
+    @staticmethod
+    def size(version: int = 2) -> int:
+        """The bytes of an encoded one."""
+        return (_FORMAT_1 if version == 1 else _FORMAT).size

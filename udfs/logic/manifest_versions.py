@@ -59,8 +59,16 @@ def to_4(found: Json) -> Json:
     return {**found, "counted": counted, "final_gap_hours": found["gap_hours"]}
 
 
+def to_5(found: Json) -> Json:
+    """Version 5 says by which settings history was made, and in which hours of arrival records are lost for good.
+
+    Of an earlier version both are not known: nothing is made up.
+    """
+    return {**found, "settings": {}, "final_missing_hours": {}}
+
+
 # By version, what makes the next one of it.
-STEPS: Mapping[int, Callable[[Json], Json]] = {1: to_2, 2: to_3, 3: to_4}
+STEPS: Mapping[int, Callable[[Json], Json]] = {1: to_2, 2: to_3, 3: to_4, 4: to_5}
 
 
 def upgraded(content: bytes) -> Json:

@@ -48,6 +48,23 @@ def overdue_raw(files: Iterable[Arrived], now: datetime, kept_days: int) -> str 
     )
 
 
+def is_ahead(file: Arrived, now: datetime) -> bool:
+    """Whether a file lies in the folder of an hour that has not come, also by a clock that is a little ahead."""
+    return file.hour > _hour_of(now, 0) + 1
+
+
+def stamped_ahead(files: Iterable[Arrived], now: datetime) -> str | None:
+    """A sentence for operators when brokers have stamped records far ahead."""
+    hours = [file.hour for file in files if is_ahead(file, now)]
+    if not hours:
+        return None
+    return (
+        f"{len(hours)} files of raw events lie in folders of hours that have not come, the last of "
+        f"{hour_start(max(hours)):%Y-%m-%dT%H:%MZ}: a broker has stamped records so far ahead. They are counted by the "
+        "time at which they were made; see to the brokers' clocks and to the topic's message.timestamp.type"
+    )
+
+
 def leftover_rules(rules: Iterable[Mapping[str, Any]], bucket: str, folders: Sequence[str]) -> list[str]:
     """A sentence for each of a bucket's lifecycle rules, as S3 has them, by which objects in these folders expire."""
     found = []

@@ -22,8 +22,9 @@ class Applied(msgspec.Struct, frozen=True):
 
     Hours viewed from `from_hour` to before `through_hour` are complete in them. Events that arrived before
     `late_through_hour` are in them, late ones as well. `gap_hours` are the hours viewed of which the archive lacks
-    records: (first, last) of each run of them. `missing` are by partition the records that it lacks. `revision` is the
-    token of whoever wrote to these tables last, a rollup or a repair. `warnings` are sentences for operators.
+    records: (first, last) of each run of them. `missing` are by partition the records that it lacks, `missing_hours`
+    the same by hour of arrival. `revision` is the token of whoever wrote to these tables last, a rollup or a repair.
+    `warnings` are sentences for operators.
     """
 
     manifest: str
@@ -34,6 +35,7 @@ class Applied(msgspec.Struct, frozen=True):
     gap_hours: list[tuple[int, int]] = []
     missing: dict[int, int] = {}
     warnings: list[str] = []
+    missing_hours: dict[int, int] = {}
 
     @property
     def complete_through(self) -> datetime:

@@ -27,13 +27,15 @@ class PartitionTask(msgspec.Struct, frozen=True):
     """The slices of a partition that are to be counted: closed hours, and the newest hour, which is not.
 
     No hours: nothing of it is. `again` are slices that were counted before and are counted again, the first of them
-    and all that follow it, since records of theirs were archived late.
+    and all that follow it, since records of theirs were archived late. `ahead` are folders of hours that have not come,
+    in which records may lie.
     """
 
     partition: int
     hours: list[int]
     newest_hour: int
     again: list[SliceName] = []
+    ahead: list[int] = []
 
 
 class Recount(msgspec.Struct, frozen=True):
@@ -90,8 +92,9 @@ def task_of(
     last_hour: int | None,
     again: Sequence[SliceName] = (),
     before_hour: int | None = None,
+    ahead: Sequence[int] = (),
 ) -> PartitionTask | None:
-    """What is to be counted of a partition, of which these hours are archived and were counted up to `last_hour`.
+    """What is to be counted of a partition, whose records arrived in these hours and were counted up to `last_hour`.
 
     To an hour with a later one beside it no record can be added. Of hours that were not counted yet, only those before
     `before_hour` are to be counted this time.
@@ -100,7 +103,7 @@ def task_of(
     since = min((name.hour for name in again), default=None if last_hour is None else last_hour + 1)
     limit = None if before_hour is None else max([before_hour, *(name.hour + 1 for name in again)])
     closed = [h for h in hours[:-1] if (since is None or h >= since) and (limit is None or h < limit)]
-    return PartitionTask(partition, closed, hours[-1], list(again)) if closed else None
+    return PartitionTask(partition, closed, hours[-1], list(again), list(ahead)) if closed else None
 
 
 def since_last(before: Manifest, partition: int, again: Sequence[SliceName] = ()) -> tuple[int, SliceName | None]:
@@ -286,7 +289,7 @@ def published(
     first_day = plan.forgotten_before // HOURS_PER_DAY
     # Nothing that tells of single viewers outlives the slices.
     files["suspects"] = {day: of for day, of in files["suspects"].items() if day >= first_day}
-    kept, final_gaps, final_missing = _counted(base, new, rules, history)
+    kept, final_gaps, final_missing, final_missing_hours = _counted(base, new, rules, history)
     return msgspec.structs.replace(
         base,
         run=plan.run,
@@ -306,6 +309,7 @@ def published(
         counted=kept,
         final_gap_hours=final_gaps,
         final_missing=final_missing,
+        final_missing_hours=final_missing_hours,
         owed=Owed(
             hours=plan.hours,
             recounted=plan.recounted,
@@ -323,16 +327,21 @@ def day_through(manifest: Manifest, day: int) -> datetime:
 
 def _counted(
     base: Manifest, new: Sequence[SliceInfo], rules: CountingSettings, history: HistorySettings
-) -> tuple[dict[int, list[Counted]], list[int], dict[int, int]]:
-    """(the slices that may be counted again and the one before them, gap hours for good, records missing for good)."""
+) -> tuple[dict[int, list[Counted]], list[int], dict[int, int], dict[int, int]]:
+    """The slices that may be counted again and the one before them; and what is for good.
+
+    Gap hours, and records that are missing, by partition and by hour of arrival.
+    """
     kept: dict[int, list[Counted]] = {}
     gaps, missing = set(base.final_gap_hours), Counter(base.final_missing)
+    missing_hours = Counter(base.final_missing_hours)
     chains = {partition: list(of) for partition, of in base.counted.items()}
     for info in new:
         chains.setdefault(info.partition, []).append(
             Counted(
                 info.name, info.first_offset, info.next_offset, info.next_hour, list(info.gaps),
                 *((info.archive_files, info.archive_bytes) if info.gaps else (0, 0)),
+                info.repeats.get("conflicting", 0), info.repeats.get("restamped", 0),
             )
         )  # fmt: skip
     for partition, chain in chains.items():
@@ -345,8 +354,14 @@ def _counted(
         kept[partition] = chain[at:]
         for one in chain[:at]:
             gaps.update(uncertain_hours(one, rules))
-            missing[partition] += sum(last - first + 1 for first, last in one.gaps)
-    return kept, sorted(gaps), {partition: number for partition, number in sorted(missing.items()) if number}
+            number = sum(last - first + 1 for first, last in one.gaps)
+            missing[partition] += number
+            missing_hours[one.name.hour] += number
+    return kept, sorted(gaps), _positive(missing), _positive(missing_hours)
+
+
+def _positive(numbers: Mapping[int, int]) -> dict[int, int]:
+    return {key: number for key, number in sorted(numbers.items()) if number}
 
 
 def _from_hour_without(before: Manifest, counted: Mapping[int, Iterable[Counted]], rules: CountingSettings) -> int:

@@ -7,22 +7,28 @@ a repeat in this sense was viewed in the same one. Later than `late_ms_max` afte
 more, nor when it was viewed before `viewed_ms_min`: what it might repeat is forgotten.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from settings import CountingSettings
 from settings.durations import HOUR_MS
+from udfs.logic.arrival import salt_in
 from udfs.logic.audience import Audience, Sums
+from udfs.logic.batch_scan import Fault, Scan, scan
 from udfs.logic.block_list import BlockTable
-from udfs.logic.dedup import SaltDedup, Verdict
+from udfs.logic.dedup import Outcome, SaltDedup, Verdict
 from udfs.logic.id_index import Ids
 from udfs.logic.late_events import LateEvents, Names
 from udfs.logic.ledger import Tally
+from udfs.logic.repeats import SAMPLES, Known, Repeats, known_of, subjects_of
+from udfs.logic.time_rules import is_invalid, is_late
 
 
 class SaltMemory(NamedTuple):
@@ -32,24 +38,13 @@ class SaltMemory(NamedTuple):
     chunks: list[bytes]
 
 
-class Known(NamedTuple):
-    """Events that count: ids (uint64[n, 2]) and the times of their views in ms, in no order that means anything."""
-
-    ids: Ids
-    viewed_ms: npt.NDArray[np.int64]
-
-    @property
-    def hours(self) -> npt.NDArray[np.int64]:
-        """The hour in which each was viewed, since 1970."""
-        return self.viewed_ms // HOUR_MS
-
-
 @dataclass(frozen=True)
 class SliceCounts:
     """`sums` are the stream's views and beside them what was added late, `known` the events that they are of.
 
     `memory` is None when the next slice is counted by the same dedups. `late` says what became of the late events:
-    added, repeats, too_old. A tally of a minute that goes on in the next slice is whole there.
+    added, repeats, too_old; `repeats` what those are that repeat an id (udfs.logic.repeats.Repeat), with `samples`. A
+    tally of a minute that goes on in the next slice is whole there.
     """
 
     sums: Sums
@@ -57,6 +52,8 @@ class SliceCounts:
     memory: dict[int, SaltMemory] | None
     tallies: dict[int, list[Tally]]
     late: Counter[str]
+    repeats: Counter[str] = field(default_factory=Counter)
+    samples: pa.Table = field(default_factory=SAMPLES.empty_table)
 
 
 def dedups_of(memory: Mapping[int, SaltMemory], rules: CountingSettings) -> dict[int, SaltDedup]:
@@ -92,9 +89,9 @@ class SliceCounter:
         self._late_ms_max = late_ms_max
         self._viewed_ms_min = viewed_ms_min
         self._dedups = dedups
-        self._fresh: list[Ids] = []
+        self._fresh: list[Known] = []
         self._fresh_events = 0
-        self._fresh_viewed_ms: list[npt.NDArray[np.int64]] = []
+        self._repeats = Repeats(rules)
         self._late = LateEvents()
         self._audience = Audience()
         self._tallies: dict[int, dict[int, Tally]] = {}
@@ -102,6 +99,7 @@ class SliceCounter:
     def record(self, key: bytes | None, value: bytes | None, record_ms: int) -> None:
         """Judge one record. Never raises for what the bytes say."""
         dedup = self._of(key)
+        repeated = _duplicates(dedup)
         outcome = dedup.record(value or b"", record_ms, dedup.salt, self._blocks)
         if outcome.fresh is not None:
             assert outcome.fresh_viewed_ms is not None
@@ -112,9 +110,12 @@ class SliceCounter:
             is_blocked = outcome.verdicts[counted] == Verdict.BLOCKED
             buf = np.frombuffer(value, np.uint8)
             self._audience.add(buf, outcome.batch.spans, outcome.batch.viewed_at, counted, is_blocked)
-            self._fresh.append(outcome.fresh)
+            subjects = subjects_of(buf, outcome.batch.spans, counted)
+            self._fresh.append(Known(outcome.fresh, outcome.fresh_viewed_ms, subjects))
             self._fresh_events += len(outcome.fresh)
-            self._fresh_viewed_ms.append(outcome.fresh_viewed_ms)
+        minute, duplicates = _duplicates(dedup)
+        if duplicates > (repeated[1] if minute == repeated[0] else 0):
+            self._add_repeats(value or b"", dedup, outcome)
         if outcome.late:
             self._late.add((event.payload for event in outcome.late), outcome.append_ms, self._blocks)
         mine = self._tallies.setdefault(dedup.salt, {})
@@ -122,59 +123,82 @@ class SliceCounter:
 
     @property
     def events(self) -> int:
-        """How many are held in memory: those that count, and the late ones."""
-        return self._fresh_events + len(self._late)
+        """How many are held in memory: those that count, the late ones, and repeats."""
+        return self._fresh_events + len(self._late) + len(self._repeats)
 
-    def finish(self, known: Callable[[int, Ids], Iterable[Known]], *, hands_on: bool = True) -> SliceCounts:
+    def finish(
+        self,
+        known: Callable[[int, Ids], Iterable[Known]],
+        *,
+        newest: Callable[[Collection[int], Ids], Iterable[Known]] = lambda _hours, _ids: (),
+        hands_on: bool = True,
+    ) -> SliceCounts:
         """What it all came to. `known` gives what each earlier slice of the partition knows of an hour viewed.
 
-        It is told for which ids it is asked, and may leave others out. One answer at a time is looked through: the ids
-        of an hour, of all slices together, may be more than fit in memory.
+        `newest` gives the same of several hours, of the newest slices first: by it repeats are judged. Both are told
+        for which ids they are asked, and may leave others out. One answer at a time is looked through: the ids of an
+        hour, of all slices together, may be more than fit in memory.
         """
-        fresh = _known(self._fresh, self._fresh_viewed_ms)
-        added, late = self._add_late(fresh, known)
+        fresh = known_of(self._fresh)
+        repeated = newest(self._repeats.hours(), self._repeats.ids())
+        repeats, samples = self._repeats.judge(itertools.chain([fresh], repeated))
+        added, late, late_repeats = self._add_late(fresh, known)
         self._audience.add_late(self._late, added)
         return SliceCounts(
             sums=self._audience.sums(self._rules.shards),
-            known=_known(
-                [fresh.ids, self._late.ids(added)],
-                [fresh.viewed_ms, self._late.viewed_ms[added]],
+            known=known_of(
+                [fresh, Known(self._late.ids(added), self._late.viewed_ms[added], self._late.subjects[added])]
             ),
             memory=self._memory() if hands_on else None,
             tallies={salt: list(by_minute.values()) for salt, by_minute in sorted(self._tallies.items())},
             late=late,
+            repeats=repeats + late_repeats,
+            samples=samples,
         )
+
+    def _add_repeats(self, value: bytes, dedup: SaltDedup, outcome: Outcome) -> None:
+        """Those of a record that has some. Where nothing else counted, dedup does not say which they are."""
+        if outcome.batch is not None and outcome.verdicts is not None:
+            batch, is_repeat = outcome.batch, outcome.verdicts == Verdict.DUPLICATE
+        else:
+            found = scan(np.frombuffer(value, np.uint8), dedup.salt, self._rules.salts)
+            assert isinstance(found, Scan)
+            rules, append_ms = self._rules, outcome.append_ms
+            times = [
+                not is_invalid(at, append_ms, rules.future_skew_ms) and not is_late(at, append_ms, rules.lateness_ms)
+                for at in found.viewed_at.tolist()
+            ]
+            batch, is_repeat = found, (found.faults == Fault.NONE) & np.array(times, bool)
+        rows = np.nonzero(is_repeat)[0]
+        self._repeats.add(value, batch.spans, batch.viewed_at, rows, outcome.append_ms)
 
     def _add_late(
         self, fresh: Known, known: Callable[[int, Ids], Iterable[Known]]
-    ) -> tuple[npt.NDArray[np.int64], Counter[str]]:
-        """Which of the late events are added, and what became of all."""
+    ) -> tuple[npt.NDArray[np.int64], Counter[str], Counter[str]]:
+        """(those to be added, what became of all, what those are that repeat an id and a time)."""
         late, viewed_ms = self._late, self._late.viewed_ms
-        # No subtraction of times: any number may stand for one, and the difference may not fit.
+        # Not by how late it is: any number may stand for a time, and the difference may not fit.
         is_too_old = viewed_ms < np.maximum(self._viewed_ms_min, late.append_ms - self._late_ms_max)
         judged = np.nonzero(~is_too_old)[0]
-        ids, judged_ms = late.ids(judged), viewed_ms[judged]
-        names = Names(ids, judged_ms)
+        names = Names(late.ids(judged), viewed_ms[judged], late.subjects[judged])
         if len(judged):
-            names.note(*fresh)
-        hours = judged_ms // HOUR_MS
+            names.note(fresh)
+        hours = viewed_ms[judged] // HOUR_MS
         order = np.argsort(hours, kind="stable")
         each, begins = np.unique(hours[order], return_index=True)
         for hour, of_hour in zip(each.tolist(), np.split(order, begins[1:]), strict=False):
-            for one in known(hour, ids[of_hour]):
-                names.note(*one)
+            for one in known(hour, late.ids(judged[of_hour])):
+                names.note(one)
         added = judged[names.new()]
         fates = {"too_old": len(late) - len(judged), "repeats": len(judged) - len(added), "added": len(added)}
-        return added, Counter(fates)
+        return added, Counter(fates), names.repeats()
 
     def _memory(self) -> dict[int, SaltMemory]:
         return {salt: SaltMemory(dedup.header(), dedup.chunks()) for salt, dedup in sorted(self._dedups.items())}
 
     def _of(self, key: bytes | None) -> SaltDedup:
         """Of the record's salt; of the partition itself, when it bears none of the partition's, as in the stream."""
-        salt = int.from_bytes(key, "big") if key is not None and len(key) == 4 else -1
-        if not 0 <= salt < self._rules.salts or salt % self._partitions != self._partition:
-            salt = -1 - self._partition
+        salt = salt_in(key, self._partition, salts=self._rules.salts, partitions=self._partitions)
         dedup = self._dedups.get(salt)
         if dedup is None:
             dedup = self._dedups[salt] = SaltDedup(salt, self._rules, sends=False)
@@ -183,9 +207,9 @@ class SliceCounter:
 
 def no_known() -> Known:
     """Nothing."""
-    return Known(np.empty((0, 2), np.uint64), np.empty(0, np.int64))
+    return known_of([])
 
 
-def _known(ids: Sequence[Ids], viewed_ms: Sequence[npt.NDArray[np.int64]]) -> Known:
-    nothing = no_known()
-    return Known(np.concatenate([nothing.ids, *ids]), np.concatenate([nothing.viewed_ms, *viewed_ms]))
+def _duplicates(dedup: SaltDedup) -> tuple[int, int]:
+    """How many a salt has met in its current minute of arrival, and which minute that is."""
+    return (dedup.tallies[-1].minute, dedup.tallies[-1].duplicate) if dedup.tallies else (-1, 0)

@@ -7,10 +7,28 @@ results are handed on.
 from settings.durations import MINUTE_MS
 from udfs.logic.numba_compat import leaf
 
+# 2000-01-01: a batch that was made before it, as it says, does not say when it was made.
+PRODUCED_MS_MIN = 946_684_800_000
 MINUTES_PER_HOUR = 60
 MINUTES_PER_DAY = 1440
 # Counts are caught up on, rather than followed, when what is counted arrived longer ago than this.
 BEHIND_MS = 60_000
+
+
+def is_clamped(record_ms: int, produced_ms: int, ahead_ms: int) -> bool:
+    """Whether a record's stamp lies further ahead of when its batch was made than any record is under way."""
+    return record_ms > produced_ms + ahead_ms
+
+
+def append_time(record_ms: int, produced_ms: int, last_ms: int, ahead_ms: int) -> int:
+    """The time of a record that can be read: what its salt's clock, at `last_ms` before it, is after it.
+
+    A stamp far ahead of `produced_ms`, when its batch was made, counts for no more than that and `ahead_ms`; a batch
+    that does not say when it was made moves nothing.
+    """
+    if produced_ms < PRODUCED_MS_MIN:
+        return last_ms
+    return max(last_ms, min(record_ms, produced_ms + ahead_ms))
 
 
 @leaf()

@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import registry
+from schemas.values import TIME_MIN_MS
 from settings import CountingSettings
+from settings.durations import HOUR_MS
 from udfs.logic.block_list import NOBODY
 from udfs.logic.cql_columns import pack_columns
 from udfs.logic.cql_rows import pack_inserts
@@ -25,6 +27,7 @@ from udfs.logic.viewer_ids import viewer_ids
 from udfs.logic.window import ShardWindow
 
 EVENTS = 1000
+NOW_MS = 1 << 40
 
 
 def warm_up() -> None:
@@ -34,26 +37,26 @@ def warm_up() -> None:
     # As many ids and videos as make the tables grow.
     ids = (n.to_bytes(16, "big") for n in range(1, EVENTS * rules.salts))
     events = [
-        {"event_id": identity, "video_id": f"v{n}", "viewed_at": 0, "country": "DE"}
+        {"event_id": identity, "video_id": f"v{n}", "viewed_at": NOW_MS, "country": "DE"}
         for n, identity in enumerate(ids)
         if salt_of(np.frombuffer(identity, np.uint8), 0, rules.salts) == salt
     ]
-    header = {"batch_id": bytes(16), "producer_id": "", "salt": salt, "salts": rules.salts, "produced_at": 0}
+    header = {"batch_id": bytes(16), "producer_id": "", "salt": salt, "salts": rules.salts, "produced_at": NOW_MS}
     value = registry.encode("ViewBatch", {**header, "events": events})
     dedup = SaltDedup(salt, rules)
-    outcome = dedup.record(value, 0, salt)
+    outcome = dedup.record(value, NOW_MS, salt)
     assert outcome.chunk is not None
     assert outcome.unsent is not None
     restored = SaltDedup(salt, rules)
     restored.restore(dedup.header(), [outcome.chunk], [outcome.unsent.tobytes()])
-    single = registry.encode("ViewEvent", {**events[0], "kind": "view"})
+    single = registry.encode("ViewEvent", {**events[0], "kind": "view", "viewed_at": TIME_MIN_MS})
     packer_of("single_object", "", rules.salts, 10).pack([single], Origin([0], [0], [0]), 0)
     slices = SliceCounter(
         rules, partition=0, partitions=1, blocks=NOBODY, late_ms_max=1 << 62, viewed_ms_min=-(1 << 62), dedups={}
     )
-    for record_ms in (0, 1 << 40):
-        # The second time all are late.
-        slices.record(salt.to_bytes(4, "big"), value, record_ms)
+    late = registry.encode("ViewBatch", {**header, "produced_at": NOW_MS + HOUR_MS, "events": events})
+    for record_ms, batch in ((NOW_MS, value), (NOW_MS + HOUR_MS, late)):
+        slices.record(salt.to_bytes(4, "big"), batch, record_ms)
     counts = slices.finish(lambda _hour, _ids: [no_known()])
     viewer_days([counts.sums.viewers])
     in_buckets(counts.known.ids, counts.known.hours)

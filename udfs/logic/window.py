@@ -17,20 +17,25 @@ import numpy as np
 from schemas.kinds import blocked
 from settings import CountingSettings
 from settings.durations import MINUTE_MS
+from settings.kept import variable
 from udfs.logic import partials
 from udfs.logic.cells import MinuteCells
+from udfs.logic.kept_settings import SettingsRefusedError
 from udfs.logic.key_table import Bytes
 from udfs.logic.ledger import Tally
 from udfs.logic.ranking import Ranked, most_viewed, most_viewed_and_growing
 from udfs.logic.time_rules import last_closed_minute
 
-# Version 1 has no tallies after the frontiers.
-VERSION = 2
+# Version 1 has no tallies after the frontiers, those of version 2 are shorter.
+VERSION = 3
 _HEADER = struct.Struct("<Bqq")
 _SALT = struct.Struct("<h")
 SEQUENCE_BITS = 32
 SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
 SPAN_MINUTES = 60
+SALTS_MAX = 4096
+# The year 10000 or so: what is beyond is no time.
+FRONTIER_MS_MAX = 1 << 48
 
 
 class ClosedMinuteError(RuntimeError):
@@ -124,14 +129,16 @@ class ShardWindow:
     def restore(self, header: bytes, chunks: Iterable[tuple[int, bytes]]) -> None:
         """Become what stored these; every open cell is written and every minute ranked again."""
         version, self._sequence, self.closed_through = _HEADER.unpack_from(header)
-        if version not in (1, VERSION):
+        if version not in (1, 2, VERSION):
             raise ValueError(f"window state of version {version}, this code reads up to {VERSION}: use newer code")
+        _check_salts(header, version, self._rules.salts)
         self._frontiers = np.frombuffer(header, np.int64, self._rules.salts, _HEADER.size).copy()
         at = _HEADER.size + self._frontiers.nbytes
+        tally_version = _tally_version(version)
         while at < len(header):
             (salt,) = _SALT.unpack_from(header, at)
-            end = at + _SALT.size + Tally.BYTES
-            self.absorb_tallies(salt, Tally.decode_all(header[at + _SALT.size : end]))
+            end = at + _SALT.size + Tally.size(tally_version)
+            self.absorb_tallies(salt, Tally.decode_all(header[at + _SALT.size : end], version=tally_version))
             at = end
         for key, rows in chunks:
             self._add(key >> SEQUENCE_BITS, key, np.frombuffer(rows, np.uint8))
@@ -244,6 +251,39 @@ class ShardWindow:
         key = minute << SEQUENCE_BITS | self._sequence & SEQUENCE_MASK
         self._sequence += 1
         return key
+
+
+def _tally_version(version: int) -> int:
+    return 1 if version < VERSION else 2
+
+
+def _check_salts(header: bytes, version: int, salts: int) -> None:
+    """Raise SettingsRefusedError unless a header can be of so many salts: its frontiers show how many there were."""
+    if _can_be_of(header, version, salts):
+        return
+    found = [number for number in range(1, SALTS_MAX + 1) if _can_be_of(header, version, number)]
+    made = f"counting.salts={found[0]}" if len(found) == 1 else "another counting.salts"
+    raise SettingsRefusedError(
+        f"the state of windows was made by {made}, and the settings say {salts}, which is fixed: set "
+        f"{variable('counting.salts')} back, or count again from the archive or the topic"
+    )
+
+
+def _can_be_of(header: bytes, version: int, salts: int) -> bool:
+    at = _HEADER.size + 8 * salts
+    size = _SALT.size + Tally.size(_tally_version(version))
+    rest = len(header) - at
+    if rest < 0 or rest % size or (version == 1 and rest):
+        return False
+    frontiers = np.frombuffer(header, np.int64, salts, _HEADER.size)
+    if frontiers.min() < 0 or frontiers.max() > FRONTIER_MS_MAX:
+        return False
+    for place in range(at, len(header), size):
+        (salt,) = _SALT.unpack_from(header, place)
+        (tally,) = Tally.decode_all(header[place + _SALT.size : place + size], version=_tally_version(version))
+        if salt >= salts or min(tally.values()) < 0 or tally.minute * MINUTE_MS > FRONTIER_MS_MAX:
+            return False
+    return True
 
 
 def end_of_minute_ms(minute: int) -> int:

@@ -18,9 +18,11 @@ from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor, St
 from settings import CountingSettings, KafkaSettings
 from udfs.logic.block_list import BlockList, read_blocked
 from udfs.logic.dedup import SaltDedup
+from udfs.logic.kept_settings import KeptSettings, SettingsRefusedError
 from udfs.logic.rejected import letters
 from udfs.logic.time_rules import is_behind, next_turn_ms
 from udfs.operators.due import Allowance, Due
+from udfs.operators.state_settings import StateSettings, foreign_key
 from udfs.sources.compacted import CompactedTopic
 
 BLOCKED_STATE = "blocked-viewers"
@@ -49,9 +51,15 @@ class Dedup(KeyedBroadcastProcessFunction):
     """
 
     def __init__(
-        self, rules: CountingSettings, kafka: KafkaSettings, salt_keys: list[int], shard_keys: list[int]
+        self,
+        rules: CountingSettings,
+        kafka: KafkaSettings,
+        kept: KeptSettings,
+        salt_keys: list[int],
+        shard_keys: list[int],
     ) -> None:
         self._rules = rules
+        self._kept = kept
         self._kafka = kafka
         self._salt_of_key = {key: salt for salt, key in enumerate(salt_keys)}
         self._shard_keys = shard_keys
@@ -74,6 +82,7 @@ class Dedup(KeyedBroadcastProcessFunction):
         # Not bound to the clock on the wall: a count is sent however long the job was away.
         self._unsent = runtime_context.get_list_state(ListStateDescriptor("unsent", octets))
         self._header = runtime_context.get_state(ValueStateDescriptor("header", octets))
+        self._settings = StateSettings(runtime_context, self._kept, "the state of dedup")
         self._block_list = BlockList()
         self._blocked = CompactedTopic(self._kafka.bootstrap_servers, self._kafka.blocked_topic, read_blocked)
         self._blocked.read_however_long(lambda viewer_id, periods: self._block_list.put(viewer_id.encode(), periods))
@@ -156,8 +165,11 @@ class Dedup(KeyedBroadcastProcessFunction):
         salt = self._salt_of_key.get(key, key)
         dedup = self._by_salt.get(salt)
         if dedup is None:
-            dedup = self._by_salt[salt] = SaltDedup(salt, self._rules)
             header = self._header.value()
+            self._settings.check(is_new=header is None)
+            if key >= 0 and key not in self._salt_of_key:
+                raise SettingsRefusedError(foreign_key("dedup", "salts", self._rules.salts, self._rules))
+            dedup = self._by_salt[salt] = SaltDedup(salt, self._rules)
             if header is not None:
                 chunks = (bytes(chunk) for chunks in self._chunks for chunk in chunks.values())
                 dedup.restore(bytes(header), chunks, (bytes(rows) for rows in self._unsent.get()))

@@ -19,11 +19,13 @@ from pyflink.datastream.state import MapStateDescriptor
 
 from settings import CassandraSettings, KafkaSettings
 from udfs.logic.enrichment import Enrichment, Untitled
+from udfs.logic.kept_settings import KeptSettings
 from udfs.logic.metadata import read_metadata
 from udfs.logic.time_rules import next_turn_ms
 from udfs.operators.cassandra_sink import top_lists
 from udfs.operators.due import Due
 from udfs.operators.keyed_records import broadcast_descriptor
+from udfs.operators.state_settings import StateSettings
 from udfs.operators.window import Changes, Top
 from udfs.sinks.about_writer import ABOUTS, TITLES, AboutWriter, Titled
 from udfs.sinks.acknowledged import connect_however_long
@@ -44,8 +46,11 @@ COUNTS = "view_counts"
 class Enrich(KeyedBroadcastProcessFunction):
     """Keyed by the shard's key."""
 
-    def __init__(self, kafka: KafkaSettings, cassandra: CassandraSettings, untitled_max: int) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, cassandra: CassandraSettings, untitled_max: int, kept: KeptSettings
+    ) -> None:
         self._kafka = kafka
+        self._kept = kept
         self._cassandra = cassandra
         self._untitled_max = untitled_max
 
@@ -53,6 +58,7 @@ class Enrich(KeyedBroadcastProcessFunction):
         """Connect, however long it takes, and read what is known."""
         octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
         self._untitled = runtime_context.get_map_state(MapStateDescriptor("untitled", Types.STRING(), octets))
+        self._settings = StateSettings(runtime_context, self._kept, "the state of enrich")
         self._by_key: dict[int, Untitled] = {}
         self._fill_in_due = Due()
         self._figures = WriteFigures()
@@ -134,6 +140,8 @@ class Enrich(KeyedBroadcastProcessFunction):
     def _of(self, key: int) -> Untitled:
         untitled = self._by_key.get(key)
         if untitled is None:
+            stored = [(video_id, bytes(packed)) for video_id, packed in self._untitled.items()]
+            self._settings.check(is_new=not stored)
             untitled = self._by_key[key] = Untitled(self._untitled_max)
-            untitled.restore((video_id, bytes(packed)) for video_id, packed in self._untitled.items())
+            untitled.restore(stored)
         return untitled

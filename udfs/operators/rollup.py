@@ -9,13 +9,15 @@ travel in no job.
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 
 import msgspec
+from confluent_kafka import KafkaException
 from pyflink.common import Row
 from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeContext
 
+from connectors.kafka_gaps import without_empty
 from settings import Settings
 from settings.durations import HOUR_MS
 from udfs.logic.block_list import BlockList, read_blocked
@@ -23,8 +25,10 @@ from udfs.logic.dedup import SaltDedup
 from udfs.logic.erasure import Eraser
 from udfs.logic.history import SliceInfo, SliceName, made_by, rules_of
 from udfs.logic.id_index import Ids
+from udfs.logic.kept_settings import of_history
 from udfs.logic.metadata import read_about, read_metadata
 from udfs.logic.register import manifest_name, token_of
+from udfs.logic.repeats import Known
 from udfs.logic.rollup_plan import (
     PartitionTask,
     Recount,
@@ -34,7 +38,7 @@ from udfs.logic.rollup_plan import (
     published,
     since_last,
 )
-from udfs.logic.slice_counts import Known, SliceCounter, dedups_of
+from udfs.logic.slice_counts import SliceCounter, dedups_of
 from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_register import registers
 from udfs.sinks.history_store import HistoryStore
@@ -42,7 +46,8 @@ from udfs.sinks.lease import Lease
 from udfs.sinks.shard_tables import ShardTables
 from udfs.sinks.shared_tables import SharedTables
 from udfs.sinks.table_rows import TableRows
-from udfs.sources.archive import Archive, filesystem
+from udfs.sources.archive import Archive, Gap, filesystem
+from udfs.sources.arrival_hours import ArrivalHours
 from udfs.sources.compacted import CompactedTopic
 from udfs.sources.slice_records import PartitionSlices, SliceRecords
 from udfs.stages.rollup_unit import RollupUnit, rows_owed
@@ -95,7 +100,8 @@ class CountSlices(_Worker, FlatMapFunction):
     def _count_all(self, task: PartitionTask) -> Recount:
         """One hour after the other, until one of which the archive lacks something that may still come."""
         partition = task.partition
-        slices = PartitionSlices(self._archive, partition, task.hours, task.newest_hour)
+        times = ArrivalHours.of(self._archive, self._settings)
+        slices = PartitionSlices(self._archive, times, partition, task.hours, task.newest_hour, task.ahead)
         start, last = since_last(self._manifest, partition, task.again)
         infos: list[SliceInfo] = []
         dedups: dict[int, SaltDedup] | None = None
@@ -174,14 +180,19 @@ class CountSlices(_Worker, FlatMapFunction):
         for record in records.next_slice(lambda: counter.events >= settings.history.slice_events_max):
             counter.record(record.key, record.value, record.record_ms)
             number += 1
+        gaps = self._real_gaps(name.partition, records.gaps)
         # What was missing when it was counted before has had its time.
         is_settled = name.hour <= self._manifest.last_hours.get(name.partition, -1) or records.is_settled(time.time())
-        if records.gaps and not is_settled:
-            log.warning("slice %s waits: %s are not archived yet", name, records.gaps[:5])
+        if gaps and not is_settled:
+            log.warning("slice %s waits: %s are not archived yet", name, gaps[:5])
             return None
         is_last = records.next_hour != name.hour
-        counts = counter.finish(lambda hour, ids: self._known(task, before, hour, ids), hands_on=is_last)
-        files, size = records.archived() if records.gaps else (0, 0)
+        counts = counter.finish(
+            lambda hour, ids: self._known(task, before, hour, ids),
+            newest=lambda hours, ids: self._newest_known(task, before, hours, ids),
+            hands_on=is_last,
+        )
+        files, size = records.archived() if gaps else (0, 0)
         return self._history.put_slice(
             name,
             counts,
@@ -190,23 +201,45 @@ class CountSlices(_Worker, FlatMapFunction):
                 "first_offset": start,
                 "next_offset": records.next_offset,
                 "records": number,
-                "gaps": [(gap.first, gap.last) for gap in records.gaps],
+                "gaps": gaps,
                 "archive_files": files,
                 "archive_bytes": size,
             },
         )
 
+    def _real_gaps(self, partition: int, gaps: Sequence[Gap]) -> list[tuple[int, int]]:
+        """Those that are not known to be offsets at which there never was a record."""
+        places = [(gap.first, gap.last) for gap in gaps]
+        if not places:
+            return places
+        kafka = self._settings.kafka
+        try:
+            return without_empty(kafka.bootstrap_servers, kafka.events_topic, partition, places)
+        except (KafkaException, TimeoutError) as error:
+            log.warning("Kafka does not say whether %s of partition %d are records: %s", places[:5], partition, error)
+            return places
+
     def _known(self, task: PartitionTask, new: list[SliceInfo], hour: int, ids: Ids) -> Iterator[Known]:
         """What earlier slices of the partition know of these ids and an hour viewed: those that count for it."""
-        again = set(task.again)
-        names = [
-            name
-            for name in self._manifest.slices.get(hour, [])
-            if name.partition == task.partition and name not in again
-        ]
-        before = (self._history.slice_info(name) for name in names)
+        before = (self._history.slice_info(name) for name in self._counted_for(task, hour))
         mine = [info for info in new if hour in info.hours_viewed]
         return self._history.known([*(info for info in before if info is not None), *mine], hour, ids)
+
+    def _newest_known(
+        self, task: PartitionTask, new: list[SliceInfo], hours: Collection[int], ids: Ids
+    ) -> Iterator[Known]:
+        """What earlier slices know of these ids and some hours viewed, those of the last arrival first."""
+        mine = [info for info in reversed(new) if not info.hours_viewed.isdisjoint(hours)]
+        yield from self._history.known_of_hours(mine, hours, ids)
+        names = {name for hour in hours for name in self._counted_for(task, hour)}
+        before = (self._history.slice_info(name) for name in sorted(names, reverse=True))
+        yield from self._history.known_of_hours((info for info in before if info is not None), hours, ids)
+
+    def _counted_for(self, task: PartitionTask, hour: int) -> list[SliceName]:
+        """Slices of the manifest that count for an hour viewed, of the partition, but those that are counted again."""
+        again = set(task.again)
+        names = self._manifest.slices.get(hour, [])
+        return [name for name in names if name.partition == task.partition and name not in again]
 
 
 class MergeShard(_Worker, KeyedProcessFunction):
@@ -308,7 +341,8 @@ class PublishManifest(_Worker, KeyedProcessFunction):
             made_ms=int(time.time() * 1000),
             everything=self._unit.everything,
         )
-        after = msgspec.structs.replace(after, topic_id=self._unit.topic_id)
+        made_by_settings = dict(of_history(settings).values)
+        after = msgspec.structs.replace(after, topic_id=self._unit.topic_id, settings=made_by_settings)
         name = manifest_name(self._lease.token, self._attempt)
         self._history.put_manifest(name, after)
         return self._lease.publish(name)

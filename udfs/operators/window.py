@@ -14,11 +14,13 @@ from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerServic
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from settings import CountingSettings
+from udfs.logic.kept_settings import KeptSettings, SettingsRefusedError
 from udfs.logic.ledger import Tally
 from udfs.logic.time_rules import is_behind, next_turn_ms
 from udfs.logic.window import Ranking, ShardWindow
 from udfs.operators.dedup import LEDGER
 from udfs.operators.due import Due
+from udfs.operators.state_settings import StateSettings, foreign_key
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ class Top:
 class Window(KeyedProcessFunction):
     """Keyed by the shard's key."""
 
-    def __init__(self, rules: CountingSettings, shard_keys: list[int]) -> None:
+    def __init__(self, rules: CountingSettings, kept: KeptSettings, shard_keys: list[int]) -> None:
         self._rules = rules
+        self._kept = kept
         self._shard_of_key = {key: shard for shard, key in enumerate(shard_keys)}
 
     def open(self, runtime_context: RuntimeContext) -> None:
@@ -65,6 +68,7 @@ class Window(KeyedProcessFunction):
         octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
         self._chunks = runtime_context.get_map_state(MapStateDescriptor("partials", Types.LONG(), octets))
         self._header = runtime_context.get_state(ValueStateDescriptor("header", octets))
+        self._settings = StateSettings(runtime_context, self._kept, "the state of windows")
         self._by_shard: dict[int, ShardWindow] = {}
         self._emit_due = Due()
         self._rank_due = Due()
@@ -125,11 +129,14 @@ class Window(KeyedProcessFunction):
             self._rank_due.arm(timers, shard, next_turn_ms(now_ms, interval_ms, shard, rules.shards))
 
     def _of(self, key: int) -> tuple[int, ShardWindow]:
-        shard = self._shard_of_key[key]
+        shard = self._shard_of_key.get(key, -1)
         window = self._by_shard.get(shard)
         if window is None:
-            window = self._by_shard[shard] = ShardWindow(self._rules)
             header = self._header.value()
+            self._settings.check(is_new=header is None)
+            if shard < 0:
+                raise SettingsRefusedError(foreign_key("windows", "shards", self._rules.shards, self._rules))
+            window = self._by_shard[shard] = ShardWindow(self._rules)
             if header is not None:
                 window.restore(bytes(header), ((key, bytes(rows)) for key, rows in self._chunks.items()))
         return shard, window

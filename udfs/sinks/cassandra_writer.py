@@ -27,7 +27,7 @@ _LONG = struct.Struct(">q")
 _COUNT = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
 _LEDGER = (
     "INSERT INTO ledger (minute, salt, received, counted, duplicate, late, invalid, blocked, dead_lettered, records, "
-    "unreadable_records) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+    "unreadable_records, clamped_records) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
 )
 # In metrics and logs.
 LISTS = "top_videos"

@@ -6,23 +6,29 @@ from settings import HistorySettings
 from udfs.logic.history import Manifest, SliceName
 from udfs.logic.rollup_plan import may_be_mended, slices_again
 from udfs.sources.archive import Archive, ArchiveFile
-from udfs.sources.slice_records import STEPS_BACK_HOURS, files_for
+from udfs.sources.slice_records import files_for, may_hold
 
 
 def counted_again(
-    archive: Archive, files: Sequence[ArchiveFile], before: Manifest, partition: int, history: HistorySettings
+    archive: Archive,
+    files: Sequence[ArchiveFile],
+    before: Manifest,
+    partition: int,
+    history: HistorySettings,
+    newest_hour: int,
 ) -> list[SliceName]:
     """The first slice of which a missing record is there, and all that follow it; `files` are the partition's.
 
-    Files are read only when there are others than when the slice was counted.
+    `newest_hour` is the last in which any of their records arrived. Files are read only when there are others than when
+    the slice was counted.
     """
     for one in may_be_mended(before, partition, history):
         hour = one.name.hour
-        if files_for(files, hour, one.next_hour) == (one.files, one.bytes):
+        if files_for(files, hour, one.next_hour, newest_hour) == (one.files, one.bytes):
             continue
         last = one.gaps[-1][1]
         for file in files:
-            if not hour - STEPS_BACK_HOURS <= file.hour <= one.next_hour:
+            if not may_hold(file, hour, one.next_hour, newest_hour):
                 continue
             first = archive.first_offset(file)
             if first is None or first > last:

@@ -8,13 +8,14 @@ import pyarrow.fs
 
 from settings import Settings
 from udfs.logic.history import Manifest, slice_folder
-from udfs.logic.raw_files import overdue_raw, raw_files_to_remove
+from udfs.logic.raw_files import is_ahead, overdue_raw, raw_files_to_remove, stamped_ahead
 from udfs.logic.register import Applied, runs, token_of
 from udfs.sinks.conditional_files import ConditionalFiles, S3Files, client_of
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease
 from udfs.sinks.raw_removal import leftover_rules, remove
 from udfs.sources.archive import Archive, ArchiveFile
+from udfs.sources.arrival_hours import ArrivalHours
 from udfs.stages.rollup_unit import RollupUnit, rows_owed
 
 # What is deleted harms nobody, also when the lease is lost meanwhile: looking at it saves work.
@@ -32,6 +33,7 @@ def applied_of(name: str, manifest: Manifest, warnings: list[str]) -> Applied:
         gap_hours=runs(manifest.gap_hours),
         missing=manifest.missing,
         warnings=warnings,
+        missing_hours=manifest.missing_hours,
     )
 
 
@@ -112,16 +114,35 @@ class RollupEnd:
                 self._lease.check()
             self._history.delete(path)
         # What every kept manifest has counted: whichever is restored, no slice is counted of it again.
+        now = datetime.now(UTC)
         counted = [file for file in raw if all(file.hour <= one.last_hours.get(file.partition, -1) for one in kept)]
         final = raw_files_to_remove(
-            counted,
-            datetime.now(UTC),
+            [*counted, *self._displaced(raw, now, kept)],
+            now,
             kept_days=self._settings.archive.kept_days,
             final_arrival_hour=min(one.forgotten_before for one in kept),
         )
         remove(self._files, [file.path for file in final], self._lease.check)
-        return set(final)
+        gone = {file.path for file in final}
+        return {file for file in raw if file.path in gone}
+
+    def _displaced(self, raw: Sequence[ArchiveFile], now: datetime, kept: Sequence[Manifest]) -> list[ArchiveFile]:
+        """Files in folders of hours that have not come, whose records every kept manifest has counted.
+
+        Each with the hour in which its records arrived; where none of them says, in which it was written.
+        """
+        times = ArrivalHours.of(self._archive, self._settings)
+        found = []
+        for file in raw:
+            if not is_ahead(file, now):
+                continue
+            steps, last = times.of_file(file)
+            if last is None or any(last >= one.next_offsets.get(file.partition, 0) for one in kept):
+                continue
+            found.append(file._replace(hour=steps[-1][1] if steps else int(file.written_s // 3600)))
+        return found
 
     def _warnings(self, raw: Sequence[ArchiveFile]) -> list[str]:
         overdue = overdue_raw(raw, datetime.now(UTC), self._settings.archive.kept_days)
-        return [*self._rules(), *([] if overdue is None else [overdue])]
+        ahead = stamped_ahead(raw, datetime.now(UTC))
+        return [*self._rules(), *(sentence for sentence in (overdue, ahead) if sentence is not None)]

@@ -8,12 +8,14 @@ import pyarrow.fs
 
 from settings import Settings
 from udfs.logic.history import HistoryError, Manifest, rules_of
+from udfs.logic.kept_settings import KeptSettings, SettingsRefusedError, of_history
 from udfs.logic.register import Register
 from udfs.logic.rollup_plan import PartitionTask, days_to_mark_again, task_of
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease
 from udfs.sinks.topic_marker import TopicMarker, marked_topic
 from udfs.sources.archive import Archive, ArchiveFile
+from udfs.sources.arrival_hours import ArrivalHours
 from udfs.sources.late_files import counted_again
 from udfs.stages.rollup_end import applied_of
 from udfs.stages.rollup_unit import RollupUnit, write_rows_owed
@@ -46,8 +48,14 @@ def begin(
     *,
     has_totals: Callable[[], bool],
     topic_id: str = "",
+    accepts: bool = False,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> Work | None:
-    """What is to be done; None: nothing. `has_totals` tells whether view_totals has a row. Raises HistoryError."""
+    """What is to be done; None: nothing. `has_totals` tells whether view_totals has a row. Raises HistoryError.
+
+    `accepts`: history that does not say by which settings it was made is carried on (udfs.logic.kept_settings), which
+    is then told by `say`.
+    """
     history = HistoryStore(store, settings.history.path)
     if not register.manifest and register.applied is not None and has_totals():
         raise HistoryError(
@@ -57,14 +65,19 @@ def begin(
         )
     register = settle(settings, history, register, lease)
     before = history.manifest(register.manifest, settings.counting.shards)
+    check_settings(before, of_history(settings, accepts=accepts), say)
     check_topic(before, marked_topic(store, settings.archive.path), topic_id, settings)
     everything = register.applied is None
     archive = Archive(store, settings.archive.path)
     files: dict[int, list[ArchiveFile]] = defaultdict(list)
     for file in archive.files():
         files[file.partition].append(file)
-    again = {p: counted_again(archive, of, before, p, settings.history) for p, of in files.items()}
-    hours = {partition: {file.hour for file in of} for partition, of in files.items()}
+    times = ArrivalHours.of(archive, settings)
+    arrived = {p: times.of_partition(of, before.last_hours.get(p)) for p, of in files.items()}
+    hours = {partition: of.hours for partition, of in arrived.items()}
+    again = {
+        p: counted_again(archive, of, before, p, settings.history, max(hours[p], default=-1)) for p, of in files.items()
+    }
     firsts = [
         min((hour for hour in of if hour > before.last_hours.get(partition, -1)), default=None)
         for partition, of in hours.items()
@@ -77,8 +90,10 @@ def begin(
             of,
             before.last_hours.get(partition),
             again[partition],
-            # What is counted again has to reach as far as it did, however long nothing came meanwhile.
-            max(limit, before.next_hours[partition]) if again[partition] else limit,
+            # What is counted again has to reach as far as it did, however long nothing came meanwhile: to a record of
+            # this hour, before which others of the same hour may have come late.
+            max(limit, before.next_hours[partition] + 1) if again[partition] else limit,
+            arrived[partition].ahead,
         )
         for partition, of in sorted(hours.items())
     ]
@@ -91,6 +106,18 @@ def begin(
     reached = before.last_hours | {task.partition: task.hours[-1] for task in tasks}
     is_last = not any(h > reached.get(partition, -1) for partition, of in hours.items() for h in sorted(of)[:-1])
     return Work(unit, tasks or [PartitionTask(0, [], 0)], marks, is_last)
+
+
+def check_settings(before: Manifest, kept: KeptSettings, say: Callable[[str], None]) -> None:
+    """Raise HistoryError when history was made by other settings than those that it is to be carried on by."""
+    if before.run == 0:
+        return
+    try:
+        lines = kept.check({"counting.shards": before.shards, **before.settings}, "history")
+    except SettingsRefusedError as error:
+        raise HistoryError(str(error)) from error
+    for line in lines:
+        say(line)
 
 
 def check_topic(before: Manifest, marker: TopicMarker | None, topic_id: str, settings: Settings) -> None:

@@ -1,0 +1,48 @@
+"""A value beside the state of each key that says by which settings it was made."""
+
+import logging
+
+from pyflink.common import Types
+from pyflink.datastream import RuntimeContext
+from pyflink.datastream.state import ValueStateDescriptor
+
+from settings import CountingSettings
+from udfs.logic.kept_settings import KeptSettings, decode
+
+log = logging.getLogger(__name__)
+
+
+def foreign_key(part: str, name: str, number: int, rules: CountingSettings) -> str:
+    """What is said of state under a key that none of these settings gives."""
+    return (
+        f"the state of {part} has a key that neither of counting.{name}={number} and counting.max_parallelism="
+        f"{rules.max_parallelism} makes: it was made by others, which are fixed: set VIEW_COUNTS_COUNTING_"
+        f"{name.upper()} and VIEW_COUNTS_COUNTING_MAX_PARALLELISM back, or count again from the archive or the topic"
+    )
+
+
+class StateSettings:
+    """To be asked once for each key, when its state is first used after a start."""
+
+    def __init__(self, runtime_context: RuntimeContext, kept: KeptSettings, what: str) -> None:
+        self._state = runtime_context.get_state(ValueStateDescriptor("settings", Types.PRIMITIVE_ARRAY(Types.BYTE())))
+        self._kept = kept
+        self._encoded = kept.encode()
+        self._what = what
+        self._told: set[str] = set()
+
+    def check(self, *, is_new: bool) -> None:
+        """Of the current key; what is accepted is written beside its state. Raises SettingsRefusedError.
+
+        `is_new`: nothing is stored of it yet.
+        """
+        stored = self._state.value()
+        if stored is not None and bytes(stored) == self._encoded:
+            return
+        if not is_new:
+            found = self._kept.check({} if stored is None else decode(bytes(stored)), self._what)
+            # Once, and not of each key.
+            for line in sorted({*found} - self._told):
+                log.warning("%s", line)
+            self._told.update(found)
+        self._state.update(self._encoded)

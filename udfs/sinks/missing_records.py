@@ -1,0 +1,37 @@
+"""Rows that say which records Kafka had no longer when the count job was started."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from connectors.kafka_gaps import Lost
+
+PIPELINE = "view_counts"
+_PROGRESS = "SELECT shards, closed_through FROM progress WHERE pipeline = %s"
+_INSERT = (
+    "INSERT INTO missing_records (pipeline, kafka_partition, first_offset, next_offset, viewed_from, viewed_to, "
+    "noticed_at) VALUES (%s, %s, %s, %s, %s, %s, %s)"
+)
+
+
+class MissingRecords:
+    """Writes through one session, which it does not own."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def write(self, lost: Iterable[Lost], now: datetime, skew_ms: int) -> None:
+        """A row for each; of the same offsets, one. Views of `skew_ms` ahead may be among them."""
+        closed = self._closed_through()
+        for one in lost:
+            until = now if one.began_ms is None else datetime.fromtimestamp(one.began_ms / 1000, UTC)
+            until = min(until, now) + timedelta(milliseconds=skew_ms)
+            place = PIPELINE, one.partition, one.first, one.next
+            self._session.execute(_INSERT, (*place, closed, until, now))
+
+    def _closed_through(self) -> datetime | None:
+        """Before it, everything that counts was there; None while that is not known."""
+        rows = list(self._session.execute(_PROGRESS, (PIPELINE,)))
+        if not rows or len(rows) < rows[0].shards or any(row.closed_through is None for row in rows):
+            return None
+        return min(row.closed_through for row in rows)
