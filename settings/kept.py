@@ -56,7 +56,7 @@ FREE: Mapping[str, frozenset[str]] = {
         {
             # An id counted under one skew is a repeat under another: the generation bounds both.
             "future_skew_ms", "flush_interval_ms", "emit_interval_ms", "catch_up_flush_interval_ms",
-            "catch_up_emit_interval_ms", "rank_interval_ms", "state_ttl_ms", "rows_per_element_max",
+            "catch_up_emit_interval_ms", "rank_interval_ms", "ranked_kinds", "state_ttl_ms", "rows_per_element_max",
         }
     ),
     "kafka": frozenset(

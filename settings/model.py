@@ -25,7 +25,13 @@ class _Group(BaseModel):
 class CountingSettings(_Group):
     """The counting rules' numbers. Part of what a savepoint means: see each field before changing it."""
 
-    salts: int = Field(16, ge=1, le=4096, description="Salts of the topic; fixed for the topic's life.")
+    salts: int = Field(
+        16,
+        ge=1,
+        le=128,
+        description="Salts of the topic; fixed for the topic's life. Each is a branch of the expression by which Flink "
+        "keys records, and more than 128 were never run.",
+    )
     shards: int = Field(8, ge=1, le=1024, description="Keys of the window stage; fixed for a state's life.")
     max_parallelism: int = Field(128, ge=1, le=32_768, description="Flink key groups; fixed for a state's life.")
     lateness_ms: int = Field(

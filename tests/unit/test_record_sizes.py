@@ -12,9 +12,9 @@ CLIENTS_BYTES = 61 + 64
 
 def test_the_largest_record_of_ingest_is_taken() -> None:
     ingest = IngestSettings(batch_events_max=100_000)
-    counting = CountingSettings(salts=4096, max_parallelism=4096)
+    counting = CountingSettings(salts=128)
     settings = Settings(ingest=ingest, counting=counting)
     writer = EventWriter(settings, producer_id="p" * 255, tally=IngestTally(ingest.tally_minutes))
     datums = [bytes(EVENT_BYTES_MAX)] * writer._events_max
-    value = batch_value(datums, producer_id="p" * 255, salt=4095, salts=4096, now_ms=2**62)
+    value = batch_value(datums, producer_id="p" * 255, salt=127, salts=128, now_ms=2**62)
     assert RECORD_BYTES_MAX * 0.99 < len(value) <= RECORD_BYTES_MAX - CLIENTS_BYTES
