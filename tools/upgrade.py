@@ -132,10 +132,10 @@ def refused_slots(needed: int, free: int, own: int) -> str | None:
     """A sentence when a job that needs so many slots would wait for them."""
     if needed <= free + own:
         return None
+    fewer = f"give --parallelism {free + own} or less, " if free + own else "see whether a TaskManager runs, "
     return (
-        f"the new job needs {needed} slots, and there are {free + own}: {free} free and {own} of the job that runs. "
-        f"Give --parallelism {free + own} or less, wait for a rollup to end, or give the TaskManagers more "
-        "(taskmanager.numberOfTaskSlots)"
+        f"the new job needs {needed} slots, and there are {free + own}: {free} free and {own} of the job that runs; "
+        f"{fewer}wait for a rollup to end, or give the TaskManagers more (taskmanager.numberOfTaskSlots)"
     )
 
 

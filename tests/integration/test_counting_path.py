@@ -170,7 +170,7 @@ def test_every_event_has_one_fate(stack: Stack, ingest: httpx.Client, query: htt
     before = fates(session)
     once = [view("B", now), view("B", now - timedelta(minutes=5)), view("B", now, kind="like")]
     late = view("B", now - timedelta(hours=1))
-    future = view("B", now + timedelta(minutes=30))
+    future = view("B", now + timedelta(minutes=5))
     send(ingest, [*once, once[0], late, future])
     send(ingest, [*once, {**once[1], "viewed_at": now.isoformat()}])
     expected = {"received": 10, "counted": 3, "duplicate": 5, "late": 1, "invalid": 1}

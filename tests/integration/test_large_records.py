@@ -19,6 +19,7 @@ from tools.stack import Stack
 
 RECORDS = 80
 HOUR_MS = 3_600_000
+START_MS = 1_767_268_800_000
 
 
 @pytest.fixture
@@ -28,9 +29,10 @@ def installation(shared_stack: Stack) -> Iterator[Installation]:
 
 
 def full_of_late_events(salts: int) -> tuple[bytes, bytes]:
-    """A record of salt 0 as large as the topic takes, of events of 1970; and its key."""
-    event = {"video_id": "v" * 64, "viewed_at": 0, "kind": "k", "device": "d" * 64, "country": "c" * 60}
-    head = {"batch_id": bytes(16), "producer_id": "test", "salt": 0, "salts": salts, "produced_at": 0}
+    """A record of salt 0 as large as the topic takes, of events of an hour before; and its key."""
+    event = {"video_id": "v" * 64, "viewed_at": START_MS, "kind": "k", "device": "d" * 64, "country": "c" * 60}
+    at = {"salt": 0, "salts": salts, "produced_at": START_MS + HOUR_MS}
+    head = {"batch_id": bytes(16), "producer_id": "test", **at}
     one, two = (
         len(registry.encode("ViewBatch", {**head, "events": [{**event, "event_id": bytes(16)}] * number}))
         for number in (1, 2)
@@ -62,15 +64,15 @@ def test_a_flood_of_the_largest_records_is_dead_lettered_without_a_restart(insta
         producer.poll(0)
     assert producer.flush(120) == 0
     feeder = Feeder(installation.settings)
-    views = [View("v", 0) for _ in range(100)]
-    feeder.send(views, 1)
+    views = [View("v", START_MS) for _ in range(100)]
+    feeder.send(views, START_MS + 1)
     job = installation.start(parallelism=2)
     assert eventually(lambda: installation.views() == count(views)), installation.views()
     assert eventually(lambda: installation.ledger()["unreadable_records"] == RECORDS), installation.ledger()
     assert installation.restarts(job) == 0
 
     # One letter for all of them would be larger than its topic takes.
-    producer.produce(kafka.events_topic, *full_of_late_events(salts), partition=0, timestamp=HOUR_MS)
+    producer.produce(kafka.events_topic, *full_of_late_events(salts), partition=0, timestamp=START_MS + HOUR_MS)
     assert producer.flush(120) == 0
     assert eventually(lambda: installation.ledger()["late"] > 0), installation.ledger()
 

@@ -91,7 +91,12 @@ def test_every_operator_of_the_packing_job_has_a_uid_of_its_own() -> None:
     assert None not in uids
     assert len(set(uids)) == len(uids)
     assert set(PackEventsUid) <= set(uids)
-    assert [str(uid) for uid in PackEventsUid] == ["pack-events-source", "pack-events-end"]
+    assert [str(uid) for uid in PackEventsUid] == [
+        "pack-events-source",
+        "pack-events-end",
+        "pack-events-ticks",
+        "pack-events-heartbeats-end",
+    ]
 
 
 @pytest.mark.usefixtures("flink_client")

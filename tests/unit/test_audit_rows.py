@@ -20,7 +20,7 @@ def keys_of(corrections: list[Correction], audited_at: datetime, token: int | No
     written: list[tuple[str, tuple[Any, ...]]] = []
     with (
         mock.patch.object(audit_rows, "prepare_however_long", lambda _session, text: text),
-        mock.patch.object(audit_rows, "write_all", lambda _session, rows, _n: written.extend(rows)),
+        mock.patch.object(audit_rows, "write_all", lambda _session, rows, *_: written.extend(rows)),
     ):
         AuditRows(None, audited_at).corrections(HOUR, corrections, token)  # type: ignore[arg-type]
     found = []

@@ -56,7 +56,7 @@ def test_what_is_counted_by_waits_while_it_is_refused_with_an_alarm(
         if table == "views_by_minute":
             writer.counts(ROWS)
         elif table == "ledger":
-            writer.ledger([(0, MINUTE, *range(9))])
+            writer.ledger([(0, MINUTE, *range(10))])
         else:
             writer.closed(0, MINUTE)
     assert len(attempts) == 20
@@ -93,7 +93,7 @@ def test_without_lists_everything_else_is_written(bench: Bench) -> None:
     for _ in range(50):
         writer.counts(ROWS)
         writer.top(0, [TOP] * 10)
-        writer.ledger([(0, MINUTE, *range(9))])
+        writer.ledger([(0, MINUTE, *range(10))])
         writer.closed(0, MINUTE)
         bench.time.now_s += 1
     assert sum(batch.number for batch in bench.cassandra.rows["views_by_minute"]) == 50 * 100

@@ -19,6 +19,10 @@ RUN = {
 }
 # Not as it is written: what comes nearest, and why.
 NOT_RUN = {
+    "python -m tools.history repeats": (
+        "tests/unit/test_history_store.py",
+        "the same function with a history that has such repeats, which the demo's has not",
+    ),
     "kafka-configs --bootstrap-server HOST:9092 --alter --topic view-events --add-config segment.ms=86400000": (
         "schemas/topics.py",
         "Kafka's own command line, of a cluster with an old topic",

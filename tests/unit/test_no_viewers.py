@@ -31,7 +31,7 @@ def viewers_of(names: list[str]) -> list[bytes]:
         {"event_id": uuid.UUID(int=n + 1).bytes, "video_id": "v", "viewed_at": AT_MS, "kind": "view", "viewer_id": name}
         for n, name in enumerate(names)
     ]
-    head = {"batch_id": bytes(16), "producer_id": "", "salt": 0, "salts": 1, "produced_at": 0}
+    head = {"batch_id": bytes(16), "producer_id": "", "salt": 0, "salts": 1, "produced_at": AT_MS}
     counter = SliceCounter(
         RULES, partition=0, partitions=1, blocks=NOBODY, late_ms_max=1 << 50, viewed_ms_min=0, dedups={}
     )

@@ -109,6 +109,7 @@ def test_too_few_slots_are_refused_before_the_stop_with_both_numbers() -> None:
         run(cluster, tasks(RUNNING=4))
     assert cluster.commands == ["run -py job.py --check"]
     assert refused_slots(3, free=1, own=2) is None
+    assert "see whether a TaskManager runs" in str(refused_slots(1, free=0, own=0))
 
 
 def test_a_job_that_waits_for_slots_gives_way_to_what_ran() -> None:

@@ -271,7 +271,7 @@ def run_client(layout: Layout, arguments: Sequence[str], environment_: Mapping[s
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        printed = error.output.decode(errors="replace") if isinstance(error.output, bytes) else error.output
+        printed = error.output.decode(errors="replace") if isinstance(error.output, bytes) else ""
         raise FlinkCommandError(f"flink {' '.join(arguments)}: no end after {timeout_s:g} s\n{printed}") from error
     if finished.returncode != 0:
         raise FlinkCommandError(f"flink {' '.join(arguments)}: exit code {finished.returncode}\n{finished.stdout}")

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from schemas import registry, values
 from schemas.fields import EVENT_FIELDS, first_meant, misspelt
 from schemas.topics import RECORD_BYTES_MAX
+from schemas.values import ID_BYTES, TIME_END_MS, TIME_MIN_MS
 from schemas.varint import varint
 from udfs.logic.batch_scan import Unreadable, read_event
 from udfs.logic.hashing import salt_of
@@ -37,11 +38,11 @@ _TRUNCATED = int(Unreadable.TRUNCATED)
 _AFTER = int(Unreadable.BYTES_AFTER_END)
 _SCHEMA = int(Unreadable.UNKNOWN_SCHEMA)
 _TEXTS = ("viewer_id", "country", "device")
-_ID_BYTES = values.ID_BYTES
+_ID_BYTES = ID_BYTES
 _RESERVED_ID = 1001
 _TIME_RANGE = 1002
-_TIME_MIN_MS = values.TIME_MIN_MS
-_TIME_END_MS = values.TIME_END_MS
+_TIME_MIN_MS = TIME_MIN_MS
+_TIME_END_MS = TIME_END_MS
 _EVENT_REASONS = {_RESERVED_ID: f"event_id: {values.ID_RESERVED}", _TIME_RANGE: f"viewed_at: {values.TIME_RANGE}"}
 # What a list of schemas calls the product's own.
 OWN_SCHEMA = "ViewEvent.v1"
