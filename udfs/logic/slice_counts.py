@@ -24,13 +24,11 @@ from settings import CountingSettings
 from settings.durations import HOUR_MS
 from udfs.logic.arrival import salt_in
 from udfs.logic.audience import Audience, Sums
-from udfs.logic.batch_scan import Fault, Scan, scan
 from udfs.logic.block_list import BlockTable, is_blocked
 from udfs.logic.dedup import Outcome, SaltDedup, Verdict
 from udfs.logic.id_index import IdIndex
 from udfs.logic.ledger import Tally
 from udfs.logic.repeats import SAMPLES, Known, Repeat, Repeats, known_of, subject_of, subjects_of
-from udfs.logic.time_rules import is_invalid, is_late
 
 
 class SaltMemory(NamedTuple):
@@ -117,7 +115,6 @@ class SliceCounter:
     def record(self, key: bytes | None, value: bytes | None, record_ms: int) -> None:
         """Judge one record. Never raises for what the bytes say."""
         dedup = self._of(key)
-        repeated = _duplicates(dedup)
         outcome = dedup.record(value or b"", record_ms, dedup.salt, self._blocks)
         if outcome.fresh is not None:
             assert outcome.fresh_viewed_ms is not None
@@ -131,9 +128,9 @@ class SliceCounter:
             subjects = subjects_of(buf, outcome.batch.spans, counted)
             self._fresh.append(Known(outcome.fresh, outcome.fresh_viewed_ms, subjects))
             self._fresh_events += len(outcome.fresh)
-        minute, duplicates = _duplicates(dedup)
-        if duplicates > (repeated[1] if minute == repeated[0] else 0):
-            self._add_repeats(value or b"", dedup, outcome)
+        if outcome.batch is not None and outcome.verdicts is not None:
+            repeated = np.nonzero(outcome.verdicts == Verdict.DUPLICATE)[0]
+            self._repeats.add(value or b"", outcome.batch.spans, outcome.batch.viewed_at, repeated, outcome.append_ms)
         if outcome.late:
             self._late += read_late(outcome, self._blocks)
         mine = self._tallies.setdefault(dedup.salt, {})
@@ -185,22 +182,6 @@ class SliceCounter:
             repeats=repeats + late_repeats,
             samples=samples,
         )
-
-    def _add_repeats(self, value: bytes, dedup: SaltDedup, outcome: Outcome) -> None:
-        """Those of a record that has some. Where nothing else counted, dedup does not say which they are."""
-        if outcome.batch is not None and outcome.verdicts is not None:
-            batch, is_repeat = outcome.batch, outcome.verdicts == Verdict.DUPLICATE
-        else:
-            found = scan(np.frombuffer(value, np.uint8), dedup.salt, self._rules.salts)
-            assert isinstance(found, Scan)
-            rules, append_ms = self._rules, outcome.append_ms
-            times = [
-                not is_invalid(at, append_ms, rules.future_skew_ms) and not is_late(at, append_ms, rules.lateness_ms)
-                for at in found.viewed_at.tolist()
-            ]
-            batch, is_repeat = found, (found.faults == Fault.NONE) & np.array(times, bool)
-        rows = np.nonzero(is_repeat)[0]
-        self._repeats.add(value, batch.spans, batch.viewed_at, rows, outcome.append_ms)
 
     def _add_late(
         self, fresh: Known, known: Callable[[int], Iterable[Known]]
@@ -272,11 +253,6 @@ def read_late(outcome: Outcome, blocks: BlockTable) -> list[LateEvent]:
 def no_known() -> Known:
     """Nothing."""
     return known_of([])
-
-
-def _duplicates(dedup: SaltDedup) -> tuple[int, int]:
-    """How many a salt has met in its current minute of arrival, and which minute that is."""
-    return (dedup.tallies[-1].minute, dedup.tallies[-1].duplicate) if dedup.tallies else (-1, 0)
 
 
 def _by_hour(known: Known) -> Known:
