@@ -80,6 +80,8 @@ def connect(cassandra: CassandraSettings, keyspace: str | None = "") -> Session:
         },
         reconnection_policy=ExponentialReconnectionPolicy(RECONNECT_FIRST_S, RECONNECT_MAX_S, max_attempts=None),
         connect_timeout=cassandra.request_timeout_s,
+        # A connection begins by reading the schema, which on a busy server takes longer than the driver's own 2 s.
+        control_connection_timeout=cassandra.request_timeout_s,
     )
     try:
         return cluster.connect(cassandra.keyspace if keyspace == "" else keyspace)

@@ -6,8 +6,9 @@ another partition than its salt's, gets its partition's own key, below 0: record
 order, and a replay must put each into the same minute.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from pyflink.common import Types
 from pyflink.common.serialization import ByteArraySchema
@@ -179,18 +180,20 @@ def create_records_table(
     )
 
 
-def set_uids(transformation: object, uid: str) -> None:
+def set_uids(transformation: Any, uid: str) -> None:
     """Give the source its uid and what stands between it and the stream uids derived from it."""
-    step = 0
-    current = transformation
-    while True:
-        inputs = current.getInputs()  # type: ignore[attr-defined]
-        if inputs.isEmpty():
-            current.setUid(uid)  # type: ignore[attr-defined]
-            return
-        current.setUid(f"{uid}-step-{step}")  # type: ignore[attr-defined]
-        step += 1
-        current = inputs.get(0)
+    *steps, source = upstream(transformation)
+    for step, one in enumerate(steps):
+        one.setUid(f"{uid}-step-{step}")
+    source.setUid(uid)
+
+
+def upstream(transformation: Any) -> Iterator[Any]:
+    """A transformation and all from which it comes, each of one input, the source last."""
+    yield transformation
+    while not (inputs := transformation.getInputs()).isEmpty():
+        transformation = inputs.get(0)
+        yield transformation
 
 
 def discard(stream: DataStream, uid: str) -> None:
@@ -229,4 +232,5 @@ __all__ = [
     "records",
     "set_uids",
     "side_output",
+    "upstream",
 ]

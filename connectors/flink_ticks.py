@@ -5,7 +5,7 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 from pyflink.table.udf import UserDefinedFunctionWrapper
 
-from connectors.flink_kafka import set_uids
+from connectors.flink_kafka import set_uids, upstream
 
 
 def each_second(env: StreamExecutionEnvironment, function: UserDefinedFunctionWrapper, uid: str) -> DataStream:
@@ -20,10 +20,6 @@ def each_second(env: StreamExecutionEnvironment, function: UserDefinedFunctionWr
     transformation = stream._j_data_stream.getTransformation()  # noqa: SLF001
     transformation.setOutputType(Types.ROW_NAMED(["n"], [Types.LONG()]).get_java_type_info())
     set_uids(transformation, uid)
-    current = transformation
-    while True:
-        current.setParallelism(1)
-        inputs = current.getInputs()
-        if inputs.isEmpty():
-            return stream
-        current = inputs.get(0)
+    for one in upstream(transformation):
+        one.setParallelism(1)
+    return stream

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException
-from tenacity import RetryError, retry, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from connectors.compacted_topic import read_to_end, write
 from connectors.kafka_admin import TIMEOUT_S, TopicMismatchError, create_topics, describe_topics
@@ -58,32 +58,31 @@ def ensure_topics(settings: Settings, accepts: Collection[str] = ()) -> list[Dif
     """
     kafka = settings.kafka
     create_topics(kafka.bootstrap_servers, topics(settings), kafka.replication_factor)
-    if declaration(settings) is None:
-        events = _when_all_are_known(settings)[kafka.events_topic]
+    seen, declared = _when_all_are_known(settings), declaration(settings)
+    if declared is None:
+        events = seen[kafka.events_topic]
         if events.partitions != kafka.partitions:
             raise TopicMismatchError(
                 f"topic {kafka.events_topic} has {events.partitions} partitions and VIEW_COUNTS_KAFKA_PARTITIONS="
                 f"{kafka.partitions}; the number is declared now and stays for ever: set the variable to that under "
                 "which events were written so far"
             )
-        declare(settings, Declaration(settings.counting.salts, kafka.partitions, events.id, tuple(accepts)))
-    return check_topics(settings)
+        declared = Declaration(settings.counting.salts, kafka.partitions, events.id, tuple(accepts))
+        declare(settings, declared)
+    return _only_said(differences(settings, seen, declared))
 
 
-@retry(retry=retry_if_result(lambda known: known is None), wait=wait_fixed(0.2), stop=stop_after_delay(TIMEOUT_S))
-def _known(settings: Settings) -> dict[str, Seen] | None:
+# A broker may hear of a new topic a moment later than the one that made it.
+@retry(
+    retry=retry_if_exception_type(TopicMismatchError),
+    wait=wait_fixed(0.2),
+    stop=stop_after_delay(TIMEOUT_S),
+    reraise=True,
+)
+def _when_all_are_known(settings: Settings) -> dict[str, Seen]:
     names = [topic.name for topic in topics(settings)]
     seen = describe_topics(settings.kafka.bootstrap_servers, names)
-    return seen if len(seen) == len(names) else None
-
-
-def _when_all_are_known(settings: Settings) -> dict[str, Seen]:
-    # A broker may hear of a new topic a moment later than the one that made it.
-    try:
-        seen = _known(settings)
-    except RetryError:
-        seen = None
-    if seen is None:
+    if len(seen) < len(names):
         raise TopicMismatchError("topics that were just created are not there; look at the brokers' logs")
     return seen
 
@@ -112,7 +111,10 @@ def check_topics(settings: Settings, timeout_s: float = TIMEOUT_S) -> list[Diffe
 
     And confluent_kafka.KafkaException when Kafka does not answer in time.
     """
-    found = found_differences(settings, timeout_s)
+    return _only_said(found_differences(settings, timeout_s))
+
+
+def _only_said(found: list[Difference]) -> list[Difference]:
     needed = [one.line for one in found if one.needed]
     if needed:
         raise TopicMismatchError("\n".join(needed))

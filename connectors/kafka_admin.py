@@ -1,6 +1,7 @@
 """Creates the topics of schemas.topics, describes and alters them. Plain: knows no Flink."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
@@ -16,6 +17,7 @@ from schemas.topic_differences import Seen
 from schemas.topics import Topic
 
 TIMEOUT_S = 30.0
+Key = TypeVar("Key")
 
 
 class TopicMismatchError(RuntimeError):
@@ -57,29 +59,18 @@ def describe_topics(bootstrap_servers: str, names: Collection[str], timeout_s: f
     DescribeConfigs of a topic are needed).
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    described = admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s)
-    there = {}
-    for name, future in described.items():
-        try:
-            there[name] = future.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise
-    if not there:
-        return {}
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in there]
-    configs = {
-        resource.name: {entry.name: entry.value for entry in future.result().values()}
-        for resource, future in admin.describe_configs(resources, request_timeout=timeout_s).items()
-    }
+    there = _those_there(admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s))
+    configs = _configs(admin, there, timeout_s)
     return {
         name: Seen(
             len(topic.partitions),
             min((len(partition.replicas) for partition in topic.partitions), default=0),
-            "" if topic.topic_id is None else str(topic.topic_id),
-            {key: value for key, value in configs[name].items() if value is not None},
+            _id_of(topic),
+            configs[name],
         )
         for name, topic in there.items()
+        # Deleted between the two questions.
+        if name in configs
     }
 
 
@@ -106,15 +97,11 @@ def kept_ms(bootstrap_servers: str, topic: str) -> int | None:
     None where there is no such topic. Raises confluent_kafka.KafkaException when Kafka does not answer within 30 s.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    try:
-        found = admin.describe_configs([resource], request_timeout=TIMEOUT_S)[resource].result()
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            return None
-        raise
-    retention_ms, segment_ms = (int(found[name].value) for name in ("retention.ms", "segment.ms"))
-    is_deleted = "delete" in found["cleanup.policy"].value
+    found = _configs(admin, [topic], TIMEOUT_S).get(topic)
+    if found is None:
+        return None
+    retention_ms, segment_ms = (int(found[name]) for name in ("retention.ms", "segment.ms"))
+    is_deleted = "delete" in found["cleanup.policy"]
     return retention_ms + segment_ms if is_deleted and retention_ms >= 0 else -1
 
 
@@ -125,11 +112,34 @@ def topic_id(bootstrap_servers: str, topic: str) -> str:
     within 30 s.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    future = admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
-    try:
-        found = future.result().topic_id
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise TopicMismatchError(f"topic {topic} does not exist; create the topics (docs/operations.md)") from error
-        raise
-    return "" if found is None else str(found)
+    there = _those_there(admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S))
+    if topic not in there:
+        raise TopicMismatchError(f"topic {topic} does not exist; create the topics (docs/operations.md)")
+    return _id_of(there[topic])
+
+
+def _those_there(asked: Mapping[Key, Any]) -> dict[Key, Any]:
+    """The answers about those topics that exist."""
+    found = {}
+    for key, future in asked.items():
+        try:
+            found[key] = future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+    return found
+
+
+def _configs(admin: AdminClient, names: Iterable[str], timeout_s: float) -> dict[str, dict[str, str]]:
+    """The effective configuration of those topics that exist."""
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    if not resources:
+        return {}
+    return {
+        resource.name: {entry.name: entry.value for entry in entries.values() if entry.value is not None}
+        for resource, entries in _those_there(admin.describe_configs(resources, request_timeout=timeout_s)).items()
+    }
+
+
+def _id_of(topic: Any) -> str:
+    return "" if topic.topic_id is None else str(topic.topic_id)

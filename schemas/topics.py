@@ -75,6 +75,9 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
             "a broker that lacks acknowledged records can become leader, and they are lost",
         ),
     )
+    short_segments = Promise(
+        "segment.ms", str(SEGMENT_MS), "records stay longer than the erasure's report says", "at_most", needed=False
+    )
     return (
         Topic(
             kafka.events_topic,
@@ -99,13 +102,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
                     "Kafka would refuse a full batch of events",
                     "at_least",
                 ),
-                Promise(
-                    "segment.ms",
-                    str(SEGMENT_MS),
-                    "records stay longer than the erasure's report says",
-                    "at_most",
-                    needed=False,
-                ),
+                short_segments,
                 *safe,
             ),
         ),
@@ -122,13 +119,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
                         "at_least",
                         needed=False,
                     ),
-                    Promise(
-                        "segment.ms",
-                        str(SEGMENT_MS),
-                        "records stay longer than the erasure's report says",
-                        "at_most",
-                        needed=False,
-                    ),
+                    short_segments,
                     Promise(
                         "max.message.bytes",
                         str(DEAD_LETTER_BYTES_MAX),

@@ -1,6 +1,5 @@
 """Every topic and table that counts do without, taken away under load: minutes, hours and totals are counted right."""
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ from connectors.compacted_topic import read_to_end
 from tests.support.installation import PROMPT, Installation
 from tests.support.metadata import Publisher, titles
 from tests.support.records import MINUTE_MS, Feeder, View, count
+from tests.support.repeating import Repeating
 from tests.support.waiting import eventually
 from tools.stack import Stack
 from tools.stack.ports import HOST
@@ -39,35 +39,25 @@ def installation(shared_stack: Stack) -> Iterator[Installation]:
         yield made
 
 
-class Load:
+class Load(Repeating):
     """Sends views of one minute after the other, until it is stopped."""
 
     def __init__(self, feeder: Feeder) -> None:
+        super().__init__(0.5)
         self._feeder = feeder
         self._minute = 0
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run)
         self.sent: list[View] = []
-
-    def __enter__(self) -> "Load":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
 
     @property
     def end_ms(self) -> int:
         return START_MS + self._minute * MINUTE_MS
 
-    def _run(self) -> None:
-        while not self._stopped.wait(0.5):
-            at_ms = self.end_ms
-            views = [View(f"video-{n % VIDEOS}", at_ms + n, "like" if n % 4 == 0 else "view") for n in range(40)]
-            self._feeder.send(views, at_ms + MINUTE_MS - 1)
-            self.sent += views
-            self._minute += 1
+    def step(self) -> None:
+        at_ms = self.end_ms
+        views = [View(f"video-{n % VIDEOS}", at_ms + n, "like" if n % 4 == 0 else "view") for n in range(40)]
+        self._feeder.send(views, at_ms + MINUTE_MS - 1)
+        self.sent += views
+        self._minute += 1
 
     def counted(self, installation: Installation) -> bool:
         """Whether all that was sent when this was asked is counted."""

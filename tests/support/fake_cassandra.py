@@ -69,7 +69,8 @@ class FakeCassandra:
         with (
             mock.patch.object(acknowledged, "execute_concurrent", self.execute_concurrent),
             mock.patch.object(optional_rows, "execute_concurrent", self.execute_concurrent),
-            mock.patch("tenacity.nap.time.sleep"),
+            # Not of the whole process, of which other threads sleep.
+            mock.patch("tenacity.nap.time", SimpleNamespace(sleep=lambda _seconds: None)),
         ):
             yield
 

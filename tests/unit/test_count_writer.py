@@ -1,6 +1,7 @@
 """The sink's writer: what is counted by waits for as long as it is refused and says so; lists do not hold it up."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -52,7 +53,7 @@ def test_what_is_counted_by_waits_while_it_is_refused_with_an_alarm(
             bench.cassandra.missing = set()
 
     bench.cassandra.missing = {table}
-    with mock.patch("tenacity.nap.time.sleep", sleep):
+    with mock.patch("tenacity.nap.time", SimpleNamespace(sleep=sleep)):
         if table == "views_by_minute":
             writer.counts(ROWS)
         elif table == "ledger":

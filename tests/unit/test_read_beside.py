@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,8 +47,7 @@ class Kafka:
 def kafka(monkeypatch: pytest.MonkeyPatch) -> Kafka:
     made = Kafka()
     monkeypatch.setattr(compacted, "read_to_end", made.read_to_end)
-    monkeypatch.setattr("udfs.sources.compacted.time.monotonic", lambda: made.now_s)
-    monkeypatch.setattr("udfs.sources.compacted.time.sleep", made.sleep)
+    monkeypatch.setattr(compacted, "time", SimpleNamespace(monotonic=lambda: made.now_s, sleep=made.sleep))
     monkeypatch.setattr(compacted, "AdminClient", lambda _config: made)
     return made
 

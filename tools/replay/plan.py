@@ -20,7 +20,6 @@ from udfs.logic.dedup import SaltDedup
 from udfs.logic.single_events import FieldError, Origin, Packer, datum_of, id_of_place, topic_mark
 
 # A time before 2000 is none in milliseconds: nothing was ever counted, or added, when it was that time.
-TIMES_BEGIN_MS = TIME_MIN_MS
 COUNTS = "the stream counts it, unless it knows its id"
 ADDS = "late: the rollup adds it once, unless it was counted or added before"
 
@@ -131,7 +130,7 @@ class Planner:
         if "viewed_at" in changes:
             old, new = changes["viewed_at"]
             # What is less far ahead can be sent as it is when its time has come: so long the letter is kept.
-            if TIMES_BEGIN_MS <= old <= self._now_ms + REJECTED_RETENTION_MS:
+            if TIME_MIN_MS <= old <= self._now_ms + REJECTED_RETENTION_MS:
                 raise FixError(
                     f"{letter.origin}: the fix changes viewed_at={old} to {new}: under the old time the event may have "
                     "been counted or added, or yet be, and would count again under the new one; only a time before "

@@ -21,7 +21,7 @@ from udfs.logic.hash_columns import TYPE, column_of
 from udfs.logic.hashing import hash_bytes, mix64
 from udfs.logic.id_index import IdIndex, Ids
 from udfs.logic.key_table import Bytes
-from udfs.logic.numba_compat import load_u64, njit
+from udfs.logic.numba_compat import leaf, load_u64, njit
 
 Subjects = npt.NDArray[np.uint64]
 # Of each slice and reason.
@@ -71,15 +71,19 @@ class Known(NamedTuple):
         return Known(self.ids[rows], self.viewed_ms[rows], subjects)
 
 
+@leaf()
+def _subject_at(buf, video_at, video_len, kind_at, kind_len):  # type: ignore[no-untyped-def]
+    """Stored with slices: it never changes."""
+    video, kind = hash_bytes(buf, video_at, video_len), hash_bytes(buf, kind_at, kind_len)
+    return mix64(video * np.uint64(0x9E3779B97F4A7C15) + kind)
+
+
 @njit(cache=True)
 def _subjects(buf, spans, rows):  # type: ignore[no-untyped-def]
-    """Stored with slices: it never changes."""
     found = np.empty(rows.shape[0], np.uint64)
     for place in range(rows.shape[0]):
         i = rows[place]
-        video = hash_bytes(buf, spans[i, VIDEO_AT], spans[i, VIDEO_LEN])
-        kind = hash_bytes(buf, spans[i, KIND_AT], spans[i, KIND_LEN])
-        found[place] = mix64(video * np.uint64(0x9E3779B97F4A7C15) + kind)
+        found[place] = _subject_at(buf, spans[i, VIDEO_AT], spans[i, VIDEO_LEN], spans[i, KIND_AT], spans[i, KIND_LEN])
     return found
 
 

@@ -21,14 +21,12 @@ from settings import CountingSettings
 from settings.durations import HOUR_MS
 from udfs.logic.arrival import salt_in
 from udfs.logic.audience import Audience, Sums
-from udfs.logic.batch_scan import Fault, Scan, scan
 from udfs.logic.block_list import BlockTable
-from udfs.logic.dedup import Outcome, SaltDedup, Verdict
+from udfs.logic.dedup import SaltDedup, Verdict
 from udfs.logic.id_index import Ids
 from udfs.logic.late_events import LateEvents, Names
 from udfs.logic.ledger import Tally
 from udfs.logic.repeats import SAMPLES, Known, Repeats, known_of, subjects_of
-from udfs.logic.time_rules import is_invalid, is_late
 
 
 class SaltMemory(NamedTuple):
@@ -99,7 +97,6 @@ class SliceCounter:
     def record(self, key: bytes | None, value: bytes | None, record_ms: int) -> None:
         """Judge one record. Never raises for what the bytes say."""
         dedup = self._of(key)
-        repeated = _duplicates(dedup)
         outcome = dedup.record(value or b"", record_ms, dedup.salt, self._blocks)
         if outcome.fresh is not None:
             assert outcome.fresh_viewed_ms is not None
@@ -113,9 +110,9 @@ class SliceCounter:
             subjects = subjects_of(buf, outcome.batch.spans, counted)
             self._fresh.append(Known(outcome.fresh, outcome.fresh_viewed_ms, subjects))
             self._fresh_events += len(outcome.fresh)
-        minute, duplicates = _duplicates(dedup)
-        if duplicates > (repeated[1] if minute == repeated[0] else 0):
-            self._add_repeats(value or b"", dedup, outcome)
+        if outcome.batch is not None and outcome.verdicts is not None:
+            repeated = np.nonzero(outcome.verdicts == Verdict.DUPLICATE)[0]
+            self._repeats.add(value or b"", outcome.batch.spans, outcome.batch.viewed_at, repeated, outcome.append_ms)
         if outcome.late:
             self._late.add((event.payload for event in outcome.late), outcome.append_ms, self._blocks)
         mine = self._tallies.setdefault(dedup.salt, {})
@@ -156,22 +153,6 @@ class SliceCounter:
             samples=samples,
         )
 
-    def _add_repeats(self, value: bytes, dedup: SaltDedup, outcome: Outcome) -> None:
-        """Those of a record that has some. Where nothing else counted, dedup does not say which they are."""
-        if outcome.batch is not None and outcome.verdicts is not None:
-            batch, is_repeat = outcome.batch, outcome.verdicts == Verdict.DUPLICATE
-        else:
-            found = scan(np.frombuffer(value, np.uint8), dedup.salt, self._rules.salts)
-            assert isinstance(found, Scan)
-            rules, append_ms = self._rules, outcome.append_ms
-            times = [
-                not is_invalid(at, append_ms, rules.future_skew_ms) and not is_late(at, append_ms, rules.lateness_ms)
-                for at in found.viewed_at.tolist()
-            ]
-            batch, is_repeat = found, (found.faults == Fault.NONE) & np.array(times, bool)
-        rows = np.nonzero(is_repeat)[0]
-        self._repeats.add(value, batch.spans, batch.viewed_at, rows, outcome.append_ms)
-
     def _add_late(
         self, fresh: Known, known: Callable[[int, Ids], Iterable[Known]]
     ) -> tuple[npt.NDArray[np.int64], Counter[str], Counter[str]]:
@@ -208,8 +189,3 @@ class SliceCounter:
 def no_known() -> Known:
     """Nothing."""
     return known_of([])
-
-
-def _duplicates(dedup: SaltDedup) -> tuple[int, int]:
-    """How many a salt has met in its current minute of arrival, and which minute that is."""
-    return (dedup.tallies[-1].minute, dedup.tallies[-1].duplicate) if dedup.tallies else (-1, 0)
