@@ -2,7 +2,8 @@
 # first time and no time afterwards.
 .POSIX:
 .SUFFIXES:
-PYTHON = .local/venv/bin/python
+# Whatever Python's own variables say.
+PYTHON = env -u PYTHONHOME -u PYTHONPATH -u PYTHONSTARTUP .local/venv/bin/python
 # Tests wait more than they compute: two processes share the cores, and each stack is in one of them (tests/conftest.py).
 PYTEST = $(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
@@ -13,28 +14,28 @@ setup: ## the environment, the jars and the compiled kernels, all in .local
 	@bin/setup
 
 run: setup ## everything, counting; Ctrl-C stops it
-	@$(PYTHON) -m tools.cli run
+	@bin/vc run
 
 up: setup ## everything but the count job; Ctrl-C stops it
-	@$(PYTHON) -m tools.cli up
+	@bin/vc up
 
 upgrade: setup ## replace the running count job by this code, and check the ledger across it
-	@$(PYTHON) -m tools.cli upgrade
+	@bin/vc upgrade
 
 rollup: setup ## count what was archived, into hours, days and totals
-	@$(PYTHON) -m tools.cli rollup
+	@bin/vc rollup
 
 audit: setup ## compare the stream's counts with the archive's; bin/vc audit --repair mends them
-	@$(PYTHON) -m tools.cli audit
+	@bin/vc audit
 
 down: setup ## stop what `make run` started, from another terminal
-	@$(PYTHON) -m tools.cli down
+	@bin/vc down
 
 status: setup ## parts, ports and process ids
-	@$(PYTHON) -m tools.cli status
+	@bin/vc status
 
 clean-data: setup ## forget all data of `make run`
-	@$(PYTHON) -m tools.cli clean-data
+	@bin/vc clean-data
 
 test: setup ## every test but benchmarks and the nightly ones, on real parts
 	@$(PYTEST)

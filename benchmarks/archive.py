@@ -21,6 +21,7 @@ from benchmarks.cpu import cpu_seconds
 from benchmarks.events import HOUR_MS, Stream, Topic, batches_topic
 from benchmarks.machine import describe
 from benchmarks.progress import METRIC_OVERRIDES, Progress
+from connectors.installation import ensure_topics
 from settings import ArchiveSettings, Settings
 from tools.stack import Stack, StackOptions
 from tools.stack.files import S3_BUCKET
@@ -62,6 +63,7 @@ def filled_stack(topic: Topic, *others: Topic, hours: int) -> Iterator[tuple[Sta
             os.environ.update(
                 {"VIEW_COUNTS_KAFKA_EVENTS_TOPIC": topic.name, "VIEW_COUNTS_ARCHIVE_ROLL_MS": str(ROLL_MS)}
             )
+            ensure_topics(Settings(), [f"{topic.name} message.timestamp.type=CreateTime"])
             yield stack, stream
 
 

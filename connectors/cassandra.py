@@ -5,6 +5,7 @@ A file that was applied never changes again; a change is the next file.
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from settings import CassandraSettings, Settings
 MIGRATIONS = Path(__file__).parent.parent / "schemas" / "cql"
 RECONNECT_FIRST_S = 0.25
 RECONNECT_MAX_S = 5.0
+# A stock Cassandra warns of batches above 5 KiB or 10 partitions, which most of the sink's are; the driver logs each.
+_WARNS = "cassandra.protocol"
+_BATCH_WARNINGS = ("Server warning: Batch for ", "Server warning: Unlogged batch covering ")
 
 
 class CassandraAwayError(ConnectionError):
@@ -62,6 +66,7 @@ def connect(cassandra: CassandraSettings, keyspace: str | None = "") -> Session:
     `request_timeout_s`. The session reconnects by itself. End it, its threads included, by
     `session.cluster.shutdown()`. Raises CassandraAwayError when no contact point answers.
     """
+    logging.getLogger(_WARNS).addFilter(_is_no_batch_warning)
     cluster = Cluster(
         cassandra.contact_points,
         port=cassandra.port,
@@ -75,6 +80,8 @@ def connect(cassandra: CassandraSettings, keyspace: str | None = "") -> Session:
         },
         reconnection_policy=ExponentialReconnectionPolicy(RECONNECT_FIRST_S, RECONNECT_MAX_S, max_attempts=None),
         connect_timeout=cassandra.request_timeout_s,
+        # A connection begins by reading the schema, which on a busy server takes longer than the driver's own 2 s.
+        control_connection_timeout=cassandra.request_timeout_s,
     )
     try:
         return cluster.connect(cassandra.keyspace if keyspace == "" else keyspace)
@@ -87,6 +94,10 @@ def connect(cassandra: CassandraSettings, keyspace: str | None = "") -> Session:
     except BaseException:
         cluster.shutdown()
         raise
+
+
+def _is_no_batch_warning(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_BATCH_WARNINGS)
 
 
 def migrate(hosts: Sequence[str], port: int, cassandra: CassandraSettings | None = None) -> list[str]:

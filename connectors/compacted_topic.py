@@ -55,8 +55,9 @@ def read_to_end(bootstrap_servers: str, topic: str, timeout_s: float) -> Iterato
             for message in consumer.consume(BATCH, timeout=0.2):
                 error = message.error()
                 if error is None:
-                    deadline = time.monotonic() + timeout_s
                     yield Record(message.key(), message.value(), message.partition() or 0, message.offset() or 0)
+                    # Not before: who takes the records may take their time.
+                    deadline = time.monotonic() + timeout_s
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                     unread.discard(message.partition())
                 else:

@@ -6,8 +6,9 @@ another partition than its salt's, gets its partition's own key, below 0: record
 order, and a replay must put each into the same minute.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from pyflink.common import Types
 from pyflink.common.serialization import ByteArraySchema
@@ -23,6 +24,8 @@ from pyflink.table.udf import UserDefinedFunctionWrapper
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 from settings import KafkaSettings
 
+# How often Flink looks whether a topic that was missing is there.
+MISSING_LOOK_INTERVAL = "30 s"
 # SQL: a record's time in ms since 1970.
 _EPOCH = "TO_TIMESTAMP_LTZ(0, 3)"
 MILLIS = (
@@ -95,15 +98,17 @@ def events_source(
     )
 
 
-def compacted_source(env: StreamExecutionEnvironment, kafka: KafkaSettings, topic: str, uid: str) -> DataStream:
+def compacted_source(
+    env: StreamExecutionEnvironment, kafka: KafkaSettings, topic: str, uid: str, *, may_be_missing: bool = False
+) -> DataStream:
     """Row(key, value, record time in ms, partition, offset) of every record of a topic, from the earliest.
 
-    A tombstone has no value.
+    A tombstone has no value. A topic that may be missing is no failure when it is: its records come when it does.
     """
     octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
     fields = {"k": octets, "v": octets, "t": Types.LONG(), "p": Types.INT(), "o": Types.LONG()}
     row = Types.ROW_NAMED(list(fields), list(fields.values()))
-    return records(env, kafka, topic, uid, f"k, v, {MILLIS} AS t, p, o", row)
+    return records(env, kafka, topic, uid, f"k, v, {MILLIS} AS t, p, o", row, may_be_missing=may_be_missing)
 
 
 def records(
@@ -116,6 +121,7 @@ def records(
     *,
     group: str = "view-counts",
     bounded: bool = False,
+    may_be_missing: bool = False,
     functions: Mapping[str, UserDefinedFunctionWrapper] = MappingProxyType({}),
     config: Mapping[str, str] = MappingProxyType({}),
 ) -> DataStream:
@@ -130,21 +136,33 @@ def records(
         tables.get_config().set(key, value)
     # Uids are set by hand below; generated ones would change with the plan.
     tables.get_config().set("table.exec.uid.generation", "DISABLED")
-    create_records_table(tables, kafka, topic, group, bounded=bounded)
+    create_records_table(tables, kafka, topic, group, bounded=bounded, may_be_missing=may_be_missing)
     stream = tables.to_data_stream(tables.sql_query(f"SELECT {columns} FROM records"))
     transformation = stream._j_data_stream.getTransformation()  # noqa: SLF001
     transformation.setOutputType(row_type.get_java_type_info())
-    _set_uids(transformation, uid)
+    set_uids(transformation, uid)
     return stream
 
 
 def create_records_table(
-    tables: StreamTableEnvironment, kafka: KafkaSettings, topic: str, group: str, *, bounded: bool = False
+    tables: StreamTableEnvironment,
+    kafka: KafkaSettings,
+    topic: str,
+    group: str,
+    *,
+    bounded: bool = False,
+    may_be_missing: bool = False,
 ) -> None:
     """The table `records` of a topic, from the earliest: k(ey), v(alue), ts, p(artition), o(ffset)."""
+    # A name that is not there ends the job whenever Flink looks for partitions; a pattern that fits nothing does not.
+    source = (
+        {"topic-pattern": topic.replace(".", "[.]"), "scan.topic-partition-discovery.interval": MISSING_LOOK_INTERVAL}
+        if may_be_missing
+        else {"topic": topic}
+    )
     options = {
         "connector": "kafka",
-        "topic": topic,
+        **source,
         "properties.bootstrap.servers": kafka.bootstrap_servers,
         "properties.group.id": group,
         "scan.startup.mode": "earliest-offset",
@@ -162,18 +180,20 @@ def create_records_table(
     )
 
 
-def _set_uids(transformation: object, uid: str) -> None:
+def set_uids(transformation: Any, uid: str) -> None:
     """Give the source its uid and what stands between it and the stream uids derived from it."""
-    step = 0
-    current = transformation
-    while True:
-        inputs = current.getInputs()  # type: ignore[attr-defined]
-        if inputs.isEmpty():
-            current.setUid(uid)  # type: ignore[attr-defined]
-            return
-        current.setUid(f"{uid}-step-{step}")  # type: ignore[attr-defined]
-        step += 1
-        current = inputs.get(0)
+    *steps, source = upstream(transformation)
+    for step, one in enumerate(steps):
+        one.setUid(f"{uid}-step-{step}")
+    source.setUid(uid)
+
+
+def upstream(transformation: Any) -> Iterator[Any]:
+    """A transformation and all from which it comes, each of one input, the source last."""
+    yield transformation
+    while not (inputs := transformation.getInputs()).isEmpty():
+        transformation = inputs.get(0)
+        yield transformation
 
 
 def discard(stream: DataStream, uid: str) -> None:
@@ -210,5 +230,7 @@ __all__ = [
     "key_by_first_field",
     "record_type",
     "records",
+    "set_uids",
     "side_output",
+    "upstream",
 ]

@@ -1,35 +1,42 @@
-"""Creates the Kafka topics of schemas.topics. Plain: knows no Flink and reads or writes no records."""
+"""Creates the topics of schemas.topics, describes and alters them. Plain: knows no Flink."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
-from schemas.topics import topics
-from settings import Settings
+from schemas.topic_differences import Seen
+from schemas.topics import Topic
 
 TIMEOUT_S = 30.0
+Key = TypeVar("Key")
 
 
 class TopicMismatchError(RuntimeError):
-    """A topic is missing, or the events topic has other partitions than the settings say: salts would lie elsewhere."""
+    """Kafka has other topics than the product needs; a line for each difference."""
 
 
-def ensure_topics(bootstrap_servers: str, settings: Settings | None = None) -> None:
+def create_topics(bootstrap_servers: str, wanted: Iterable[Topic], replication_factor: int) -> None:
     """Create the topics that are missing; those that exist stay as they are.
 
-    Raises TopicMismatchError when the events topic exists with another number of partitions, and
-    confluent_kafka.KafkaException when Kafka does not answer within 30 s or refuses.
+    Raises confluent_kafka.KafkaException when Kafka does not answer within 30 s or refuses.
     """
-    settings = settings or Settings()
+    # Held by a name: a client that nobody holds takes its requests with it.
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    wanted = topics(settings)
     created = admin.create_topics(
         [
             NewTopic(
                 topic.name,
                 num_partitions=topic.partitions,
-                replication_factor=settings.kafka.replication_factor,
+                replication_factor=replication_factor,
                 config=topic.config,
             )
             for topic in wanted
@@ -43,30 +50,59 @@ def ensure_topics(bootstrap_servers: str, settings: Settings | None = None) -> N
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
-    # A broker may hear of a new topic a moment later than this.
-    _check_partitions(admin.list_topics(timeout=TIMEOUT_S).topics, settings)
 
 
-def check_topics(bootstrap_servers: str, settings: Settings) -> None:
-    """Raises TopicMismatchError unless every topic exists, the events topic with the settings' number of partitions.
+def describe_topics(bootstrap_servers: str, names: Collection[str], timeout_s: float = TIMEOUT_S) -> dict[str, Seen]:
+    """Those of these topics that exist. Asks as an administrator does, which makes no topic.
 
-    And confluent_kafka.KafkaException when Kafka does not answer within 30 s.
+    Raises confluent_kafka.KafkaException when Kafka does not answer in time or forbids to look (the rights Describe and
+    DescribeConfigs of a topic are needed).
     """
-    there = AdminClient({"bootstrap.servers": bootstrap_servers}).list_topics(timeout=TIMEOUT_S).topics
-    missing = [topic.name for topic in topics(settings) if topic.name not in there]
-    if missing:
-        raise TopicMismatchError(f"topic {', '.join(missing)} does not exist; create the topics (docs/operations.md)")
-    _check_partitions(there, settings)
-
-
-def _check_partitions(there: Mapping[str, TopicMetadata], settings: Settings) -> None:
-    events, partitions = settings.kafka.events_topic, settings.kafka.partitions
-    found = len(there[events].partitions) if events in there else partitions
-    if found != partitions:
-        raise TopicMismatchError(
-            f"topic {events} has {found} partitions, but kafka.partitions={partitions}: a salt lives in one partition "
-            "for ever, salt mod partitions; set VIEW_COUNTS_KAFKA_PARTITIONS to the topic's number"
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    there = _those_there(admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s))
+    configs = _configs(admin, there, timeout_s)
+    return {
+        name: Seen(
+            len(topic.partitions),
+            min((len(partition.replicas) for partition in topic.partitions), default=0),
+            _id_of(topic),
+            configs[name],
         )
+        for name, topic in there.items()
+        # Deleted between the two questions.
+        if name in configs
+    }
+
+
+def alter_topics(bootstrap_servers: str, changes: Iterable[tuple[str, str, str]]) -> None:
+    """Set configurations, each (topic, name, value), and leave all others.
+
+    Raises confluent_kafka.KafkaException when Kafka does not answer within 30 s or refuses.
+    """
+    by_topic: dict[str, list[ConfigEntry]] = {}
+    for topic, name, value in changes:
+        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        by_topic.setdefault(topic, []).append(entry)
+    resources = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=e) for topic, e in by_topic.items()]
+    if not resources:
+        return
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    for future in admin.incremental_alter_configs(resources, request_timeout=TIMEOUT_S).values():
+        future.result()
+
+
+def kept_ms(bootstrap_servers: str, topic: str) -> int | None:
+    """How long the broker keeps what is written to a topic, its retention and a segment: -1 for good.
+
+    None where there is no such topic. Raises confluent_kafka.KafkaException when Kafka does not answer within 30 s.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    found = _configs(admin, [topic], TIMEOUT_S).get(topic)
+    if found is None:
+        return None
+    retention_ms, segment_ms = (int(found[name]) for name in ("retention.ms", "segment.ms"))
+    is_deleted = "delete" in found["cleanup.policy"]
+    return retention_ms + segment_ms if is_deleted and retention_ms >= 0 else -1
 
 
 def topic_id(bootstrap_servers: str, topic: str) -> str:
@@ -76,11 +112,34 @@ def topic_id(bootstrap_servers: str, topic: str) -> str:
     within 30 s.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    future = admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
-    try:
-        found = future.result().topic_id
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise TopicMismatchError(f"topic {topic} does not exist; create the topics (docs/operations.md)") from error
-        raise
-    return "" if found is None else str(found)
+    there = _those_there(admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S))
+    if topic not in there:
+        raise TopicMismatchError(f"topic {topic} does not exist; create the topics (docs/operations.md)")
+    return _id_of(there[topic])
+
+
+def _those_there(asked: Mapping[Key, Any]) -> dict[Key, Any]:
+    """The answers about those topics that exist."""
+    found = {}
+    for key, future in asked.items():
+        try:
+            found[key] = future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+    return found
+
+
+def _configs(admin: AdminClient, names: Iterable[str], timeout_s: float) -> dict[str, dict[str, str]]:
+    """The effective configuration of those topics that exist."""
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    if not resources:
+        return {}
+    return {
+        resource.name: {entry.name: entry.value for entry in entries.values() if entry.value is not None}
+        for resource, entries in _those_there(admin.describe_configs(resources, request_timeout=timeout_s)).items()
+    }
+
+
+def _id_of(topic: Any) -> str:
+    return "" if topic.topic_id is None else str(topic.topic_id)

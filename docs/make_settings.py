@@ -10,6 +10,10 @@ from pydantic.fields import FieldInfo
 
 from settings import Settings
 from settings.kept import OF_HISTORY, OF_STATE, variable
+from tools.stack.disk import DiskLimits
+from tools.stack.disk import variable as disk_variable
+from tools.stack.environment import JAVA_OPTIONS_VARIABLE
+from tools.stack.layout import HOME_VARIABLE
 from tools.stack.ports import DEFAULT_PORTS, environment_variable
 
 HEAD = """\
@@ -35,12 +39,27 @@ State of the count job, and history, know these by name and value, and go on und
 | variable | state | history |
 |---|---|---|
 """
+STACK_HEAD = """
+## The local stack
+
+Of `make run` and `bin/vc` alone. No other variable of the terminal reaches a part of the stack, save for PATH, TZ, TERM
+and LD_LIBRARY_PATH (`tools/stack/environment.py`), and a variable that begins with `VIEW_COUNTS_` and is on no list of
+this page is refused.
+
+| variable | default | meaning |
+|---|---|---|"""
+STACK = (
+    (HOME_VARIABLE, "`.local/stack` in the clone", "Where it keeps its data and logs."),
+    (JAVA_OPTIONS_VARIABLE, "", "Options for each of its JVMs, as JDK_JAVA_OPTIONS takes them."),
+    (disk_variable("start_mib"), f"`{DiskLimits.start_mib}`", "It does not start with less room there, in MiB."),
+    (disk_variable("warn_mib"), f"`{DiskLimits.warn_mib}`", "It says so when less is left while it runs."),
+    (disk_variable("stop_mib"), f"`{DiskLimits.stop_mib}`", "It is stopped in good order when less is left."),
+)
 PORTS_HEAD = """
-## Ports of the local stack
+### Its ports
 
 The local stack chooses the addresses of its parts and tells the services and the job; these variables change the
-ports of `make run` (`tools/stack/ports.py`). `VIEW_COUNTS_STACK_HOME` changes where it keeps its data, `.local/stack`
-in the clone by default.
+ports (`tools/stack/ports.py`).
 
 | variable | default |
 |---|---|"""
@@ -87,7 +106,10 @@ def lines() -> Iterator[str]:
         state, history = (changes.get(name, "-") for changes in (OF_STATE, OF_HISTORY))
         yield f"| `{variable(name)}` | {state} | {history} |"
     yield ""
-    yield PORTS_HEAD.lstrip("\n")
+    yield STACK_HEAD.lstrip("\n")
+    for row in STACK:
+        yield f"| `{row[0]}` | {row[1]} | {row[2]} |"
+    yield PORTS_HEAD
     for name, port in DEFAULT_PORTS.items():
         yield f"| `{environment_variable(name)}` | {port} |"
 

@@ -3,11 +3,10 @@
 import time
 from datetime import UTC, datetime
 
-from cassandra import DriverException, InvalidRequest
 from confluent_kafka import KafkaException
 
-from connectors.cassandra import CassandraAwayError, connect
 from connectors.kafka_gaps import Lost, lost_before, total
+from jobs.in_cassandra import in_cassandra
 from settings import Settings
 from udfs.sinks.missing_records import MissingRecords
 
@@ -30,18 +29,9 @@ def tell_missing(settings: Settings) -> None:
         return
     for line in sentences(lost, kafka.events_topic):
         print(line)
-    try:
-        session = connect(settings.cassandra)
-    except CassandraAwayError as error:
-        print(f"answers will not say so: {error}")
-        return
-    try:
-        now = datetime.fromtimestamp(time.time(), UTC)
-        MissingRecords(session).write(lost, now, settings.counting.future_skew_ms)
-    except (DriverException, InvalidRequest) as error:
-        print(f"answers will not say so: {error}")
-    finally:
-        session.cluster.shutdown()
+    now = datetime.fromtimestamp(time.time(), UTC)
+    skew_ms = settings.counting.future_skew_ms
+    in_cassandra(settings, lambda session: MissingRecords(session).write(lost, now, skew_ms), "answers will not say so")
 
 
 def sentences(lost: list[Lost], topic: str) -> list[str]:

@@ -6,30 +6,31 @@ submitted with is kept in Cassandra too, where it can be read before anything is
 
 import argparse
 import sys
-from collections.abc import Callable
-from typing import TypeVar
 
-from cassandra import DriverException, InvalidRequest
-from cassandra.cluster import Session
 from pyflink.common import Configuration
 from pyflink.datastream import StreamExecutionEnvironment
 
-from connectors.cassandra import CassandraAwayError, connect
+from jobs.in_cassandra import in_cassandra
 from settings import Settings
 from udfs.logic.kept_settings import ACCEPT, SettingsRefusedError, of_state
 from udfs.sinks.kept_settings import check_submitted, keep_submitted
 
-Result = TypeVar("Result")
-
 # Where `flink run -s` puts it.
 RESTORED_FROM = "execution.state-recovery.path"
+LOOKED_AT = "the settings are looked at in the state alone"
+NOT_KEPT = "the settings are not kept for the next submission"
 
 
 def accepts_settings(description: str | None) -> bool:
     """Whether the job's arguments say so. Exits when they say something else."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(ACCEPT, action="store_true", help="once, for what does not say by which settings it was made")
+    add_accept(parser)
     return bool(parser.parse_args().accept_settings)
+
+
+def add_accept(parser: argparse.ArgumentParser) -> None:
+    """Its option, `accept_settings`."""
+    parser.add_argument(ACCEPT, action="store_true", help="once, for what does not say by which settings it was made")
 
 
 def check_kept_or_exit(env: StreamExecutionEnvironment, settings: Settings, *, accepts: bool) -> None:
@@ -39,7 +40,7 @@ def check_kept_or_exit(env: StreamExecutionEnvironment, settings: Settings, *, a
         return
     kept = of_state(settings, accepts=accepts)
     try:
-        lines = _with_session(settings, lambda session: check_submitted(session, kept), "looked at in the state alone")
+        lines = in_cassandra(settings, lambda session: check_submitted(session, kept), LOOKED_AT)
     except SettingsRefusedError as error:
         sys.exit(f"refused: {error}")
     for line in lines or []:
@@ -49,19 +50,4 @@ def check_kept_or_exit(env: StreamExecutionEnvironment, settings: Settings, *, a
 def keep_settings(settings: Settings) -> None:
     """For the next submission. A store that is away is no reason not to count: the state says it, too."""
     kept = of_state(settings)
-    _with_session(settings, lambda session: keep_submitted(session, kept), "not kept for the next submission")
-
-
-def _with_session(settings: Settings, do: Callable[[Session], Result], otherwise: str) -> Result | None:
-    try:
-        session = connect(settings.cassandra)
-    except CassandraAwayError as error:
-        print(f"the settings are {otherwise}: {error}")
-        return None
-    try:
-        return do(session)
-    except (DriverException, InvalidRequest) as error:
-        print(f"the settings are {otherwise}: {error}")
-        return None
-    finally:
-        session.cluster.shutdown()
+    in_cassandra(settings, lambda session: keep_submitted(session, kept), NOT_KEPT)

@@ -14,18 +14,20 @@ from pyflink.table import DataTypes
 from pyflink.table.udf import udf
 
 from connectors.flink_kafka import MILLIS, discard, records
+from connectors.flink_ticks import each_second
 from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit, without_credentials
 from jobs.uids import PackEventsUid as Uid
 from settings import Settings
-from udfs.logic.single_events import packer_of
-from udfs.operators.pack import Pack
+from udfs.logic.single_events import OWN, OWN_SCHEMA, Unknown, WriterSchema, packer_of
+from udfs.operators.pack import Heartbeats, Pack
 
 JOB_NAME = "pack-events"
 
 
-def build(env: StreamExecutionEnvironment, settings: Settings, writer_schema: dict[str, object] | None) -> None:
+def build(env: StreamExecutionEnvironment, settings: Settings, schemas: list[WriterSchema]) -> None:
     """Add the graph."""
-    pack = udf(Pack(without_credentials(settings), writer_schema), result_type=DataTypes.BIGINT(), func_type="pandas")
+    plain = without_credentials(settings)
+    pack = udf(Pack(plain, schemas), result_type=DataTypes.BIGINT(), func_type="pandas")
     packed = records(
         env,
         settings.kafka,
@@ -41,31 +43,37 @@ def build(env: StreamExecutionEnvironment, settings: Settings, writer_schema: di
         },
     )
     discard(packed, Uid.END)
+    if settings.pack.heartbeats:
+        beat = udf(Heartbeats(plain), result_type=DataTypes.BIGINT())
+        discard(each_second(env, beat, Uid.TICKS), Uid.HEARTBEATS_END)
 
 
-def writer_schema_or_exit(settings: Settings) -> dict[str, object] | None:
-    """The schema in the settings' file. Exits with a line when there is none in it, or the framing knows no schemas."""
-    path = settings.pack.schema_file
-    if path is None:
-        return None
+def schemas_or_exit(settings: Settings) -> list[WriterSchema]:
+    """The schemas that the settings name. Exits with a line when one is not as it must be."""
+    pack = settings.pack
+    found = []
+    file = ""
     try:
-        schema: dict[str, object] = json.loads(Path(path).read_text())
-        packer_of(settings.pack.framing, "", 1, 1, schema)
+        for number, file in pack.schema_files:
+            schema = None if file == OWN_SCHEMA else json.loads(Path(file).read_text())
+            found.append(WriterSchema(schema, number))
+        found = found or [OWN]
+        packer_of(pack.framing, "", 1, 1, found, Unknown(pack.unknown_fields))
     # Whatever a file or a schema can be wrong by.
     except Exception as error:
-        sys.exit(f"refused: VIEW_COUNTS_PACK_SCHEMA_FILE={path}: {type(error).__name__}: {error}")
-    return schema
+        sys.exit(f"refused: VIEW_COUNTS_PACK_SCHEMA_FILE={pack.schema_file}: {file}: {type(error).__name__}: {error}")
+    return found
 
 
 def main() -> None:
     """Submit the job and return."""
     settings = settings_or_exit()
-    writer_schema = writer_schema_or_exit(settings)
+    schemas = schemas_or_exit(settings)
     check_topics_or_exit(settings)
     env = StreamExecutionEnvironment.get_execution_environment()
     check_flink_or_exit(env, settings)
     env.set_max_parallelism(settings.counting.max_parallelism)
-    build(env, settings, writer_schema)
+    build(env, settings, schemas)
     env.execute_async(JOB_NAME)
 
 

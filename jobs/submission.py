@@ -12,7 +12,8 @@ from pyflink.common import Configuration
 from pyflink.datastream import RuntimeExecutionMode, StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 
-from connectors.kafka_admin import TopicMismatchError, check_topics, topic_id
+from connectors.installation import check_topics
+from connectors.kafka_admin import TopicMismatchError, topic_id
 from settings import S3Settings, Settings
 from udfs.sinks.topic_marker import TopicMarker, mark_topic, marked_topic
 from udfs.sources.archive import filesystem
@@ -71,11 +72,15 @@ def refused_settings(error: ValidationError) -> list[str]:
 
 
 def check_topics_or_exit(settings: Settings) -> None:
-    """Exits with a line when Kafka does not answer or its topics are not what the settings say."""
+    """Exits with a line for each difference between Kafka and what the product needs, or when Kafka does not answer.
+
+    Differences that do no harm to a count are printed alone.
+    """
     try:
-        check_topics(settings.kafka.bootstrap_servers, settings)
+        for one in check_topics(settings):
+            print(f"note: {one.line}")
     except TopicMismatchError as error:
-        sys.exit(f"refused: {error}")
+        sys.exit("\n".join(f"refused: {line}" for line in str(error).splitlines()))
     except KafkaException as error:
         sys.exit(f"refused: VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS={settings.kafka.bootstrap_servers}: {error}")
 
@@ -128,6 +133,21 @@ def refused_flink_settings(flink: Mapping[str, str], parallelism: int, settings:
             "for a state's life; use at most that"
         )
     return lines
+
+
+def slots_needed(env: StreamExecutionEnvironment, name: str) -> int:
+    """Of the job whose graph has been added to the environment. Flink compiles the graph, which shows what it lacks.
+
+    Nothing is submitted. Operators of a slot sharing group share slots, so that the widest of each group counts.
+    """
+    graph = env._generate_stream_graph(True, name)  # noqa: SLF001 - as execute_async has it
+    loader = get_gateway().jvm.java.lang.Thread.currentThread().getContextClassLoader()
+    compiled = graph.getJobGraph(loader, None)
+    widest: dict[str, int] = {}
+    for vertex in compiled.getVerticesAsArray():
+        group = str(vertex.getSlotSharingGroup().getSlotSharingGroupId())
+        widest[group] = max(widest.get(group, 0), vertex.getParallelism())
+    return sum(widest.values())
 
 
 def execute_until(env: StreamExecutionEnvironment, name: str, deadline_ms: int) -> None:

@@ -27,6 +27,8 @@ class PackEventsUid(StrEnum):
 
     SOURCE = "pack-events-source"
     END = "pack-events-end"
+    TICKS = "pack-events-ticks"
+    HEARTBEATS_END = "pack-events-heartbeats-end"
 
 
 class BatchUid(StrEnum):

@@ -2,10 +2,11 @@
 
 Then, off that path, counts meet what is known of their videos: titles to Cassandra, enriched counts to Kafka.
 
-Submitted by `flink run -py jobs/view_counts.py [--accept-settings]`; settings come from VIEW_COUNTS_* in the
+Submitted by `flink run -py jobs/view_counts.py [--check] [--accept-settings]`; settings come from VIEW_COUNTS_* in the
 environment.
 """
 
+import argparse
 from typing import NamedTuple
 
 from pyflink.common import Types
@@ -23,8 +24,8 @@ from connectors.flink_kafka import (
     side_output,
 )
 from jobs.gaps import tell_missing
-from jobs.kept import accepts_settings, check_kept_or_exit, keep_settings
-from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit
+from jobs.kept import add_accept, check_kept_or_exit, keep_settings
+from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit, slots_needed
 from jobs.uids import ViewCountsUid as Uid
 from settings import Settings
 from udfs.logic.block_list import read_blocked
@@ -57,7 +58,9 @@ def inputs(env: StreamExecutionEnvironment, settings: Settings, salt_keys: list[
     return Inputs(
         events_source(env, kafka, salt_keys, Uid.EVENTS_SOURCE),
         compacted_source(env, kafka, kafka.blocked_topic, Uid.BLOCKED_SOURCE),
-        compacted_source(env, kafka, kafka.metadata_topic, Uid.METADATA_SOURCE) if settings.job.enrichment else None,
+        compacted_source(env, kafka, kafka.metadata_topic, Uid.METADATA_SOURCE, may_be_missing=True)
+        if settings.job.enrichment
+        else None,
     )
 
 
@@ -141,11 +144,16 @@ def _lay_out(stream: DataStream, parallelism: int | None) -> DataStream:
 
 
 def main() -> None:
-    """Submit the job and return."""
-    accepts = accepts_settings(__doc__)
+    """Submit the job and return; or, told to check, say how many slots it needs once nothing speaks against it."""
+    parser = argparse.ArgumentParser(prog="jobs/view_counts.py")
+    parser.add_argument(
+        "--check", action="store_true", help="Do all but submit: settings, topics, Flink's settings and the graph."
+    )
+    add_accept(parser)
+    arguments = parser.parse_args()
+    accepts = bool(arguments.accept_settings)
     settings = settings_or_exit()
     check_topics_or_exit(settings)
-    tell_missing(settings)
     rules = settings.counting
     env = StreamExecutionEnvironment.get_execution_environment()
     check_flink_or_exit(env, settings)
@@ -156,6 +164,10 @@ def main() -> None:
     sink = CassandraSink(settings.cassandra, shard_keys, hands_on=settings.job.enrichment)
     read = inputs(env, settings, salt_keys)
     build(settings, read, salt_keys=salt_keys, shard_keys=shard_keys, sink=sink, accepts=accepts)
+    if arguments.check:
+        print(f"checked: the job needs {slots_needed(env, JOB_NAME)} slots")
+        return
+    tell_missing(settings)
     env.execute_async(JOB_NAME)
     keep_settings(settings)
 

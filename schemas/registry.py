@@ -44,7 +44,12 @@ def numeric_schema(name: str, version: int = 1) -> Any:
 @cache
 def prefix(name: str, version: int = 1) -> bytes:
     """The ten bytes that begin every value of this schema."""
-    canonical = to_parsing_canonical_form(schema(name, version))
+    return prefix_of(schema(name, version))
+
+
+def prefix_of(any_schema: Any) -> bytes:
+    """The same of a schema that need not be in the registry."""
+    canonical = to_parsing_canonical_form(any_schema)
     # fastavro gives the fingerprint as the hex of its little-endian bytes, the order it is sent in.
     return MARKER + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
 

@@ -56,13 +56,13 @@ FREE: Mapping[str, frozenset[str]] = {
         {
             # An id counted under one skew is a repeat under another: the generation bounds both.
             "future_skew_ms", "flush_interval_ms", "emit_interval_ms", "catch_up_flush_interval_ms",
-            "catch_up_emit_interval_ms", "rank_interval_ms", "state_ttl_ms", "rows_per_element_max",
+            "catch_up_emit_interval_ms", "rank_interval_ms", "ranked_kinds", "state_ttl_ms", "rows_per_element_max",
         }
     ),
     "kafka": frozenset(
         {
-            "bootstrap_servers", "late_topic", "dead_letter_topic", "counts_topic", "replication_factor",
-            "retention_ms", "counts_retention_ms",
+            "bootstrap_servers", "late_topic", "dead_letter_topic", "counts_topic", "declaration_topic",
+            "replication_factor", "retention_ms", "counts_retention_ms",
         }
     ),
     "archive": frozenset({"roll_ms", "codec", "kept_days"}),
@@ -81,7 +81,8 @@ FREE: Mapping[str, frozenset[str]] = {
     # The register holds the keyspace; Flink itself refuses state of a part that is not there.
     "cassandra": frozenset(
         {
-            "hosts", "port", "keyspace", "local_dc", "replication_factor", "batch_rows_max", "batch_partitions_max",
+            "hosts", "port", "keyspace", "local_dc", "replication_factor", "batch_rows_max",
+            "batch_partitions_max", "batch_bytes_max",
             "concurrency", "request_timeout_s",
         }
     ),

@@ -6,7 +6,7 @@ Must not import pyflink, so that services and tools can read settings without a 
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from settings.durations import DAY_MS, MINUTE_MS
@@ -14,6 +14,8 @@ from settings.durations import DAY_MS, MINUTE_MS
 Port = Annotated[int, Field(ge=1, le=65_535)]
 S3Folder = Annotated[str, Field(pattern=r"^s3://[^/]+/.+[^/]$")]
 HostList = Annotated[str, NoDecode, Field(min_length=1)]
+# With their blocked ones half of the lists that a shard writes for a span.
+DECLARED_KINDS_MAX = 16
 
 
 class _Group(BaseModel):
@@ -23,7 +25,13 @@ class _Group(BaseModel):
 class CountingSettings(_Group):
     """The counting rules' numbers. Part of what a savepoint means: see each field before changing it."""
 
-    salts: int = Field(16, ge=1, le=4096, description="Salts of the topic; fixed for the topic's life.")
+    salts: int = Field(
+        16,
+        ge=1,
+        le=128,
+        description="Salts of the topic; fixed for the topic's life. Each is a branch of the expression by which Flink "
+        "keys records, and more than 128 were never run.",
+    )
     shards: int = Field(8, ge=1, le=1024, description="Keys of the window stage; fixed for a state's life.")
     max_parallelism: int = Field(128, ge=1, le=32_768, description="Flink key groups; fixed for a state's life.")
     lateness_ms: int = Field(
@@ -63,6 +71,12 @@ class CountingSettings(_Group):
     rank_interval_ms: int = Field(
         5000, ge=100, description="Processing time between two rankings of a shard, for the lists of top videos."
     )
+    ranked_kinds: str = Field(
+        "view,like",
+        description="Kinds that always have lists of top videos, with those of their blocked views, comma separated, "
+        "16 at most. Other kinds share the room that is left in each shard for the most frequent. May change with "
+        "every start.",
+    )
     state_ttl_ms: int = Field(
         8 * DAY_MS,
         description="Wall-clock safety net on dedup state; longer than Kafka's retention plus G.",
@@ -73,6 +87,19 @@ class CountingSettings(_Group):
         description="Rows in one element from the window stage to the sink, which sorts them by partition: the more, "
         "the more rows of a partition are one write.",
     )
+
+    @property
+    def declared_kinds(self) -> list[str]:
+        """The ranked kinds as a list."""
+        return list(dict.fromkeys(kind.strip() for kind in self.ranked_kinds.split(",") if kind.strip()))
+
+    @field_validator("ranked_kinds")
+    @classmethod
+    def _are_not_too_many(cls, value: str) -> str:
+        kinds = [kind for kind in value.split(",") if kind.strip()]
+        if len(kinds) > DECLARED_KINDS_MAX:
+            raise ValueError(f"ranked_kinds={value} names {len(kinds)} kinds; name at most {DECLARED_KINDS_MAX}")
+        return value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -154,6 +181,10 @@ class KafkaSettings(_Group):
     metadata_topic: str = Field("video-metadata", description="Compacted: what is known of each video.")
     blocked_topic: str = Field("blocked-viewers", description="Compacted: when views of a viewer do not count.")
     counts_topic: str = Field("view-counts", description="Counts as they change, with what is known of the video.")
+    declaration_topic: str = Field(
+        "view-counts-declaration",
+        description="Compacted: salts and partitions of the events topic, for all to compare.",
+    )
     partitions: int = Field(4, ge=1, description="Partitions of the events topic; a salt lives in one.")
     replication_factor: int = Field(1, ge=1, description="3 on a cluster.")
     retention_ms: int = Field(7 * DAY_MS, ge=MINUTE_MS, description="Of the events topic.")
@@ -168,7 +199,20 @@ class PackSettings(_Group):
         "json", description="How a record holds its event: JSON, or Avro plain or behind one of two headers."
     )
     schema_file: str | None = Field(
-        None, description="The Avro schema that records were written with; ViewEvent.v1 when not set."
+        None,
+        description="The Avro schema that records were written with; ViewEvent.v1 when not set. Several, comma "
+        "separated, for framing=single_object; for framing=confluent number=file of each, as "
+        "7=/schemas/play.avsc,8=ViewEvent.v1. Records of any other schema are dead letters.",
+    )
+    unknown_fields: Literal["ignored", "misspelt_refused", "refused"] = Field(
+        "misspelt_refused",
+        description="What becomes of fields that no event has: all left out, or refused where the name spells "
+        "one of an event's otherwise (viewedAt), or all refused.",
+    )
+    heartbeats: bool = Field(
+        True,
+        description="Whether the job sends each salt an empty batch a second, so that minutes close where no ingest "
+        "process does.",
     )
     batch_events_max: int = Field(2000, ge=1, le=100_000, description="Events in one record of the events topic.")
     records_at_once: int = Field(
@@ -182,7 +226,31 @@ class PackSettings(_Group):
     def _whole(self) -> Self:
         if self.framing == "json" and self.schema_file is not None:
             raise ValueError(f"schema_file={self.schema_file} says nothing about framing=json; choose an Avro framing")
+        if self.framing == "confluent" and self.schema_file is None:
+            raise ValueError(
+                "schema_file is not set, and framing=confluent needs the number of each schema that records may be "
+                "of: set it to number=file, comma separated, with ViewEvent.v1 as the file of the product's own"
+            )
+        for number, file in self.schema_files:
+            if (number is None) == (self.framing == "confluent") or not file:
+                raise ValueError(
+                    f"schema_file={self.schema_file}: {file or 'nothing'} is named "
+                    f"{'without' if number is None else 'with'} a number, or has no file; number=file goes with "
+                    "framing=confluent, files alone with the others"
+                )
         return self
+
+    @property
+    def schema_files(self) -> list[tuple[int | None, str]]:
+        """(number, file) of each schema that is named; a file without a number has None."""
+        found: list[tuple[int | None, str]] = []
+        for entry in (self.schema_file or "").split(",") if self.schema_file else []:
+            number, sign, file = entry.strip().partition("=")
+            if sign and number.isascii() and number.isdigit() and int(number) < 1 << 32:
+                found.append((int(number), file.strip()))
+            else:
+                found.append((None, entry.strip()))
+        return found
 
 
 class S3Settings(_Group):
@@ -284,11 +352,7 @@ class CassandraSettings(_Group):
     local_dc: str = Field("datacenter1", description="The data centre that requests go to first.")
     replication_factor: int = Field(1, ge=1, description="3 on a cluster.")
     batch_rows_max: int = Field(
-        200,
-        ge=1,
-        le=500,
-        description="Rows of one unlogged batch, sorted by partition; 200 are about 15 KB, and Cassandra refuses "
-        "batches above its batch_size_fail_threshold, 50 KiB unless set.",
+        200, ge=1, le=500, description="Rows of one unlogged batch, sorted by partition; 200 are about 15 KB."
     )
     batch_partitions_max: int = Field(
         20,
@@ -296,6 +360,13 @@ class CassandraSettings(_Group):
         le=500,
         description="Partitions of one batch: Cassandra applies them one after the other, and each waits for the "
         "commit log, so that many in one batch make it slow where each has a single row.",
+    )
+    batch_bytes_max: int = Field(
+        32 << 10,
+        ge=8 << 10,
+        le=32 << 10,
+        description="Bytes of one batch as it is sent; lower it where a cluster's batch_size_fail_threshold is below "
+        "50 KiB, as it is unless set. Cassandra refuses batches above that, and adds a little to each row.",
     )
     concurrency: int = Field(16, ge=1, le=256, description="Batches in flight of one sink subtask.")
     request_timeout_s: float = Field(10.0, gt=0, description="One request; a time-out is tried again.")
@@ -319,6 +390,24 @@ class IngestSettings(_Group):
     )
     delivery_timeout_ms: int = Field(30_000, ge=1000, description="After it an event's write has failed.")
     heartbeat_ms: int = Field(1000, ge=100, description="An idle salt gets an empty batch this often.")
+    topics_check_s: float = Field(
+        30.0, gt=0, description="So often it is looked whether Kafka's topics are still what the product needs."
+    )
+    past_margin_ms: int = Field(
+        DAY_MS,
+        ge=0,
+        description="An event viewed longer ago than history.late_hours and this, by the service's own clock, is "
+        "rejected: nothing would count it.",
+    )
+    future_margin_ms: int = Field(
+        10 * MINUTE_MS,
+        ge=0,
+        description="An event viewed further ahead than counting.future_skew_ms and this, by the service's own clock, "
+        "is rejected. Clocks of services and brokers must differ by less.",
+    )
+    keep_alive_s: int = Field(
+        75, ge=1, description="An idle connection is closed after it: longer than a load balancer keeps its own."
+    )
     tally_minutes: int = Field(
         180, ge=1, le=10_000, description="Minutes of arrival of which the service keeps its own tally."
     )
@@ -337,6 +426,9 @@ class QuerySettings(_Group):
     )
     hours_kept_days: int = Field(
         100, ge=2, description="Time to live of views_by_hour; hours are read from history a day before it is over."
+    )
+    keep_alive_s: int = Field(
+        75, ge=1, description="An idle connection is closed after it: longer than a load balancer keeps its own."
     )
     points_max: int = Field(50_000, ge=1, description="Points in one series answer; hours in one of a zone's days.")
     history_files_max: int = Field(

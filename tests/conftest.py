@@ -8,13 +8,16 @@ import pytest
 from hypothesis import settings
 
 from tools.stack import Stack, StackOptions
+from tools.stack.environment import JAVA_OPTIONS_VARIABLE, without_proxy
 
 # The JVMs of tests live for a minute or two. Without the optimising compiler, and without looking again whether what a
 # compiler has made of Java is sound, they start sooner, and two cores have more time for what is tested.
-os.environ.setdefault(
-    "JDK_JAVA_OPTIONS",
-    "-XX:TieredStopAtLevel=1 -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote",
-)
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
+# For the JVM of a test's own process, and for those of its stacks, which do not see Java's variables.
+os.environ.setdefault("JDK_JAVA_OPTIONS", JAVA_OPTIONS)
+os.environ.setdefault(JAVA_OPTIONS_VARIABLE, JAVA_OPTIONS)
+# Tests ask stacks of this machine and nobody else, whatever proxy there is for others.
+os.environ.update(without_proxy({}))
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("without deadlines", deadline=None)

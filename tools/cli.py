@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -34,20 +35,23 @@ from tools.stack import (
     StackRunningError,
     SupervisorGoneError,
 )
-from tools.stack.layout import repository
+from tools.stack.disk import DiskError, DiskSettingError, DiskWatch, disk_limits
+from tools.stack.layout import HOME_VARIABLE, repository
 from tools.stack.parts import PARTS_BY_NAME
 from tools.stack.ports import HOST, PortSettingError
 from tools.stack.stack import follow, statuses_as_json
+from tools.stack.supervision import StartError
+from tools.submitted import keep, kept
 from tools.times import utc
-from tools.upgrade import UpgradeError
+from tools.upgrade import Plan, UpgradeError
 from tools.upgrade import upgrade as upgrade_job
 from udfs.logic.kept_settings import ACCEPT, SettingsRefusedError, of_state
 
 if TYPE_CHECKING:
     from tools.suspects import Suspect
 
-HOME_VARIABLE = "VIEW_COUNTS_STACK_HOME"
 RUNNING_POLL_S = 0.5
+SAID_LINES = 10
 # A rollup and an audit end by themselves at their deadline.
 AFTER_DEADLINE_S = 120.0
 # After an hour, until all of it is archived.
@@ -86,11 +90,14 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except (
+        DiskError,
+        DiskSettingError,
         FlinkCommandError,
         PartError,
         PortSettingError,
         PreflightError,
         StackRunningError,
+        StartError,
         SupervisorGoneError,
         UpgradeError,
     ) as error:
@@ -99,13 +106,17 @@ def _plain_errors() -> Iterator[None]:
 
 
 def _stop_on_signals() -> None:
-    """Let SIGTERM and a closed terminal end `up` as Ctrl-C does: in good order."""
+    """Let SIGTERM and a closed terminal end `up` as Ctrl-C does: in good order.
+
+    Where SIGHUP is ignored already somebody has typed `nohup`, and means it.
+    """
 
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, interrupt)
 
 
 @contextlib.contextmanager
@@ -145,10 +156,35 @@ def _show_endpoints(stack: Stack) -> None:
     console.print(table)
 
 
+class _Watched:
+    """A running stack and the disk that it fills. Neither ends without a word on why."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._disk = DiskWatch(stack.layout.home, disk_limits(), lambda line: console.print(line, style="red"))
+
+    def running(self) -> bool:
+        """Whether the stack runs. Raises DiskError when it is to be stopped."""
+        is_running = self._stack.running()
+        # A disk that was full before anybody looked is the reason, too.
+        self._disk.look()
+        return is_running
+
+    def ended(self) -> PartError:
+        """Why it does not run any more, as far as anybody can say; what supervisord has said comes first."""
+        said = self._stack.logs("supervisord-start", SAID_LINES)
+        stopped = "the stack was stopped from outside"
+        if not said.strip():
+            return PartError(stopped)
+        log = self._stack.layout.log_file("supervisord-start")
+        return PartError(f"{said}\n{stopped}; above is the end of {log}")
+
+
 def _wait_until_stopped(stack: Stack) -> NoReturn:
-    while stack.running():
+    watched = _Watched(stack)
+    while watched.running():
         time.sleep(RUNNING_POLL_S)
-    raise PartError("the stack was stopped from outside")
+    raise watched.ended()
 
 
 @app.command()
@@ -185,6 +221,8 @@ def run(
             started_at_s=started_at_s,
         )
 
+        watched = _Watched(stack)
+
         def hourly() -> str:
             return f"{_roll_up(stack)}\n{_erase_again()}\n{_abort_uploads()}"
 
@@ -193,10 +231,10 @@ def run(
             # subtask does many times what the count job counts.
             running.show(
                 console,
-                stack.running,
+                watched.running,
                 lambda: _ensure_job(stack, "archive", ARCHIVE_JOB_NAME, "-p", "1", "-py", ARCHIVE_JOB),
             )
-        raise PartError("the stack was stopped from outside")
+        raise watched.ended()
 
 
 def _ensure_job(stack: Stack, title: str, name: str, *arguments: str) -> None:
@@ -205,6 +243,8 @@ def _ensure_job(stack: Stack, title: str, name: str, *arguments: str) -> None:
         console.print(f"         the {title} job goes on where it was")
     else:
         console.print(f"         the {title} job is submitted: {stack.flink_run(arguments)}")
+        if name == COUNT_JOB_NAME:
+            _keep_submitted(stack, [], [])
 
 
 def _roll_up(stack: Stack, *options: str) -> str:
@@ -231,13 +271,17 @@ def _abort_uploads() -> str:
     return f"{abort_old_uploads(Settings())} unfinished uploads are aborted"
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def upgrade(
+    context: typer.Context,
     *,
     parallelism: Annotated[int | None, typer.Option(help="Of the new job; as configured when left out.", min=1)] = None,
     accept_settings: AcceptSettings = False,
 ) -> None:
-    """Replace the running count job by this code: stop with savepoint, start from it, check the ledger across it."""
+    """Replace the running count job by this code: check it, stop with savepoint, start from it, check the ledger.
+
+    Other arguments are the job's own. What ran before is started again when the new job does not run.
+    """
     with _plain_errors():
         stack = Stack.attach(stack_home())
         jobs = [job for job, name in stack.unfinished_jobs().items() if name == COUNT_JOB_NAME]
@@ -247,6 +291,8 @@ def upgrade(
             )
         # Late, as in `run`.
         from connectors.cassandra import connect, migrate  # noqa: PLC0415
+        from connectors.installation import ensure_topics  # noqa: PLC0415
+        from connectors.kafka_admin import TopicMismatchError  # noqa: PLC0415
         from tools.recount import Store, end_offsets  # noqa: PLC0415
         from udfs.sinks.kept_settings import check_upgrade  # noqa: PLC0415
 
@@ -260,22 +306,79 @@ def upgrade(
             raise UpgradeError(f"nothing was stopped: {error}") from error
         finally:
             session.cluster.shutdown()
+        kafka = Settings().kafka.model_copy(update={"bootstrap_servers": stack.endpoints["kafka"]})
+        try:
+            ensure_topics(Settings().model_copy(update={"kafka": kafka}))
+        except TopicMismatchError as error:
+            raise UpgradeError(f"nothing was stopped: {error}") from error
         at_parallelism = [] if parallelism is None else ["-p", str(parallelism)]
         accepting = [ACCEPT] if accept_settings else []
+        plan = _plan(stack, jobs[0], at_parallelism, [*context.args, *accepting])
         with Store(HOST, stack.ports["cassandra"], Settings().cassandra.keyspace) as store:
             done = upgrade_job(
                 stack,
                 jobs[0],
-                start=lambda savepoint: stack.flink_run(
-                    ["-s", savepoint, *at_parallelism, "-py", COUNT_JOB, *accepting]
-                ),
+                plan,
                 read_ledger=store.ledger,
                 count_written=lambda: sum(
                     end_offsets(stack.endpoints["kafka"], Settings().kafka.events_topic).values()
                 ),
                 say=console.print,
             )
+        # What is accepted once is accepted.
+        _keep_submitted(stack, at_parallelism, context.args)
         console.print(f"the ledger holds: each of {done.records:,} records once, every row balanced")
+        _name_old_savepoints(stack, done.savepoint)
+
+
+def _plan(stack: Stack, running: str, at_parallelism: list[str], own: list[str]) -> Plan:
+    """How the new job is checked and started, and how the one that runs is started again."""
+    old = kept(stack.layout.submitted)
+    widest = max(
+        (vertex["parallelism"] for vertex in (stack.flink_rest(f"/jobs/{running}") or {}).get("vertices", ())),
+        default=None,
+    )
+    as_it_was = [] if widest is None else ["-p", str(widest)]
+
+    def go_back(savepoint: str) -> str:
+        if old is None:
+            return stack.flink_run(["-s", savepoint, *as_it_was, "-py", COUNT_JOB])
+        arguments, variables = old.again(COUNT_JOB, savepoint, os.environ)
+        return stack.flink_run(arguments, variables=variables)
+
+    def keep_output(printed: str) -> str:
+        log = stack.layout.log_file("upgrade")
+        log.write_text(printed, encoding="utf-8")
+        return f" (all that Flink printed is in {log})"
+
+    return Plan(
+        check=[*at_parallelism, "-py", COUNT_JOB, "--check", *own],
+        start=lambda savepoint: stack.flink_run(["-s", savepoint, *at_parallelism, "-py", COUNT_JOB, *own]),
+        go_back=go_back,
+        by_hand=lambda savepoint: shlex.join(
+            ["bin/vc", "flink", "run", "-d", "-s", savepoint, *as_it_was, "-py", COUNT_JOB]
+        ),
+        keep_output=keep_output,
+    )
+
+
+def _keep_submitted(stack: Stack, flink_arguments: Iterable[str], own: Iterable[str]) -> None:
+    keep(stack.layout.submitted, repository(), list(flink_arguments), list(own))
+
+
+def _name_old_savepoints(stack: Stack, newest: str) -> None:
+    """Each upgrade leaves one, with all ids of days in it; nobody else takes them away."""
+    os.environ.update(stack.environment())
+    # Late, as in `run`.
+    from tools.savepoints import disposal, older_than  # noqa: PLC0415
+
+    try:
+        old = older_than(newest, Settings().s3)
+    except OSError as error:
+        console.print(f"older savepoints could not be listed: {error}")
+        return
+    for line in disposal(old):
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -442,6 +545,7 @@ def suspects(
         raise typer.BadParameter("says nothing without --block", param_hint="--send")
     with _block_list() as (change, kafka):
         # Late, as in `run`.
+        from schemas.viewers import is_no_viewer  # noqa: PLC0415
         from tools import suspects as marked  # noqa: PLC0415
         from tools.history import history_in_force  # noqa: PLC0415
         from udfs.logic.history import HistoryError  # noqa: PLC0415
@@ -464,8 +568,15 @@ def suspects(
         unknown = len({one.viewer for one in found} - ids.keys())
         if unknown:
             typer.echo(f"{unknown} are not found: their events have left the archive", err=True)
-        new = marked.not_blocked(kafka, ids.values())
-        typer.echo(f"{len(new)} viewers to block, {len(ids) - len(new)} are blocked already", err=True)
+        nobody = sorted(name for name in ids.values() if is_no_viewer(name))
+        if nobody:
+            typer.echo(
+                f"not to be blocked: {', '.join(map(repr, nobody))}, which clients send that know no viewer: all their "
+                "views would count for nothing. Mend the client",
+                err=True,
+            )
+        new = marked.not_blocked(kafka, (name for name in ids.values() if not is_no_viewer(name)))
+        typer.echo(f"{len(new)} viewers to block, {len(ids) - len(nobody) - len(new)} are blocked already", err=True)
         if new and send:
             _told("blocked", change.block(kafka, new))
         elif new:
@@ -619,6 +730,20 @@ def _print(lines: Iterable[str]) -> None:
         typer.echo(line)
 
 
+@app.command()
+def topics(
+    action: Annotated[Literal["check", "mend", "accept"], typer.Argument()] = "check",
+    name: Annotated[list[str] | None, typer.Argument(help="With accept: differences, as check prints them.")] = None,
+) -> None:
+    """Hold Kafka's topics against what the product needs of them; `mend` sets what differs."""
+    with _plain_errors():
+        os.environ.update(Stack.attach(stack_home()).environment())
+        # Late, as in `run`.
+        from tools.topics import app as tool  # noqa: PLC0415
+
+        tool([action, *(name or [])])
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def flink(context: typer.Context) -> None:
     """Run Flink's own command line against this stack: `vc flink list`, `vc flink savepoint JOB`."""
@@ -647,5 +772,13 @@ def clean_data() -> None:
             raise StackRunningError("the stack runs: stop it first, with Ctrl-C or `make down`")
 
 
+def main() -> None:
+    """Run the command line. Where a terminal lacks a letter it shows a question mark, and no command fails of it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    app()
+
+
 if __name__ == "__main__":
-    sys.exit(app())
+    main()

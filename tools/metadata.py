@@ -1,7 +1,6 @@
 """Publishes what is known of videos to the metadata topic, from lines of JSON."""
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -9,6 +8,7 @@ from msgspec import Meta
 
 from connectors.compacted_topic import write
 from schemas import registry
+from schemas.values import ValueFormError, time_ms
 from settings import KafkaSettings
 from udfs.logic.keyed_records import Refusal
 from udfs.logic.metadata import read_metadata
@@ -25,7 +25,7 @@ class VideoMetadata(msgspec.Struct, forbid_unknown_fields=True):
     title: str
     channel_id: str
     channel_name: str
-    created_at: int | Annotated[datetime, Meta(tz=True)]
+    created_at: int | str
 
 
 _DECODER = msgspec.json.Decoder(VideoMetadata)
@@ -39,6 +39,11 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[VideoMetadata]:
                 found = _DECODER.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise BadLineError(f"line {number}: {error}") from error
+            if isinstance(found.created_at, str):
+                try:
+                    found.created_at = time_ms(found.created_at)
+                except ValueFormError as error:
+                    raise BadLineError(f"line {number}: created_at={found.created_at!r:.80}: {error}") from error
             if isinstance(refusal := read_metadata(*_record(found)), Refusal):
                 raise BadLineError(f"line {number}: video_id={found.video_id!r:.80}: {refusal.value}")
             yield found

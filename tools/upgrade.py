@@ -1,21 +1,55 @@
 """Upgrades the count job: stops it with a savepoint, starts this code from it, and checks the ledger across it.
 
+What can be refused is refused before anything is stopped: the code and its settings by the job's own check, too few
+slots by asking Flink. When the new job does not run all the same, what ran before is started again from the savepoint.
+
 The ledger is absolute, so that a loss or a repetition shows: no row may shrink, every row must balance, and the records
-in it must become those in the topic, not one more. Knows the stack and the tables, not the job.
+in it must become those in the topic, not one more. Knows Flink's command line and the tables, not the job.
 """
 
+import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
-from tools.stack import FlinkCommandError, Stack
+from tools.stack import FlinkCommandError
 
+# How long a new job may be without all its tasks before what ran is started again; one that loads its state gets more.
+RUNS_S = 60.0
+LOADS_S = 600.0
 CAUGHT_UP_S = 600.0
 POLL_S = 0.5
+# Of a job that comes and goes: after so many failures nobody waits for a lucky one.
+FAILURES_MAX = 3
+REASON_LINES = 4
+REASON_CHARACTERS = 300
 # As tools.recount has them, whose clients of Kafka and Cassandra no other command should have to load.
 FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
+CHECKED = re.compile(r"^checked: the job needs (\d+) slots$", re.MULTILINE)
 Ledger = Mapping[tuple[int, int], Counter[str]]
+State = Literal["runs", "loads", "waits for slots", "starts", "failed"]
+
+
+class Cluster(Protocol):
+    """What of a stack an upgrade uses; see tools.stack.Stack."""
+
+    def flink(self, *arguments: str) -> str:
+        """What a `flink` command printed. Raises FlinkCommandError."""
+        ...
+
+    def flink_stop(self, job_id: str, /) -> str:
+        """Stop with a savepoint; its path. Raises FlinkCommandError."""
+        ...
+
+    def flink_rest(self, path: str) -> Any:
+        """The answer of Flink's REST interface, or None."""
+        ...
+
+    def unfinished_jobs(self) -> Mapping[str, str]:
+        """Name by id."""
+        ...
 
 
 class UpgradeError(RuntimeError):
@@ -30,6 +64,21 @@ class Upgrade:
     job: str
     stopped_for_s: float
     records: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the new job is checked and started, and the old one started again."""
+
+    # Arguments of `flink run`, between it and the end.
+    check: Sequence[str]
+    # From a savepoint: the id. Raises FlinkCommandError.
+    start: Callable[[str], str]
+    go_back: Callable[[str], str]
+    # What a person types to go back, given the savepoint.
+    by_hand: Callable[[str], str]
+    # Where all that Flink printed is written, of which messages have the reason alone.
+    keep_output: Callable[[str], str] = field(default=lambda _printed: "")
 
 
 def findings(before: Ledger, after: Ledger, records_written: int) -> list[str]:
@@ -57,44 +106,190 @@ def records_of(ledger: Ledger) -> int:
     return sum(tally["records"] for tally in ledger.values())
 
 
+# --- what Flink says
+
+
+def reason(printed: str) -> str:
+    """What a failed `flink` command means, in a few short lines: our own refusals, or the causes that Java names."""
+    lines = [line.strip() for line in printed.splitlines()]
+    refused = [line for line in lines if line.startswith(("refused: ", "usage: ")) or ": error: " in line]
+    causes = [line for line in lines if line.startswith("Caused by: ")]
+    python = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    told = refused or causes[-2:] or python[-2:] or [line for line in lines if line][-2:]
+    return "\n".join(line[:REASON_CHARACTERS] for line in dict.fromkeys(told[:REASON_LINES]))
+
+
+def slots_in_use(job: Any) -> int:
+    """By a job, as /jobs/<id> describes it: its tasks share slots, so that its widest operator counts."""
+    waiting = ("CREATED", "SCHEDULED")
+    return max(
+        (sum(n for state, n in vertex["tasks"].items() if state not in waiting) for vertex in job["vertices"]),
+        default=0,
+    )
+
+
+def refused_slots(needed: int, free: int, own: int) -> str | None:
+    """A sentence when a job that needs so many slots would wait for them."""
+    if needed <= free + own:
+        return None
+    fewer = f"give --parallelism {free + own} or less, " if free + own else "see whether a TaskManager runs, "
+    return (
+        f"the new job needs {needed} slots, and there are {free + own}: {free} free and {own} of the job that runs; "
+        f"{fewer}wait for a rollup to end, or give the TaskManagers more (taskmanager.numberOfTaskSlots)"
+    )
+
+
+def state_of(job: Any) -> State:
+    """How far a job is that was just submitted, as /jobs/<id> describes it."""
+    if job["state"] in {"FAILED", "FAILING", "CANCELED", "CANCELLING"}:
+        return "failed"
+    tasks = Counter[str]()
+    for vertex in job["vertices"]:
+        tasks.update({state: n for state, n in vertex["tasks"].items() if n})
+    if tasks and set(tasks) == {"RUNNING"}:
+        return "runs"
+    if tasks and set(tasks) <= {"RUNNING", "INITIALIZING", "DEPLOYING"}:
+        return "loads"
+    # Scheduled and not deployed: there is no slot for it.
+    if tasks["SCHEDULED"]:
+        return "waits for slots"
+    return "starts"
+
+
+# --- doing it
+
+
 def upgrade(
-    stack: Stack,
+    cluster: Cluster,
     job: str,
+    plan: Plan,
     *,
-    start: Callable[[str], str],
     read_ledger: Callable[[], Ledger],
     count_written: Callable[[], int],
     say: Callable[[str], None] = lambda _line: None,
+    now_s: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Upgrade:
-    """Upgrade a running job. `start` submits the new code from a savepoint and returns the job's id.
+    """Upgrade a running job.
 
-    Returns when the new job has read all that was written while none ran. Raises UpgradeError.
+    Returns when the new job has read all that was written while none ran. Raises UpgradeError: then either nothing was
+    stopped, or what ran before runs again, or the message says that no job runs and what to type.
     """
-    began_at_s = time.monotonic()
-    savepoint = stack.flink_stop(job)
-    say(f"stopped with savepoint {savepoint}")
-    before = read_ledger()
+    needed = _check(cluster, job, plan)
+    say(f"checked: the new job needs {needed} slots")
+    began_at_s = now_s()
     try:
-        successor = start(savepoint)
+        savepoint = cluster.flink_stop(job)
     except FlinkCommandError as error:
         raise UpgradeError(
-            f"the new code was refused, and no job runs. Start the code that ran before from the savepoint: "
-            f"flink run -s {savepoint} -py jobs/view_counts.py\n{error}"
+            f"the job could not be stopped with a savepoint; it runs on unless Flink's page says otherwise"
+            f"{plan.keep_output(str(error))}:\n{reason(str(error))}"
         ) from error
-    stopped_for_s = time.monotonic() - began_at_s
-    say(f"started as {successor} after {stopped_for_s:.0f} s without a job")
+    say(f"stopped with savepoint {savepoint}")
+    before = read_ledger()
+    clock = _Clock(now_s, sleep)
+    try:
+        successor = plan.start(savepoint)
+    except FlinkCommandError as error:
+        why = f"Flink refused the new job{plan.keep_output(str(error))}:\n{reason(str(error))}"
+        raise UpgradeError(_back(cluster, plan, savepoint, None, why, clock)) from error
+    trouble = _trouble(cluster, successor, clock)
+    if trouble is not None:
+        raise UpgradeError(_back(cluster, plan, savepoint, successor, trouble, clock))
+    stopped_for_s = now_s() - began_at_s
+    say(f"runs as {successor} after {stopped_for_s:.0f} s without a job")
     written = count_written()
-    deadline_s = time.monotonic() + CAUGHT_UP_S
+    deadline_s = now_s() + CAUGHT_UP_S
     while records_of(after := read_ledger()) < written:
-        if time.monotonic() > deadline_s:
+        failures = _failures(cluster, successor)
+        if len(failures) >= FAILURES_MAX:
+            why = f"it failed {len(failures)} times: {failures[0]}"
+            raise UpgradeError(_back(cluster, plan, savepoint, successor, why, clock))
+        if now_s() > deadline_s:
             raise UpgradeError(
                 f"{CAUGHT_UP_S:.0f} s after its start job {successor} has told of {records_of(after)} of {written} "
-                f"records. If it fails, see its exceptions on Flink's page; the savepoint is {savepoint}"
+                f"records, and runs on. If it fails, see its exceptions on Flink's page; the savepoint is {savepoint}"
             )
-        time.sleep(POLL_S)
+        sleep(POLL_S)
     found = findings(before, after, count_written())
     if found:
         raise UpgradeError(
             "the ledger does not hold across the upgrade:\n" + "\n".join(found) + f"\nThe savepoint is {savepoint}"
         )
     return Upgrade(savepoint, successor, stopped_for_s, records_of(after))
+
+
+@dataclass(frozen=True)
+class _Clock:
+    now_s: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+def _check(cluster: Cluster, job: str, plan: Plan) -> int:
+    """The slots that the new job needs. Raises UpgradeError when it is refused or would wait for slots."""
+    try:
+        printed = cluster.flink("run", *plan.check)
+    except FlinkCommandError as error:
+        raise UpgradeError(
+            f"nothing was stopped, job {job} runs on. The new code was refused{plan.keep_output(str(error))}:\n"
+            f"{reason(str(error))}"
+        ) from error
+    told = CHECKED.search(printed)
+    if told is None:
+        raise UpgradeError(f"nothing was stopped, job {job} runs on. The check of the new code ended without a word")
+    running = cluster.flink_rest(f"/jobs/{job}") or {"vertices": []}
+    refused = refused_slots(int(told[1]), _free_slots(cluster), slots_in_use(running))
+    if refused is not None:
+        raise UpgradeError(f"nothing was stopped, job {job} runs on: {refused}")
+    return int(told[1])
+
+
+def _free_slots(cluster: Cluster) -> int:
+    return int((cluster.flink_rest("/overview") or {}).get("slots-available", 0))
+
+
+def _failures(cluster: Cluster, job: str) -> list[str]:
+    """A line for each time that the job failed, the last first."""
+    told = (cluster.flink_rest(f"/jobs/{job}/exceptions") or {}).get("exceptionHistory") or {}
+    return [reason(entry.get("stacktrace") or entry.get("exceptionName", "")) for entry in told.get("entries", ())]
+
+
+def _trouble(cluster: Cluster, job: str, clock: _Clock) -> str | None:
+    """Wait until all tasks run; None then, else why one does not wait any longer."""
+    began_at_s = clock.now_s()
+    while True:
+        # No answer is the JobManager's trouble, which comes back with the job.
+        told = cluster.flink_rest(f"/jobs/{job}")
+        state: State = "starts" if told is None else state_of(told)
+        if state == "runs":
+            return None
+        waited_s = clock.now_s() - began_at_s
+        failures = _failures(cluster, job)
+        if state == "failed" or len(failures) >= FAILURES_MAX:
+            return f"it failed: {failures[0] if failures else 'see its exceptions on the page of Flink'}"
+        if waited_s > (LOADS_S if state == "loads" else RUNS_S):
+            last = f": {failures[0]}" if failures else ""
+            return f"it {state if state == 'waits for slots' else 'does not run'} after {waited_s:.0f} s{last}"
+        clock.sleep(POLL_S)
+
+
+def _back(cluster: Cluster, plan: Plan, savepoint: str, job: str | None, why: str, clock: _Clock) -> str:
+    """Start again what ran before; what became of it, with the reason, to be the last that is printed."""
+    trouble = None
+    try:
+        if job is not None and job in cluster.unfinished_jobs():
+            cluster.flink("cancel", job)
+            began_at_s = clock.now_s()
+            while job in cluster.unfinished_jobs() and clock.now_s() - began_at_s < RUNS_S:
+                clock.sleep(POLL_S)
+        old = plan.go_back(savepoint)
+        trouble = _trouble(cluster, old, clock)
+    except FlinkCommandError as error:
+        trouble = reason(str(error))
+    if trouble is None:
+        return f"the new job does not run: {why}\nWhat ran before runs again, as job {old} from savepoint {savepoint}"
+    return (
+        f"the new job does not run: {why}\n"
+        f"Neither does what ran before, so that nobody counts now (nothing is lost, it waits in Kafka): {trouble}\n"
+        f"Type: {plan.by_hand(savepoint)}"
+    )

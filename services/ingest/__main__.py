@@ -8,7 +8,12 @@ from settings import Settings
 def main() -> None:
     """Serve until told to stop."""
     settings = Settings()
-    serve(build_app(settings), host=settings.ingest.host, port=settings.ingest.port)
+    serve(
+        build_app(settings),
+        host=settings.ingest.host,
+        port=settings.ingest.port,
+        keep_alive_s=settings.ingest.keep_alive_s,
+    )
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ from starlette.routing import Route
 
 from services.ingest.events import BodyError, Parsed, Rejection, parse_avro, parse_json, parse_ndjson
 from services.ingest.openapi import OPENAPI
-from services.ingest.packing import Made, Packed, pack
+from services.ingest.packing import Made, Packed, Reach, pack
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter, failures
 from services.openapi import docs_page
 from settings import Settings
+from settings.durations import HOUR_MS
 
 RETRY_AFTER_S = 1
 JSON_TYPES = frozenset({"application/json"})
@@ -36,6 +37,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     accepted: int
     rejected: list[Rejection]
     event_ids: list[Made] | None = None
+    ignored: list[str] | None = None
     error: str | None = None
 
 
@@ -47,9 +49,7 @@ def build_app(settings: Settings) -> Starlette:
     """The ASGI application; it opens and closes its Kafka producer with the server's lifespan."""
     producer_id = f"ingest-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     tally = IngestTally(settings.ingest.tally_minutes)
-    writer = EventWriter(
-        settings.kafka, settings.ingest, salts=settings.counting.salts, producer_id=producer_id, tally=tally
-    )
+    writer = EventWriter(settings, producer_id=producer_id, tally=tally)
     endpoints = _Endpoints(settings, writer, producer_id, tally)
 
     @contextlib.asynccontextmanager
@@ -59,9 +59,10 @@ def build_app(settings: Settings) -> Starlette:
         await writer.stop()
 
     page = docs_page(OPENAPI)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v1/events", endpoints.post_events, methods=["POST"]),
+            Route("/v1/events/", endpoints.post_events, methods=["POST"]),
             Route("/v1/tally", endpoints.get_tally),
             Route("/metrics", endpoints.metrics),
             Route("/healthz", _healthz),
@@ -71,6 +72,9 @@ def build_app(settings: Settings) -> Starlette:
         ],
         lifespan=lifespan,
     )
+    # A redirect would name the host and scheme that this process sees, and few who post follow one.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _healthz(_request: Request) -> Response:
@@ -83,6 +87,10 @@ class _Endpoints:
         self._tally = tally
         self._ingest = settings.ingest
         self._salts = settings.counting.salts
+        self._reach = Reach(
+            settings.history.late_hours * HOUR_MS + settings.ingest.past_margin_ms,
+            settings.counting.future_skew_ms + settings.ingest.future_margin_ms,
+        )
         self._writer = writer
 
     async def readyz(self, _request: Request) -> Response:
@@ -137,22 +145,23 @@ class _Endpoints:
             return _refusal(413, f"more than {self._ingest.events_in_flight_max} events in one body; send it in parts")
         if self._writer.events_in_flight + len(parsed.events) > self._ingest.events_in_flight_max:
             return self._busy()
-        packed = pack(parsed.events, parsed.indexes, now_ms=time.time_ns() // 1_000_000, salts=self._salts)
+        now_ms = time.time_ns() // 1_000_000
+        packed = pack(parsed.events, parsed.indexes, now_ms=now_ms, salts=self._salts, reach=self._reach)
         rejected = parsed.rejected + packed.rejected
         self._tally.rejected(len(rejected))
         if packed.count == 0:
             rejected.sort(key=lambda rejection: rejection.index)
             reason = "no event in the body is usable" if rejected else "the body holds no event"
-            return _answer(400, Result(0, rejected, error=reason))
-        return await self._write(packed, rejected)
+            return _answer(400, Result(0, rejected, ignored=parsed.ignored or None, error=reason))
+        return await self._write(packed, rejected, parsed.ignored)
 
-    async def _write(self, packed: Packed, rejected: list[Rejection]) -> Response:
+    async def _write(self, packed: Packed, rejected: list[Rejection], ignored: list[str]) -> Response:
         shares = self._writer.write(packed)
         await asyncio.wait({done for done, _ in shares})
         failed = failures(shares)
         rejected += [Rejection(index, None, f"not written, send it again: {reason}") for index, reason in failed]
         rejected.sort(key=lambda rejection: rejection.index)
-        result = Result(packed.count - len(failed), rejected, packed.made or None)
+        result = Result(packed.count - len(failed), rejected, packed.made or None, ignored or None)
         if result.accepted == 0:
             return _answer(503, result, retry=True)
         return _answer(202, result)

@@ -10,10 +10,11 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastavro
 
+from schemas.fields import EVENT_FIELDS, first_meant, misspelt
 from schemas.registry import schema
 
 MAGIC = b"Obj\x01"
@@ -34,15 +35,30 @@ class ContainerError(ValueError):
         self.index = index
 
 
-def read_container(data: bytes, *, unpacked_bytes_max: int) -> Iterator[dict[str, Any]]:
-    """The records, resolved to ViewEvent: `event_id` is bytes, `viewed_at` an aware datetime.
+class Container(NamedTuple):
+    """The records, resolved to ViewEvent, and fields of the writer's that are not among its own.
 
-    Raises ContainerError before the first record (index None) or in between (index of the first one missing).
+    `event_id` is bytes, `viewed_at` an aware datetime. To iterate raises ContainerError, with the index of the first
+    record that is missing.
     """
+
+    records: Iterator[dict[str, Any]]
+    unknown: list[str]
+
+
+def read_container(data: bytes, *, unpacked_bytes_max: int) -> Container:
+    """Raises ContainerError, with the index None, for what is no container or has no events."""
     cursor = _Cursor(data)
-    writer, codec = _header(cursor)
-    sync = cursor.take(SYNC_BYTES)
+    writer, names, codec = _header(cursor)
+    if (found := first_meant(names)) is not None:
+        raise ContainerError(f"field {found[0]} of avro.schema: {misspelt(*found)}")
+    unknown = [name for name in names if name not in EVENT_FIELDS]
+    return Container(_records(cursor, writer, codec, unpacked_bytes_max), unknown)
+
+
+def _records(cursor: "_Cursor", writer: Any, codec: str, unpacked_bytes_max: int) -> Iterator[dict[str, Any]]:
     index = 0
+    sync = cursor.take(SYNC_BYTES)
     room = unpacked_bytes_max
     try:
         while cursor.left:
@@ -74,7 +90,8 @@ def _check_end(source: io.BytesIO, cursor: "_Cursor", sync: bytes) -> None:
         raise ContainerError("a block does not end with the file's sync marker")
 
 
-def _header(cursor: "_Cursor") -> tuple[Any, str]:
+def _header(cursor: "_Cursor") -> tuple[Any, list[str], str]:
+    """The writer's schema, the names of its fields, and the codec."""
     if cursor.take(len(MAGIC)) != MAGIC:
         raise ContainerError("the body does not begin as an Avro object container does")
     metadata: dict[bytes, bytes] = {}
@@ -93,7 +110,7 @@ def _header(cursor: "_Cursor") -> tuple[Any, str]:
     try:
         declared = json.loads(metadata.get(b"avro.schema", b""))
         _check_flat(declared)
-        return fastavro.parse_schema(declared), codec
+        return fastavro.parse_schema(declared), [str(field["name"]) for field in declared["fields"]], codec
     except ContainerError:
         raise
     except Exception as error:

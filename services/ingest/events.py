@@ -5,17 +5,19 @@ others go on. Every format ends in the same `ViewEvent` and the same checks (ser
 that need bytes).
 """
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
+from schemas import values
+from schemas.fields import EVENT_FIELDS, first_meant, meant, misspelt
 from schemas.kinds import KIND_BYTES_MAX
 from services.ingest.container import ContainerError, read_container
 
@@ -23,20 +25,30 @@ VIDEO_ID_BYTES_MAX = 64
 VIEWER_ID_BYTES_MAX = 64
 COUNTRY_BYTES_MAX = 64
 DEVICE_BYTES_MAX = 64
+# Of the names that an answer lists as ignored: how many, and how much of each.
+IGNORED_NAMES_MAX = 32
+IGNORED_NAME_LENGTH_MAX = 64
 
 T = TypeVar("T")
 
 
 class ViewEvent(msgspec.Struct, gc=False):
-    """One event as a client sends it. Lengths are in characters here; the limits in bytes are packing's."""
+    """One event as a client sends it. Lengths are in characters here; the limits in bytes are packing's.
+
+    A time that is text is left to packing: the decoder's own would be rounded.
+    """
 
     video_id: Annotated[str, Meta(min_length=1, max_length=VIDEO_ID_BYTES_MAX)]
     event_id: UUID | None = None
-    viewed_at: int | Annotated[datetime, Meta(tz=True)] | None = None
+    viewed_at: int | str | None = None
     kind: Annotated[str, Meta(min_length=1, max_length=KIND_BYTES_MAX)] = "view"
     viewer_id: Annotated[str, Meta(max_length=VIEWER_ID_BYTES_MAX)] | None = None
     country: Annotated[str, Meta(max_length=COUNTRY_BYTES_MAX)] | None = None
     device: Annotated[str, Meta(max_length=DEVICE_BYTES_MAX)] | None = None
+
+
+class _StrictEvent(ViewEvent, gc=False, forbid_unknown_fields=True):
+    """One that has no other fields: what nearly all are, and the fastest to read."""
 
 
 class Rejection(msgspec.Struct, omit_defaults=False):
@@ -53,40 +65,60 @@ class BodyError(ValueError):
 
 @dataclass(slots=True)
 class Parsed:
-    """Valid events, the place of each in the body, and what was refused."""
+    """Valid events, the place of each in the body, what was refused, and names of fields that nobody knows."""
 
-    events: list[ViewEvent]
+    events: Sequence[ViewEvent]
     indexes: Sequence[int]
     rejected: list[Rejection] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
 
 
 class _Body(msgspec.Struct, Generic[T]):
     events: list[T]
 
 
+_Fields = dict[str, msgspec.Raw]
+_STRICT_BODY = msgspec.json.Decoder(_Body[_StrictEvent])
 _BODY = msgspec.json.Decoder(_Body[ViewEvent])
+_FIELDS_BODY = msgspec.json.Decoder(_Body[_Fields])
 _RAW_BODY = msgspec.json.Decoder(_Body[msgspec.Raw])
+_STRICT_EVENT = msgspec.json.Decoder(_StrictEvent)
 _EVENT = msgspec.json.Decoder(ViewEvent)
+_FIELDS_EVENT = msgspec.json.Decoder(_Fields)
+_ANY = msgspec.json.Decoder(dict[str, Any])
+_KNOWN = frozenset(EVENT_FIELDS)
 _MISSING = re.compile(r"missing required field `(\w+)`")
 _AT = re.compile(r" - at `\$\.(\w+).*`$")
 
 
+class _FieldError(ValueError):
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
+
+
 def parse_json(body: bytes) -> Parsed:
     """`{"events": [...]}`. BodyError when it is not that shape."""
-    try:
-        events = _BODY.decode(body).events
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _one_by_one(_raw_events(body))
-    return Parsed(events, range(len(events)))
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        events = _STRICT_BODY.decode(body).events
+        return Parsed(events, range(len(events)))
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, _FieldError):
+        ignored = _unknown(_FIELDS_BODY.decode(body).events)
+        more = _BODY.decode(body).events
+        return Parsed(more, range(len(more)), ignored=ignored)
+    return _one_by_one(_raw_events(body))
 
 
 def parse_ndjson(body: bytes) -> Parsed:
     """One event a line; an event's index counts the lines that are not blank."""
-    try:
-        events = _EVENT.decode_lines(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _one_by_one([line for line in body.split(b"\n") if line.strip()])
-    return Parsed(events, range(len(events)))
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        events = _STRICT_EVENT.decode_lines(body)
+        return Parsed(events, range(len(events)))
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, _FieldError):
+        ignored = _unknown(_FIELDS_EVENT.decode_lines(body))
+        more = _EVENT.decode_lines(body)
+        return Parsed(more, range(len(more)), ignored=ignored)
+    return _one_by_one([line for line in body.split(b"\n") if line.strip()])
 
 
 def parse_avro(body: bytes, *, unpacked_bytes_max: int) -> Parsed:
@@ -94,12 +126,16 @@ def parse_avro(body: bytes, *, unpacked_bytes_max: int) -> Parsed:
 
     Records after a place that cannot be decoded are refused together, by one Rejection at its index.
     """
-    parsed = Parsed([], [])
+    events: list[ViewEvent] = []
     indexes: list[int] = []
+    parsed = Parsed(events, indexes)
     try:
-        for index, record in enumerate(read_container(body, unpacked_bytes_max=unpacked_bytes_max)):
+        container = read_container(body, unpacked_bytes_max=unpacked_bytes_max)
+        parsed.ignored = _ignored(container.unknown)
+        for index, record in enumerate(container.records):
+            own = {"event_id": UUID(bytes=record["event_id"]), "viewed_at": values.ms_of(record["viewed_at"])}
             try:
-                parsed.events.append(msgspec.convert(record | {"event_id": UUID(bytes=record["event_id"])}, ViewEvent))
+                events.append(msgspec.convert(record | own, ViewEvent))
                 indexes.append(index)
             except (msgspec.ValidationError, ValueError) as error:
                 parsed.rejected.append(_rejection(index, error))
@@ -107,7 +143,6 @@ def parse_avro(body: bytes, *, unpacked_bytes_max: int) -> Parsed:
         if error.index is None:
             raise BodyError(str(error)) from error
         parsed.rejected.append(Rejection(error.index, None, f"this event and all after it: {error}"))
-    parsed.indexes = indexes
     return parsed
 
 
@@ -137,17 +172,60 @@ def _raw_events_leniently(body: bytes) -> list[bytes] | None:
 
 
 def _one_by_one(raws: Sequence[bytes | msgspec.Raw]) -> Parsed:
-    decode: Callable[[bytes | msgspec.Raw], ViewEvent] = _EVENT.decode
     events: list[ViewEvent] = []
     indexes: list[int] = []
     rejected: list[Rejection] = []
+    unknown: dict[str, None] = {}
     for index, raw in enumerate(raws):
         try:
-            events.append(decode(raw))
+            events.append(_event(raw, unknown))
             indexes.append(index)
+        except _FieldError as error:
+            rejected.append(Rejection(index, error.name[:IGNORED_NAME_LENGTH_MAX], str(error)))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             rejected.append(_rejection(index, error))
-    return Parsed(events, indexes, rejected)
+    return Parsed(events, indexes, rejected, _ignored(unknown))
+
+
+def _event(raw: bytes | msgspec.Raw, unknown: dict[str, None]) -> ViewEvent:
+    """The event, with names that are not known added to `unknown`; also with an id in a form that is rare."""
+    try:
+        return _STRICT_EVENT.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        try:
+            fields = _ANY.decode(raw)
+        # What is no object is better told by what was expected.
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise error from None
+    if (found := first_meant(fields)) is not None:
+        raise _FieldError(found[0], misspelt(*found))
+    known = {name: fields.pop(name) for name in EVENT_FIELDS if name in fields}
+    if isinstance(known.get("event_id"), str):
+        try:
+            known["event_id"] = values.event_id(known["event_id"])
+        except values.ValueFormError as form:
+            raise _FieldError("event_id", str(form)) from form
+    event = msgspec.convert(known, ViewEvent)
+    if len(unknown) < IGNORED_NAMES_MAX:
+        unknown.update(dict.fromkeys(fields))
+    return event
+
+
+def _unknown(events: Iterable[_Fields]) -> list[str]:
+    """Names that are not known. Raises _FieldError when one was meant to be another."""
+    found: dict[str, None] = {}
+    for fields in events:
+        for name in fields:
+            if name not in _KNOWN and name not in found:
+                if (known := meant(name)) is not None:
+                    raise _FieldError(name, misspelt(name, known))
+                if len(found) < IGNORED_NAMES_MAX:
+                    found[name] = None
+    return _ignored(found)
+
+
+def _ignored(names: Iterable[str]) -> list[str]:
+    return sorted({name[:IGNORED_NAME_LENGTH_MAX] for name in names})[:IGNORED_NAMES_MAX]
 
 
 def _rejection(index: int, error: Exception) -> Rejection:

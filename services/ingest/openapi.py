@@ -34,6 +34,11 @@ RESULT: dict[str, Any] = {
                 },
             },
         },
+        "ignored": {
+            "type": "array",
+            "description": "Names of fields that no event has, where there were some.",
+            "items": {"type": "string"},
+        },
     },
 }
 EVENT: dict[str, Any] = {
@@ -48,8 +53,8 @@ EVENT: dict[str, Any] = {
         "video_id": {"type": "string", "description": f"1 to {VIDEO_ID_BYTES_MAX} bytes of UTF-8"},
         "viewed_at": {
             "type": ["string", "integer"],
-            "description": "RFC 3339 with an offset, or ms since 1970. Needed with an event_id, unless that "
-            "is a UUIDv7, whose time is used; without an event_id it defaults to now.",
+            "description": "RFC 3339 with an offset, cut off to the ms, or ms since 1970. Needed with an event_id, "
+            "unless that is a UUIDv7, whose time is used; without an event_id it defaults to now.",
         },
         "kind": {"type": "string", "default": "view", "description": f"1 to {KIND_BYTES_MAX} bytes of UTF-8"},
         "viewer_id": {"type": ["string", "null"]},

@@ -8,13 +8,25 @@ import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import mmh3
 import msgspec
 
 from schemas.kinds import BLOCKED_PREFIX, KIND_BYTES_MAX
 from schemas.registry import prefix
+from schemas.values import (
+    ID_BYTES,
+    ID_RESERVED,
+    RESERVED_IDS,
+    TIME_END_MS,
+    TIME_MIN_MS,
+    TIME_MISSING,
+    TIME_RANGE,
+    ValueFormError,
+    time_ms,
+    time_of_id,
+)
 from schemas.varint import varint
 from services.ingest.events import (
     COUNTRY_BYTES_MAX,
@@ -25,15 +37,6 @@ from services.ingest.events import (
     ViewEvent,
 )
 
-EVENT_ID_BYTES = 16
-# Beyond these years viewed_at is no time in milliseconds, but seconds, microseconds or a slip.
-VIEWED_AT_MIN_MS = 946_684_800_000
-VIEWED_AT_END_MS = 4_102_444_800_000
-UUID7_TIME_SHIFT = 80
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND = timedelta(milliseconds=1)
-
-
 # Every string an event holds is short enough for its length to be looked up.
 _LENGTH = [varint(n) for n in range(65)]
 _SOME_LENGTH = [b"\x02" + varint(n) for n in range(65)]
@@ -42,7 +45,7 @@ _NONE = b"\x00"
 _VIEW = _LENGTH[4] + b"view"
 # The longest datum: id, time, branch and length (3 bytes at most) of each string, every string at its limit.
 EVENT_BYTES_MAX = (
-    EVENT_ID_BYTES
+    ID_BYTES
     + 6
     + 5 * 3
     + VIDEO_ID_BYTES_MAX
@@ -72,8 +75,24 @@ class Packed:
     count: int
 
 
-def pack(events: Sequence[ViewEvent], indexes: Sequence[int], *, now_ms: int, salts: int) -> Packed:
-    """Encode what holds the limits in bytes and has a time; the rest is rejected."""
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far from the service's own clock `viewed_at` may lie, in ms: beyond it no event could count."""
+
+    past_ms: int
+    future_ms: int
+
+
+def pack(
+    events: Sequence[ViewEvent], indexes: Sequence[int], *, now_ms: int, salts: int, reach: Reach | None = None
+) -> Packed:
+    """Encode what holds the limits in bytes and has a time that can count; the rest is rejected.
+
+    Without a reach any time of the years 2000 to 2099 is taken.
+    """
+    earliest_ms, end_ms = TIME_MIN_MS, TIME_END_MS
+    if reach is not None:
+        earliest_ms, end_ms = max(TIME_MIN_MS, now_ms - reach.past_ms), min(TIME_END_MS, now_ms + reach.future_ms + 1)
     datums: list[list[bytes]] = [[] for _ in range(salts)]
     places: list[list[int]] = [[] for _ in range(salts)]
     rejected: list[Rejection] = []
@@ -88,24 +107,21 @@ def pack(events: Sequence[ViewEvent], indexes: Sequence[int], *, now_ms: int, sa
             if viewed_at is None:
                 if identity is None:
                     viewed_at = now_ms
-                elif identity.version == 7:
-                    viewed_at = identity.int >> UUID7_TIME_SHIFT
+                elif (of_id := time_of_id(identity)) is not None:
+                    viewed_at = of_id
                 else:
-                    rejected.append(
-                        Rejection(
-                            index,
-                            "viewed_at",
-                            "missing: an event with an id needs its time, unless the id is a UUIDv7",
-                        )
-                    )
+                    rejected.append(Rejection(index, "viewed_at", TIME_MISSING))
                     continue
-            elif isinstance(viewed_at, datetime):
-                viewed_at = (viewed_at - EPOCH) // MILLISECOND
+            else:
+                assert isinstance(viewed_at, str)
+                try:
+                    viewed_at = time_ms(viewed_at)
+                except ValueFormError as error:
+                    rejected.append(Rejection(index, "viewed_at", f"{viewed_at!r:.80}: {error}"))
+                    continue
         assert isinstance(viewed_at, int)
-        if not VIEWED_AT_MIN_MS <= viewed_at < VIEWED_AT_END_MS:
-            rejected.append(
-                Rejection(index, "viewed_at", f"{viewed_at} ms since 1970 is not in the years 2000 to 2099")
-            )
+        if not earliest_ms <= viewed_at < end_ms:
+            rejected.append(Rejection(index, "viewed_at", _out_of_reach(viewed_at, now_ms)))
             continue
         video_id = event.video_id.encode()
         if len(video_id) > VIDEO_ID_BYTES_MAX:
@@ -145,7 +161,10 @@ def pack(events: Sequence[ViewEvent], indexes: Sequence[int], *, now_ms: int, sa
         if identity is None:
             identity = uuid.uuid4()
             made.append(Made(index, str(identity), viewed_at))
-        event_id = identity.int.to_bytes(EVENT_ID_BYTES, "big")
+        event_id = identity.int.to_bytes(ID_BYTES, "big")
+        if event_id in RESERVED_IDS:
+            rejected.append(Rejection(index, "event_id", ID_RESERVED))
+            continue
         zigzag = viewed_at << 1
         # Events of one body are close in time: the bits above, which change every eight seconds, are kept.
         if zigzag >> 14 != high:
@@ -175,7 +194,7 @@ def batch_value(datums: Sequence[bytes], *, producer_id: str, salt: int, salts: 
     producer = producer_id.encode()
     header = (
         prefix("ViewBatch"),
-        os.urandom(EVENT_ID_BYTES),
+        os.urandom(ID_BYTES),
         varint(len(producer)),
         producer,
         varint(salt),
@@ -194,6 +213,15 @@ def _unsigned_varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def _out_of_reach(viewed_at: int, now_ms: int) -> str:
+    if not TIME_MIN_MS <= viewed_at < TIME_END_MS:
+        return f"{viewed_at} {TIME_RANGE}"
+    here = f"the service's clock says {datetime.fromtimestamp(now_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    if viewed_at > now_ms:
+        return f"{viewed_at} is {(viewed_at - now_ms) // 1000} s ahead, too far to ever count: {here}"
+    return f"{viewed_at} is {(now_ms - viewed_at) // 3_600_000} h ago, too long to be counted or added: {here}"
 
 
 def _too_long(index: int, name: str, bytes_max: int) -> Rejection:

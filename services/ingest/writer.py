@@ -18,15 +18,17 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from schemas.topics import RECORD_BYTES_MAX
+from services.ingest.broker_clocks import BrokerClocks
+from services.ingest.failure_log import FailureLog
 from services.ingest.packing import EVENT_BYTES_MAX, Packed, batch_value
 from services.ingest.tally import IngestTally
-from settings import IngestSettings, KafkaSettings
+from services.ingest.topic_watch import TopicWatch
+from settings import Settings
 
 LOG = structlog.get_logger("ingest")
 HEADER_BYTES_MAX = 1 << 12
 QUEUE_KBYTES = 256 << 10
 POLL_S = 0.1
-TOPIC_CHECK_S = 1.0
 # Heartbeats are acknowledged every second or so; silence this long means that Kafka hangs or is out of reach.
 SILENCE_MAX_S = 10.0
 
@@ -43,26 +45,28 @@ class Batch:
 class EventWriter:
     """The way into the events topic. `start` on a running loop, `stop` before the loop ends."""
 
-    def __init__(
-        self, kafka: KafkaSettings, ingest: IngestSettings, *, salts: int, producer_id: str, tally: IngestTally
-    ) -> None:
+    def __init__(self, settings: Settings, *, producer_id: str, tally: IngestTally) -> None:
         self._tally = tally
         tally.in_flight.set_function(lambda: self.events_in_flight)
-        self._kafka = kafka
-        self._ingest = ingest
-        self._salts = salts
+        self._kafka = settings.kafka
+        self._ingest = ingest = settings.ingest
+        self._salts = salts = settings.counting.salts
+        self._topics = TopicWatch(settings)
+        self._clocks = BrokerClocks(settings.kafka.partitions)
         self._producer_id = producer_id
         self._events_max = min(ingest.batch_events_max, (RECORD_BYTES_MAX - HEADER_BYTES_MAX) // EVENT_BYTES_MAX)
         self._keys = [salt.to_bytes(4, "big") for salt in range(salts)]
         self._open: list[Batch | None] = [None] * salts
         self._pending = [0] * salts
         self._sent_at_s = [0.0] * salts
+        # Why the last write of each salt failed; None where it did not.
+        self._failed: list[str | None] = [None] * salts
         self._tick: asyncio.TimerHandle | None = None
         self._stopping = threading.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._down = False
+        self._failures = FailureLog(_say_failed, time.monotonic)
         self._acked_at_s: float | None = None
-        self._topic_trouble: str | None = "not looked at yet"
         self.events_in_flight = 0
 
     def start(self) -> None:
@@ -88,7 +92,7 @@ class EventWriter:
         )
         self._thread = threading.Thread(target=self._poll, name="kafka-poll", daemon=True)
         self._thread.start()
-        self._tasks = [asyncio.create_task(self._look_after_salts())]
+        self._tasks = [asyncio.create_task(self._topics.run()), asyncio.create_task(self._look_after_salts())]
 
     async def stop(self) -> None:
         """Write what waits, for at most the delivery time-out, and close."""
@@ -102,16 +106,19 @@ class EventWriter:
     @property
     def trouble(self) -> str | None:
         """Why events cannot be written now; None when they can."""
-        if self._topic_trouble is not None:
-            return self._topic_trouble
+        if self._topics.trouble is not None:
+            return self._topics.trouble
         if self._down:
             return f"no Kafka broker answers at {self._kafka.bootstrap_servers}"
         if self._acked_at_s is None:
             return "Kafka has not acknowledged a first heartbeat yet"
+        if all(self._failed):
+            # Heartbeats go on, and the first that is acknowledged ends this.
+            return f"the last writes of all {self._salts} salts failed: {self._failed[0]}"
         silent_s = time.monotonic() - self._acked_at_s
         if silent_s > SILENCE_MAX_S + self._ingest.heartbeat_ms / 1000:
             return f"Kafka has acknowledged nothing for {silent_s:.0f} s"
-        return None
+        return self._clocks.all_wrong
 
     def write(self, packed: Packed) -> list[tuple[asyncio.Future[str | None], list[int]]]:
         """Take the events over; for each batch they go into, its future and their indexes.
@@ -119,7 +126,16 @@ class EventWriter:
         Futures are shared with other callers: wait for them, do not cancel them.
         """
         shares: list[tuple[asyncio.Future[str | None], list[int]]] = []
+        taken = 0
         for salt, datums in enumerate(packed.datums):
+            wrong_clock = self._clocks.trouble(salt % self._kafka.partitions) if datums else None
+            if wrong_clock is not None:
+                refused = self._loop.create_future()
+                refused.set_result(wrong_clock)
+                shares.append((refused, packed.indexes[salt]))
+                self._tally.not_written(len(datums))
+                continue
+            taken += len(datums)
             at = 0
             while at < len(datums):
                 batch = self._open[salt]
@@ -131,7 +147,7 @@ class EventWriter:
                 at += room
                 if len(batch.datums) >= self._events_max:
                     self._flush(salt)
-        self.events_in_flight += packed.count
+        self.events_in_flight += taken
         if self._tick is None:
             self._tick = self._loop.call_later(self._ingest.linger_ms / 1000, self._flush_all)
         return shares
@@ -179,46 +195,33 @@ class EventWriter:
     def _settle(self, batch: Batch, failure: str | None, append_ms: int) -> None:
         self._pending[batch.salt] -= 1
         self.events_in_flight -= len(batch.datums)
+        self._failed[batch.salt] = failure
         if failure is None:
             self._acked_at_s = time.monotonic()
             self._tally.acknowledged(append_ms, len(batch.datums))
+            self._clocks.acknowledged(batch.salt % self._kafka.partitions, append_ms, time.time_ns() // 1_000_000)
             if self._down:
                 self._down = False
                 LOG.info("kafka is back")
         elif batch.datums:
             self._tally.not_written(len(batch.datums))
-            LOG.warning("write failed", salt=batch.salt, events=len(batch.datums), reason=failure)
+            self._failures.note(len(batch.datums), failure)
         batch.done.set_result(failure)
 
     async def _look_after_salts(self) -> None:
-        while (trouble := await asyncio.to_thread(self._look_at_topic)) is not None:
-            self._topic_trouble = trouble
-            LOG.warning("not ready", reason=trouble)
-            await asyncio.sleep(TOPIC_CHECK_S)
-        self._topic_trouble = None
         interval_s = self._ingest.heartbeat_ms / 1000
         while True:
+            self._failures.say()
+            # Later troubles are no reason for time to stand still for the events that were taken before.
+            if not self._topics.was_right:
+                await asyncio.sleep(interval_s / 4)
+                continue
             now_s = time.monotonic()
             for salt in range(self._salts):
                 idle = self._open[salt] is None and self._pending[salt] == 0
                 if idle and now_s - self._sent_at_s[salt] >= interval_s:
                     self._send(Batch(salt, self._loop.create_future()))
             await asyncio.sleep(interval_s / 4)
-
-    def _look_at_topic(self) -> str | None:
-        # All topics, not this one: asking for a topic by name may create it, with the wrong clock.
-        try:
-            topic = self._producer.list_topics(timeout=5).topics.get(self._kafka.events_topic)
-        except KafkaException as error:
-            return f"Kafka at {self._kafka.bootstrap_servers} does not answer: {error.args[0].str()}"
-        if topic is None:
-            return f"topic {self._kafka.events_topic} does not exist; create it by connectors.kafka_admin"
-        if len(topic.partitions) != self._kafka.partitions:
-            return (
-                f"topic {self._kafka.events_topic} has {len(topic.partitions)} partitions, but "
-                f"kafka.partitions={self._kafka.partitions}; set VIEW_COUNTS_KAFKA_PARTITIONS to the topic's"
-            )
-        return None
 
     def _poll(self) -> None:
         while not self._stopping.is_set():
@@ -237,6 +240,10 @@ class EventWriter:
             if not self._down:
                 LOG.warning("kafka is away", error=str(error))
             self._down = True
+
+
+def _say_failed(batches: int, events: int, reason: str) -> None:
+    LOG.warning("writes failed", batches=batches, events=events, reason=reason)
 
 
 def failures(shares: Sequence[tuple[asyncio.Future[str | None], list[int]]]) -> list[tuple[int, str]]:

@@ -8,7 +8,12 @@ from settings import Settings
 def main() -> None:
     """Serve until told to stop."""
     settings = Settings()
-    serve(build_app(settings), host=settings.query.host, port=settings.query.port)
+    serve(
+        build_app(settings),
+        host=settings.query.host,
+        port=settings.query.port,
+        keep_alive_s=settings.query.keep_alive_s,
+    )
 
 
 if __name__ == "__main__":

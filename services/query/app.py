@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -27,6 +28,7 @@ from services.query.parameters import (
     ClosedTopQuestion,
     ParameterError,
     Series,
+    check_known,
     check_name,
     read_day,
     read_ledger_minutes,
@@ -35,7 +37,8 @@ from services.query.parameters import (
     read_top,
 )
 from services.query.spans import Span
-from services.query.store import FATES, LEDGER_COLUMNS, About, CountStore, StoreAwayError, TopVideo
+from services.query.store import FATES, LEDGER_COLUMNS, CountStore, StoreAwayError
+from services.query.top import About, TopVideo
 from settings import Settings
 from udfs.sources.archive import filesystem
 from udfs.sources.history import HistoryFiles
@@ -45,6 +48,21 @@ RETRY_AFTER_S = 1
 LEDGER_SETTLED = timedelta(minutes=2)
 MINUTE = timedelta(minutes=1)
 _ENCODER = msgspec.json.Encoder()
+
+
+class _Name(Convertor[str]):
+    """All that a name may have in it: slashes, and line breaks, which no other convertor takes."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("name", _Name())
 
 
 def utc_now() -> datetime:
@@ -66,12 +84,12 @@ def build_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Star
         await store.stop()
 
     page = docs_page(OPENAPI)
-    return Starlette(
+    app = Starlette(
         routes=[
-            Route("/v1/videos/{video_id:path}/views", endpoints.views),
-            Route("/v1/videos/{video_id:path}/series", endpoints.series),
-            Route("/v1/videos/{video_id:path}/history", endpoints.history),
-            Route("/v1/channels/{channel_id:path}/series", endpoints.channel),
+            Route("/v1/videos/{video_id:name}/views", endpoints.views),
+            Route("/v1/videos/{video_id:name}/series", endpoints.series),
+            Route("/v1/videos/{video_id:name}/history", endpoints.history),
+            Route("/v1/channels/{channel_id:name}/series", endpoints.channel),
             Route("/v1/top", endpoints.top),
             Route("/v1/ledger", endpoints.ledger),
             Route("/metrics", endpoints.metrics),
@@ -83,6 +101,9 @@ def build_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Star
         exception_handlers={ParameterError: _bad_parameter, StoreAwayError: _away, HistoryAwayError: _away},
         lifespan=lifespan,
     )
+    # A redirect would name the host and scheme that this process sees, which are not those of whoever asked.
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Endpoints:
@@ -93,6 +114,7 @@ class _Endpoints:
         self._now = now
 
     async def views(self, request: Request) -> Response:
+        check_known(request.query_params, "kind")
         video_id, kind = _names(request)
         now = self._now()
         complete, history = await self._complete()
@@ -109,6 +131,7 @@ class _Endpoints:
         )
 
     async def series(self, request: Request) -> Response:
+        check_known(request.query_params, "kind", "granularity", "from", "to", "zone")
         video_id, kind = _names(request)
         now, query = self._now(), request.query_params
         before: datetime | None = None
@@ -134,6 +157,7 @@ class _Endpoints:
         return _json({"points": points, "complete_through": _time(complete), **_of_history(history, missing)})
 
     async def history(self, request: Request) -> Response:
+        check_known(request.query_params, "kind", "day")
         video_id, kind = _names(request)
         day = read_day(request.query_params)
         start = datetime.combine(day, time(), UTC)
@@ -149,17 +173,20 @@ class _Endpoints:
         )
 
     async def top(self, request: Request) -> Response:
+        check_known(request.query_params, "kind", "span", "country", "limit", "at")
         question = read_top(request.query_params)
         if isinstance(question, ClosedTopQuestion):
             return await self._closed_top(question)
         complete = await self._store.complete_through()
-        minute, videos = await self._store.top(question, now=self._now())
+        found = await self._store.top(question, now=self._now())
         return _json(
             {
                 "kind": question.kind,
                 "span": question.span,
-                "minute": _time(minute),
-                "videos": [_ranked(video, is_compared=question.span == "trending") for video in videos],
+                "minute": _time(found.minute),
+                "videos": [_ranked(video, is_compared=question.span == "trending") for video in found.videos],
+                "exact": not found.left_out,
+                "not_exact_because": _left_out(question.kind, found.left_out) if found.left_out else None,
                 "complete_through": _time(complete),
             }
         )
@@ -181,6 +208,7 @@ class _Endpoints:
         )
 
     async def channel(self, request: Request) -> Response:
+        check_known(request.query_params, "kind", "granularity", "from", "to")
         channel_id = check_name("channel_id", request.path_params["channel_id"], CHANNEL_ID_BYTES_MAX)
         kind = check_name("kind", request.query_params.get("kind", "view"), KIND_BYTES_MAX)
         query = {"granularity": "hour", **request.query_params}
@@ -200,6 +228,7 @@ class _Endpoints:
         )
 
     async def ledger(self, request: Request) -> Response:
+        check_known(request.query_params, "from", "to")
         minutes = read_ledger_minutes(request.query_params, now=self._now())
         found = await self._store.ledger(minutes)
         total = {name: sum(tally[name] for tally in found.values()) for name in LEDGER_COLUMNS}
@@ -260,6 +289,13 @@ def _ranked(video: TopVideo, *, is_compared: bool) -> dict[str, str | int | None
     if video.about is None:
         return {**found, **dict.fromkeys(About._fields)}
     return {**found, **video.about._asdict(), "created_at": _time(video.about.created_at)}
+
+
+def _left_out(kind: str, shards: int) -> str:
+    return (
+        f"{shards} shards had more kinds than they rank and left this one out, so that videos may be missing; to have "
+        f"it ranked always, name {kind} in VIEW_COUNTS_COUNTING_RANKED_KINDS"
+    )
 
 
 def _balanced(tally: dict[str, int]) -> dict[str, int | bool]:

@@ -294,11 +294,21 @@ OPENAPI: dict[str, Any] = {
                                     },
                                 },
                             },
+                            "exact": {
+                                "type": "boolean",
+                                "description": "Whether no video can be missing: false where a shard had more kinds "
+                                "than it ranks and left this one out. Of hour, minute and trending; the others are "
+                                "exact.",
+                            },
+                            "not_exact_because": {
+                                "type": ["string", "null"],
+                                "description": "Why, and what to do about it.",
+                            },
                             "complete_through": COMPLETE,
                             **HISTORY,
                         },
                         # Of closed hours and days, or of the others.
-                        optional=("minute", "start", "country", *HISTORY),
+                        optional=("minute", "start", "country", "exact", "not_exact_because", *HISTORY),
                     ),
                     **REFUSED,
                 },

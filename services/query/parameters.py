@@ -3,6 +3,7 @@
 A bad parameter raises ParameterError, which names the field, its value and what it may be.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.kinds import BLOCKED_PREFIX
 from schemas.kinds import KIND_BYTES_MAX as CLIENTS_KIND_BYTES_MAX
+from schemas.values import ValueFormError, time_ms, whole_number
 from services.query import zones
 from services.query.zones import LocalDays
 
@@ -28,6 +30,8 @@ DEFAULT_SPANS = {"minute": timedelta(hours=1), "hour": timedelta(days=1), "day":
 # Events of other years are not taken in, and dates near the ends of the calendar cannot be counted with.
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_UNESCAPED_PLUS = re.compile(r" ([0-9]{2}:?[0-9]{2})$")
 
 
 class ParameterError(ValueError):
@@ -78,6 +82,13 @@ class ClosedTopQuestion:
     country: str
     limit: int
     start: datetime | None
+
+
+def check_known(query: Mapping[str, str], *known: str) -> None:
+    """Raises ParameterError for a parameter that is none of these."""
+    for field, value in query.items():
+        if field not in known:
+            raise ParameterError(field, value, f"is not known here; known are {', '.join(known)}")
 
 
 def check_name(field: str, value: str, bytes_max: int) -> str:
@@ -145,7 +156,8 @@ def read_day(query: Mapping[str, str]) -> date:
     """The `day` that is asked for."""
     text = query.get("day", "")
     try:
-        day = date.fromisoformat(text)
+        # Python takes other forms too, such as 2026-W05-6.
+        day = date.fromisoformat(text if _DAY.fullmatch(text) else "")
     except ValueError as error:
         raise ParameterError("day", text, "must be a date such as 2026-01-31") from error
     return _within("day", text, (day - date(1970, 1, 1)) // timedelta(milliseconds=1)).date()
@@ -162,14 +174,18 @@ def read_top(query: Mapping[str, str]) -> TopQuestion | ClosedTopQuestion:
     if country != EVERYWHERE and span in SPANS:
         raise ParameterError("country", country, f"goes with span={' or span='.join(CLOSED_SPANS)}, not with {span}")
     limit = query.get("limit", "10")
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 4 and 1 <= int(limit) <= TOP_MAX):
+    try:
+        entries = whole_number(limit)
+    except ValueFormError as error:
+        raise ParameterError("limit", limit, str(error)) from error
+    if not 1 <= entries <= TOP_MAX:
         raise ParameterError("limit", limit, f"must be 1 to {TOP_MAX}")
     step = STEPS[CLOSED_SPANS.get(span, "minute")]
     at = _floor(_instant("at", query["at"]), step) if "at" in query else None
     kind = check_name("kind", query.get("kind", "view"), KIND_BYTES_MAX)
     if span in CLOSED_SPANS:
-        return ClosedTopQuestion(kind, span, country.upper(), int(limit), at)
-    return TopQuestion(kind, span, int(limit), at)
+        return ClosedTopQuestion(kind, span, country.upper(), entries, at)
+    return TopQuestion(kind, span, entries, at)
 
 
 def _range(query: Mapping[str, str], now: datetime) -> tuple[datetime | None, datetime]:
@@ -182,16 +198,13 @@ def _range(query: Mapping[str, str], now: datetime) -> tuple[datetime | None, da
 
 
 def _instant(field: str, text: str) -> datetime:
-    if text.isascii() and text.isdigit():
-        return _within(field, text, int(text[:15]))
     try:
+        if text.isdigit():
+            return _within(field, text, whole_number(text))
         # An offset's plus sign that was not escaped in the URL arrives as a space.
-        value = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-    except ValueError as error:
-        raise ParameterError(field, text, "must be RFC 3339, or ms since 1970") from error
-    if value.tzinfo is None:
-        raise ParameterError(field, text, "must end in Z or an offset such as +01:00")
-    return _within(field, text, (value - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1))
+        return _within(field, text, time_ms(_UNESCAPED_PLUS.sub(r"+\1", text)))
+    except ValueFormError as error:
+        raise ParameterError(field, text, str(error)) from error
 
 
 def _within(field: str, text: str, at_ms: int) -> datetime:

@@ -11,21 +11,24 @@ minutes: the other way round, a rollup in between could make what is in both, or
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
 from typing import Any, NamedTuple
 
 import structlog
-from cassandra import DriverException, RequestExecutionException
+from cassandra import DriverException, InvalidRequest, RequestExecutionException
 from cassandra.cluster import NoHostAvailable
 from tenacity import RetryError, Retrying, sleep_using_event, stop_when_event_set, wait_exponential
 
 from connectors.cassandra import connect
+from schemas.kinds import OF_KINDS
 from services.query.cold import History
 from services.query.completeness import ALWAYS, HOUR, Known, Lost
+from services.query.pages import all_rows
 from services.query.parameters import ClosedTopQuestion, Series, TopQuestion
 from services.query.spans import Span, inside, outside
+from services.query.top import MergedTop, ShardTop, TopVideo, merge_top
 from services.query.zones import LocalDays
 from settings import CassandraSettings, QuerySettings
 from udfs.logic.register import Applied, Register
@@ -41,7 +44,6 @@ DAY = timedelta(days=1)
 MINUTES_LOOKED_BACK = timedelta(minutes=30)
 # A rollup that has not run for longer has no newest list.
 ROLLUPS_LOOKED_BACK = timedelta(days=7)
-MINUTES_TO_SETTLE = timedelta(minutes=2)
 AWAY = (NoHostAvailable, DriverException, RequestExecutionException)
 
 _PROGRESS = "SELECT shard, shards, closed_through FROM progress WHERE pipeline = ?"
@@ -96,6 +98,22 @@ _TOP_OF_DAY = (
     "SELECT day AS start, videos, complete_through FROM top_videos_by_day "
     "WHERE kind = ? AND country = ? AND day >= ? AND day <= ? ORDER BY day DESC LIMIT 1"
 )
+_STATEMENTS = {
+    "progress": _PROGRESS,
+    "register": _REGISTER,
+    "missing_records": _MISSING_RECORDS,
+    "bases": _BASES,
+    "hours": _HOURS,
+    "days": _DAYS,
+    "day_sums": _DAY_SUMS,
+    "minutes": _MINUTES,
+    "ledger": _LEDGER,
+    "channel_hours": _CHANNEL_HOURS,
+    "marked": _MARKED,
+    "changes": _CHANGES,
+}
+# A service whose tables of lists are missing answers everything else.
+_LISTS = {"top": _TOP, "top_of_hour": _TOP_OF_HOUR, "top_of_day": _TOP_OF_DAY}
 
 
 class StoreAwayError(ConnectionError):
@@ -121,61 +139,12 @@ def complete_through(rows: Sequence[ShardProgress]) -> datetime | None:
     return min(closed.values()).replace(tzinfo=UTC)
 
 
-class About(NamedTuple):
-    """What is known of a video; `created_at` is a naive UTC time."""
-
-    title: str
-    channel_id: str
-    channel_name: str
-    created_at: datetime
-
-
-class ShardTop(NamedTuple):
-    """A row of top_videos; `minute` is a naive UTC time, a video is (video_id, views, views before)."""
-
-    minute: datetime
-    shard: int
-    videos: Sequence[tuple[str, int, int]]
-    about: Mapping[str, tuple[str, str, str, datetime]] | None = None
-
-
-class TopVideo(NamedTuple):
-    """A place in a merged list; `about` is None while nothing is known of the video."""
-
-    video_id: str
-    views: int
-    before: int
-    about: About | None
-
-
 class ClosedTop(NamedTuple):
     """A list of the rollup: of the hour or day that begins at `start`, the views before `complete_through`."""
 
     start: datetime
     complete_through: datetime
     videos: list[TopVideo]
-
-
-def merge_top(rows: Sequence[ShardTop], *, by_growth: bool, limit: int) -> tuple[datetime | None, list[TopVideo]]:
-    """(minute, first videos of the merged list) of the newest minute, or of one just before it that more shards have.
-
-    Shards write their lists one after another: until all have, the minute before is the one to show.
-    """
-    shards: dict[datetime, dict[int, ShardTop]] = {}
-    for row in rows:
-        # What is known comes after the list, and alone when the list has expired.
-        if row.videos is not None:
-            shards.setdefault(row.minute, {})[row.shard] = row
-    if not shards:
-        return None, []
-    newest = max(shards)
-    minute = max((at for at in shards if newest - at <= MINUTES_TO_SETTLE), key=lambda at: (len(shards[at]), at))
-    videos = []
-    for row in shards[minute].values():
-        known = row.about or {}
-        videos += [TopVideo(*video, About(*known[video[0]]) if video[0] in known else None) for video in row.videos]
-    videos.sort(key=lambda video: (-(video.views - video.before * by_growth), video.video_id))
-    return minute.replace(tzinfo=UTC), videos[:limit]
 
 
 def days_of_total(today: date, kept_days: int) -> list[date]:
@@ -409,17 +378,22 @@ class CountStore:
         """What became of the day's numbers, the oldest first."""
         return [DayChange(*row) for row in await self._rows("changes", (video_id, kind, day))]
 
-    async def top(self, question: TopQuestion, *, now: datetime) -> tuple[datetime | None, list[TopVideo]]:
-        """(minute, first videos) of the newest list, or of the one of that minute."""
+    async def top(self, question: TopQuestion, *, now: datetime) -> MergedTop:
+        """The newest list, or the one of that minute."""
         newest = question.at or now + MINUTE
         oldest = question.at or newest - MINUTES_LOOKED_BACK
         bounds = (_naive(oldest), _naive(newest))
         hours = {at.replace(minute=0, second=0, microsecond=0) for at in bounds}
-        parts = await asyncio.gather(
-            *(self._rows("top", (question.kind, question.span, hour, *bounds)) for hour in sorted(hours))
-        )
-        rows = [ShardTop(*row) for rows in parts for row in rows]
-        return merge_top(rows, by_growth=question.span == "trending", limit=question.limit)
+
+        async def lists(kind: str) -> list[ShardTop]:
+            parts = await asyncio.gather(
+                *(self._rows("top", (kind, question.span, hour, *bounds)) for hour in sorted(hours))
+            )
+            return [ShardTop(*row) for rows in parts for row in rows]
+
+        rows, kinds = await asyncio.gather(lists(question.kind), lists(OF_KINDS))
+        by_growth = question.span == "trending"
+        return merge_top(rows, kinds, kind=question.kind, by_growth=by_growth, limit=question.limit)
 
     async def closed_top(self, question: ClosedTopQuestion, known: Known, *, now: datetime) -> ClosedTop | None:
         """The list of that hour or day, or the newest one; None when the rollup has none yet, or no longer."""
@@ -490,28 +464,14 @@ class CountStore:
         if self._session is None:
             raise StoreAwayError("not connected to Cassandra yet")
         async with self._slots:
-            done: asyncio.Future[list[Any]] = self._loop.create_future()
             try:
-                request = self._session.execute_async(self._statements[statement], values)
-                request.add_callbacks(
-                    lambda rows: self._settle(done, rows, None), lambda error: self._settle(done, None, error)
-                )
-                return await done
+                if statement not in self._statements:
+                    prepared = await asyncio.to_thread(self._session.prepare, _LISTS[statement])
+                    self._statements[statement] = prepared
+                return await all_rows(self._session.execute_async(self._statements[statement], values), self._loop)
             except AWAY as error:
                 LOG.warning("read failed", error=str(error))
                 raise StoreAwayError(f"Cassandra does not answer: {type(error).__name__}") from error
-
-    def _settle(self, done: "asyncio.Future[list[Any]]", rows: list[Any] | None, error: Exception | None) -> None:
-        def on_loop() -> None:
-            if done.cancelled():
-                return
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(list(rows or []))
-
-        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-            self._loop.call_soon_threadsafe(on_loop)
 
     def _connect(self) -> None:
         retrying = Retrying(
@@ -529,26 +489,10 @@ class CountStore:
             LOG.warning("not connected", error=str(error))
             raise
         try:
-            self._statements = {
-                name: session.prepare(text)
-                for name, text in (
-                    ("progress", _PROGRESS),
-                    ("register", _REGISTER),
-                    ("missing_records", _MISSING_RECORDS),
-                    ("bases", _BASES),
-                    ("hours", _HOURS),
-                    ("days", _DAYS),
-                    ("day_sums", _DAY_SUMS),
-                    ("minutes", _MINUTES),
-                    ("ledger", _LEDGER),
-                    ("top", _TOP),
-                    ("top_of_hour", _TOP_OF_HOUR),
-                    ("top_of_day", _TOP_OF_DAY),
-                    ("channel_hours", _CHANNEL_HOURS),
-                    ("marked", _MARKED),
-                    ("changes", _CHANGES),
-                )
-            }
+            self._statements = {name: session.prepare(text) for name, text in _STATEMENTS.items()}
+            for name, text in _LISTS.items():
+                with contextlib.suppress(InvalidRequest):
+                    self._statements[name] = session.prepare(text)
         except Exception as error:
             LOG.warning("tables are not there yet", error=str(error))
             session.cluster.shutdown()

@@ -13,8 +13,11 @@ DAY = timedelta(days=1)
 
 @functools.cache
 def names() -> frozenset[str]:
-    """All zones of the IANA database that is there: the system's, or else the tzdata package's."""
-    return frozenset(zoneinfo.available_timezones())
+    """All zones of the IANA database that is there: the system's, or else the tzdata package's.
+
+    Not what is no place: the zone of whichever machine answers, and that of a clock that nobody has set.
+    """
+    return frozenset(zoneinfo.available_timezones()) - {"localtime", "Factory"}
 
 
 def day_start(day: date, zone: ZoneInfo) -> datetime:

@@ -5,7 +5,6 @@ VIEW_COUNTS_TEST_CASSANDRA_AWAY_S says for how long, 900 for the quarter of an h
 
 import os
 import signal
-import threading
 import time
 from collections import Counter
 
@@ -14,6 +13,7 @@ from cassandra.cluster import NoHostAvailable
 
 from tests.support.installation import Cell, Installation
 from tests.support.records import Feeder, View
+from tests.support.repeating import Repeating
 from tests.support.waiting import PATIENCE_S, eventually
 from tools.stack import Stack
 
@@ -26,29 +26,19 @@ ROUND_S = 0.25
 VIDEOS = 100
 
 
-class Load:
-    """Sends views, stamped now, in a thread of its own for as long as it is entered."""
+class Load(Repeating):
+    """Sends views, stamped now."""
 
     def __init__(self, feeder: Feeder) -> None:
+        super().__init__(ROUND_S)
         self._feeder = feeder
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="load")
         self.expected: Counter[Cell] = Counter()
 
-    def __enter__(self) -> "Load":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopped.wait(ROUND_S):
-            now_ms = time.time_ns() // 1_000_000
-            views = [View(f"video-{n % VIDEOS}", now_ms) for n in range(VIEWS_A_ROUND)]
-            self._feeder.send(views)
-            self.expected.update(view.cell for view in views)
+    def step(self) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        views = [View(f"video-{n % VIDEOS}", now_ms) for n in range(VIEWS_A_ROUND)]
+        self._feeder.send(views)
+        self.expected.update(view.cell for view in views)
 
 
 def answers(installation: Installation) -> bool:

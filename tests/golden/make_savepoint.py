@@ -6,7 +6,6 @@ For a change of any state's version, before and not after it is released; files 
 import gzip
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -16,6 +15,7 @@ from tests.support.installation import Installation
 from tests.support.metadata import titles
 from tests.support.waiting import eventually
 from tools.stack import Stack, StackOptions
+from tools.stack.local_http import open_local
 
 PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
 
@@ -42,7 +42,7 @@ def main(name: str) -> None:
             path = stack.flink_stop(job).removeprefix("s3://")
             folder = f"http://127.0.0.1:{stack.ports['seaweed_filer']}/buckets/{path}/"
             # So little state rides in the metadata file whole.
-            with urllib.request.urlopen(f"{folder}_metadata") as answer:
+            with open_local(f"{folder}_metadata", timeout_s=60) as answer:
                 target.write_bytes(gzip.compress(answer.read(), mtime=0))
     print(f"{target}: {target.stat().st_size} bytes")
 

@@ -1,4 +1,4 @@
-"""What docs/parquet.md says of polars and pyarrow is so for files in an object store."""
+"""What docs/parquet.md says of polars, pyarrow and pandas is so for files in an object store."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tools.stack.ports import DEFAULT_PORTS
 from udfs.sources.archive import filesystem
 
 
-def test_polars_and_pyarrow_answer_from_the_store(shared_stack: Stack, tmp_path: Path) -> None:
+def test_polars_pyarrow_and_pandas_answer_from_the_store(shared_stack: Stack, tmp_path: Path) -> None:
     root, seen = make_history(tmp_path)
     endpoint = shared_stack.endpoints["s3"]
     (connection,) = (block for block in blocks("polars", "python") if is_connection(block))

@@ -2,6 +2,9 @@
 
 import concurrent.futures
 import json
+import os
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,9 +13,14 @@ from typing import Any
 import httpx
 import mmh3
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewPartitions
 from kafka import KafkaConsumer
 
+from connectors.installation import check_topics
+from connectors.kafka_admin import TopicMismatchError, alter_topics, create_topics
 from schemas.registry import decode
+from schemas.topics import topics
 from settings import Settings
 from tools.stack import Stack, StackOptions
 
@@ -35,6 +43,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             "VIEW_COUNTS_INGEST_LINGER_MS": "200",
             "VIEW_COUNTS_INGEST_DELIVERY_TIMEOUT_MS": "2000",
             "VIEW_COUNTS_INGEST_HEARTBEAT_MS": str(HEARTBEAT_MS),
+            "VIEW_COUNTS_INGEST_TOPICS_CHECK_S": "0.5",
         },
         graceful_stop=False,
     )
@@ -199,3 +208,92 @@ def test_sigterm_writes_what_it_took(stack: Stack, client: httpx.Client) -> None
         assert answer.result().json()["accepted"] == 50
     assert {event["event_id"] for event in sent} <= {str(one) for one in event_ids(stack)}
     stack.start_part("ingest")
+
+
+def settings_of(stack: Stack, **counting: int) -> Settings:
+    """The stack's settings, some counting settings changed."""
+    made = Settings()
+    kafka = made.kafka.model_copy(update={"bootstrap_servers": stack.endpoints["kafka"]})
+    return made.model_copy(update={"kafka": kafka, "counting": made.counting.model_copy(update=counting)})
+
+
+def topics_tool(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m tools.topics`, as on a cluster."""
+    return subprocess.run(
+        [sys.executable, "-m", "tools.topics", *arguments],
+        env={**os.environ, "VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS": stack.endpoints["kafka"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_topic_that_could_lose_events_takes_none_until_it_is_mended(stack: Stack, client: httpx.Client) -> None:
+    assert eventually(lambda: ready(client), BACK_S)
+    servers = stack.endpoints["kafka"]
+    changes = [("view-events", "retention.bytes", "1000000"), ("view-events-late", "retention.ms", "1000")]
+    alter_topics(servers, changes)
+    assert eventually(lambda: not ready(client), BACK_S)
+    said = client.get("/readyz").text
+    assert said.startswith(
+        "topic view-events: retention.bytes=1000000 must be -1, otherwise events would leave by size"
+    )
+    refused = client.post("/v1/events", json={"events": some_events(1)})
+    assert (refused.status_code, refused.json()["error"]) == (503, said.strip())
+    checked = topics_tool(stack, "check")
+    assert checked.returncode == 1
+    assert [line.split()[0] for line in checked.stdout.splitlines()] == ["WRONG", "note"]
+
+    mended = topics_tool(stack, "mend")
+    assert mended.returncode == 0, mended.stdout + mended.stderr
+    assert mended.stdout.endswith("the topics are as they should be\n")
+    assert eventually(lambda: ready(client), BACK_S)
+
+    alter_topics(servers, changes[:1])
+    assert topics_tool(stack, "accept", "view-events retention.bytes=2").returncode == 1
+    assert topics_tool(stack, "accept", "view-events retention.bytes=1000000").returncode == 0
+    assert eventually(lambda: ready(client), BACK_S)
+    assert topics_tool(stack, "mend").returncode == 0
+
+
+def test_whoever_has_other_salts_or_partitions_is_refused(stack: Stack) -> None:
+    with pytest.raises(TopicMismatchError, match="VIEW_COUNTS_COUNTING_SALTS=32, and 16 is declared"):
+        check_topics(settings_of(stack, salts=32))
+    settings = settings_of(stack)
+    more = settings.kafka.model_copy(update={"partitions": 8})
+    with pytest.raises(TopicMismatchError, match="VIEW_COUNTS_KAFKA_PARTITIONS=8, and 4 is declared"):
+        check_topics(settings.model_copy(update={"kafka": more}))
+
+
+def test_partitions_that_are_added_stay_empty(stack: Stack, client: httpx.Client) -> None:
+    assert eventually(lambda: ready(client), BACK_S)
+    admin = AdminClient({"bootstrap.servers": stack.endpoints["kafka"]})
+    admin.create_partitions([NewPartitions("view-events", 8)])["view-events"].result(30)
+    before, after = some_events(50), some_events(50)
+    assert client.post("/v1/events", json={"events": before}).json()["accepted"] == 50
+    stack.stop_part("ingest")
+    stack.start_part("ingest")
+    assert eventually(lambda: ready(client), BACK_S)
+    assert client.post("/v1/events", json={"events": after}).json()["accepted"] == 50
+    assert {event["event_id"] for event in [*before, *after]} <= {str(one) for one in event_ids(stack)}
+    assert {record.partition for record in records(stack)} == {0, 1, 2, 3}
+    (note,) = check_topics(settings_of(stack))
+    assert "has 8 partitions, and 4 are declared" in note.line
+
+
+def test_a_topic_that_was_made_anew_takes_no_events(stack: Stack, client: httpx.Client) -> None:
+    assert eventually(lambda: ready(client), BACK_S)
+    admin = AdminClient({"bootstrap.servers": stack.endpoints["kafka"]})
+    admin.delete_topics(["view-events"])["view-events"].result(30)
+    assert eventually(lambda: "does not exist" in client.get("/readyz").text, BACK_S)
+    assert topics_tool(stack, "check").returncode == 1
+
+    def made_anew() -> bool:
+        try:
+            create_topics(stack.endpoints["kafka"], topics(settings_of(stack)), 1)
+        except KafkaException:
+            return False
+        return "was made anew" in client.get("/readyz").text
+
+    assert eventually(made_anew, BACK_S)
+    assert client.post("/v1/events", json={"events": some_events(1)}).status_code == 503

@@ -77,3 +77,14 @@ def test_each_is_counted_once_though_a_worker_is_killed(installation: Installati
 
     assert reasons() == {"no JSON object", "video_id=7", "no_value"}
     assert installation.is_running(packing)
+    # Nobody else writes to this installation's topic: its salts' clocks go on by the job alone.
+    salts = range(installation.settings.counting.salts)
+
+    def beats() -> dict[int, int]:
+        found = dict.fromkeys(salts, 0)
+        for key, value, *_ in read_to_end(kafka.bootstrap_servers, kafka.events_topic, 60):
+            found[int.from_bytes(key or b"", "big")] += not registry.decode(value or b"")[1]["events"]
+        return found
+
+    before = beats()
+    assert eventually(lambda: all(number > before[salt] for salt, number in beats().items())), beats()

@@ -305,6 +305,6 @@ def test_history_is_what_was_sent_and_the_audit_finds_what_the_stream_has_wrong(
     right = {**count(every), ("nobody", "view", first_minute + 100): 0}
     assert installation.views() == right
     # What was there before is kept. That twice is as once, tests/unit/test_audit.py says.
-    rows = installation.session.execute("SELECT * FROM audit_corrections")
+    rows = installation.session.execute("SELECT * FROM audit_minute_corrections")
     kept = {(row.video_id, row.reason, row.before, row.after) for row in rows if row.repaired}
     assert {("nobody", "wrong", 17, 0), ("video-3", "wrong", 0, counted["video-3", "view", first_minute + 66])} < kept

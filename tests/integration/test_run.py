@@ -18,8 +18,8 @@ import mmh3
 import psutil
 
 from settings import Settings
-from tools.cli import HOME_VARIABLE
-from tools.stack.layout import repository
+from tools.stack.layout import HOME_VARIABLE, repository
+from tools.stack.local_http import open_local
 from tools.stack.ports import HOST, environment_variable, free_ports
 
 COUNTING_S = 240.0
@@ -109,20 +109,20 @@ def send(ingest: int, *events: dict[str, str]) -> None:
     request = urllib.request.Request(
         f"http://{HOST}:{ingest}/v1/events", data=body, headers={"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with open_local(request, timeout_s=60) as answer:
         assert json.load(answer)["accepted"] == len(events)
 
 
 def views(query: int, kind: str = "view") -> int:
     url = f"http://{HOST}:{query}/v1/videos/{VIDEO}/views?kind={kind}"
-    with urllib.request.urlopen(url, timeout=60) as answer:
+    with open_local(url, timeout_s=60) as answer:
         found: dict[str, Any] = json.load(answer)
     return int(found["views"])
 
 
 def title(query: int, kind: str) -> str | None:
     """Of the video, in the newest list of the hour."""
-    with urllib.request.urlopen(f"http://{HOST}:{query}/v1/top?kind={kind}", timeout=60) as answer:
+    with open_local(f"http://{HOST}:{query}/v1/top?kind={kind}", timeout_s=60) as answer:
         return {video["video_id"]: video["title"] for video in json.load(answer)["videos"]}.get(VIDEO)
 
 
@@ -175,6 +175,13 @@ def test_run_counts_a_second_run_goes_on_where_the_first_was_stopped_and_is_upgr
         run.wait(lambda: (run.latest("duplicates") or 0) >= 7, COUNTING_S)
         run.wait(lambda: title(ports["query"], "marker") == "Títle", COUNTING_S)
 
+        # What cannot run is refused while the old job counts on: by the job's own check, and for lack of slots.
+        refused = commands("upgrade", "--parallelism", "500", ends_with=1)
+        assert refused.startswith("nothing was stopped, job ")
+        assert refused.splitlines()[-1].startswith("refused: parallelism=500 is above VIEW_COUNTS_COUNTING_MAX_")
+        assert len(refused.splitlines()) < 5
+        refused = commands("upgrade", "--parallelism", "4", ends_with=1)
+        assert "needs 4 slots, and there are 3: 1 free and 2 of the job that runs" in refused
         # The same code stands for the next: what it must not lose or repeat is the same.
         assert "the ledger holds" in commands("upgrade", "--parallelism", "1")
         send(ports["ingest"], *first, event())

@@ -21,9 +21,9 @@ from cassandra.cluster import Cluster
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tools.cli import HOME_VARIABLE
 from tools.stack import FlinkCommandError, Stack, StackOptions, flink
-from tools.stack.layout import repository
+from tools.stack.layout import HOME_VARIABLE, repository
+from tools.stack.local_http import open_local
 from tools.stack.ports import HOST, environment_variable, free_ports
 
 INFRASTRUCTURE = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
@@ -93,7 +93,7 @@ def figures(stack: Stack, part: str) -> dict[str, list[float]]:
     """Values by name, of all labels, as Flink's reporter in this process gives them; none while it is away."""
     found: dict[str, list[float]] = {}
     try:
-        with urllib.request.urlopen(stack.endpoints[f"{part}_metrics"] + "/metrics", timeout=10) as answer:
+        with open_local(stack.endpoints[f"{part}_metrics"] + "/metrics", timeout_s=10) as answer:
             lines = answer.read().decode().splitlines()
     except OSError:
         return {}
@@ -182,13 +182,13 @@ def test_seaweedfs_comes_back_with_what_it_acknowledged(stack: Stack) -> None:
     folder = f"http://{HOST}:{stack.ports['seaweed_filer']}/buckets/view-counts/stack-{uuid.uuid4().hex}"
     objects = {f"{folder}/{number}": os.urandom(200_000) for number in range(20)}
     for url, body in objects.items():
-        with urllib.request.urlopen(urllib.request.Request(url, data=body, method="PUT"), timeout=10):
+        with open_local(urllib.request.Request(url, data=body, method="PUT"), timeout_s=10):
             pass
     killed = stack.kill("seaweedfs")
     stack.wait_ready("seaweedfs", timeout_s=BACK_S)
     assert stack.pid("seaweedfs") != killed
     for url, body in objects.items():
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with open_local(url, timeout_s=10) as answer:
             assert answer.read() == body
 
 
@@ -224,7 +224,7 @@ def job_results(stack: Stack) -> list[str]:
     """What Flink keeps of ended jobs that it has not cleaned up."""
     folder = f"http://{HOST}:{stack.ports['seaweed_filer']}/buckets/view-counts/ha/job-result-store/view-counts/"
     request = urllib.request.Request(folder, headers={"Accept": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with open_local(request, timeout_s=10) as answer:
         entries = json.load(answer)["Entries"] or []
     return [entry["FullPath"] for entry in entries if entry["FullPath"].endswith("_DIRTY.json")]
 
@@ -287,18 +287,21 @@ class CommandLine:
         self.home = home
         ports = {environment_variable(name): str(port) for name, port in free_ports().items()}
         self.environment = {**os.environ, **ports, HOME_VARIABLE: str(home), "TERM": "dumb"}
+        self.before: list[str] = []
         self.up_process: subprocess.Popen[str] | None = None
 
     def begin(self, *parts: str) -> None:
         """Start, without waiting."""
         options = [argument for part in parts for argument in ("--part", part)]
         self.up_process = subprocess.Popen(
-            [sys.executable, "-m", "tools.cli", "up", *options],
+            [*self.before, sys.executable, "-m", "tools.cli", "up", *options],
             cwd=repository(),
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # Of a terminal, even where these tests run under nohup themselves.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 - before any thread
         )
 
     def up(self, *parts: str) -> set[int]:
@@ -386,7 +389,7 @@ def test_another_terminal_sees_and_steers_the_stack(command_line: CommandLine) -
 
     # What it had goes on: an object put before is there after kill, restart and a second `up`.
     url = f"http://{HOST}:{statuses['seaweedfs']['ports']['seaweed_filer']}/buckets/view-counts/kept"
-    with urllib.request.urlopen(urllib.request.Request(url, data=b"kept", method="PUT"), timeout=10):
+    with open_local(urllib.request.Request(url, data=b"kept", method="PUT"), timeout_s=10):
         pass
     assert command_line("kill", "zookeeper").stdout == f"{zookeeper['pid']}\n"
     assert eventually(lambda: command_line("status").returncode == 0, BACK_S)
@@ -405,8 +408,32 @@ def test_another_terminal_sees_and_steers_the_stack(command_line: CommandLine) -
     assert eventually(lambda: all_gone(started), GONE_S)
     command_line.end()
     command_line.up("zookeeper", "seaweedfs")
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with open_local(url, timeout_s=10) as answer:
         assert answer.read() == b"kept"
+
+
+def test_a_disk_that_fills_up_ends_it_in_good_order_with_the_reason_last(command_line: CommandLine) -> None:
+    # As if it had been filled since: more than any disk has is wanted now.
+    command_line.environment |= {"VIEW_COUNTS_STACK_DISK_STOP_MIB": str(2**40), "VIEW_COUNTS_STACK_DISK_START_MIB": "0"}
+    command_line.begin("zookeeper")
+    assert command_line.up_process is not None
+    printed = command_line.up_process.communicate(timeout=BACK_S)[0]
+    assert command_line.up_process.returncode == 1
+    assert "ZooKeeper is ready" in printed
+    assert "of disk are free at" in printed.splitlines()[-1]
+    assert "VIEW_COUNTS_STACK_DISK_STOP_MIB" in printed.splitlines()[-1]
+    assert "Traceback" not in printed
+    assert command_line("status").stderr == "the stack is not running\n"
+
+
+def test_it_starts_behind_a_proxy_and_outlives_its_terminal_under_nohup(command_line: CommandLine) -> None:
+    command_line.before = ["nohup"]
+    command_line.environment |= {"http_proxy": "http://127.0.0.1:9", "no_proxy": "", "NO_PROXY": ""}
+    command_line.up("seaweedfs")
+    assert command_line.up_process is not None
+    status = Path(f"/proc/{command_line.up_process.pid}/status").read_text(encoding="ascii")
+    (ignored,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn:"))
+    assert ignored & 1 << signal.SIGHUP - 1
 
 
 def test_a_busy_port_is_one_line_before_anything_starts(command_line: CommandLine) -> None:

@@ -34,18 +34,30 @@ from settings.durations import HOUR_MS
 from tests.machine.jobs import InPlace, Job, current_job, step
 from tests.machine.store import Files
 from tests.machine.tables import Session
-from tests.machine.world import AUDITED_HOURS, HISTORY, START_MS, VIDEOS, VIEWERS, World, must
+from tests.machine.world import AUDITED_HOURS, ERASURES, HISTORY, START_MS, VIDEOS, VIEWERS, World, must
+from tests.support.local_rollup import executing
 from tools import block_list
 from tools.erasure import Stores, erase, erase_again, erasing, publishing
 from tools.history import make_register, making, restore
 from udfs.logic import erasure as erasure_rules
+from udfs.logic.audience import viewer_hash
 from udfs.logic.audit_sums import LEDGER
 from udfs.logic.history import Manifest, hour_start
 from udfs.operators import audit as audit_operators
 from udfs.operators import rollup as rollup_operators
 from udfs.operators.audit import TABLES, CompareRows, Question, ReadRows, WriteVerdicts
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, WriteRows
-from udfs.sinks import audit_rows, beside, history_rows, history_store, lease, replaced_file, shard_tables
+from udfs.sinks import (
+    audit_rows,
+    beside,
+    history_rows,
+    history_store,
+    lease,
+    optional_rows,
+    replaced_file,
+    shard_tables,
+)
+from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources import compacted
 from udfs.sources.history import HistoryFiles
@@ -67,22 +79,29 @@ def audit(_world: World, _job: Job, _a: int) -> None:
     jobs.audit.main()
 
 
-def erasure(world: World, _job: Job, a: int) -> None:
+def erasure(world: World, job: Job, a: int) -> None:
     """`python -m tools.erasure`, of a viewer; who is being erased views on without a name."""
     viewer = VIEWERS[a % len(VIEWERS)]
     world.erased.add(viewer)
+    world.erasure_begins([viewer])
     erase(world.settings, _stores(world), [viewer], world.now)
+    world.erasure_ended([viewer], job.token)
 
 
-def erasure_again(world: World, _job: Job, _a: int) -> None:
+def erasure_again(world: World, job: Job, _a: int) -> None:
     """`python -m tools.erasure --again`."""
+    by_hash = {viewer_hash(viewer).hex(): viewer for viewer in VIEWERS}
+    open_now = [by_hash[one.viewer] for one in ErasureList(_store(world), ERASURES).open()]
+    world.erasure_begins(open_now)
     erase_again(world.settings, _stores(world), world.now)
+    world.erasure_ended(open_now, job.token)
 
 
 def restored(world: World, _job: Job, _a: int) -> None:
     """`python -m tools.history restore`."""
-    settings = world.settings
+    settings, row = world.settings, world.registers.row
     restore(world.registers, history(world), settings.history.path, settings.counting.shards, now_ms=world.now_ms)
+    world.check_restored(world.published if row is None else row.all_kept)
 
 
 def made(world: World, _job: Job, _a: int) -> None:
@@ -102,7 +121,7 @@ def history(world: World) -> HistoryStore:
 
 
 def _stores(world: World) -> Stores:
-    return Stores(_store(world), Files(world.store), world.registers, lambda _s: None)
+    return Stores(_store(world), Files(world.store), world.registers, lambda _s: None, lambda _at, _topic: None)
 
 
 def query(world: World, _job: Job, a: int) -> None:
@@ -123,7 +142,7 @@ def answer(world: World, a: int, *, may_refuse: bool) -> None:
     except HistoryAwayError as error:
         must(may_refuse, f"{form} of {video} are refused when all is quiet: {error}")
         return
-    if world.planted or losses != world.losses or world.now - asked_at > timedelta(hours=1):
+    if world.is_false or losses != world.losses or world.now - asked_at > timedelta(hours=1):
         # Falsified and not repaired yet; rows went back meanwhile; or a request that is over by its deadline.
         return
     # A rollup meanwhile may have found out that records are missing.
@@ -229,6 +248,7 @@ def installed(world: World) -> Iterator[None]:
         (history_rows, "connect_however_long", session),
         (history_rows, "prepare_however_long", lambda one, text: one.prepare(text)),
         (history_rows, "write_all", tables.write_all),
+        (optional_rows, "execute_concurrent", executing(tables.write_all)),
         (audit_rows, "prepare_however_long", lambda one, text: one.prepare(text)),
         (audit_rows, "write_all", tables.write_all),
         (query_store, "connect", session),

@@ -15,7 +15,7 @@ class Store:
     """As much of pyarrow's FileSystem as the product uses. `now_s` is the world's clock.
 
     `wrote(path, before)` is called once an object is there, or is others, or has gone; `before` is what it was.
-    `is_told` says of a path whether reading it is a step.
+    `is_told` says of a path whether reading it, or listing what is below it, is a step.
     """
 
     def __init__(
@@ -77,6 +77,8 @@ class Store:
 
     def get_file_info(self, of: str | FileSelector) -> Any:
         if isinstance(of, FileSelector):
+            if self._is_told(of.base_dir):
+                step(f"list {of.base_dir}", writes=False)
             return self._listed(of.base_dir, recursive=of.recursive)
         if self._is_told(of):
             step(f"look for {of}", writes=False)

@@ -53,7 +53,7 @@ class Tables:
         # Of one clock: no two writes of a process have the same time.
         self._last_us = 0
 
-    def write_all(self, session: Any, statements: Sequence[tuple[object, object]], _at_once: int) -> None:
+    def write_all(self, session: Any, statements: Sequence[tuple[object, object]], _at_once: int, *_: object) -> None:
         """Stands for udfs.sinks.acknowledged.write_all."""
         at_us = session.timestamp_generator()
         rows = [row for statement in statements for row in _rows(*statement)]

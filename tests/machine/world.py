@@ -54,6 +54,7 @@ from udfs.logic.history import (
     token_in,
 )
 from udfs.logic.register import Register
+from udfs.sinks.erasure_list import ErasureList
 
 PARTITIONS = SHARDS = 2
 VIDEOS = ("v", "w", "x")
@@ -115,7 +116,8 @@ class World:
     def __init__(self) -> None:
         self.now_ms = START_MS
         self.log: list[list[LogRecord]] = [[] for _ in range(PARTITIONS)]
-        self.store = Store(self.now_s, self._wrote, lambda _path: False)
+        # Who lists manifests looks at who else writes.
+        self.store = Store(self.now_s, self._wrote, lambda path: path == f"{HISTORY}/manifests")
         minutes_ttl_s = MINUTES_KEPT_DAYS * 86_400
         self.tables = Tables(self.now_s, {"views_by_minute": minutes_ttl_s})
         self.registers = MemoryRegisters(self._swapped)
@@ -123,7 +125,11 @@ class World:
         self.viewer_minute_max = 60
         # Minutes that were falsified, and that no audit has repaired yet.
         self.planted: dict[tuple[object, ...], object] = {}
+        # Rows of history that were falsified, by table and key: what they were made to say.
+        self._spoiled: dict[tuple[str, tuple[object, ...]], Cell] = {}
         self.erased: set[str] = set()
+        # Erased viewers of whom files came since an erasure looked for them last.
+        self._came: set[str] = set()
         self._ids = 0
         self._rolled = [0] * PARTITIONS
         self._waiting: list[Waiting] = []
@@ -143,6 +149,7 @@ class World:
         self._known: dict[bytes, Known] = {}
         self._most = NOTHING_KNOWN
         self._sealed: set[str] = set()
+        self._published: tuple[str, ...] = ()
         self._ever_lost: list[set[int]] = [set() for _ in range(PARTITIONS)]
         self.tick(0, 0)
 
@@ -198,6 +205,17 @@ class World:
             found.append(View(self._ids.to_bytes(16, "big"), VIDEOS[what // 64 % 3], "view", viewed_ms, name))
         mine.append(LogRecord(self.now_ms, tuple(found)))
 
+    def retold(self, a: int, b: int) -> None:
+        """A record: an event of before once more, which says that another video was viewed."""
+        self.now_ms += 1000
+        mine = self.log[a % PARTITIONS]
+        views = [view for record in mine for view in record.views]
+        if views:
+            old = views[-1 - b % len(views)]
+            video = VIDEOS[(VIDEOS.index(old.video) + 1 + a // PARTITIONS % 2) % len(VIDEOS)]
+            viewer = None if old.viewer in self.erased else old.viewer
+            mine.append(LogRecord(self.now_ms, (old._replace(video=video, viewer=viewer),)))
+
     def roll(self, _a: int, _b: int) -> None:
         """The archive ends its files; they are not there yet."""
         for partition, log in enumerate(self.log):
@@ -243,6 +261,7 @@ class World:
         folder = f"arrival_day={date_of(day)}/arrival_hour={of_day:02}/kafka_partition={one.partition}"
         path = f"{ARCHIVE}/{folder}/part-{one.records[0][0]}"
         self._arrived[path] = self.now_ms // HOUR_MS
+        self._came |= {view.viewer for _, record in one.records for view in record.views if view.viewer is not None}
         self.store.put(path, file.getvalue())
 
     def commit_all(self) -> None:
@@ -285,6 +304,35 @@ class World:
             cells["views"] = Cell(int(str(value)) + 7, written_us + 1, expires_s)
             self.planted[key] = cells["views"].value
 
+    def spoil(self, a: int, b: int) -> None:
+        """A row of history's, which an audit would look at, is falsified."""
+        table = ("view_totals", "views_by_day", "views_by_hour")[a % 3]
+        rows = [
+            (key, cells)
+            for key, cells in sorted(self.tables.rows[table].items(), key=str)
+            if self._is_audited_row(table, key) and "views" in cells
+        ]
+        if rows and self._is_applied():
+            key, cells = rows[b % len(rows)]
+            value, written_us, expires_s = cells["views"]
+            cells["views"] = self._spoiled[table, key] = Cell(int(str(value)) + 7, written_us + 1, expires_s)
+
+    def _is_audited_row(self, table: str, key: tuple[object, ...]) -> bool:
+        return table != "views_by_hour" or self._is_audited(key)
+
+    @property
+    def is_false(self) -> bool:
+        """Whether something was falsified and is not repaired yet."""
+        return bool(self.planted or self._still_spoiled())
+
+    def _still_spoiled(self) -> set[tuple[str, tuple[object, ...]]]:
+        """The rows of history that say what they were made to say."""
+        return {
+            (table, key)
+            for (table, key), cell in self._spoiled.items()
+            if self.tables.rows[table].get(key, {}).get("views") == cell
+        }
+
     def _is_audited(self, key: tuple[object, ...]) -> bool:
         hour, manifest = _number(key[-1]), self.applied()
         is_there = manifest is not None and hour < manifest.through_hour and hour not in manifest.gap_hours
@@ -297,6 +345,8 @@ class World:
             if cell.value != value:
                 del self.planted[key]
             must(cell.value != value or not self._is_audited(key), f"an audit has not repaired {key}")
+        for table, key in self._still_spoiled():
+            must(not self._is_audited_row(table, key), f"an audit has not repaired {key} of {table}")
 
     def snapshot(self, _a: int, _b: int) -> None:
         """Rows of history are saved."""
@@ -317,6 +367,33 @@ class World:
         else:
             return
         self.losses += 1
+
+    def lose_file(self, a: int, b: int) -> None:
+        """As `lose`; and of the newest manifest that is left, a file that the one before it does not need."""
+        register = self.registers.row
+        if register is None:
+            return
+        names = [one for one in register.all_kept if f"{HISTORY}/{one}" in self.store.objects]
+        left = names if a % 2 else names[:-1]
+        if register.manifest not in names or len(left) < 2:
+            return
+        paths = sorted((self._files_of(left[-1]) - self._files_of(left[-2])) & self.store.objects.keys())
+        if b % 2:
+            # One of those of a slice.
+            paths = [path for path in paths if "/slices/" in path]
+        if not paths or not self._is_whole(left[-2]):
+            return
+        self.lose(a, 0)
+        self._lost.add(paths[b % len(paths)].removeprefix(f"{HISTORY}/"))
+        self.store.remove(paths[b % len(paths)])
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether a manifest and all of its files are there."""
+        return self.store.objects.keys() >= {f"{HISTORY}/{name}", *self._files_of(name)}
+
+    def is_needed(self, path: str) -> bool:
+        """Whether a kept manifest names a file; one that the world has lost is missed by everybody."""
+        return path in self._sealed and path.removeprefix(f"{HISTORY}/") not in self._lost
 
     @property
     def is_lost(self) -> bool:
@@ -405,6 +482,10 @@ class World:
             must(now == before or is_erased, f"{path} is named by a kept manifest, and {_became(now)}")
         if now is None and before is not None and path.startswith(f"{ARCHIVE}/"):
             self._check_raw(path, before)
+        if now is not None and before is not None:
+            for viewer in self.erased:
+                is_back = _tells_of(path, now, viewer) and not _tells_of(path, before, viewer)
+                must(not is_back, f"{path} tells of viewer {viewer} again, who was erased from it")
 
     def _check_raw(self, path: str, content: bytes) -> None:
         """What leaves the archive is counted by whichever manifest may be restored."""
@@ -416,6 +497,52 @@ class World:
             end = self._known_by(self._of(name)).ends[partition]
             left = [one["kafka_offset"] for one in rows if one["kafka_offset"] >= end]  # type: ignore[index,call-overload]
             must(not left, f"{path} leaves the archive, and {name} has not counted {left}")
+
+    # --- what an operator looks at now and then
+
+    def look(self, _a: int, _b: int) -> None:
+        """The tables say what is in force, once they are said to; and nobody whose erasure is closed is in history."""
+        if self._is_applied() and not self.is_lost:
+            self.check_tables()
+        for erasure in ErasureList(self.store, ERASURES).all():
+            viewer = next(one for one in VIEWERS if viewer_hash(one).hex() == erasure.viewer)
+            if not erasure.is_open and viewer not in self._came:
+                self._check_named(viewer)
+
+    def _is_applied(self) -> bool:
+        row = self.registers.row
+        return row is not None and row.applied is not None and row.applied.manifest == row.manifest
+
+    def erasure_begins(self, viewers: Iterable[str]) -> None:
+        """Whatever was there before of these is found."""
+        self._came -= set(viewers)
+
+    def erasure_ended(self, viewers: Iterable[str], token: int | None) -> None:
+        """As it says: unless it was somebody else's turn since, nothing that is in force tells of them."""
+        row = self.registers.row
+        if row is not None and row.token == token:
+            for viewer in viewers:
+                self._check_named(viewer)
+
+    def _check_named(self, viewer: str) -> None:
+        row = self.registers.row
+        for name in () if row is None else row.all_kept:
+            for path in self._files_of(name) & self.store.objects.keys():
+                is_there = _tells_of(path, self.store.objects[path], viewer)
+                must(not is_there, f"viewer {viewer} is erased, and is in {path}, which {name} names")
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """The manifests that the register named last, before it was lost."""
+        return self._published
+
+    def check_restored(self, names: Iterable[str]) -> None:
+        """Of these manifests one is in force by now: none that is whole knows more."""
+        manifest = self.in_force()
+        assert manifest is not None
+        for name in names:
+            is_newer = self._of(name).through_hour > manifest.through_hour and self._is_whole(name)
+            must(not is_newer, f"run {manifest.run} is restored, and {name} is whole and knows more")
 
     def _swapped(self, old: Register | None, new: Register) -> None:
         """The register is another."""
@@ -429,13 +556,15 @@ class World:
     def _check_published(self, register: Register) -> None:
         """All kept manifests are whole, and from now on sealed; the numbers of the one in force are right."""
         self._sealed = set()
+        self._published = register.all_kept
         for name in register.all_kept:
             whole = f"{HISTORY}/{name}"
             must(whole in self.store.objects or name in self._lost, f"{name} is kept, and is not there")
             self._sealed |= {whole, *self._files_of(name)}
+        is_restored = register.applied is None and not register.kept
         for path in self._sealed:
-            is_lost = path.removeprefix(f"{HISTORY}/") in self._lost
-            must(path in self.store.objects or is_lost, f"{path} is named by a kept manifest, and is not there")
+            is_excused = path.removeprefix(f"{HISTORY}/") in self._lost and not is_restored
+            must(path in self.store.objects or is_excused, f"{path} is named by a kept manifest, and is not there")
         if register.manifest:
             self._check_history(self._of(register.manifest))
 
@@ -458,6 +587,21 @@ class World:
             found, wanted = self.stored(manifest, data_set), sums(counted, size_ms)
             must(found == wanted, f"{data_set} of run {manifest.run}: {_differences(found, wanted)}")
         self._check_viewers(manifest, counted)
+        self._check_complete(manifest, known)
+
+    def _check_complete(self, manifest: Manifest, known: Known) -> None:
+        """Hours that are complete lack nothing that arrived in time, but for those that are said to have gaps."""
+        for partition, (log, end) in enumerate(zip(self.log, known.ends, strict=True)):
+            is_past = end >= len(log) or log[end].record_ms >= known.through * HOUR_MS + LATENESS_MS
+            must(is_past, f"hours before {known.through} are complete, and partition {partition} is counted to {end}")
+        found, wanted = (
+            collections.Counter(
+                (one.hour, one.view) for one in self.counted(known._replace(lost=lost)) if not one.is_late
+            )
+            for lost in (known.lost, NOTHING_KNOWN.lost)
+        )
+        different = {hour for hour, _ in (found - wanted) + (wanted - found)} - set(manifest.gap_hours)
+        must(not different, f"hours {sorted(different)} of run {manifest.run} lack records, and are no gap hours")
 
     def _check_applied(self, register: Register) -> None:
         """The tables say what is in force, and nothing that they had is forgotten."""
@@ -568,6 +712,10 @@ class World:
             }
             if self._is_behind:
                 rows = {key: views for key, views in rows.items() if key in wanted}
+            spoiled = {
+                (key[0], key[1], _number(key[-1]) if column else 0) for of, key in self._still_spoiled() if of == table
+            }
+            rows, wanted = ({key: of[key] for key in of if key not in spoiled} for of in (rows, wanted))
             must(rows == wanted, f"rows of {table}: {_differences(rows, wanted)}")
 
     def check_all_is_counted(self) -> None:
@@ -610,16 +758,8 @@ class World:
 
     def check_erased(self, viewer: str) -> None:
         """Nothing that is stored tells of a viewer whose erasure is closed."""
-        wanted = viewer_hash(viewer)
         for path, content in self.store.objects.items():
-            if path.startswith(ARCHIVE):
-                values = [row["record_value"] for row in fastavro.reader(BytesIO(content))]  # type: ignore[index,call-overload]
-                is_there = any(bytes([2, 2 * len(viewer)]) + viewer.encode() in value for value in values)
-            elif path.endswith("viewers.parquet") or f"/{REWRITTEN}/" in path:
-                is_there = wanted in content
-            else:
-                continue
-            must(not is_there, f"viewer {viewer} is erased, and is in {path}")
+            must(not _tells_of(path, content, viewer), f"viewer {viewer} is erased, and is in {path}")
 
     # --- what answers may say
 
@@ -634,13 +774,8 @@ class World:
         """By hour viewed the views of a video that are known: by history, and from its end on by the stream."""
         # What a rollup that is not published lacks may be in its rows by now: those records need not count.
         sure = known._replace(lost=tuple(map(frozenset, self._ever_lost)))
-        lost_ids = {
-            view.event_id
-            for log, lost in zip(self.log, self._ever_lost, strict=True)
-            for o in lost
-            for view in log[o].views
-        }
-        found = [one for one in self.counted(sure) if one.view.video == video]
+        lost_ids = self._lost_ids()
+        found = [one for one in self.counted(sure) if one.view.video == video and one.view.event_id not in lost_ids]
         found += [
             one
             for one in streamed
@@ -653,7 +788,26 @@ class World:
 
     def most(self, video: str) -> Mapping[int, int]:
         """By hour viewed all views of a video that count."""
-        return collections.Counter(one.hour for log in self.log for _, one in judged(log) if one.view.video == video)
+        found = {one.view for log in self.log for _, one in judged(log) if one.view.video == video}
+        # Without what was missing for a while, what repeats it may have counted for another video.
+        ids = self._lost_ids()
+        found |= {
+            view
+            for log in self.log
+            for record in log
+            for view in record.views
+            if view.event_id in ids and view.video == video
+        }
+        return collections.Counter(view.viewed_ms // HOUR_MS for view in found)
+
+    def _lost_ids(self) -> set[bytes]:
+        """The events of all records that were missing when they were to be counted."""
+        return {
+            view.event_id
+            for log, lost in zip(self.log, self._ever_lost, strict=True)
+            for offset in lost
+            for view in log[offset].views
+        }
 
 
 SPANS = {"totals": 1 << 62, "days": DAY_MS, "hours": HOUR_MS, "minutes": MINUTE_MS}
@@ -716,9 +870,17 @@ def _encoded(salt: int, record: LogRecord) -> bytes:
     )
 
 
+def _tells_of(path: str, content: bytes, viewer: str) -> bool:
+    """Whether a file of the archive, of viewers or of suspects has a viewer in it."""
+    if path.startswith(f"{ARCHIVE}/"):
+        values = [row["record_value"] for row in fastavro.reader(BytesIO(content))]  # type: ignore[index,call-overload]
+        return any(bytes([2, 2 * len(viewer)]) + viewer.encode() in value for value in values)
+    return any(part in path for part in REWRITTEN) and viewer_hash(viewer) in content
+
+
 def _name(manifest: Manifest) -> bytes:
-    """What it says, but for who made it, what it is marked by, and the rows that it owes."""
-    nothing = {"marked_by": {}, "token": 0, "before": "", "made_ms": 0, "topic_id": "", "owed": Owed()}
+    """What it says, but for who made it, by which settings and marks, and the rows that it owes."""
+    nothing = {"marked_by": {}, "token": 0, "before": "", "made_ms": 0, "topic_id": "", "owed": Owed(), "settings": {}}
     return msgspec.json.encode(msgspec.structs.replace(manifest, **nothing))
 
 

@@ -45,15 +45,14 @@ def test_published_uids_stay() -> None:
     assert [str(uid) for uid in ViewCountsUid][: len(PUBLISHED)] == PUBLISHED
 
 
-def stream_nodes(settings: Settings | None = None) -> list[Any]:
-    """The operators of the count job as `flink run` would submit it, chained as PyFlink chains them."""
+def environment_of(settings: Settings) -> Any:
+    """A stream environment that the count job has been added to, as `flink run` would."""
     from pyflink.datastream import StreamExecutionEnvironment
 
     from connectors.flink_kafka import balanced_keys
     from jobs import view_counts
     from udfs.operators.cassandra_sink import CassandraSink
 
-    settings = settings or Settings()
     rules = settings.counting
     env = StreamExecutionEnvironment.get_execution_environment()
     keys = balanced_keys(rules.salts, rules.max_parallelism)
@@ -61,6 +60,12 @@ def stream_nodes(settings: Settings | None = None) -> list[Any]:
     sink = CassandraSink(settings.cassandra, shard_keys, hands_on=True)
     read = view_counts.inputs(env, settings, keys)
     view_counts.build(settings, read, salt_keys=keys, shard_keys=shard_keys, sink=sink)
+    return env
+
+
+def stream_nodes(settings: Settings | None = None) -> list[Any]:
+    """The operators of the count job, chained as PyFlink chains them."""
+    env = environment_of(settings or Settings())
     return list(env._generate_stream_graph(False, "test").getStreamNodes().toArray())
 
 
@@ -86,7 +91,12 @@ def test_every_operator_of_the_packing_job_has_a_uid_of_its_own() -> None:
     assert None not in uids
     assert len(set(uids)) == len(uids)
     assert set(PackEventsUid) <= set(uids)
-    assert [str(uid) for uid in PackEventsUid] == ["pack-events-source", "pack-events-end"]
+    assert [str(uid) for uid in PackEventsUid] == [
+        "pack-events-source",
+        "pack-events-end",
+        "pack-events-ticks",
+        "pack-events-heartbeats-end",
+    ]
 
 
 @pytest.mark.usefixtures("flink_client")
@@ -97,6 +107,15 @@ def test_stages_have_the_parallelism_that_settings_give_them_and_the_sink_stays_
     assert found[ViewCountsUid.WINDOW] == found[ViewCountsUid.ENRICH] == 2
     assert found[ViewCountsUid.METADATA] == found[ViewCountsUid.BLOCKED] == 1
     assert ViewCountsUid.CASSANDRA_SINK not in found, "it keeps the window's uid while it is fused with it"
+
+
+@pytest.mark.usefixtures("flink_client")
+def test_a_check_says_how_many_slots_the_job_needs_and_submits_nothing() -> None:
+    """The widest operator decides, since all share slots; the two readers of compacted topics are one wide."""
+    from jobs.submission import slots_needed
+
+    env = environment_of(Settings(job=JobSettings(dedup_parallelism=4, window_parallelism=2)))
+    assert slots_needed(env, "test") == 4
 
 
 @pytest.mark.usefixtures("flink_client")

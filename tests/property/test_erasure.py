@@ -49,6 +49,10 @@ VIEWERS = st.sampled_from(["viewer-é", "viewer-2", "other"])
 SOMEBODY = "viewer-1"
 
 
+def no_topic(_at: str, _topic: str) -> None:
+    """What a broker says of the pack job's source, where there is none."""
+
+
 class Place:
     """An archive of a random stream, and the slices of a first part of it."""
 
@@ -120,7 +124,7 @@ class Place:
         )
         for record in records:
             counter.record(record.key, record.value, record.record_ms)
-        return counter.finish(lambda _hour: ())
+        return counter.finish(lambda _hour, _ids: ())
 
     def put_slices(self, counts: dict[int, SliceCounts]) -> list[SliceInfo]:
         history = HistoryStore(self.store, self.path("history"))
@@ -129,7 +133,7 @@ class Place:
 
     @property
     def stores(self) -> Stores:
-        return Stores(self.store, self.conditional, self.registers, sleep=lambda _s: None)
+        return Stores(self.store, self.conditional, self.registers, sleep=lambda _s: None, kept_ms=no_topic)
 
     def erase(self, *viewers: str, **options: bool) -> Report:
         with self.topic.in_place():
@@ -457,7 +461,7 @@ def test_two_erasures_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None
 
     def meanwhile(_path: str) -> None:
         free(place)
-        stores = Stores(place.store, FolderFiles(), place.registers, sleep=lambda _s: None)
+        stores = Stores(place.store, FolderFiles(), place.registers, sleep=lambda _s: None, kept_ms=no_topic)
         other.append(erase(place.settings, stores, ["other"], NOW))
 
     place.conditional = Pausing(meanwhile)
@@ -617,7 +621,7 @@ def test_the_lease_is_given_up_between_passes_and_when_a_turn_is_over(
             return super().replace(path, content, tag)
 
     place.conditional = Files()
-    stores = Stores(place.store, place.conditional, place.registers, sleep=waited.append)
+    stores = Stores(place.store, place.conditional, place.registers, sleep=waited.append, kept_ms=no_topic)
     with place.topic.in_place():
         first = erase(place.settings, stores, ["other"], NOW)
     assert (first.passes, len(waited), len(tokens)) == (2, 1, 1)

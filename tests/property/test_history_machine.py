@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from tests.machine.mutations import FAST, find
+from tests.machine.mutations import FAST, MUTATIONS, find
 from tests.machine.scenes import MEETINGS, SCENES, Scene
 from tests.machine.schedule import Play, fault, runs, schedule, shortest
 
 # Random schedules for so long; `python -m tests.machine` plays more.
-SECONDS = 25.0
-MEETINGS_S = 15.0
+SECONDS = 30.0
+MEETINGS_S = 8.0
 MUTATION_S = 600.0
 
 
@@ -77,3 +77,5 @@ def test_a_falsified_total_is_found() -> None:
 def test_a_fault_that_is_put_back_is_found(name: str) -> None:
     found = find(name, MUTATION_S)
     assert found.error is not None, found.how
+    # Not by chance, and not by another scene that happens to come first.
+    assert found.by == next(one.scene for one in MUTATIONS if one.name == name)

@@ -189,7 +189,7 @@ class World:
             for salt, value, at_ms in self.log:
                 if salt % PARTITIONS == partition:
                     counter.record(salt.to_bytes(4, "big"), value, at_ms)
-            for row in counter.finish(lambda _: ()).sums.cells.to_pylist():
+            for row in counter.finish(lambda _hour, _ids: ()).sums.cells.to_pylist():
                 found[row["video_id"]] += row["views"] + row["late_added"]
         return found
 

@@ -31,9 +31,11 @@ from tests.support.random_streams import (
 )
 from udfs.logic import viewer_buckets
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, viewer_hash
+from udfs.logic.id_index import Ids
 from udfs.logic.ledger import Tally
+from udfs.logic.repeats import Known
 from udfs.logic.shards import shard_of
-from udfs.logic.slice_counts import Known, SaltMemory, SliceCounter, SliceCounts, dedups_of
+from udfs.logic.slice_counts import SaltMemory, SliceCounter, SliceCounts, dedups_of
 
 PARTITIONS = 2
 Cell = tuple[str, str, int]
@@ -117,7 +119,7 @@ class Batch:
         self.late: collections.Counter[str] = collections.Counter()
         self.tallies: dict[tuple[int, int], Tally] = {}
 
-    def known(self, hour: int) -> list[Known]:
+    def known(self, hour: int, _ids: Ids) -> list[Known]:
         """Of an hour, by each slice so far."""
         return [Known(one.ids[one.hours == hour], one.viewed_ms[one.hours == hour]) for one in self._known]
 

@@ -8,13 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from connectors.cassandra import connect, migrate
+from connectors.installation import ensure_topics
 from schemas.topics import topics
 from settings import CountingSettings, KafkaSettings, PackSettings, Settings
 from settings.model import ArchiveSettings, CassandraSettings, ErasureSettings, HistorySettings, S3Settings
@@ -57,6 +57,7 @@ class Installation:
             kafka=KafkaSettings(
                 bootstrap_servers=stack.endpoints["kafka"],
                 events_topic=f"{name}-events",
+                declaration_topic=f"{name}-declaration",
                 late_topic=f"{name}-late",
                 dead_letter_topic=f"{name}-dead-letter",
                 metadata_topic=f"{name}-metadata",
@@ -107,23 +108,22 @@ class Installation:
             self.session.cluster.shutdown()
 
     def _create_topics(self) -> None:
-        wanted = topics(self.settings)
+        kafka = self.settings.kafka
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+        # Others' topics are not the product's to create.
+        new = [NewTopic(self.settings.pack.source_topic, 4, 1)]
         if self.trusted_times:
-            events = wanted[0]
             # Kafka would refuse timestamps far ahead and delete, by their timestamps, records far behind.
             free = {
                 "message.timestamp.type": "CreateTime",
                 "message.timestamp.after.max.ms": str(2**62),
                 "retention.ms": "-1",
             }
-            wanted = (replace(events, config={**events.config, **free}), *wanted[1:])
-        admin = AdminClient({"bootstrap.servers": self.settings.kafka.bootstrap_servers})
-        new = [NewTopic(t.name, t.partitions, 1, config=t.config) for t in wanted]
-        # Others' topics are not the product's to create.
-        new.append(NewTopic(self.settings.pack.source_topic, 4, 1))
-        created = admin.create_topics(new)
-        for future in created.values():
+            events = topics(self.settings)[0]
+            new.append(NewTopic(events.name, events.partitions, 1, config={**events.config, **free}))
+        for future in admin.create_topics(new).values():
             future.result(60)
+        ensure_topics(self.settings, [f"{kafka.events_topic} message.timestamp.type=CreateTime"])
 
     # --- jobs
 

@@ -164,7 +164,9 @@ class LocalAudit:
         rows.close = close  # type: ignore[method-assign]
         return rows
 
-    def _write_all(self, _session: object, statements: Sequence[tuple[str, tuple[Any, ...]]], _at_once: int) -> None:
+    def _write_all(
+        self, _session: object, statements: Sequence[tuple[str, tuple[Any, ...]]], _at_once: int, *_: object
+    ) -> None:
         for text, values in statements:
             table = text.split()[2]
             if table == "ledger":

@@ -22,6 +22,7 @@ from unittest import mock
 
 import msgspec
 import pyarrow.fs
+from cassandra.concurrent import ExecutionResult
 
 from schemas import registry
 from settings import CountingSettings, KafkaSettings, Settings
@@ -35,7 +36,7 @@ from udfs.logic.metadata import read_metadata
 from udfs.logic.register import Register
 from udfs.operators import rollup
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, WriteRows
-from udfs.sinks import history_rows, stale_rows
+from udfs.sinks import history_rows, optional_rows, stale_rows
 from udfs.sinks.conditional_files import FolderFiles
 from udfs.sinks.history_register import Registers
 from udfs.sinks.history_store import HistoryStore
@@ -285,7 +286,11 @@ class LocalRollup:
                 for key, rest in kept.get(self._topic, {}).items():
                     take(key, rest)
 
-        def write_all(session: Any, statements: Sequence[tuple[object, object]], _at_once: int) -> None:
+            def read_if_there(self, take: Callable[[str, bytes | None], None]) -> bool:
+                self.read_however_long(take)
+                return True
+
+        def write_all(session: Any, statements: Sequence[tuple[object, object]], _at_once: int, *_: object) -> None:
             # Rows are written side by side: whatever is killed leaves some of them.
             rows = [row for statement in statements for row in _rows(*statement)]
             at = session.timestamp_generator()
@@ -302,6 +307,7 @@ class LocalRollup:
             mock.patch.object(history_rows, "connect_however_long", side_effect=lambda _settings: _session()),
             mock.patch.object(history_rows, "prepare_however_long", lambda _session, text: _Prepared(text)),
             mock.patch.object(history_rows, "write_all", write_all),
+            mock.patch.object(optional_rows, "execute_concurrent", executing(write_all)),
         ):
             yield
 
@@ -367,8 +373,20 @@ def _rows(statement: object, values: object) -> Iterator[tuple[str, Sequence[obj
     assert not body.read()
 
 
+def executing(write_all: Callable[[Any, Sequence[tuple[object, object]], int], None]) -> Callable[..., list[Any]]:
+    """What stands for the driver's `execute_concurrent`, of what stands for udfs.sinks.acknowledged.write_all."""
+
+    def execute_concurrent(
+        session: Any, statements: Sequence[tuple[object, object]], *, concurrency: int, **_: object
+    ) -> list[ExecutionResult]:
+        write_all(session, statements, concurrency)
+        return [ExecutionResult(True, None)] * len(statements)
+
+    return execute_concurrent
+
+
 def _session() -> SimpleNamespace:
-    return SimpleNamespace(cluster=SimpleNamespace(shutdown=lambda: None))
+    return SimpleNamespace(cluster=SimpleNamespace(shutdown=lambda: None), prepare=_Prepared)
 
 
 def _of_key(key: int) -> SimpleNamespace:

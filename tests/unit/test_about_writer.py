@@ -10,20 +10,20 @@ from cassandra.query import BatchType
 
 from schemas import registry
 from settings import CassandraSettings
+from tests.support.fake_cassandra import QUERY_ID, FakeCassandra
+from udfs.logic.cql_rows import Inserts
 from udfs.logic.enrichment import Partition
 from udfs.logic.keyed_records import Keyed
 from udfs.logic.metadata import read_metadata
-from udfs.sinks import about_writer
-from udfs.sinks.about_writer import AboutWriter, about_map
+from udfs.sinks.about_writer import AboutWriter, Titled, about_map
 from udfs.sinks.packed_batch import PackedProtocolHandler
 
-QUERY_ID = bytes(range(16))
 CREATED = datetime(2020, 2, 29, 12, tzinfo=UTC)
 
 
-def about(video_id: str) -> bytes:
+def about(video_id: str, title: str = "") -> bytes:
     record = {
-        "video_id": video_id, "title": f"Títle {video_id}", "channel_id": "c", "channel_name": "",
+        "video_id": video_id, "title": title or f"Títle {video_id}", "channel_id": "c", "channel_name": "",
         "created_at": CREATED,
     }  # fmt: skip
     found = read_metadata(video_id.encode(), registry.encode("VideoMetadata", record))
@@ -32,24 +32,18 @@ def about(video_id: str) -> bytes:
     return found.rest
 
 
-class Session:
-    """Prepares anything."""
-
-    client_protocol_handler: Any = None
-
-    def prepare(self, _text: str) -> Any:
-        return type("Prepared", (), {"query_id": QUERY_ID})
+def written(titled: list[Titled], settings: CassandraSettings) -> list[Inserts]:
+    cassandra = FakeCassandra()
+    with cassandra.driven():
+        assert AboutWriter(cassandra, settings).titles(titled) == []
+    return cassandra.rows["views_by_minute"]
 
 
-def test_a_batch_of_titles_is_the_one_that_the_driver_would_have_made(monkeypatch: Any) -> None:
-    written: list[Any] = []
-    monkeypatch.setattr(about_writer, "write_all", lambda _session, statements, _at_once: written.extend(statements))
-    writer = AboutWriter(Session(), CassandraSettings(batch_partitions_max=2))
+def test_a_batch_of_titles_is_the_one_that_the_driver_would_have_made() -> None:
     titled = [
         (Partition(name.encode(), b"view", day), about(name)) for name, day in (("ä", 0), ("b", 20_000), ("c", -1))
     ]
-    writer.titles(titled)
-    batches = [statement._statements_and_parameters for statement, _ in written]
+    batches = written(titled, CassandraSettings(batch_partitions_max=2))
     assert [batch.number for batch in batches] == [2, 1]
     created = round(CREATED.timestamp() * 1000).to_bytes(8, "big")
     values = [
@@ -64,6 +58,14 @@ def test_a_batch_of_titles_is_the_one_that_the_driver_would_have_made(monkeypatc
         theirs = ProtocolHandler.encode_message(message([(True, QUERY_ID, row) for row in rows]), 7, 5, None, False)
         assert PackedProtocolHandler.encode_message(message(batch), 7, 5, None, False) == theirs
     assert batches[0].routing_key == b"\0\2\xc3\xa4\0\0\4view\0\0\4\x80\0\0\0\0"
+
+
+def test_batches_of_long_titles_are_cut_by_bytes() -> None:
+    titled = [(Partition(b"v%d" % n, b"view", 0), about("x" * 60, "t" * 2600)) for n in range(50)]
+    batches = written(titled, CassandraSettings())
+    assert sum(batch.number for batch in batches) == 50
+    # Stock Cassandra refuses batches of more than 50 KiB.
+    assert 30_000 < max(len(batch.body) for batch in batches) <= CassandraSettings().batch_bytes_max
 
 
 def test_a_map_of_abouts_is_the_drivers() -> None:

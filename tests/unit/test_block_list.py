@@ -13,6 +13,7 @@ from connectors.compacted_topic import Written
 from schemas import registry
 from settings import KafkaSettings
 from tools import block_list as tool
+from udfs.logic import block_list
 from udfs.logic.block_list import (
     FOR_GOOD_MS,
     PERIODS_MAX,
@@ -83,6 +84,38 @@ def test_a_viewer_is_blocked_from_the_first_to_before_the_last_moment_of_each_pe
     assert not blocked(made.table, "v", 15)
     made.put(b"v", None)
     assert len(made) == 0
+
+
+def test_changes_one_by_one_come_to_what_a_list_made_at_once_is() -> None:
+    r = random.Random(3)
+    made, want = BlockList(), {}
+    for step in range(4000):
+        name = f"viewer-{r.randrange(60)}"
+        periods = [(at, r.choice([None, at + 5])) for at in r.sample(range(40), r.randrange(4))]
+        made.put(name.encode(), rest(name, *periods) if periods else None)
+        want[name] = periods
+        if step % 7 == 0:
+            name, append = f"viewer-{r.randrange(60)}", r.randrange(50)
+            assert blocked(made.table, name, append) == any(
+                begin <= append and (end is None or append < end) for begin, end in want.get(name, [])
+            )
+    assert len(made) == sum(bool(periods) for periods in want.values())
+    # What no viewer has any more does not pile up.
+    assert len(made.table.periods) < 4 * 1024 * 2
+
+
+def test_a_change_of_one_viewer_reads_and_writes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = BlockList()
+    for n in range(3000):
+        made.put(f"v{n}".encode(), rest(f"v{n}", (5, 9)))
+    assert blocked(made.table, "v7", 5)
+    placed: list[int] = []
+    place = block_list._place
+    monkeypatch.setattr(block_list, "_place", lambda *args: placed.append(len(args[-1]) - 1) or place(*args))
+    for n in range(100):
+        made.put(f"w{n}".encode(), rest(f"w{n}", (5, 9)))
+        assert blocked(made.table, f"w{n}", 8)
+    assert placed == [1] * 100
 
 
 def test_many_viewers_are_found_and_no_other() -> None:

@@ -1,4 +1,4 @@
-"""What docs/parquet.md tells an analyst to type answers what was viewed, in polars, pyarrow and DuckDB."""
+"""What docs/parquet.md tells an analyst to type answers what was viewed, in polars, pyarrow, pandas and DuckDB."""
 
 import ast
 import random
@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 import msgspec
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.fs
@@ -139,14 +140,17 @@ def evaluated(code: str, names: dict[str, Any]) -> Any:
 def rows_of(value: Any) -> Rows:
     if isinstance(value, pl.DataFrame):
         return value.rows()
+    if isinstance(value, pd.DataFrame):
+        # As Python's own values: pandas has times of its own.
+        value = pa.Table.from_pandas(value, preserve_index=False)
     assert isinstance(value, pa.Table), type(value)
     return [tuple(row.values()) for row in value.to_pylist()]
 
 
 def python_answers(names: dict[str, Any]) -> list[Rows]:
-    """What the blocks of polars and pyarrow answer, one after the other; `names` are what a connection defines."""
+    """What the blocks of polars, pyarrow and pandas answer, in turn; `names` are what a connection defines."""
     found = []
-    for block in [*blocks("polars", "python"), *blocks("pyarrow", "python")]:
+    for block in (block for reader in ("polars", "pyarrow", "pandas") for block in blocks(reader, "python")):
         if not is_connection(block):
             value = evaluated(block, names)
             if value is not None:
@@ -238,11 +242,15 @@ def countries(seen: list[Seen]) -> Rows:
 
 
 Answer = Callable[[list[Seen]], Rows]
-IN_PYTHON: list[Answer] = [top, by_hour, by_minute, late_shares, growth, kinds, by_kind_of_day, totals]
+IN_PYTHON: list[Answer] = [
+    *(top, by_hour, by_minute, late_shares, growth, kinds),
+    *(by_kind_of_day, totals),
+    *(top, by_kind_of_day, by_hour),
+]
 IN_SQL: list[Answer] = [top, every_hour, late_shares, growth, countries, kinds]
 
 
-def test_polars_and_pyarrow_answer_what_was_viewed(history: tuple[Path, list[Seen]]) -> None:
+def test_polars_pyarrow_and_pandas_answer_what_was_viewed(history: tuple[Path, list[Seen]]) -> None:
     root, seen = history
     assert python_answers(local_names(root)) == [answer(seen) for answer in IN_PYTHON]
     assert all(answer(seen) for answer in (*IN_PYTHON, *IN_SQL))
@@ -282,6 +290,21 @@ def test_readers_of_hives_partitions_see_a_date(history: tuple[Path, list[Seen]]
     found = duckdb.sql(f"DESCRIBE FROM read_parquet('{root}/hours/**/*.parquet', hive_partitioning = true)").fetchall()
     types = {name: kind for name, kind, *_ in found}
     assert (types["viewed_day"], types["hour"]) == ("DATE", "TIMESTAMP WITH TIME ZONE")
+
+
+def test_pandas_sees_a_date_only_where_it_is_told(history: tuple[Path, list[Seen]]) -> None:
+    """The page warns of it: a comparison that finds nothing is no error."""
+    root, _ = history
+    names = local_names(root)
+    python_answers(names)
+    days = names["frame"]("days")
+    assert days.viewed_day.dtype == pd.ArrowDtype(pa.date32())
+    assert (days.viewed_day == LAST_DAY).sum() == (days.viewed_day == pd.Timestamp(LAST_DAY)).sum() > 0
+    assert (days.viewed_day == LAST_DAY.isoformat()).sum() == 0
+    plain = pd.read_parquet(root / "days")
+    assert plain.viewed_day.dtype == "category"
+    assert (plain.viewed_day == LAST_DAY).sum() == 0
+    assert (plain.viewed_day == LAST_DAY.isoformat()).sum() > 0
 
 
 # --- the files

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from settings import Settings
-from tools.cli import HOME_VARIABLE, app
-from tools.stack.ports import DEFAULT_PORTS, environment_variable
+from tools.cli import app
+from tools.stack.preflight import known_variables
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -63,11 +62,7 @@ def test_named_commands_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_named_variables_exist(page: Path) -> None:
-    variables = {HOME_VARIABLE, *map(environment_variable, DEFAULT_PORTS)}
-    for group, outer in Settings.model_fields.items():
-        model = outer.annotation
-        assert model is not None
-        variables |= {f"VIEW_COUNTS_{group}_{name}".upper() for name in model.model_fields}
+    variables = known_variables()
     for span in code_spans(page):
         for variable in re.findall(r"VIEW_COUNTS_[A-Z_]*[A-Z]\b(?!_\*|_<)", span):
             assert variable in variables, f"`{variable}` is no setting"

@@ -28,6 +28,8 @@ from udfs.sources.archive import Record
 EVENT_ID = bytes([3] + [0] * 15)
 AT_MS = 1_767_225_600_000
 VIEWER = viewer_hash("viewer-2").hex()
+# How long a broker keeps the topics that it has.
+KEPT: dict[str, int] = {}
 
 
 @pytest.fixture
@@ -38,7 +40,13 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         erasure=ErasureSettings().model_copy(update={"path": f"{tmp_path}/erasures"}),
     )
     monkeypatch.setattr(command, "Settings", lambda: made)
-    stores = Stores(pyarrow.fs.LocalFileSystem(), FolderFiles(), register_of(made.history.path), sleep=lambda _s: None)
+    stores = Stores(
+        pyarrow.fs.LocalFileSystem(),
+        FolderFiles(),
+        register_of(made.history.path),
+        sleep=lambda _s: None,
+        kept_ms=lambda _at, topic: KEPT.get(topic),
+    )
     monkeypatch.setattr(command, "stores_of", lambda _settings, dry_run: nullcontext(stores))
     records = [Record(n, AT_MS, bytes(4), encode(0, [(EVENT_ID, "v", "view", AT_MS)], AT_MS)) for n in range(3)]
     put_archive_file(tmp_path / "archive", AT_MS // 3_600_000, 0, "part-0", records)
@@ -136,3 +144,23 @@ def test_the_local_command_has_the_same_options() -> None:
     result = CliRunner().invoke(local, ["erase", "--help"])
     assert result.exit_code == 0, result.output
     assert "--unlist" in result.output
+
+
+@pytest.mark.parametrize(
+    ("kept_ms", "said"), [(None, None), (3_600_000, "until 20"), (-1, "until somebody sees to it")]
+)
+def test_the_source_of_the_pack_job_remains(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, kept_ms: int | None, said: str | None
+) -> None:
+    if kept_ms is not None:
+        monkeypatch.setitem(KEPT, settings.pack.source_topic, kept_ms)
+    lines = [line for line in run("viewer-2").output.splitlines() if settings.pack.source_topic in line]
+    assert len(lines) == (said is not None)
+    assert all(f"events as other producers wrote them, {said}" in line for line in lines)
+
+
+def test_another_form_of_the_same_letters_is_named(settings: Settings) -> None:
+    said = run("caf\u00e9", "viewer-2")
+    assert said.exit_code == 0
+    assert said.stderr.count("more than one way") == 1
+    assert "'cafe\\u0301'" in said.stderr

@@ -46,7 +46,7 @@ def event(n: int, viewer_id: str | None = ID, **others: Any) -> dict[str, Any]:
 
 
 def batch(*events: dict[str, Any], salt: int = SALT, salts: int = RULES.salts) -> bytes:
-    header = {"batch_id": bytes(16), "producer_id": "p", "salt": salt, "salts": salts, "produced_at": 0}
+    header = {"batch_id": bytes(16), "producer_id": "p", "salt": salt, "salts": salts, "produced_at": NOW_MS}
     return registry.encode("ViewBatch", {**header, "events": list(events)})
 
 

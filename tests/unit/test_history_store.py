@@ -1,7 +1,9 @@
 """What is written to history is read from it, by row group and by the names of manifests. On a local folder."""
 
+import dataclasses
 import uuid
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -11,10 +13,13 @@ import pyarrow.fs
 import pytest
 
 from settings.durations import HOUR_MS
+from tools.history.repeating import repeats_told
+from udfs.logic import known_buckets
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums
 from udfs.logic.history import (
     MANIFEST,
     VERSION,
+    Counted,
     HistoryError,
     Manifest,
     SliceName,
@@ -22,11 +27,13 @@ from udfs.logic.history import (
     made_by,
     no_history,
     part_name,
+    read_manifest,
     slice_folder,
 )
 from udfs.logic.ledger import Tally
 from udfs.logic.register import manifest_name
-from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
+from udfs.logic.repeats import SAMPLES, Known
+from udfs.logic.slice_counts import SaltMemory, SliceCounts
 from udfs.sinks.conditional_files import FolderFiles
 from udfs.sinks.history_store import HistoryStore
 
@@ -86,10 +93,40 @@ def test_a_slice_is_read_as_it_was_written(store: HistoryStore) -> None:
     viewers = store.viewers(info, 2, [500])
     assert viewers is not None
     assert viewers["minute"].to_pylist() == [30_003]
-    (known,) = store.known([info], 498)
+    (known,) = store.known([info], 498, written.known.ids)
     assert known.ids.tolist() == written.known.ids[:4].tolist()
     assert known.viewed_ms.tolist() == written.known.viewed_ms[:4].tolist()
-    assert list(store.known([info], 499)) == []
+    assert list(store.known([info], 499, written.known.ids)) == []
+
+
+def test_of_an_hour_of_many_ids_few_are_read_for_one(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_buckets, "BUCKET_ROWS", 100)
+    # As a client may choose them: one after the other.
+    ids = np.stack([np.zeros(4000, np.uint64), np.arange(4000, dtype=np.uint64)], axis=1)
+    hours = np.where(np.arange(4000) % 40 == 39, 400, 498)
+    written = SliceCounts(counts().sums, Known(ids, hours * HOUR_MS + np.arange(4000)), None, {}, Counter())
+    info = store.put_slice(NAME, written, INFO)
+    for hour in (400, 498):
+        mine = written.known.hours == hour
+        (everything,) = store.known([info], hour, ids)
+        assert sorted(everything.viewed_ms.tolist()) == written.known.viewed_ms[mine].tolist()
+        for place in np.nonzero(mine)[0][::97].tolist():
+            (known,) = store.known([info], hour, ids[place : place + 1])
+            assert written.known.viewed_ms[place] in known.viewed_ms[(known.ids == ids[place]).all(axis=1)]
+            assert len(known.ids) <= 200
+    assert sum(rows for _, rows in info.known) == 4000
+
+
+def test_ids_that_lie_in_one_row_group_are_found(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As code that knew no buckets has written them.
+    monkeypatch.setattr(known_buckets, "BUCKETS_MAX", 1)
+    monkeypatch.setattr(known_buckets, "BUCKET_ROWS", 2)
+    written = counts()
+    info = store.put_slice(NAME, written, INFO)
+    assert [hour for hour, _ in info.known] == [498, 500]
+    for place in range(4):
+        (known,) = store.known([info], 498, written.known.ids[place : place + 1])
+        assert known.ids.tolist() == written.known.ids[:4].tolist()
 
 
 def test_a_table_in_place_of_another_is_read_by_the_same_row_groups(store: HistoryStore) -> None:
@@ -131,7 +168,7 @@ def test_there_is_no_history_before_the_first_manifest_and_then_what_it_says(sto
     assert store.manifest(name, 4) == after
     # Whoever has no history yet is not told of it by its files: the register names what is in force.
     assert store.manifest("", 4) == nothing
-    with pytest.raises(HistoryError, match=r"has 4 shards, counting\.shards is 5"):
+    with pytest.raises(HistoryError, match=r"was made by counting\.shards=4, and the settings say 5"):
         store.manifest(name, 5)
     store.put_manifest(name, msgspec.structs.replace(after, version=VERSION + 1))
     with pytest.raises(HistoryError, match=f"version {VERSION + 1}, this code reads {VERSION}: use newer code"):
@@ -225,3 +262,39 @@ def test_what_holders_before_one_have_written_is_listed_of_all_kinds(store: Hist
     assert store.files_below(7) == [old]
     assert sorted(store.files_below(8)) == sorted([old, path, manifest_name(7, "a"), *of_slice])
     assert set(store.files_below(9)) - set(store.files_below(8)) == {part_name("channels", 0, made_by(8, "a"))}
+
+
+def test_so_is_a_file_of_a_slice_of_which_others_are_there(store: HistoryStore) -> None:
+    manifest = named(store)
+    (name,) = manifest.last_slices.values()
+    for file in ("cells.parquet", "memory.bin"):
+        store.delete(f"{slice_folder(name)}/{file}")
+    assert store.missing_files(manifest) == [f"{slice_folder(name)}/{file}" for file in ("cells.parquet", "memory.bin")]
+
+
+def test_what_is_known_has_the_hashes_that_it_was_written_with_or_none(store: HistoryStore) -> None:
+    written = counts()
+    old = store.put_slice(NAME, written, INFO)
+    subjects = np.arange(6, dtype=np.uint64) << np.uint64(60)
+    known = written.known._replace(subjects=subjects)
+    new_name = msgspec.structs.replace(NAME, part=NAME.part + 1)
+    new = store.put_slice(new_name, dataclasses.replace(written, known=known), {**INFO, "next_hour": 501})
+    first, second = store.known_of_hours([old, new], (498, 500), known.ids)
+    assert first.subjects is None
+    assert second.subjects is not None
+    assert second.subjects.tolist() == subjects.tolist()
+    assert second.ids.tolist() == first.ids.tolist()
+
+
+def test_repeats_of_a_slice_are_kept_with_it(store: HistoryStore) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    rows = {"event_id": [bytes(16)], "viewed_at": [at], "first_viewed_at": [at], "video_id": ["v"], "kind": ["view"]}
+    samples = pa.table({**rows, "reason": ["conflicting"]}, schema=SAMPLES)
+    written = dataclasses.replace(counts(), repeats=Counter({"same": 5, "conflicting": 1}), samples=samples)
+    info = store.put_slice(NAME, written, INFO)
+    assert store.slice_info(NAME) == info
+    assert info.repeats == {"same": 5, "conflicting": 1}
+    assert store.repeats(NAME) == samples
+    manifest = msgspec.structs.replace(no_history(1), counted={3: [Counted(NAME, 0, 9, 501, conflicting=1)]})
+    (told,) = repeats_told(store, read_manifest(msgspec.json.encode(manifest)), 3)
+    assert (told["conflicting"], told["restamped"], told["samples"][0]["video_id"]) == (1, 0, "v")

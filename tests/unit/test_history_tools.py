@@ -23,7 +23,7 @@ from udfs.logic.register import (
     nothing_applied,
     token_of,
 )
-from udfs.sinks.history_store import HistoryStore
+from udfs.sinks.history_store import MEMORY, SLICE_FILES, HistoryStore
 from udfs.sinks.lease import LeaseHolder
 
 NOW_MS = 1_764_300_000_000
@@ -66,7 +66,7 @@ def manifest_of(store: HistoryStore, token: int) -> Manifest:
     """One whose two files, and whose slice, are there."""
     made = made_by(token, "a")
     paths, name = [file_name("totals", 0, 0, made), file_name("days", 3, 0, made)], SliceName(5, 0, made=made)
-    for path in (*paths, f"{slice_folder(name)}/cells.parquet"):
+    for path in (*paths, *(f"{slice_folder(name)}/{file}" for file in (*SLICE_FILES, MEMORY))):
         store.put(path, pa.table({"views": [1]}))
     manifest = msgspec.structs.replace(no_history(SHARDS), token=token, last_slices={0: name}, next_hours={0: 6})
     for data_set, at, path in (("totals", 0, paths[0]), ("days", 3, paths[1])):

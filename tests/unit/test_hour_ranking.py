@@ -20,18 +20,27 @@ def minutes(r: random.Random, kinds: int, videos: int) -> list[ClosedMinute]:
 
 
 @pytest.mark.parametrize(("kinds", "videos"), [(1, 90), (3, 90), (KINDS_MAX, 60), (KINDS_MAX + 1, 50), (700, 3)])
-def test_passes_change_no_list(monkeypatch: pytest.MonkeyPatch, kinds: int, videos: int) -> None:
+@pytest.mark.parametrize("declared", [(), (b"kind-1", b"kind-2", b"never sent")])
+def test_passes_change_no_list(
+    monkeypatch: pytest.MonkeyPatch, kinds: int, videos: int, declared: tuple[bytes, ...]
+) -> None:
     assert videos <= TOP, "or equals at the cut would be any"
     r = random.Random(kinds)
     span, before = minutes(r, kinds, videos), minutes(r, kinds, videos)
-    one = rank_hour(span, before)
+    one = rank_hour(span, before, declared)
     assert passes_for(sum(minute.cells for minute in (*span, *before))) == 1
     for cells_at_once, kinds_at_once in ((2000, 1 << 16), (10, 1 << 16), (10, 50)):
         monkeypatch.setattr(hour_ranking, "CELLS_AT_ONCE", cells_at_once)
         monkeypatch.setattr(kind_sums, "KINDS_AT_ONCE", kinds_at_once)
         assert passes_for(9600) == (8 if cells_at_once == 2000 else BUCKETS)
-        assert rank_hour(span, before) == one
-    assert len(one[0]) == min(kinds, KINDS_MAX)
+        assert rank_hour(span, before, declared) == one
+    most, _ = one
+    names = {f"kind-{n}".encode() for n in range(kinds)}
+    is_left = bool(most.kinds)
+    assert is_left == (len(names - {*declared}) > KINDS_MAX - len(declared))
+    assert names & {*declared} <= most.of_kind.keys() <= names
+    # Equally frequent ones all or none.
+    assert len(most.of_kind) <= KINDS_MAX if is_left else most.of_kind.keys() == names
 
 
 def test_a_minute_has_its_rows_by_bucket_and_knows_how_many() -> None:

@@ -212,3 +212,49 @@ def test_the_longest_event_is_within_the_bound() -> None:
     sent = event(video_id="v" * 64, kind="k" * 32, viewer_id="w" * 64, country="c" * 64, device="d" * 64)
     result = packed(events.parse_json(body(sent)))
     assert max(len(datum) for datums in result.datums for datum in datums) <= packing.EVENT_BYTES_MAX
+
+
+HOUR_MS = 3_600_000
+REACH = packing.Reach(past_ms=168 * HOUR_MS, future_ms=660_000)
+
+
+@pytest.mark.parametrize(
+    ("viewed_at", "said"),
+    [
+        (NOW_MS + 660_000, None),
+        (NOW_MS + 661_000, "661 s ahead"),
+        (NOW_MS - 168 * HOUR_MS, None),
+        (NOW_MS - 169 * HOUR_MS, "169 h ago"),
+        ("2025-12-01T00:00:00Z", "h ago"),
+    ],
+)
+def test_what_the_services_own_clock_says_cannot_count_is_refused(viewed_at: int | str, said: str | None) -> None:
+    parsed = events.parse_json(body(event(viewed_at=viewed_at)))
+    packed_within = packing.pack(parsed.events, parsed.indexes, now_ms=NOW_MS, salts=SALTS, reach=REACH)
+    if said is None:
+        assert packed_within.count == 1
+    else:
+        ((refusal),) = packed_within.rejected
+        assert refusal.field == "viewed_at"
+        assert said in refusal.reason
+
+
+def test_names_that_are_not_known_are_told_and_no_event_is_the_slower_for_a_neighbour_that_is_bad() -> None:
+    more = event(position=3, at={"deep": [1]})
+    for parsed in (events.parse_json(body(more, event())), events.parse_ndjson(json.dumps(more).encode())):
+        assert (parsed.ignored, parsed.rejected) == (["at", "position"], [])
+    parsed = events.parse_json(body(more, event(video_id=""), event(viewerId="v")))
+    assert parsed.ignored == ["at", "position"]
+    assert [(one.index, one.field) for one in parsed.rejected] == [(1, "video_id"), (2, "viewerId")]
+    many = events.parse_json(body(event(**{f"x{n}" * 90: n for n in range(99)})))
+    assert len(many.ignored) == events.IGNORED_NAMES_MAX
+    assert {len(name) for name in many.ignored} == {events.IGNORED_NAME_LENGTH_MAX}
+
+
+def test_a_container_tells_of_its_writers_fields() -> None:
+    declared = {**schema("ViewEvent"), "fields": [*schema("ViewEvent")["fields"], {"name": "position", "type": "int"}]}
+    parsed = parse_avro(avro([record(position=3)], written_by=declared))
+    assert (len(parsed.events), parsed.ignored) == (1, ["position"])
+    declared["fields"] = [*schema("ViewEvent")["fields"], {"name": "viewerId", "type": "string"}]
+    with pytest.raises(events.BodyError, match="viewerId"):
+        parse_avro(avro([record(viewerId="v")], written_by=declared))

@@ -85,6 +85,13 @@ def test_numbas_cache_goes_by_the_key() -> None:
     assert Path(numba_compat.config.CACHE_DIR).name == f"kernels-{kernel_key()[:16]}"
 
 
+def test_and_so_it_does_when_a_variable_of_numbas_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As whatever makes its process a client of a stack does."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/nowhere")
+    numba_compat.config.reload_config()
+    assert Path(numba_compat.config.CACHE_DIR).name == f"kernels-{kernel_key()[:16]}"
+
+
 @cache
 def global_names(path: Path) -> tuple[dict[str, str], set[str]]:
     """(module of ours by the name that comes from it, directly or by a constant made of it; names that kernels use)."""

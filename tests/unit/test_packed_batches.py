@@ -1,7 +1,9 @@
 """Batches encoded by the kernel: byte for byte what the driver makes of the same rows, and cut by the same limits."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -26,9 +28,12 @@ CELLS = [
 ]
 
 
-def batches(cells: list[Cell], rows_max: int = 200, partitions_max: int = 20) -> list[Inserts]:
+def batches(
+    cells: list[Cell], rows_max: int = 200, partitions_max: int = 20, bytes_max: int = 1 << 20
+) -> list[Inserts]:
     rows = b"".join(map(dated_row, cells))
-    return list(pack_inserts(rows, QUERY_ID, rows_max=rows_max, partitions_max=partitions_max))
+    limits = {"rows_max": rows_max, "partitions_max": partitions_max, "bytes_max": bytes_max}
+    return list(pack_inserts(rows, QUERY_ID, **limits))
 
 
 def message(queries: Any) -> BatchMessage:
@@ -102,6 +107,17 @@ def test_batches_are_cut_by_rows_and_by_partitions(rows_max: int, partitions_max
     cut = batches(cells, rows_max, partitions_max)
     assert [len(list(rows_in(batch))) for batch in cut] == sizes
     assert [batch.number for batch in cut] == sizes
+
+
+@pytest.mark.parametrize("bytes_max", [1, 200, 700, 8 << 10])
+def test_batches_are_cut_by_bytes(bytes_max: int) -> None:
+    cells = [Cell(b"v" * (1 + n % 64), b"k" * (1 + n % 40), MINUTE + n, 1) for n in range(200)]
+    cut = [list(rows_in(batch)) for batch in batches(cells, 500, 500, bytes_max)]
+    assert Counter(row for rows in cut for row in rows) == Counter((c.video_id, c.kind, c.minute, 1) for c in cells)
+    sizes = [[len(batches([Cell(*row)])[0].body) for row in rows] for rows in cut]
+    assert all(sum(of_batch) <= bytes_max or len(of_batch) == 1 for of_batch in sizes)
+    # No batch had room for the first row of the next one.
+    assert all(sum(before) + after[0] > bytes_max for before, after in pairwise(sizes))
 
 
 def test_a_batch_goes_to_a_replica_of_its_first_row() -> None:

@@ -35,7 +35,7 @@ def frame(handler: type[ProtocolHandler], queries: object) -> bytes:
 
 @pytest.mark.parametrize("rows_max", [1, 2, 5, 100])
 def test_batches_are_those_of_the_driver(rows_max: int) -> None:
-    packed = list(pack_columns(columns(ROWS), QUERY_ID, key_values=3, rows_max=rows_max))
+    packed = list(pack_columns(columns(ROWS), QUERY_ID, key_values=3, rows_max=rows_max, bytes_max=1 << 20))
     cuts = [ROWS[at : at + rows_max] for at in range(0, len(ROWS), rows_max)]
     assert [inserts.number for inserts in packed] == [len(cut) for cut in cuts]
     for inserts, cut in zip(packed, cuts, strict=True):
@@ -49,15 +49,33 @@ def test_pieces_of_columns_are_the_same_rows() -> None:
     whole = pa.table(dict(zip("abcde", columns(ROWS), strict=True)))
     pieces = pa.concat_tables([whole.slice(0, 2), whole.slice(2, 1), whole.slice(3)])
     packed, expected = (
-        list(pack_columns(one, QUERY_ID, key_values=3, rows_max=2)) for one in (pieces.columns, whole.columns)
+        list(pack_columns(one, QUERY_ID, key_values=3, rows_max=2, bytes_max=1 << 20))
+        for one in (pieces.columns, whole.columns)
     )
     assert packed == expected
-    (last,) = pack_columns(whole.slice(4).columns, QUERY_ID, key_values=3, rows_max=2)
+    (last,) = pack_columns(whole.slice(4).columns, QUERY_ID, key_values=3, rows_max=2, bytes_max=1 << 20)
     assert (last.number, last.body) == (1, expected[-1].body)
 
 
 def test_of_no_rows_there_is_no_batch() -> None:
     empty: list[Inserts] = list(
-        pack_columns([c.slice(0, 0) for c in columns(ROWS)], QUERY_ID, key_values=3, rows_max=2)
+        pack_columns([c.slice(0, 0) for c in columns(ROWS)], QUERY_ID, key_values=3, rows_max=2, bytes_max=1 << 20)
     )
     assert empty == []
+
+
+def test_batches_are_cut_by_bytes() -> None:
+    rows = [("c" * (1 + 500 * (n % 9)), "view", DAY, AT, n) for n in range(50)]
+    cut, alone = (
+        list(pack_columns(columns(rows), QUERY_ID, key_values=3, rows_max=rows_max, bytes_max=bytes_max))
+        for rows_max, bytes_max in ((20, 6000), (1, 1))
+    )
+    assert b"".join(one.body for one in cut) == b"".join(one.body for one in alone)
+    assert sum(one.number for one in cut) == len(rows)
+    assert {len(one.body) > 4000 for one in cut} == {True, False}
+    assert max(len(one.body) for one in cut) <= 6000
+    at = 0
+    for one in cut:
+        following = alone[at + one.number : at + one.number + 1]
+        assert not following or len(one.body) + len(following[0].body) > 6000
+        at += one.number

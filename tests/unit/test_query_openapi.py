@@ -1,5 +1,6 @@
 """The descriptions of both services name every route that they have, and no other."""
 
+import re
 from typing import Any
 
 import pytest
@@ -24,7 +25,9 @@ SELF = {"/openapi.json", "/docs"}
     ],
 )
 def test_every_route_is_described(app: Starlette, description: dict[str, Any]) -> None:
-    paths = {route.path.replace(":path", "") for route in app.routes if isinstance(route, Route)}
+    routes = [route.path for route in app.routes if isinstance(route, Route)]
+    # Without its convertor, and without the slash that some clients add.
+    paths = {re.sub(r":[a-z]+\}", "}", path).rstrip("/") for path in routes}
     assert paths - SELF == set(description["paths"])
 
 

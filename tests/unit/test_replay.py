@@ -15,6 +15,9 @@ from tools.replay.events import events_in, fields_of
 from tools.replay.fixes import Fix, FixError, load_fix
 from tools.replay.letters import NO_LETTER, Choice, Letter, Origin, chosen, groups, read_letters
 from tools.replay.plan import ADDS, COUNTS, Action, Planned, Planner
+from udfs.logic.dedup import Rejected
+from udfs.logic.rejected import PAYLOAD_BYTES_MAX
+from udfs.logic.rejected import letters as rejected_events
 from udfs.logic.single_events import datum_of, id_of_place, topic_mark
 
 SALTS = 4
@@ -106,6 +109,25 @@ def test_repeats_are_dropped_and_the_order_is_that_of_arrival() -> None:
     read = [one for value in [*values, values[0]] for one in read_letters("late", value, ORIGIN)]
     assert [one.payload for one in chosen(read, Choice())] == [b"a", b"b"]
     assert [one.payload for one in chosen(reversed(read), Choice(), 1)] == [b"a"]
+
+
+def test_letters_of_one_record_are_replayed_as_one_and_what_is_cut_is_shown() -> None:
+    late_of_record = [Rejected(n, "video_id_empty", datum(n)) for n in range(6)]
+    huge = Rejected(6, "late", datum(6, device="d" * (PAYLOAD_BYTES_MAX + 1)))
+    # As one delivery cuts them and, after a restart, another.
+    values = [
+        value
+        for cut in ([late_of_record[:4], [*late_of_record[4:], huge]], [[one] for one in (*late_of_record, huge)])
+        for some in cut
+        for value in rejected_events(EVENTS, 3, 7, NOW_MS - HOUR_MS, None, some)
+    ]
+    found = chosen((one for value in values for one in read_letters("dead-letter", value, ORIGIN)), Choice())
+    assert [one.origin for one in found] == [Origin(EVENTS, 3, 7, n) for n in range(7)]
+    planned = plan(*found)
+    assert [one.action for one in planned] == [Action.AS_IS] * 6 + [Action.INVALID]
+    assert len({one.datum for one in planned[:6]}) == 6
+    assert planned[6].note.startswith("first ")
+    assert shown.letter_text(found[6], EVENTS).count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -291,7 +313,7 @@ def test_a_fix_may_make_events_of_bytes() -> None:
     timeless = only(bad, fix=lambda *_: {**event(), "viewed_at": None})
     assert (timeless.action, timeless.note) == (
         Action.INVALID,
-        "viewed_at: missing: an event with an id needs its time",
+        "viewed_at: missing: an event with an id needs its time, unless the id is a UUIDv7",
     )
     assert [one.note for one in plan(bad, fix=lambda *_: [])] == ["the fix leaves it out"]
 

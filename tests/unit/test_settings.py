@@ -19,7 +19,7 @@ def test_the_defaults_hold_their_own_rules() -> None:
         # A view dated ahead can come again that much later without being late.
         ({"future_skew_ms": MINUTE_MS + 1}, "generation_ms=720000"),
         ({"salts": 48}, "max_parallelism=128"),
-        ({"salts": 256}, "max_parallelism=128"),
+        ({"salts": 256}, "less than or equal to 128"),
         ({"shards": 129}, "shards=129"),
     ],
 )

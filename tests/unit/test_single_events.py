@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from schemas import registry
 from schemas.topics import RECORD_BYTES_MAX
 from udfs.logic.batch_scan import Scan, scan
-from udfs.logic.single_events import Origin, Packed, Packer, packer_of, topic_mark
+from udfs.logic.single_events import Origin, Packed, Packer, Unknown, WriterSchema, packer_of, topic_mark
 
 SALTS = 4
 TOPIC = "singles"
@@ -81,7 +81,9 @@ VIEWS = [view(n) for n in range(500)] + [view(1000, kind="like", viewer_id="ü",
 )
 def test_events_in_avro_are_copied_in_their_order(framing: str, head: bytes) -> None:
     values: list[bytes | None] = [head + datum(registry.schema("ViewEvent"), one) for one in VIEWS]
-    packed = pack(packer_of(framing, TOPIC, SALTS, 50), values)
+    packed = pack(
+        packer_of(framing, TOPIC, SALTS, 50, [WriterSchema(None, 7 if framing == "confluent" else None)]), values
+    )
     assert packed.refused == []
     assert max(number for _, _, number in packed.batches) == 50
     by_salt = sorted(VIEWS, key=lambda one: mmh3.hash(one["event_id"], 0, signed=False) % SALTS)
@@ -144,6 +146,9 @@ def test_json_is_taken_as_ingest_takes_it_and_what_is_missing_comes_from_the_rec
         (b'{"video_id": "v", "viewed_at": 1e300}', "viewed_at="),
         (b'{"video_id": "v", "kind": {}}', "kind={}"),
         (b'{"video_id": "v", "country": 1}', "country=1"),
+        (b'{"video_id": "v", "viewerId": "w"}', "viewerId: viewerId is not known"),
+        (b'{"video_id": "v", "event_id": "9b2f6f0e-1c1c-4c0e-8d53-0d9d3c7a5e11"}', "viewed_at: missing"),
+        (b'{"video_id": "v", "viewed_at": 1767225600}', "viewed_at: ms since 1970 is not in the years"),
     ],
 )
 def test_a_bad_field_is_named(value: bytes, reason: str) -> None:
@@ -154,10 +159,12 @@ def test_a_bad_field_is_named(value: bytes, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("framing", "head"), [("plain", b""), ("confluent", b"\0\1\2\3\4"), ("single_object", b"\xc3\x01" + bytes(8))]
+    ("framing", "head"),
+    [("plain", b""), ("confluent", b"\0\1\2\3\4"), ("single_object", registry.prefix_of(OTHER_SCHEMA))],
 )
 def test_avro_of_another_schema_is_read_by_its_names(framing: str, head: bytes) -> None:
-    packer = packer_of(framing, TOPIC, SALTS, 50, OTHER_SCHEMA)
+    number = 0x01020304 if framing == "confluent" else None
+    packer = packer_of(framing, TOPIC, SALTS, 50, [WriterSchema(OTHER_SCHEMA, number)])
     one = {"video_id": "v", "seconds": 1.5, "event_id": None, "viewed_at": AT, "viewer_id": "w"}
     value = head + datum(OTHER_SCHEMA, one)
     packed = pack(packer, [value, value + b"x", value[:-1]])
@@ -191,5 +198,67 @@ def test_packed_again_the_events_are_the_same() -> None:
 
 @given(st.lists(st.binary(max_size=60), max_size=8), st.sampled_from(["json", "plain", "single_object", "confluent"]))
 def test_no_bytes_raise(noise: list[bytes], framing: str) -> None:
-    packed = pack(packer_of(framing, TOPIC, SALTS, 3), list(noise))
+    own = WriterSchema(None, 7 if framing == "confluent" else None)
+    packed = pack(packer_of(framing, TOPIC, SALTS, 3, [own]), list(noise))
     assert len(packed.refused) + sum(number for _, _, number in packed.batches) == len(noise)
+
+
+def exchanged() -> dict[str, Any]:
+    """ViewEvent as a later version might be: the same types, two texts in each other's place."""
+    fields = list(json.loads((registry.FOLDER / "ViewEvent.v1.avsc").read_text())["fields"])
+    fields[1], fields[3] = fields[3], fields[1]
+    return {"type": "record", "name": "ViewEvent", "fields": fields}
+
+
+@pytest.mark.parametrize("framing", ["single_object", "confluent"])
+def test_a_record_of_a_schema_that_is_not_named_is_refused_and_one_that_is_has_its_fields_in_their_places(
+    framing: str,
+) -> None:
+    later = exchanged()
+    one = view(1, video_id="cats")
+    heads = {"single_object": registry.prefix_of(later), "confluent": b"\0\0\0\0\2"}
+    value = heads[framing] + datum(fastavro.parse_schema(dict(later)), one)
+    numbers = (1, 2) if framing == "confluent" else (None, None)
+    own, new = WriterSchema(None, numbers[0]), WriterSchema(later, numbers[1])
+    assert pack(packer_of(framing, TOPIC, SALTS, 9, [own]), [value]).refused == [(0, "unknown_schema")]
+    both = packer_of(framing, TOPIC, SALTS, 9, [own, new])
+    first = (registry.prefix("ViewEvent") if framing == "single_object" else b"\0\0\0\0\1") + datum(
+        registry.schema("ViewEvent"), one
+    )
+    packed = pack(both, [value, first, b"\0\0\0\0\3" + value[5:]])
+    assert packed.refused == [(2, "unknown_schema")]
+    assert events(packed) == [one, one]
+
+
+@pytest.mark.parametrize(
+    ("framing", "schemas"),
+    [
+        ("confluent", [WriterSchema(None)]),
+        ("single_object", [WriterSchema(None, 7)]),
+        ("plain", [WriterSchema(None), WriterSchema(OTHER_SCHEMA)]),
+        ("confluent", [WriterSchema(None, 7), WriterSchema(OTHER_SCHEMA, 7)]),
+        ("plain", [WriterSchema({"type": "record", "name": "P", "fields": [{"name": "videoId", "type": "string"}]})]),
+        ("plain", []),
+    ],
+)
+def test_schemas_that_do_not_go_with_the_framing_are_refused(framing: str, schemas: list[WriterSchema]) -> None:
+    with pytest.raises(ValueError, match=r"number|head|videoId|no schema"):
+        packer_of(framing, TOPIC, SALTS, 9, schemas)
+
+
+def test_what_becomes_of_fields_that_no_event_has_is_a_setting() -> None:
+    values: list[bytes | None] = [b'{"video_id": "v", "viewerId": "w"}', b'{"video_id": "v", "position": 3}']
+    refused = {
+        mode: [row for row, _ in pack(packer_of("json", TOPIC, SALTS, 9, unknown=mode), values).refused]
+        for mode in Unknown
+    }
+    assert refused == {Unknown.IGNORED: [], Unknown.MISSPELT_REFUSED: [0], Unknown.REFUSED: [0, 1]}
+
+
+def test_a_heartbeat_is_a_batch_without_events_for_each_salt() -> None:
+    found = dict(Packer(SALTS, 1).heartbeats(NOW_MS))
+    assert list(found) == list(range(SALTS))
+    for salt, value in found.items():
+        scanned = scan(np.frombuffer(value, np.uint8), salt, SALTS)
+        assert isinstance(scanned, Scan)
+        assert len(scanned.spans) == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from settings import Settings
-from tools.stack import PartError, PreflightError, Stack, StackOptions, flink, preflight, supervision
+from tools.stack import PartError, PreflightError, Stack, StackOptions, files, flink, preflight, supervision
 from tools.stack.layout import UNIX_SOCKET_PATH_BYTES_MAX, Layout, repository
 from tools.stack.parts import PARTS, PARTS_BY_NAME, Context
 from tools.stack.ports import (
@@ -72,7 +72,7 @@ def test_preflight_names_port_part_and_variable(tmp_path: Path) -> None:
 def test_preflight_tells_every_missing_thing_in_a_line_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "DISK_FREE_BYTES_MIN", 2**60)
+    monkeypatch.setenv("VIEW_COUNTS_STACK_DISK_START_MIB", str(2**40))
     monkeypatch.setattr(preflight, "MEMORY_FREE_BYTES_MIN", 2**60)
     monkeypatch.setattr(preflight, "java_home", lambda: None)
     with pytest.raises(PreflightError) as raised:
@@ -215,3 +215,12 @@ def test_ids_are_found_in_what_flink_prints() -> None:
     assert flink.savepoint_path(f"Suspending job\nSavepoint completed. Path: {path}\n") == path
     with pytest.raises(flink.FlinkCommandError, match="no job id:\nnothing"):
         flink.job_id("nothing")
+
+
+def test_the_local_stack_takes_no_more_than_stock_servers(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    kafka = files.kafka_server_properties(layout, DEFAULT_PORTS)
+    # Sizes of topics are their own (schemas/topics.py).
+    assert not re.search(r"(?m)^[a-z.]*(max\.bytes|max\.message|fetch\.size)", kafka)
+    cassandra = json.loads(files.cassandra_yaml(layout, DEFAULT_PORTS))
+    assert [name for name in cassandra if "threshold" in name or "batch_size" in name or "max_mutation" in name] == []

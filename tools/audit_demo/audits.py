@@ -50,7 +50,7 @@ def audit(stack: Stack, session: Any, *, repair: bool = False) -> Audit:
     for row in session.execute("SELECT * FROM audit_verdicts"):
         if row.audited_at == at:
             sums.update({name: getattr(row, name) for name in SUMS})
-    rows = [row for row in session.execute("SELECT * FROM audit_corrections") if row.audited_at == at]
+    rows = [row for row in session.execute("SELECT * FROM audit_minute_corrections") if row.audited_at == at]
     # What was compared of nothing says nothing.
     others = [
         row for row in session.execute("SELECT * FROM audit_findings") if row.audited_at == at and row.compared > 0

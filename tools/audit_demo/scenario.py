@@ -113,7 +113,7 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
         stamp("stack is up")
         settings, kafka = Settings(), stack.endpoints["kafka"]
         topic = settings.kafka.events_topic
-        trust_timestamps(kafka, topic)
+        trust_timestamps(kafka, settings)
         sender = KafkaSender(kafka, topic, partitions=settings.kafka.partitions, salts=settings.counting.salts)
         load = createtime_load(
             sender,

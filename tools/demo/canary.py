@@ -42,8 +42,8 @@ class Canary:
     """Probes from `start` until `stopping` is set, in a thread of its own."""
 
     def __init__(self, ingest_url: str, query_url: str, stopping: threading.Event) -> None:
-        self._ingest = httpx.Client(base_url=ingest_url, timeout=HTTP_TIMEOUT_S)
-        self._query = httpx.Client(base_url=query_url, timeout=HTTP_TIMEOUT_S)
+        self._ingest = httpx.Client(base_url=ingest_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
+        self._query = httpx.Client(base_url=query_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
         self._stopping = stopping
         self._samples_s: deque[float] = deque(maxlen=SAMPLES)
         self._acknowledged_at_s: float | None = None

@@ -151,7 +151,7 @@ class CountsSource:
     """Asks the query service for the totals of a few known videos."""
 
     def __init__(self, query_url: str, videos: Sequence[str]) -> None:
-        self._client = httpx.Client(base_url=query_url, timeout=HTTP_TIMEOUT_S)
+        self._client = httpx.Client(base_url=query_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
         self._videos = videos
 
     def read(self) -> Counts:

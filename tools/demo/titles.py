@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from schemas.values import ms_of
 from tools.metadata import VideoMetadata
 
 CHANNELS = 100
@@ -20,5 +21,5 @@ def demo_metadata(videos: Sequence[str]) -> Iterator[VideoMetadata]:
             f"Part {number // CHANNELS + 1} of channel {channel}",
             f"channel-{channel:03d}",
             f"Channel {channel}",
-            FIRST_CREATED + timedelta(minutes=number),
+            ms_of(FIRST_CREATED + timedelta(minutes=number)),
         )

@@ -1,6 +1,7 @@
 """`python -m tools.erasure`, and `bin/vc erase` on the local stack: erases viewers as the settings say where."""
 
 import sys
+import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -19,6 +20,13 @@ from udfs.sinks.conditional_files import ConditionalPutError
 from udfs.sinks.erasure_list import ErasureListError
 from udfs.sinks.lease import LeaseLostError
 from udfs.sources.archive import ArchiveError
+
+
+def other_forms(viewer_id: str) -> list[str]:
+    """The same text in Unicode's other normal forms, as another program may have sent it."""
+    found = {unicodedata.normalize(form, viewer_id) for form in ("NFC", "NFD")}
+    return sorted(found - {viewer_id})
+
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -40,6 +48,13 @@ def main(
         raise typer.BadParameter("give viewer_ids, or --again for those whose erasures are open")
     if again and (unlist or dry_run):
         raise typer.BadParameter("--again goes with no other option but --json")
+    for one in ids:
+        if others := other_forms(one):
+            typer.echo(
+                f"viewer_id {one!a}: letters with accents are written in more than one way in Unicode, and bytes "
+                f"decide. If the viewer may be in the data so too, erase: {', '.join(map(ascii, others))}",
+                err=True,
+            )
     settings, now = Settings(), datetime.now(UTC)
     try:
         with stores_of(settings, dry_run=dry_run) as stores:

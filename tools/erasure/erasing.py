@@ -16,6 +16,7 @@ import msgspec
 import pyarrow.fs
 
 from connectors.cassandra import connect
+from connectors.kafka_admin import kept_ms
 from schemas.topics import SEGMENT_MS
 from settings import Settings
 from settings.durations import DAY_MS, HOUR_MS
@@ -51,12 +52,16 @@ class ErasureError(ValueError):
 
 @dataclass(frozen=True)
 class Stores:
-    """Where erasures work. `files` are those of `store`. Without registers nothing but a dry run can be done."""
+    """Where erasures work. `files` are those of `store`; `kept_ms` is connectors.kafka_admin's.
+
+    Without registers nothing but a dry run can be done.
+    """
 
     store: pyarrow.fs.FileSystem
     files: ConditionalFiles
     registers: Registers | None
     sleep: Callable[[float], None] = time.sleep
+    kept_ms: Callable[[str, str], int | None] = kept_ms
 
 
 @contextmanager
@@ -182,6 +187,7 @@ class _Run:
         self._dry_run = dry_run
         self._archive = Archive(stores.store, settings.archive.path)
         self._history = HistoryStore(stores.store, settings.history.path)
+        self._kept_ms = stores.kept_ms
         self._turns: _Turns | None = None
         if not dry_run:
             if stores.registers is None:
@@ -223,8 +229,11 @@ class _Run:
             records_emptied=done.emptied,
             slices_scanned=len(done.slices_read),
             slices_rewritten=len(done.slices_rewritten),
-            remains=remains(self._settings, after, self._now, is_listed),
+            remains=remains(self._settings, after, self._now, is_listed, self._source_kept_ms()),
         )
+
+    def _source_kept_ms(self) -> int | None:
+        return self._kept_ms(self._settings.kafka.bootstrap_servers, self._settings.pack.source_topic)
 
     def _as_blocked(self, erasures: Iterable[Erasure]) -> tuple[list[Erasure], dict[str, str]]:
         """The erasures, and by hash the ids that are on the block list; with pseudonyms beside those.

@@ -48,8 +48,13 @@ class Report(msgspec.Struct, frozen=True):
     remains: list[Remains]
 
 
-def remains(settings: Settings, erasures: Iterable[Erasure], now: datetime, listed: bool) -> list[Remains]:
-    """What an erasure cannot reach. `listed`: one of the viewers is on the block list by name."""
+def remains(
+    settings: Settings, erasures: Iterable[Erasure], now: datetime, listed: bool, source_kept_ms: int | None
+) -> list[Remains]:
+    """What an erasure cannot reach. `listed`: one of the viewers is on the block list by name.
+
+    `source_kept_ms`: how long the pack job's source topic keeps a record; -1: for good; None: there is no such topic.
+    """
     kafka = settings.kafka
     what = {
         kafka.events_topic: "events as they came",
@@ -68,6 +73,11 @@ def remains(settings: Settings, erasures: Iterable[Erasure], now: datetime, list
         for topic in topics(settings)
         if topic.name in what
     ]
+    if source_kept_ms is not None:
+        until = None if source_kept_ms < 0 else now + timedelta(milliseconds=source_kept_ms)
+        found.append(
+            Remains(f"Kafka topic {settings.pack.source_topic}", "events as other producers wrote them", until)
+        )
     if listed:
         ends = [one.closes_at for one in erasures if one.unlist]
         found.append(

@@ -7,14 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
-
+from connectors.installation import accept
+from connectors.kafka_admin import alter_topics
 from settings import Settings
 from tools.exact.checks import answers_against, fates_of, recount_topic, sender_against_recount, settled, store_against
 from tools.exact.harm import PARTS, PYTHON_WORKER, Harm, Kill
@@ -84,7 +78,7 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
         kafka = stack.endpoints["kafka"]
         topic = settings.kafka.events_topic
         if scenario.mode == "createtime":
-            trust_timestamps(kafka, topic)
+            trust_timestamps(kafka, settings)
         sender = KafkaSender(kafka, topic, partitions=settings.kafka.partitions, salts=settings.counting.salts)
         load = _load(scenario, stack, sender, settings)
         job = stack.flink_run(["-py", COUNT_JOB])
@@ -117,14 +111,12 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
     return result
 
 
-def trust_timestamps(bootstrap_servers: str, topic: str) -> None:
-    """Let the empty topic take each record's own timestamp for its time."""
-    setting = ConfigEntry("message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[setting])
-    # Held by a name: a client that nobody holds takes its requests with it.
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    for future in admin.incremental_alter_configs([resource]).values():
-        future.result(60)
+def trust_timestamps(bootstrap_servers: str, settings: Settings) -> None:
+    """Let the empty events topic take each record's own timestamp for its time, and everybody accept that."""
+    topic, name, value = settings.kafka.events_topic, "message.timestamp.type", "CreateTime"
+    alter_topics(bootstrap_servers, [(topic, name, value)])
+    kafka = settings.kafka.model_copy(update={"bootstrap_servers": bootstrap_servers})
+    accept(settings.model_copy(update={"kafka": kafka}), [f"{topic} {name}={value}"])
 
 
 def _load(scenario: Scenario, stack: Stack, sender: KafkaSender, settings: Settings) -> Load:

@@ -1,5 +1,6 @@
 """`python -m tools.history`, and `bin/vc history`: the register of history, as the settings say where."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ import typer
 
 from connectors.cassandra import CassandraAwayError, connect
 from settings import Settings
+from tools.history.in_force import history_in_force
 from tools.history.making import make_register
+from tools.history.repeating import repeats_told
 from tools.history.restoring import restore as restore_history
 from tools.history.verifying import verify as verify_history
 from udfs.logic.history import HistoryError
@@ -53,6 +56,14 @@ def init(
             begin_anew=begin_anew,
         )
         typer.echo(f"history at {register.path}: {register.manifest or 'nothing has been counted yet'}")
+
+
+@app.command()
+def repeats(*, samples: Annotated[int, typer.Option(help="Of each hour and partition, so many.", min=0)] = 3) -> None:
+    """Tell what bears the id of another event, by hour of arrival, a line of JSON for each slice that has some."""
+    with _open() as (settings, _session, history):
+        for one in repeats_told(history, history_in_force(settings, history), samples):
+            typer.echo(json.dumps(one))
 
 
 @app.command()

@@ -56,7 +56,7 @@ class Traffic:
     late_share: float = 0.002
     late_ms: int = HOUR_MS
     future_share: float = 0.0005
-    future_ms: int = 24 * HOUR_MS
+    future_ms: int = 9 * MINUTE_MS
     bad_share: float = 0.0
     disorder_ms: int = 4 * MINUTE_MS
     other_kinds_share: float = 0.08
@@ -136,7 +136,7 @@ class TrafficSource:
         events["viewed_at_ms"] = now_ms - back
         late, future, bad = plan == Plan.LATE, plan == Plan.FUTURE, plan == Plan.BAD
         events["viewed_at_ms"][late] = now_ms - traffic.late_ms - rng.integers(0, HOUR_MS, int(late.sum()))
-        events["viewed_at_ms"][future] = now_ms + traffic.future_ms + rng.integers(0, HOUR_MS, int(future.sum()))
+        events["viewed_at_ms"][future] = now_ms + traffic.future_ms + rng.integers(0, MINUTE_MS, int(future.sum()))
         events["video"][bad] = traffic.videos + rng.integers(0, len(BAD_VIDEOS), int(bad.sum()))
         events["plan"] = plan
         self._repeat(first, n, now_ms)

@@ -10,6 +10,7 @@ import numpy as np
 from schemas import registry
 from tools.replay.letters import Letter
 from udfs.logic.batch_scan import Unreadable, scan_as_named
+from udfs.logic.rejected import is_cut
 
 FIELDS = ("event_id", "video_id", "viewed_at", "kind", "viewer_id", "country", "device")
 
@@ -19,7 +20,7 @@ def events_in(letter: Letter, events_topic: str) -> list[bytes] | str:
 
     A record counts as readable under whatever salt it names itself: only its bytes matter here.
     """
-    if letter.origin.topic != events_topic:
+    if letter.origin.topic != events_topic or is_cut(letter.reason):
         return letter.reason
     if letter.origin.index >= 0:
         return [letter.payload]

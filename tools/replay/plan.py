@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from schemas.topics import REJECTED_RETENTION_MS
+from schemas.values import TIME_MIN_MS
 from settings import Settings
 from settings.durations import HOUR_MS
 from tools.replay.events import events_in, fields_of
@@ -18,8 +19,7 @@ from tools.replay.letters import Letter
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.single_events import FieldError, Origin, Packer, datum_of, id_of_place, topic_mark
 
-# 2000-01-01. A time before is none in milliseconds: nothing was ever counted, or added, when it was that time.
-TIMES_BEGIN_MS = 946_684_800_000
+# A time before 2000 is none in milliseconds: nothing was ever counted, or added, when it was that time.
 COUNTS = "the stream counts it, unless it knows its id"
 ADDS = "late: the rollup adds it once, unless it was counted or added before"
 
@@ -97,7 +97,7 @@ class Planner:
         if found[0] == before:
             return self._judged(letter, before, datum, {})
         try:
-            fixed = datum_of(found[0], datum[:16], before["viewed_at"])
+            fixed = datum_of(found[0], datum[:16], before["viewed_at"], same_event=True)
         except FieldError as error:
             return Planned(letter, Action.INVALID, str(error), found[0])
         after = fields_of(fixed)
@@ -112,9 +112,6 @@ class Planner:
         own_id = id_of_place(topic_mark(letter.origin.topic), letter.origin.partition, letter.origin.offset)
         for fields in found:
             try:
-                # Repeats of it arrived at other times.
-                if fields.get("event_id") is not None and fields.get("viewed_at") is None:
-                    raise FieldError("viewed_at: missing: an event with an id needs its time")  # noqa: TRY301
                 datum = datum_of(fields, own_id, letter.append_ms)
             except FieldError as error:
                 yield Planned(letter, Action.INVALID, str(error), fields)
@@ -133,7 +130,7 @@ class Planner:
         if "viewed_at" in changes:
             old, new = changes["viewed_at"]
             # What is less far ahead can be sent as it is when its time has come: so long the letter is kept.
-            if TIMES_BEGIN_MS <= old <= self._now_ms + REJECTED_RETENTION_MS:
+            if TIME_MIN_MS <= old <= self._now_ms + REJECTED_RETENTION_MS:
                 raise FixError(
                     f"{letter.origin}: the fix changes viewed_at={old} to {new}: under the old time the event may have "
                     "been counted or added, or yet be, and would count again under the new one; only a time before "

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from connectors.compacted_topic import read_to_end
-from connectors.kafka_admin import check_topics
+from connectors.installation import check_topics
 from settings import Settings
 from tools.replay.letters import Choice, Letter, Origin, read_letters
 from udfs.logic.single_events import Origin as Places
@@ -42,7 +42,7 @@ def send_events(settings: Settings, datums: Sequence[bytes]) -> int:
     ends otherwise is sent again with all the rest: that counts nothing twice.
     """
     kafka = settings.kafka
-    check_topics(kafka.bootstrap_servers, settings)
+    check_topics(settings)
     made = batches(settings, datums, time.time_ns() // 1_000_000)
     KafkaWriter(kafka.bootstrap_servers).send(
         (kafka.events_topic, value, salt.to_bytes(4, "big"), salt % kafka.partitions) for salt, value, _ in made

@@ -36,8 +36,6 @@ def kafka_server_properties(layout: Layout, ports: Mapping[str, int]) -> str:
             # Topics come from schemas/topics.py alone; a misspelt name must fail.
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
-            # Room for a batch of 10,000 events of 100 bytes and more.
-            "message.max.bytes": str(8 * 1024 * 1024),
             # After a kill -9 logs are checked segment by segment; one thread a core.
             "num.recovery.threads.per.data.dir": "2",
             # A killed broker comes back under the same id: its old session must not fence it for long.
@@ -93,13 +91,9 @@ def cassandra_yaml(layout: Layout, ports: Mapping[str, int]) -> str:
                 "parameters": [{"seeds": f"{HOST}:{ports['cassandra_storage']}"}],
             }
         ],
-        # The sink writes unlogged batches of up to 200 rows of many partitions, which is right where all of
-        # them live on one replica: the usual limits (5 KiB, 10 partitions) would log a warning a batch.
-        "batch_size_warn_threshold": "1MiB",
-        "batch_size_fail_threshold": "8MiB",
-        "unlogged_batch_across_partitions_warn_threshold": 1000,
         "hinted_handoff_enabled": False,
         "auto_snapshot": False,
+        # No size or number that a cluster limits is set here: what this node takes, a stock one takes.
         # No older node to agree with: the newest formats, and TTLs beyond 2038.
         "storage_compatibility_mode": "NONE",
         "memtable_heap_space": "128MiB",
@@ -131,6 +125,8 @@ def cassandra_logback(_layout: Layout) -> str:
   <root level="WARN"><appender-ref ref="STDOUT"/></root>
   <logger name="org.apache.cassandra.service" level="INFO"/>
   <logger name="org.apache.cassandra.db.commitlog" level="INFO"/>
+  <!-- A line for every batch above batch_size_warn_threshold, which most are. -->
+  <logger name="org.apache.cassandra.cql3.statements.BatchStatement" level="ERROR"/>
 </configuration>
 """
 

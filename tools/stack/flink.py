@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tools.stack import files
+from tools.stack.environment import inherited
 from tools.stack.java import java, jvm
 from tools.stack.layout import Layout, repository
 from tools.stack.ports import HOST
@@ -85,10 +86,21 @@ def settings(layout: Layout, ports: Mapping[str, int], overrides: Mapping[str, s
         "state.backend.rocksdb.localdir": str(layout.tmp / "rocksdb"),
         "web.log.path": str(layout.log_file("jobmanager")),
         "taskmanager.log.path": str(layout.log_file("taskmanager")),
-        "python.executable": str(layout.python),
+        # By name where the path has spaces, at which Flink's script splits it: it is the first on PATH.
+        "python.executable": plain_python(layout),
         "python.client.executable": str(layout.python),
         **overrides,
     }
+
+
+def plain_python(layout: Layout) -> str:
+    """The interpreter of the Python workers, in a word without spaces."""
+    return layout.python.name if has_spaces(layout.python) else str(layout.python)
+
+
+def has_spaces(path: Path) -> bool:
+    """Whether the script that starts Flink's Python workers would split it."""
+    return re.search(r"\s", str(path)) is not None
 
 
 def write_configuration(layout: Layout, values: Mapping[str, str], ports: Mapping[str, int]) -> None:
@@ -154,12 +166,12 @@ def jvm_command(layout: Layout, values: Mapping[str, str], process: str, own: Ma
     costs a killed part seconds of its comeback; here the one result that needs Java is kept by its inputs.
     """
     logging = layout.flink_conf / "log4j-console.properties"
-    common = [f"-Dlog4j.configurationFile=file:{logging}", "-classpath", _classpath(layout)]
+    common = [f"-Dlog4j.configurationFile={logging.as_uri()}", "-classpath", _classpath(layout)]
     if process == "zookeeper":
         heap = ["-Xmx192m", "-XX:+UseSerialGC", "-Dzookeeper.jmx.log4j.disable=true"]
         entry = "org.apache.flink.runtime.zookeeper.FlinkZooKeeperQuorumPeer"
         zoo_cfg = str(layout.flink_conf / "zoo.cfg")
-        return [*jvm(layout.logs), *heap, *common, entry, "--zkConfigFile", zoo_cfg, "--peerId", "1"]
+        return [*jvm(layout), *heap, *common, entry, "--zkConfigFile", zoo_cfg, "--peerId", "1"]
     entry = {
         "jobmanager": "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
         "taskmanager": "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
@@ -167,7 +179,7 @@ def jvm_command(layout: Layout, values: Mapping[str, str], process: str, own: Ma
     memory, dynamic = _resources(layout, values, process)
     options = [*memory, "-XX:+UseG1GC", *values["env.java.opts.all"].split()]
     dynamic += [word for key, value in own.items() for word in ("-D", f"{key}={value}")]
-    return [*jvm(layout.logs), *options, *common, entry, "--configDir", str(layout.flink_conf), *dynamic]
+    return [*jvm(layout), *options, *common, entry, "--configDir", str(layout.flink_conf), *dynamic]
 
 
 def _classpath(layout: Layout) -> str:
@@ -206,6 +218,7 @@ def _bash_java_utils(layout: Layout, command: str) -> list[str]:
                 str(layout.flink_conf),
             ),
         ],
+        env=inherited(layout.part_home),
         capture_output=True,
         text=True,
         check=False,
@@ -243,12 +256,12 @@ def run_client(layout: Layout, arguments: Sequence[str], environment_: Mapping[s
     options = _read_settings(layout.flink_conf / "config.yaml")["env.java.opts.all"].split()
     logging = [
         f"-Dlog.file={layout.log_file('flink-client')}",
-        f"-Dlog4j.configurationFile=file:{layout.flink_conf / 'log4j-cli.properties'}",
+        f"-Dlog4j.configurationFile={(layout.flink_conf / 'log4j-cli.properties').as_uri()}",
     ]
     entry = ["-classpath", _classpath(layout), "org.apache.flink.client.cli.CliFrontend"]
     try:
         finished = subprocess.run(
-            [*jvm(layout.logs), *CLIENT_JVM_OPTIONS, *options, *logging, *entry, *arguments],
+            [*jvm(layout), *CLIENT_JVM_OPTIONS, *options, *logging, *entry, *arguments],
             env={**environment_, "FLINK_OPT_DIR": str(opt_without_classes(layout))},
             cwd=repository(),
             stdout=subprocess.PIPE,
@@ -258,7 +271,7 @@ def run_client(layout: Layout, arguments: Sequence[str], environment_: Mapping[s
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        printed = error.output.decode(errors="replace") if isinstance(error.output, bytes) else error.output
+        printed = error.output.decode(errors="replace") if isinstance(error.output, bytes) else ""
         raise FlinkCommandError(f"flink {' '.join(arguments)}: no end after {timeout_s:g} s\n{printed}") from error
     if finished.returncode != 0:
         raise FlinkCommandError(f"flink {' '.join(arguments)}: exit code {finished.returncode}\n{finished.stdout}")

@@ -7,6 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tools.stack.environment import inherited
+from tools.stack.layout import SHORT_FOLDER, Layout
+
 VERSION = 17
 
 
@@ -30,14 +33,27 @@ def java() -> str:
     return str(home / "bin" / "java") if home else "java"
 
 
-def jvm(logs: Path) -> list[str]:
-    """How the command of a part in Java begins; one that crashes leaves its report among the logs."""
-    return [java(), f"-XX:ErrorFile={logs / 'hs_err_%p.log'}"]
+def jvm(layout: Layout) -> list[str]:
+    """How the command of a part in Java begins.
+
+    One that crashes leaves its report among the logs. What it unpacks goes to the stack's own folder, not to the
+    machine's, which may be full or forbid programs; and Java takes the user's folder from the list of users, in which
+    who runs this need not be.
+    """
+    own = (f"-Djava.io.tmpdir={layout.tmp}", f"-Duser.home={layout.part_home}")
+    return [java(), f"-XX:ErrorFile={layout.logs / 'hs_err_%p.log'}", *own]
 
 
 def _major_version(command: Path) -> int | None:
     try:
-        printed = subprocess.run([command, "-version"], capture_output=True, text=True, check=False).stderr
+        printed = subprocess.run(
+            # Else an option in a variable of Java's, which parts do not see, would be an answer.
+            [command, "-version"],
+            env=inherited(SHORT_FOLDER),
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stderr
     except OSError:
         return None
     version = re.search(r'version "(\d+)', printed)

@@ -3,12 +3,14 @@
 import hashlib
 import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+HOME_VARIABLE = "VIEW_COUNTS_STACK_HOME"
 # Linux refuses a longer name for a unix socket; one byte is for the closing zero.
 UNIX_SOCKET_PATH_BYTES_MAX = 107
+# Not TMPDIR, which may be another in the terminal in which a stack was started than in one that asks for it.
+SHORT_FOLDER = Path("/tmp")  # noqa: S108 - the name of a socket there says whose it is
 
 
 def repository() -> Path:
@@ -93,6 +95,16 @@ class Layout:
         return self.home / "tmp"
 
     @property
+    def part_home(self) -> Path:
+        """HOME of the parts, empty at their start: what is in the user's own folder is not for them."""
+        return self.tmp / "home"
+
+    @property
+    def submitted(self) -> Path:
+        """How the count job that runs was submitted: see tools/submitted.py."""
+        return self.data / "submitted"
+
+    @property
     def state_file(self) -> Path:
         """What a second command needs to find this stack: parts and ports."""
         return self.home / "stack.json"
@@ -106,12 +118,12 @@ class Layout:
         return self.run / f"{part}.pid"
 
     def socket(self, name: str) -> Path:
-        """A unix socket's path: in the home, or in the temporary folder when the home's name is too long."""
+        """A unix socket's path: in the home, or in /tmp when the home's name is too long."""
         path = self.run / f"{name}.sock"
         if len(os.fsencode(path)) <= UNIX_SOCKET_PATH_BYTES_MAX:
             return path
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"view-counts-{digest}-{name}.sock"
+        return SHORT_FOLDER / f"view-counts-{digest}-{name}.sock"
 
     def make_folders(self) -> None:
         """Create every folder that parts expect to find."""
@@ -120,7 +132,7 @@ class Layout:
             self.flink_conf,
             self.logs,
             self.run,
-            self.tmp,
+            self.part_home,
             self.cache,
             self.numba_cache,
         ):

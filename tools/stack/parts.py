@@ -17,6 +17,7 @@ from pathlib import Path
 from tools.stack import files, flink, ready
 from tools.stack.java import jvm
 from tools.stack.layout import Layout
+from tools.stack.local_http import open_local
 from tools.stack.ports import HOST
 
 # Any UUID: the id that `kafka.tools.StorageTool format` stamps on a data folder.
@@ -108,7 +109,7 @@ def _class_path(folder: Path) -> str:
 
 def _kafka_java(context: Context) -> list[str]:
     return [
-        *jvm(context.layout.logs),
+        *jvm(context.layout),
         *("-Xms512m", "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"),
         f"-Dlog4j2.configurationFile={context.conf / 'kafka-log4j2.properties'}",
         *("-classpath", _class_path(context.layout.jars / "kafka")),
@@ -129,7 +130,14 @@ def _prepare_kafka(context: Context) -> None:
     properties = str(context.conf / "kafka.properties")
     format_ = ("kafka.tools.StorageTool", "format", "--cluster-id", KAFKA_CLUSTER_ID, "--config", properties)
     command = [java, "-XX:TieredStopAtLevel=1", *options, *format_]
-    finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    finished = subprocess.run(
+        command,
+        env=dict(context.environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     if finished.returncode != 0:
         raise PartError(f"kafka: its data folder {folder} could not be formatted:\n{finished.stdout}")
 
@@ -138,10 +146,10 @@ def _cassandra_command(context: Context) -> list[str]:
     jars = context.layout.jars / "cassandra"
     data = context.layout.data / "cassandra"
     return [
-        *jvm(context.layout.logs),
+        *jvm(context.layout),
         *("-Xms1g", "-Xmx1g", "-Xss512k", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=200"),
         f"-javaagent:{next(jars.glob('jamm-*.jar'))}",
-        f"-Dcassandra.config=file://{context.conf / 'cassandra.yaml'}",
+        f"-Dcassandra.config={(context.conf / 'cassandra.yaml').as_uri()}",
         f"-Dlogback.configurationFile={context.conf / 'cassandra-logback.xml'}",
         f"-Dcassandra.storagedir={data}",
         f"-Dcassandra.jmx.local.port={context.ports['cassandra_jmx']}",
@@ -149,7 +157,6 @@ def _cassandra_command(context: Context) -> list[str]:
         "-Dcassandra.ring_delay_ms=0",
         "-Dcassandra.skip_wait_for_gossip_to_settle=0",
         "-Dcassandra.join_ring=true",
-        f"-Djava.io.tmpdir={context.layout.tmp}",
         "-Dio.netty.tryReflectionSetAccessible=true",
         "-Djdk.attach.allowAttachSelf=true",
         *(argument for name in CASSANDRA_EXPORTS for argument in ("--add-exports", f"{name}=ALL-UNNAMED")),
@@ -213,7 +220,7 @@ def _provision_seaweedfs(context: Context) -> None:
     """Make the bucket, in SeaweedFS a folder below /buckets, without a rule of older versions."""
     url = f"http://{HOST}:{context.ports['seaweed_filer']}/buckets/{files.S3_BUCKET}/"
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10):
+        with open_local(urllib.request.Request(url, method="POST"), timeout_s=10):
             pass
     except urllib.error.HTTPError as error:
         if error.code != http.client.CONFLICT:
@@ -226,6 +233,10 @@ def _flink_process(process: str) -> Callable[[Context], list[str]]:
         port = context.ports.get(f"{process}_metrics")
         # Both processes read one configuration; which of them takes which port of a range there is chance.
         own = {} if port is None else {"metrics.reporter.prom.port": str(port)}
+        if process == "taskmanager" and flink.has_spaces(context.layout.tmp):
+            # From its working folder, the stack's home: Flink's script splits the path of the log of a Python worker's
+            # start at spaces, and this one has none.
+            own["io.tmp.dirs"] = f"./{context.layout.tmp.name}"
         return flink.jvm_command(context.layout, context.flink_settings, process, own)
 
     return command

@@ -4,23 +4,31 @@ Checks only; repairs nothing. The tools that the set-up installs itself are chec
 stack is also started from tests and after a machine has changed.
 """
 
-import shutil
+import difflib
+import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
 
+from settings import Settings
+from tools.stack.disk import GIB, MIB, DiskLimits, disk_limits, free_bytes, variable
+from tools.stack.environment import JAVA_OPTIONS_VARIABLE, PREFIX, user_name
 from tools.stack.java import VERSION, java_home
-from tools.stack.layout import Layout
+from tools.stack.layout import HOME_VARIABLE, Layout, repository
+from tools.stack.limits import refused_limits
 from tools.stack.parts import Part
-from tools.stack.ports import environment_variable, is_busy
+from tools.stack.ports import DEFAULT_PORTS, environment_variable, is_busy
 
-GIB = 1024**3
-DISK_FREE_BYTES_MIN = 5 * GIB
 MEMORY_FREE_BYTES_MIN = 6 * GIB
 PYTHON = (3, 11)
 SET_UP = "run `make setup`"
+# Of what belongs to tests and says so.
+TEST_PREFIX = "VIEW_COUNTS_TEST_"
+# Letters and digits of any language, and what does not end a word in a class path, a URL, or the settings of a part.
+GOOD_PATH = re.compile(r"[\w ./+@=~-]+")
 
 
 class PreflightError(RuntimeError):
@@ -36,7 +44,10 @@ def check(layout: Layout, parts: Iterable[Part], ports: Mapping[str, int]) -> No
     parts = tuple(parts)
     findings = [
         *_tools(layout),
+        *_paths(layout),
         *_room(layout.home),
+        *refused_limits(),
+        *unknown_variables(os.environ),
         *(
             f"port {ports[name]} ({name} of {part.title}) is in use: stop what listens there, or set "
             f"{environment_variable(name)} to another port"
@@ -69,12 +80,11 @@ def _java() -> Iterable[str]:
 
 
 def _room(home: Path) -> Iterable[str]:
-    existing = next(folder for folder in (home, *home.parents) if folder.exists())
-    disk_free_bytes = shutil.disk_usage(existing).free
-    if disk_free_bytes < DISK_FREE_BYTES_MIN:
+    disk_free_bytes, needed_mib = free_bytes(home), disk_limits().start_mib
+    if disk_free_bytes < needed_mib * MIB:
         yield (
-            f"{disk_free_bytes / GIB:.1f} GiB of disk are free at {existing}, "
-            f"{DISK_FREE_BYTES_MIN // GIB} are needed: free some, or clone to a larger disk"
+            f"{disk_free_bytes / GIB:.1f} GiB of disk are free at {home}, "
+            f"{needed_mib / 1024:g} are needed: free some, or clone to a larger disk"
         )
     memory_free_bytes = psutil.virtual_memory().available
     if memory_free_bytes < MEMORY_FREE_BYTES_MIN:
@@ -82,3 +92,38 @@ def _room(home: Path) -> Iterable[str]:
             f"{memory_free_bytes / GIB:.1f} GiB of memory are free, "
             f"{MEMORY_FREE_BYTES_MIN // GIB} are needed: end other programs"
         )
+
+
+def _paths(layout: Layout) -> Iterable[str]:
+    for path, remedy in ((repository(), "clone to another place"), (layout.home, f"set {HOME_VARIABLE} to another")):
+        bad = sorted(set(GOOD_PATH.sub("", str(path))))
+        if bad:
+            signs = " ".join(map(repr, bad))
+            yield f"the path {str(path)!r} has {signs}, which parts take for something else: {remedy}"
+    # As another user may have made them, root above all.
+    for folder in (layout.home, layout.data, layout.logs, layout.conf, layout.cache, layout.numba_cache):
+        existing = next(one for one in (folder, *folder.parents) if one.exists())
+        if not os.access(existing, os.W_OK | os.X_OK):
+            yield (
+                f"{existing} cannot be written by this user ({user_name()}): clone, set up and start as one user, or "
+                f"set {HOME_VARIABLE} to a folder of theirs"
+            )
+
+
+def known_variables() -> set[str]:
+    """Every VIEW_COUNTS_* that means something here."""
+    known = {HOME_VARIABLE, JAVA_OPTIONS_VARIABLE, *map(environment_variable, DEFAULT_PORTS)}
+    known |= {variable(name) for name in DiskLimits.__dataclass_fields__}
+    for group, outer in Settings.model_fields.items():
+        known |= {f"{PREFIX}{group}_{name}".upper() for name in getattr(outer.annotation, "model_fields", {})}
+    return known
+
+
+def unknown_variables(environment: Mapping[str, str]) -> Iterable[str]:
+    """A line for each that looks like a setting and is none: whoever set it believes that it is in force."""
+    known = known_variables()
+    for name in sorted(environment):
+        if not name.startswith(PREFIX) or name.startswith(TEST_PREFIX) or name.upper() in known:
+            continue
+        near = difflib.get_close_matches(name.upper(), known, 1)
+        yield f"{name} is set and is no setting: unset it" + (f", or do you mean {near[0]}?" if near else "")

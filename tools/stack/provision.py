@@ -17,11 +17,11 @@ STORE_S = 60.0
 
 
 def topics() -> None:
-    """Create the topics that are missing."""
-    from connectors.kafka_admin import ensure_topics  # noqa: PLC0415 - each half needs one client library
+    """Create the topics that are missing, and declare salts and partitions where nobody has."""
+    from connectors.installation import ensure_topics  # noqa: PLC0415 - each half needs one client library
 
-    settings = Settings()
-    ensure_topics(settings.kafka.bootstrap_servers, settings)
+    for one in ensure_topics(Settings()):
+        print(f"note: {one.line}")
 
 
 def tables() -> None:

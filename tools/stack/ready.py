@@ -4,17 +4,16 @@ Each check answers within about a second and never raises for a part that is awa
 """
 
 import http.client
-import json
 import socket
 import struct
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
+from tools.stack.local_http import get_json, open_local
 from tools.stack.ports import HOST
 
 TIMEOUT_S = 2.0
@@ -33,11 +32,7 @@ ReadyCheck = Callable[[Probe], bool]
 
 def http_get_json(url: str) -> Any:
     """The decoded answer, or None when there is none with status 200."""
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            return json.load(answer)
-    except (OSError, ValueError, http.client.HTTPException):
-        return None
+    return get_json(url, timeout_s=TIMEOUT_S)
 
 
 def _ask(port: int, question: bytes, answer_bytes_max: int) -> bytes:
@@ -89,7 +84,7 @@ def seaweedfs(probe: Probe) -> bool:
 
 def _status(port: int, path: str) -> int | None:
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=TIMEOUT_S) as answer:
+        with open_local(f"http://{HOST}:{port}{path}", timeout_s=TIMEOUT_S) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

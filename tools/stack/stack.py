@@ -20,7 +20,8 @@ from typing import Any, Literal, Self
 
 import psutil
 
-from tools.stack import files, flink, preflight, supervision
+from tools.stack import files, flink, limits, preflight, supervision
+from tools.stack.environment import inherited, without_proxy
 from tools.stack.java import java_home
 from tools.stack.layout import Layout
 from tools.stack.parts import PARTS, PARTS_BY_NAME, Context, Part, PartError
@@ -126,6 +127,8 @@ class Stack:
         """
         if self._supervisor.answers():
             raise StackRunningError(f"a stack runs in {self.layout.home} already: `vc down` stops it")
+        # All parts inherit them.
+        limits.raise_limits()
         preflight.check(self.layout, self.parts, self.ports)
         self._write_files()
         self._lifeline = supervision.Lifeline(self.layout, self.process_environment())
@@ -257,13 +260,14 @@ class Stack:
     # --- Flink
 
     def flink(
-        self, *arguments: str, timeout_s: float = 180.0, variables: Mapping[str, str] = MappingProxyType({})
+        self, *arguments: str, timeout_s: float = 180.0, variables: Mapping[str, str | None] = MappingProxyType({})
     ) -> str:
         """Run Flink's own command line against this cluster, e.g. `flink("cancel", job_id)`; what it prints.
 
-        `variables` win over the environment that it has anyway. Raises FlinkCommandError.
+        `variables` win over the environment that it has anyway; one that is None is left out. Raises FlinkCommandError.
         """
-        environment = {**self.process_environment(), **variables}
+        changed = {**self.process_environment(), **variables}
+        environment = {name: value for name, value in changed.items() if value is not None}
         return flink.run_client(self.layout, arguments, environment, timeout_s=timeout_s)
 
     def flink_run(
@@ -271,7 +275,7 @@ class Stack:
         arguments: Sequence[str],
         *,
         timeout_s: float = 180.0,
-        variables: Mapping[str, str] = MappingProxyType({}),
+        variables: Mapping[str, str | None] = MappingProxyType({}),
     ) -> str:
         """`flink run -d ...`; returns the job's id. Give `-py FILE` or `-pym MODULE`, then its arguments."""
         printed = self.flink("run", "-d", *arguments, timeout_s=timeout_s, variables=variables)
@@ -325,16 +329,18 @@ class Stack:
             "VIEW_COUNTS_QUERY_PORT": str(self.ports["query"]),
             "NUMBA_CACHE_DIR": str(self.layout.numba_cache),
             "TMPDIR": str(self.layout.tmp),
+            **without_proxy(),
             **flink.environment(self.layout),
             **self._options.environment,
         }
 
     def process_environment(self) -> dict[str, str]:
-        """`environment` on top of this process's own, with the virtual environment first on PATH."""
-        path = f"{self.layout.python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        """`environment` on top of what parts may inherit, with the virtual environment first on PATH."""
+        outer = inherited(self.layout.part_home)
+        path = f"{self.layout.python.parent}{os.pathsep}{outer['PATH']}"
         home = java_home()
         java = {} if home is None else {"JAVA_HOME": str(home)}
-        return {**os.environ, **java, "PATH": path, **self.environment()}
+        return {**outer, **java, "PATH": path, **self.environment()}
 
     # --- below
 

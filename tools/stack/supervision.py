@@ -23,6 +23,10 @@ LOG_BACKUPS = 2
 STOP_MARGIN_S = 5
 
 
+class StartError(RuntimeError):
+    """supervisord cannot run a program at all; the message has its words."""
+
+
 class SupervisorGoneError(RuntimeError):
     """The stack's supervisor does not answer: the stack is not running."""
 
@@ -54,7 +58,7 @@ def configuration(layout: Layout, programs: Sequence[Program]) -> str:
         f"""[supervisord]
 nodaemon=true
 silent=true
-user={"root" if os.geteuid() == 0 else os.environ.get("USER", os.geteuid())}
+{"user=root" if os.geteuid() == 0 else "; runs as whoever starts it, who may have no name"}
 directory={layout.home}
 logfile={layout.log_file("supervisord")}
 logfile_maxbytes={LOG_BYTES_MAX}
@@ -173,13 +177,13 @@ class Supervisor:
             return {entry["name"]: entry["statename"] for entry in api.getAllProcessInfo()}
 
     def start(self, name: str) -> None:
-        """Start one process and return at once; nothing happens when it runs already."""
+        """Start one process and return at once; nothing happens when it runs already. Raises StartError."""
         with self._api() as api:
             try:
                 api.startProcess(name, False)
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode != Faults.ALREADY_STARTED:
-                    raise
+                    raise StartError(f"{name} cannot be started: {fault.faultString}") from fault
 
     def stop(self, name: str, *, wait: bool) -> None:
         """Stop one process; it stays stopped until `start`. Nothing happens when it is stopped already."""

@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from schemas.viewers import NO_VIEWERS
 from settings.durations import MINUTE_MS
-from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, read_event, read_string, read_varint
+from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, read_string, read_varint
 from udfs.logic.cells import put_bytes, same_bytes
 from udfs.logic.hash_columns import TYPE, column_of
 from udfs.logic.hashing import both_hashes
 from udfs.logic.key_columns import key_columns, shards_of
 from udfs.logic.key_table import Bytes, KeyTable, key_slot
+from udfs.logic.late_events import LateEvents, late_spans
 from udfs.logic.numba_compat import leaf, njit
 from udfs.logic.time_rules import MINUTES_PER_HOUR
 from udfs.logic.viewer_buckets import buckets_for
@@ -28,6 +30,8 @@ COUNTRIES = pa.schema({**_CELL, "country": pa.string(), "views": pa.int64()})
 _NUMBERED = {name: pa.dictionary(pa.int32(), pa.string()) for name in ("kind", "video_id")}
 VIEWERS = pa.schema({**_CELL, **_NUMBERED, "minute": pa.int64(), "viewer": TYPE, "views": pa.int64()})
 _CODE_BITS = 63
+# What is looked up of each takes as much again as it does itself.
+LATE_AT_ONCE = 65_536
 
 
 class Sums(NamedTuple):
@@ -51,6 +55,31 @@ class _Batch(NamedTuple):
     minutes: npt.NDArray[np.int64]
     countries: npt.NDArray[np.uint16]
     viewers: npt.NDArray[np.uint64]
+
+
+_NOBODY_LEN = np.array([len(text) for text in NO_VIEWERS], np.int64)
+_NOBODY = np.zeros((len(NO_VIEWERS), max(map(len, NO_VIEWERS))), np.uint8)
+for _row, _text in zip(_NOBODY, NO_VIEWERS, strict=True):
+    _row[: len(_text)] = np.frombuffer(_text.encode(), np.uint8)
+
+
+@leaf()
+def _is_nobody(buf, at, length):  # type: ignore[no-untyped-def]
+    """Whether a viewer_id is one of NO_VIEWERS, in any case."""
+    for i in range(_NOBODY_LEN.shape[0]):
+        if _NOBODY_LEN[i] != length:
+            continue
+        j = 0
+        while j < length:
+            letter = buf[at + j]
+            if 65 <= letter <= 90:
+                letter |= 32
+            if letter != _NOBODY[i, j]:
+                break
+            j += 1
+        if j == length:
+            return True
+    return False
 
 
 @leaf()
@@ -111,7 +140,7 @@ def _collect(  # type: ignore[no-untyped-def]
             slot = (slot + np.uint64(1)) & mask
         keys[place] = key
         minutes[place] = viewed_at[i] // MINUTE_MS
-        if spans[i, 7]:
+        if spans[i, 7] and not _is_nobody(buf, spans[i, 6], spans[i, 7]):
             viewers[place, 0], viewers[place, 1] = both_hashes(buf, spans[i, 6], spans[i, 7])
         # After the kind come the viewer and the country, each a union.
         at = kind_at + kind_len
@@ -220,13 +249,14 @@ class Audience:
         """Add the chosen events of a batch that was scanned, which came in time; `is_blocked` is by their order."""
         self._in_time.append(self._collect(buf, spans, viewed_at, chosen, is_blocked))
 
-    def add_late(self, datum: bytes, *, is_blocked: bool) -> None:
-        """Add one ViewEvent that came late, of which dedup has said that it can be read."""
-        buf = np.frombuffer(datum, np.uint8)
-        video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, _, end = read_event(buf, 0)
-        spans = np.array([[0, end, video_at, video_len, kind_at, kind_len, viewer_at, viewer_len]], np.int64)
-        at = np.zeros(1, np.int64)
-        self._late.append(self._collect(buf, spans, np.array([viewed_at]), at, np.array([is_blocked])))
+    def add_late(self, late: LateEvents, chosen: npt.NDArray[np.int64]) -> None:
+        """Add these of the late events."""
+        for at in range(0, len(chosen), LATE_AT_ONCE):
+            part = chosen[at : at + LATE_AT_ONCE]
+            first, end = late.starts[part[0]], late.starts[part[-1] + 1]
+            buf = late.datums[first:end]
+            spans, viewed_at = late_spans(buf, late.starts[part] - first)
+            self._late.append(self._collect(buf, spans, viewed_at, np.arange(len(part)), late.is_blocked[part]))
 
     def _collect(
         self,

@@ -11,7 +11,7 @@ import fastavro
 import numpy as np
 import numpy.typing as npt
 
-from udfs.logic.cells import same_bytes, slots_for
+from udfs.logic.cells import put_bytes, same_bytes, slots_for
 from udfs.logic.hashing import hash_bytes
 from udfs.logic.key_table import Bytes
 from udfs.logic.keyed_records import Keyed, Refusal, read_keyed, read_whole
@@ -46,8 +46,8 @@ class Period(NamedTuple):
 class BlockTable(NamedTuple):
     """A block list as the kernel looks it up; `slots` of an open-addressing table point to viewers.
 
-    Of viewer i the name is arena[name_at[i] : name_at[i + 1]], its periods are rows period_at[i] to period_at[i + 1] of
-    `periods` (int64[n, 2]).
+    Of viewer i the name is arena[name_at[i] : name_at[i + 1]], its periods are rows period_at[i, 0] to period_at[i, 1]
+    of `periods` (int64[n, 2]). Holds until the list changes: a change is made in place.
     """
 
     slots: npt.NDArray[np.int32]
@@ -86,14 +86,42 @@ def read_periods(rest: bytes) -> list[Period]:
 
 
 @njit(cache=True)
-def _fill(slots, arena, name_at):  # type: ignore[no-untyped-def]
+def _fill(slots, arena, name_at, viewers):  # type: ignore[no-untyped-def]
     mask = np.uint64(slots.shape[0] - 1)
-    for viewer in range(name_at.shape[0] - 1):
+    for viewer in range(viewers):
         start = name_at[viewer]
         slot = hash_bytes(arena, start, name_at[viewer + 1] - start) & mask
         while slots[slot] >= 0:
             slot = (slot + np.uint64(1)) & mask
         slots[slot] = viewer
+
+
+@njit(cache=True)
+def _place(slots, arena, name_at, viewers, names, ends):  # type: ignore[no-untyped-def]
+    """(which viewer each name is, how many there are now); name i is names[ends[i] : ends[i + 1]]. New ones are added.
+
+    There must be room for all.
+    """
+    mask = np.uint64(slots.shape[0] - 1)
+    found = np.empty(ends.shape[0] - 1, np.int64)
+    for i in range(found.shape[0]):
+        at = ends[i]
+        length = ends[i + 1] - at
+        slot = hash_bytes(names, at, length) & mask
+        while True:
+            viewer = np.int64(slots[slot])
+            if viewer < 0:
+                viewer = viewers
+                slots[slot] = viewer
+                name_at[viewer + 1] = put_bytes(arena, name_at[viewer], names, at, length)
+                viewers += 1
+                break
+            start = name_at[viewer]
+            if name_at[viewer + 1] - start == length and same_bytes(arena, start, names, at, length):
+                break
+            slot = (slot + np.uint64(1)) & mask
+        found[i] = viewer
+    return found, viewers
 
 
 @leaf()
@@ -107,7 +135,7 @@ def is_blocked(buf, at, length, append, slots, arena, name_at, period_at, period
         viewer = slots[slot]
         start = name_at[viewer]
         if name_at[viewer + 1] - start == length and same_bytes(arena, start, buf, at, length):
-            for i in range(period_at[viewer], period_at[viewer + 1]):  # noqa: SIM110 - Numba compiles no generator
+            for i in range(period_at[viewer, 0], period_at[viewer, 1]):
                 if periods[i, 0] <= append < periods[i, 1]:
                     return True
             return False
@@ -115,19 +143,58 @@ def is_blocked(buf, at, length, append, slots, arena, name_at, period_at, period
     return False
 
 
-def _table(viewers: Mapping[bytes, Sequence[Period]]) -> BlockTable:
-    slots = np.full(slots_for(len(viewers)), -1, np.int32)
-    arena = np.frombuffer(b"".join(viewers), np.uint8)
-    name_at = np.zeros(len(viewers) + 1, np.int64)
-    np.cumsum([len(name) for name in viewers], out=name_at[1:])
-    period_at = np.zeros(len(viewers) + 1, np.int64)
-    np.cumsum([len(periods) for periods in viewers.values()], out=period_at[1:])
-    rows = [period for periods in viewers.values() for period in periods]
-    _fill(slots, arena, name_at)
-    return BlockTable(slots, arena, name_at, period_at, np.array(rows, np.int64).reshape(-1, 2))
+class _Table:
+    """Takes changes of viewers: each costs what is changed, not what is there."""
+
+    def __init__(self) -> None:
+        self._slots = np.full(slots_for(0), -1, np.int32)
+        self._arena = np.zeros(0, np.uint8)
+        self._name_at = np.zeros(1, np.int64)
+        self._period_at = np.zeros((0, 2), np.int64)
+        self._periods = np.zeros((0, 2), np.int64)
+        self._viewers = 0
+        # Rows of periods in use, also those that no viewer has any more.
+        self.rows = 0
+
+    def put(self, changed: Mapping[bytes, Sequence[Period]]) -> None:
+        """From now on these are the periods of these viewers."""
+        names = np.frombuffer(b"".join(changed), np.uint8)
+        ends = np.cumsum([0, *map(len, changed)])
+        rows = [period for periods in changed.values() for period in periods]
+        self._reserve(len(changed), len(names), len(rows))
+        places, self._viewers = _place(self._slots, self._arena, self._name_at, self._viewers, names, ends)
+        row_ends = self.rows + np.cumsum([0, *map(len, changed.values())])
+        self._period_at[places, 0], self._period_at[places, 1] = row_ends[:-1], row_ends[1:]
+        self._periods[self.rows : self.rows + len(rows)] = np.array(rows, np.int64).reshape(-1, 2)
+        self.rows += len(rows)
+
+    def table(self) -> BlockTable:
+        """As it is now."""
+        n = self._viewers
+        return BlockTable(self._slots, self._arena, self._name_at[: n + 1], self._period_at[:n], self._periods)
+
+    def _reserve(self, viewers: int, octets: int, rows: int) -> None:
+        self._arena = _with_room(self._arena, int(self._name_at[self._viewers]) + octets)
+        self._name_at = _with_room(self._name_at, self._viewers + viewers + 1)
+        self._period_at = _with_room(self._period_at, self._viewers + viewers)
+        self._periods = _with_room(self._periods, self.rows + rows)
+        if slots_for(self._viewers + viewers) > len(self._slots):
+            self._slots = np.full(slots_for(self._viewers + viewers), -1, np.int32)
+            _fill(self._slots, self._arena, self._name_at, self._viewers)
 
 
-NOBODY = _table({})
+def _with_room(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """The array, or twice as much of one as is needed."""
+    if size <= len(array):
+        return array
+    larger = np.zeros((2 * size, *array.shape[1:]), array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+NOBODY = _Table().table()
+# So many rows that no viewer has any more are always borne.
+_ROWS_SPARE = 1024
 
 
 class BlockList:
@@ -135,23 +202,33 @@ class BlockList:
 
     def __init__(self) -> None:
         self._viewers: dict[bytes, list[Period]] = {}
-        self._made: BlockTable | None = NOBODY
+        self._rows = 0
+        self._changed: dict[bytes, list[Period]] = {}
+        self._made = _Table()
 
     def put(self, viewer_id: bytes, rest: bytes | None) -> None:
         """From now on these are the periods of a viewer, as `read_blocked` gives them; None: there are none."""
         periods = [] if rest is None else read_periods(rest)
+        before = self._viewers.pop(viewer_id, [])
         if periods:
             self._viewers[viewer_id] = periods
-            self._made = None
-        elif self._viewers.pop(viewer_id, None) is not None:
-            self._made = None
+        if periods != before:
+            self._rows += len(periods) - len(before)
+            self._changed[viewer_id] = periods
 
     def __len__(self) -> int:
         return len(self._viewers)
 
     @property
     def table(self) -> BlockTable:
-        """The list as it is now. Made anew after a change, in about a microsecond a viewer."""
-        if self._made is None:
-            self._made = _table(self._viewers)
-        return self._made
+        """The list as it is now. A change costs some microseconds, however many viewers there are.
+
+        Made anew when most of it is of no use any more: after as many changes as it has periods.
+        """
+        if self._changed:
+            self._made.put(self._changed)
+            self._changed = {}
+            if self._made.rows > 2 * self._rows + _ROWS_SPARE:
+                self._made = _Table()
+                self._made.put(self._viewers)
+        return self._made.table()

@@ -15,30 +15,44 @@ Numbers = npt.NDArray[np.int64]
 
 
 @njit(cache=True)
-def _pack(content, begins, sizes, query_id, rows_max):  # type: ignore[no-untyped-def]
-    """(bytes of all rows, where each batch ends); value c of row i is content[begins[c, i] :][: sizes[c, i]]."""
+def _pack(content, begins, sizes, query_id, rows_max, bytes_max):  # type: ignore[no-untyped-def]
+    """(all batches, where each ends, rows of each); value c of row i is content[begins[c, i] :][: sizes[c, i]]."""
     columns, rows = begins.shape
     total = 0
     for column in range(columns):
         for row in range(rows):
             total += sizes[column, row]
     out = np.empty(total + rows * (head_bytes(query_id) + 4 * columns), np.uint8)
-    ends = np.empty((rows + rows_max - 1) // rows_max, np.int64)
+    ends = np.empty(rows, np.int64)
+    numbers = np.empty(rows, np.int64)
+    batches = 0
+    in_batch = 0
+    batch_at = 0
     at = 0
     for row in range(rows):
+        size = head_bytes(query_id) + 4 * columns
+        for column in range(columns):
+            size += sizes[column, row]
+        if row == 0 or in_batch == rows_max or at + size - batch_at > bytes_max:
+            batch_at = at
+            batches += 1
+            in_batch = 0
+        in_batch += 1
         at = put_head(out, at, query_id, columns)
         for column in range(columns):
             begin, size = begins[column, row], sizes[column, row]
             at = put_bytes(out, put_length(out, at, size), content, begin, size)
-        ends[row // rows_max] = at
-    return out, ends
+        ends[batches - 1] = at
+        numbers[batches - 1] = in_batch
+    return out, ends[:batches], numbers[:batches]
 
 
 def pack_columns(
-    columns: Sequence[pa.Array | pa.ChunkedArray], query_id: bytes, *, key_values: int, rows_max: int
+    columns: Sequence[pa.Array | pa.ChunkedArray], query_id: bytes, *, key_values: int, rows_max: int, bytes_max: int
 ) -> Iterator[Inserts]:
     """Batches of executions of a prepared statement, each with a row's values, in order, at most so many in each.
 
+    A batch has at most so many bytes, but for a row that alone has more.
     Columns are string, int64, date32 or timestamp in ms, without nulls; texts have less than 64 KiB. The first
     `key_values` of them are the partition key.
     """
@@ -52,9 +66,9 @@ def pack_columns(
     begins = np.stack([base + ends[:-1] for base, (_, ends) in zip(bases, encoded, strict=False)])
     sizes = np.stack([np.diff(ends) for _, ends in encoded])
     query = np.frombuffer(query_id, np.uint8)
-    out, batches = _pack(np.concatenate([content for content, _ in encoded]), begins, sizes, query, rows_max)
-    numbers = (min(rows_max, rows - at) for at in range(0, rows, rows_max))
-    yield from cut(out, batches.tolist(), numbers, head_bytes(query), key_values)
+    content = np.concatenate([content for content, _ in encoded])
+    out, ends, numbers = _pack(content, begins, sizes, query, rows_max, bytes_max)
+    yield from cut(out, ends.tolist(), numbers.tolist(), head_bytes(query), key_values)
 
 
 def _encoded(column: pa.Array) -> tuple[Bytes, Numbers]:

@@ -15,6 +15,8 @@ from udfs.logic.time_rules import MINUTES_PER_DAY
 # A date in CQL is the days since 1970 plus 2**31 (section 6.7).
 EPOCH_DATE = 1 << 31
 _VALUES = 6
+# A date and three numbers.
+_NUMBERS_BYTES = 4 + 3 * 8
 # Of them the first, video_id, kind and day, are the partition key.
 _KEY_VALUES = 3
 _SHORT = struct.Struct(">H")
@@ -85,7 +87,7 @@ def _put_number(out, at, value, length):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _pack(buf, places, partitions, order, query_id, rows_max, partitions_max):  # type: ignore[no-untyped-def]
+def _pack(buf, places, partitions, order, query_id, rows_max, partitions_max, bytes_max):  # type: ignore[no-untyped-def]
     """(bytes of all batches, where each ends, rows of each)."""
     n = order.shape[0]
     out = np.empty(buf.shape[0] + n * (query_id.shape[0] + 64), np.uint8)
@@ -94,17 +96,21 @@ def _pack(buf, places, partitions, order, query_id, rows_max, partitions_max):  
     batches = 0
     in_batch = 0
     partitions_in_batch = 0
+    batch_at = 0
     at = 0
     for i in range(n):
         row = order[i]
+        key, length, minute, views, _ = read_dated_row(buf, places[row])
+        # Of kind and video all but the kind's length byte, and of each value its length.
+        size = head_bytes(query_id) + length - 1 + _NUMBERS_BYTES + 4 * _VALUES
         if i == 0 or partitions[row] != partitions[order[i - 1]]:
             partitions_in_batch += 1
-        if i == 0 or in_batch == rows_max or partitions_in_batch > partitions_max:
+        if i == 0 or in_batch == rows_max or partitions_in_batch > partitions_max or at + size - batch_at > bytes_max:
+            batch_at = at
             batches += 1
             in_batch = 0
             partitions_in_batch = 1
         in_batch += 1
-        key, length, minute, views, _ = read_dated_row(buf, places[row])
         kind, kind_len, video, video_len = split_key(buf, key, length)
         at = put_head(out, at, query_id, _VALUES)
         for start, size in ((video, video_len), (kind, kind_len)):
@@ -119,17 +125,19 @@ def _pack(buf, places, partitions, order, query_id, rows_max, partitions_max):  
     return out[:at], ends[:batches], numbers[:batches]
 
 
-def pack_inserts(dated_rows: bytes, query_id: bytes, *, rows_max: int, partitions_max: int) -> Iterator[Inserts]:
+def pack_inserts(
+    dated_rows: bytes, query_id: bytes, *, rows_max: int, partitions_max: int, bytes_max: int
+) -> Iterator[Inserts]:
     """Batches of executions of a prepared statement, each with a row's (video_id, kind, day, minute, views, timestamp).
 
     The timestamp is in µs, the minute's start plus views. Minutes of one partition (video, kind, day) meet in one
-    batch, in order, where they are one write.
+    batch, in order, where they are one write. A batch has at most so many bytes, but for a row that alone has more.
     """
     buf = np.frombuffer(dated_rows, np.uint8)
     places, minutes, partitions = _index(buf)
     order = np.lexsort((minutes, partitions))
     query = np.frombuffer(query_id, np.uint8)
-    out, ends, numbers = _pack(buf, places, partitions, order, query, rows_max, partitions_max)
+    out, ends, numbers = _pack(buf, places, partitions, order, query, rows_max, partitions_max, bytes_max)
     yield from cut(out, ends.tolist(), numbers.tolist(), head_bytes(query), _KEY_VALUES)
 
 

@@ -179,7 +179,7 @@ class Outcome:
 
     `chunk`, if there is one, goes to the state of `generation` under `sequence`, and `unsent` to the list of what the
     next flush sends and the state then forgets. `fresh` are the ids in the chunk (uint64[n, 2]), `fresh_viewed_ms` the
-    times of their views. `batch` and `verdicts` (of Verdict, by event) go with them.
+    times of their views. `batch` and `verdicts` (of Verdict, by event) are there when the record had events.
     """
 
     generation: int
@@ -309,6 +309,7 @@ class SaltDedup:
             self._let_go()
         verdicts, fresh, fresh_at = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
         self._current.used += len(fresh)
+        outcome.batch, outcome.verdicts = batch, verdicts
         counts = np.bincount(verdicts, minlength=len(Verdict)).tolist()
         tally.received += len(verdicts)
         tally.counted += counts[Verdict.COUNTED]
@@ -320,7 +321,6 @@ class SaltDedup:
         if len(fresh):
             outcome.chunk = _CHUNK.pack(CHUNK_VERSION, self.generation) + fresh.tobytes()
             outcome.fresh, outcome.fresh_viewed_ms = fresh, fresh_at
-            outcome.batch, outcome.verdicts = batch, verdicts
             if self._sends:
                 outcome.unsent = _count(buf, batch.spans, batch.viewed_at, verdicts)
                 self._unsent.append(outcome.unsent)

@@ -5,6 +5,7 @@ A partition is (video, kind, day). Everything here that is written may be writte
 
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -155,8 +156,8 @@ class Untitled:
         while self._number > self._most:
             self._put(next(iter(self._by_video)), [])
 
-    def take_known(self, enrichment: Enrichment) -> list[tuple[Partition, bytes]]:
-        """Those of whose videos something is known now, with it; they are forgotten here.
+    def take_known(self, enrichment: Enrichment, videos_max: int | None = None) -> list[tuple[Partition, bytes]]:
+        """Those of whose videos something is known now, with it, of so many videos; they are forgotten here.
 
         Where what is known is in a file, some videos are looked at in each call, all of them in turn.
         """
@@ -166,7 +167,7 @@ class Untitled:
             videos = videos[start : start + LOOKS_AT_ONCE]
             self._looked_at = start + LOOKS_AT_ONCE
         found = []
-        for video_id, about in enrichment.abouts(videos).items():
+        for video_id, about in islice(enrichment.abouts(videos).items(), videos_max):
             found += [(Partition(video_id, kind, day), about) for kind, day in self._by_video[video_id]]
             self._put(video_id, [])
         return found

@@ -62,6 +62,7 @@ class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `gaps` are the offsets (first, last) among them that the archive lacked; then `files` and `bytes` say how many files
     of the hours in which they may lie there were, and how large, so that one that is archived late is noticed.
+    `conflicting` are events that bear the id of another video's or kind's, `restamped` repeats under another time.
     """
 
     name: SliceName
@@ -71,6 +72,8 @@ class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
     gaps: list[tuple[int, int]] = []
     files: int = 0
     bytes: int = 0
+    conflicting: int = 0
+    restamped: int = 0
 
 
 class Owed(msgspec.Struct, frozen=True):
@@ -94,7 +97,8 @@ class SliceInfo(msgspec.Struct, frozen=True):
     `next_hour` is the hour of arrival of the record at `next_offset`; of a slice that is not the hour's last, its own.
     `cells`, `countries`, `viewers` and `known` name the row groups of these files in their order: (shard, hour viewed,
     rows), and of the last (hour viewed, rows). Of viewers it is not the shard but udfs.logic.audience.Sums' number for
-    shard and bucket. `tallies` by salt are the fields of udfs.logic.ledger.Tally, `gaps` offsets that the archive
+    shard and bucket. `repeats` says what those are that repeat an id (udfs.logic.repeats.Repeat, in lower case), of a
+    slice that looked. `tallies` by salt are the fields of udfs.logic.ledger.Tally, `gaps` offsets that the archive
     lacks; `archive_files` and `archive_bytes` are what Counted says of files.
     """
 
@@ -116,6 +120,7 @@ class SliceInfo(msgspec.Struct, frozen=True):
     made: str = ""
     archive_files: int = 0
     archive_bytes: int = 0
+    repeats: dict[str, int] = {}
 
     @property
     def name(self) -> SliceName:

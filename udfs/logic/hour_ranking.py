@@ -8,24 +8,26 @@ from collections.abc import Callable, Iterable, Sequence
 
 from udfs.logic.closed_minutes import BUCKETS, ClosedMinute
 from udfs.logic.key_table import Bytes
-from udfs.logic.kind_sums import most_frequent_kinds
+from udfs.logic.kind_sums import chosen_kinds
 from udfs.logic.ranking import TOP, Lists, Ranked, most_viewed_and_growing
 
 # Summed in one pass, at about 150 bytes each.
 CELLS_AT_ONCE = 1 << 17
 
 
-def rank_hour(span: Sequence[ClosedMinute], before: Sequence[ClosedMinute]) -> tuple[Lists, Lists]:
+def rank_hour(
+    span: Sequence[ClosedMinute], before: Sequence[ClosedMinute], declared: Sequence[bytes] = ()
+) -> tuple[Lists, Lists]:
     """(the most viewed by kind, those that grew most against the span before)."""
     passes = passes_for(sum(minute.cells for minute in (*span, *before)))
     if passes == 1:
-        return most_viewed_and_growing(_rows(span, 0, BUCKETS), _rows(before, 0, BUCKETS))
+        return most_viewed_and_growing(_rows(span, 0, BUCKETS), _rows(before, 0, BUCKETS), declared)
     step = BUCKETS // passes
-    # Of too many kinds the most frequent are ranked, by all videos.
-    of_span = most_frequent_kinds(lambda: _rows(span, 0, BUCKETS), passes)
-    of_both = most_frequent_kinds(lambda: _rows((*span, *before), 0, BUCKETS), passes)
+    # Which kinds have lists is decided by all videos.
+    of_span = chosen_kinds(lambda: _rows(span, 0, BUCKETS), passes, declared)
+    of_both = chosen_kinds(lambda: _rows((*span, *before), 0, BUCKETS), passes, declared)
     found = [
-        most_viewed_and_growing(_rows(span, at, at + step), _rows(before, at, at + step), of_span, of_both)
+        most_viewed_and_growing(_rows(span, at, at + step), _rows(before, at, at + step), declared, (of_span, of_both))
         for at in range(0, BUCKETS, step)
     ]
     return (
@@ -47,10 +49,10 @@ def _rows(minutes: Iterable[ClosedMinute], first: int, last: int) -> Iterable[By
 
 
 def _merged(parts: Sequence[Lists], by: Callable[[Ranked], int]) -> Lists:
-    kinds = dict.fromkeys(kind for part in parts for kind in part)
-    return {
-        kind: sorted((one for part in parts for one in part.get(kind, ())), key=lambda one: (by(one), one.video_id))[
-            :TOP
-        ]
-        for kind in kinds
-    }
+    def best(kind: bytes) -> list[Ranked]:
+        of_kind = (one for part in parts for one in part.of_kind.get(kind, ()))
+        return sorted(of_kind, key=lambda one: (by(one), one.video_id))[:TOP]
+
+    return Lists(
+        {kind: best(kind) for kind in dict.fromkeys(kind for part in parts for kind in part.of_kind)}, parts[0].kinds
+    )

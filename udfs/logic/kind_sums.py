@@ -1,6 +1,6 @@
-"""Which kinds of many rows are the most frequent, with a bounded number of sums in memory."""
+"""Which kinds of many rows have lists (udfs.logic.ranking), with a bounded number of sums in memory."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from udfs.logic.cells import MinuteCells, get_uint, put_bytes, put_uint
 from udfs.logic.hashing import quick_hash
 from udfs.logic.key_table import Bytes
 from udfs.logic.numba_compat import njit
-from udfs.logic.ranking import KINDS_MAX
+from udfs.logic.ranking import Choice, choice_needs, choice_of
 
 # Kinds that are summed at once.
 KINDS_AT_ONCE = 1 << 16
@@ -31,35 +31,40 @@ def _of_kinds(rows, part, parts):  # type: ignore[no-untyped-def]
     return found[:end]
 
 
-def most_frequent_kinds(rows: Callable[[], Iterable[Bytes]], parts: int) -> set[bytes] | None:
-    """The KINDS_MAX kinds with the most events, equals by name; None: there are no more than that.
+def chosen_kinds(rows: Callable[[], Iterable[Bytes]], parts: int, declared: Sequence[bytes]) -> Choice | None:
+    """Which kinds have lists, by the events of all rows; None: all kinds.
 
     `rows` gives all rows, without minute, each time it is called. Where kinds are too many to be summed at once, they
     are in this many parts.
     """
-    best = _best_of_part(rows, 0, 1)
-    if best is None:
-        found = []
-        for part in range(parts):
-            found += _best_of_part(rows, part, parts, whole=True) or []
-        best = found
-    if len(best) <= KINDS_MAX:
-        return None
-    return {kind for _, kind in sorted(best)[:KINDS_MAX]}
+    summed = _sums(rows, 0, 1)
+    if summed is not None:
+        return _choice([summed], declared)
+    return _choice((_sums(rows, part, parts, whole=True) for part in range(parts)), declared)
 
 
-def _best_of_part(
-    rows: Callable[[], Iterable[Bytes]], part: int, parts: int, *, whole: bool = False
-) -> list[tuple[int, bytes]] | None:
-    """(-events, kind) of the first ones, and one more; None: too many, unless it is to be gone through whole."""
+def _choice(parts: Iterable[MinuteCells | None], declared: Sequence[bytes]) -> Choice | None:
+    names = set(declared)
+    of_declared: dict[bytes, int] = {}
+    others: list[tuple[bytes, int]] = []
+    number = 0
+    for sums in parts:
+        assert sums is not None
+        events = sums.counts()
+        # The kinds of this part are no other part's.
+        of_declared.update((name, int(events[cell])) for cell in range(len(sums)) if (name := sums.kind(cell)) in names)
+        cells = np.array([cell for cell in range(len(sums)) if sums.kind(cell) not in names], np.int64)
+        number += len(cells)
+        needed = cells[choice_needs(events[cells], declared)]
+        others += [(sums.kind(cell), int(events[cell])) for cell in needed.tolist()]
+    return choice_of(of_declared, others, number, declared)
+
+
+def _sums(rows: Callable[[], Iterable[Bytes]], part: int, parts: int, *, whole: bool = False) -> MinuteCells | None:
+    """The events of each kind of a part; None: too many kinds, unless it is to be gone through whole."""
     sums = MinuteCells()
     for some in rows():
         sums.add(_of_kinds(some, part, parts))
         if not whole and len(sums) > KINDS_AT_ONCE:
             return None
-    events = -sums.counts()
-    # Equals at the cut by name as well.
-    cut = np.partition(events, KINDS_MAX)[KINDS_MAX] if len(events) > KINDS_MAX + 1 else 0
-    return sorted((int(events[cell]), sums.kind(cell)) for cell in np.nonzero(events <= cut)[0].tolist())[
-        : KINDS_MAX + 1
-    ]
+    return sums

@@ -33,6 +33,17 @@ config: Any = _config
 _cache = Path(config.CACHE_DIR or _HERE / "__pycache__")
 if config.CACHE_DIR or os.access(_HERE, os.W_OK):
     config.CACHE_DIR = str(_cache / f"kernels-{kernel_key()[:16]}")
+_cache_dir = config.CACHE_DIR
+_reload_config = config.reload_config
+
+
+def _reload_without_cache_dir() -> None:
+    """Numba reads its settings anew once a variable of its own has changed, and would then go by the key no more."""
+    _reload_config()
+    config.CACHE_DIR = _cache_dir
+
+
+config.reload_config = _reload_without_cache_dir
 
 __all__ = ["leaf", "load_u32", "load_u64", "njit"]
 

@@ -341,6 +341,7 @@ def _counted(
             Counted(
                 info.name, info.first_offset, info.next_offset, info.next_hour, list(info.gaps),
                 *((info.archive_files, info.archive_bytes) if info.gaps else (0, 0)),
+                info.repeats.get("conflicting", 0), info.repeats.get("restamped", 0),
             )
         )  # fmt: skip
     for partition, chain in chains.items():

@@ -2,16 +2,18 @@
 
 A record that is a ViewEvent datum already (schemas/avro/ViewEvent.v1), with whatever stands before it, is checked and
 copied by a kernel. Any other, JSON or Avro of another schema, is first turned into one. An event without an id gets one
-of the record's place (topic, partition, offset), and one without a time the record's time: however often a record is
-packed, it is the same event.
+of the record's place (topic, partition, offset), and if it has no time either, the record's: however often a record is
+packed, it is the same event. One with an id of its own needs its time, as at ingest: its producer may write it again,
+in a record of another time. What ingest refuses by the event alone is refused here.
 """
 
 import hashlib
 import io
 import struct
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import fastavro
@@ -19,13 +21,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from schemas import registry
+from schemas import registry, values
+from schemas.fields import EVENT_FIELDS, first_meant, misspelt
 from schemas.topics import RECORD_BYTES_MAX
+from schemas.values import ID_BYTES, TIME_END_MS, TIME_MIN_MS
 from schemas.varint import varint
 from udfs.logic.batch_scan import Unreadable, read_event
 from udfs.logic.hashing import salt_of
 from udfs.logic.key_table import Bytes
-from udfs.logic.numba_compat import njit
+from udfs.logic.numba_compat import leaf, njit
 
 CONFLUENT_HEADER_BYTES = 5
 _CONFLUENT_MAGIC = b"\x00"
@@ -34,7 +38,14 @@ _TRUNCATED = int(Unreadable.TRUNCATED)
 _AFTER = int(Unreadable.BYTES_AFTER_END)
 _SCHEMA = int(Unreadable.UNKNOWN_SCHEMA)
 _TEXTS = ("viewer_id", "country", "device")
-_ID_BYTES = 16
+_ID_BYTES = ID_BYTES
+_RESERVED_ID = 1001
+_TIME_RANGE = 1002
+_TIME_MIN_MS = TIME_MIN_MS
+_TIME_END_MS = TIME_END_MS
+_EVENT_REASONS = {_RESERVED_ID: f"event_id: {values.ID_RESERVED}", _TIME_RANGE: f"viewed_at: {values.TIME_RANGE}"}
+# What a list of schemas calls the product's own.
+OWN_SCHEMA = "ViewEvent.v1"
 # Of all events of a batch together, which leaves room for its head.
 EVENT_BYTES_MAX = RECORD_BYTES_MAX - (1 << 14)
 
@@ -116,9 +127,14 @@ class Packer:
         buf = np.frombuffer(b"".join(datums), np.uint8)
         head, skip = (self._head, self._skip) if normalise is None else (np.empty(0, np.uint8), 0)
         salts = _salts(buf, ends - sizes, ends, head, skip, self._salts)
-        refused += [(rows[bad], Unreadable(-int(salts[bad])).name.lower()) for bad in np.nonzero(salts < 0)[0].tolist()]
+        refused += [(rows[bad], _reason(-int(salts[bad]))) for bad in np.nonzero(salts < 0)[0].tolist()]
         refused.sort()
         return Packed(self._batches(buf, ends - sizes + skip, ends, salts, now_ms), refused)
+
+    def heartbeats(self, now_ms: int) -> Iterator[tuple[int, bytes]]:
+        """(salt, value) of a batch without events for each salt: it moves the salt's clock on, and nothing else."""
+        for salt in range(self._salts):
+            yield salt, self._head_of(salt, 0, now_ms)
 
     def _batches(
         self,
@@ -149,30 +165,67 @@ class Packer:
         return registry.prefix("ViewBatch") + uuid.uuid4().bytes + self._producer + b"".join(map(varint, numbers))
 
 
-def packer_of(
-    framing: str, topic: str, salts: int, batch_events_max: int, writer_schema: Mapping[str, Any] | None = None
-) -> Packer:
-    """For records of a topic: "json", or Avro, "plain", "single_object" or "confluent", in the writer's schema.
+class Unknown(StrEnum):
+    """What becomes of a field that no event has."""
 
-    Without a schema the records are ViewEvent.v1. Of the Confluent framing the number of the schema is not looked at.
+    IGNORED = "ignored"
+    MISSPELT_REFUSED = "misspelt_refused"
+    REFUSED = "refused"
+
+
+class WriterSchema(NamedTuple):
+    """A schema that records were written with, None for ViewEvent.v1, and its number in the Confluent framing."""
+
+    schema: Mapping[str, Any] | None
+    number: int | None = None
+
+
+OWN = WriterSchema(None)
+
+
+def packer_of(
+    framing: str,
+    topic: str,
+    salts: int,
+    batch_events_max: int,
+    schemas: Sequence[WriterSchema] = (OWN,),
+    unknown: Unknown = Unknown.MISSPELT_REFUSED,
+) -> Packer:
+    """For records of a topic: "json", or Avro, "plain", "single_object" or "confluent", in one of the writers' schemas.
+
+    A record that names none of them, by its fingerprint or number, is refused as unknown_schema. Raises ValueError when
+    the schemas do not go with the framing, or have fields that are refused.
     """
     if framing == "json":
-        return Packer(salts, batch_events_max, normalise=json_events(topic))
-    head, skip = {
-        "plain": (b"", 0),
-        "single_object": (registry.prefix("ViewEvent"), registry.PREFIX_BYTES),
-        "confluent": (_CONFLUENT_MAGIC, CONFLUENT_HEADER_BYTES),
-    }[framing]
-    if writer_schema is None:
-        return Packer(salts, batch_events_max, head=head, skip=skip, normalise=None)
+        return Packer(salts, batch_events_max, normalise=json_events(topic, unknown))
+    heads: dict[bytes, WriterSchema] = {}
+    for one in schemas:
+        head = _head_of_schema(framing, one)
+        if head in heads:
+            raise ValueError(f"two schemas with the head {head.hex() or 'of none'}: name each once")
+        heads[head] = one
+    if not heads:
+        raise ValueError("no schema is named")
+    if len(heads) == 1:
+        ((head, only),) = heads.items()
+        if only.schema is None:
+            return Packer(salts, batch_events_max, head=head, skip=len(head))
+    return Packer(salts, batch_events_max, normalise=avro_events(topic, heads, unknown))
+
+
+def _head_of_schema(framing: str, one: WriterSchema) -> bytes:
+    if (one.number is None) == (framing == "confluent"):
+        raise ValueError("number=schema file belongs to framing=confluent, and to no other")
+    if framing == "plain":
+        return b""
     if framing == "single_object":
-        head = registry.MARKER
-    normalise = avro_events(topic, writer_schema, head=head, skip=skip)
-    return Packer(salts, batch_events_max, normalise=normalise)
+        return registry.prefix("ViewEvent") if one.schema is None else registry.prefix_of(one.schema)
+    assert one.number is not None
+    return _CONFLUENT_MAGIC + one.number.to_bytes(CONFLUENT_HEADER_BYTES - 1, "big")
 
 
-def json_events(topic: str) -> Normalise:
-    """An object with the fields that ingest takes; others are left out."""
+def json_events(topic: str, unknown: Unknown) -> Normalise:
+    """An object with the fields that ingest takes; what becomes of others `unknown` says."""
     decoder = msgspec.json.Decoder(dict[str, Any])
     own = topic_mark(topic)
 
@@ -181,18 +234,24 @@ def json_events(topic: str) -> Normalise:
             fields = decoder.decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise FieldError(f"no JSON object: {error}") from error
+        _check_names(fields, unknown)
         return datum_of(fields, id_of_place(own, partition, offset), time_ms)
 
     return normalise
 
 
-def avro_events(topic: str, writer_schema: Mapping[str, Any], *, head: bytes, skip: int) -> Normalise:
-    """A record of the writer's schema, in which fields are called as ViewEvent's; others are left out."""
-    schema = fastavro.parse_schema(dict(writer_schema))
+def avro_events(topic: str, heads: Mapping[bytes, WriterSchema], unknown: Unknown) -> Normalise:
+    """A record of the schema that its head names, in which fields are called as ViewEvent's; others are left out.
+
+    The heads are of one length. Raises ValueError for a schema with fields that are refused.
+    """
+    schemas = {head: _parsed(one, unknown) for head, one in heads.items()}
+    skip = len(next(iter(heads)))
     own = topic_mark(topic)
 
     def normalise(value: bytes, partition: int, offset: int, time_ms: int) -> bytes:
-        if value[: len(head)] != head:
+        schema = schemas.get(value[:skip])
+        if schema is None:
             raise FieldError("unknown_schema")
         datum = io.BytesIO(value[skip:])
         try:
@@ -209,6 +268,23 @@ def avro_events(topic: str, writer_schema: Mapping[str, Any], *, head: bytes, sk
     return normalise
 
 
+def _parsed(one: WriterSchema, unknown: Unknown) -> Any:
+    if one.schema is None:
+        return registry.numeric_schema("ViewEvent")
+    _check_names([str(field["name"]) for field in one.schema.get("fields", [])], unknown)
+    return fastavro.parse_schema(dict(one.schema))
+
+
+def _check_names(names: Iterable[str], unknown: Unknown) -> None:
+    """Raises FieldError for a field that is refused."""
+    if unknown is Unknown.IGNORED:
+        return
+    if (found := first_meant(names)) is not None:
+        raise FieldError(f"{found[0]:.80}: {misspelt(*found)}")
+    if unknown is Unknown.REFUSED and (other := next((name for name in names if name not in EVENT_FIELDS), None)):
+        raise FieldError(f"{other:.80}: no event has this field")
+
+
 def topic_mark(topic: str) -> bytes:
     """What begins the ids of events of a topic that bring none."""
     return hashlib.blake2b(topic.encode(), digest_size=_ID_BYTES - _PLACE.size).digest()
@@ -219,9 +295,17 @@ def id_of_place(mark: bytes, partition: int, offset: int) -> bytes:
     return mark + _PLACE.pack(partition, offset)
 
 
-def datum_of(fields: Mapping[str, Any], own_id: bytes, time_ms: int) -> bytes:
-    """A ViewEvent datum; without an id it is `own_id`, without a time `time_ms`. Raises FieldError."""
-    identity = _identity(fields.get("event_id"), own_id)
+def datum_of(fields: Mapping[str, Any], own_id: bytes, time_ms: int, *, same_event: bool = False) -> bytes:
+    """A ViewEvent datum; without an id it is `own_id`, without either `time_ms`. Raises FieldError.
+
+    `same_event`: these are the id and the time that the event has had, so that with an id it may be without its time.
+    """
+    given_id, given_time = fields.get("event_id"), fields.get("viewed_at")
+    identity = _identity(given_id, own_id)
+    if given_time is None and given_id is not None and not same_event:
+        given_time = values.time_of_id(uuid.UUID(bytes=identity))
+        if given_time is None:
+            raise FieldError(f"viewed_at: {values.TIME_MISSING}")
     video_id = fields.get("video_id")
     if not isinstance(video_id, str):
         raise FieldError(f"video_id={video_id!r:.80}: must be text")
@@ -233,7 +317,7 @@ def datum_of(fields: Mapping[str, Any], own_id: bytes, time_ms: int) -> bytes:
     parts = [
         identity,
         _utf8("video_id", video_id),
-        varint(_time_ms(fields.get("viewed_at"), time_ms)),
+        varint(_time_ms(given_time, time_ms)),
         _utf8("kind", kind),
     ]
     for name in _TEXTS:
@@ -250,32 +334,39 @@ def datum_of(fields: Mapping[str, Any], own_id: bytes, time_ms: int) -> bytes:
 def _identity(given: object, own_id: bytes) -> bytes:
     if given is None:
         return own_id
-    if isinstance(given, bytes) and len(given) == _ID_BYTES:
-        return given
-    if isinstance(given, uuid.UUID):
-        return given.bytes
-    if isinstance(given, str):
-        try:
-            return uuid.UUID(given).bytes
-        except ValueError:
-            pass
-    raise FieldError(f"event_id={given!r:.80}: must be a UUID, as text or 16 bytes")
+    try:
+        if isinstance(given, str):
+            return values.event_id(given).bytes
+        found = given.bytes if isinstance(given, uuid.UUID) else given
+        if isinstance(found, bytes) and len(found) == _ID_BYTES:
+            values.check_id(found)
+            return found
+    except values.ValueFormError as error:
+        raise FieldError(f"event_id={given!r:.80}: {error}") from error
+    raise FieldError(f"event_id={given!r:.80}: {values.ID_FORM}, or 16 bytes")
 
 
 def _time_ms(given: object, time_ms: int) -> int:
     if given is None:
         return time_ms
-    if isinstance(given, int) and not isinstance(given, bool) and -(1 << 63) <= given < 1 << 63:
-        return given
-    at = given
-    if isinstance(given, str):
+    at_ms = None
+    if isinstance(given, int) and not isinstance(given, bool):
+        at_ms = given
+    elif isinstance(given, datetime) and given.tzinfo is not None:
+        at_ms = values.ms_of(given)
+    elif isinstance(given, str):
         try:
-            at = datetime.fromisoformat(given)
-        except ValueError:
-            at = None
-    if isinstance(at, datetime) and at.tzinfo is not None:
-        return round(at.timestamp() * 1000)
-    raise FieldError(f"viewed_at={given!r:.80}: must be ms since 1970, or RFC 3339 with an offset")
+            at_ms = values.time_ms(given)
+        except values.ValueFormError as error:
+            raise FieldError(f"viewed_at={given!r:.80}: {error}") from error
+    # Whether it is in the years that events may have, the kernel sees.
+    if at_ms is None or not -(1 << 63) <= at_ms < 1 << 63:
+        raise FieldError(f"viewed_at={given!r:.80}: {values.TIME_FORM}")
+    return at_ms
+
+
+def _reason(code: int) -> str:
+    return _EVENT_REASONS.get(code) or Unreadable(code).name.lower()
 
 
 def _text(value: bytes) -> bytes:
@@ -287,6 +378,18 @@ def _utf8(name: str, value: str) -> bytes:
         return _text(value.encode())
     except UnicodeEncodeError as error:
         raise FieldError(f"{name}: half a surrogate pair, which is no text") from error
+
+
+@leaf()
+def _is_reserved_id(buf, at):  # type: ignore[no-untyped-def]
+    """Whether the id there is all zeros or all ones."""
+    first = buf[at]
+    if first not in (0, 255):
+        return False
+    for i in range(1, 16):  # noqa: SIM110 - Numba compiles no generator
+        if buf[at + i] != first:
+            return False
+    return True
 
 
 @njit(cache=True)
@@ -304,11 +407,16 @@ def _salts(buf, starts, ends, head, skip, salts):  # type: ignore[no-untyped-def
         if not same:
             found[i] = -_SCHEMA
             continue
-        end = read_event(record, skip)[8]
+        event = read_event(record, skip)
+        viewed_at, end = event[2], event[8]
         if end < 0:
             found[i] = end
         elif end != record.shape[0]:
             found[i] = -_AFTER
+        elif _is_reserved_id(record, skip):
+            found[i] = -_RESERVED_ID
+        elif viewed_at < _TIME_MIN_MS or viewed_at >= _TIME_END_MS:
+            found[i] = -_TIME_RANGE
         else:
             found[i] = salt_of(record, skip, salts)
     return found

@@ -7,27 +7,26 @@ a repeat in this sense was viewed in the same one. Later than `late_ms_max` afte
 more, nor when it was viewed before `viewed_ms_min`: what it might repeat is forgotten.
 """
 
-import io
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-import fastavro
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from schemas import registry
-from schemas.kinds import blocked
 from settings import CountingSettings
 from settings.durations import HOUR_MS
 from udfs.logic.arrival import salt_in
 from udfs.logic.audience import Audience, Sums
-from udfs.logic.block_list import BlockTable, is_blocked
-from udfs.logic.dedup import Outcome, SaltDedup, Verdict
-from udfs.logic.id_index import IdIndex, Ids
+from udfs.logic.block_list import BlockTable
+from udfs.logic.dedup import SaltDedup, Verdict
+from udfs.logic.id_index import Ids
+from udfs.logic.late_events import LateEvents, Names
 from udfs.logic.ledger import Tally
+from udfs.logic.repeats import SAMPLES, Known, Repeats, known_of, subjects_of
 
 
 class SaltMemory(NamedTuple):
@@ -37,36 +36,13 @@ class SaltMemory(NamedTuple):
     chunks: list[bytes]
 
 
-class Known(NamedTuple):
-    """Events that count: ids (uint64[n, 2]) and the times of their views in ms, sorted by hour viewed."""
-
-    ids: Ids
-    viewed_ms: npt.NDArray[np.int64]
-
-    @property
-    def hours(self) -> npt.NDArray[np.int64]:
-        """The hour in which each was viewed, since 1970."""
-        return self.viewed_ms // HOUR_MS
-
-
-class LateEvent(NamedTuple):
-    """One that came after its minute had closed; `kind` is what it would be counted as, `datum` how it came."""
-
-    event_id: bytes
-    viewed_ms: int
-    append_ms: int
-    video_id: str
-    kind: str
-    is_blocked: bool
-    datum: bytes
-
-
 @dataclass(frozen=True)
 class SliceCounts:
     """`sums` are the stream's views and beside them what was added late, `known` the events that they are of.
 
     `memory` is None when the next slice is counted by the same dedups. `late` says what became of the late events:
-    added, repeats, too_old. A tally of a minute that goes on in the next slice is whole there.
+    added, repeats, too_old; `repeats` what those are that repeat an id (udfs.logic.repeats.Repeat), with `samples`. A
+    tally of a minute that goes on in the next slice is whole there.
     """
 
     sums: Sums
@@ -74,6 +50,8 @@ class SliceCounts:
     memory: dict[int, SaltMemory] | None
     tallies: dict[int, list[Tally]]
     late: Counter[str]
+    repeats: Counter[str] = field(default_factory=Counter)
+    samples: pa.Table = field(default_factory=SAMPLES.empty_table)
 
 
 def dedups_of(memory: Mapping[int, SaltMemory], rules: CountingSettings) -> dict[int, SaltDedup]:
@@ -109,10 +87,10 @@ class SliceCounter:
         self._late_ms_max = late_ms_max
         self._viewed_ms_min = viewed_ms_min
         self._dedups = dedups
-        self._fresh: list[Ids] = []
+        self._fresh: list[Known] = []
         self._fresh_events = 0
-        self._fresh_viewed_ms: list[npt.NDArray[np.int64]] = []
-        self._late: list[LateEvent] = []
+        self._repeats = Repeats(rules)
+        self._late = LateEvents()
         self._audience = Audience()
         self._tallies: dict[int, dict[int, Tally]] = {}
 
@@ -129,67 +107,75 @@ class SliceCounter:
             is_blocked = outcome.verdicts[counted] == Verdict.BLOCKED
             buf = np.frombuffer(value, np.uint8)
             self._audience.add(buf, outcome.batch.spans, outcome.batch.viewed_at, counted, is_blocked)
-            self._fresh.append(outcome.fresh)
+            subjects = subjects_of(buf, outcome.batch.spans, counted)
+            self._fresh.append(Known(outcome.fresh, outcome.fresh_viewed_ms, subjects))
             self._fresh_events += len(outcome.fresh)
-            self._fresh_viewed_ms.append(outcome.fresh_viewed_ms)
+        if outcome.batch is not None and outcome.verdicts is not None:
+            repeated = np.nonzero(outcome.verdicts == Verdict.DUPLICATE)[0]
+            self._repeats.add(value or b"", outcome.batch.spans, outcome.batch.viewed_at, repeated, outcome.append_ms)
         if outcome.late:
-            self._late += read_late(outcome, self._blocks)
+            self._late.add((event.payload for event in outcome.late), outcome.append_ms, self._blocks)
         mine = self._tallies.setdefault(dedup.salt, {})
         mine.update((tally.minute, tally) for tally in dedup.take_tallies())
 
     @property
     def events(self) -> int:
-        """How many are held in memory: those that count, and the late ones."""
-        return self._fresh_events + len(self._late)
+        """How many are held in memory: those that count, the late ones, and repeats."""
+        return self._fresh_events + len(self._late) + len(self._repeats)
 
-    def late_hours(self) -> set[int]:
-        """The hours of which `finish` asks what is known."""
-        return {event.viewed_ms // HOUR_MS for event in self._late if not self._is_too_old(event)}
-
-    def finish(self, known: Callable[[int], Iterable[Known]], *, hands_on: bool = True) -> SliceCounts:
+    def finish(
+        self,
+        known: Callable[[int, Ids], Iterable[Known]],
+        *,
+        newest: Callable[[Collection[int], Ids], Iterable[Known]] = lambda _hours, _ids: (),
+        hands_on: bool = True,
+    ) -> SliceCounts:
         """What it all came to. `known` gives what each earlier slice of the partition knows of an hour viewed.
 
-        One at a time is looked through: the ids of an hour, of all slices together, may be more than fit in memory.
+        `newest` gives the same of several hours, of the newest slices first: by it repeats are judged. Both are told
+        for which ids they are asked, and may leave others out. One answer at a time is looked through: the ids of an
+        hour, of all slices together, may be more than fit in memory.
         """
-        fresh = _known(self._fresh, self._fresh_viewed_ms)
-        added, late = self._add_late(fresh, known)
-        for event in added:
-            self._audience.add_late(event.datum, is_blocked=event.is_blocked)
+        fresh = known_of(self._fresh)
+        repeated = newest(self._repeats.hours(), self._repeats.ids())
+        repeats, samples = self._repeats.judge(itertools.chain([fresh], repeated))
+        added, late, late_repeats = self._add_late(fresh, known)
+        self._audience.add_late(self._late, added)
         return SliceCounts(
             sums=self._audience.sums(self._rules.shards),
-            known=_by_hour(
-                _known(
-                    [fresh.ids, *(np.frombuffer(event.event_id, np.uint64).reshape(1, 2) for event in added)],
-                    [fresh.viewed_ms, np.array([event.viewed_ms for event in added], np.int64)],
-                )
+            known=known_of(
+                [fresh, Known(self._late.ids(added), self._late.viewed_ms[added], self._late.subjects[added])]
             ),
             memory=self._memory() if hands_on else None,
             tallies={salt: list(by_minute.values()) for salt, by_minute in sorted(self._tallies.items())},
             late=late,
+            repeats=repeats + late_repeats,
+            samples=samples,
         )
 
-    def _add_late(self, fresh: Known, known: Callable[[int], Iterable[Known]]) -> tuple[list[LateEvent], Counter[str]]:
-        late: Counter[str] = Counter()
-        judged = [event for event in self._late if not self._is_too_old(event)]
-        late["too_old"] = len(self._late) - len(judged)
-        before = (one for hour in sorted(self.late_hours()) for one in known(hour))
-        taken = _among(judged, itertools.chain([fresh], before))
-        added = []
-        for event in judged:
-            name = event.event_id, event.viewed_ms
-            if name in taken:
-                late["repeats"] += 1
-            else:
-                taken.add(name)
-                added.append(event)
-        late["added"] = len(added)
-        return added, late
+    def _add_late(
+        self, fresh: Known, known: Callable[[int, Ids], Iterable[Known]]
+    ) -> tuple[npt.NDArray[np.int64], Counter[str], Counter[str]]:
+        """(those to be added, what became of all, what those are that repeat an id and a time)."""
+        late, viewed_ms = self._late, self._late.viewed_ms
+        # Not by how late it is: any number may stand for a time, and the difference may not fit.
+        is_too_old = viewed_ms < np.maximum(self._viewed_ms_min, late.append_ms - self._late_ms_max)
+        judged = np.nonzero(~is_too_old)[0]
+        names = Names(late.ids(judged), viewed_ms[judged], late.subjects[judged])
+        if len(judged):
+            names.note(fresh)
+        hours = viewed_ms[judged] // HOUR_MS
+        order = np.argsort(hours, kind="stable")
+        each, begins = np.unique(hours[order], return_index=True)
+        for hour, of_hour in zip(each.tolist(), np.split(order, begins[1:]), strict=False):
+            for one in known(hour, late.ids(judged[of_hour])):
+                names.note(one)
+        added = judged[names.new()]
+        fates = {"too_old": len(late) - len(judged), "repeats": len(judged) - len(added), "added": len(added)}
+        return added, Counter(fates), names.repeats()
 
     def _memory(self) -> dict[int, SaltMemory]:
         return {salt: SaltMemory(dedup.header(), dedup.chunks()) for salt, dedup in sorted(self._dedups.items())}
-
-    def _is_too_old(self, event: LateEvent) -> bool:
-        return event.append_ms - event.viewed_ms > self._late_ms_max or event.viewed_ms < self._viewed_ms_min
 
     def _of(self, key: bytes | None) -> SaltDedup:
         """Of the record's salt; of the partition itself, when it bears none of the partition's, as in the stream."""
@@ -200,52 +186,6 @@ class SliceCounter:
         return dedup
 
 
-_EVENT = registry.numeric_schema("ViewEvent")
-
-
-def read_late(outcome: Outcome, blocks: BlockTable) -> list[LateEvent]:
-    """The late events of a record."""
-    found = []
-    for rejected in outcome.late:
-        event: Any = fastavro.schemaless_reader(io.BytesIO(rejected.payload), _EVENT, None)
-        viewer = np.frombuffer((event["viewer_id"] or "").encode(), np.uint8)
-        unwanted = is_blocked(viewer, 0, len(viewer), outcome.append_ms, *blocks)
-        found.append(
-            LateEvent(
-                event["event_id"],
-                event["viewed_at"],
-                outcome.append_ms,
-                event["video_id"],
-                blocked(event["kind"]) if unwanted else event["kind"],
-                unwanted,
-                rejected.payload,
-            )
-        )
-    return found
-
-
 def no_known() -> Known:
     """Nothing."""
-    return Known(np.empty((0, 2), np.uint64), np.empty(0, np.int64))
-
-
-def _known(ids: Sequence[Ids], viewed_ms: Sequence[npt.NDArray[np.int64]]) -> Known:
-    nothing = no_known()
-    return Known(np.concatenate([nothing.ids, *ids]), np.concatenate([nothing.viewed_ms, *viewed_ms]))
-
-
-def _by_hour(known: Known) -> Known:
-    order = np.argsort(known.hours, kind="stable")
-    return Known(known.ids[order], known.viewed_ms[order])
-
-
-def _among(events: Sequence[LateEvent], known: Iterable[Known]) -> set[tuple[bytes, int]]:
-    """Which of these (id, time) are known."""
-    if not events:
-        return set()
-    wanted = IdIndex()
-    wanted.add_all(np.frombuffer(b"".join(event.event_id for event in events), np.uint64).reshape(-1, 2))
-    found = {
-        (one.ids[row].tobytes(), int(one.viewed_ms[row])) for one in known for row in wanted.places_in(one.ids).tolist()
-    }
-    return found & {(event.event_id, event.viewed_ms) for event in events}
+    return known_of([])

@@ -4,11 +4,12 @@ The clock is the append time of the record (see docs/architecture.md), never the
 results are handed on.
 """
 
+from schemas.values import TIME_MIN_MS
 from settings.durations import MINUTE_MS
 from udfs.logic.numba_compat import leaf
 
-# 2000-01-01: a batch that was made before it, as it says, does not say when it was made.
-PRODUCED_MS_MIN = 946_684_800_000
+# A batch that was made before it, as it says, does not say when it was made.
+PRODUCED_MS_MIN = TIME_MIN_MS
 MINUTES_PER_HOUR = 60
 MINUTES_PER_DAY = 1440
 # Counts are caught up on, rather than followed, when what is counted arrived longer ago than this.

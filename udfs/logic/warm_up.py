@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas import registry
+from schemas.values import TIME_MIN_MS
 from settings import CountingSettings
 from settings.durations import HOUR_MS
 from udfs.logic.block_list import NOBODY
@@ -19,9 +20,10 @@ from udfs.logic.dedup import SaltDedup
 from udfs.logic.enrichment import Enrichment
 from udfs.logic.erasure import Eraser, asked
 from udfs.logic.hashing import salt_of
-from udfs.logic.kind_sums import most_frequent_kinds
+from udfs.logic.kind_sums import chosen_kinds
+from udfs.logic.known_buckets import buckets_of, in_buckets
 from udfs.logic.single_events import Origin, packer_of
-from udfs.logic.slice_counts import SliceCounter
+from udfs.logic.slice_counts import SliceCounter, no_known
 from udfs.logic.viewer_days import viewer_days
 from udfs.logic.viewer_ids import viewer_ids
 from udfs.logic.window import ShardWindow
@@ -49,7 +51,7 @@ def warm_up() -> None:
     assert outcome.unsent is not None
     restored = SaltDedup(salt, rules)
     restored.restore(dedup.header(), [outcome.chunk], [outcome.unsent.tobytes()])
-    single = registry.encode("ViewEvent", {**events[0], "kind": "view"})
+    single = registry.encode("ViewEvent", {**events[0], "kind": "view", "viewed_at": TIME_MIN_MS})
     packer_of("single_object", "", rules.salts, 10).pack([single], Origin([0], [0], [0]), 0)
     slices = SliceCounter(
         rules, partition=0, partitions=1, blocks=NOBODY, late_ms_max=1 << 62, viewed_ms_min=-(1 << 62), dedups={}
@@ -57,8 +59,11 @@ def warm_up() -> None:
     late = registry.encode("ViewBatch", {**header, "produced_at": NOW_MS + HOUR_MS, "events": events})
     for record_ms, batch in ((NOW_MS, value), (NOW_MS + HOUR_MS, late)):
         slices.record(salt.to_bytes(4, "big"), batch, record_ms)
-    viewer_days([slices.finish(lambda _hour: ()).sums.viewers])
-    list(pack_columns([pa.array([""])], bytes(16), key_values=1, rows_max=1))
+    counts = slices.finish(lambda _hour, _ids: [no_known()])
+    viewer_days([counts.sums.viewers])
+    in_buckets(counts.known.ids, counts.known.hours)
+    buckets_of(counts.known.ids, 1)
+    list(pack_columns([pa.array([""])], bytes(16), key_values=1, rows_max=1, bytes_max=1))
     viewer_ids(salt.to_bytes(4, "big"), value, rules.salts, {bytes(16)})
     nobody = asked(None, "", datetime.now(UTC), blocked=False, unlist=False, reach=timedelta())
     Eraser([nobody]).record(salt.to_bytes(4, "big"), value, 0)
@@ -68,9 +73,9 @@ def warm_up() -> None:
             ShardWindow(rules).restore(window.header(), [(key, rows)])
             # As it comes from state, and as one that closes.
             minute = ClosedMinute(np.frombuffer(rows, np.uint8), None, 0)
-            most_frequent_kinds(lambda minute=minute: [minute.rows()], 2)  # type: ignore[misc]
+            chosen_kinds(lambda minute=minute: [minute.rows()], 2, [])  # type: ignore[misc]
         for rows in window.emit().counts:
-            list(pack_inserts(rows, bytes(16), rows_max=200, partitions_max=20))
+            list(pack_inserts(rows, bytes(16), rows_max=200, partitions_max=20, bytes_max=32 << 10))
             Enrichment().enrich(rows)
         window.rank()
 

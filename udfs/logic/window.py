@@ -10,10 +10,11 @@ handed out anything has work, if only to learn that all is written.
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from schemas.kinds import blocked
 from settings import CountingSettings
 from settings.durations import MINUTE_MS
 from settings.kept import variable
@@ -64,6 +65,7 @@ class Emission:
 class Ranking:
     """The shard's lists by kind of one span: "minute", or of the hour that ends with `minute`, "hour" and "trending".
 
+    `kinds` is the list of kinds (udfs.logic.ranking.Lists), empty where each has a list.
     `events` is how many the span held, and the one before where it is compared: it only grows for one span and minute.
     """
 
@@ -71,6 +73,7 @@ class Ranking:
     minute: int
     events: int
     lists: dict[bytes, list[Ranked]]
+    kinds: list[Ranked] = field(default_factory=list)
 
 
 class ShardWindow:
@@ -79,6 +82,7 @@ class ShardWindow:
     def __init__(self, rules: CountingSettings, budget: Budget | None = None) -> None:
         self._rules = rules
         self._budget = budget
+        self._declared = [name.encode() for kind in rules.declared_kinds for name in (kind, blocked(kind))]
         self._frontiers = np.zeros(rules.salts, np.int64)
         # With a budget some of both lie in files (udfs.logic.memory_budget), which changes nothing that is handed out.
         self._open: dict[int, MinuteCells] = {}
@@ -206,16 +210,16 @@ class ShardWindow:
         found = []
         for minute in sorted(self._unranked & (self._open.keys() | self._closed.keys())):
             cells = self._open[minute] if minute in self._open else summed([self._closed[minute].rows()])
-            found.append(Ranking("minute", minute, cells.events, most_viewed(cells)))
+            found.append(Ranking("minute", minute, cells.events, *most_viewed(cells, self._declared)))
             cells.let_go()
         self._unranked.clear()
         # As they are now.
         minutes = self._closed | {m: ClosedMinute(cells.rows(), self._budget, m) for m, cells in self._open.items()}
         if self.closed_through > self._final_hour_ranked_at:
             self._final_hour_ranked_at = self.closed_through
-            found += _rank_hour(minutes, self.closed_through)
+            found += self._rank_hour(minutes, self.closed_through)
         self._hour_ranked_at = self._newest_minute
-        found += _rank_hour(minutes, self._newest_minute)
+        found += self._rank_hour(minutes, self._newest_minute)
         for minute in self._open:
             minutes[minute].forget()
         return found
@@ -224,6 +228,15 @@ class ShardWindow:
     def cells_to_rank(self) -> int:
         """How many cells `rank` goes through, about."""
         return self._closed_cells + sum(map(len, self._open.values()))
+
+    def _rank_hour(self, minutes: dict[int, ClosedMinute], last: int) -> list[Ranking]:
+        span, before = (
+            [minutes[m] for m in range(end - SPAN_MINUTES + 1, end + 1) if m in minutes]
+            for end in (last, last - SPAN_MINUTES)
+        )
+        most, growing = rank_hour(span, before, self._declared)
+        events, events_before = (sum(minute.events for minute in some) for some in (span, before))
+        return [Ranking("hour", last, events, *most), Ranking("trending", last, events + events_before, *growing)]
 
     def _take_changed(self) -> list[bytes]:
         """Minutes together, since a writer does many rows at once in the time of one."""
@@ -275,16 +288,6 @@ class ShardWindow:
         key = minute << SEQUENCE_BITS | self._sequence & SEQUENCE_MASK
         self._sequence += 1
         return key
-
-
-def _rank_hour(minutes: dict[int, ClosedMinute], last: int) -> list[Ranking]:
-    span, before = (
-        [minutes[m] for m in range(end - SPAN_MINUTES + 1, end + 1) if m in minutes]
-        for end in (last, last - SPAN_MINUTES)
-    )
-    most, growing = rank_hour(span, before)
-    events, events_before = (sum(minute.events for minute in some) for some in (span, before))
-    return [Ranking("hour", last, events, most), Ranking("trending", last, events + events_before, growing)]
 
 
 def _tally_version(version: int) -> int:

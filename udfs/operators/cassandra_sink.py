@@ -12,10 +12,12 @@ from pyflink.common.typeinfo import TypeInformation
 from pyflink.datastream import FlatMapFunction, RuntimeContext
 
 from connectors.write_behind import WriteBehind
+from schemas.kinds import OF_KINDS
 from settings import CassandraSettings
 from udfs.operators.window import Changes, Closed, Settle, Top
 from udfs.sinks.acknowledged import connect_however_long
-from udfs.sinks.cassandra_writer import CountWriter, TopList
+from udfs.sinks.cassandra_writer import LISTS, CountWriter, TopList
+from udfs.sinks.figures import WriteFigures
 
 PIPELINE = "view_counts"
 
@@ -33,10 +35,12 @@ class CassandraSink(FlatMapFunction):
         self._shard_keys = shard_keys
         self._hands_on = hands_on
 
-    def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
+    def open(self, runtime_context: RuntimeContext) -> None:
         """Connect, however long it takes: a job restarted while Cassandra is away waits for it."""
         session = connect_however_long(self._settings)
-        self._writer = CountWriter(session, self._settings, PIPELINE, len(self._shard_keys))
+        figures = WriteFigures()
+        figures.show(runtime_context.get_metrics_group(), (LISTS,))
+        self._writer = CountWriter(session, self._settings, PIPELINE, len(self._shard_keys), figures)
         self._behind = WriteBehind()
 
     def flat_map(self, value: Changes | Closed | Settle | Top) -> Iterable[Row]:
@@ -66,7 +70,7 @@ class CassandraSink(FlatMapFunction):
         self._writer.ledger([(salt, *tally.values()) for salt, tally in changes.tallies])
 
     def _top(self, value: Top) -> None:
-        self._writer.top(value.shard, top_lists(value))
+        self._writer.top(value.shard, [*lists_of_kinds(value), *top_lists(value)])
 
 
 def top_lists(top: Top) -> list[TopList]:
@@ -75,4 +79,13 @@ def top_lists(top: Top) -> list[TopList]:
         TopList(kind, ranking.span, ranking.minute, ranking.events, found)
         for ranking in top.rankings
         for kind, found in ranking.lists.items()
+    ]
+
+
+def lists_of_kinds(top: Top) -> list[TopList]:
+    """Of each span in which kinds were left out, the list that says so, as it is written."""
+    return [
+        TopList(OF_KINDS.encode(), ranking.span, ranking.minute, ranking.events, ranking.kinds)
+        for ranking in top.rankings
+        if ranking.kinds
     ]

@@ -3,7 +3,8 @@
 In: Row(key, Row(value, record time, partition, offset)), where a key below 0 is no salt's but that of the foreign
 records of partition -1 - key, and stands for a salt in the ledger; and from the broadcast Row(viewer_id, periods,
 partition, offset), see udfs.logic.block_list. Out: Row(shard key, element), where an element is
-PARTIAL or LEDGER and its bytes; side outputs LATE and DEAD_LETTER carry RejectedEvents values.
+PARTIAL or LEDGER and its bytes; side outputs LATE and DEAD_LETTER carry letters of udfs.logic.rejected, several of a
+record where one does not hold its bad events.
 """
 
 from collections.abc import Iterator
@@ -14,11 +15,11 @@ from pyflink.common.time import Time
 from pyflink.datastream import KeyedBroadcastProcessFunction, OutputTag, RuntimeContext
 from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
-from schemas import registry
 from settings import CountingSettings, JobSettings, KafkaSettings
 from udfs.logic.block_list import BlockList, read_blocked
-from udfs.logic.dedup import Outcome, Rejected, SaltDedup
+from udfs.logic.dedup import SaltDedup
 from udfs.logic.kept_settings import KeptSettings, SettingsRefusedError
+from udfs.logic.rejected import letters
 from udfs.logic.time_rules import is_behind, next_turn_ms
 from udfs.operators.due import Allowance, Due
 from udfs.operators.memory import budget
@@ -121,8 +122,9 @@ class Dedup(KeyedBroadcastProcessFunction):
         if outcome.chunk is not None:
             self._chunks[outcome.generation % 2].put(outcome.sequence, outcome.chunk)
         for tag, rejected in ((self._late, outcome.late), (self._dead_letter, outcome.dead)):
-            if rejected:
-                yield tag, self._rejected(rejected, outcome, partition, offset)
+            place = self._kafka.events_topic, partition, offset
+            for letter in letters(*place, outcome.append_ms, outcome.batch_id, rejected):
+                yield tag, letter
         timers = ctx.timer_service()
         now_ms = timers.current_processing_time()
         rules = self._rules
@@ -177,16 +179,3 @@ class Dedup(KeyedBroadcastProcessFunction):
                 dedup.restore(bytes(header), chunks, (bytes(rows) for rows in self._unsent.get()))
                 self._has_stored_unsent.add(salt)
         return dedup
-
-    def _rejected(self, rejected: list[Rejected], outcome: Outcome, partition: int, offset: int) -> bytes:
-        return registry.encode(
-            "RejectedEvents",
-            {
-                "topic": self._kafka.events_topic,
-                "partition": partition,
-                "offset": offset,
-                "batch_id": outcome.batch_id,
-                "append_at": outcome.append_ms,
-                "events": [{"index": r.index, "reason": r.reason, "payload": r.payload} for r in rejected],
-            },
-        )

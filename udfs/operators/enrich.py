@@ -3,7 +3,8 @@
 In: Row(shard key, Changes or Top) from the sink, and Row(video_id, about, ...) from the broadcast. Out: nothing.
 Titles go to Cassandra and enriched counts to Kafka, and each element ends when all that it led to is acknowledged: what
 is not, a restored job meets again. What is known is read from its topic before the first element, and from then on as
-it is broadcast (docs/decisions/0018).
+it is broadcast (docs/decisions/0018). None of the three can hold a count back for longer than it takes to find out that
+a table or topic is out of order: it is then done without (docs/decisions/0032).
 
 Beside the path of the counts, which are on their way to Cassandra before they come here: PyFlink fuses no operator with
 one that has a broadcast input, and a count must not wait for a title (docs/decisions/0014).
@@ -27,14 +28,20 @@ from udfs.operators.keyed_records import broadcast_descriptor
 from udfs.operators.memory import show, spill_folder
 from udfs.operators.state_settings import StateSettings
 from udfs.operators.window import Changes, Top
-from udfs.sinks.about_writer import AboutWriter
+from udfs.sinks.about_writer import ABOUTS, TITLES, AboutWriter, Titled
 from udfs.sinks.acknowledged import connect_however_long
-from udfs.sinks.kafka_writer import BY_KEY, KafkaWriter
-from udfs.sources.compacted import CompactedTopic
+from udfs.sinks.figures import WriteFigures
+from udfs.sinks.kafka_writer import BY_KEY
+from udfs.sinks.optional_topic import OptionalTopic
+from udfs.sources.compacted import ReadBeside
 
 # Between two looks whether something is known by now of the videos of which nothing was.
 FILL_IN_INTERVAL_MS = 2000
 METADATA_STATE = "video-metadata"
+# So long the first element waits for what is known; later on it is joined when it is read.
+METADATA_WAIT_S = 30.0
+# In metrics and logs.
+COUNTS = "view_counts"
 
 
 class Enrich(KeyedBroadcastProcessFunction):
@@ -49,18 +56,23 @@ class Enrich(KeyedBroadcastProcessFunction):
         self._cassandra = cassandra
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        """Connect, and read what is known, however long it takes."""
+        """Connect, however long it takes, and read what is known."""
         octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
         self._untitled = runtime_context.get_map_state(MapStateDescriptor("untitled", Types.STRING(), octets))
         self._settings = StateSettings(runtime_context, self._kept, "the state of enrich")
         self._by_key: dict[int, Untitled] = {}
         self._fill_in_due = Due()
-        self._writer = AboutWriter(connect_however_long(self._cassandra), self._cassandra)
-        self._messages = KafkaWriter(self._kafka.bootstrap_servers)
+        self._figures = WriteFigures()
+        servers = self._kafka.bootstrap_servers
+        self._metadata = ReadBeside(servers, self._kafka.metadata_topic, read_metadata)
+        self._writer = AboutWriter(connect_however_long(self._cassandra), self._cassandra, self._figures)
+        self._messages = OptionalTopic(servers, COUNTS, self._figures)
         self._enrichment = Enrichment(self._job.metadata_bytes_max, spill_folder(self._job))
+        self._metadata.take_read(self._enrichment.learn, METADATA_WAIT_S)
+        gauges = runtime_context.get_metrics_group()
+        self._figures.show(gauges, (TITLES, ABOUTS, COUNTS))
+        gauges.gauge("metadata_unread", lambda: int(not self._metadata.is_read))
         show(runtime_context, self._enrichment, self._job.metadata_bytes_max)
-        self._metadata = CompactedTopic(self._kafka.bootstrap_servers, self._kafka.metadata_topic, read_metadata)
-        self._metadata.read_however_long(self._enrichment.learn)
         self._is_state_cleared = False
 
     def process_broadcast_element(self, value: Row, ctx: KeyedBroadcastProcessFunction.Context) -> tuple[()]:
@@ -70,12 +82,13 @@ class Enrich(KeyedBroadcastProcessFunction):
             # Where the versions before this one kept all that they knew, and wrote it anew with each checkpoint.
             ctx.get_broadcast_state(broadcast_descriptor(METADATA_STATE)).clear()
             self._is_state_cleared = True
-        if self._metadata.is_news(partition, offset):
+        if self._metadata.is_news(video_id, partition, offset):
             self._enrichment.learn(video_id, bytes(about) or None)
         return ()
 
     def process_element(self, value: Changes | Top, ctx: KeyedBroadcastProcessFunction.ReadOnlyContext) -> tuple[()]:
         """Send counts on with what is known; title partitions and lists."""
+        self._metadata.take_read(self._enrichment.learn)
         if isinstance(value, Top):
             self._top(value)
             return ()
@@ -83,8 +96,7 @@ class Enrich(KeyedBroadcastProcessFunction):
         topic = self._kafka.counts_topic
         for rows in value.counts:
             enriched = self._enrichment.enrich(rows)
-            if enriched.titled:
-                self._writer.titles(enriched.titled)
+            self._title(untitled, enriched.titled)
             self._messages.send((topic, value, key, BY_KEY) for value, key in enriched.messages)
             untitled.add(enriched.untitled)
         self._keep(untitled, ctx)
@@ -92,14 +104,19 @@ class Enrich(KeyedBroadcastProcessFunction):
 
     def on_timer(self, timestamp: int, ctx: KeyedBroadcastProcessFunction.OnTimerContext) -> Iterator[Any]:
         """Title what could not be titled before."""
+        self._metadata.take_read(self._enrichment.learn)
         key = ctx.get_current_key()
         untitled = self._of(key)
-        if self._fill_in_due.take(key, timestamp):
-            found = untitled.take_known(self._enrichment)
-            if found:
-                self._writer.titles(found)
+        if self._fill_in_due.take(key, timestamp) and self._writer.takes_titles:
+            # A look whether titles are taken again needs one.
+            videos_max = 1 if self._writer.has_trouble else None
+            self._title(untitled, untitled.take_known(self._enrichment, videos_max))
         self._keep(untitled, ctx)
         return iter(())
+
+    def _title(self, untitled: Untitled, titled: list[Titled]) -> None:
+        """Those that cannot be titled now are untitled."""
+        untitled.add(partition for partition, _ in self._writer.titles(titled))
 
     def _top(self, value: Top) -> None:
         lists = []

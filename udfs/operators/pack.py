@@ -5,32 +5,36 @@ function returns when Kafka has acknowledged all that came of them, so that a ch
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 from pyflink.table import FunctionContext
 from pyflink.table.udf import ScalarFunction
 
-from schemas.topics import RECORD_BYTES_MAX
 from settings import Settings
 from udfs.logic.rejected import rejected_record
-from udfs.logic.single_events import Origin, Packed, packer_of
+from udfs.logic.single_events import Origin, Packed, Packer, Unknown, WriterSchema, packer_of
 from udfs.sinks.kafka_writer import BY_KEY, KafkaWriter, Outgoing
 
 
 class Pack(ScalarFunction):
     """Columns value, partition, offset and time in ms in; how many events each record was out, 1 or 0."""
 
-    def __init__(self, settings: Settings, writer_schema: dict[str, object] | None) -> None:
+    def __init__(self, settings: Settings, schemas: Sequence[WriterSchema]) -> None:
         self._settings = settings
-        self._writer_schema = writer_schema
+        self._schemas = schemas
 
     def open(self, function_context: FunctionContext) -> None:  # noqa: ARG002
         """Make the packer and the producer."""
         pack, counting = self._settings.pack, self._settings.counting
         self._packer = packer_of(
-            pack.framing, pack.source_topic, counting.salts, pack.batch_events_max, self._writer_schema
+            pack.framing,
+            pack.source_topic,
+            counting.salts,
+            pack.batch_events_max,
+            self._schemas,
+            Unknown(pack.unknown_fields),
         )
         self._writer = KafkaWriter(self._settings.kafka.bootstrap_servers)
 
@@ -54,5 +58,31 @@ class Pack(ScalarFunction):
             yield kafka.events_topic, value, salt.to_bytes(4, "big"), salt % kafka.partitions
         for row, reason in packed.refused:
             place = self._settings.pack.source_topic, origin.partitions[row], origin.offsets[row], origin.times_ms[row]
-            letter = rejected_record(*place, reason, (records[row] or b"")[:RECORD_BYTES_MAX])
+            letter = rejected_record(*place, reason, records[row] or b"")
             yield kafka.dead_letter_topic, letter, None, BY_KEY
+
+
+class Heartbeats(ScalarFunction):
+    """Sends each salt an empty batch whenever it is called; how many they were."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def open(self, function_context: FunctionContext) -> None:  # noqa: ARG002
+        """Make the producer."""
+        self._packer = Packer(self._settings.counting.salts, 1)
+        self._writer = KafkaWriter(self._settings.kafka.bootstrap_servers)
+
+    def is_deterministic(self) -> bool:
+        """No: a call is what matters."""
+        return False
+
+    def eval(self, tick: int) -> int:  # noqa: ARG002
+        """One of each."""
+        kafka = self._settings.kafka
+        beats: list[Outgoing] = [
+            (kafka.events_topic, value, salt.to_bytes(4, "big"), salt % kafka.partitions)
+            for salt, value in self._packer.heartbeats(time.time_ns() // 1_000_000)
+        ]
+        self._writer.send(iter(beats))
+        return len(beats)

@@ -9,7 +9,7 @@ travel in no job.
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 
 import msgspec
@@ -24,9 +24,11 @@ from udfs.logic.block_list import BlockList, read_blocked
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.erasure import Eraser
 from udfs.logic.history import SliceInfo, SliceName, made_by, rules_of
+from udfs.logic.id_index import Ids
 from udfs.logic.kept_settings import of_history
 from udfs.logic.metadata import read_about, read_metadata
 from udfs.logic.register import manifest_name, token_of
+from udfs.logic.repeats import Known
 from udfs.logic.rollup_plan import (
     PartitionTask,
     Recount,
@@ -36,7 +38,7 @@ from udfs.logic.rollup_plan import (
     published,
     since_last,
 )
-from udfs.logic.slice_counts import Known, SliceCounter, dedups_of
+from udfs.logic.slice_counts import SliceCounter, dedups_of
 from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_register import registers
 from udfs.sinks.history_store import HistoryStore
@@ -185,7 +187,11 @@ class CountSlices(_Worker, FlatMapFunction):
             log.warning("slice %s waits: %s are not archived yet", name, gaps[:5])
             return None
         is_last = records.next_hour != name.hour
-        counts = counter.finish(lambda hour: self._known(task, before, hour), hands_on=is_last)
+        counts = counter.finish(
+            lambda hour, ids: self._known(task, before, hour, ids),
+            newest=lambda hours, ids: self._newest_known(task, before, hours, ids),
+            hands_on=is_last,
+        )
         files, size = records.archived() if gaps else (0, 0)
         return self._history.put_slice(
             name,
@@ -213,17 +219,27 @@ class CountSlices(_Worker, FlatMapFunction):
             log.warning("Kafka does not say whether %s of partition %d are records: %s", places[:5], partition, error)
             return places
 
-    def _known(self, task: PartitionTask, new: list[SliceInfo], hour: int) -> Iterator[Known]:
-        """What earlier slices of the partition know of an hour viewed: those that count for it."""
-        again = set(task.again)
-        names = [
-            name
-            for name in self._manifest.slices.get(hour, [])
-            if name.partition == task.partition and name not in again
-        ]
-        before = (self._history.slice_info(name) for name in names)
+    def _known(self, task: PartitionTask, new: list[SliceInfo], hour: int, ids: Ids) -> Iterator[Known]:
+        """What earlier slices of the partition know of these ids and an hour viewed: those that count for it."""
+        before = (self._history.slice_info(name) for name in self._counted_for(task, hour))
         mine = [info for info in new if hour in info.hours_viewed]
-        return self._history.known([*(info for info in before if info is not None), *mine], hour)
+        return self._history.known([*(info for info in before if info is not None), *mine], hour, ids)
+
+    def _newest_known(
+        self, task: PartitionTask, new: list[SliceInfo], hours: Collection[int], ids: Ids
+    ) -> Iterator[Known]:
+        """What earlier slices know of these ids and some hours viewed, those of the last arrival first."""
+        mine = [info for info in reversed(new) if not info.hours_viewed.isdisjoint(hours)]
+        yield from self._history.known_of_hours(mine, hours, ids)
+        names = {name for hour in hours for name in self._counted_for(task, hour)}
+        before = (self._history.slice_info(name) for name in sorted(names, reverse=True))
+        yield from self._history.known_of_hours((info for info in before if info is not None), hours, ids)
+
+    def _counted_for(self, task: PartitionTask, hour: int) -> list[SliceName]:
+        """Slices of the manifest that count for an hour viewed, of the partition, but those that are counted again."""
+        again = set(task.again)
+        names = self._manifest.slices.get(hour, [])
+        return [name for name in names if name.partition == task.partition and name not in again]
 
 
 class MergeShard(_Worker, KeyedProcessFunction):
@@ -244,9 +260,10 @@ class MergeShard(_Worker, KeyedProcessFunction):
         self._eraser = Eraser(ErasureList(self._store, settings.erasure.path).open())
         self._told: dict[int, list[Recount]] = {}
         self._channel_of: dict[str, str] = {}
-        CompactedTopic(
-            settings.kafka.bootstrap_servers, settings.kafka.metadata_topic, read_metadata
-        ).read_however_long(self._note_channel)
+        # Hours, days and totals are the same without it; channels are then of no video.
+        CompactedTopic(settings.kafka.bootstrap_servers, settings.kafka.metadata_topic, read_metadata).read_if_there(
+            self._note_channel
+        )
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Make the shard's files with the last one. In batch mode what fails begins with its first element again."""

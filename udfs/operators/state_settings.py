@@ -7,6 +7,7 @@ from pyflink.datastream import RuntimeContext
 from pyflink.datastream.state import ValueStateDescriptor
 
 from settings import CountingSettings
+from settings.kept import variable
 from udfs.logic.kept_settings import KeptSettings, decode
 
 log = logging.getLogger(__name__)
@@ -16,8 +17,8 @@ def foreign_key(part: str, name: str, number: int, rules: CountingSettings) -> s
     """What is said of state under a key that none of these settings gives."""
     return (
         f"the state of {part} has a key that neither of counting.{name}={number} and counting.max_parallelism="
-        f"{rules.max_parallelism} makes: it was made by others, which are fixed: set VIEW_COUNTS_COUNTING_"
-        f"{name.upper()} and VIEW_COUNTS_COUNTING_MAX_PARALLELISM back, or count again from the archive or the topic"
+        f"{rules.max_parallelism} makes: it was made by others, which are fixed: set {variable(f'counting.{name}')} "
+        f"and {variable('counting.max_parallelism')} back, or count again from the archive or the topic"
     )
 
 

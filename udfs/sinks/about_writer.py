@@ -1,21 +1,23 @@
 """Writes what is known of videos beside their counts: columns of minute partitions, and of lists of top videos.
 
 Titles are no counts: the later write stays, by ordinary timestamps. But in lists what is known stands under the list's
-own timestamp, and goes with it.
+own timestamp, and goes with it. Counts are what they are without any of it: what Cassandra does not take is set aside
+(docs/decisions/0032).
 """
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 from cassandra.cluster import Session
-from cassandra.query import BoundStatement
+from cassandra.query import BoundStatement, PreparedStatement
 
 from settings import CassandraSettings
 from udfs.logic.cql_rows import Inserts
 from udfs.logic.enrichment import Partition
 from udfs.logic.metadata import About, read_about
-from udfs.sinks.acknowledged import prepare_however_long, write_all
 from udfs.sinks.cassandra_writer import TopList, top_key
+from udfs.sinks.figures import WriteFigures
+from udfs.sinks.optional_rows import OptionalRows, Write
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
 # A day longer than the minutes beside them, since the last of these comes almost a day after the first.
@@ -31,48 +33,84 @@ _SHORT = struct.Struct(">H")
 _INT = struct.Struct(">i")
 _UINT = struct.Struct(">I")
 _LONG = struct.Struct(">q")
+# What Cassandra keeps beside each of four cells is more than what is sent beside them.
+_ROW_BYTES_MORE = 48
+# In metrics and logs.
+TITLES = "titles"
+ABOUTS = "about_of_lists"
+# A partition with what is known of its video; a shard's list with the abouts of its videos.
+Titled = tuple[Partition, bytes]
+Known = tuple[int, TopList, dict[bytes, bytes]]
 
 
 class AboutWriter:
     """Writes through one session, which it does not own."""
 
-    def __init__(self, session: Session, settings: CassandraSettings) -> None:
-        self._session = session
+    def __init__(self, session: Session, settings: CassandraSettings, figures: WriteFigures | None = None) -> None:
         self._settings = settings
+        self._figures = figures or WriteFigures()
         session.client_protocol_handler = PackedProtocolHandler
-        self._title = prepare_however_long(session, _TITLE)
-        self._about = prepare_however_long(session, _ABOUT)
+        at_once = settings.concurrency
+        self._titles = OptionalRows(session, TITLES, _TITLE, self._title_writes, self._figures, at_once)
+        self._about = OptionalRows(session, ABOUTS, _ABOUT, _about_writes, self._figures, at_once)
 
-    def titles(self, titled: Sequence[tuple[Partition, bytes]]) -> None:
-        """Give partitions of views_by_minute what is known of their videos."""
-        batches = (PackedBatch(inserts, self._settings.keyspace) for inserts in self._inserts(titled))
-        write_all(self._session, [(batch, None) for batch in batches], self._settings.concurrency)
+    @property
+    def takes_titles(self) -> bool:
+        """Whether titles are tried now; not while Cassandra takes none, but for a look now and then."""
+        return self._titles.is_due
+
+    @property
+    def has_trouble(self) -> bool:
+        """Whether the next title is a look whether Cassandra takes any again."""
+        return self._titles.is_out
+
+    def titles(self, titled: Sequence[Titled]) -> list[Titled]:
+        """Give partitions of views_by_minute what is known of their videos; those that are yet to be given it."""
+        return self._titles.write(titled)
 
     def top(self, shard: int, lists: Iterable[tuple[TopList, dict[bytes, bytes]]]) -> None:
         """Give a shard's lists what is known of their videos: an about by video."""
-        rows: list[tuple[object, object]] = []
-        for top, abouts in lists:
-            row = BoundStatement(self._about)
-            *key, timestamp = top_key(shard, top)
-            row.values = [*key, about_map(abouts), timestamp]
-            rows.append((row, None))
-        write_all(self._session, rows, self._settings.concurrency)
+        left = self._about.write([(shard, top, abouts) for top, abouts in lists])
+        self._figures.note_set_aside(ABOUTS, len(left))
 
-    def _inserts(self, titled: Sequence[tuple[Partition, bytes]]) -> Iterator[Inserts]:
-        """As many partitions in one batch as counts have."""
-        most = self._settings.batch_partitions_max
-        query_id = self._title.query_id
+    def _title_writes(self, prepared: PreparedStatement, titled: Sequence[Titled]) -> Iterator[Write[Titled]]:
+        """As many partitions in one batch as counts have, and as many bytes."""
+        keyspace = self._settings.keyspace
+        query_id = prepared.query_id
         head = b"\x01" + _SHORT.pack(len(query_id)) + query_id + _SHORT.pack(7)
-        for start in range(0, len(titled), most):
-            chosen = titled[start : start + most]
-            statements = []
-            first: tuple[bytes, ...] = ()
-            for (video_id, kind, day), about in chosen:
-                key = (video_id, kind, _UINT.pack(_EPOCH_DATE + day))
-                first = first or key
-                statements.append(head + b"".join(map(_value, (*key, *_columns(read_about(about))))))
-            routing_key = b"".join(_SHORT.pack(len(part)) + part + b"\0" for part in first)
-            yield Inserts(len(chosen), b"".join(statements), routing_key)
+        rows: list[Titled] = []
+        statements: list[bytes] = []
+        size = 0
+        for one in titled:
+            (video_id, kind, day), about = one
+            key = (video_id, kind, _UINT.pack(_EPOCH_DATE + day))
+            statement = head + b"".join(map(_value, (*key, *_columns(read_about(about)))))
+            more = len(statement) + _ROW_BYTES_MORE
+            if rows and (
+                len(rows) == self._settings.batch_partitions_max or size + more > self._settings.batch_bytes_max
+            ):
+                yield _batch(rows, statements, keyspace)
+                rows, statements, size = [], [], 0
+            rows.append(one)
+            statements.append(statement)
+            size += more
+        if rows:
+            yield _batch(rows, statements, keyspace)
+
+
+def _batch(rows: list[Titled], statements: list[bytes], keyspace: str) -> Write[Titled]:
+    video_id, kind, day = rows[0][0]
+    key = (video_id, kind, _UINT.pack(_EPOCH_DATE + day))
+    routing_key = b"".join(_SHORT.pack(len(part)) + part + b"\0" for part in key)
+    return Write(PackedBatch(Inserts(len(rows), b"".join(statements), routing_key), keyspace), None, rows)
+
+
+def _about_writes(prepared: PreparedStatement, lists: Iterable[Known]) -> Iterator[Write[Known]]:
+    for shard, top, abouts in lists:
+        row = BoundStatement(prepared)
+        *key, timestamp = top_key(shard, top)
+        row.values = [*key, about_map(abouts), timestamp]
+        yield Write(row, None, [(shard, top, abouts)])
 
 
 def _columns(about: About) -> tuple[bytes, bytes, bytes, bytes]:

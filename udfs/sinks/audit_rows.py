@@ -1,5 +1,6 @@
 """Verdicts, findings and corrections to Cassandra, and what an audit repairs."""
 
+import zlib
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 
@@ -15,13 +16,15 @@ from udfs.logic.history import hour_start
 from udfs.sinks.acknowledged import prepare_however_long, write_all
 
 CONCURRENCY = 32
+# Of an hour's corrections: a million cells are 60,000 rows in each partition.
+BUCKETS = 16
 _VERDICT = (
     "INSERT INTO audit_verdicts (day, hour, audited_at, compared, equal, late, late_added, wrong, biggest_difference, "
     "repaired) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _CORRECTION = (
-    "INSERT INTO audit_corrections (hour, video_id, kind, minute, audited_at, reason, before, after, repaired) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO audit_minute_corrections (hour, bucket, video_id, kind, minute, before, after, repaired, reason, "
+    "audited_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _FINDING = (
     "INSERT INTO audit_findings (day, audited_at, what, compared, wrong, repaired, places) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -61,7 +64,7 @@ class AuditRows:
             start = hour_start(one.hour)
             _, *counts = msgspec.structs.astuple(one)
             rows.append((self._verdict, (start.date(), start, self._audited_at, *counts)))
-        write_all(self._session, rows, CONCURRENCY)
+        write_all(self._session, rows, CONCURRENCY, "audit_verdicts")
 
     def corrections(self, hour: int, corrections: Iterable[Correction], token: int | None) -> None:
         """Keep what is wrong in an hour, and then, with a lease's token, write what is right."""
@@ -70,11 +73,14 @@ class AuditRows:
         rows: Statements = [
             (
                 self._correction,
-                (start, c.video_id, c.kind, _moment(c), self._audited_at, c.reason, c.before, c.after, is_repair),
+                (
+                    start, bucket_of(c.video_id), c.video_id, c.kind, _moment(c), c.before, c.after, is_repair,
+                    c.reason, self._audited_at,
+                ),
             )
             for c in corrections
-        ]
-        write_all(self._session, rows, CONCURRENCY)
+        ]  # fmt: skip
+        write_all(self._session, rows, CONCURRENCY, "audit_corrections")
         if token is not None:
             repairs: Statements = [
                 (
@@ -83,7 +89,7 @@ class AuditRows:
                 )
                 for c in corrections
             ]
-            write_all(self._session, repairs, CONCURRENCY)
+            write_all(self._session, repairs, CONCURRENCY, "views_by_minute")
 
     def findings(self, findings: Iterable[Finding]) -> None:
         """Write one row for each."""
@@ -92,7 +98,7 @@ class AuditRows:
             places = [(_time(at_ms), bucket) for at_ms, bucket in one.places]
             values = (one.what, one.compared, one.wrong, one.repaired, places)
             rows.append((self._finding, (self._day, self._audited_at, *values)))
-        write_all(self._session, rows, CONCURRENCY)
+        write_all(self._session, rows, CONCURRENCY, "audit_findings")
 
     def sums(self, what: str, shard: int, wrong: pa.Table, *, is_repair: bool) -> None:
         """Keep what is wrong in sums of a shard, as DIFFERENCES has it."""
@@ -106,7 +112,7 @@ class AuditRows:
             )
             for row in wrong.to_pylist()
         ]  # fmt: skip
-        write_all(self._session, rows, CONCURRENCY)
+        write_all(self._session, rows, CONCURRENCY, "audit_finding_corrections")
 
     def accounts(self, partition: int, wrong: Iterable[WrongAccount], token: int | None) -> None:
         """Keep what is wrong in the ledger, column by column, and then, with a lease's token, write what is right."""
@@ -120,13 +126,18 @@ class AuditRows:
                     key = (self._day, LEDGER, partition, self._audited_at, at, str(one.salt), name)
                     rows.append((self._number, (*key, was, is_right, None, None, token is not None)))
             repairs.append((self._account, (at, one.salt, *one.after, token)))
-        write_all(self._session, rows, CONCURRENCY)
+        write_all(self._session, rows, CONCURRENCY, "audit_finding_corrections")
         if token is not None:
-            write_all(self._session, repairs, CONCURRENCY)
+            write_all(self._session, repairs, CONCURRENCY, "ledger")
 
     @property
     def _day(self) -> date:
         return self._audited_at.date()
+
+
+def bucket_of(video_id: str) -> int:
+    """The bucket of a video in audit_minute_corrections: for good, since rows have it in their key."""
+    return zlib.crc32(video_id.encode()) % BUCKETS
 
 
 def _moment(correction: Correction) -> datetime:

@@ -1,21 +1,24 @@
-"""Writes counts, tallies and progress to Cassandra; returns only when every write is acknowledged.
+"""Writes counts, tallies, progress and lists to Cassandra; returns only when every write is acknowledged.
 
 Values are absolute and carry their own write timestamp, which only grows with the value, so that any repeat, in any
 order, from any writer, leaves the larger one. Hence every failure is tried again for as long as it takes: an absent
-Cassandra, or one whose tables refuse a row, is back-pressure, not an error (docs/decisions/0008). Knows no Flink.
+Cassandra, or one whose tables refuse a row, is back-pressure, not an error (docs/decisions/0008). Lists alone, without
+which counts are what they are, may be set aside (docs/decisions/0032). Knows no Flink.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from cassandra.cluster import Session
-from cassandra.query import BoundStatement
+from cassandra.query import BoundStatement, PreparedStatement
 
 from settings import CassandraSettings
 from settings.durations import HOUR_MS, MINUTE_MS
 from udfs.logic.cql_rows import pack_inserts
 from udfs.sinks.acknowledged import prepare_however_long, write_all
+from udfs.sinks.figures import WriteFigures
+from udfs.sinks.optional_rows import OptionalRows, Write
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
 _INT = struct.Struct(">i")
@@ -26,6 +29,8 @@ _LEDGER = (
     "INSERT INTO ledger (minute, salt, received, counted, duplicate, late, invalid, blocked, dead_lettered, records, "
     "unreadable_records, clamped_records) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
 )
+# In metrics and logs.
+LISTS = "top_videos"
 _PROGRESS = "INSERT INTO progress (pipeline, shard, shards, closed_through) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
 _TOP = "INSERT INTO top_videos (kind, span, hour, minute, shard, videos) VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
 
@@ -47,16 +52,24 @@ class TopList(NamedTuple):
 class CountWriter:
     """Writes through one session, which it does not own."""
 
-    def __init__(self, session: Session, settings: CassandraSettings, pipeline: str, shards: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        settings: CassandraSettings,
+        pipeline: str,
+        shards: int,
+        figures: WriteFigures | None = None,
+    ) -> None:
         self._session = session
         self._settings = settings
         self._pipeline = pipeline
         self._shards = shards
+        self._figures = figures or WriteFigures()
         session.client_protocol_handler = PackedProtocolHandler
         self._count = prepare_however_long(session, _COUNT)
         self._ledger = prepare_however_long(session, _LEDGER)
-        self._top = prepare_however_long(session, _TOP)
         self._progress = prepare_however_long(session, _PROGRESS)
+        self._top = OptionalRows(session, LISTS, _TOP, _list_writes, self._figures, settings.concurrency)
 
     def counts(self, dated_rows: bytes) -> None:
         """Write counts, absolute: dated rows of udfs.logic.cells, of any minutes in any order."""
@@ -65,8 +78,9 @@ class CountWriter:
             self._count.query_id,
             rows_max=self._settings.batch_rows_max,
             partitions_max=self._settings.batch_partitions_max,
+            bytes_max=self._settings.batch_bytes_max,
         )
-        self._write([(PackedBatch(inserts, self._settings.keyspace), None) for inserts in batches])
+        self._write("views_by_minute", [(PackedBatch(inserts, self._settings.keyspace), None) for inserts in batches])
 
     def ledger(self, tallies: Sequence[tuple[int, ...]]) -> None:
         """Write tallies: salt, epoch minute, then the columns of the table from `received` on, in its order."""
@@ -75,26 +89,32 @@ class CountWriter:
             start_ms = minute * MINUTE_MS
             # Received events and records only grow within a minute, so the later tally has the larger timestamp.
             rows.append((self._ledger, (start_ms, salt, *fates, start_ms * 1000 + fates[0] + fates[7])))
-        self._write(rows)
+        self._write("ledger", rows)
 
     def top(self, shard: int, lists: Iterable[TopList]) -> None:
-        """Write a shard's lists."""
-        rows: list[tuple[object, object]] = []
-        for top in lists:
-            # In a fraction of the driver's time.
-            row = BoundStatement(self._top)
-            *key, timestamp = top_key(shard, top)
-            row.values = [*key, _videos(top.videos), timestamp]
-            rows.append((row, None))
-        self._write(rows)
+        """Write a shard's lists; those that Cassandra does not take are set aside."""
+        left = self._top.write([(shard, top) for top in lists])
+        # The next ranking has newer ones.
+        self._figures.note_set_aside(LISTS, len(left))
 
     def closed(self, shard: int, minute: int) -> None:
         """Say that the shard has closed every minute through this one."""
         end_ms = (minute + 1) * MINUTE_MS
-        self._write([(self._progress, (self._pipeline, shard, self._shards, end_ms, end_ms * 1000))])
+        self._write("progress", [(self._progress, (self._pipeline, shard, self._shards, end_ms, end_ms * 1000))])
 
-    def _write(self, statements: Sequence[tuple[object, object]]) -> None:
-        write_all(self._session, statements, self._settings.concurrency)
+    def _write(self, table: str, statements: Sequence[tuple[object, object]]) -> None:
+        write_all(self._session, statements, self._settings.concurrency, table, self._figures)
+
+
+def _list_writes(
+    prepared: PreparedStatement, lists: Iterable[tuple[int, TopList]]
+) -> Iterator[Write[tuple[int, TopList]]]:
+    for shard, top in lists:
+        # In a fraction of the driver's time.
+        row = BoundStatement(prepared)
+        *key, timestamp = top_key(shard, top)
+        row.values = [*key, _videos(top.videos), timestamp]
+        yield Write(row, None, [(shard, top)])
 
 
 def top_key(shard: int, top: TopList) -> tuple[bytes, ...]:

@@ -1,7 +1,11 @@
-"""What history says, to Cassandra's tables: absolute rows, each of which may be written again, by anybody."""
+"""What history says, to Cassandra's tables: absolute rows, each of which may be written again, by anybody.
+
+Lists, without which counts are what they are, may be set aside (docs/decisions/0032); nothing else is.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
+from typing import NamedTuple
 
 import pyarrow as pa
 from cassandra.cluster import Session
@@ -10,10 +14,18 @@ from cassandra.query import PreparedStatement
 from settings import CassandraSettings
 from udfs.logic.cql_columns import pack_columns
 from udfs.sinks.acknowledged import connect_however_long, prepare_however_long, write_all
+from udfs.sinks.figures import WriteFigures
+from udfs.sinks.optional_rows import OptionalRows, Write
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
 # Rows that the driver encodes, of which there are few.
 CONCURRENCY = 128
+_Values = tuple[object, ...]
+
+
+class _Insert(NamedTuple):
+    table: str
+    prepared: PreparedStatement
 
 
 class HistoryRows:
@@ -26,6 +38,7 @@ class HistoryRows:
 
     def __init__(self, settings: CassandraSettings, token: int) -> None:
         self._settings = settings
+        self.figures = WriteFigures()
         self._session = connect_however_long(settings)
         self._session.client_protocol_handler = PackedProtocolHandler
         self._session.timestamp_generator = lambda: token
@@ -36,8 +49,8 @@ class HistoryRows:
         self._viewers = self._prepare("views_by_day (video_id, kind, day, viewers, marked)")
         self._channel = self._prepare("channel_views_by_hour (channel_id, kind, month, hour, views, late_added)")
         self._change = self._prepare("day_history (day, run, at, reason, rules, video_id, kind, views, marked)")
-        self._top_of_hour = self._prepare("top_videos_by_hour (month, hour, kind, country, videos)")
-        self._top_of_day = self._prepare("top_videos_by_day (day, complete_through, kind, country, videos)")
+        self._top_of_hour = self._optional("top_videos_by_hour", "month, hour, kind, country, videos")
+        self._top_of_day = self._optional("top_videos_by_day", "day, complete_through, kind, country, videos")
 
     def hours(self, table: pa.Table, hour: datetime) -> None:
         """Rows of one hour."""
@@ -68,19 +81,19 @@ class HistoryRows:
 
     def top_of_hour(self, table: pa.Table, hour: datetime) -> None:
         """The lists of one hour."""
-        self._write(self._top_of_hour, _lists(table, *_of_hour(hour)))
+        self._write_lists(self._top_of_hour, _lists(table, *_of_hour(hour)))
 
     def top_of_day(self, table: pa.Table, day: date, complete_through: datetime) -> None:
         """The lists of one day, as far as it is complete."""
-        self._write(self._top_of_day, _lists(table, day, complete_through))
+        self._write_lists(self._top_of_day, _lists(table, day, complete_through))
 
     def lists_gone(self, names: Iterable[tuple[str, str]], hour: datetime) -> None:
         """Empty lists in place of those of these (kind, country) of an hour."""
-        self._write(self._top_of_hour, ((*_of_hour(hour), kind, country, []) for kind, country in names))
+        self._write_lists(self._top_of_hour, ((*_of_hour(hour), kind, country, []) for kind, country in names))
 
     def day_lists_gone(self, names: Iterable[tuple[str, str]], day: date, complete_through: datetime) -> None:
         """Empty lists in place of those of these (kind, country) of a day."""
-        self._write(self._top_of_day, ((day, complete_through, kind, country, []) for kind, country in names))
+        self._write_lists(self._top_of_day, ((day, complete_through, kind, country, []) for kind, country in names))
 
     @property
     def session(self) -> Session:
@@ -91,14 +104,17 @@ class HistoryRows:
         """End the session."""
         self._session.cluster.shutdown()
 
-    def _prepare(self, into: str) -> PreparedStatement:
-        return prepare_however_long(
-            self._session, f"INSERT INTO {into} VALUES ({', '.join('?' * (into.count(',') + 1))})"
+    def _prepare(self, into: str) -> _Insert:
+        return _Insert(into.split(maxsplit=1)[0], prepare_however_long(self._session, _insert(into)))
+
+    def _optional(self, table: str, columns: str) -> OptionalRows[_Values]:
+        return OptionalRows(
+            self._session, table, _insert(f"{table} ({columns})"), _list_writes, self.figures, CONCURRENCY
         )
 
     def _pack(
         self,
-        statement: PreparedStatement,
+        insert: _Insert,
         table: pa.Table,
         names: Sequence[str],
         between: Sequence[date],
@@ -110,12 +126,30 @@ class HistoryRows:
         same = [pa.repeat(_scalar(value), table.num_rows) for value in between]
         columns = [*table.select(names).columns, *same, *table.select(counts).columns]
         rows_max = self._settings.batch_partitions_max
-        inserts = pack_columns(columns, statement.query_id, key_values=key_values, rows_max=rows_max)
+        inserts = pack_columns(
+            columns,
+            insert.prepared.query_id,
+            key_values=key_values,
+            rows_max=rows_max,
+            bytes_max=self._settings.batch_bytes_max,
+        )
         batches = [(PackedBatch(one, self._settings.keyspace), None) for one in inserts]
-        write_all(self._session, batches, self._settings.concurrency)
+        write_all(self._session, batches, self._settings.concurrency, insert.table, self.figures)
 
-    def _write(self, statement: PreparedStatement, rows: Iterable[tuple[object, ...]]) -> None:
-        write_all(self._session, [(statement, row) for row in rows], CONCURRENCY)
+    def _write(self, insert: _Insert, rows: Iterable[_Values]) -> None:
+        write_all(self._session, [(insert.prepared, row) for row in rows], CONCURRENCY, insert.table, self.figures)
+
+    def _write_lists(self, lists: OptionalRows[_Values], rows: Iterable[_Values]) -> None:
+        left = lists.write(list(rows))
+        self.figures.note_set_aside(lists.name, len(left))
+
+
+def _insert(into: str) -> str:
+    return f"INSERT INTO {into} VALUES ({', '.join('?' * (into.count(',') + 1))})"
+
+
+def _list_writes(prepared: PreparedStatement, rows: Iterable[_Values]) -> Iterator[Write[_Values]]:
+    return (Write(prepared, row, [row]) for row in rows)
 
 
 def _scalar(value: date) -> pa.Scalar:

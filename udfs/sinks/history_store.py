@@ -2,7 +2,8 @@
 
 Below the root: manifests/, of which the register names the one in force; slices/ with a folder for each slice
 (udfs.logic.history.slice_folder) that holds slice.json, written last, cells.parquet, countries.parquet,
-viewers.parquet, known.parquet and, in the last part of an hour, memory.bin; a folder for each data set, as file_name
+viewers.parquet, known.parquet, where ids were repeated by other events repeats.parquet, and, in the last part of an
+hour, memory.bin; a folder for each data set, as file_name
 has it; parts/ of one that is not whole yet; and manifest.json, a copy of the manifest in force for readers of Parquet.
 Nothing but that copy is written twice, except by an erasure.
 """
@@ -35,8 +36,11 @@ from udfs.logic.history import (
     token_in,
 )
 from udfs.logic.history_tables import unknown_countries
+from udfs.logic.id_index import Ids
+from udfs.logic.known_buckets import buckets_of, in_buckets
 from udfs.logic.manifest_versions import NO_VIEWERS, upgraded_slice
-from udfs.logic.slice_counts import Known, SaltMemory, SliceCounts
+from udfs.logic.repeats import Known
+from udfs.logic.slice_counts import SaltMemory, SliceCounts
 from udfs.logic.viewer_buckets import EVERYTHING, Share
 from udfs.sinks.conditional_files import ConditionalFiles
 from udfs.sinks.replaced_file import replace
@@ -44,9 +48,14 @@ from udfs.sinks.replaced_file import replace
 COMPRESSION = "zstd"
 # Of tables: who asks for one video reads one or two groups, some tens of kilobytes.
 GROUP_ROWS = 16_384
+# Of every slice; and of the last one of an hour, what it hands on to the next.
+SLICE_FILES = ("slice.json", "cells.parquet", "countries.parquet", "viewers.parquet", "known.parquet")
+MEMORY = "memory.bin"
 # A slice's files are asked for group after group: what is at the end of each is read once.
 FOOTERS_MAX = 256
-KNOWN = pa.schema({"event_id": TYPE, "viewed_at": pa.timestamp("ms", "UTC")})
+# What beside ids no dictionary and no compression makes smaller.
+SUBJECT = pa.uint64()
+KNOWN = pa.schema({"event_id": TYPE, "viewed_at": pa.timestamp("ms", "UTC"), "subject": SUBJECT})
 Groups = Sequence[tuple[int, ...]]
 
 
@@ -102,9 +111,20 @@ class HistoryStore:
         return read_manifest(self._get(MANIFEST)) if self._exists(MANIFEST) else None
 
     def missing_files(self, manifest: Manifest) -> list[str]:
-        """What a manifest names and is not there."""
+        """What a manifest names and is not there: of a slice its folder, or the files that the folder lacks."""
         there = {*self._paths(""), *(path.rsplit("/", 1)[0] for path in self._paths("slices"))}
-        named = manifest.all_files | {slice_folder(name) for name in manifest.all_slices}
+        # Of an hour's last slice: counting goes on from it, or from there again.
+        remembered = {one.name for of in manifest.counted.values() for one in of if one.next_hour != one.name.hour}
+        remembered.update(manifest.last_slices.values())
+        named = set(manifest.all_files)
+        for name in manifest.all_slices:
+            folder = slice_folder(name)
+            # Versions before 4, which wrote no token, had other files.
+            if folder in there and name.made:
+                files = [*SLICE_FILES, MEMORY] if name in remembered else SLICE_FILES
+                named.update(f"{folder}/{file}" for file in files)
+            else:
+                named.add(folder)
         return sorted(named - there)
 
     # --- slices
@@ -132,11 +152,13 @@ class HistoryStore:
             table: pa.Table = getattr(counts.sums, part)
             groups[part] = _groups((table["shard"].to_numpy(), table["hour"].to_numpy()))
             self._put_table(f"{slice_folder(name)}/{part}.parquet", table.drop_columns(["shard", "hour"]), groups[part])
-        known_groups = _groups((counts.known.hours,))
-        self._put_table(f"{slice_folder(name)}/known.parquet", _known_table(counts.known), known_groups)
+        order, known_groups = in_buckets(counts.known.ids, counts.known.hours)
+        self._put_table(f"{slice_folder(name)}/known.parquet", _known_table(counts.known.taken(order)), known_groups)
+        if len(counts.samples):
+            self.put(f"{slice_folder(name)}/repeats.parquet", counts.samples)
         if counts.memory is not None:
             memory = {salt: tuple(kept) for salt, kept in counts.memory.items()}
-            self._put(f"{slice_folder(name)}/memory.bin", msgspec.msgpack.encode(memory))
+            self._put(f"{slice_folder(name)}/{MEMORY}", msgspec.msgpack.encode(memory))
         fields = {
             "partition": name.partition,
             "hour": name.hour,
@@ -146,6 +168,7 @@ class HistoryStore:
             "viewer_buckets": counts.sums.viewer_buckets,
             "known": known_groups,
             "late": dict(counts.late),
+            "repeats": dict(counts.repeats),
             "tallies": {salt: [tally.values() for tally in of] for salt, of in counts.tallies.items()},
             **info,
         }
@@ -156,17 +179,34 @@ class HistoryStore:
     def memory(self, name: SliceName) -> dict[int, SaltMemory]:
         """What an hour's last slice hands on to the next."""
         found: dict[int, tuple[bytes, list[bytes]]] = msgspec.msgpack.decode(
-            self._get(f"{slice_folder(name)}/memory.bin"), type=dict[int, tuple[bytes, list[bytes]]]
+            self._get(f"{slice_folder(name)}/{MEMORY}"), type=dict[int, tuple[bytes, list[bytes]]]
         )
         return {salt: SaltMemory(*kept) for salt, kept in found.items()}
 
-    def known(self, infos: Iterable[SliceInfo], hour: int) -> Iterator[Known]:
-        """What each of these slices knows of an hour viewed."""
+    def known(self, infos: Iterable[SliceInfo], hour: int, ids: Ids) -> Iterator[Known]:
+        """What each of these slices knows of an hour viewed, as far as these ids may be in it."""
+        return self.known_of_hours(infos, (hour,), ids)
+
+    def known_of_hours(self, infos: Iterable[SliceInfo], hours: Collection[int], ids: Ids) -> Iterator[Known]:
+        """The same of several hours; of a slice all of them together."""
         for info in infos:
-            groups = [at for at, (of, _) in enumerate(info.known) if of == hour]
-            if groups:
-                table = self._row_groups(f"{slice_folder(info.name)}/known.parquet", groups)
-                yield Known(halves_of(table["event_id"]), table["viewed_at"].cast(pa.int64()).to_numpy())
+            groups: dict[int, list[int]] = {}
+            for at, (hour, _) in enumerate(info.known):
+                if hour in hours:
+                    groups.setdefault(hour, []).append(at)
+            wanted = {number: np.unique(buckets_of(ids, number)).tolist() for number in set(map(len, groups.values()))}
+            places = [of_hour[bucket] for of_hour in groups.values() for bucket in wanted[len(of_hour)]]
+            asked = [at for at in places if info.known[at][1]]
+            if asked:
+                table = self._row_groups(f"{slice_folder(info.name)}/known.parquet", asked)
+                # Slices of versions before have none.
+                subjects = table["subject"].to_numpy() if "subject" in table.column_names else None
+                yield Known(halves_of(table["event_id"]), table["viewed_at"].cast(pa.int64()).to_numpy(), subjects)
+
+    def repeats(self, name: SliceName) -> pa.Table | None:
+        """Samples of what repeats an id in a slice and is another event; None when there is none."""
+        path = f"{slice_folder(name)}/repeats.parquet"
+        return self.get(path) if self._exists(path) else None
 
     def part(self, part: str, info: SliceInfo, shard: int, hours: Collection[int]) -> pa.Table | None:
         """What a slice has of cells or countries (udfs.logic.audience.Sums) for a shard and some hours viewed.
@@ -301,7 +341,7 @@ def _token(path: str) -> int | None:
 def _encoded(table: pa.Table, groups: Groups | None) -> pa.Buffer:
     """A file. Of hashes no dictionary is tried, and nothing would be saved by compression."""
     sink = pa.BufferOutputStream()
-    codecs = {field.name: "none" if field.type == TYPE else COMPRESSION for field in table.schema}
+    codecs = {field.name: "none" if field.type in (TYPE, SUBJECT) else COMPRESSION for field in table.schema}
     names = [name for name, codec in codecs.items() if codec == COMPRESSION]
     statistics: bool = groups is None
     with pq.ParquetWriter(
@@ -346,4 +386,7 @@ def _groups(keys: Sequence[npt.NDArray[np.signedinteger[Any]]]) -> list[tuple[in
 
 def _known_table(known: Known) -> pa.Table:
     times = pa.array(known.viewed_ms).cast(KNOWN.field("viewed_at").type)
-    return pa.table({"event_id": column_of(known.ids), "viewed_at": times}, schema=KNOWN)
+    columns = {"event_id": column_of(known.ids), "viewed_at": times}
+    if known.subjects is None:
+        return pa.table(columns)
+    return pa.table({**columns, "subject": pa.array(known.subjects)}, schema=KNOWN)

@@ -4,12 +4,14 @@ Every row that follows from the manifest has been written with its token. What w
 of a history that was lost.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
+from cassandra import InvalidRequest
 from cassandra.cluster import Session
 from cassandra.query import SimpleStatement
 
@@ -19,7 +21,10 @@ from udfs.logic.history_tables import SUMS
 from udfs.logic.rollup_plan import day_through
 from udfs.sinks.history_rows import HistoryRows
 
+log = logging.getLogger(__name__)
+
 PAGE_ROWS = 5000
+LISTS = "top_videos"
 # By table what its rows are named by, and what they say.
 TABLES = {
     "view_totals": (("video_id", "kind"), "views"),
@@ -40,15 +45,25 @@ def written_before(session: Session, table: str, token: int) -> Iterator[dict[st
             yield {name: _plain(getattr(row, name)) for name in names}
 
 
+def _of_optional(session: Session, table: str, token: int) -> list[dict[str, Any]]:
+    """As `written_before`; nothing of a table without which counts are what they are, and that cannot be read."""
+    try:
+        return list(written_before(session, table, token))
+    except InvalidRequest as error:
+        log.error("%s is left as it is, since Cassandra does not read it: %.300s", table, error)  # noqa: TRY400
+        return []
+
+
 def put_to_zero(session: Session, rows: HistoryRows, manifest: Manifest, check: Callable[[], object]) -> int:
     """Do that, in all tables; how many rows there were. `check` raises when it must not be done any more."""
     found: dict[tuple[str, Any], list[dict[str, Any]]] = defaultdict(list)
     for table in TABLES:
-        for row in written_before(session, table, manifest.token):
+        read = _of_optional if table.startswith(LISTS) else written_before
+        for row in read(session, table, manifest.token):
             found[table, row.get("hour", row.get("day"))].append(row)
     for (table, at), gone in found.items():
         check()
-        lists = [(row["kind"], row["country"]) for row in gone] if table.startswith("top_videos") else []
+        lists = [(row["kind"], row["country"]) for row in gone] if table.startswith(LISTS) else []
         match table:
             case "view_totals":
                 rows.totals(_zeros(gone, SUMS), hour_start(manifest.through_hour))

@@ -90,8 +90,9 @@ def begin(
             of,
             before.last_hours.get(partition),
             again[partition],
-            # What is counted again has to reach as far as it did, however long nothing came meanwhile.
-            max(limit, before.next_hours[partition]) if again[partition] else limit,
+            # What is counted again has to reach as far as it did, however long nothing came meanwhile: to a record of
+            # this hour, before which others of the same hour may have come late.
+            max(limit, before.next_hours[partition] + 1) if again[partition] else limit,
             arrived[partition].ahead,
         )
         for partition, of in sorted(hours.items())

@@ -1,0 +1,121 @@
+"""An installation's topics and its declaration in Kafka: made, read, compared. Plain: knows no Flink.
+
+See schemas.declaration for what is declared, schemas.topics for what a broker must promise.
+"""
+
+from collections.abc import Collection
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from connectors.compacted_topic import read_to_end, write
+from connectors.kafka_admin import TIMEOUT_S, TopicMismatchError, create_topics, describe_topics
+from schemas.declaration import Declaration
+from schemas.topic_differences import Difference, Seen, differences
+from schemas.topics import topics
+from settings import Settings
+
+
+def declaration(settings: Settings, timeout_s: float = TIMEOUT_S) -> Declaration | None:
+    """What is declared of the events topic; None where nothing is.
+
+    Raises TopicMismatchError for a record that cannot be read, confluent_kafka.KafkaException when Kafka does not
+    answer in time.
+    """
+    kafka = settings.kafka
+    key = kafka.events_topic.encode()
+    found = None
+    try:
+        for record in read_to_end(kafka.bootstrap_servers, kafka.declaration_topic, timeout_s):
+            if record.key == key:
+                found = record.value
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise
+    if found is None:
+        return None
+    try:
+        return Declaration.decode(found)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise TopicMismatchError(
+            f"topic {kafka.declaration_topic}: the declaration of {kafka.events_topic} cannot be read: {error}; use "
+            "code at least as new as that which wrote it"
+        ) from error
+
+
+def declare(settings: Settings, declared: Declaration) -> None:
+    """Write the declaration. Raises confluent_kafka.KafkaException when Kafka does not acknowledge it within 30 s."""
+    kafka = settings.kafka
+    write(kafka.bootstrap_servers, kafka.declaration_topic, [(kafka.events_topic.encode(), declared.encode())])
+
+
+def ensure_topics(settings: Settings, accepts: Collection[str] = ()) -> list[Difference]:
+    """Create the topics that are missing, and declare the settings' numbers where nothing is declared.
+
+    What exists stays as it is; the result are the differences that are only said. Raises TopicMismatchError for all
+    others, confluent_kafka.KafkaException when Kafka does not answer within 30 s or refuses.
+    """
+    kafka = settings.kafka
+    create_topics(kafka.bootstrap_servers, topics(settings), kafka.replication_factor)
+    seen, declared = _when_all_are_known(settings), declaration(settings)
+    if declared is None:
+        events = seen[kafka.events_topic]
+        if events.partitions != kafka.partitions:
+            raise TopicMismatchError(
+                f"topic {kafka.events_topic} has {events.partitions} partitions and VIEW_COUNTS_KAFKA_PARTITIONS="
+                f"{kafka.partitions}; the number is declared now and stays for ever: set the variable to that under "
+                "which events were written so far"
+            )
+        declared = Declaration(settings.counting.salts, kafka.partitions, events.id, tuple(accepts))
+        declare(settings, declared)
+    return _only_said(differences(settings, seen, declared))
+
+
+# A broker may hear of a new topic a moment later than the one that made it.
+@retry(
+    retry=retry_if_exception_type(TopicMismatchError),
+    wait=wait_fixed(0.2),
+    stop=stop_after_delay(TIMEOUT_S),
+    reraise=True,
+)
+def _when_all_are_known(settings: Settings) -> dict[str, Seen]:
+    names = [topic.name for topic in topics(settings)]
+    seen = describe_topics(settings.kafka.bootstrap_servers, names)
+    if len(seen) < len(names):
+        raise TopicMismatchError("topics that were just created are not there; look at the brokers' logs")
+    return seen
+
+
+def accept(settings: Settings, names: Collection[str]) -> None:
+    """Add to what the declaration accepts, by `Difference.name`. Raises TopicMismatchError where there is none."""
+    declared = declaration(settings)
+    if declared is None:
+        raise TopicMismatchError(
+            f"topic {settings.kafka.declaration_topic} says nothing of {settings.kafka.events_topic}; declare salts "
+            "and partitions first: python -m tools.stack.provision topics"
+        )
+    accepts = tuple(sorted({*declared.accepts, *names}))
+    declare(settings, msgspec.structs.replace(declared, accepts=accepts))
+
+
+def found_differences(settings: Settings, timeout_s: float = TIMEOUT_S) -> list[Difference]:
+    """All differences between Kafka and what the product needs. Raises as `declaration` and `describe_topics`."""
+    servers = settings.kafka.bootstrap_servers
+    seen = describe_topics(servers, [topic.name for topic in topics(settings)], timeout_s)
+    return differences(settings, seen, declaration(settings, timeout_s))
+
+
+def check_topics(settings: Settings, timeout_s: float = TIMEOUT_S) -> list[Difference]:
+    """The differences that are only said. Raises TopicMismatchError for those that nobody goes on with.
+
+    And confluent_kafka.KafkaException when Kafka does not answer in time.
+    """
+    return _only_said(found_differences(settings, timeout_s))
+
+
+def _only_said(found: list[Difference]) -> list[Difference]:
+    needed = [one.line for one in found if one.needed]
+    if needed:
+        raise TopicMismatchError("\n".join(needed))
+    return found

@@ -1,0 +1,113 @@
+"""What Kafka has, held against what the product needs of it: a line for each difference. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from schemas.declaration import Declaration
+from schemas.topics import Topic, topics
+from settings import Settings
+
+MEND = "python -m tools.topics mend"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A topic as Kafka describes it: replicas of the partition that has the fewest; effective configuration."""
+
+    partitions: int
+    replicas: int
+    id: str = ""
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`name` is what an operator may accept it by, "" where it cannot be. Where `needed`, nobody goes on with it.
+
+    `alter` is the configuration that mends it, as (topic, name, value), if one does.
+    """
+
+    line: str
+    name: str = ""
+    needed: bool = True
+    alter: tuple[str, str, str] | None = None
+
+
+def differences(settings: Settings, seen: Mapping[str, Seen], declared: Declaration | None) -> list[Difference]:
+    """All that differs, without what the declaration accepts."""
+    accepts = frozenset() if declared is None else frozenset(declared.accepts)
+    found: list[Difference] = []
+    for topic in topics(settings):
+        found += _of_topic(topic, seen.get(topic.name), settings)
+    found += _of_declaration(settings, seen.get(settings.kafka.events_topic), declared)
+    return [one for one in found if not one.name or one.name not in accepts]
+
+
+def _of_topic(topic: Topic, seen: Seen | None, settings: Settings) -> Iterable[Difference]:
+    if seen is None:
+        yield Difference(
+            f"topic {topic.name} does not exist; create it: python -m tools.stack.provision topics",
+            needed=topic.needed,
+        )
+        return
+    wanted = settings.kafka.replication_factor
+    if seen.replicas < wanted:
+        yield Difference(
+            f"topic {topic.name}: a partition has {seen.replicas} replicas, and "
+            f"VIEW_COUNTS_KAFKA_REPLICATION_FACTOR={wanted}: records are lost with fewer brokers than planned; add "
+            "replicas by kafka-reassign-partitions, or set the variable to what there is",
+            f"{topic.name} replicas={seen.replicas}",
+            needed=topic.needed,
+        )
+    for promise in topic.promises:
+        value = seen.config.get(promise.name)
+        if value is None or promise.is_kept_by(value):
+            continue
+        must = {"equal": "must be", "at_least": "must be at least", "at_most": "must be at most"}[promise.rule]
+        name = f"{topic.name} {promise.name}={value}"
+        yield Difference(
+            f"topic {topic.name}: {promise.name}={value} {must} {promise.value}, otherwise {promise.why}; mend it: "
+            f"{MEND}, or accept it by name: python -m tools.topics accept '{name}'",
+            name,
+            needed=topic.needed and promise.needed,
+            alter=(topic.name, promise.name, promise.value),
+        )
+
+
+def _of_declaration(settings: Settings, events: Seen | None, declared: Declaration | None) -> Iterable[Difference]:
+    kafka, salts = settings.kafka, settings.counting.salts
+    if declared is None:
+        yield Difference(
+            f"topic {kafka.declaration_topic} says nothing of {kafka.events_topic}: salts and partitions are not "
+            "declared; declare those of the settings: python -m tools.stack.provision topics"
+        )
+        return
+    for variable, mine, theirs in (
+        ("VIEW_COUNTS_COUNTING_SALTS", salts, declared.salts),
+        ("VIEW_COUNTS_KAFKA_PARTITIONS", kafka.partitions, declared.partitions),
+    ):
+        if mine != theirs:
+            yield Difference(
+                f"{variable}={mine}, and {theirs} is declared for {kafka.events_topic}: events would lie where nobody "
+                f"looks for them; set {variable}={theirs} (docs/operations.md, Salts and partitions)"
+            )
+    if events is None:
+        return
+    if events.partitions < declared.partitions:
+        yield Difference(
+            f"topic {kafka.events_topic} has {events.partitions} partitions, and {declared.partitions} are declared: "
+            "some salts have no place; a topic cannot lose partitions, so it is another one "
+            "(docs/operations.md, A topic that was made anew)"
+        )
+    if events.partitions > declared.partitions:
+        yield Difference(
+            f"topic {kafka.events_topic} has {events.partitions} partitions, and {declared.partitions} are declared: "
+            f"those from {declared.partitions} on stay empty, since a salt lives in one partition for ever; nothing "
+            "is to be done (docs/operations.md, Salts and partitions)",
+            needed=False,
+        )
+    if events.id and declared.topic_id and events.id != declared.topic_id:
+        yield Difference(
+            f"topic {kafka.events_topic} was made anew: its id is {events.id}, and {declared.topic_id} is declared; "
+            "offsets and ids of the old one mean nothing in it (docs/operations.md, A topic that was made anew)"
+        )

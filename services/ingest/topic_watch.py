@@ -1,0 +1,57 @@
+"""Looks again and again whether Kafka's topics are what ingest needs; what is wrong is its trouble.
+
+An event that is acknowledged into a topic that loses it, or under a salt that no job looks for, would be lost in
+silence.
+"""
+
+import asyncio
+
+import structlog
+from confluent_kafka import KafkaException
+
+from connectors.installation import check_topics
+from connectors.kafka_admin import TopicMismatchError
+from settings import Settings
+
+LOG = structlog.get_logger("ingest")
+# Until all is right.
+WRONG_CHECK_S = 1.0
+ANSWER_S = 10.0
+
+
+class TopicWatch:
+    """`trouble` is what was found last, a difference in each line; None when events may be written.
+
+    `was_right` says whether they ever might.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._noted: set[str] = set()
+        self.trouble: str | None = "not looked at yet"
+        self.was_right = False
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            found = await asyncio.to_thread(self._look)
+            if found is not None and found != self.trouble:
+                LOG.warning("not ready", reason=found)
+            self.trouble = found
+            self.was_right = self.was_right or found is None
+            await asyncio.sleep(self._settings.ingest.topics_check_s if found is None else WRONG_CHECK_S)
+
+    def _look(self) -> str | None:
+        try:
+            notes = check_topics(self._settings, ANSWER_S)
+        except TopicMismatchError as error:
+            return str(error)
+        except KafkaException as error:
+            # A Kafka that is away is seen by the writer itself; topics do not change by that.
+            servers = self._settings.kafka.bootstrap_servers
+            return self.trouble if self.was_right else f"Kafka at {servers} does not answer: {error.args[0].str()}"
+        for note in notes:
+            if note.line not in self._noted:
+                self._noted.add(note.line)
+                LOG.warning("topics differ", note=note.line)
+        return None

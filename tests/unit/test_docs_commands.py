@@ -1,0 +1,101 @@
+"""No command in the docs is untried: each is run by a test as it is written, or on the list of those that are not."""
+
+import pytest
+
+from tests.support.docs_commands import ROOT, Shown, blocks, shown_commands
+
+CLUSTER = "Flink's own client, of a cluster; here the same job or option goes through the stack's client"
+# By test_docs_examples.py, which asks each curl of these pages, and types each `bin/vc` that needs no job of Flink.
+ASKED = ("README.md", "docs/api.md")
+TYPED = "tests/integration/test_docs_examples.py"
+# Run as it is written: what in which file does so.
+RUN = {
+    "make run": ("tests/integration/test_run.py", '"tools.cli", "run"'),
+    "make test": ("Makefile", "test: setup"),
+    "bin/vc upgrade --parallelism 3": ("tests/integration/test_run.py", 'commands("upgrade", "--parallelism", '),
+    "python -m tools.topics check": ("tests/integration/test_ingest.py", 'topics_tool(stack, "check")'),
+    "python -m tools.stack.provision topics": ("tools/stack/parts.py", '_provision("topics")'),
+    "python -m tools.stack.provision tables register": ("tests/integration/test_rebuild.py", '"tables", "register"]'),
+}
+# Not as it is written: what comes nearest, and why.
+NOT_RUN = {
+    "python -m tools.history repeats": (
+        "tests/unit/test_history_store.py",
+        "the same function with a history that has such repeats, which the demo's has not",
+    ),
+    "kafka-configs --bootstrap-server HOST:9092 --alter --topic view-events --add-config segment.ms=86400000": (
+        "schemas/topics.py",
+        "Kafka's own command line, of a cluster with an old topic",
+    ),
+    "flink run --python jobs/rollup.py": ("tests/integration/test_rollup_and_audit.py", CLUSTER),
+    "flink run --python jobs/audit.py": ("tests/integration/test_rollup_and_audit.py", CLUSTER),
+    "flink run --python jobs/audit.py --repair": ("tests/integration/test_rollup_and_audit.py", CLUSTER),
+    "flink run --detached --python jobs/view_counts.py": ("tests/integration/test_counting_path.py", CLUSTER),
+    "flink run --detached --parallelism 1 --python jobs/archive_events.py": (
+        "tests/integration/test_archive.py",
+        CLUSTER,
+    ),
+    "flink stop JOB_ID": ("tests/upgrade/test_savepoints.py", CLUSTER),
+    "flink run --detached --fromSavepoint PATH --python jobs/view_counts.py": (
+        "tests/upgrade/test_savepoints.py",
+        CLUSTER,
+    ),
+    "flink run --detached --fromSavepoint PATH --parallelism 4 --python jobs/view_counts.py": (
+        "tests/upgrade/test_savepoints.py",
+        CLUSTER,
+    ),
+    "flink run --parallelism 4 --python jobs/view_counts.py --check": ("tests/operators/test_graph.py", CLUSTER),
+    "VIEW_COUNTS_PACK_SOURCE_TOPIC=plays VIEW_COUNTS_PACK_FRAMING=json flink run --detached --python "
+    "jobs/pack_events.py": ("tests/integration/test_pack_events.py", CLUSTER),
+    "python -m tools.accounts --tally http://ingest-1:8080 --tally http://ingest-2:8080": (
+        "tests/unit/test_accounts.py",
+        "two processes of ingest of a cluster",
+    ),
+    "bin/vc flink savepoint --dispose PATH": (
+        "tests/unit/test_old_savepoints.py",
+        "the path is that of somebody's savepoint",
+    ),
+}
+
+
+def test_every_command_is_run_or_says_why_not() -> None:
+    untried = [
+        shown
+        for shown in shown_commands()
+        if not (shown.command.startswith("curl ") and shown.page in ASKED)
+        and shown not in typed_commands()
+        and shown.command not in RUN
+        and shown.command not in NOT_RUN
+    ]
+    assert untried == []
+
+
+def typed_commands() -> list[Shown]:
+    """Those of the stack's command line that test_docs_examples.py types."""
+    return [
+        one for one in shown_commands() if one.command.startswith("bin/vc ") and one.command not in {**RUN, **NOT_RUN}
+    ]
+
+
+def test_the_lists_have_nothing_that_the_docs_do_not_show() -> None:
+    shown = {one.command for one in shown_commands()}
+    assert sorted({*RUN, *NOT_RUN} - shown) == []
+    assert typed_commands()
+
+
+@pytest.mark.parametrize("command", sorted(RUN))
+def test_what_is_said_to_run_it_does(command: str) -> None:
+    file, words = RUN[command]
+    assert words in (ROOT / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", sorted(NOT_RUN))
+def test_what_is_not_run_has_something_near_it(command: str) -> None:
+    file, why = NOT_RUN[command]
+    assert (ROOT / file).is_file()
+    assert why
+
+
+def test_commands_are_found_in_every_kind_of_block_and_drawings_are_none() -> None:
+    page = "```\nbin/vc up\n```\n- item\n\n  ```sh\n  curl a\n  ```\n\n```json\n{}\n```\n\n```\n a ──> b\n```\n"
+    assert list(blocks(page)) == [["bin/vc up"], ["  curl a"], [" a ──> b"]]

@@ -1,0 +1,45 @@
+"""Ingest is ready while some write succeeds: what it answers to writes and what it tells a balancer agree."""
+
+import asyncio
+import time
+
+from services.ingest.tally import IngestTally
+from services.ingest.writer import Batch, EventWriter
+from settings import CountingSettings, Settings
+
+SALTS = 4
+
+
+class Writer(EventWriter):
+    """One whose topic was found right and whose first heartbeat was acknowledged, without a Kafka."""
+
+    def __init__(self) -> None:
+        settings = Settings(counting=CountingSettings(salts=SALTS))
+        super().__init__(settings, producer_id="test", tally=IngestTally(60))
+        self._topics.trouble = None
+        self._acked_at_s = time.monotonic()
+
+    def settled(self, salt: int, failure: str | None) -> None:
+        """What librdkafka tells of a heartbeat."""
+        self._pending[salt] += 1
+        loop = asyncio.new_event_loop()
+        self._settle(Batch(salt, loop.create_future()), failure, time.time_ns() // 1_000_000)
+        loop.close()
+
+
+def test_it_is_not_ready_while_the_last_write_of_every_salt_failed() -> None:
+    writer = Writer()
+    assert writer.trouble is None
+    for salt in range(SALTS - 1):
+        writer.settled(salt, "_UNKNOWN_TOPIC")
+    assert writer.trouble is None, "events of one salt can still be written"
+    writer.settled(SALTS - 1, "_UNKNOWN_TOPIC")
+    assert writer.trouble == "the last writes of all 4 salts failed: _UNKNOWN_TOPIC"
+
+
+def test_one_heartbeat_that_is_acknowledged_makes_it_ready_again() -> None:
+    writer = Writer()
+    for salt in range(SALTS):
+        writer.settled(salt, "_UNKNOWN_TOPIC")
+    writer.settled(2, None)
+    assert writer.trouble is None

@@ -1,0 +1,31 @@
+"""What repeats an id and is another event, as slices have it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from udfs.logic.history import Manifest, hour_start
+from udfs.sinks.history_store import HistoryStore
+
+
+def repeats_told(history: HistoryStore, manifest: Manifest, samples: int) -> Iterator[dict[str, Any]]:
+    """Of each slice that has some: its hour of arrival and partition, how many they are, and so many of them."""
+    for one in sorted((one for of in manifest.counted.values() for one in of), key=lambda one: one.name):
+        if not one.conflicting + one.restamped:
+            continue
+        table = history.repeats(one.name) if samples else None
+        rows = [] if table is None else table.slice(0, samples).to_pylist()
+        yield {
+            "arrived": f"{hour_start(one.name.hour):%Y-%m-%dT%H:%M:%SZ}",
+            "partition": one.name.partition,
+            "conflicting": one.conflicting,
+            "restamped": one.restamped,
+            "samples": [
+                {
+                    **row,
+                    "event_id": row["event_id"].hex(),
+                    "viewed_at": row["viewed_at"].isoformat(),
+                    "first_viewed_at": row["first_viewed_at"].isoformat(),
+                }
+                for row in rows
+            ],
+        }

@@ -1,0 +1,174 @@
+"""Records that counts do without, to a Kafka topic: waited for while Kafka is away, and not when only the topic is.
+
+Kafka is asked what it is: as long as no broker answers, `send` waits, as everything does then. Where brokers answer and
+yet do not take the records, because the topic is gone, a partition has no leader or rights were withdrawn, `send` waits
+no longer until all is acknowledged again. Records that Kafka then refuses, or has not taken in RECORD_TIMEOUT_S, or for
+which there is no room, are set aside, each alone, with a metric (docs/decisions/0032). Knows no Flink.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from udfs.sinks.figures import WriteFigures
+from udfs.sinks.kafka_writer import Outgoing
+
+log = logging.getLogger(__name__)
+
+# So long records are waited for while Kafka answers.
+PATIENCE_S = 10.0
+# What Kafka has not taken by then it is not given again; nothing counts it before.
+RECORD_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 5.0
+FLUSH_S = 2.0
+ROOM_WAIT_S = 0.05
+QUEUE_KBYTES = 64 << 10
+# Between two lines on what was set aside.
+LOG_EVERY_S = 60.0
+
+
+class OptionalTopic:
+    """A producer. Not thread-safe. `name` stands in metrics and logs."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        name: str,
+        figures: WriteFigures,
+        *,
+        make_producer: Callable[[dict[str, object]], Any] = Producer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._figures = figures
+        self._clock = clock
+        self._is_out = False
+        self._had_trouble = False
+        self._again: list[Outgoing] = []
+        self._reasons: Counter[str] = Counter()
+        self._logged_at_s = -LOG_EVERY_S
+        self._producer = make_producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "acks": "all",
+                # Values are absolute: a repeat, and an older one behind a newer one, do no harm.
+                "enable.idempotence": False,
+                "message.timeout.ms": int(RECORD_TIMEOUT_S * 1000),
+                # A topic that is made anew is found again.
+                "topic.metadata.refresh.interval.ms": 30_000,
+                "topic.metadata.propagation.max.ms": 5_000,
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "queue.buffering.max.messages": 1_000_000,
+                "queue.buffering.max.kbytes": QUEUE_KBYTES,
+                "delivery.report.only.error": True,
+                "on_delivery": self._reported,
+            }
+        )
+
+    @property
+    def is_out(self) -> bool:
+        """Whether `send` waits for nothing now."""
+        return self._is_out
+
+    def send(self, records: Iterable[Outgoing]) -> None:
+        """Write every record, or set it aside."""
+        if self._is_out:
+            self._producer.poll(0)
+            # All that was sent since the last call is acknowledged.
+            if not self._had_trouble and len(self._producer) == 0:
+                self._set_out(is_out=False)
+            self._had_trouble = False
+        produce = self._producer.produce
+        for record in records:
+            try:
+                produce(*record)
+            except (BufferError, KafkaException):
+                self._produce(record)
+        if not self._is_out:
+            self._wait()
+        self._tell()
+
+    def _wait(self) -> None:
+        """Until all is acknowledged or set aside, or it is plain that only these records are not taken."""
+        answered_since_s: float | None = None
+        while not self._is_out and (self._producer.flush(FLUSH_S) or self._again):
+            again, self._again = self._again, []
+            if self._kafka_answers():
+                now_s = self._clock()
+                answered_since_s = now_s if answered_since_s is None else answered_since_s
+                if now_s - answered_since_s >= PATIENCE_S:
+                    self._set_out(is_out=True)
+                    self._set_aside("not taken in time", len(again))
+                    return
+            else:
+                log.warning("Kafka does not answer; %s waits, as all does", self._name)
+                answered_since_s = None
+            # What expired while Kafka was away is sent once more.
+            while again and self._has_taken(again[-1]):
+                again.pop()
+            self._again += again
+
+    def _produce(self, record: Outgoing) -> None:
+        while not self._has_taken(record):
+            if self._is_out:
+                # Full of what one partition does not take: what others would take finds no room either.
+                self._set_aside("no room", 1)
+                return
+            if self._producer.flush(FLUSH_S) or self._again:
+                self._wait()
+
+    def _has_taken(self, record: Outgoing) -> bool:
+        """Whether the producer has it, or has refused it for good; otherwise there is no room."""
+        try:
+            self._producer.produce(*record)
+        except BufferError:
+            self._producer.poll(ROOM_WAIT_S)
+            return False
+        except KafkaException as error:
+            self._set_aside(error.args[0].str(), 1)
+        return True
+
+    def _reported(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            return
+        if error.code() == KafkaError._MSG_TIMED_OUT and not self._is_out:  # noqa: SLF001
+            # Kafka may be away: then it is sent once more, and waited for.
+            key, partition = message.key(), message.partition()
+            place = -1 if key is not None or partition is None else partition
+            self._again.append((message.topic() or "", message.value() or b"", key, place))
+        else:
+            self._set_aside(error.str(), 1)
+
+    def _kafka_answers(self) -> bool:
+        try:
+            self._producer.list_topics(timeout=ANSWER_TIMEOUT_S)
+        except KafkaException:
+            return False
+        return True
+
+    def _set_out(self, *, is_out: bool) -> None:
+        self._is_out = is_out
+        self._figures.note_out(self._name, is_out=is_out)
+        if is_out:
+            log.error("Kafka takes not all of %s, which is waited for no longer; counting goes on", self._name)
+        else:
+            log.warning("Kafka takes all of %s again", self._name)
+
+    def _set_aside(self, reason: str, number: int) -> None:
+        if number:
+            self._had_trouble = True
+            self._figures.note_set_aside(self._name, number)
+            self._reasons[reason] += number
+
+    def _tell(self) -> None:
+        now_s = self._clock()
+        if self._reasons and now_s - self._logged_at_s >= LOG_EVERY_S:
+            self._logged_at_s = now_s
+            log.error("records of %s are set aside: %s", self._name, dict(self._reasons))
+            self._reasons.clear()
