@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import cassandra.cluster
 import pytest
 from hypothesis import settings
 
@@ -65,3 +66,15 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     )
     with Stack(options) as stack:
         yield stack
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_session_left_open() -> Iterator[None]:
+    """A session whose stack is gone tries for ever to come back, in threads beside all later tests."""
+    # The driver's own list, by which it ends them with the process.
+    before = set(cassandra.cluster._clusters_for_shutdown)
+    yield
+    left = set(cassandra.cluster._clusters_for_shutdown) - before
+    for cluster in left:
+        cluster.shutdown()
+    assert not left, f"sessions of Cassandra at {[cluster.endpoints_resolved for cluster in left]} were left open"

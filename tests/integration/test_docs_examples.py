@@ -1,5 +1,6 @@
 """What the docs tell a reader to type works: every CQL query on a real Cassandra, every curl on the real services."""
 
+import contextlib
 import json
 import os
 import re
@@ -114,23 +115,30 @@ def session(stack: Stack) -> Iterator[Any]:
     AboutWriter(opened, settings).top(0, [(views, {b"A": known.rest})])
     likes = TopList(b"like", "hour", minute(0, 48), 109, [(b"A", 9, 0)])
     writer.top(1, [TopList(b"view", "hour", minute(0, 48), 109, [(b"B", 100, 0)]), likes])
-    rolled = HistoryRows(settings, token=REVISION)
-    names = ("video_id", "kind", "views", "late_added")
-    for hour, views in ((NOON, 7), (NOON + timedelta(hours=1), 5)):
-        rolled.hours(pa.table(dict(zip(names, (["A"], ["view"], [views], [1]), strict=True))), hour)
-    sums = pa.table(dict(zip(names, (["A"], ["view"], [12], [2]), strict=True)))
-    rolled.days(sums, NOON.date(), NOON + timedelta(hours=2))
-    rolled.totals(sums, NOON + timedelta(hours=2))
-    of_a = {"video_id": ["A"], "kind": ["view"], "marked": [4]}
-    rolled.viewers(pa.table({**of_a, "viewers": [8]}), NOON.date())
-    rules = "viewer_minute_max=60 viewer_day_max=1000"
-    rolled.changes(
-        pa.table({**of_a, "views": [12]}), NOON.date(), 7, NOON + timedelta(hours=12, minutes=3), "day complete", rules
-    )
-    rolled.channels(pa.table(dict(zip(("channel_id", *names[1:]), (["c-1"], ["view"], [7], [1]), strict=True))), NOON)
-    tops = {"kind": ["view"], "rank": [1], "video_id": ["A"]}
-    rolled.top_of_hour(pa.table({**tops, "country": ["DE"], "views": [7]}), NOON)
-    rolled.top_of_day(pa.table({**tops, "country": ["*"], "views": [12]}), NOON.date(), NOON + timedelta(hours=2))
+    with contextlib.closing(HistoryRows(settings, token=REVISION)) as rolled:
+        names = ("video_id", "kind", "views", "late_added")
+        for hour, views in ((NOON, 7), (NOON + timedelta(hours=1), 5)):
+            rolled.hours(pa.table(dict(zip(names, (["A"], ["view"], [views], [1]), strict=True))), hour)
+        sums = pa.table(dict(zip(names, (["A"], ["view"], [12], [2]), strict=True)))
+        rolled.days(sums, NOON.date(), NOON + timedelta(hours=2))
+        rolled.totals(sums, NOON + timedelta(hours=2))
+        of_a = {"video_id": ["A"], "kind": ["view"], "marked": [4]}
+        rolled.viewers(pa.table({**of_a, "viewers": [8]}), NOON.date())
+        rules = "viewer_minute_max=60 viewer_day_max=1000"
+        rolled.changes(
+            pa.table({**of_a, "views": [12]}),
+            NOON.date(),
+            7,
+            NOON + timedelta(hours=12, minutes=3),
+            "day complete",
+            rules,
+        )
+        rolled.channels(
+            pa.table(dict(zip(("channel_id", *names[1:]), (["c-1"], ["view"], [7], [1]), strict=True))), NOON
+        )
+        tops = {"kind": ["view"], "rank": [1], "video_id": ["A"]}
+        rolled.top_of_hour(pa.table({**tops, "country": ["DE"], "views": [7]}), NOON)
+        rolled.top_of_day(pa.table({**tops, "country": ["*"], "views": [12]}), NOON.date(), NOON + timedelta(hours=2))
     # The services' clock is the real one: what is asked for is history.
     s3 = S3Settings(endpoint=stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY)
     store = HistoryStore(filesystem(s3), HistorySettings().path)

@@ -88,15 +88,15 @@ def test_the_clock_moves_and_every_granularity_answers_as_before(installation: I
     # What the stream and the rollup wrote in time.
     writer = CountWriter(session, settings.cassandra, "view_counts", shards)
     writer.counts(b"".join(dated_row(Cell(VIDEO.encode(), b"view", at, views)) for at, views in counts.items()))
-    rolled = HistoryRows(settings.cassandra, token=1_000_000)
 
     def table(views: int) -> pa.Table:
         return pa.table({"video_id": [VIDEO], "kind": ["view"], "views": [views], "late_added": [0]})
 
-    for hour, views in summed(counts, 60):
-        rolled.hours(table(views), datetime.fromtimestamp(hour * 3600, UTC))
-    for day, views in summed(counts, 1440):
-        rolled.days(table(views), date_of(day), datetime.fromtimestamp((day + 1) * 86_400, UTC))
+    with contextlib.closing(HistoryRows(settings.cassandra, token=1_000_000)) as rolled:
+        for hour, views in summed(counts, 60):
+            rolled.hours(table(views), datetime.fromtimestamp(hour * 3600, UTC))
+        for day, views in summed(counts, 1440):
+            rolled.days(table(views), date_of(day), datetime.fromtimestamp((day + 1) * 86_400, UTC))
     now = START + 2 * DAY
     store = HistoryStore(filesystem(settings.s3), settings.history.path)
     manifest = write_history(
