@@ -25,8 +25,11 @@ PYTHON_MODE = "python.execution-mode"
 
 
 _BATCH = {
-    # Else Flink decides, and takes 1.
-    "execution.batch.adaptive.auto-parallelism.enabled": "false",
+    # All stages run from the beginning, as in a stream. Operators of a slot then share one Python worker, which is
+    # started once; stage after stage each would start one of its own (docs/decisions/0045).
+    "execution.batch-shuffle-mode": "ALL_EXCHANGES_PIPELINED",
+    # The scheduler for batches knows no such exchange.
+    "jobmanager.scheduler": "Default",
     # A killed part is survived, an error that comes again is not tried for ever.
     "restart-strategy.type": "fixed-delay",
     "restart-strategy.fixed-delay.attempts": "5",
