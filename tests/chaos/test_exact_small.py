@@ -11,7 +11,10 @@ EVENTS = 100_000
 
 @pytest.mark.parametrize(
     ("mode", "kills"),
-    [("http", ("taskmanager", "kafka")), ("createtime", ("python-worker", "cassandra"))],
+    [
+        ("http", ("taskmanager", "kafka")),
+        pytest.param("createtime", ("python-worker", "cassandra"), marks=pytest.mark.nightly),
+    ],
 )
 def test_counts_are_exact_though_parts_are_killed(tmp_path: Path, mode: str, kills: tuple[str, ...]) -> None:
     scenario = Scenario(mode=mode, home=tmp_path, events=EVENTS, events_per_second=5000, kills=kills)  # type: ignore[arg-type]
