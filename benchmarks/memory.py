@@ -1,6 +1,7 @@
 """`python -m benchmarks.memory --minutes N`: what a worker holds while strangers send ids and videos never seen before.
 
 One process stands for the job's only worker: every salt's dedup, and every shard's windows, each stage with its budget.
+On request some of the events are late, by up to six days, or many viewers are blocked: half of those who view.
 Time is the events' own, so that an hour of them takes minutes. Each minute of it is a line of JSON: the process's
 proportional set size (PSS), what each stage holds, seconds of CPU, and `wrong`: by how much the verdicts and the counts
 that were handed out differ from what was sent.
@@ -20,9 +21,11 @@ import typer
 
 from schemas import registry
 from settings import CountingSettings, JobSettings
-from settings.durations import MINUTE_MS
+from settings.durations import DAY_MS, HOUR_MS, MINUTE_MS
+from udfs.logic.block_list import BlockList, read_blocked
 from udfs.logic.cells import unpack_dated_rows
 from udfs.logic.dedup import SaltDedup, Verdict
+from udfs.logic.keyed_records import Keyed
 from udfs.logic.memory_budget import Budget
 from udfs.logic.window import ShardWindow
 from udfs.operators.window import CELLS_RANKED_PER_MS
@@ -35,26 +38,40 @@ MIB = 1 << 20
 
 
 class Strangers:
-    """Their events; `repeats` is how many of them were repeats so far."""
+    """Their events; `repeats`, `late` and `blocked` are how many of them were that so far."""
 
-    def __init__(self, events_per_s: int, kinds: int) -> None:
+    def __init__(self, events_per_s: int, kinds: int, late_share: float, blocked: int) -> None:
         self._random = np.random.default_rng(5)
+        self._late_share = late_share
+        self._viewers = 2 * blocked
         self._fresh = int(events_per_s * STEP_MS / 1000 * (1 - REPEATED_SHARE))
         self._again = int(events_per_s * STEP_MS / 1000) - self._fresh
         self._kinds = kinds
         self._recent: list[tuple[npt.NDArray[np.uint8], int]] = []
-        self.sent = self.repeats = 0
+        self.sent = self.repeats = self.late = self.blocked = 0
 
     def step(self, now_ms: int, salts: int) -> Iterator[tuple[int, bytes]]:
         """(salt, record) of a step. A video's name is its event's id."""
         ids = self._random.integers(0, 256, (self._fresh, 16), np.uint8)
         times = [now_ms] * len(ids)
+        late = self._random.random(len(ids)) < self._late_share
+        for i in np.nonzero(late)[0].tolist():
+            times[i] -= int(self._random.integers(HOUR_MS, 6 * DAY_MS))
+        self.late += int(late.sum())
+        # Who is no stranger: viewers 0 to `blocked` are blocked.
+        viewers = self._random.integers(0, self._viewers, len(ids)).tolist() if self._viewers else []
+        self.blocked += sum(
+            one < self._viewers // 2 and not is_late for one, is_late in zip(viewers, late, strict=False)
+        )
         if self._recent:
             old, old_ms = self._recent[self._random.integers(len(self._recent))]
             ids = np.concatenate([ids, old[: self._again]])
-            times += [old_ms] * self._again
-            self.repeats += self._again
-        self._recent = [*self._recent[-59:], (ids[: self._fresh], now_ms)]
+            again = len(ids) - self._fresh
+            times += [old_ms] * again
+            self.repeats += again
+        # A late event is late again.
+        in_time = ids[: self._fresh][~late]
+        self._recent = [*self._recent[-59:], (in_time, now_ms)]
         self.sent += len(ids)
         names = [row.tobytes() for row in ids]
         salt = np.array([mmh3.hash(name, 0, signed=False) % salts for name in names])
@@ -62,7 +79,8 @@ class Strangers:
             events = [
                 {
                     "event_id": names[i], "video_id": names[i].hex(), "kind": f"kind-{names[i][0] % self._kinds}",
-                    "viewed_at": times[i], "viewer_id": None, "country": None,
+                    "viewed_at": times[i], "country": None,
+                    "viewer_id": name_of(viewers[i]) if i < len(viewers) else None,
                 }
                 for i in np.nonzero(salt == one)[0].tolist()
             ]  # fmt: skip
@@ -70,23 +88,32 @@ class Strangers:
             yield one, registry.encode("ViewBatch", {**head, "events": events})
 
 
+def name_of(viewer: int) -> str:
+    """36 characters, as a UUID has."""
+    return f"viewer-{viewer:029}"
+
+
 class Worker:
     """Both stages, as the job's operators drive them."""
 
-    def __init__(self, ids: Budget, cells: Budget) -> None:
+    def __init__(self, ids: Budget, cells: Budget, blocks: BlockList) -> None:
         rules = CountingSettings()
         self.rules = rules
         self._dedups = [SaltDedup(salt, rules, budget=ids) for salt in range(rules.salts)]
         self._windows = [ShardWindow(rules, cells) for _ in range(rules.shards)]
         self._ranked_ms = [0] * rules.shards
-        self.duplicates = self.counted = 0
+        self._blocks = blocks
+        self.duplicates = self.counted = self.late = self.blocked = 0
 
     def record(self, salt: int, value: bytes, now_ms: int) -> None:
         """Judge a record, and hand its counts to their shards."""
         dedup = self._dedups[salt]
-        outcome = dedup.record(value, now_ms, salt)
+        outcome = dedup.record(value, now_ms, salt, self._blocks.table)
+        self._blocks.let_go()
         if outcome.verdicts is not None:
             self.duplicates += int((outcome.verdicts == Verdict.DUPLICATE).sum())
+            self.blocked += int((outcome.verdicts == Verdict.BLOCKED).sum())
+        self.late += len(outcome.late)
         for shard, element in dedup.flush().elements.items():
             self._windows[shard].absorb(element)
 
@@ -109,28 +136,59 @@ def main(
     kinds: int = 4,
     ids_mib: Annotated[int, typer.Option(help="The budget of ids; the default setting when 0.")] = 0,
     cells_mib: Annotated[int, typer.Option(help="The budget of cells; the default setting when 0.")] = 0,
+    blocked_mib: Annotated[int, typer.Option(help="The budget of the block list; the default setting when 0.")] = 0,
+    late_share: Annotated[float, typer.Option(help="Of the events, so many are late.", min=0, max=1)] = 0.0,
+    blocked: Annotated[int, typer.Option(help="Viewers that are blocked for good.", min=0)] = 0,
     folder: Annotated[str, typer.Option(help="Where files go.")] = tempfile.gettempdir(),
 ) -> None:
     """Print a line of JSON a minute."""
     job = JobSettings()
     ids = Budget(ids_mib * MIB or job.ids_bytes_max, folder)
     cells = Budget(cells_mib * MIB or job.cells_bytes_max, folder)
-    worker, strangers, process = Worker(ids, cells), Strangers(events_per_s, kinds), psutil.Process()
-    print(json.dumps(_line(0, worker, strangers, process, ids, cells)), flush=True)
+    of_blocked = Budget(blocked_mib * MIB or job.blocked_bytes_max, folder)
+    blocks = BlockList(of_blocked)
+    for_good = _blocked_for_good()
+    for viewer in range(blocked):
+        blocks.put(name_of(viewer).encode(), for_good)
+    worker = Worker(ids, cells, blocks)
+    strangers, process = Strangers(events_per_s, kinds, late_share, blocked), psutil.Process()
+    print(json.dumps(_line(0, worker, strangers, process, ids, cells, of_blocked)), flush=True)
     for minute in range(1, minutes + 1):
         for step in range(MINUTE_MS // STEP_MS):
             now_ms = START_MS + (minute - 1) * MINUTE_MS + step * STEP_MS
             for salt, value in strangers.step(now_ms, worker.rules.salts):
                 worker.record(salt, value, now_ms)
             worker.turn(now_ms)
-        print(json.dumps(_line(minute, worker, strangers, process, ids, cells)), flush=True)
+        print(json.dumps(_line(minute, worker, strangers, process, ids, cells, of_blocked)), flush=True)
+
+
+def _blocked_for_good() -> bytes:
+    """What a record of the block list's topic says after its viewer."""
+    periods = [{"effective_from": 0, "effective_until": None}]
+    found = read_blocked(b"v", registry.encode("BlockedViewer", {"viewer_id": "v", "periods": periods}))
+    assert isinstance(found, Keyed)
+    assert found.rest is not None
+    return found.rest
 
 
 def _line(
-    minute: int, worker: Worker, strangers: Strangers, process: psutil.Process, ids: Budget, cells: Budget
+    minute: int,
+    worker: Worker,
+    strangers: Strangers,
+    process: psutil.Process,
+    ids: Budget,
+    cells: Budget,
+    blocked: Budget,
 ) -> dict[str, Any]:
     memory = process.memory_full_info()
-    wrong = abs(worker.duplicates - strangers.repeats) + abs(worker.counted - (strangers.sent - strangers.repeats))
+    # A blocked view is counted too, under a kind of its own.
+    counted = strangers.sent - strangers.repeats - strangers.late
+    differences = (
+        worker.duplicates - strangers.repeats,
+        worker.counted - counted,
+        worker.late - strangers.late,
+        worker.blocked - strangers.blocked,
+    )
     return {
         "minute": minute,
         "pss_mib": round(memory.pss / MIB, 1),
@@ -138,9 +196,11 @@ def _line(
         "ids_in_files_mib": round(ids.spilled_bytes / MIB, 1),
         "cells_mib": round(cells.held_bytes / MIB, 1),
         "cells_in_files_mib": round(cells.spilled_bytes / MIB, 1),
+        "blocked_mib": round(blocked.held_bytes / MIB, 1),
+        "blocked_in_files_mib": round(blocked.spilled_bytes / MIB, 1),
         "files_open": process.num_fds(),
         "cpu_s": round(time.process_time(), 1),
-        "wrong": wrong,
+        "wrong": sum(map(abs, differences)),
     }
 
 

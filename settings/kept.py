@@ -90,7 +90,7 @@ FREE: Mapping[str, frozenset[str]] = {
         {
             "dedup_parallelism", "window_parallelism", "enrichment", "untitled_max",
             # Where a table lies decides nothing.
-            "ids_bytes_max", "cells_bytes_max", "metadata_bytes_max", "spill_folder",
+            "ids_bytes_max", "blocked_bytes_max", "cells_bytes_max", "metadata_bytes_max", "spill_folder",
         }
     ),
 }  # fmt: skip

@@ -152,6 +152,12 @@ class JobSettings(_Group):
         description="Of ids that a subtask of dedup remembers, so much is in memory; the rest is in files: slower, "
         "and as exact.",
     )
+    blocked_bytes_max: int = Field(
+        32 << 20,
+        ge=1 << 20,
+        description="Of the block list, which each subtask of dedup holds whole, so much is in memory; beyond that it "
+        "is in a file: slower, and as exact.",
+    )
     cells_bytes_max: int = Field(
         64 << 20,
         ge=1 << 20,

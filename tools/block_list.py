@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from connectors.compacted_topic import read_to_end, write
 from schemas import registry
 from settings import KafkaSettings
-from udfs.logic.block_list import FOR_GOOD_MS, Period, read_blocked, read_periods
+from udfs.logic.block_list import FOR_GOOD_MS, read_blocked, read_periods
+from udfs.logic.block_table import Period
 from udfs.logic.keyed_records import Refusal
 
 READ_TIMEOUT_S = 30.0

@@ -27,7 +27,8 @@ from tests.support.memory_registers import MemoryRegisters
 from tests.support.random_streams import BLOCKED, MINUTE_MS, NOW_MS, RULE_SETS, RULES, Record, random_log
 from tools import block_list
 from tools.erasure import ErasureError, Report, Stores, erase, erase_again
-from udfs.logic.block_list import FOR_GOOD_MS, Period
+from udfs.logic.block_list import FOR_GOOD_MS
+from udfs.logic.block_table import Period
 from udfs.logic.erasure import Eraser
 from udfs.logic.history import HistoryError, Owed, SliceInfo, SliceName, no_history
 from udfs.logic.register import manifest_name, nothing_applied, token_of

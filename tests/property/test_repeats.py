@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.random_streams import NOW_MS, RULES, encode
 from tests.support.records import salt_of
-from udfs.logic.block_list import NOBODY
+from udfs.logic.block_table import NOBODY
 from udfs.logic.dedup import SaltDedup
 from udfs.logic.id_index import Ids
 from udfs.logic.repeats import Known

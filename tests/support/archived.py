@@ -11,7 +11,8 @@ import pytest
 
 from connectors.compacted_topic import Written
 from tools import block_list
-from udfs.logic.block_list import BlockList, BlockTable, read_blocked
+from udfs.logic.block_list import BlockList, read_blocked
+from udfs.logic.block_table import BlockTable
 from udfs.logic.keyed_records import Keyed
 from udfs.sources.archive import Record
 

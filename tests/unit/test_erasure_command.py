@@ -19,7 +19,7 @@ from tools.cli import app as local
 from tools.erasure import Stores
 from tools.erasure import __main__ as command
 from udfs.logic.audience import viewer_hash
-from udfs.logic.block_list import Period
+from udfs.logic.block_table import Period
 from udfs.sinks.conditional_files import FolderFiles
 from udfs.sinks.erasure_list import ErasureList, ErasureListError
 from udfs.sources.archive import Record

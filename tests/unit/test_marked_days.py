@@ -15,7 +15,8 @@ from settings import CountingSettings, HistorySettings, KafkaSettings
 from tools import suspects as tool
 from tools.suspects import Suspect
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
-from udfs.logic.block_list import FOR_GOOD_MS, Period
+from udfs.logic.block_list import FOR_GOOD_MS
+from udfs.logic.block_table import Period
 from udfs.logic.erasure import Eraser
 from udfs.logic.history import Manifest, MarkRules, SliceInfo, SliceName, date_of, made_by, no_history
 from udfs.logic.rollup_plan import Recount, ShardResult, plan_of, published

@@ -8,7 +8,7 @@ from schemas import registry
 from schemas.viewers import NO_VIEWERS, is_no_viewer
 from settings import Settings
 from udfs.logic.audience import viewer_hash
-from udfs.logic.block_list import NOBODY
+from udfs.logic.block_table import NOBODY
 from udfs.logic.slice_counts import SliceCounter
 
 RULES = Settings().counting.model_copy(update={"salts": 1})

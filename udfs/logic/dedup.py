@@ -18,7 +18,7 @@ from settings import CountingSettings
 from settings.durations import MINUTE_MS
 from udfs.logic import partials
 from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, Fault, Scan, Unreadable, scan
-from udfs.logic.block_list import NOBODY, BlockTable, is_blocked
+from udfs.logic.block_table import NOBODY, BlockTable, is_blocked
 from udfs.logic.cells import put_bytes, put_uint, same_bytes, slots_for
 from udfs.logic.id_index import IdIndex, Ids, contains, insert, slot_of
 from udfs.logic.key_table import Bytes, key_slot

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from udfs.logic.batch_scan import read_event
-from udfs.logic.block_list import BlockTable, is_blocked
+from udfs.logic.block_table import BlockTable, is_blocked
 from udfs.logic.cells import slots_for
 from udfs.logic.hashing import mix64
 from udfs.logic.id_index import Ids

@@ -21,7 +21,7 @@ from settings import CountingSettings
 from settings.durations import HOUR_MS
 from udfs.logic.arrival import salt_in
 from udfs.logic.audience import Audience, Sums
-from udfs.logic.block_list import BlockTable
+from udfs.logic.block_table import BlockTable
 from udfs.logic.dedup import SaltDedup, Verdict
 from udfs.logic.id_index import Ids
 from udfs.logic.late_events import LateEvents, Names

@@ -12,7 +12,7 @@ from schemas import registry
 from schemas.values import TIME_MIN_MS
 from settings import CountingSettings
 from settings.durations import HOUR_MS
-from udfs.logic.block_list import NOBODY
+from udfs.logic.block_table import Period, Viewers
 from udfs.logic.closed_minutes import ClosedMinute
 from udfs.logic.cql_columns import pack_columns
 from udfs.logic.cql_rows import pack_inserts
@@ -53,8 +53,16 @@ def warm_up() -> None:
     restored.restore(dedup.header(), [outcome.chunk], [outcome.unsent.tobytes()])
     single = registry.encode("ViewEvent", {**events[0], "kind": "view", "viewed_at": TIME_MIN_MS})
     packer_of("single_object", "", rules.salts, 10).pack([single], Origin([0], [0], [0]), 0)
+    viewers = Viewers()
+    viewers.put({b"viewer": [Period(0, 1)]})
     slices = SliceCounter(
-        rules, partition=0, partitions=1, blocks=NOBODY, late_ms_max=1 << 62, viewed_ms_min=-(1 << 62), dedups={}
+        rules,
+        partition=0,
+        partitions=1,
+        blocks=viewers.anew().table(),
+        late_ms_max=1 << 62,
+        viewed_ms_min=-(1 << 62),
+        dedups={},
     )
     late = registry.encode("ViewBatch", {**header, "produced_at": NOW_MS + HOUR_MS, "events": events})
     for record_ms, batch in ((NOW_MS, value), (NOW_MS + HOUR_MS, late)):

@@ -86,7 +86,9 @@ class Dedup(KeyedBroadcastProcessFunction):
         self._unsent = runtime_context.get_list_state(ListStateDescriptor("unsent", octets))
         self._header = runtime_context.get_state(ValueStateDescriptor("header", octets))
         self._settings = StateSettings(runtime_context, self._kept, "the state of dedup")
-        self._block_list = BlockList()
+        self._block_list = BlockList(
+            budget(runtime_context, self._job.blocked_bytes_max, self._job, group="blocked_viewers")
+        )
         self._blocked = CompactedTopic(self._kafka.bootstrap_servers, self._kafka.blocked_topic, read_blocked)
         self._blocked.read_however_long(lambda viewer_id, periods: self._block_list.put(viewer_id.encode(), periods))
         self._late = late_tag()
@@ -113,6 +115,7 @@ class Dedup(KeyedBroadcastProcessFunction):
         dedup = self._of(ctx.get_current_key())
         before = dedup.generation
         outcome = dedup.record(body or b"", record_ms, dedup.salt, self._block_list.table)
+        self._block_list.let_go()
         if outcome.generation > before:
             # What two generations ago or more counted: the parity that the new generation will use, and on a longer
             # step the other one too.

@@ -35,16 +35,18 @@ def spill_folder(job: JobSettings) -> str:
     return folder if Path(folder).is_dir() and folder else tempfile.gettempdir()
 
 
-def budget(runtime_context: RuntimeContext, most_bytes: int, job: JobSettings) -> Budget:
-    """The budget of a subtask, with its gauges."""
+def budget(runtime_context: RuntimeContext, most_bytes: int, job: JobSettings, *, group: str | None = None) -> Budget:
+    """A budget of a subtask, with its gauges, in a group of the subtask's where it has more than one budget."""
     made = Budget(most_bytes, spill_folder(job))
-    show(runtime_context, made, most_bytes)
+    show(runtime_context, made, most_bytes, group=group)
     return made
 
 
-def show(runtime_context: RuntimeContext, holder: Holder, most_bytes: int) -> None:
+def show(runtime_context: RuntimeContext, holder: Holder, most_bytes: int, *, group: str | None = None) -> None:
     """Gauges of the subtask: `held_bytes`, `budget_bytes`, `spilled_bytes`."""
     metrics = runtime_context.get_metrics_group()
+    if group is not None:
+        metrics = metrics.add_group(group)
     metrics.gauge("held_bytes", lambda: holder.held_bytes)
     metrics.gauge("budget_bytes", lambda: most_bytes)
     metrics.gauge("spilled_bytes", lambda: holder.spilled_bytes)
