@@ -141,7 +141,7 @@ class JobSettings(_Group):
         description="Whether the job reads what is known of videos, titles tables with it and writes view-counts.",
     )
     untitled_max: int = Field(
-        100_000,
+        20_000,
         ge=0,
         description="Of each shard, the (video, kind, day) that wait for something to be known of their video; the "
         "oldest make room, and are titled when they next change.",
