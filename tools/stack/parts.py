@@ -99,7 +99,8 @@ class Part:
     prepare: Callable[[Context], None] = _nothing
     provision: Callable[[Context], None] = _nothing
     clean_up: Callable[[Context], None] = _nothing
-    ready_timeout_s: float = 90.0
+    # Where two cores were busy with other things, 90 s were not enough for Cassandra.
+    ready_timeout_s: float = 240.0
     stop_grace_s: float = 15.0
 
 
