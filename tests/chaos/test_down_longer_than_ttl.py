@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.short_ttl_job import STATE_TTL_MS
 from tests.support.installation import PROMPT, Installation
 from tests.support.records import MINUTE_MS, Feeder, View, count
@@ -25,6 +27,7 @@ AWAY_MS = 3 * 24 * 60 * MINUTE_MS
 SHORT_TTL_JOB = str(Path(__file__).with_name("short_ttl_job.py"))
 
 
+@pytest.mark.nightly
 def test_repeats_are_not_counted_and_unsent_counts_come_back(shared_stack: Stack) -> None:
     with Installation(shared_stack, "outlived", COUNTING, trusted_times=True) as installation:
         feeder = Feeder(installation.settings)

@@ -115,6 +115,7 @@ def spans_of(views: Iterable[View]) -> dict[str, Mapping[tuple[str, str, int], i
     }
 
 
+@pytest.mark.nightly
 def test_a_new_keyspace_is_filled_while_the_old_one_is_counted_into(installation: Installation) -> None:
     stack, sender = installation.stack, Sender(installation)
     with ThreadPoolExecutor(2) as pool:
