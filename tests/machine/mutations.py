@@ -19,6 +19,7 @@ from tools.history import restoring
 from udfs.logic import rollup_plan
 from udfs.operators.audit import CompareRows
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, _Worker
+from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.history_store import HistoryStore
 from udfs.sinks.lease import Lease, LeaseHolder
@@ -161,6 +162,12 @@ MUTATIONS = [
         Patch(HistoryStore.replace, 'files.replace(f"{self._root}/{path}", content, before.tag)',
               'any(files.replace(f"{self._root}/{path}", content, files.read(f"{self._root}/{path}")[1]) '
               "for _ in range(9))"),
+    ]),
+    Mutation("key", "who lists an erasure for the first time writes over what another has listed meanwhile",
+             "two erasures of one viewer begin at once", [
+        Patch(ErasureList.change, "files.create(path, msgspec.json.encode(changed))",
+              "files.create(path, msgspec.json.encode(changed)) or "
+              "files.replace(path, msgspec.json.encode(changed), files.read(path)[1])"),
     ]),
     # Whoever looks puts no manifest of files that are younger than the look, and all others are rewritten.
     Mutation("close", "an erasure closes, and who counted before puts a newer manifest without a look at the lease",

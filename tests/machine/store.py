@@ -134,6 +134,14 @@ class Files:
         self._store.put(path, content)
         return True
 
+    def create(self, path: str, content: bytes) -> bool:
+        """See ConditionalFiles."""
+        step(f"put {path} if nothing is there")
+        if path in self._store.objects:
+            return False
+        self._store.put(path, content)
+        return True
+
     def delete(self, paths: Sequence[str]) -> None:
         """See ConditionalFiles."""
         for path in paths:

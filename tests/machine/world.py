@@ -656,9 +656,22 @@ class World:
             if path.startswith(f"{HISTORY}/")
             and path not in named
             and not path.startswith(f"{HISTORY}/.{MANIFEST}.")
-            and not (path.startswith(f"{HISTORY}/parts/") and token_in(path) == manifest.token)
+            and not (
+                (path.startswith(f"{HISTORY}/parts/") or self._counts_for_nothing(path))
+                and token_in(path) == manifest.token
+            )
         ]
         must(not left, f"files are left over: {left[:3]}")
+
+    def _counts_for_nothing(self, path: str) -> bool:
+        """Whether a file is of a slice with events for no hour viewed, such as repeats alone.
+
+        Of these a manifest names those that may be counted again; the next rollup deletes the others.
+        """
+        folder = path.rsplit("/", 1)[0]
+        if "/slices/" not in path or f"{folder}/slice.json" not in self.store.objects:
+            return False
+        return not msgspec.json.decode(self.store.objects[f"{folder}/slice.json"], type=SliceInfo).hours_viewed
 
     def _check_viewers(self, manifest: Manifest, counted: list[Counted]) -> None:
         """Viewers, and views beyond the rules, of days to which nothing is added any more."""

@@ -19,6 +19,9 @@ def check_files(files: ConditionalFiles, root: str, put: Callable[[str, bytes], 
     assert not files.replace(path, b"from nothing", '"d41d8cd98f00b204e9800998ecf8427e"')
     with pytest.raises(FileNotFoundError):
         files.read(path)
+    assert files.create(path, b"created")
+    assert not files.create(path, b"created again")
+    assert files.read(path)[0] == b"created"
     put(path, b"first")
     content, first = files.read(path)
     assert content == b"first"
@@ -43,14 +46,20 @@ def check_races(files: ConditionalFiles, root: str, put: Callable[[str, bytes], 
         path = f"{root}/race-{race}"
         # Large ones are longer under way, between the check of their condition and their end.
         size = 1 << (20 if race % 2 else 4)
-        put(path, bytes(size))
-        _, tag = files.read(path)
+        # Every other two times nothing is there before.
+        is_new = race % 4 >= 2
+        if not is_new:
+            put(path, bytes(size))
+        tag = "" if is_new else files.read(path)[1]
         start = threading.Barrier(WRITERS)
         won: dict[int, bool] = {}
 
         def write(writer: int) -> None:
             start.wait()  # noqa: B023 - joined below
-            won[writer] = files.replace(path, bytes([writer + 1]) * size, tag)  # noqa: B023 - joined below
+            content = bytes([writer + 1]) * size  # noqa: B023 - joined below
+            won[writer] = (  # noqa: B023 - joined below
+                files.replace(path, content, tag) if tag else files.create(path, content)  # noqa: B023 - joined below
+            )
 
         threads = [threading.Thread(target=write, args=(writer,)) for writer in range(WRITERS)]
         for thread in threads:

@@ -7,10 +7,11 @@ with it the key that pseudonyms come from.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 import pyarrow.fs
@@ -44,6 +45,10 @@ TURN_S = 300.0
 GIVE_WAY_S = 3.0
 # A turn ends with the file that is being rewritten.
 DEADLINE_S = 2 * TURN_S
+
+
+# What is to be listed of a viewer, given what is.
+Ask = Callable[[Erasure | None], Erasure]
 
 
 class ErasureError(ValueError):
@@ -119,18 +124,12 @@ def erase(
         listed = block_list.periods(settings.kafka)
         block_list.unblock(settings.kafka, [one for one in ids if listed.get(one)])
     reach_ms = max(settings.history.late_hours * HOUR_MS, settings.kafka.retention_ms + SEGMENT_MS) + ARCHIVED_MS
-    erasures = [
-        asked(
-            kept.get(viewer_hash(one).hex()),
-            one,
-            now,
-            blocked=False,
-            unlist=unlist,
-            reach=timedelta(milliseconds=reach_ms),
-        )
-        for one in dict.fromkeys(ids)
-    ]
-    return _Run(settings, stores, kept, now, dry_run=dry_run).erase(erasures, ids, since_s=0.0)
+    reach = timedelta(milliseconds=reach_ms)
+    asks = {
+        viewer_hash(one).hex(): partial(asked, viewer_id=one, now=now, blocked=False, unlist=unlist, reach=reach)
+        for one in ids
+    }
+    return _Run(settings, stores, kept, now, dry_run=dry_run).erase(asks, ids, since_s=0.0)
 
 
 def erase_again(settings: Settings, stores: Stores, now: datetime) -> Report:
@@ -143,7 +142,13 @@ def erase_again(settings: Settings, stores: Stores, now: datetime) -> Report:
     since_s = min((one.scanned_s for one in erasures), default=0.0) - UPLOAD_S
     if any(one.closes_at <= now for one in erasures):
         since_s = 0.0
-    return _Run(settings, stores, kept, now, dry_run=False).erase(erasures, [], since_s)
+    asks = {one.viewer: partial(_there, one) for one in erasures}
+    return _Run(settings, stores, kept, now, dry_run=False).erase(asks, [], since_s)
+
+
+def _there(listed: Erasure, there: Erasure | None) -> Erasure:
+    """The erasure as it is: another run may have closed it since it was listed."""
+    return listed if there is None else there
 
 
 class _Turns:
@@ -194,21 +199,22 @@ class _Run:
                 raise ErasureError("an erasure takes the lease of history; without its register only a dry run can be")
             self._turns = _Turns(stores.registers, settings.history.path, stores.sleep)
 
-    def erase(self, erasures: Sequence[Erasure], ids: Collection[str], since_s: float) -> Report:
+    def erase(self, asks: Mapping[str, Ask], ids: Collection[str], since_s: float) -> Report:
+        """Erase viewers, by hash, of whose erasures each ask says what is to be listed, given what is."""
+        erasures, listed = self._listed(asks) if asks else ([], {})
         if not erasures:
             return Report(self._dry_run, [], 0, 0, 0, 0, 0, 0, [])
-        erasures, listed = self._as_blocked(erasures)
         try:
             done = self._passes(Eraser(erasures, ids), since_s, any(self._closes(one) for one in erasures))
         finally:
             if self._turns is not None:
                 self._turns.end()
-        after = [self._told(one, done) for one in erasures]
-        if not self._dry_run:
-            for one in after:
-                if not one.is_open and one.unlist and one.viewer in listed:
-                    block_list.forget(self._settings.kafka, listed[one.viewer])
-                self._kept.put(one)
+        after = []
+        for one in erasures:
+            told = partial(self._told, one, done)
+            if not self._dry_run and self._closes(one) and one.unlist and one.viewer in listed:
+                block_list.forget(self._settings.kafka, listed[one.viewer])
+            after.append(told(one) if self._dry_run else self._kept.change(self._files, one.viewer, told))
         is_listed = any(one.viewer in listed for one in after)
         return Report(
             dry_run=self._dry_run,
@@ -235,20 +241,23 @@ class _Run:
     def _source_kept_ms(self) -> int | None:
         return self._kept_ms(self._settings.kafka.bootstrap_servers, self._settings.pack.source_topic)
 
-    def _as_blocked(self, erasures: Iterable[Erasure]) -> tuple[list[Erasure], dict[str, str]]:
-        """The erasures, and by hash the ids that are on the block list; with pseudonyms beside those.
+    def _listed(self, asks: Mapping[str, Ask]) -> tuple[list[Erasure], dict[str, str]]:
+        """The erasures that are open, and by hash the ids that are on the block list; with pseudonyms beside those.
 
-        All of it is written before anything is rewritten, so that no recount sees what it does not know of.
+        All of it is written before anything is rewritten, so that no recount sees what it does not know of. Of two runs
+        that begin at once both have the key that is written first.
         """
         periods = {name: of for name, of in block_list.periods(self._settings.kafka).items() if of}
         listed = {viewer_hash(name).hex(): name for name in periods}
         found = []
-        for erasure in erasures:
-            one = msgspec.structs.replace(erasure, blocked=erasure.blocked or erasure.viewer in listed)
+        for viewer, ask in asks.items():
+            to = partial(_asked_for, ask, is_blocked=viewer in listed)
+            one = to(self._kept.get(viewer)) if self._dry_run else self._kept.change(self._files, viewer, to)
+            if not one.is_open:
+                continue
             found.append(one)
             if self._dry_run:
                 continue
-            self._kept.put(one)
             name = pseudonym(one, b"", 0)
             if one.viewer in listed and periods.get(name) != periods[listed[one.viewer]]:
                 block_list.stand_in(self._settings.kafka, name, periods[listed[one.viewer]])
@@ -361,13 +370,21 @@ class _Run:
     def _closes(self, erasure: Erasure) -> bool:
         return erasure.closes_at <= self._now
 
-    def _told(self, erasure: Erasure, done: _Done) -> Erasure:
-        """The erasure after this run; closed when its time has come."""
+    def _told(self, erasure: Erasure, done: _Done, there: Erasure | None) -> Erasure:
+        """The erasure after this run; closed when its time has come, and nobody has asked for it again meanwhile."""
+        now = erasure if there is None else there
         told = msgspec.structs.replace(
-            erasure,
-            files=erasure.files + done.files[erasure.viewer],
-            events=erasure.events + done.events[erasure.viewer],
-            rows=erasure.rows + done.rows[erasure.viewer],
-            scanned_s=max(erasure.scanned_s, done.newest_s),
+            now,
+            files=now.files + done.files[erasure.viewer],
+            events=now.events + done.events[erasure.viewer],
+            rows=now.rows + done.rows[erasure.viewer],
         )
+        if (now.key, now.asked_at) != (erasure.key, erasure.asked_at):
+            return told
+        told = msgspec.structs.replace(told, scanned_s=max(now.scanned_s, done.newest_s))
         return closed(told) if self._closes(erasure) else told
+
+
+def _asked_for(ask: Ask, there: Erasure | None, *, is_blocked: bool) -> Erasure:
+    found = ask(there)
+    return msgspec.structs.replace(found, blocked=found.blocked or is_blocked) if found.is_open else found

@@ -1,7 +1,7 @@
 """The block list as arrays, which kernels look up: names of viewers, and periods of append time.
 
-About 100 bytes a viewer of one period and a name of 36 bytes. Beyond a budget all of it lies in a file, which is mapped,
-so that it is the same arrays under the same kernels (docs/decisions/0044).
+About 100 bytes a viewer of one period and a name of 36 bytes. Beyond a budget all of it lies in a file, which is
+mapped, so that it is the same arrays under the same kernels (docs/decisions/0044).
 """
 
 from collections.abc import Mapping, Sequence

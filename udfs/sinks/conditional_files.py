@@ -5,6 +5,7 @@ pyarrow has no conditional put, so this is boto3's (docs/decisions/0031).
 
 import hashlib
 import os
+import secrets
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,9 @@ class ConditionalFiles(Protocol):
 
     def replace(self, path: str, content: bytes, tag: str) -> bool:
         """Put this in the place of what was read with the tag, at once; False when that is not there any more."""
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Put this where nothing is, at once; False when something is there."""
 
     def delete(self, paths: Sequence[str]) -> None:
         """Delete those of these that are there."""
@@ -80,9 +84,16 @@ class S3Files:
 
     def replace(self, path: str, content: bytes, tag: str) -> bool:
         """See ConditionalFiles."""
+        return self._put(path, content, IfMatch=tag)
+
+    def create(self, path: str, content: bytes) -> bool:
+        """See ConditionalFiles."""
+        return self._put(path, content, IfNoneMatch="*")
+
+    def _put(self, path: str, content: bytes, **condition: str) -> bool:
         bucket, key = path.split("/", 1)
         try:
-            self._client.put_object(Bucket=bucket, Key=key, Body=content, IfMatch=tag)
+            self._client.put_object(Bucket=bucket, Key=key, Body=content, **condition)
         except self._client.exceptions.ClientError as error:
             if _status(error) not in _CHANGED:
                 raise
@@ -106,9 +117,11 @@ class S3Files:
     def ensure_conditional(self, folder: str) -> None:
         """Raise ConditionalPutError unless the store refuses what is to replace a file that is another, or is gone.
 
-        A store that does not know the condition would put what it is told to, without a word.
+        And what is to be new where a file is. A store that does not know a condition would put what it is told to,
+        without a word.
         """
-        bucket, key = f"{folder.removeprefix('s3://')}/.if-match".split("/", 1)
+        # A name of its own: of two who look at once each would meet the other's.
+        bucket, key = f"{folder.removeprefix('s3://')}/.if-match.{secrets.token_hex(4)}".split("/", 1)
         path = f"{bucket}/{key}"
         self._client.put_object(Bucket=bucket, Key=key, Body=b"before")
         _, tag = self.read(path)
@@ -118,11 +131,15 @@ class S3Files:
         is_left_away = not self.replace(path, b"gone", tag)
         if not is_left_away:
             self._client.delete_object(Bucket=bucket, Key=key)
-        if not (is_changed and is_spared and is_left_away):
+        is_created = self.create(path, b"first")
+        is_kept = not self.create(path, b"second")
+        self._client.delete_object(Bucket=bucket, Key=key)
+        if not (is_changed and is_spared and is_left_away and is_created and is_kept):
             raise ConditionalPutError(
-                f"the store at s3.endpoint={self._client.meta.endpoint_url} does not do what If-Match says (put over "
-                f"the file that was read: {is_changed}; refused over another: {is_spared}; refused where it was "
-                f"deleted: {is_left_away}), and two who rewrite a file would lose what one of them wrote: use a "
+                f"the store at s3.endpoint={self._client.meta.endpoint_url} does not do what If-Match and "
+                f"If-None-Match say (put over the file that was read: {is_changed}; refused over another: {is_spared}; "
+                f"refused where it was deleted: {is_left_away}; put where nothing is: {is_created}; refused where "
+                f"something is: {is_kept}), and two who rewrite a file would lose what one of them wrote: use a "
                 "store, or a version of it, that does"
             )
 
@@ -153,6 +170,18 @@ class FolderFiles:
             except FileNotFoundError:
                 return False
             # Under a name that no reader looks at.
+            beside = place.with_name(f".{place.name}.new")
+            beside.write_bytes(content)
+            os.replace(beside, place)  # noqa: PTH105 - as the name of what it does
+        return True
+
+    def create(self, path: str, content: bytes) -> bool:
+        """See ConditionalFiles."""
+        place = Path(path)
+        with self._lock:
+            if place.exists():
+                return False
+            place.parent.mkdir(parents=True, exist_ok=True)
             beside = place.with_name(f".{place.name}.new")
             beside.write_bytes(content)
             os.replace(beside, place)  # noqa: PTH105 - as the name of what it does
