@@ -238,10 +238,10 @@ SCENES = [
     ),
     Scene(
         "two erasures of one viewer begin at once",
-        "Each made a key, and the second one's took the place of the first one's in the list: a viewer had two names in "
-        "one day of a video, and counted as two.",
-        [VIEW_0, HOUR, VIEW_0, HOUR, ("erasure", 0, 0), ("go", 0, 2), ("erasure", 1, 0), _until(1, "if it is as it was"),
-         ("go", 1, 0), ("go", 0, 7), ("go", 1, 7), NOTHING_FOR_A_DAY, NOTHING_FOR_A_DAY, *ROLLUP],
+        "Each made a key, and the second one's took the place of the first one's in the list: a viewer had two names "
+        "in one day of a video, and counted as two.",
+        [VIEW_0, HOUR, VIEW_0, HOUR, ("erasure", 0, 0), ("go", 0, 2), ("erasure", 1, 0),
+         _until(1, "if it is as it was"), ("go", 1, 0), *ENDS, NOTHING_FOR_A_DAY, NOTHING_FOR_A_DAY, *ROLLUP],
     ),
     Scene(
         "the manifest is lost twice within an hour",
