@@ -47,10 +47,10 @@ class Client:
     class meta:  # noqa: N801, D106 - as boto3 has it
         endpoint_url = "http://store"
 
-    def __init__(self, refusal: Refused | None = None, *, when_gone: bool = False) -> None:
+    def __init__(self, refusal: Refused | None = None, *, knows: str = "") -> None:
         self.objects: dict[str, bytes] = {}
         self._refusal = refusal
-        self._when_gone = when_gone
+        self._knows = knows
 
     def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
         if Key not in self.objects:
@@ -62,10 +62,24 @@ class Client:
 
         return {"Body": Body, "ETag": content.hex()}
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes, IfMatch: str | None = None) -> None:  # noqa: N803
-        if IfMatch is not None and self._refusal is not None:
+    def put_object(
+        self,
+        *,
+        Bucket: str,  # noqa: N803
+        Key: str,  # noqa: N803
+        Body: bytes,  # noqa: N803
+        IfMatch: str | None = None,  # noqa: N803
+        IfNoneMatch: str | None = None,  # noqa: N803
+    ) -> None:
+        if (IfMatch is not None or IfNoneMatch is not None) and self._refusal is not None:
             raise self._refusal
-        if IfMatch is not None and self._when_gone and Key in self.objects and self.objects[Key].hex() != IfMatch:
+        there = self.objects.get(Key)
+        if IfMatch is not None and (
+            ("another" in self._knows and there is not None and there.hex() != IfMatch)
+            or ("gone" in self._knows and there is None)
+        ):
+            raise Refused(412)
+        if IfNoneMatch is not None and "there" in self._knows and there is not None:
             raise Refused(412)
         self.objects[Key] = Body
 
@@ -99,14 +113,18 @@ def test_other_errors_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("when_gone", "said"),
-    [(False, "refused over another: False"), (True, "over another: True; refused where it was deleted: False")],
+    ("knows", "said"),
+    [
+        ("", "refused over another: False"),
+        ("another there", "over another: True; refused where it was deleted: False"),
+        ("another gone", "put where nothing is: True; refused where something is: False"),
+    ],
 )
 def test_a_store_that_does_not_know_the_condition_is_found_out(
-    when_gone: bool, said: str, monkeypatch: pytest.MonkeyPatch
+    knows: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Google's does not, by its documentation, and as MinIO once put where a file had been deleted."""
-    client = Client(when_gone=when_gone)
+    client = Client(knows=knows)
     with pytest.raises(ConditionalPutError, match=f"{said}.*use a store"):
         files_of(client, monkeypatch).ensure_conditional("s3://bucket/erasures")
     assert not client.objects
