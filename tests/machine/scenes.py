@@ -237,6 +237,12 @@ SCENES = [
         for number, what in enumerate(("the manifest", "the register"))
     ),
     Scene(
+        "the first file comes so late that nothing is added to its hours any more",
+        "History began with the first hour again, and lacked the late events of the hours that it had forgotten.",
+        [("view", 934479, 599790), ("sleep", 911865, 144546), ("hour", 991129, 367646), ("rollup", 839494, 866639),
+         ("sleep", 709206, 808156), ("nearly", 94518, 302320)],
+    ),
+    Scene(
         "two erasures of one viewer begin at once",
         "Each made a key, and the second one's took the place of the first one's in the list: a viewer had two names "
         "in one day of a video, and counted as two.",

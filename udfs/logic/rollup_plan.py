@@ -369,7 +369,9 @@ def _from_hour_without(before: Manifest, counted: Mapping[int, Iterable[Counted]
     others = (one for of in counted.values() for one in of if any(first == 0 for first, _ in one.gaps))
     # Of slices that are not counted again no more is known than these.
     for_good = (hour + 1 for hour in before.final_gap_hours if hour < before.from_hour)
-    return max([0, *(uncertain_hours(one, rules).stop for one in others), *for_good])
+    # Nothing is added any more to the hours that were forgotten, and they were not counted.
+    forgotten = min(before.from_hour, before.forgotten_before)
+    return max([0, forgotten, *(uncertain_hours(one, rules).stop for one in others), *for_good])
 
 
 def _gap_hours(final: Iterable[int], counted: Mapping[int, Iterable[Counted]], rules: CountingSettings) -> list[int]:
