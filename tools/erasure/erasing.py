@@ -212,7 +212,9 @@ class _Run:
         after = []
         for one in erasures:
             told = partial(self._told, one, done)
-            if not self._dry_run and self._closes(one) and one.unlist and one.viewer in listed:
+            leaves = one.unlist and one.viewer in listed and not self._dry_run
+            # Before it closes, or nobody would do it after a kill.
+            if leaves and not told(self._kept.get(one.viewer)).is_open:
                 block_list.forget(self._settings.kafka, listed[one.viewer])
             after.append(told(one) if self._dry_run else self._kept.change(self._files, one.viewer, told))
         is_listed = any(one.viewer in listed for one in after)

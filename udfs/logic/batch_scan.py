@@ -165,6 +165,19 @@ def is_utf8(buf, at, length):  # type: ignore[no-untyped-def]
 
 
 @leaf()
+def put_span(spans, i, start, end, video_at, video_len, kind_at, kind_len, viewer_at, viewer_len):  # type: ignore[no-untyped-def]
+    """Write row i of a Scan's spans, for who has read the event."""
+    spans[i, START] = start
+    spans[i, END] = end
+    spans[i, VIDEO_AT] = video_at
+    spans[i, VIDEO_LEN] = video_len
+    spans[i, KIND_AT] = kind_at
+    spans[i, KIND_LEN] = kind_len
+    spans[i, VIEWER_AT] = viewer_at
+    spans[i, VIEWER_LEN] = viewer_len
+
+
+@leaf()
 def read_event(buf, at):  # type: ignore[no-untyped-def]
     """A ViewEvent datum.
 
@@ -284,14 +297,7 @@ def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
             fault = _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts)
             if fault == 0 and not is_text:
                 fault = _OPTIONAL_UTF8
-            spans[n, 0] = start
-            spans[n, 1] = at
-            spans[n, 2] = video_at
-            spans[n, 3] = video_len
-            spans[n, 4] = kind_at
-            spans[n, 5] = kind_len
-            spans[n, 6] = viewer_at
-            spans[n, 7] = viewer_len
+            put_span(spans, n, start, at, video_at, video_len, kind_at, kind_len, viewer_at, viewer_len)
             viewed[n] = viewed_at
             faults[n] = fault
             n += 1

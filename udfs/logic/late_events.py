@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from udfs.logic.batch_scan import read_event
+from udfs.logic.batch_scan import VIEWER_AT, VIEWER_LEN, put_span, read_event
 from udfs.logic.block_table import BlockTable, is_blocked
 from udfs.logic.cells import slots_for
 from udfs.logic.hashing import mix64
@@ -137,14 +137,7 @@ def late_spans(buf, starts):  # type: ignore[no-untyped-def]
     viewed = np.empty(n, np.int64)
     for i in range(n):
         video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, _, end = read_event(buf, starts[i])
-        spans[i, 0] = starts[i]
-        spans[i, 1] = end
-        spans[i, 2] = video_at
-        spans[i, 3] = video_len
-        spans[i, 4] = kind_at
-        spans[i, 5] = kind_len
-        spans[i, 6] = viewer_at
-        spans[i, 7] = viewer_len
+        put_span(spans, i, starts[i], end, video_at, video_len, kind_at, kind_len, viewer_at, viewer_len)
         viewed[i] = viewed_at
     return spans, viewed
 
@@ -154,7 +147,9 @@ def _are_blocked(buf, spans, append, blocks):  # type: ignore[no-untyped-def]
     slots, arena, name_at, period_at, periods = blocks
     found = np.zeros(spans.shape[0], np.bool_)
     for i in range(spans.shape[0]):
-        found[i] = is_blocked(buf, spans[i, 6], spans[i, 7], append, slots, arena, name_at, period_at, periods)
+        found[i] = is_blocked(
+            buf, spans[i, VIEWER_AT], spans[i, VIEWER_LEN], append, slots, arena, name_at, period_at, periods
+        )
     return found
 
 

@@ -169,10 +169,7 @@ class FolderFiles:
                     return False
             except FileNotFoundError:
                 return False
-            # Under a name that no reader looks at.
-            beside = place.with_name(f".{place.name}.new")
-            beside.write_bytes(content)
-            os.replace(beside, place)  # noqa: PTH105 - as the name of what it does
+            self._put(place, content)
         return True
 
     def create(self, path: str, content: bytes) -> bool:
@@ -182,10 +179,14 @@ class FolderFiles:
             if place.exists():
                 return False
             place.parent.mkdir(parents=True, exist_ok=True)
-            beside = place.with_name(f".{place.name}.new")
-            beside.write_bytes(content)
-            os.replace(beside, place)  # noqa: PTH105 - as the name of what it does
+            self._put(place, content)
         return True
+
+    def _put(self, place: Path, content: bytes) -> None:
+        # Under a name that no reader looks at.
+        beside = place.with_name(f".{place.name}.new")
+        beside.write_bytes(content)
+        os.replace(beside, place)  # noqa: PTH105 - as the name of what it does
 
     def delete(self, paths: Sequence[str]) -> None:
         """See ConditionalFiles."""

@@ -189,12 +189,15 @@ class HistoryStore:
 
     def known_of_hours(self, infos: Iterable[SliceInfo], hours: Collection[int], ids: Ids) -> Iterator[Known]:
         """The same of several hours; of a slice all of them together."""
+        # By how many buckets an hour has, those that the ids fall into: alike for all slices.
+        wanted: dict[int, list[int]] = {}
         for info in infos:
             groups: dict[int, list[int]] = {}
             for at, (hour, _) in enumerate(info.known):
                 if hour in hours:
                     groups.setdefault(hour, []).append(at)
-            wanted = {number: np.unique(buckets_of(ids, number)).tolist() for number in set(map(len, groups.values()))}
+            for number in set(map(len, groups.values())) - wanted.keys():
+                wanted[number] = np.unique(buckets_of(ids, number)).tolist()
             places = [of_hour[bucket] for of_hour in groups.values() for bucket in wanted[len(of_hour)]]
             asked = [at for at in places if info.known[at][1]]
             if asked:

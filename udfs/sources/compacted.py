@@ -118,11 +118,7 @@ class ReadBeside:
         # Once all is taken this is called for each element.
         while not self.is_read:
             try:
-                found = (
-                    self._found.get(timeout=left)
-                    if (left := until_s - time.monotonic()) > 0
-                    else self._found.get_nowait()
-                )
+                found = self._found.get(timeout=max(until_s - time.monotonic(), 0.0))
             except queue.Empty:
                 return
             if found is None:
