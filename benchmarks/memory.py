@@ -78,7 +78,7 @@ class Strangers:
         for one in range(salts):
             events = [
                 {
-                    "event_id": names[i], "video_id": names[i].hex(), "kind": f"kind-{names[i][0] % self._kinds}",
+                    "event_id": names[i], "video_id": names[i].hex(), "kind": self._kind(names[i]),
                     "viewed_at": times[i], "country": None,
                     "viewer_id": name_of(viewers[i]) if i < len(viewers) else None,
                 }
@@ -86,6 +86,9 @@ class Strangers:
             ]  # fmt: skip
             head = {"batch_id": bytes(16), "producer_id": "", "salt": one, "salts": salts, "produced_at": now_ms}
             yield one, registry.encode("ViewBatch", {**head, "events": events})
+
+    def _kind(self, event_id: bytes) -> str:
+        return f"kind-{int.from_bytes(event_id[:4]) % self._kinds}"
 
 
 def name_of(viewer: int) -> str:
