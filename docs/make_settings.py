@@ -50,7 +50,14 @@ this page is refused.
 |---|---|---|"""
 STACK = (
     (HOME_VARIABLE, "`.local/stack` in the clone", "Where it keeps its data and logs."),
-    (JAVA_OPTIONS_VARIABLE, "", "Options for each of its JVMs, as JDK_JAVA_OPTIONS takes them."),
+    (
+        JAVA_OPTIONS_VARIABLE,
+        "",
+        (
+            "Options for each of its JVMs, as JDK_JAVA_OPTIONS takes them. "
+            "Where this is not set, `run` takes `-XX:TieredStopAtLevel=1`, with which they start sooner."
+        ),
+    ),
     (disk_variable("start_mib"), f"`{DiskLimits.start_mib}`", "It does not start with less room there, in MiB."),
     (disk_variable("warn_mib"), f"`{DiskLimits.warn_mib}`", "It says so when less is left while it runs."),
     (disk_variable("stop_mib"), f"`{DiskLimits.stop_mib}`", "It is stopped in good order when less is left."),

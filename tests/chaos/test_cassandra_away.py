@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 
+import pytest
 from cassandra import DriverException, RequestExecutionException
 from cassandra.cluster import NoHostAvailable
 
@@ -49,6 +50,7 @@ def answers(installation: Installation) -> bool:
     return True
 
 
+@pytest.mark.nightly
 def test_nothing_is_lost_and_the_job_does_not_restart(shared_stack: Stack) -> None:
     with Installation(shared_stack, "away", COUNTING, trusted_times=False) as installation:
         feeder = Feeder(installation.settings)

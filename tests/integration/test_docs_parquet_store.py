@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from settings import S3Settings
 from tests.unit.test_docs_parquet import IN_PYTHON, blocks, is_connection, make_history, python_answers
 from tools.stack import Stack
@@ -11,6 +13,7 @@ from tools.stack.ports import DEFAULT_PORTS
 from udfs.sources.archive import filesystem
 
 
+@pytest.mark.nightly
 def test_polars_pyarrow_and_pandas_answer_from_the_store(shared_stack: Stack, tmp_path: Path) -> None:
     root, seen = make_history(tmp_path)
     endpoint = shared_stack.endpoints["s3"]

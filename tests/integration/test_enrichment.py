@@ -119,6 +119,7 @@ def test_titles_reach_tables_lists_and_topic(installation: Installation) -> None
     assert installation.restarts(job) == 0
 
 
+@pytest.mark.nightly
 def test_metadata_survives_a_savepoint_and_another_parallelism(installation: Installation) -> None:
     publisher, feeder = Publisher(installation), Feeder(installation.settings)
     names = {f"v-{n}": f"title {n}" for n in range(50)}

@@ -45,6 +45,7 @@ def full_of_late_events(salts: int) -> tuple[bytes, bytes]:
     return value, struct.pack(">I", 0)
 
 
+@pytest.mark.nightly
 def test_a_flood_of_the_largest_records_is_dead_lettered_without_a_restart(installation: Installation) -> None:
     kafka, salts = installation.settings.kafka, installation.settings.counting.salts
     producer = Producer(

@@ -35,6 +35,7 @@ def wait_for(installation: Installation, feeder: Feeder) -> None:
     assert eventually(lambda: installation.ledger()["records"] == feeder.records), installation.ledger()
 
 
+@pytest.mark.nightly
 def test_counts_stay_exact_across_parallelisms_and_a_changed_graph_is_refused(installation: Installation) -> None:
     feeder = Feeder(installation.settings)
     first = views_at(0, 1200)
