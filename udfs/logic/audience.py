@@ -112,7 +112,12 @@ def _collect(  # type: ignore[no-untyped-def]
         video_at, video_len, kind_at, kind_len = spans[i, 2], spans[i, 3], spans[i, 4], spans[i, 5]
         prefix_len = prefix if is_blocked[place] else 0
         length = 1 + prefix_len + kind_len + video_len
-        slot = key_slot(prefix_len + kind_len, buf, video_at, video_len, mask)
+        # Behind the keys, where it stays when it is a new one.
+        arena[arena_used] = prefix_len + kind_len
+        at = put_bytes(arena, arena_used + 1, BLOCKED_PREFIX_BYTES, 0, prefix_len)
+        at = put_bytes(arena, at, buf, kind_at, kind_len)
+        put_bytes(arena, at, buf, video_at, video_len)
+        slot = key_slot(arena, arena_used, length, mask)
         while True:
             key = slots[slot]
             if key < 0:
@@ -121,21 +126,9 @@ def _collect(  # type: ignore[no-untyped-def]
                 key_at[key] = arena_used
                 key_len[key] = length
                 n += 1
-                arena[arena_used] = prefix_len + kind_len
-                arena_used += 1
-                arena_used = put_bytes(arena, arena_used, BLOCKED_PREFIX_BYTES, 0, prefix_len)
-                arena_used = put_bytes(arena, arena_used, buf, kind_at, kind_len)
-                arena_used = put_bytes(arena, arena_used, buf, video_at, video_len)
+                arena_used += length
                 break
-            # No kind of an event begins as a blocked one, so that the lengths say which of them a key's is.
-            at = key_at[key] + 1 + prefix_len
-            if (
-                key_len[key] == length
-                and arena[key_at[key]] == prefix_len + kind_len
-                and same_bytes(arena, key_at[key] + 1, BLOCKED_PREFIX_BYTES, 0, prefix_len)
-                and same_bytes(arena, at, buf, kind_at, kind_len)
-                and same_bytes(arena, at + kind_len, buf, video_at, video_len)
-            ):
+            if key_len[key] == length and same_bytes(arena, key_at[key], arena, arena_used, length):
                 break
             slot = (slot + np.uint64(1)) & mask
         keys[place] = key

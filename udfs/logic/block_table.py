@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from udfs.logic.cells import put_bytes, same_bytes, slots_for
-from udfs.logic.hashing import hash_bytes
+from udfs.logic.hashing import quick_hash
 from udfs.logic.key_table import Bytes
 from udfs.logic.memory_budget import Budget, FileBlock, aligned
 from udfs.logic.numba_compat import leaf, njit
@@ -43,7 +43,7 @@ def _fill(slots, arena, name_at, viewers):  # type: ignore[no-untyped-def]
     mask = np.uint64(slots.shape[0] - 1)
     for viewer in range(viewers):
         start = name_at[viewer]
-        slot = hash_bytes(arena, start, name_at[viewer + 1] - start) & mask
+        slot = quick_hash(arena, start, name_at[viewer + 1] - start) & mask
         while slots[slot] >= 0:
             slot = (slot + np.uint64(1)) & mask
         slots[slot] = viewer
@@ -60,7 +60,7 @@ def _place(slots, arena, name_at, viewers, names, ends):  # type: ignore[no-unty
     for i in range(found.shape[0]):
         at = ends[i]
         length = ends[i + 1] - at
-        slot = hash_bytes(names, at, length) & mask
+        slot = quick_hash(names, at, length) & mask
         while True:
             viewer = np.int64(slots[slot])
             if viewer < 0:
@@ -83,7 +83,7 @@ def is_blocked(buf, at, length, append, slots, arena, name_at, period_at, period
     if length <= 0:
         return False
     mask = np.uint64(slots.shape[0] - 1)
-    slot = hash_bytes(buf, at, length) & mask
+    slot = quick_hash(buf, at, length) & mask
     while slots[slot] >= 0:
         viewer = slots[slot]
         start = name_at[viewer]

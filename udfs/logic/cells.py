@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from udfs.logic.hashing import hash_bytes, mix64
+from udfs.logic.hashing import hash_bytes, mix64, quick_hash
 from udfs.logic.key_table import Bytes, KeyTable, grown, key_slot
 from udfs.logic.memory_budget import Budget, FileBlock, aligned
 from udfs.logic.numba_compat import leaf, njit
@@ -101,8 +101,7 @@ def merge_dated_rows(buf, shards):  # type: ignore[no-untyped-def]
     at = np.int64(0)
     while at < buf.shape[0]:
         key, length, minute, count, at = read_dated_row(buf, at)
-        hashed = hash_bytes(buf, key, length)
-        slot = (hashed ^ mix64(np.uint64(minute))) & mask
+        slot = (quick_hash(buf, key, length) ^ mix64(np.uint64(minute))) & mask
         while True:
             cell = slots[slot]
             if cell < 0:
@@ -194,8 +193,7 @@ def _merge_rows(buf, slots, arena, arena_used, key_at, key_len, counts, dirty, n
         key = at + 1
         count = get_uint(buf, key + length, 4)
         at = key + length + 4
-        _, kind_len, video, video_len = split_key(buf, key, length)
-        slot = key_slot(kind_len, buf, video, video_len, mask)
+        slot = key_slot(buf, key, length, mask)
         while True:
             cell = slots[slot]
             if cell < 0:
@@ -228,7 +226,7 @@ def first_of_kinds(arena, key_at):  # type: ignore[no-untyped-def]
         if i > 0 and same_bytes(arena, key_at[i - 1], arena, key_at[i], kind_len + 1):
             found[i] = found[i - 1]
             continue
-        slot = hash_bytes(arena, key_at[i], kind_len + 1) & mask
+        slot = quick_hash(arena, key_at[i], kind_len + 1) & mask
         while True:
             first = slots[slot]
             if first < 0:

@@ -20,8 +20,9 @@ from udfs.logic import partials
 from udfs.logic.batch_scan import BLOCKED_PREFIX_BYTES, Fault, Scan, Unreadable, scan
 from udfs.logic.block_table import NOBODY, BlockTable, is_blocked
 from udfs.logic.cells import put_bytes, put_uint, same_bytes, slots_for
+from udfs.logic.hashing import quick_hash
 from udfs.logic.id_index import IdIndex, Ids, contains, insert, slot_of
-from udfs.logic.key_table import Bytes, key_slot
+from udfs.logic.key_table import Bytes
 from udfs.logic.ledger import Tally
 from udfs.logic.memory_budget import Budget
 from udfs.logic.numba_compat import load_u64, njit
@@ -49,6 +50,8 @@ class Verdict(IntEnum):
     COUNTED = 5
 
 
+# An odd number, so that a video and a kind of the same name do not cancel each other.
+_OF_KIND = np.uint64(0x9E3779B97F4A7C15)
 _DEAD, _INVALID, _LATE, _DUPLICATE, _BLOCKED, _COUNTED = (int(v) for v in Verdict)
 
 
@@ -124,7 +127,8 @@ def _count(buf, spans, viewed_at, verdicts):  # type: ignore[no-untyped-def]
             continue
         minute = viewed_at[i] // MINUTE_MS
         video_at, video_len, kind_at, kind_len = spans[i, 2], spans[i, 3], spans[i, 4], spans[i, 5]
-        slot = key_slot(kind_len, buf, video_at, video_len, mask) ^ (np.uint64(minute + verdict) & mask)
+        slot = quick_hash(buf, video_at, video_len) ^ (quick_hash(buf, kind_at, kind_len) * _OF_KIND)
+        slot = (slot ^ np.uint64(minute + verdict)) & mask
         while True:
             cell = slots[slot]
             if cell < 0:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from udfs.logic.hashing import mix64
 from udfs.logic.memory_budget import Budget, FileBlock
-from udfs.logic.numba_compat import leaf, njit
+from udfs.logic.numba_compat import hash_secret, leaf, njit
 
 Ids = npt.NDArray[np.uint64]
 SLOTS_MIN = 1 << 10
@@ -27,7 +27,7 @@ _SLOTS_AT_ONCE = 1 << 16
 @leaf()
 def slot_of(low, high, slots):  # type: ignore[no-untyped-def]
     """Where the search for the id begins, in a table of less than 2**32 slots."""
-    return ((mix64(low ^ mix64(high)) >> _LOW_HALF) * slots) >> _LOW_HALF
+    return ((mix64(low ^ mix64(high ^ hash_secret())) >> _LOW_HALF) * slots) >> _LOW_HALF
 
 
 @leaf()

@@ -10,21 +10,19 @@ from udfs.logic.numba_compat import leaf, njit
 
 Bytes = npt.NDArray[np.uint8]
 Number = TypeVar("Number", bound=np.generic)
-_OF_KIND = np.uint64(0x9E3779B97F4A7C15)
 
 
 @leaf()
-def key_slot(kind_len, buf, video, video_len, mask):  # type: ignore[no-untyped-def]
-    """Where the search for a key begins: its video, and how long its kind is. A video has few kinds."""
-    return (quick_hash(buf, video, video_len) ^ (np.uint64(kind_len) * _OF_KIND)) & mask
+def key_slot(buf, key, length, mask):  # type: ignore[no-untyped-def]
+    """Where the search for a key begins. Strangers name kinds and videos alike, so that both decide."""
+    return quick_hash(buf, key, length) & mask
 
 
 @njit(cache=True)
 def _fill(slots, arena, key_at, key_len, n):  # type: ignore[no-untyped-def]
     mask = np.uint64(slots.shape[0] - 1)
     for key in range(n):
-        kind_len = np.int64(arena[key_at[key]])
-        slot = key_slot(kind_len, arena, key_at[key] + 1 + kind_len, key_len[key] - 1 - kind_len, mask)
+        slot = key_slot(arena, key_at[key], key_len[key], mask)
         while slots[slot] >= 0:
             slot = (slot + np.uint64(1)) & mask
         slots[slot] = key

@@ -8,7 +8,7 @@ from udfs.logic.cells import MinuteCells, get_uint, put_bytes, put_uint
 from udfs.logic.hashing import quick_hash
 from udfs.logic.key_table import Bytes
 from udfs.logic.numba_compat import njit
-from udfs.logic.ranking import Choice, choice_needs, choice_of
+from udfs.logic.ranking import Choice, KindEvents, choice_of
 
 # Kinds that are summed at once.
 KINDS_AT_ONCE = 1 << 16
@@ -44,20 +44,12 @@ def chosen_kinds(rows: Callable[[], Iterable[Bytes]], parts: int, declared: Sequ
 
 
 def _choice(parts: Iterable[MinuteCells | None], declared: Sequence[bytes]) -> Choice | None:
-    names = set(declared)
-    of_declared: dict[bytes, int] = {}
-    others: list[tuple[bytes, int]] = []
-    number = 0
+    """Each kind is in one part alone."""
+    found = KindEvents()
     for sums in parts:
         assert sums is not None
-        events = sums.counts()
-        # The kinds of this part are no other part's.
-        of_declared.update((name, int(events[cell])) for cell in range(len(sums)) if (name := sums.kind(cell)) in names)
-        cells = np.array([cell for cell in range(len(sums)) if sums.kind(cell) not in names], np.int64)
-        number += len(cells)
-        needed = cells[choice_needs(events[cells], declared)]
-        others += [(sums.kind(cell), int(events[cell])) for cell in needed.tolist()]
-    return choice_of(of_declared, others, number, declared)
+        found.add(sums, np.arange(len(sums)), sums.counts(), declared)
+    return choice_of(found, declared)
 
 
 def _sums(rows: Callable[[], Iterable[Bytes]], part: int, parts: int, *, whole: bool = False) -> MinuteCells | None:

@@ -16,7 +16,7 @@ from udfs.logic.cells import slots_for
 from udfs.logic.hashing import mix64
 from udfs.logic.id_index import Ids
 from udfs.logic.key_table import Bytes
-from udfs.logic.numba_compat import leaf, load_u64, njit
+from udfs.logic.numba_compat import hash_secret, leaf, load_u64, njit
 from udfs.logic.repeats import Known, Repeat, Subjects, subjects_of
 
 
@@ -165,7 +165,7 @@ def _ids(buf, starts, chosen):  # type: ignore[no-untyped-def]
 
 @leaf()
 def _slot(low, high, viewed, mask):  # type: ignore[no-untyped-def]
-    return mix64(low ^ mix64(high ^ mix64(np.uint64(viewed)))) & mask
+    return mix64(low ^ mix64(high ^ mix64(np.uint64(viewed) ^ hash_secret()))) & mask
 
 
 @njit(cache=True)

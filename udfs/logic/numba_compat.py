@@ -9,7 +9,9 @@ of (kernel_sources.py).
 """
 
 import builtins
+import ctypes
 import os
+import secrets
 import sys
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ _module = sys.modules.get(getattr(builtins.print, "__module__", ""))
 if _module is not None and _module is not builtins and not hasattr(_module, "print"):
     _module.print = builtins.print  # type: ignore[attr-defined]
 
-from llvmlite import ir  # noqa: E402
+from llvmlite import binding, ir  # noqa: E402
 from numba import njit  # noqa: E402
 from numba.core import config as _config  # noqa: E402
 from numba.core import types  # noqa: E402
@@ -45,7 +47,7 @@ def _reload_without_cache_dir() -> None:
 
 config.reload_config = _reload_without_cache_dir
 
-__all__ = ["leaf", "load_u32", "load_u64", "njit"]
+__all__ = ["hash_secret", "leaf", "load_u32", "load_u64", "njit"]
 
 # For kernels that other kernels call for every event, and that allocate nothing: without references to their arguments
 # being counted, which costs 15 ns a call, three quarters of what reading an event took (docs/decisions/0027).
@@ -74,3 +76,27 @@ def _load(bits: int) -> Any:
 
 load_u32 = _load(32)
 load_u64 = _load(64)
+
+# Drawn anew in each process. Compiled code finds it by name when it is loaded: code in the cache contains no secret.
+_SYMBOL = "view_counts_hash_secret"
+_secret = ctypes.c_uint64(secrets.randbits(64))
+binding.add_symbol(_SYMBOL, ctypes.addressof(_secret))
+
+
+def _hash_secret(_typing: Any) -> Any:
+    """An intrinsic: a random uint64 that is the same for the process's life and that nobody outside knows.
+
+    It goes into every hash that decides a place in a table, or a stranger could send names that all share one place,
+    and each would be compared with all others. It must not decide anything that is stored or sent.
+    """
+
+    def generate(_context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
+        place = builder.module.globals.get(_SYMBOL)
+        if place is None:
+            place = ir.GlobalVariable(builder.module, ir.IntType(64), _SYMBOL)
+        return builder.load(place)
+
+    return types.uint64(), generate
+
+
+hash_secret: Any = intrinsic(_hash_secret)

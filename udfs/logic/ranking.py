@@ -6,7 +6,7 @@ says so (`Lists.kinds`). Which those are depends on the counts alone.
 """
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -102,7 +102,9 @@ def _by_kind(
     firsts = np.nonzero(kind_of == np.arange(len(kind_of)))[0]
     if not is_part:
         events = np.bincount(kind_of, weights=views + views_before, minlength=len(kind_of))[firsts].astype(np.int64)
-        choice = _choice(cells, firsts, events, declared)
+        kinds = KindEvents()
+        kinds.add(cells, firsts, events, declared)
+        choice = choice_of(kinds, declared)
     if choice is not None:
         firsts = firsts[_are_named(*cells.keys(), firsts, *_packed(choice.ranked))]
     found = {}
@@ -116,46 +118,54 @@ def _by_kind(
     return Lists(found, [] if choice is None else choice.kinds)
 
 
-def choice_of(
-    of_declared: Mapping[bytes, int], others: Iterable[tuple[bytes, int]], number: int, declared: Sequence[bytes]
-) -> Choice | None:
-    """Which kinds have lists, by the events of each; None: all. Of `others` so many as `choice_needs` are enough.
+class KindEvents:
+    """How many events kinds have, as far as it decides which kinds have lists (`choice_of`)."""
 
-    `number` is how many others there are. Of equally frequent ones all or none have lists: which came first is not the
-    same after a restore.
+    def __init__(self) -> None:
+        self.of_declared: dict[bytes, int] = {}
+        # Of the others, those with the most events; `number_of_others` counts all.
+        self.others: list[tuple[bytes, int]] = []
+        self.number_of_others = 0
+
+    def add(
+        self,
+        cells: MinuteCells,
+        firsts: npt.NDArray[np.int64],
+        events: npt.NDArray[np.int64],
+        declared: Sequence[bytes],
+    ) -> None:
+        """Add kinds that were not added before: `firsts[n]` is a cell of each, `events[n]` are its events."""
+        is_declared = _are_named(*cells.keys(), firsts, *_packed(declared))
+        self.of_declared.update(_named(cells, firsts[is_declared], events[is_declared]))
+        others, events_of_others = firsts[~is_declared], events[~is_declared]
+        self.number_of_others += len(others)
+        # One more than have room, whose events say whether the last of these is as frequent.
+        most = KINDS_MAX - len(declared) + 1
+        needed = np.arange(len(others))
+        if len(others) > most:
+            needed = np.argpartition(events_of_others, len(others) - most)[-most:]
+        self.others += _named(cells, others[needed], events_of_others[needed])
+
+
+def choice_of(events: KindEvents, declared: Sequence[bytes]) -> Choice | None:
+    """Which kinds have lists; None: all.
+
+    Of equally frequent ones all or none have lists: which came first is not the same after a restore.
     """
     room = KINDS_MAX - len(declared)
+    number = events.number_of_others
     if number <= room:
         return None
-    most = sorted(others, key=lambda one: -one[1])
+    most = sorted(events.others, key=lambda one: -one[1])
     least = most[room][1]
-    events = {**dict.fromkeys(declared, 0), **of_declared, **{kind: n for kind, n in most[:room] if n > least}}
-    ranked = sorted(events)
+    listed = {**dict.fromkeys(declared, 0), **events.of_declared, **{kind: n for kind, n in most[:room] if n > least}}
+    ranked = sorted(listed)
     left = Ranked(OF_KINDS.encode(), least, number - len(ranked) + len(declared))
-    return Choice(ranked, [*(Ranked(kind, events[kind], 0) for kind in ranked), left])
+    return Choice(ranked, [*(Ranked(kind, listed[kind], 0) for kind in ranked), left])
 
 
-def choice_needs(events: npt.NDArray[np.int64], declared: Sequence[bytes]) -> npt.NDArray[np.int64]:
-    """Which of the kinds that are not declared `choice_of` has to be told, by their events."""
-    most = KINDS_MAX - len(declared) + 1
-    if len(events) <= most:
-        return np.arange(len(events))
-    return np.argpartition(events, len(events) - most)[-most:]
-
-
-def _choice(
-    cells: MinuteCells, firsts: npt.NDArray[np.int64], events: npt.NDArray[np.int64], declared: Sequence[bytes]
-) -> Choice | None:
-    """Of all kinds of the cells; `firsts` are the first cells of each."""
-    is_declared = _are_named(*cells.keys(), firsts, *_packed(declared))
-    others, events_of_others = firsts[~is_declared], events[~is_declared]
-    needed = choice_needs(events_of_others, declared)
-
-    def named(cell_of: npt.NDArray[np.int64], number_of: npt.NDArray[np.int64]) -> Iterable[tuple[bytes, int]]:
-        return zip(map(cells.kind, cell_of.tolist()), number_of.tolist(), strict=True)
-
-    of_declared = dict(named(firsts[is_declared], events[is_declared]))
-    return choice_of(of_declared, named(others[needed], events_of_others[needed]), len(others), declared)
+def _named(cells: MinuteCells, of: npt.NDArray[np.int64], events: npt.NDArray[np.int64]) -> Iterable[tuple[bytes, int]]:
+    return zip(map(cells.kind, of.tolist()), events.tolist(), strict=True)
 
 
 def _packed(names: Sequence[bytes]) -> tuple[Bytes, npt.NDArray[np.int64]]:
