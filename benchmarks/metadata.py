@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
+import httpx2
 import psutil
 import typer
 from rich.console import Console
@@ -39,7 +39,7 @@ class Observer:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._ingest = httpx.Client(base_url=stack.endpoints["ingest"], timeout=60, trust_env=False)
+        self._ingest = httpx2.Client(base_url=stack.endpoints["ingest"], timeout=60, trust_env=False)
         self._session: Any = connect(CassandraSettings(hosts=HOST, port=stack.ports["cassandra"]))
 
     def view(self, video: str, kind: str) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
@@ -233,7 +233,7 @@ def test_the_documented_columns_are_those_of_the_tables(session: Any) -> None:
     assert documented == tables
 
 
-def ask(stack: Stack, words: list[str]) -> httpx.Response:
+def ask(stack: Stack, words: list[str]) -> httpx2.Response:
     """Send what curl would, to the same service of this stack. Knows -s, -H and -d."""
     headers: dict[str, str] = {}
     url, body = "", None
@@ -248,7 +248,7 @@ def ask(stack: Stack, words: list[str]) -> httpx.Response:
             url = word
     service = next(name for name in ("ingest", "query") if f":{DEFAULT_PORTS[name]}/" in url)
     url = url.replace(f"http://127.0.0.1:{DEFAULT_PORTS[service]}", stack.endpoints[service])
-    return httpx.request("GET" if body is None else "POST", url, headers=headers, content=body, timeout=60)
+    return httpx2.request("GET" if body is None else "POST", url, headers=headers, content=body, timeout=60)
 
 
 @pytest.mark.usefixtures("session")
