@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,6 +57,14 @@ class Observer:
         ).one()
         return found.views or 0, found.title
 
+    def is_counted(self, video: str, kind: str) -> bool:
+        """Whether its one view is."""
+        return self.row(video, kind)[0] == 1
+
+    def is_titled(self, video: str, kind: str) -> bool:
+        """Whether its newest partition has a title."""
+        return self.row(video, kind)[1] is not None
+
     def seconds_until(self, condition: Callable[[], bool], since_s: float) -> float:
         """From then until it came true."""
         while not condition():
@@ -91,8 +100,8 @@ def measure(stack: Stack, videos: int) -> dict[str, Any]:
             observer.view(last, kind)
             submitted_s = time.monotonic()
             job = stack.flink_run(arguments)
-            counted_s = observer.seconds_until(lambda kind=kind: observer.row(last, kind)[0] == 1, submitted_s)
-            titled_s = observer.seconds_until(lambda kind=kind: observer.row(last, kind)[1] is not None, submitted_s)
+            counted_s = observer.seconds_until(partial(observer.is_counted, last, kind), submitted_s)
+            titled_s = observer.seconds_until(partial(observer.is_titled, last, kind), submitted_s)
             figures[phase] = {
                 "submitted_to_counted_s": counted_s,
                 "submitted_to_titled_s": titled_s,

@@ -10,13 +10,14 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import mmh3
 import pytest
-from confluent_kafka.admin import AdminClient, NewPartitions
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 from kafka import KafkaConsumer, KafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -157,8 +158,11 @@ def test_any_kind_is_counted_and_ranked(ingest: httpx2.Client, query: httpx2.Cli
         answer = query.get("/v1/top", params={"kind": kind, "span": span}).json()
         return [(video["video_id"], video["views"]) for video in answer["videos"]]
 
+    def is_ranked(span: str) -> bool:
+        return ranked(span) == list(sent.items())
+
     for span in ("hour", "trending", "minute"):
-        assert eventually(lambda span=span: ranked(span) == list(sent.items())), (span, ranked(span))
+        assert eventually(partial(is_ranked, span)), (span, ranked(span))
     assert {video_id: views(query, video_id, kind) for video_id in sent} == sent
     assert views(query, "top-3") == 9
     points = query.get("/v1/videos/top/1/series", params={"kind": kind}).json()["points"]
@@ -399,11 +403,15 @@ def test_dead_letters_are_mended_and_sent_again_and_count_once(
     # As they are: an event under a wrong salt, a batch of another number of salts, one with another salt in its key,
     # and one batch that lay in five wrong places. Mended: bad UTF-8, a name too long, one too short, the year 2099.
     expected = {"as is": 4, "changed": 4, "still invalid": 0}
+
+    def has_received(events: int) -> bool:
+        return fates(session)["received"] - before["received"] == events
+
     for turn in (1, 2):
         *planned, done = replay("resubmit", "--fix", "my_fixes:mend", "--send")
         assert {name: done[name] for name in expected} == expected, planned
         assert done["sent_events"] == 8
-        assert eventually(lambda turn=turn: fates(session)["received"] - before["received"] == 8 * turn)
+        assert eventually(partial(has_received, 8 * turn))
         assert eventually(lambda: views(query, "H") == views_before + 8), views(query, "H")
     after = fates(session)
     gained = {"received": 16, "counted": 8, "duplicate": 8, "dead_lettered": 0, "invalid": 0, "late": 0}

@@ -106,13 +106,13 @@ def session(stack: Stack) -> Iterator[Any]:
             (1, minute(), 7, 7, 0, 0, 0, 0, 0, 60, 2, 0),
         ]
     )
-    views = TopList(b"view", "hour", minute(0, 48), 7, [(b"A", 7, 0)])
-    writer.top(0, [views])
+    viewed = TopList(b"view", "hour", minute(0, 48), 7, [(b"A", 7, 0)])
+    writer.top(0, [viewed])
     about = {"title": "Aurora", "channel_id": "c-1", "channel_name": "Night sky", "created_at": CREATED}
     known = read_metadata(b"A", registry.encode("VideoMetadata", {"video_id": "A", **about}))
     assert isinstance(known, Keyed)
     assert known.rest is not None
-    AboutWriter(opened, settings).top(0, [(views, {b"A": known.rest})])
+    AboutWriter(opened, settings).top(0, [(viewed, {b"A": known.rest})])
     likes = TopList(b"like", "hour", minute(0, 48), 109, [(b"A", 9, 0)])
     writer.top(1, [TopList(b"view", "hour", minute(0, 48), 109, [(b"B", 100, 0)]), likes])
     with contextlib.closing(HistoryRows(settings, token=REVISION)) as rolled:

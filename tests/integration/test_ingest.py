@@ -14,7 +14,7 @@ import httpx2
 import mmh3
 import pytest
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewPartitions
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 from kafka import KafkaConsumer
 
 from connectors.installation import check_topics

@@ -75,7 +75,11 @@ def test_every_bad_record_is_its_own_kind() -> None:
     assert {len(record.key) == 4 for record in foreign_records(3, 16, NOW_MS)} == {True, False}
 
 
-async def send(block: Block, source: TrafficSource, answers: "list[object]") -> HttpSender:
+# Of ingest, or instead of one; of numbers, that it takes the body but for the events there.
+Answer = Exception | httpx2.Response | list[int]
+
+
+async def send(block: Block, source: TrafficSource, answers: list[Answer]) -> HttpSender:
     """Send through a transport that gives these answers in turn, and then takes everything."""
 
     def handle(request: httpx2.Request) -> httpx2.Response:
@@ -105,7 +109,7 @@ async def send(block: Block, source: TrafficSource, answers: "list[object]") -> 
 def test_what_was_not_acknowledged_is_sent_again(source: TrafficSource) -> None:
     import asyncio
 
-    answers: list[object] = [httpx2.ReadTimeout("late"), httpx2.Response(503), [0, 7], httpx2.Response(429)]
+    answers: list[Answer] = [httpx2.ReadTimeout("late"), httpx2.Response(503), [0, 7], httpx2.Response(429)]
     sender = asyncio.run(send(source.block(100, NOW_MS), source, answers))
     assert sender.tally.acknowledged == 100
     assert sender.tally.unknown == 100
@@ -115,7 +119,7 @@ def test_what_was_not_acknowledged_is_sent_again(source: TrafficSource) -> None:
 def test_an_answer_that_loses_an_event_is_an_error(source: TrafficSource) -> None:
     import asyncio
 
-    answers: list[object] = [httpx2.Response(202, json={"accepted": 99, "rejected": []})]
+    answers: list[Answer] = [httpx2.Response(202, json={"accepted": 99, "rejected": []})]
     with pytest.raises(ExceptionGroup) as caught:
         asyncio.run(send(source.block(100, NOW_MS), source, answers))
     assert caught.group_contains(NotAcknowledgedError)
