@@ -180,8 +180,8 @@ def main(
             f"{'reached' if rise <= FLAT_WITHIN else 'not reached'}."
         )
     memory = [one["resident_mb"] for _, one in curves["live ids"]]
-    ids = [count for count in LIVE_IDS if count <= most_ids]
-    slope = (memory[-1] - memory[0]) * (1 << 20) / (ids[-1] - ids[0])
+    counts = [count for count in LIVE_IDS if count <= most_ids]
+    slope = (memory[-1] - memory[0]) * (1 << 20) / (counts[-1] - counts[0])
     verdicts.append(
         f"A live id takes {slope:.1f} bytes of resident memory; target at most {BYTES_MAX:.0f}: "
         f"{'reached' if slope <= BYTES_MAX else 'not reached'}."

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
+import httpx2
 import numpy as np
 import typer
 from rich.console import Console
@@ -59,8 +59,8 @@ class Probes:
     """Sends events and waits until they are counted. Use as an async context manager."""
 
     def __init__(self, ingest_url: str, query_url: str) -> None:
-        self._ingest = httpx.AsyncClient(base_url=ingest_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
-        self._query = httpx.AsyncClient(base_url=query_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
+        self._ingest = httpx2.AsyncClient(base_url=ingest_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
+        self._query = httpx2.AsyncClient(base_url=query_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
 
     async def __aenter__(self) -> "Probes":
         return self
@@ -74,7 +74,7 @@ class Probes:
         video = f"probe-{uuid.uuid4().hex[:12]}"
         event = {"event_id": str(uuid.uuid4()), "video_id": video, "viewed_at": datetime.now(UTC).isoformat()}
         response = await self._ingest.post("/v1/events", json={"events": [event]})
-        if response.status_code != httpx.codes.ACCEPTED:
+        if response.status_code != httpx2.codes.ACCEPTED:
             raise NeverVisibleError(f"ingest answered a probe with {response.status_code}: {response.text[:200]}")
         acknowledged_at_s = time.monotonic()
         while (waited_s := time.monotonic() - acknowledged_at_s) < patience_s:

@@ -10,10 +10,11 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
+import httpx2
 import psutil
 import typer
 from rich.console import Console
@@ -39,7 +40,7 @@ class Observer:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._ingest = httpx.Client(base_url=stack.endpoints["ingest"], timeout=60, trust_env=False)
+        self._ingest = httpx2.Client(base_url=stack.endpoints["ingest"], timeout=60, trust_env=False)
         self._session: Any = connect(CassandraSettings(hosts=HOST, port=stack.ports["cassandra"]))
 
     def view(self, video: str, kind: str) -> None:
@@ -55,6 +56,14 @@ class Observer:
             (video, kind, datetime.now(UTC).date()),
         ).one()
         return found.views or 0, found.title
+
+    def is_counted(self, video: str, kind: str) -> bool:
+        """Whether its one view is."""
+        return self.row(video, kind)[0] == 1
+
+    def is_titled(self, video: str, kind: str) -> bool:
+        """Whether its newest partition has a title."""
+        return self.row(video, kind)[1] is not None
 
     def seconds_until(self, condition: Callable[[], bool], since_s: float) -> float:
         """From then until it came true."""
@@ -91,8 +100,8 @@ def measure(stack: Stack, videos: int) -> dict[str, Any]:
             observer.view(last, kind)
             submitted_s = time.monotonic()
             job = stack.flink_run(arguments)
-            counted_s = observer.seconds_until(lambda kind=kind: observer.row(last, kind)[0] == 1, submitted_s)
-            titled_s = observer.seconds_until(lambda kind=kind: observer.row(last, kind)[1] is not None, submitted_s)
+            counted_s = observer.seconds_until(partial(observer.is_counted, last, kind), submitted_s)
+            titled_s = observer.seconds_until(partial(observer.is_titled, last, kind), submitted_s)
             figures[phase] = {
                 "submitted_to_counted_s": counted_s,
                 "submitted_to_titled_s": titled_s,

@@ -25,12 +25,13 @@ def write_plain_files(
     try:
         while any(left.values()):
             for message in consumer.consume(100, timeout=10.0):
-                partition, offset = message.partition(), message.offset()
+                partition, offset, value = message.partition(), message.offset(), message.value()
                 assert partition is not None
                 assert offset is not None
+                assert value is not None
                 events = topic.events_by_record[partition][offset]
                 # A batch is the number of its events, these, and the end of an array.
-                waiting.append((events, message.value()[len(varint(events)) : -1]))
+                waiting.append((events, value[len(varint(events)) : -1]))
                 left[partition] -= 1
             if sum(events for events, _ in waiting) >= FILE_EVENTS or not any(left.values()):
                 with store.open_output_stream(f"{folder}/{files:05}.avro") as file:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import httpx
+import httpx2
 import msgspec
 import typer
 
@@ -69,9 +69,9 @@ def main(
     producers = []
     for url in tally:
         try:
-            content = httpx.get(f"{url}/v1/tally", timeout=TIMEOUT_S, trust_env=False).raise_for_status().content
+            content = httpx2.get(f"{url}/v1/tally", timeout=TIMEOUT_S, trust_env=False).raise_for_status().content
             producers.append(read_tally(content))
-        except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, msgspec.MsgspecError) as error:
             typer.echo(f"--tally {url} tells nothing, so that minutes in which it wrote are unknown: {error}", err=True)
     try:
         session = connect(Settings().cassandra)

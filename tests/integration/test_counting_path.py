@@ -10,13 +10,14 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import mmh3
 import pytest
-from confluent_kafka.admin import AdminClient, NewPartitions
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 from kafka import KafkaConsumer, KafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -50,14 +51,14 @@ def session(stack: Stack) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def ingest(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.endpoints["ingest"], timeout=60) as client:
+def ingest(stack: Stack) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=stack.endpoints["ingest"], timeout=60) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def query(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.endpoints["query"], timeout=60) as client:
+def query(stack: Stack) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=stack.endpoints["query"], timeout=60) as client:
         yield client
 
 
@@ -81,13 +82,13 @@ def view(video_id: str, at: datetime, **more: Any) -> dict[str, Any]:
     return {"event_id": str(uuid.uuid4()), "video_id": video_id, "viewed_at": at.isoformat(), **more}
 
 
-def send(ingest: httpx.Client, events: list[dict[str, Any]]) -> None:
+def send(ingest: httpx2.Client, events: list[dict[str, Any]]) -> None:
     answer = ingest.post("/v1/events", json={"events": events})
     assert answer.status_code == 202, answer.text
     assert answer.json()["accepted"] == len(events)
 
 
-def views(query: httpx.Client, video_id: str, kind: str = "view") -> int:
+def views(query: httpx2.Client, video_id: str, kind: str = "view") -> int:
     return int(query.get(f"/v1/videos/{video_id}/views", params={"kind": kind}).json()["views"])
 
 
@@ -124,7 +125,7 @@ def rejected(stack: Stack, topic: str) -> dict[tuple[int, int, int], tuple[str, 
     return found
 
 
-def test_three_more_views_make_ten(ingest: httpx.Client, query: httpx.Client) -> None:
+def test_three_more_views_make_ten(ingest: httpx2.Client, query: httpx2.Client) -> None:
     # All in one hour of the near past, wherever in the hour the test happens to run.
     now = datetime.now(UTC)
     at = now - timedelta(minutes=2)
@@ -144,7 +145,7 @@ def test_three_more_views_make_ten(ingest: httpx.Client, query: httpx.Client) ->
     assert eventually(lambda: count() == (10, 10)), count()
 
 
-def test_any_kind_is_counted_and_ranked(ingest: httpx.Client, query: httpx.Client) -> None:
+def test_any_kind_is_counted_and_ranked(ingest: httpx2.Client, query: httpx2.Client) -> None:
     # A kind of this test's own, with slashes and signs in the names: nothing knows the kinds beforehand.
     kind = "applause+1"
     now = datetime.now(UTC)
@@ -157,15 +158,18 @@ def test_any_kind_is_counted_and_ranked(ingest: httpx.Client, query: httpx.Clien
         answer = query.get("/v1/top", params={"kind": kind, "span": span}).json()
         return [(video["video_id"], video["views"]) for video in answer["videos"]]
 
+    def is_ranked(span: str) -> bool:
+        return ranked(span) == list(sent.items())
+
     for span in ("hour", "trending", "minute"):
-        assert eventually(lambda span=span: ranked(span) == list(sent.items())), (span, ranked(span))
+        assert eventually(partial(is_ranked, span)), (span, ranked(span))
     assert {video_id: views(query, video_id, kind) for video_id in sent} == sent
     assert views(query, "top-3") == 9
     points = query.get("/v1/videos/top/1/series", params={"kind": kind}).json()["points"]
     assert sum(point["views"] for point in points) == 5
 
 
-def test_every_event_has_one_fate(stack: Stack, ingest: httpx.Client, query: httpx.Client, session: Any) -> None:
+def test_every_event_has_one_fate(stack: Stack, ingest: httpx2.Client, query: httpx2.Client, session: Any) -> None:
     now = datetime.now(UTC)
     before = fates(session)
     once = [view("B", now), view("B", now - timedelta(minutes=5)), view("B", now, kind="like")]
@@ -191,7 +195,7 @@ def test_every_event_has_one_fate(stack: Stack, ingest: httpx.Client, query: htt
 
 
 def test_the_ledger_is_what_ingest_says_it_wrote_and_both_are_metrics(
-    ingest: httpx.Client, query: httpx.Client
+    ingest: httpx2.Client, query: httpx2.Client
 ) -> None:
     """Until here only ingest has written. Minute by minute, of arrival at the broker."""
 
@@ -214,7 +218,7 @@ def test_the_ledger_is_what_ingest_says_it_wrote_and_both_are_metrics(
     assert metrics(query)["view_counts_ledger_balanced", ()] == 1
 
 
-def metrics(service: httpx.Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+def metrics(service: httpx2.Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """By name and labels."""
     families = text_string_to_metric_families(service.get("/metrics").text)
     return {
@@ -302,7 +306,7 @@ def hostile() -> dict[str, tuple[bytes, int | None]]:
 
 
 def test_hostile_records_are_dead_lettered_and_the_job_goes_on(
-    stack: Stack, producer: KafkaProducer, query: httpx.Client, session: Any
+    stack: Stack, producer: KafkaProducer, query: httpx2.Client, session: Any
 ) -> None:
     (job,) = stack.unfinished_jobs()
     before = fates(session)
@@ -378,7 +382,7 @@ def mend(event, letter):
 
 
 def test_dead_letters_are_mended_and_sent_again_and_count_once(
-    stack: Stack, query: httpx.Client, session: Any, tmp_path: Path
+    stack: Stack, query: httpx2.Client, session: Any, tmp_path: Path
 ) -> None:
     """Those of the hostile records, which it comes after."""
 
@@ -399,11 +403,15 @@ def test_dead_letters_are_mended_and_sent_again_and_count_once(
     # As they are: an event under a wrong salt, a batch of another number of salts, one with another salt in its key,
     # and one batch that lay in five wrong places. Mended: bad UTF-8, a name too long, one too short, the year 2099.
     expected = {"as is": 4, "changed": 4, "still invalid": 0}
+
+    def has_received(events: int) -> bool:
+        return fates(session)["received"] - before["received"] == events
+
     for turn in (1, 2):
         *planned, done = replay("resubmit", "--fix", "my_fixes:mend", "--send")
         assert {name: done[name] for name in expected} == expected, planned
         assert done["sent_events"] == 8
-        assert eventually(lambda turn=turn: fates(session)["received"] - before["received"] == 8 * turn)
+        assert eventually(partial(has_received, 8 * turn))
         assert eventually(lambda: views(query, "H") == views_before + 8), views(query, "H")
     after = fates(session)
     gained = {"received": 16, "counted": 8, "duplicate": 8, "dead_lettered": 0, "invalid": 0, "late": 0}
@@ -412,7 +420,7 @@ def test_dead_letters_are_mended_and_sent_again_and_count_once(
 
 
 def test_partitions_that_are_added_to_a_living_topic_lose_nothing(
-    stack: Stack, ingest: httpx.Client, query: httpx.Client, session: Any
+    stack: Stack, ingest: httpx2.Client, query: httpx2.Client, session: Any
 ) -> None:
     """A job that runs, ingest processes before and after: all go on with the partitions that are declared."""
     dead_before = fates(session)["dead_lettered"]

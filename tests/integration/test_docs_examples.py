@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
@@ -106,13 +106,13 @@ def session(stack: Stack) -> Iterator[Any]:
             (1, minute(), 7, 7, 0, 0, 0, 0, 0, 60, 2, 0),
         ]
     )
-    views = TopList(b"view", "hour", minute(0, 48), 7, [(b"A", 7, 0)])
-    writer.top(0, [views])
+    viewed = TopList(b"view", "hour", minute(0, 48), 7, [(b"A", 7, 0)])
+    writer.top(0, [viewed])
     about = {"title": "Aurora", "channel_id": "c-1", "channel_name": "Night sky", "created_at": CREATED}
     known = read_metadata(b"A", registry.encode("VideoMetadata", {"video_id": "A", **about}))
     assert isinstance(known, Keyed)
     assert known.rest is not None
-    AboutWriter(opened, settings).top(0, [(views, {b"A": known.rest})])
+    AboutWriter(opened, settings).top(0, [(viewed, {b"A": known.rest})])
     likes = TopList(b"like", "hour", minute(0, 48), 109, [(b"A", 9, 0)])
     writer.top(1, [TopList(b"view", "hour", minute(0, 48), 109, [(b"B", 100, 0)]), likes])
     with contextlib.closing(HistoryRows(settings, token=REVISION)) as rolled:
@@ -233,7 +233,7 @@ def test_the_documented_columns_are_those_of_the_tables(session: Any) -> None:
     assert documented == tables
 
 
-def ask(stack: Stack, words: list[str]) -> httpx.Response:
+def ask(stack: Stack, words: list[str]) -> httpx2.Response:
     """Send what curl would, to the same service of this stack. Knows -s, -H and -d."""
     headers: dict[str, str] = {}
     url, body = "", None
@@ -248,7 +248,7 @@ def ask(stack: Stack, words: list[str]) -> httpx.Response:
             url = word
     service = next(name for name in ("ingest", "query") if f":{DEFAULT_PORTS[name]}/" in url)
     url = url.replace(f"http://127.0.0.1:{DEFAULT_PORTS[service]}", stack.endpoints[service])
-    return httpx.request("GET" if body is None else "POST", url, headers=headers, content=body, timeout=60)
+    return httpx2.request("GET" if body is None else "POST", url, headers=headers, content=body, timeout=60)
 
 
 @pytest.mark.usefixtures("session")

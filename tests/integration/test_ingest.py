@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import mmh3
 import pytest
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewPartitions
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 from kafka import KafkaConsumer
 
 from connectors.installation import check_topics
@@ -52,8 +52,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def client(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.endpoints["ingest"], timeout=30) as http:
+def client(stack: Stack) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=stack.endpoints["ingest"], timeout=30) as http:
         yield http
 
 
@@ -92,11 +92,11 @@ def eventually(condition: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
-def ready(client: httpx.Client) -> bool:
+def ready(client: httpx2.Client) -> bool:
     return client.get("/readyz").status_code == 200
 
 
-def test_what_is_acknowledged_lies_under_its_salt(stack: Stack, client: httpx.Client) -> None:
+def test_what_is_acknowledged_lies_under_its_salt(stack: Stack, client: httpx2.Client) -> None:
     sent = some_events(500)
     answer = client.post("/v1/events", json={"events": [*sent, {"video_id": ""}]})
     assert answer.status_code == 202
@@ -117,7 +117,7 @@ def test_what_is_acknowledged_lies_under_its_salt(stack: Stack, client: httpx.Cl
     assert sorted(one for one in found if one in wanted) == sorted(wanted)
 
 
-def test_ndjson_and_made_ids(stack: Stack, client: httpx.Client) -> None:
+def test_ndjson_and_made_ids(stack: Stack, client: httpx2.Client) -> None:
     body = '{"video_id":"B"}\n{"video_id":"C"}\n'
     answer = client.post("/v1/events", content=body, headers={"content-type": "application/x-ndjson"})
     assert answer.status_code == 202
@@ -126,7 +126,7 @@ def test_ndjson_and_made_ids(stack: Stack, client: httpx.Client) -> None:
     assert {uuid.UUID(one["event_id"]) for one in made} <= set(event_ids(stack))
 
 
-def test_idle_salts_get_heartbeats(stack: Stack, client: httpx.Client) -> None:
+def test_idle_salts_get_heartbeats(stack: Stack, client: httpx2.Client) -> None:
     assert eventually(lambda: ready(client), BACK_S)
     time.sleep(4 * HEARTBEAT_MS / 1000)
     newest: dict[int, int] = {}
@@ -149,13 +149,13 @@ def test_idle_salts_get_heartbeats(stack: Stack, client: httpx.Client) -> None:
         ("application/json", json.dumps({"events": [{"video_id": "A"}] * (IN_FLIGHT_MAX + 1)}).encode(), 413),
     ],
 )
-def test_refusals(client: httpx.Client, content_type: str, content: bytes, status: int) -> None:
+def test_refusals(client: httpx2.Client, content_type: str, content: bytes, status: int) -> None:
     answer = client.post("/v1/events", content=content, headers={"content-type": content_type})
     assert answer.status_code == status
     assert answer.json()["accepted"] == 0
 
 
-def test_a_streamed_body_is_bounded_too(client: httpx.Client) -> None:
+def test_a_streamed_body_is_bounded_too(client: httpx2.Client) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(BODY_BYTES_MAX // 1024 + 1):
             yield b" " * 1024
@@ -164,7 +164,7 @@ def test_a_streamed_body_is_bounded_too(client: httpx.Client) -> None:
     assert client.post("/v1/events", content=endless(), headers=headers).status_code == 413
 
 
-def test_too_much_in_flight_is_429(stack: Stack, client: httpx.Client) -> None:
+def test_too_much_in_flight_is_429(stack: Stack, client: httpx2.Client) -> None:
     body = {"events": some_events(IN_FLIGHT_MAX * 2 // 3)}
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: client.post("/v1/events", json=body), range(6)))
@@ -173,7 +173,7 @@ def test_too_much_in_flight_is_429(stack: Stack, client: httpx.Client) -> None:
     assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 429)
 
 
-def test_kafka_away_is_503_and_a_resend_completes(stack: Stack, client: httpx.Client) -> None:
+def test_kafka_away_is_503_and_a_resend_completes(stack: Stack, client: httpx2.Client) -> None:
     assert eventually(lambda: ready(client), BACK_S)
     caught = some_events(20)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -198,7 +198,7 @@ def test_kafka_away_is_503_and_a_resend_completes(stack: Stack, client: httpx.Cl
     assert {event["event_id"] for event in caught} <= found
 
 
-def test_sigterm_writes_what_it_took(stack: Stack, client: httpx.Client) -> None:
+def test_sigterm_writes_what_it_took(stack: Stack, client: httpx2.Client) -> None:
     assert eventually(lambda: ready(client), BACK_S)
     sent = some_events(50)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -228,7 +228,7 @@ def topics_tool(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
-def test_a_topic_that_could_lose_events_takes_none_until_it_is_mended(stack: Stack, client: httpx.Client) -> None:
+def test_a_topic_that_could_lose_events_takes_none_until_it_is_mended(stack: Stack, client: httpx2.Client) -> None:
     assert eventually(lambda: ready(client), BACK_S)
     servers = stack.endpoints["kafka"]
     changes = [("view-events", "retention.bytes", "1000000"), ("view-events-late", "retention.ms", "1000")]
@@ -265,7 +265,7 @@ def test_whoever_has_other_salts_or_partitions_is_refused(stack: Stack) -> None:
         check_topics(settings.model_copy(update={"kafka": more}))
 
 
-def test_partitions_that_are_added_stay_empty(stack: Stack, client: httpx.Client) -> None:
+def test_partitions_that_are_added_stay_empty(stack: Stack, client: httpx2.Client) -> None:
     assert eventually(lambda: ready(client), BACK_S)
     admin = AdminClient({"bootstrap.servers": stack.endpoints["kafka"]})
     admin.create_partitions([NewPartitions("view-events", 8)])["view-events"].result(30)
@@ -281,7 +281,7 @@ def test_partitions_that_are_added_stay_empty(stack: Stack, client: httpx.Client
     assert "has 8 partitions, and 4 are declared" in note.line
 
 
-def test_a_topic_that_was_made_anew_takes_no_events(stack: Stack, client: httpx.Client) -> None:
+def test_a_topic_that_was_made_anew_takes_no_events(stack: Stack, client: httpx2.Client) -> None:
     assert eventually(lambda: ready(client), BACK_S)
     admin = AdminClient({"bootstrap.servers": stack.endpoints["kafka"]})
     admin.delete_topics(["view-events"])["view-events"].result(30)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import pytest
 from confluent_kafka.admin import AdminClient
 
@@ -72,7 +72,7 @@ class Load(Repeating):
 
 def figure(stack: Stack, name: str) -> float:
     """The sum of a figure of all operators, as Prometheus sees it."""
-    text = httpx.get(f"http://{HOST}:{stack.ports['taskmanager_metrics']}/metrics", timeout=30).text
+    text = httpx2.get(f"http://{HOST}:{stack.ports['taskmanager_metrics']}/metrics", timeout=30).text
     lines = (line for line in text.splitlines() if line.partition("{")[0].endswith(name))
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from connectors.cassandra import MigrationChangedError, connect, migrate
@@ -47,8 +47,8 @@ def session(cassandra: CassandraSettings) -> Iterator[Any]:
 
 
 @pytest.fixture
-def client(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.endpoints["query"], timeout=30) as http:
+def client(stack: Stack) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=stack.endpoints["query"], timeout=30) as http:
         yield http
 
 
@@ -65,7 +65,7 @@ def eventually(condition: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
-def test_without_a_register_of_history_nobody_knows_a_total(client: httpx.Client, session: Any) -> None:
+def test_without_a_register_of_history_nobody_knows_a_total(client: httpx2.Client, session: Any) -> None:
     session.execute("DELETE FROM history_register WHERE name = 'history' IF EXISTS")
     answer = client.get("/v1/videos/nobody/views")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -79,7 +79,7 @@ def test_without_a_register_of_history_nobody_knows_a_total(client: httpx.Client
 
 
 @pytest.mark.usefixtures("session")
-def test_an_unknown_video_has_no_views(client: httpx.Client) -> None:
+def test_an_unknown_video_has_no_views(client: httpx2.Client) -> None:
     answer = client.get("/v1/videos/nobody/views")
     assert answer.status_code == 200
     assert answer.json() == {
@@ -94,7 +94,7 @@ def test_an_unknown_video_has_no_views(client: httpx.Client) -> None:
     }
 
 
-def test_a_total_and_its_series(client: httpx.Client, session: Any) -> None:
+def test_a_total_and_its_series(client: httpx2.Client, session: Any) -> None:
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     yesterday_noon = midnight - timedelta(hours=12)
     for minute, views in ((0, 4), (59, 3), (60, 5)):
@@ -112,7 +112,7 @@ def test_a_total_and_its_series(client: httpx.Client, session: Any) -> None:
     assert [place for place, point in enumerate(minutes) if point["views"]] == [0, 59, 60, 12 * 60 + 1]
 
 
-def test_what_the_rollup_has_and_the_minutes_from_there_on_are_one_number(client: httpx.Client, session: Any) -> None:
+def test_what_the_rollup_has_and_the_minutes_from_there_on_are_one_number(client: httpx2.Client, session: Any) -> None:
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     through = midnight - timedelta(hours=6)
     hour = int(through.timestamp()) // 3600
@@ -171,7 +171,7 @@ def test_what_the_rollup_has_and_the_minutes_from_there_on_are_one_number(client
     }
 
 
-def test_complete_through_waits_for_every_shard(client: httpx.Client, session: Any) -> None:
+def test_complete_through_waits_for_every_shard(client: httpx2.Client, session: Any) -> None:
     at = datetime(2026, 1, 1, 12, tzinfo=UTC)
     session.execute(PROGRESS, (1, at))
     assert client.get("/v1/videos/A/views").json()["complete_through"] is None
@@ -180,7 +180,7 @@ def test_complete_through_waits_for_every_shard(client: httpx.Client, session: A
     assert client.get("/v1/videos/A/series").json()["complete_through"] == "2026-01-01T11:58:00Z"
 
 
-def test_the_ledger_sums_salts_and_says_whether_it_balances(client: httpx.Client, session: Any) -> None:
+def test_the_ledger_sums_salts_and_says_whether_it_balances(client: httpx2.Client, session: Any) -> None:
     noon = datetime(2026, 1, 5, 12, tzinfo=UTC)
     one_fate_each = (10, 5, 1, 2, 1, 0, 1, 3, 0)
     one_event_missing = (10, 5, 1, 2, 1, 0, 0, 3, 0)
@@ -219,7 +219,7 @@ def test_the_ledger_sums_salts_and_says_whether_it_balances(client: httpx.Client
         ("/v1/ledger?from=2026-01-01T00:00:00Z&to=2026-01-02T00:01:00Z", "from"),
     ],
 )
-def test_a_bad_parameter_is_422(client: httpx.Client, path: str, field: str) -> None:
+def test_a_bad_parameter_is_422(client: httpx2.Client, path: str, field: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
@@ -235,7 +235,7 @@ def test_migrations_run_once_and_never_change(cassandra: CassandraSettings, sess
         migrate([HOST], cassandra.port, fresh)
 
 
-def test_cassandra_away_is_503_until_it_is_back(stack: Stack, client: httpx.Client) -> None:
+def test_cassandra_away_is_503_until_it_is_back(stack: Stack, client: httpx2.Client) -> None:
     stack.stop_part("cassandra")
     answer = client.get("/v1/videos/A/views")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ class History:
         assert register is not None
         return self._store.manifest(register.manifest, self._shards)
 
-    def parquet(self, data_set: str) -> list[dict[str, object]]:
+    def parquet(self, data_set: str) -> list[dict[str, Any]]:
         """Every row of a data set, with the hour or day of its file as `at`."""
         manifest = self._in_force()
         return [
@@ -73,8 +74,8 @@ class History:
     def hours_in_parquet(self) -> Sums:
         found = {}
         for row in self.parquet("hours"):
-            assert row["hour"] == datetime.fromtimestamp(row["at"] * 3600, UTC)  # type: ignore[operator]
-            found[str(row["video_id"]), str(row["kind"]), int(row["at"])] = int(row["views"])  # type: ignore[call-overload]
+            assert row["hour"] == datetime.fromtimestamp(row["at"] * 3600, UTC)
+            found[row["video_id"], row["kind"], row["at"]] = row["views"]
         return found
 
     def rows(self, table: str, time_column: str | None, unit_s: int) -> Sums:
@@ -95,12 +96,13 @@ class History:
         left: Counter[tuple[str, str, int, str]] = Counter()
         through_ms = self.through_ms()
         judged = [v for v in views if v.viewer_id and (v.viewed_at // DAY_MS + 1) * DAY_MS <= through_ms]
-        for (*cell, viewer), number in Counter((*view.cell, str(view.viewer_id)) for view in judged).items():
-            day = (str(cell[0]), str(cell[1]), int(cell[2]) // 1440)
+        by_viewer = Counter((*view.cell, str(view.viewer_id)) for view in judged)
+        for (video, kind, minute, viewer), number in by_viewer.items():
+            day = (video, kind, minute // 1440)
             beyond[day] += max(0, number - minute_max)
             left[*day, viewer] += min(number, minute_max)
-        for (*name, _), number in left.items():
-            beyond[(str(name[0]), str(name[1]), int(name[2]))] += max(0, number - day_max)
+        for (video, kind, number_of_day, _), number in left.items():
+            beyond[video, kind, number_of_day] += max(0, number - day_max)
         marked = +beyond
         assert marked
         assert {(r["video_id"], r["kind"], r["at"]): r["marked"] for r in self.parquet("marks")} == marked
@@ -132,7 +134,7 @@ class History:
         assert {(r["video_id"], r["kind"], r["at"]): r["views"] for r in self.parquet("days")} == by_day
         assert {(r["video_id"], r["kind"], 0): r["views"] for r in self.parquet("totals")} == total
         in_parquet = {
-            (r["video_id"], r["kind"], round(r["minute"].timestamp()) // 60): r["views"]  # type: ignore[attr-defined]
+            (r["video_id"], r["kind"], round(r["minute"].timestamp()) // 60): r["views"]
             for r in self.parquet("minutes")
         }
         assert in_parquet == minutes
@@ -243,7 +245,7 @@ def test_history_is_what_was_sent_and_the_audit_finds_what_the_stream_has_wrong(
     assert history.through_ms() == START_MS + 150 * MINUTE_MS
     history.check([*in_time, *late])
     history.check_marks(in_time, 1, 1000, "day complete")
-    assert sum(int(r["late_added"]) for r in history.parquet("totals")) == len(late)  # type: ignore[call-overload]
+    assert sum(r["late_added"] for r in history.parquet("totals")) == len(late)
 
     fourth = minute_of_views(250)
     send(fourth, 250)

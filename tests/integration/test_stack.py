@@ -19,7 +19,7 @@ import psutil
 import pytest
 from cassandra.cluster import Cluster
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from tools.stack import FlinkCommandError, Stack, StackOptions, flink
 from tools.stack.layout import HOME_VARIABLE, repository
@@ -128,7 +128,7 @@ def test_zookeeper_comes_back(stack: Stack) -> None:
 
 
 def test_kafka_comes_back_with_what_it_acknowledged(stack: Stack) -> None:
-    servers = {"bootstrap.servers": stack.endpoints["kafka"]}
+    servers: dict[str, str | int | float | bool] = {"bootstrap.servers": stack.endpoints["kafka"]}
     topic = f"stack-{uuid.uuid4().hex}"
     config = {"message.timestamp.type": "LogAppendTime"}
     admin = AdminClient(servers)
@@ -139,7 +139,7 @@ def test_kafka_comes_back_with_what_it_acknowledged(stack: Stack) -> None:
         producer.produce(
             topic,
             str(number).encode(),
-            on_delivery=lambda error, message: acknowledged.append(int(message.value())) if not error else None,
+            on_delivery=lambda error, message: acknowledged.append(int(message.value() or b"")) if not error else None,
         )
     producer.flush(30)
     assert len(acknowledged) == 1_000
@@ -150,7 +150,7 @@ def test_kafka_comes_back_with_what_it_acknowledged(stack: Stack) -> None:
 
     consumer = Consumer({**servers, "group.id": topic, "auto.offset.reset": "earliest"})
     consumer.assign([TopicPartition(topic, 0, 0)])
-    found = [int(message.value()) for message in consumer.consume(1_000, timeout=30) if not message.error()]
+    found = [int(message.value() or b"") for message in consumer.consume(1_000, timeout=30) if not message.error()]
     consumer.close()
     assert found == list(range(1_000))
 
@@ -263,7 +263,7 @@ def test_a_savepoint_can_be_taken_and_started_from(stack: Stack, job: str) -> No
     path = stack.flink_stop(job)
     assert path.startswith("s3://view-counts/savepoints/")
     job_file = str(Path(__file__).with_name("endless_job.py"))
-    script = [stack.layout.flink_home / "bin" / "flink", "run", "-d", "-s", path, "-py", job_file]
+    script = [str(stack.layout.flink_home / "bin" / "flink"), "run", "-d", "-s", path, "-py", job_file]
     again = flink.job_id(subprocess.check_output(script, env=stack.process_environment(), text=True))
     wait_progress(stack, again)
     stack.flink("cancel", again)

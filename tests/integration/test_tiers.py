@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import pyarrow as pa
 import pytest
 
@@ -58,19 +58,19 @@ def installation(shared_stack: Stack) -> Iterator[Installation]:
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, now: Callable[[], datetime]) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(settings: Settings, now: Callable[[], datetime]) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the service, once that is connected to Cassandra."""
     app = build_app(settings, now)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://query", timeout=60) as client,
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://query", timeout=60) as client,
     ):
         while (await client.get("/readyz")).status_code != 200:
             await asyncio.sleep(0.1)
         yield client
 
 
-async def ask(client: httpx.AsyncClient, question: str) -> httpx.Response:
+async def ask(client: httpx2.AsyncClient, question: str) -> httpx2.Response:
     return await client.get(f"/v1/videos/{quote(VIDEO)}/series", params=QUESTIONS[question])
 
 
@@ -110,7 +110,7 @@ def test_the_clock_moves_and_every_granularity_answers_as_before(installation: I
     put_register(session, settings.history.path, applied_of(put_manifest(store, manifest), manifest))
     moved = timedelta()
 
-    async def answers(client: httpx.AsyncClient) -> dict[str, Any]:
+    async def answers(client: httpx2.AsyncClient) -> dict[str, Any]:
         found = {name: await ask(client, name) for name in QUESTIONS}
         assert {answer.status_code for answer in found.values()} == {200}, {n: a.text for n, a in found.items()}
         return {name: answer.json()["points"] for name, answer in found.items()}

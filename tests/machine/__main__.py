@@ -9,6 +9,7 @@ import logging
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import repeat
 from multiprocessing import get_context
 
@@ -31,16 +32,22 @@ def main() -> None:
     arguments = parser.parse_args()
     seeds = [range(arguments.seed + place, 1 << 40, arguments.processes) for place in range(arguments.processes)]
     # Slices that wait for files say so.
-    quiet = {"initializer": logging.disable, "initargs": (logging.WARNING,)}
+    processes = partial(
+        ProcessPoolExecutor,
+        arguments.processes,
+        mp_context=get_context("spawn"),
+        initializer=logging.disable,
+        initargs=(logging.WARNING,),
+    )
     if arguments.mutations is not None:
         names = arguments.mutations or [one.name for one in MUTATIONS]
-        with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn"), **quiet) as pool:
+        with processes() as pool:
             missed = 0
             for one in pool.map(find, names, repeat(60 * arguments.minutes), repeat(arguments.seed)):
                 missed += one.error is None
                 print(f"{one.mutation:12} {one.seconds:6.0f} s  {one.how}", flush=True)
         sys.exit(bool(missed))
-    with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn"), **quiet) as pool:
+    with processes() as pool:
         found = list(pool.map(runs, seeds, repeat(60 * arguments.minutes), repeat(tuple(arguments.without))))
     print(told(found))
     failed = [one.failed for one in found if one.failed is not None]

@@ -26,9 +26,9 @@ import jobs.rollup
 from services.query import cold, completeness
 from services.query import store as query_store
 from services.query.cold import History
-from services.query.completeness import HistoryAwayError
+from services.query.completeness import DAY, HOUR, HistoryAwayError
 from services.query.parameters import Series
-from services.query.store import DAY, HOUR, CountStore
+from services.query.store import CountStore
 from settings import Settings
 from settings.durations import HOUR_MS
 from tests.machine.jobs import InPlace, Job, current_job, step
@@ -40,6 +40,7 @@ from tools import block_list
 from tools.erasure import Stores, erase, erase_again, erasing, publishing
 from tools.history import make_register, making, restore
 from udfs.logic import erasure as erasure_rules
+from udfs.logic import rollup_plan
 from udfs.logic.audience import viewer_hash
 from udfs.logic.audit_sums import LEDGER
 from udfs.logic.history import Manifest, hour_start
@@ -307,7 +308,7 @@ class _Nothing:
 
 def _noted(world: World) -> Callable[..., Manifest]:
     """udfs.logic.rollup_plan.published, of which the world learns which records the archive lacked."""
-    make = rollup_operators.published
+    make = rollup_plan.published
 
     def published(
         before: Manifest, before_name: str, plan: Any, results: Sequence[Any], *others: Any, **named: Any

@@ -198,7 +198,7 @@ def _select(text: str) -> _Select:
         columns.append(column)
         names.append(name or column)
     conditions = re.findall(r"(\w+(?:\(.*?\))?) (=|>=|<=|<|>|IN) (?:\?|%s)", matched[3] or "")
-    made = None if names == ["*"] else collections.namedtuple("Row", names)  # type: ignore[misc]
+    made = None if names == ["*"] else collections.namedtuple("Row", names)
     order = (matched[5] or "").removesuffix(" DESC").split(", ") if matched[5] else ()
     groups = tuple(matched[4].split(", ")) if matched[4] else ()
     return _Select(

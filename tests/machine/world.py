@@ -491,11 +491,11 @@ class World:
         """What leaves the archive is counted by whichever manifest may be restored."""
         row = self.registers.row
         assert row is not None
-        rows = list(fastavro.reader(BytesIO(content)))
+        offsets = [offset for offset, _ in _records(content)]
         partition = int(path.split("/kafka_partition=")[1].split("/", maxsplit=1)[0])
         for name in row.all_kept:
             end = self._known_by(self._of(name)).ends[partition]
-            left = [one["kafka_offset"] for one in rows if one["kafka_offset"] >= end]  # type: ignore[index,call-overload]
+            left = [offset for offset in offsets if offset >= end]
             must(not left, f"{path} leaves the archive, and {name} has not counted {left}")
 
     # --- what an operator looks at now and then
@@ -702,7 +702,7 @@ class World:
                 for video, kind, time_ms, views, late in _rows(self.store.objects[f"{HISTORY}/{path}"]):
                     place = at if time_ms is None else time_ms // SPANS[data_set]
                     # A file may have all hours of a day.
-                    if views and (data_set not in HOURLY or time_ms // HOUR_MS == at):
+                    if views and (data_set not in HOURLY or (time_ms is not None and time_ms // HOUR_MS == at)):
                         found[video, kind, place] = views, late
         return found
 
@@ -728,7 +728,8 @@ class World:
             spoiled = {
                 (key[0], key[1], _number(key[-1]) if column else 0) for of, key in self._still_spoiled() if of == table
             }
-            rows, wanted = ({key: of[key] for key in of if key not in spoiled} for of in (rows, wanted))
+            rows = {key: views for key, views in rows.items() if key not in spoiled}
+            wanted = {key: views for key, views in wanted.items() if key not in spoiled}
             must(rows == wanted, f"rows of {table}: {_differences(rows, wanted)}")
 
     def check_all_is_counted(self) -> None:
@@ -766,8 +767,7 @@ class World:
     def _files(self, partition: int) -> Iterator[tuple[str, list[tuple[int, int]]]]:
         for path, content in self.store.objects.items():
             if path.startswith(f"{ARCHIVE}/") and f"/kafka_partition={partition}/" in path:
-                rows = fastavro.reader(BytesIO(content))
-                yield path, [(row["kafka_offset"], row["record_ms"] // HOUR_MS) for row in rows]  # type: ignore[index,call-overload]
+                yield path, [(offset, record_ms // HOUR_MS) for offset, record_ms in _records(content)]
 
     def check_erased(self, viewer: str) -> None:
         """Nothing that is stored tells of a viewer whose erasure is closed."""
@@ -903,6 +903,12 @@ def _manifest(content: bytes) -> Manifest:
 
 
 @functools.lru_cache(4096)
+def _records(content: bytes) -> list[tuple[int, int]]:
+    """(offset, time in ms) of each record of a file of the archive."""
+    records: Iterator[Any] = fastavro.reader(BytesIO(content))
+    return [(record["kafka_offset"], record["record_ms"]) for record in records]
+
+
 def _rows(content: bytes) -> list[tuple[str, str, int | None, int, int]]:
     """(video, kind, time in ms if there is one, views, late_added) of a file of a data set."""
     table = pq.read_table(pa.BufferReader(content), use_threads=False)

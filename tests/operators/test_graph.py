@@ -85,7 +85,7 @@ def test_every_operator_of_the_packing_job_has_a_uid_of_its_own() -> None:
     from jobs import pack_events
 
     env = StreamExecutionEnvironment.get_execution_environment()
-    pack_events.build(env, Settings(), None)
+    pack_events.build(env, Settings(), [])
     nodes = list(env._generate_stream_graph(False, "test").getStreamNodes().toArray())
     uids = [node.getTransformationUID() for node in nodes]
     assert None not in uids

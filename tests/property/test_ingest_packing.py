@@ -79,7 +79,9 @@ def as_record(event: ViewEvent) -> dict[str, object]:
 @given(st.datetimes(datetime(2000, 1, 3), datetime(2099, 12, 29), timezones=st.timezones()))
 def test_a_time_becomes_its_milliseconds_whatever_its_zone(viewed_at: datetime) -> None:
     # Offsets of seconds, as zones had long ago, are no RFC 3339.
-    given_text = viewed_at.astimezone(timezone(viewed_at.utcoffset() // MINUTE * MINUTE)).isoformat()
+    offset = viewed_at.utcoffset()
+    assert offset is not None
+    given_text = viewed_at.astimezone(timezone(offset // MINUTE * MINUTE)).isoformat()
     packed = packing.pack([ViewEvent(video_id="A", viewed_at=given_text)], [0], now_ms=0, salts=1)
     since = viewed_at.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     assert packed.made[0].viewed_at == since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000

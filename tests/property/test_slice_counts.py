@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import mmh3
 import pyarrow as pa
@@ -123,7 +123,7 @@ class Batch:
         """Of an hour, by each slice so far."""
         return [Known(one.ids[one.hours == hour], one.viewed_ms[one.hours == hour]) for one in self._known]
 
-    def count(self, records: list[tuple[bytes | None, bytes, int]]) -> SliceCounts:
+    def count(self, records: Sequence[tuple[bytes | None, bytes, int]]) -> SliceCounts:
         """One slice."""
         counter = SliceCounter(
             self._rules,
@@ -160,8 +160,8 @@ class Batch:
         for row in sums.countries.to_pylist():
             assert row["shard"] == shard_of(row["video_id"], shards)
             self.countries[row["kind"], row["video_id"], row["hour"], row["country"]] += row["views"]
-        groups = [(row["hour"], row["shard"], row["kind"], row["video_id"]) for row in sums.viewers.to_pylist()]
-        assert groups == sorted(groups)
+        names = [(row["hour"], row["shard"], row["kind"], row["video_id"]) for row in sums.viewers.to_pylist()]
+        assert names == sorted(names)
         for row in sums.viewers.to_pylist():
             shard, bucket = divmod(row["shard"], sums.viewer_buckets)
             assert shard + bucket * shards == shard_of(row["video_id"], shards * sums.viewer_buckets)

@@ -11,7 +11,7 @@ from copy import copy
 from functools import cached_property
 from typing import Any, Self
 
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from connectors.cassandra import connect, migrate
 from connectors.installation import ensure_topics
@@ -172,7 +172,7 @@ class Installation:
 
     def parallelism(self, job: str) -> int:
         """The parallelism of the job, which its readers of compacted topics alone do not share."""
-        return max(vertex["parallelism"] for vertex in self.stack.flink_rest(f"/jobs/{job}")["vertices"])
+        return max(int(vertex["parallelism"]) for vertex in self.stack.flink_rest(f"/jobs/{job}")["vertices"])
 
     def restarts(self, job: str) -> int:
         """How often Flink has restarted the job. The metric is there a few seconds after the job."""
@@ -216,4 +216,5 @@ class Installation:
         rows = list(self.session.execute("SELECT shards, closed_through FROM progress"))
         if not rows or len(rows) < rows[0].shards:
             return None
-        return round(min(row.closed_through for row in rows).timestamp()) // 60 - 1
+        seconds: list[int] = [round(row.closed_through.timestamp()) for row in rows]
+        return min(seconds) // 60 - 1

@@ -68,9 +68,14 @@ def sums_of(rollup: LocalRollup, table: str) -> Sums:
         elif column == "day":
             at_ms = (_number(row[column], signed=False) - (1 << 31)) * 86_400_000
         if "views" in row:
-            name = bytes(row["video_id"]).decode(), bytes(row["kind"]).decode(), at_ms  # type: ignore[arg-type]
-            found[name] = _number(row["views"]), _number(row["late_added"]), row.written["views"]  # type: ignore[attr-defined]
+            name = _text(row["video_id"]), _text(row["kind"]), at_ms
+            found[name] = _number(row["views"]), _number(row["late_added"]), row.written["views"]
     return found
+
+
+def _text(value: object) -> str:
+    assert isinstance(value, bytes)
+    return value.decode()
 
 
 def _number(value: object, *, signed: bool = True) -> int:
@@ -132,8 +137,8 @@ class LocalAudit:
             for _, hour, _, *counts in self.kept.get("audit_verdicts", [])
         ]
         findings = {
-            what: Finding(what, *counts, [(round(at.timestamp() * 1000), bucket) for at, bucket in places])
-            for _, _, what, *counts, places in self.kept["audit_findings"]
+            what: Finding(what, compared, wrong, repaired, [(round(at.timestamp() * 1000), one) for at, one in places])
+            for _, _, what, compared, wrong, repaired, places in self.kept["audit_findings"]
         }
         return verdicts, findings
 

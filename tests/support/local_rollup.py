@@ -49,8 +49,6 @@ from udfs.stages.rollup_start import Work, begin
 
 HOUR_MS = 3_600_000
 CQL = Path(__file__).parents[2] / "schemas" / "cql"
-# Tables by name, of these the rows by primary key, of these the values by column.
-Tables = dict[str, dict[tuple[object, ...], dict[str, object]]]
 
 
 class Row(dict[str, object]):
@@ -59,6 +57,10 @@ class Row(dict[str, object]):
     def __init__(self) -> None:
         super().__init__()
         self.written: dict[str, int] = {}
+
+
+# Tables by name, of these the rows by primary key.
+Tables = dict[str, dict[tuple[object, ...], Row]]
 
 
 class KilledError(Exception):

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 import mmh3
-from confluent_kafka import Producer
-from confluent_kafka.cimpl import Message
-from confluent_kafka.error import KafkaError
+from confluent_kafka import KafkaError, Message, Producer
 
 from schemas import registry
 from settings import Settings

@@ -22,7 +22,7 @@ def keys_of(corrections: list[Correction], audited_at: datetime, token: int | No
         mock.patch.object(audit_rows, "prepare_however_long", lambda _session, text: text),
         mock.patch.object(audit_rows, "write_all", lambda _session, rows, *_: written.extend(rows)),
     ):
-        AuditRows(None, audited_at).corrections(HOUR, corrections, token)  # type: ignore[arg-type]
+        AuditRows(None, audited_at).corrections(HOUR, corrections, token)
     found = []
     for text, values in written:
         table = text.split()[2]

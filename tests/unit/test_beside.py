@@ -14,9 +14,14 @@ def fail() -> None:
 
 def test_all_is_done_when_the_block_ends() -> None:
     done: list[int] = []
+
+    def do(n: int) -> None:
+        time.sleep(0.001)
+        done.append(n)
+
     with Beside(2) as beside:
         for n in range(20):
-            beside.run(lambda n=n: (time.sleep(0.001), done.append(n)))
+            beside.run(do, n)
         beside.wait()
         assert sorted(done) == list(range(20))
         beside.run(done.append, 20)
@@ -26,9 +31,14 @@ def test_all_is_done_when_the_block_ends() -> None:
 def test_calls_wait_when_as_many_do_as_there_are_threads() -> None:
     going_on, begun = threading.Event(), threading.Event()
     with Beside(1) as beside:
+
+        def run_third() -> None:
+            beside.run(int)
+            begun.set()
+
         for _ in range(2):
             beside.run(going_on.wait)
-        third = threading.Thread(target=lambda: (beside.run(int), begun.set()))
+        third = threading.Thread(target=run_third)
         third.start()
         assert not begun.wait(0.05)
         going_on.set()

@@ -132,7 +132,12 @@ def test_a_change_of_one_viewer_reads_and_writes_no_other(monkeypatch: pytest.Mo
     assert blocked(made.table, "v7", 5)
     placed: list[int] = []
     place = block_table._place
-    monkeypatch.setattr(block_table, "_place", lambda *args: placed.append(len(args[-1]) - 1) or place(*args))
+
+    def counted(*args: Any) -> Any:
+        placed.append(len(args[-1]) - 1)
+        return place(*args)
+
+    monkeypatch.setattr(block_table, "_place", counted)
     for n in range(100):
         made.put(f"w{n}".encode(), rest(f"w{n}", (5, 9)))
         assert blocked(made.table, f"w{n}", 8)

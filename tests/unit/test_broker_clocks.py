@@ -36,7 +36,8 @@ def test_all_wrong_is_a_trouble_of_the_service_and_ends_with_the_first_that_is_r
     clocks = BrokerClocks(2)
     for partition in range(2):
         clocks.acknowledged(partition, NOW_MS - 100_000, NOW_MS)
-    assert clocks.all_wrong is not None
+    troubles = [clocks.all_wrong]
     clocks.acknowledged(1, NOW_MS, NOW_MS)
-    assert clocks.all_wrong is None
+    troubles.append(clocks.all_wrong)
+    assert [trouble is None for trouble in troubles] == [False, True]
     assert clocks.trouble(0) is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import httpx
+import httpx2
 import pyarrow.fs
 import pytest
 
@@ -33,7 +33,7 @@ NOW = datetime(2026, 3, 20, 15, 30, tzinfo=UTC)
 MANIFEST = "manifests/00000000000000000007-a.json"
 PATH = Settings().history.path
 CUT = datetime(2026, 3, 13, 15, tzinfo=UTC)
-Ask = Callable[..., httpx.Response]
+Ask = Callable[..., httpx2.Response]
 
 
 def hour_of(at: datetime) -> int:
@@ -81,10 +81,10 @@ def serve(history: History, monkeypatch: pytest.MonkeyPatch) -> Callable[..., As
     def over(counts: Counts, register: Register | None, **more: Any) -> Ask:
         monkeypatch.setattr(app, "CountStore", lambda *_: Tables(history, counts, NOW, register, **more))
 
-        def ask(path: str, **query: str) -> httpx.Response:
-            async def one() -> httpx.Response:
-                transport = httpx.ASGITransport(app.build_app(Settings(), lambda: NOW))
-                async with httpx.AsyncClient(transport=transport, base_url="http://query") as client:
+        def ask(path: str, **query: str) -> httpx2.Response:
+            async def one() -> httpx2.Response:
+                transport = httpx2.ASGITransport(app.build_app(Settings(), lambda: NOW))
+                async with httpx2.AsyncClient(transport=transport, base_url="http://query") as client:
                     return await client.get(path, params=query)
 
             return asyncio.run(one())

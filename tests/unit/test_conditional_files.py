@@ -35,7 +35,9 @@ class Refused(Exception):  # noqa: N818 - as botocore has it
 
     def __init__(self, status: int, retries: int = 0) -> None:
         super().__init__(status)
-        self.response = {"ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": retries}}
+        self.response: dict[str, dict[str, Any]] = {
+            "ResponseMetadata": {"HTTPStatusCode": status, "RetryAttempts": retries}
+        }
 
 
 class Client:

@@ -87,7 +87,7 @@ def test_a_write_that_fails_leaves_the_file_that_there_was(tmp_path: Path) -> No
             raise OSError("the store is away")
 
     with pytest.raises(OSError, match="away"):
-        replace(Store(), str(path), b"after")  # type: ignore[arg-type]
+        replace(Store(), str(path), b"after")
     assert path.read_bytes() == b"before"
     replace(pyarrow.fs.LocalFileSystem(), str(path), b"after")
     assert path.read_bytes() == b"after"
@@ -108,6 +108,6 @@ def test_two_who_replace_a_file_at_once_both_come_to_their_end(tmp_path: Path) -
             replace(pyarrow.fs.LocalFileSystem(), str(path), b"of another")
             pyarrow.fs.LocalFileSystem().move(*paths)
 
-    replace(Store(), str(path), b"mine")  # type: ignore[arg-type]
+    replace(Store(), str(path), b"mine")
     assert path.read_bytes() == b"mine"
     assert [one.name for one in tmp_path.iterdir()] == ["file"]

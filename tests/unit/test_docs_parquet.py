@@ -6,7 +6,7 @@ import re
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -37,7 +37,7 @@ FIRST_DAY, LAST_DAY = date(2026, 1, 17), date(2026, 1, 31)
 SECOND_ROLLUP = date(2026, 1, 25)
 VIDEOS = [f"video-{n}" for n in range(14)]
 KEPT = {"video-metadata": known_videos({video: f"c-{n % 3}" for n, video in enumerate(VIDEOS)})}
-Rows = list[tuple[object, ...]]
+Rows = Sequence[tuple[object, ...]]
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def python_answers(names: dict[str, Any]) -> list[Rows]:
 
 def duckdb_answers(root: Path) -> list[Rows]:
     """What those of DuckDB answer."""
-    found = []
+    found: list[Rows] = []
     with duckdb.connect() as connection:
         connection.execute(f"SET VARIABLE url = '{root}'")
         for block in blocks("DuckDB", "sql"):
@@ -180,7 +180,8 @@ def local_names(root: Path) -> dict[str, Any]:
 
 def top(seen: list[Seen]) -> Rows:
     views = Counter(s.video_id for s in seen if s.day == LAST_DAY and s.kind == "view")
-    return sorted(views.items(), key=lambda one: (-one[1], one[0]))[:10]
+    ranked = sorted(views.items(), key=lambda one: (-one[1], one[0]))
+    return ranked[:10]
 
 
 def of_video(seen: list[Seen]) -> list[Seen]:
@@ -223,7 +224,7 @@ def kinds(seen: list[Seen]) -> Rows:
     return sorted({(s.day, s.kind) for s in seen})
 
 
-def by_kind(seen: list[Seen]) -> Rows:
+def by_kind(seen: list[Seen]) -> list[tuple[str, int]]:
     return sorted(Counter(s.kind for s in seen).items())
 
 
@@ -238,7 +239,8 @@ def totals(seen: list[Seen]) -> Rows:
 
 
 def countries(seen: list[Seen]) -> Rows:
-    return sorted(Counter(s.country for s in of_video(seen)).items(), key=lambda one: (-one[1], one[0]))
+    views = Counter(s.country for s in of_video(seen))
+    return sorted(views.items(), key=lambda one: (-one[1], one[0]))
 
 
 Answer = Callable[[list[Seen]], Rows]
@@ -287,8 +289,9 @@ def test_readers_of_hives_partitions_see_a_date(history: tuple[Path, list[Seen]]
     python_answers(names)
     assert names["scan"]("days").collect_schema()["viewed_day"] == pl.Date
     assert names["scan"]("minutes").collect_schema()["minute"] == pl.Datetime("ms", "UTC")
-    found = duckdb.sql(f"DESCRIBE FROM read_parquet('{root}/hours/**/*.parquet', hive_partitioning = true)").fetchall()
-    types = {name: kind for name, kind, *_ in found}
+    described = duckdb.sql(f"DESCRIBE FROM read_parquet('{root}/hours/**/*.parquet', hive_partitioning = true)")
+    assert described is not None
+    types = {name: kind for name, kind, *_ in described.fetchall()}
     assert (types["viewed_day"], types["hour"]) == ("DATE", "TIMESTAMP WITH TIME ZONE")
 
 

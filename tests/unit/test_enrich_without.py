@@ -15,6 +15,7 @@ from tests.unit.test_optional_topic import FakeProducer
 from udfs.logic.cells import Cell, dated_row
 from udfs.logic.kept_settings import of_state
 from udfs.logic.keyed_records import Keyed
+from udfs.logic.ranking import Ranked
 from udfs.logic.window import Ranking
 from udfs.operators import enrich
 from udfs.operators.enrich import Enrich
@@ -90,7 +91,7 @@ class Bench:
         self._minute += 1440
         rows = b"".join(dated_row(Cell(name, b"view", self._minute, 1)) for name in VIDEOS)
         subtask.process_element(Changes(0, [rows], []), self._context)
-        ranking = Ranking("minute", self._minute, 5, {b"view": [(name, 1, 0) for name in VIDEOS]})  # type: ignore[list-item]
+        ranking = Ranking("minute", self._minute, 5, {b"view": [Ranked(name, 1, 0) for name in VIDEOS]})
         subtask.process_element(Top(0, [ranking]), self._context)
         self.time.now_s += 1
         self.timer(subtask)

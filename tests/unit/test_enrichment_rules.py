@@ -94,7 +94,7 @@ def test_what_is_untitled_is_titled_once_known_and_survives_a_restore() -> None:
     untitled.add(partitions)
     untitled.add(partitions[:1])
     stored = {video: packed for video, packed in untitled.take_changed() if packed is not None}
-    assert (len(untitled), stored.keys()) == (3, {"a", "b"})
+    assert (len(untitled), set(stored)) == (3, {"a", "b"})
     assert list(untitled.take_changed()) == []
 
     restored = Untitled(10)

@@ -1,6 +1,7 @@
 """Making the register of history, restoring what was lost of it, and saying what is missing. On a local folder."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -297,7 +298,7 @@ def test_after_a_restore_a_rollup_writes_every_row_again_and_goes_on(tmp_path: P
     assert found == expected
 
 
-def keyed(rows: dict[tuple[object, ...], dict[str, object]]) -> dict[tuple[object, ...], dict[str, object]]:
+def keyed(rows: Mapping[tuple[object, ...], dict[str, object]]) -> dict[tuple[object, ...], dict[str, object]]:
     return {key: dict(row) for key, row in rows.items()}
 
 

@@ -4,9 +4,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
-from services import server
 from services.ingest import __main__ as ingest_main
 from services.ingest import app as ingest_app
 from services.query import __main__ as query_main
@@ -56,11 +56,11 @@ def test_nobody_is_sent_to_another_address_for_a_slash(asked: TestClient) -> Non
 
 @pytest.mark.parametrize("main", [ingest_main, query_main])
 def test_idle_connections_are_kept_longer_than_balancers_keep_theirs(main: Any, monkeypatch: Any) -> None:
-    with mock.patch.object(server.uvicorn, "run") as run:
+    with mock.patch.object(uvicorn, "run") as run:
         main.main()
     assert run.call_args.kwargs["timeout_keep_alive"] == 75
     name = "INGEST" if main is ingest_main else "QUERY"
     monkeypatch.setenv(f"VIEW_COUNTS_{name}_KEEP_ALIVE_S", "620")
-    with mock.patch.object(server.uvicorn, "run") as run:
+    with mock.patch.object(uvicorn, "run") as run:
         main.main()
     assert run.call_args.kwargs["timeout_keep_alive"] == 620

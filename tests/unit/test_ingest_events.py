@@ -11,6 +11,7 @@ import mmh3
 import pytest
 
 from schemas.registry import decode, schema
+from schemas.varint import varint
 from services.ingest import events, packing
 
 NOW_MS = 1_767_225_600_000
@@ -181,8 +182,8 @@ def test_an_avro_container_that_breaks_off_gives_what_came_before() -> None:
 def test_a_schema_that_is_not_flat_is_refused(fields: list[Any]) -> None:
     declared = {"type": "record", "name": "Evil", "fields": fields}
     header = {"avro.schema": json.dumps(declared).encode()}
-    entries = b"".join(packing.varint(len(k)) + k.encode() + packing.varint(len(v)) + v for k, v in header.items())
-    data = b"Obj\x01" + packing.varint(1) + entries + b"\x00" + b"s" * 16
+    entries = b"".join(varint(len(k)) + k.encode() + varint(len(v)) + v for k, v in header.items())
+    data = b"Obj\x01" + varint(1) + entries + b"\x00" + b"s" * 16
     with pytest.raises(events.BodyError):
         parse_avro(data)
 
@@ -203,7 +204,7 @@ def test_a_deflated_bomb_is_refused() -> None:
 
 def test_a_block_cannot_claim_more_records_than_bytes() -> None:
     whole = avro([record()])
-    hostile = whole[: whole.rindex(whole[-16:], 0, -16) + 16] + packing.varint(10**12) + packing.varint(0)
+    hostile = whole[: whole.rindex(whole[-16:], 0, -16) + 16] + varint(10**12) + varint(0)
     parsed = parse_avro(hostile + whole[-16:])
     assert [r.index for r in parsed.rejected] == [0]
 

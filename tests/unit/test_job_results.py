@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow.fs
@@ -16,7 +18,7 @@ JOB = "478880ab3aa9b467e73032d1194eb72c"
 OTHER = "5db3da8860d79469bbc45368f066bcd4"
 
 
-def result(job: str, status: str = "FAILED", **fields: Any) -> dict[str, Any]:
+def result(job: str, status: str = "FAILED", more: Mapping[str, object] = MappingProxyType({})) -> dict[str, Any]:
     return {
         "id": job,
         "name": "view-counts",
@@ -25,7 +27,7 @@ def result(job: str, status: str = "FAILED", **fields: Any) -> dict[str, Any]:
         "net-runtime": 204,
         "start-time": 1_000,
         "end-time": 1_204,
-        **fields,
+        **more,
     }
 
 
@@ -50,11 +52,14 @@ def test_nothing_is_there_before_the_first_job_ends(tmp_path: Path) -> None:
 
 
 def test_a_job_that_failed_before_it_ran_gets_its_application(tmp_path: Path) -> None:
-    path = put(tmp_path, JOB, result(JOB, **{"failure-cause": {"class": "JobInitializationException"}}))
+    path = put(tmp_path, JOB, result(JOB, more={"failure-cause": {"class": "JobInitializationException"}}))
     assert run(tmp_path) == [JOB]
     kept = json.loads(path.read_text())
     assert kept["result"].pop("application-id") == JOB
-    assert kept == {"result": result(JOB, **{"failure-cause": {"class": "JobInitializationException"}}), "version": 1}
+    assert kept == {
+        "result": result(JOB, more={"failure-cause": {"class": "JobInitializationException"}}),
+        "version": 1,
+    }
     assert json.loads(application(tmp_path, JOB).read_text()) == {
         "result": {
             "application-id": JOB,
@@ -72,7 +77,7 @@ def test_a_job_that_failed_before_it_ran_gets_its_application(tmp_path: Path) ->
 def test_a_job_whose_jobmanager_died_between_the_two_results_gets_the_second(
     tmp_path: Path, status: str, state: str
 ) -> None:
-    path = put(tmp_path, JOB, result(JOB, status, **{"application-id": JOB}))
+    path = put(tmp_path, JOB, result(JOB, status, {"application-id": JOB}))
     before = path.read_text()
     assert run(tmp_path) == [JOB]
     assert path.read_text() == before
@@ -91,7 +96,7 @@ def test_an_attempt_that_ended_between_the_two_is_made_again(tmp_path: Path) -> 
 def test_what_flink_can_clean_up_by_itself_stays_as_it_is(tmp_path: Path) -> None:
     """A cleaned result, an application of another id, which Flink keeps and recovers, and one with both results."""
     clean = put(tmp_path, JOB, result(JOB), ".json")
-    foreign = put(tmp_path, OTHER, result(OTHER, **{"application-id": JOB}))
+    foreign = put(tmp_path, OTHER, result(OTHER, more={"application-id": JOB}))
     before = [clean.read_text(), foreign.read_text()]
     assert run(tmp_path) == []
     assert [clean.read_text(), foreign.read_text()] == before

@@ -4,7 +4,7 @@ import io
 import json
 
 import fastavro
-import httpx
+import httpx2
 import mmh3
 import numpy as np
 import pytest
@@ -75,14 +75,18 @@ def test_every_bad_record_is_its_own_kind() -> None:
     assert {len(record.key) == 4 for record in foreign_records(3, 16, NOW_MS)} == {True, False}
 
 
-async def send(block: Block, source: TrafficSource, answers: "list[object]") -> HttpSender:
+# Of ingest, or instead of one; of numbers, that it takes the body but for the events there.
+Answer = Exception | httpx2.Response | list[int]
+
+
+async def send(block: Block, source: TrafficSource, answers: list[Answer]) -> HttpSender:
     """Send through a transport that gives these answers in turn, and then takes everything."""
 
-    def handle(request: httpx.Request) -> httpx.Response:
+    def handle(request: httpx2.Request) -> httpx2.Response:
         answer = answers.pop(0) if answers else None
         if isinstance(answer, Exception):
             raise answer
-        if isinstance(answer, httpx.Response):
+        if isinstance(answer, httpx2.Response):
             return answer
         events = json.loads(request.content)["events"]
         bad = {json.dumps(json.loads(text)) for text in BAD_JSON_EVENTS}
@@ -93,10 +97,10 @@ async def send(block: Block, source: TrafficSource, answers: "list[object]") -> 
         ]
         failed = [{"index": index, "field": None, "reason": "not written, send it again"} for index in answer or []]
         told = rejected + failed
-        return httpx.Response(202, json={"accepted": len(events) - len(told), "rejected": told})
+        return httpx2.Response(202, json={"accepted": len(events) - len(told), "rejected": told})
 
     sender = HttpSender("http://ingest", source.videos, events_per_body=100, concurrency=1)
-    sender._client = httpx.AsyncClient(base_url="http://ingest", transport=httpx.MockTransport(handle))
+    sender._client = httpx2.AsyncClient(base_url="http://ingest", transport=httpx2.MockTransport(handle))
     async with sender:
         await sender.send_block(block)
     return sender
@@ -105,7 +109,7 @@ async def send(block: Block, source: TrafficSource, answers: "list[object]") -> 
 def test_what_was_not_acknowledged_is_sent_again(source: TrafficSource) -> None:
     import asyncio
 
-    answers: list[object] = [httpx.ReadTimeout("late"), httpx.Response(503), [0, 7], httpx.Response(429)]
+    answers: list[Answer] = [httpx2.ReadTimeout("late"), httpx2.Response(503), [0, 7], httpx2.Response(429)]
     sender = asyncio.run(send(source.block(100, NOW_MS), source, answers))
     assert sender.tally.acknowledged == 100
     assert sender.tally.unknown == 100
@@ -115,7 +119,7 @@ def test_what_was_not_acknowledged_is_sent_again(source: TrafficSource) -> None:
 def test_an_answer_that_loses_an_event_is_an_error(source: TrafficSource) -> None:
     import asyncio
 
-    answers: list[object] = [httpx.Response(202, json={"accepted": 99, "rejected": []})]
+    answers: list[Answer] = [httpx2.Response(202, json={"accepted": 99, "rejected": []})]
     with pytest.raises(ExceptionGroup) as caught:
         asyncio.run(send(source.block(100, NOW_MS), source, answers))
     assert caught.group_contains(NotAcknowledgedError)

@@ -12,6 +12,7 @@ import pytest
 
 from schemas import registry
 from settings import CountingSettings, HistorySettings, KafkaSettings
+from tools import block_list
 from tools import suspects as tool
 from tools.suspects import Suspect
 from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
@@ -261,5 +262,5 @@ def test_who_has_few_marked_views_in_all_can_be_left_out() -> None:
 
 def test_who_is_blocked_for_good_is_not_blocked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"ann": [Period(1, FOR_GOOD_MS)], "bob": [Period(1, 2)]}
-    monkeypatch.setattr(tool.block_list, "periods", lambda _: known)
+    monkeypatch.setattr(block_list, "periods", lambda _: known)
     assert tool.not_blocked(KafkaSettings(), ["eve", "bob", "ann"]) == ["bob", "eve"]

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from udfs.logic.cells import MinuteCells
@@ -18,11 +19,11 @@ FOLDER = tempfile.gettempdir()
 TABLE = SLOTS_MIN * 16
 
 
-def ids(n: int, of: int = 1) -> np.ndarray:
+def ids(n: int, of: int = 1) -> npt.NDArray[np.uint64]:
     return np.array([(of, i + 1) for i in range(n)], np.uint64)
 
 
-def rows(*cells: tuple[str, str, int]) -> np.ndarray:
+def rows(*cells: tuple[str, str, int]) -> npt.NDArray[np.uint8]:
     packed = b""
     for kind, video, views in cells:
         key = bytes([len(kind)]) + kind.encode() + video.encode()
@@ -61,7 +62,8 @@ def test_closed_minutes_go_before_open_ones_and_earlier_ones_before_later_ones()
     opened = [MinuteCells(budget, minute) for minute in (3, 4)]
     for cells in opened:
         cells.add(rows(("view", "v", 1)))
-    order = sorted((*closed, *opened), key=lambda table: -table.coldness)
+    tables: list[ClosedMinute | MinuteCells] = [*closed, *opened]
+    order = sorted(tables, key=lambda table: -table.coldness)
     assert order == [*closed, *opened]
     for gone in range(4):
         budget.most_bytes = budget.held_bytes - 1
@@ -131,8 +133,14 @@ def test_without_room_for_files_tables_stay_in_memory_and_are_right(
 
 def test_files_have_no_names(tmp_path: Path) -> None:
     budget = Budget(0, str(tmp_path))
-    tables = [IdIndex(budget), MinuteCells(budget), ClosedMinute(rows(("view", "v", 1)), budget, 1)]
-    tables[1].add(rows(("view", "v", 1)))  # type: ignore[union-attr]
+    opened = MinuteCells(budget)
+    tables: tuple[IdIndex | MinuteCells | ClosedMinute, ...] = (
+        IdIndex(budget),
+        opened,
+        ClosedMinute(rows(("view", "v", 1)), budget, 1),
+    )
+    opened.add(rows(("view", "v", 1)))
+    assert [table.held_bytes for table in tables] == [0, 0, 0]
     assert budget.spilled_bytes > 0
     assert list(tmp_path.iterdir()) == []
 

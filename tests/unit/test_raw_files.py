@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -150,13 +151,17 @@ class Deleted:
     def replace(self, path: str, content: bytes, tag: str) -> bool:
         return False
 
-    def delete(self, paths: Any) -> None:
+    def create(self, path: str, content: bytes) -> bool:
+        return False
+
+    def delete(self, paths: Sequence[str]) -> None:
         self.paths += paths
 
 
 def test_the_lease_is_looked_at_before_each_batch_of_deletes() -> None:
     paths = [f"raw/{n}" for n in range(2 * raw_removal.BATCH + 1)]
-    files, looks = Deleted(), []
+    files = Deleted()
+    looks: list[int] = []
     assert remove(files, paths, lambda: looks.append(len(files.paths))) == len(paths)
     assert files.paths == paths
     assert looks == [0, raw_removal.BATCH, 2 * raw_removal.BATCH]

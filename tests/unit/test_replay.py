@@ -64,6 +64,16 @@ def batch(events: list[dict[str, Any]], salt: int = 0, salts: int = SALTS) -> by
     return registry.encode("ViewBatch", value)
 
 
+def changes(**fields: Any) -> Fix:
+    """A fix that gives an event these fields."""
+
+    def fix(one: dict[str, Any] | bytes, _: Letter) -> dict[str, Any]:
+        assert isinstance(one, dict)
+        return {**one, **fields}
+
+    return fix
+
+
 def plan(*letters: Letter, fix: Fix | None = None, late_as_is: bool = False) -> list[Planned]:
     return list(Planner(SETTINGS, NOW_MS, fix=fix, late_as_is=late_as_is).plan(letters))
 
@@ -207,7 +217,7 @@ def test_lines_are_json_or_text() -> None:
         '2025-12-31T23:00:00Z  view-events/1@42#0  video_id_empty\n    {"event_id": "00000000-'
     )
     assert shown.letter_text(unreadable, EVENTS).endswith(" 00000000 ... 100 bytes")
-    found = only(readable, fix=lambda one, _: {**one, "video_id": "w"})
+    found = only(readable, fix=changes(video_id="w"))
     assert shown.planned_text(found).endswith('\n    video_id: "" -> "w"')
     assert shown.planned_fields(found)["changes"] == {"video_id": ("", "w")}
     assert shown.summary([found]) == {"as is": 0, "changed": 1, "left out": 0, "still invalid": 0}
@@ -241,11 +251,14 @@ def test_what_would_be_a_dead_letter_again_is_not_sent(fields: dict[str, Any], n
 def test_what_the_fix_leaves_as_it_was_without_utf8_is_still_invalid() -> None:
     bad = letter(datum(video_id="abc").replace(b"abc", b"a\xffc"), "video_id_not_utf8")
     assert only(bad, fix=lambda one, _: one).note == "video_id_not_utf8"
-    found = only(bad, fix=lambda one, _: {**one, "kind": "like"})
+    found = only(bad, fix=changes(kind="like"))
     assert (found.action, found.note) == (Action.INVALID, "video_id: half a surrogate pair, which is no text")
-    latin = only(
-        bad, fix=lambda one, _: {**one, "video_id": one["video_id"].encode(errors="surrogateescape").decode("latin")}
-    )
+
+    def as_latin(one: dict[str, Any] | bytes, _: Letter) -> dict[str, Any]:
+        assert isinstance(one, dict)
+        return {**one, "video_id": one["video_id"].encode(errors="surrogateescape").decode("latin")}
+
+    latin = only(bad, fix=as_latin)
     assert latin.changes == {"video_id": ("a\udcffc", "aÿc")}
 
 
@@ -259,7 +272,7 @@ def test_dead_letters_that_are_late_by_now_are_added_until_they_are_too_old() ->
 
 def test_late_events_are_left_to_the_rollup_whatever_a_fix_changes() -> None:
     late = letter(datum(viewed_at=NOW_MS - HOUR_MS), "late", kept="late")
-    for found in (only(late), only(late, fix=lambda one, _: {**one, "video_id": "other"})):
+    for found in (only(late), only(late, fix=changes(video_id="other"))):
         assert (found.action, "already" in found.note) == (Action.LEFT_OUT, True)
     # Unless the archive lost them; as a repeat of what it has, this changes nothing.
     assert (only(late, late_as_is=True).action, only(late, late_as_is=True).note) == (Action.AS_IS, ADDS)
@@ -285,7 +298,12 @@ def test_records_of_other_topics_are_no_events() -> None:
 
 def test_a_fix_changes_an_event_and_the_dry_run_says_how() -> None:
     bad = letter(datum(video_id="", kind=""))
-    found = only(bad, fix=lambda one, about: {**one, "video_id": "w", "kind": about.reason[:5]})
+
+    def fix(one: dict[str, Any] | bytes, about: Letter) -> dict[str, Any]:
+        assert isinstance(one, dict)
+        return {**one, "video_id": "w", "kind": about.reason[:5]}
+
+    found = only(bad, fix=fix)
     assert (found.action, found.note) == (Action.CHANGED, COUNTS)
     assert found.changes == {"video_id": ("", "w"), "kind": ("", "video")}
     assert found.datum == datum(video_id="w", kind="video")
@@ -298,12 +316,17 @@ def test_a_fix_changes_an_event_and_the_dry_run_says_how() -> None:
 
     assert only(letter(datum(video_id="")), fix=in_place).datum == datum(video_id="w")
     assert only(bad, fix=lambda *_: None).note == "the fix leaves it out"
-    assert only(bad, fix=lambda one, _: {**one, "video_id": 7}).note == "video_id=7: must be text"
+    assert only(bad, fix=changes(video_id=7)).note == "video_id=7: must be text"
 
 
 def test_a_fix_may_make_events_of_bytes() -> None:
     bad = whole(b'{"video": "w"}', "unknown_schema")
-    made = only(bad, fix=lambda value, _: {"video_id": value.decode()[11:12]})
+
+    def fix(value: dict[str, Any] | bytes, _: Letter) -> dict[str, Any]:
+        assert isinstance(value, bytes)
+        return {"video_id": value.decode()[11:12]}
+
+    made = only(bad, fix=fix)
     own = str(uuid.UUID(bytes=id_of_place(topic_mark(EVENTS), 1, 42)))
     assert made.event == event(event_id=own, video_id="w", viewed_at=bad.append_ms)
     assert made.changes["event_id"] == (None, own)
@@ -323,7 +346,7 @@ def test_a_fix_may_not_make_another_event() -> None:
     with pytest.raises(
         FixError, match=rf"view-events/1@42#0: the fix changes event_id=0.*1 to {other}: under another id"
     ):
-        plan(letter(datum(video_id="")), fix=lambda one, _: {**one, "event_id": other})
+        plan(letter(datum(video_id="")), fix=changes(event_id=other))
     with pytest.raises(FixError, match=r"the fix made 2 events of the one with event_id="):
         plan(letter(datum()), fix=lambda one, _: [one, one])
 
@@ -334,27 +357,35 @@ def test_a_time_under_which_it_may_have_counted_stays(viewed_at: int) -> None:
         with pytest.raises(
             FixError, match=rf"the fix changes viewed_at={viewed_at} to {NOW_MS - 7}: .*only a time before 2000"
         ):
-            plan(letter(datum(viewed_at=viewed_at), kept=kept), fix=lambda one, _: {**one, "viewed_at": NOW_MS - 7})
+            plan(letter(datum(viewed_at=viewed_at), kept=kept), fix=changes(viewed_at=NOW_MS - 7))
 
 
 @pytest.mark.parametrize("viewed_at", [NOW_MS // 1000, 946_684_799_999, NOW_MS + 720 * HOUR_MS + 1, NOW_MS * 1000])
 def test_a_time_under_which_nothing_counted_may_be_mended(viewed_at: int) -> None:
     for kept in ("late", "dead-letter"):
-        found = only(letter(datum(viewed_at=viewed_at), kept=kept), fix=lambda one, _: {**one, "viewed_at": NOW_MS - 7})
+        found = only(letter(datum(viewed_at=viewed_at), kept=kept), fix=changes(viewed_at=NOW_MS - 7))
         assert (found.action, found.note, found.datum) == (Action.CHANGED, COUNTS, datum(viewed_at=NOW_MS - 7))
 
 
 def test_a_fix_that_cannot_be_trusted_is_refused() -> None:
     bad = letter(datum(video_id=""))
     calls = iter(range(99))
+
+    def changeable(one: dict[str, Any] | bytes, letter: Letter) -> Any:
+        return changes(video_id=str(next(calls)))(one, letter)
+
+    def mistaken(one: dict[str, Any] | bytes, _: Letter) -> Any:
+        assert isinstance(one, dict)
+        return one["views"]
+
     with pytest.raises(FixError, match="answers differently when asked again"):
-        plan(bad, fix=lambda one, _: {**one, "video_id": str(next(calls))})
+        plan(bad, fix=changeable)
     with pytest.raises(FixError, match=r"view-events/1@42#0: the fix raised KeyError: 'views'"):
-        plan(bad, fix=lambda one, _: one["views"])
+        plan(bad, fix=mistaken)
     with pytest.raises(FixError, match="returned 7: return a dict, a list of dicts or None"):
         plan(bad, fix=lambda *_: 7)
     with pytest.raises(FixError, match="returned video: an event has event_id, video_id"):
-        plan(bad, fix=lambda one, _: {**one, "video": "w"})
+        plan(bad, fix=changes(video="w"))
 
 
 def test_a_fix_is_found_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

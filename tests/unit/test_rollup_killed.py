@@ -70,13 +70,17 @@ class Views:
             yield now_ms, salt, encode(salt, mine, now_ms)
 
 
+# Tables by name, of these the rows by primary key, of these the values by column.
+PlainTables = dict[str, dict[tuple[object, ...], dict[str, object]]]
+
+
 @dataclass
 class Ended:
     """What there is after a rollup, without what differs by attempt: tokens, times and the names of files."""
 
     manifest: Manifest
     files: dict[tuple[str, int, int], bytes]
-    tables: Tables
+    tables: PlainTables
     unnamed: set[str]
 
     @classmethod
@@ -124,7 +128,7 @@ def _plain(manifest: Manifest) -> Manifest:
     )
 
 
-def _without_times(tables: Tables) -> Tables:
+def _without_times(tables: Tables) -> PlainTables:
     """Rows as they are, but for when a change of a day was noted."""
     return {
         table: {key: {name: value for name, value in row.items() if name != "at"} for key, row in rows.items()}

@@ -99,7 +99,7 @@ def test_a_file_without_records_is_none(tmp_path: Path) -> None:
     archive = archive_of(tmp_path, [[record(10, 3)]])
     empty = tmp_path / "arrival_day=1970-01-01/arrival_hour=03/kafka_partition=2/part-empty"
     with empty.open("wb") as file, Path(archive.files()[0].path).open("rb") as other:
-        fastavro.writer(file, fastavro.reader(other).writer_schema, [])  # type: ignore[arg-type]
+        fastavro.writer(file, fastavro.reader(other).writer_schema, [])
     assert [one.offset for one in archive.read_partition(archive.files())] == [10]
 
 

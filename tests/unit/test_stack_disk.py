@@ -42,9 +42,10 @@ def test_the_limits_are_settings_and_a_wrong_one_names_its_variable() -> None:
 
 
 def test_a_real_folder_has_room(tmp_path: Path) -> None:
-    DiskWatch(tmp_path / "not" / "there", DiskLimits(stop_mib=1), [].append).look()
+    said: list[str] = []
+    DiskWatch(tmp_path / "not" / "there", DiskLimits(stop_mib=1), said.append).look()
     with pytest.raises(DiskError):
-        DiskWatch(tmp_path, DiskLimits(stop_mib=2**63 // MIB), [].append).look()
+        DiskWatch(tmp_path, DiskLimits(stop_mib=2**63 // MIB), said.append).look()
 
 
 @pytest.mark.parametrize("said", ["", "Traceback\nOSError: [Errno 28] No space left on device\n"])

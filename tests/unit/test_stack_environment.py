@@ -127,16 +127,16 @@ def test_a_part_is_asked_itself_whatever_proxy_there_is(server: str, monkeypatch
 
 
 def test_no_tool_asks_by_a_client_that_looks_for_a_proxy() -> None:
-    """Each urllib and httpx client of tools is one of a local address; tests have no_proxy (tests/conftest.py)."""
+    """Each urllib and httpx2 client of tools is one of a local address; tests have no_proxy (tests/conftest.py)."""
     found = []
     for path in (repository() / "tools").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        lines = [line for line in text.splitlines() if "urlopen(" in line or ("httpx." in line and "lient(" in line)]
+        lines = [line for line in text.splitlines() if "urlopen(" in line or ("httpx2." in line and "lient(" in line)]
         found += [f"{path.name}: {line.strip()}" for line in lines if "trust_env=False" not in line]
         found += [
             f"{path.name}: {line.strip()}"
             for line in text.splitlines()
-            if "httpx.get(" in line and "trust_env=False" not in line
+            if "httpx2.get(" in line and "trust_env=False" not in line
         ]
     assert found == []
 

@@ -36,7 +36,7 @@ def eventually(condition: Callable[[], bool], timeout_s: float = GONE_S) -> bool
 
 def gone(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 

@@ -52,7 +52,7 @@ class Backend:
         keys = [key, *range(1000, 999 + settings.counting.shards)]
         made = Window(settings.counting, settings.job, of_state(settings, accepts=accepts), keys)
         made.open(
-            SimpleNamespace(  # type: ignore[arg-type]
+            SimpleNamespace(
                 get_state=lambda descriptor: self.values[descriptor.name],
                 get_map_state=lambda _descriptor: self.chunks,
                 get_metrics_group=lambda: SimpleNamespace(gauge=lambda _name, _figure: None),

@@ -1,6 +1,7 @@
 """Writes behind their caller: in order for a key, side by side for several, waited for when asked, no error lost."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -47,7 +48,8 @@ def test_what_a_write_raises_reaches_the_caller() -> None:
     behind.submit("a", refuse)
     with pytest.raises(ValueError, match="no such column"):
         behind.submit("a", lambda: None)
-    for settle in (lambda: behind.settle("a"), behind.settle_all):
+    settles: list[Callable[[], None]] = [lambda: behind.settle("a"), behind.settle_all]
+    for settle in settles:
         behind.submit("a", refuse)
         with pytest.raises(ValueError, match="no such column"):
             settle()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Self
 
-import httpx
+import httpx2
 
 from tools.demo.sources import AWAY, HTTP_TIMEOUT_S, views
 
@@ -42,8 +42,8 @@ class Canary:
     """Probes from `start` until `stopping` is set, in a thread of its own."""
 
     def __init__(self, ingest_url: str, query_url: str, stopping: threading.Event) -> None:
-        self._ingest = httpx.Client(base_url=ingest_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
-        self._query = httpx.Client(base_url=query_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
+        self._ingest = httpx2.Client(base_url=ingest_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
+        self._query = httpx2.Client(base_url=query_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
         self._stopping = stopping
         self._samples_s: deque[float] = deque(maxlen=SAMPLES)
         self._acknowledged_at_s: float | None = None
@@ -90,9 +90,9 @@ class Canary:
         self.sent += 1
         try:
             response = self._ingest.post("/v1/events", json={"events": [event]})
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             return False
-        if response.status_code != httpx.codes.ACCEPTED:
+        if response.status_code != httpx2.codes.ACCEPTED:
             return False
         self.accepted += 1
         return True

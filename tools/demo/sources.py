@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
-import httpx
+import httpx2
 from cassandra import DriverException, RequestExecutionException
 from cassandra.cluster import NoHostAvailable
 from cassandra.concurrent import execute_concurrent_with_args
@@ -26,7 +26,7 @@ AWAY = (
     DriverException,
     RequestExecutionException,
     KafkaException,
-    httpx.HTTPError,
+    httpx2.HTTPError,
 )
 KAFKA_TIMEOUT_S = 2.0
 HTTP_TIMEOUT_S = 5.0
@@ -151,7 +151,7 @@ class CountsSource:
     """Asks the query service for the totals of a few known videos."""
 
     def __init__(self, query_url: str, videos: Sequence[str]) -> None:
-        self._client = httpx.Client(base_url=query_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
+        self._client = httpx2.Client(base_url=query_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
         self._videos = videos
 
     def read(self) -> Counts:
@@ -170,8 +170,8 @@ class CountsSource:
         self._client.close()
 
 
-def views(client: httpx.Client, video_id: str) -> dict[str, Any]:
-    """The query service's answer for a video. Raises httpx.HTTPError."""
+def views(client: httpx2.Client, video_id: str) -> dict[str, Any]:
+    """The query service's answer for a video. Raises httpx2.HTTPError."""
     response = client.get(f"/v1/videos/{quote(video_id, safe='')}/views")
     response.raise_for_status()
     answer: dict[str, Any] = response.json()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
+import httpx2
 
 from tools.load.malformed import BAD_BODIES, bad_json_event, is_about_the_event
 from tools.load.traffic import Block
@@ -62,8 +62,8 @@ class HttpSender:
         self._bad_every = bad_every
         self._give_up_s = give_up_s
         self._slots = asyncio.Semaphore(concurrency)
-        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-        self._client = httpx.AsyncClient(base_url=url, timeout=ANSWER_TIMEOUT_S, limits=limits, trust_env=False)
+        limits = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+        self._client = httpx2.AsyncClient(base_url=url, timeout=ANSWER_TIMEOUT_S, limits=limits, trust_env=False)
         self._bodies = 0
         self.tally = HttpTally()
 
@@ -141,11 +141,11 @@ class HttpSender:
             raise NotAcknowledgedError(f"a bad body was answered {answer.status_code}: {answer.text[:500]}")
         self.tally.bad_bodies_refused += 1
 
-    async def _post(self, content: bytes) -> httpx.Response | None:
+    async def _post(self, content: bytes) -> httpx2.Response | None:
         self.tally.requests += 1
         try:
             return await self._client.post("/v1/events", content=content, headers={"Content-Type": "application/json"})
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return None
 
     def _texts(self, block: Block) -> list[str]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
+import httpx2
 
 from tools.recount.compare import Finding
 
@@ -17,7 +17,7 @@ class Answers:
     """A client of the query service. Use as a context manager."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+        self._client = httpx2.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
 
     def __enter__(self) -> Self:
         return self
