@@ -22,6 +22,7 @@ from connectors.cassandra import connect
 from connectors.flink_kafka import discard, key_by_first_field
 from jobs.submission import batch_environment, execute_until, settings_or_exit, without_credentials
 from jobs.uids import BatchUid as Uid
+from schemas.ledger import PIPELINE
 from settings import Settings
 from udfs.logic.audit import Verdict
 from udfs.logic.audit_sums import (
@@ -47,7 +48,6 @@ from udfs.sources.minute_rows import token_ranges
 from udfs.stages.rollup_start import settle
 
 JOB_NAME = "audit"
-PIPELINE = "view_counts"
 RANGES = 32
 LEDGER_HOURS_AT_ONCE = 6
 PLACES_SHOWN = 5

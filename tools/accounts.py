@@ -14,10 +14,10 @@ import msgspec
 import typer
 
 from connectors.cassandra import CassandraAwayError, connect
+from schemas.ledger import PIPELINE
 from settings import Settings
 from udfs.logic.audit_accounts import EQUAL, UNKNOWN, WRONG, Amount, ProducersVerdict, ProducerTally, compare_producers
 
-PIPELINE = "view_counts"
 TIMEOUT_S = 10.0
 MINUTES_AT_ONCE = 60
 SHOWN_MAX = 20

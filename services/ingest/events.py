@@ -18,13 +18,15 @@ from msgspec import Meta
 
 from schemas import values
 from schemas.fields import EVENT_FIELDS, first_meant, meant, misspelt
-from schemas.kinds import KIND_BYTES_MAX
+from schemas.limits import (
+    COUNTRY_BYTES_MAX,
+    DEVICE_BYTES_MAX,
+    KIND_BYTES_MAX,
+    VIDEO_ID_BYTES_MAX,
+    VIEWER_ID_BYTES_MAX,
+)
 from services.ingest.container import ContainerError, read_container
 
-VIDEO_ID_BYTES_MAX = 64
-VIEWER_ID_BYTES_MAX = 64
-COUNTRY_BYTES_MAX = 64
-DEVICE_BYTES_MAX = 64
 # Of the names that an answer lists as ignored: how many, and how much of each.
 IGNORED_NAMES_MAX = 32
 IGNORED_NAME_LENGTH_MAX = 64

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from schemas.kinds import KIND_BYTES_MAX
-from services.ingest.events import VIDEO_ID_BYTES_MAX
+from schemas.limits import KIND_BYTES_MAX, VIDEO_ID_BYTES_MAX
 from services.openapi import metrics_route
 
 RESULT: dict[str, Any] = {

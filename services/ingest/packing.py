@@ -13,7 +13,14 @@ from datetime import UTC, datetime
 import mmh3
 import msgspec
 
-from schemas.kinds import BLOCKED_PREFIX, KIND_BYTES_MAX
+from schemas.kinds import BLOCKED_PREFIX
+from schemas.limits import (
+    COUNTRY_BYTES_MAX,
+    DEVICE_BYTES_MAX,
+    KIND_BYTES_MAX,
+    VIDEO_ID_BYTES_MAX,
+    VIEWER_ID_BYTES_MAX,
+)
 from schemas.registry import prefix
 from schemas.values import (
     ID_BYTES,
@@ -28,14 +35,7 @@ from schemas.values import (
     time_of_id,
 )
 from schemas.varint import varint
-from services.ingest.events import (
-    COUNTRY_BYTES_MAX,
-    DEVICE_BYTES_MAX,
-    VIDEO_ID_BYTES_MAX,
-    VIEWER_ID_BYTES_MAX,
-    Rejection,
-    ViewEvent,
-)
+from services.ingest.events import Rejection, ViewEvent
 
 # Every string an event holds is short enough for its length to be looked up.
 _LENGTH = [varint(n) for n in range(65)]

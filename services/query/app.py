@@ -15,16 +15,16 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from schemas.kinds import blocked
+from schemas.ledger import FATES, LEDGER_COLUMNS
+from schemas.limits import ABOUT_BYTES_MAX, VIDEO_ID_BYTES_MAX
 from services.openapi import docs_page
 from services.query.cold import History
 from services.query.completeness import ALWAYS, HistoryAwayError, Known, known, lost_notice, notices
 from services.query.metrics import exposition
 from services.query.openapi import OPENAPI
 from services.query.parameters import (
-    CHANNEL_ID_BYTES_MAX,
     KIND_BYTES_MAX,
     STEPS,
-    VIDEO_ID_BYTES_MAX,
     ClosedTopQuestion,
     ParameterError,
     Series,
@@ -37,7 +37,7 @@ from services.query.parameters import (
     read_top,
 )
 from services.query.spans import Span
-from services.query.store import FATES, LEDGER_COLUMNS, CountStore, StoreAwayError
+from services.query.store import CountStore, StoreAwayError
 from services.query.top import About, TopVideo
 from settings import Settings
 from udfs.sources.archive import filesystem
@@ -209,7 +209,7 @@ class _Endpoints:
 
     async def channel(self, request: Request) -> Response:
         check_known(request.query_params, "kind", "granularity", "from", "to")
-        channel_id = check_name("channel_id", request.path_params["channel_id"], CHANNEL_ID_BYTES_MAX)
+        channel_id = check_name("channel_id", request.path_params["channel_id"], ABOUT_BYTES_MAX)
         kind = check_name("kind", request.query_params.get("kind", "view"), KIND_BYTES_MAX)
         query = {"granularity": "hour", **request.query_params}
         if query["granularity"] != "hour":

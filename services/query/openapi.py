@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+from schemas.ledger import LEDGER_COLUMNS
 from services.openapi import metrics_route
 from services.query.parameters import CLOSED_SPANS, EVERYWHERE, SPANS, TOP_MAX
-from services.query.store import LEDGER_COLUMNS
 
 VIDEO = {
     "name": "video_id",

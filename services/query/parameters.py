@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from schemas import limits
 from schemas.kinds import BLOCKED_PREFIX
-from schemas.kinds import KIND_BYTES_MAX as CLIENTS_KIND_BYTES_MAX
 from schemas.values import ValueFormError, time_ms, whole_number
 from services.query import zones
 from services.query.zones import LocalDays
 
-VIDEO_ID_BYTES_MAX = 64
-CHANNEL_ID_BYTES_MAX = 4096
 # A kind of blocked events is longer by its prefix.
-KIND_BYTES_MAX = CLIENTS_KIND_BYTES_MAX + len(BLOCKED_PREFIX)
+KIND_BYTES_MAX = limits.KIND_BYTES_MAX + len(BLOCKED_PREFIX)
 STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 SPANS = ("hour", "minute", "trending")
 # Of the rollup's lists: the hours of the clock, and days.

@@ -23,6 +23,7 @@ from tenacity import RetryError, Retrying, sleep_using_event, stop_when_event_se
 
 from connectors.cassandra import connect
 from schemas.kinds import OF_KINDS
+from schemas.ledger import LEDGER_COLUMNS, PIPELINE
 from services.query.cold import History
 from services.query.completeness import ALWAYS, HOUR, Known, Lost
 from services.query.pages import all_rows
@@ -35,7 +36,6 @@ from udfs.logic.register import Applied, Register
 from udfs.sinks.history_register import NAME, applied_of_text, register_of
 
 LOG = structlog.get_logger("query")
-PIPELINE = "view_counts"
 CONNECT_AGAIN_MAX_S = 2.0
 PARTITIONS_AT_ONCE = 32
 MINUTE = timedelta(minutes=1)
@@ -67,9 +67,6 @@ _DAYS = (
     "SELECT day, views, complete_through FROM views_by_day WHERE video_id = ? AND kind = ? AND day >= ? AND day <= ?"
 )
 
-# What the ledger tells of a minute, in the order in which answers tell it.
-FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
-LEDGER_COLUMNS = ("received", *FATES, "records", "unreadable_records", "clamped_records")
 LEDGER_MINUTES_AT_ONCE = 60
 # What is written only when a job is submitted need not be read for each answer.
 LOST_KEPT_S = 10.0
