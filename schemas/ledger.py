@@ -7,5 +7,5 @@ exactly one fate, so that `received` is the sum of FATES. tools/recount keeps a 
 FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
 # The columns after (minute, salt), in the order in which the count job writes them and answers have them.
 LEDGER_COLUMNS = ("received", *FATES, "records", "unreadable_records", "clamped_records")
-# Of the tables progress, missing_records and kept_settings: whose rows they are.
+# The key under which the count job's rows are in the tables progress, missing_records and kept_settings.
 PIPELINE = "view_counts"

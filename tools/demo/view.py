@@ -85,6 +85,7 @@ def as_line(snapshot: Snapshot) -> str:
     if snapshot.sends:
         parts.append(f"sent {snapshot.per_second.get('sent', 0.0):,.0f}/s, accepted {total.accepted:,}")
     parts.append(f"counted {total.counted:,} ({snapshot.per_second.get('counted', 0.0):,.0f}/s)")
+    # Most installations block nobody, and the line is long.
     parts += [
         f"{title} {getattr(total, name):,}" for title, name in _LEDGER_ROWS[2:] if name != "blocked" or total.blocked
     ]
