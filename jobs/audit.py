@@ -22,7 +22,7 @@ from connectors.cassandra import connect
 from connectors.flink_kafka import discard, key_by_first_field
 from jobs.submission import batch_environment, execute_until, settings_or_exit, without_credentials
 from jobs.uids import BatchUid as Uid
-from schemas.ledger import PIPELINE
+from schemas.progress import PIPELINE, ShardProgress, complete_through
 from settings import Settings
 from udfs.logic.audit import Verdict
 from udfs.logic.audit_sums import (
@@ -108,10 +108,8 @@ def ranges_of(question: Question) -> list[tuple[int, int, int]]:
 
 def closed_hour(rows: Sequence[tuple[int, int, datetime | None]]) -> int | None:
     """The hour before which every shard of the stream has closed all minutes; rows are (shard, shards, closed)."""
-    closed = {shard: at for shard, _, at in rows if at is not None}
-    if not rows or set(closed) != set(range(rows[0][1])):
-        return None
-    return int(min(closed.values()).replace(tzinfo=UTC).timestamp()) // 3600
+    closed = complete_through([ShardProgress(*row) for row in rows])
+    return None if closed is None else int(closed.timestamp()) // 3600
 
 
 def told(verdicts: Sequence[Verdict], findings: Sequence[Finding] = ()) -> str:

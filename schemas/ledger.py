@@ -1,4 +1,4 @@
-"""The columns of the ledger, and under which name the stream keeps its progress. Imports nothing.
+"""The columns of the ledger. Imports nothing.
 
 A row of the ledger says what became of the events of one salt that arrived in one minute. Every event received has
 exactly one fate, so that `received` is the sum of FATES. tools/recount keeps a list of its own on purpose.
@@ -7,5 +7,3 @@ exactly one fate, so that `received` is the sum of FATES. tools/recount keeps a 
 FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
 # The columns after (minute, salt), in the order in which the count job writes them and answers have them.
 LEDGER_COLUMNS = ("received", *FATES, "records", "unreadable_records", "clamped_records")
-# The key under which the count job's rows are in the tables progress, missing_records and kept_settings.
-PIPELINE = "view_counts"

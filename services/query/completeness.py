@@ -1,4 +1,4 @@
-"""How complete the tables are, as progress and the register of history say, and what may be answered from them. Pure.
+"""How complete the tables are, as the register of history says, and what may be answered from them. Pure.
 
 Views before `through` are in the rows of history, and only there. Later views are in the minutes of the stream, which
 Cassandra keeps for some days. Minutes before a time called the cut may be gone already. So if `through` lies before the
@@ -25,25 +25,6 @@ BEHIND = 3 * HOUR
 
 class HistoryAwayError(ConnectionError):
     """The answer is in history alone, which lacks it or cannot be read now. The read is worth trying again."""
-
-
-class ShardProgress(NamedTuple):
-    """A row of the progress table. `closed_through` is naive UTC, as the Cassandra driver gives it."""
-
-    shard: int
-    shards: int
-    closed_through: datetime | None
-
-
-def complete_through(rows: Sequence[ShardProgress]) -> datetime | None:
-    """The end of the last minute that every shard has closed; None until each of them has closed one."""
-    if not rows:
-        return None
-    shards = rows[0].shards
-    closed = {row.shard: row.closed_through for row in rows if row.closed_through is not None}
-    if any(row.shards != shards for row in rows) or set(closed) != set(range(shards)):
-        return None
-    return min(closed.values()).replace(tzinfo=UTC)
 
 
 def cut(now: datetime, kept_days: int) -> datetime:

@@ -15,10 +15,11 @@ from time import monotonic
 from typing import NamedTuple
 
 from schemas.kinds import OF_KINDS
-from schemas.ledger import LEDGER_COLUMNS, PIPELINE
+from schemas.ledger import LEDGER_COLUMNS
+from schemas.progress import PIPELINE, ShardProgress, complete_through
 from services.query import top
 from services.query.cold import History
-from services.query.completeness import ALWAYS, DAY, HOUR, Known, Lost, ShardProgress, complete_through, cut
+from services.query.completeness import ALWAYS, DAY, HOUR, Known, Lost, cut
 from services.query.series import Rolled, Series, days_of_total, fill, naive
 from services.query.session import ReadSession
 from services.query.spans import Span, dates, inside, months, outside

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from services.query.completeness import ShardProgress, complete_through
+from schemas.progress import ShardProgress, complete_through
 from services.query.parameters import ParameterError, check_name, read_day, read_series
 from services.query.series import Rolled, Series, days_of_total, fill
 from services.query.spans import months

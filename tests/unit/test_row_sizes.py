@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from schemas.kinds import BLOCKED_PREFIX
-from schemas.ledger import PIPELINE
 from schemas.limits import ABOUT_BYTES_MAX, KIND_BYTES_MAX, VIDEO_ID_BYTES_MAX
+from schemas.progress import PIPELINE
 from settings import CassandraSettings
 from settings.model import CassandraSettings as Model
 from tests.support.fake_cassandra import FakeCassandra

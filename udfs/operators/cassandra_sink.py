@@ -13,7 +13,7 @@ from pyflink.datastream import FlatMapFunction, RuntimeContext
 
 from connectors.write_behind import WriteBehind
 from schemas.kinds import OF_KINDS
-from schemas.ledger import PIPELINE
+from schemas.progress import PIPELINE
 from settings import CassandraSettings
 from udfs.operators.window import Changes, Closed, Settle, Top
 from udfs.sinks.acknowledged import connect_however_long

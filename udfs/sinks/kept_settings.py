@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from schemas.ledger import PIPELINE
+from schemas.progress import PIPELINE
 from udfs.logic.kept_settings import KeptSettings, SettingsRefusedError, decode
 
 WHAT = "the state of the count job"

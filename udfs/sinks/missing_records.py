@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connectors.kafka_gaps import Lost
-from schemas.ledger import PIPELINE
+from schemas.progress import PIPELINE
 
 _PROGRESS = "SELECT shards, closed_through FROM progress WHERE pipeline = %s"
 _INSERT = (
