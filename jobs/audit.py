@@ -22,6 +22,7 @@ from connectors.cassandra import connect
 from connectors.flink_kafka import discard, key_by_first_field
 from jobs.submission import batch_environment, execute_until, settings_or_exit, without_credentials
 from jobs.uids import BatchUid as Uid
+from schemas.progress import PIPELINE, ShardProgress, complete_through
 from settings import Settings
 from udfs.logic.audit import Verdict
 from udfs.logic.audit_sums import (
@@ -47,7 +48,6 @@ from udfs.sources.minute_rows import token_ranges
 from udfs.stages.rollup_start import settle
 
 JOB_NAME = "audit"
-PIPELINE = "view_counts"
 RANGES = 32
 LEDGER_HOURS_AT_ONCE = 6
 PLACES_SHOWN = 5
@@ -108,10 +108,8 @@ def ranges_of(question: Question) -> list[tuple[int, int, int]]:
 
 def closed_hour(rows: Sequence[tuple[int, int, datetime | None]]) -> int | None:
     """The hour before which every shard of the stream has closed all minutes; rows are (shard, shards, closed)."""
-    closed = {shard: at for shard, _, at in rows if at is not None}
-    if not rows or set(closed) != set(range(rows[0][1])):
-        return None
-    return int(min(closed.values()).replace(tzinfo=UTC).timestamp()) // 3600
+    closed = complete_through([ShardProgress(*row) for row in rows])
+    return None if closed is None else int(closed.timestamp()) // 3600
 
 
 def told(verdicts: Sequence[Verdict], findings: Sequence[Finding] = ()) -> str:

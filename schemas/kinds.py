@@ -1,6 +1,5 @@
 """Kinds of events: clients name them as they like, but for those of the system's own."""
 
-KIND_BYTES_MAX = 32
 # Views of a blocked viewer do not count as their kind; they count under it with this before it. No client may.
 BLOCKED_PREFIX = "blocked:"
 # Of no event. In top_videos it has the list of kinds, of a shard that has left some out.

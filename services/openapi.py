@@ -1,60 +1,145 @@
-"""What both OpenAPI descriptions share: a page for people, without scripts or assets from elsewhere; the metrics."""
+"""Makes a service's OpenAPI 3.1 description from its table of operations and from the structs of its answers.
 
-import html
-import json
-from typing import Any
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-code, pre { font: 14px/1.4 ui-monospace, monospace; background: #f4f4f4; padding: .1rem .3rem }
-pre { padding: .8rem; overflow: auto } table { border-collapse: collapse } td, th { text-align: left;
-padding: .2rem 1rem .2rem 0; vertical-align: top }
+A service has one table: an Operation for each path, with its parameters, request bodies and answers. The service makes
+its routes from the table, and encodes the structs that the table names, so that description and answers cannot differ.
 """
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
-def metrics_route(summary: str) -> dict[str, Any]:
-    """The description of GET /metrics."""
-    return {"get": {"summary": summary, "responses": {"200": {"description": "Prometheus text format."}}}}
+import msgspec
 
-
-def docs_page(description: dict[str, Any]) -> str:
-    """The operations of an OpenAPI 3.1 document as one page of HTML."""
-    info = description["info"]
-    parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(info['title'])}</title>",
-        f"<style>{STYLE}</style><h1>{_text(info['title'])}</h1><p>{_text(info['description'])}</p>",
-        '<p>The same for programs: <a href="openapi.json">openapi.json</a></p>',
-    ]
-    for path, methods in description["paths"].items():
-        for method, operation in methods.items():
-            parts.append(f"<h2><code>{method.upper()} {_text(path)}</code></h2><p>{_text(operation['summary'])}</p>")
-            parts.append(_parameters(operation.get("parameters", [])))
-            parts.extend(_bodies(operation.get("requestBody", {})))
-            parts.append("<table><tr><th>answer<th>meaning</tr>")
-            parts.extend(
-                f"<tr><td>{code}<td>{_text(answer['description'])}</tr>"
-                for code, answer in operation["responses"].items()
-            )
-            parts.append("</table>")
-    return "".join(parts)
+JSON = "application/json"
+TEXT = "text/plain"
+_REFERENCE = "#/components/schemas/{name}"
+A = TypeVar("A")
 
 
-def _parameters(parameters: list[dict[str, Any]]) -> str:
-    if not parameters:
-        return ""
-    rows = "".join(
-        f"<tr><td><code>{_text(p['name'])}</code><td>{p['in']}<td>{_text(p['description'])}</tr>" for p in parameters
-    )
-    return f"<table><tr><th>parameter<th>in<th>meaning</tr>{rows}</table>"
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a path, where `in_path`, or of a query. `schema` is its JSON Schema."""
+
+    name: str
+    text: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    in_path: bool = False
+    required: bool = False
 
 
-def _bodies(body: dict[str, Any]) -> list[str]:
-    return [
-        f"<p>Body, <code>{_text(media)}</code>: {_text(content.get('schema', {}).get('description', ''))}</p>"
-        + (f"<pre>{_text(json.dumps(content['example'], indent=1))}</pre>" if "example" in content else "")
-        for media, content in body.get("content", {}).items()
-    ]
+@dataclass(frozen=True)
+class Body:
+    """A form of request body. `shape` is the type that JSON is decoded into; None for other media types."""
+
+    media: str
+    text: str
+    shape: type | None = None
+    example: Any = None
+    is_binary: bool = False
 
 
-def _text(value: object) -> str:
-    return html.escape(str(value))
+@dataclass(frozen=True)
+class Answer(Generic[A]):
+    """An answer: JSON of one of the structs `shapes`, or without them text. With `retry` it bears Retry-After."""
+
+    text: str
+    shapes: tuple[type[A], ...] = ()
+    retry: bool = False
+
+
+@dataclass(frozen=True)
+class Operation(Generic[A]):
+    """What a service does for requests of one method and path.
+
+    When all goes well it answers with `status` and `answer`; `refusals` are its other answers, by status.
+    """
+
+    path: str
+    summary: str
+    answer: Answer[A]
+    refusals: Mapping[int, Answer[Any]] = field(default_factory=dict)
+    parameters: tuple[Parameter, ...] = ()
+    bodies: tuple[Body, ...] = ()
+    description: str = ""
+    method: str = "GET"
+    status: int = 200
+
+    @property
+    def answers(self) -> dict[int, Answer[Any]]:
+        """All answers by status."""
+        return {self.status: self.answer, **self.refusals}
+
+    @property
+    def query_names(self) -> tuple[str, ...]:
+        """The names of the parameters that a query may have."""
+        return tuple(one.name for one in self.parameters if not one.in_path)
+
+
+HEALTHZ: Operation[Any] = Operation("/healthz", "Is the process alive?", Answer("Yes."))
+
+
+def metrics(summary: str, refusals: Mapping[int, Answer[Any]] | None = None) -> Operation[Any]:
+    """The operation GET /metrics."""
+    return Operation("/metrics", summary, Answer("Prometheus text format."), refusals or {})
+
+
+def describe(title: str, text: str, operations: Iterable[Operation[Any]]) -> dict[str, Any]:
+    """The OpenAPI document, as JSON takes it. Operations stand in it in their order, and paths must be unique."""
+    table = list(operations)
+    shapes = list(dict.fromkeys(shape for operation in table for shape in _shapes(operation)))
+    references, components = msgspec.json.schema_components(shapes, ref_template=_REFERENCE)
+    schemas = dict(zip(shapes, references, strict=True))
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": "1", "description": text},
+        "paths": {one.path: {one.method.lower(): _operation(one, schemas)} for one in table},
+        "components": {"schemas": components},
+    }
+
+
+def _shapes(operation: Operation[Any]) -> list[type]:
+    of_bodies = [body.shape for body in operation.bodies if body.shape is not None]
+    return [*of_bodies, *(shape for answer in operation.answers.values() for shape in answer.shapes)]
+
+
+def _operation(operation: Operation[Any], schemas: Mapping[type, dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {"summary": operation.summary}
+    if operation.description:
+        found["description"] = operation.description
+    if operation.parameters:
+        found["parameters"] = [_parameter(one) for one in operation.parameters]
+    if operation.bodies:
+        content = {body.media: _body(body, schemas) for body in operation.bodies}
+        found["requestBody"] = {"required": True, "content": content}
+    answers = operation.answers.items()
+    return {**found, "responses": {str(status): _answer(answer, schemas) for status, answer in answers}}
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    found = {
+        "name": parameter.name,
+        "in": "path" if parameter.in_path else "query",
+        "description": parameter.text,
+        "schema": dict(parameter.schema),
+    }
+    return {**found, "required": True} if parameter.in_path or parameter.required else found
+
+
+def _body(body: Body, schemas: Mapping[type, dict[str, Any]]) -> dict[str, Any]:
+    if body.shape is not None:
+        schema = {**schemas[body.shape], "description": body.text}
+    else:
+        schema = {"type": "string", "description": body.text, **({"format": "binary"} if body.is_binary else {})}
+    return {"schema": schema} if body.example is None else {"schema": schema, "example": body.example}
+
+
+def _answer(answer: Answer[Any], schemas: Mapping[type, dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {"description": answer.text}
+    if answer.retry:
+        seconds = {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
+        found["headers"] = {"Retry-After": seconds}
+    references = [schemas[shape] for shape in answer.shapes]
+    if not references:
+        return {**found, "content": {TEXT: {"schema": {"type": "string"}}}}
+    schema = references[0] if len(references) == 1 else {"anyOf": references}
+    return {**found, "content": {JSON: {"schema": schema}}}

@@ -7,10 +7,10 @@ GRACE_S = 10
 
 
 def serve(app: Starlette, *, host: str, port: int, keep_alive_s: int) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way get ten seconds to end.
+    """Serve until SIGTERM or SIGINT. Requests under way then get GRACE_S to end.
 
-    A connection on which nothing comes is closed after `keep_alive_s`. Were that sooner than whoever sends closes it, a
-    request could meet a closed one.
+    An idle connection is closed after `keep_alive_s`. If clients and balancers keep theirs longer than that, a request
+    can meet a connection that is just being closed.
     """
     uvicorn.run(
         app,

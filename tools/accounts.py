@@ -14,10 +14,10 @@ import msgspec
 import typer
 
 from connectors.cassandra import CassandraAwayError, connect
+from schemas.progress import PIPELINE, ShardProgress, complete_through
 from settings import Settings
 from udfs.logic.audit_accounts import EQUAL, UNKNOWN, WRONG, Amount, ProducersVerdict, ProducerTally, compare_producers
 
-PIPELINE = "view_counts"
 TIMEOUT_S = 10.0
 MINUTES_AT_ONCE = 60
 SHOWN_MAX = 20
@@ -92,10 +92,8 @@ def main(
 def closed_minute(session: Any) -> int:
     """The minute before which every shard of the stream has closed all; 0 while one has closed none."""
     rows = session.execute("SELECT shard, shards, closed_through FROM progress WHERE pipeline = %s", (PIPELINE,))
-    found = {shard: (shards, closed) for shard, shards, closed in rows if closed is not None}
-    if not found or len(found) < max(shards for shards, _ in found.values()):
-        return 0
-    return min(_minute(closed) for _, closed in found.values())
+    closed = complete_through([ShardProgress(*row) for row in rows])
+    return 0 if closed is None else _minute(closed)
 
 
 def received_in(session: Any, minutes: Sequence[int]) -> dict[int, Amount]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from schemas.ledger import FATES
 from tools.stack import FlinkCommandError
 
 # How long a new job may be without all its tasks before what ran is started again; one that loads its state gets more.
@@ -26,7 +27,6 @@ FAILURES_MAX = 3
 REASON_LINES = 4
 REASON_CHARACTERS = 300
 # As tools.recount has them, whose clients of Kafka and Cassandra no other command should have to load.
-FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
 CHECKED = re.compile(r"^checked: the job needs (\d+) slots$", re.MULTILINE)
 Ledger = Mapping[tuple[int, int], Counter[str]]
 State = Literal["runs", "loads", "waits for slots", "starts", "failed"]

@@ -1,4 +1,4 @@
-"""The ingest service's HTTP half: content types, limits and status codes. Events and Kafka are for others."""
+"""The ingest service's HTTP half: content types, limits and status codes. Knows neither Avro nor Kafka."""
 
 import asyncio
 import contextlib
@@ -9,36 +9,29 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec import UNSET
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from services.docs_page import docs_page
+from services.ingest import routes
+from services.ingest.answers import Result, Tally, TallyMinute
 from services.ingest.events import BodyError, Parsed, Rejection, parse_avro, parse_json, parse_ndjson
-from services.ingest.openapi import OPENAPI
-from services.ingest.packing import Made, Packed, Reach, pack
+from services.ingest.packing import Packed, Reach, pack
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter, failures
-from services.openapi import docs_page
+from services.openapi import HEALTHZ, JSON
 from settings import Settings
 from settings.durations import HOUR_MS
 
 RETRY_AFTER_S = 1
-JSON_TYPES = frozenset({"application/json"})
-NDJSON_TYPES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
-AVRO_TYPES = frozenset({"application/avro", "application/vnd.apache.avro", "avro/binary"})
+JSON_TYPES = frozenset({JSON})
+NDJSON_TYPES = frozenset({routes.NDJSON, "application/ndjson", "application/jsonl"})
+AVRO_TYPES = frozenset({routes.AVRO, "application/vnd.apache.avro", "avro/binary"})
 _ENCODER = msgspec.json.Encoder()
-
-
-class Result(msgspec.Struct, omit_defaults=True):
-    """The answer to POST /v1/events."""
-
-    accepted: int
-    rejected: list[Rejection]
-    event_ids: list[Made] | None = None
-    ignored: list[str] | None = None
-    error: str | None = None
 
 
 class _TooLargeError(Exception):
@@ -46,7 +39,7 @@ class _TooLargeError(Exception):
 
 
 def build_app(settings: Settings) -> Starlette:
-    """The ASGI application; it opens and closes its Kafka producer with the server's lifespan."""
+    """The ASGI application. Its Kafka producer lives as long as the server does."""
     producer_id = f"ingest-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     tally = IngestTally(settings.ingest.tally_minutes)
     writer = EventWriter(settings, producer_id=producer_id, tally=tally)
@@ -58,21 +51,21 @@ def build_app(settings: Settings) -> Starlette:
         yield
         await writer.stop()
 
-    page = docs_page(OPENAPI)
+    page = docs_page(routes.OPENAPI)
     app = Starlette(
         routes=[
-            Route("/v1/events", endpoints.post_events, methods=["POST"]),
-            Route("/v1/events/", endpoints.post_events, methods=["POST"]),
-            Route("/v1/tally", endpoints.get_tally),
-            Route("/metrics", endpoints.metrics),
-            Route("/healthz", _healthz),
-            Route("/readyz", endpoints.readyz),
-            Route("/openapi.json", lambda _request: JSONResponse(OPENAPI)),
+            Route(routes.EVENTS.path, endpoints.post_events, methods=[routes.EVENTS.method]),
+            Route(f"{routes.EVENTS.path}/", endpoints.post_events, methods=[routes.EVENTS.method]),
+            Route(routes.TALLY.path, endpoints.get_tally),
+            Route(routes.METRICS.path, endpoints.metrics),
+            Route(HEALTHZ.path, _healthz),
+            Route(routes.READYZ.path, endpoints.readyz),
+            Route("/openapi.json", lambda _request: JSONResponse(routes.OPENAPI)),
             Route("/docs", lambda _request: HTMLResponse(page)),
         ],
         lifespan=lifespan,
     )
-    # A redirect would name the host and scheme that this process sees, and few who post follow one.
+    # A redirect would name the host and scheme that this process sees, and few clients that post follow one.
     app.router.redirect_slashes = False
     return app
 
@@ -99,14 +92,10 @@ class _Endpoints:
 
     async def get_tally(self, _request: Request) -> Response:
         minutes = [
-            {
-                "start": datetime.fromtimestamp(at * 60, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "events": minute.events,
-                "records": minute.records,
-            }
+            TallyMinute(f"{datetime.fromtimestamp(at * 60, UTC):%Y-%m-%dT%H:%M:%SZ}", minute.events, minute.records)
             for at, minute in self._tally.minutes()
         ]
-        return JSONResponse({"producer_id": self._producer_id, "minutes": minutes})
+        return Response(_ENCODER.encode(Tally(self._producer_id, minutes)), media_type=JSON)
 
     async def metrics(self, _request: Request) -> Response:
         return Response(generate_latest(self._tally.registry), media_type=CONTENT_TYPE_LATEST)
@@ -152,7 +141,7 @@ class _Endpoints:
         if packed.count == 0:
             rejected.sort(key=lambda rejection: rejection.index)
             reason = "no event in the body is usable" if rejected else "the body holds no event"
-            return _answer(400, Result(0, rejected, ignored=parsed.ignored or None, error=reason))
+            return _answer(400, Result(0, rejected, ignored=parsed.ignored or UNSET, error=reason))
         return await self._write(packed, rejected, parsed.ignored)
 
     async def _write(self, packed: Packed, rejected: list[Rejection], ignored: list[str]) -> Response:
@@ -161,7 +150,7 @@ class _Endpoints:
         failed = failures(shares)
         rejected += [Rejection(index, None, f"not written, send it again: {reason}") for index, reason in failed]
         rejected.sort(key=lambda rejection: rejection.index)
-        result = Result(packed.count - len(failed), rejected, packed.made or None, ignored or None)
+        result = Result(packed.count - len(failed), rejected, packed.made or UNSET, ignored or UNSET)
         if result.accepted == 0:
             return _answer(503, result, retry=True)
         return _answer(202, result)
@@ -195,4 +184,4 @@ def _refusal(status: int, error: str, *, retry: bool = False) -> Response:
 
 def _answer(status: int, result: Result, *, retry: bool = False) -> Response:
     headers = {"Retry-After": str(RETRY_AFTER_S)} if retry else None
-    return Response(_ENCODER.encode(result), status, headers, "application/json")
+    return Response(_ENCODER.encode(result), status, headers, JSON)

@@ -1,9 +1,8 @@
-"""Reads an Avro object container from a stranger, within bounds of memory and time. Knows no HTTP.
+"""Reads an untrusted Avro object container within bounds of memory and time. Knows no HTTP.
 
-fastavro's own reader trusts the file: a small one can unpack to gigabytes, or skip 10^12 nulls of an array
-that nobody asked for. So the frame is read here, unpacking is bounded, and only flat schemas are let in,
-whose every record takes at least a byte; fastavro decodes the records.
-Avro 1.12 specification, "Object Container Files".
+fastavro's own reader trusts the file: a small file can unpack to gigabytes, or skip 10^12 nulls of an array that nobody
+asked for. So this module reads the frame and bounds the unpacking. It takes only flat schemas, whose every record takes
+at least a byte; fastavro decodes the records. See the Avro 1.12 specification, "Object Container Files".
 """
 
 import io
@@ -28,7 +27,7 @@ FLAT = frozenset(
 
 
 class ContainerError(ValueError):
-    """The file is broken from record `index` on; None when nothing of it can be read."""
+    """The file is broken from record `index` on. `index` is None if nothing in it can be read."""
 
     def __init__(self, text: str, index: int | None = None) -> None:
         super().__init__(text)
@@ -36,10 +35,10 @@ class ContainerError(ValueError):
 
 
 class Container(NamedTuple):
-    """The records, resolved to ViewEvent, and fields of the writer's that are not among its own.
+    """The records, resolved to ViewEvent, and the names of the writer's fields that ViewEvent lacks.
 
-    `event_id` is bytes, `viewed_at` an aware datetime. To iterate raises ContainerError, with the index of the first
-    record that is missing.
+    `event_id` is bytes, `viewed_at` an aware datetime. Iteration raises ContainerError with the index of the first
+    record that cannot be read.
     """
 
     records: Iterator[dict[str, Any]]
@@ -47,7 +46,7 @@ class Container(NamedTuple):
 
 
 def read_container(data: bytes, *, unpacked_bytes_max: int) -> Container:
-    """Raises ContainerError, with the index None, for what is no container or has no events."""
+    """Read the header. Raises ContainerError without an index if it is not one of a container of events."""
     cursor = _Cursor(data)
     writer, names, codec = _header(cursor)
     if (found := first_meant(names)) is not None:
@@ -152,7 +151,7 @@ def _record(source: io.BytesIO, writer: Any) -> dict[str, Any]:
 
 
 class _Cursor:
-    """A place in the file; reading beyond the end is a ContainerError."""
+    """A place in the file. Reading beyond the end raises ContainerError."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

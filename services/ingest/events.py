@@ -1,8 +1,8 @@
-"""From a request's body to valid events: JSON, NDJSON or an Avro object container. Knows no HTTP, no Kafka.
+"""From a request's body to valid events: JSON, NDJSON or an Avro object container. Knows no HTTP and no Kafka.
 
-A body that cannot be read at all raises BodyError; a bad event among good ones becomes a Rejection, and the
-others go on. Every format ends in the same `ViewEvent` and the same checks (services.ingest.packing has those
-that need bytes).
+A body that cannot be read at all raises BodyError. A bad event among good ones becomes a Rejection, and the others go
+on. Every format ends in the same `ViewEvent` and the same checks; services.ingest.packing has the checks that need
+bytes. The docstrings and descriptions of ViewEvent, EventsBody and Rejection are part of the OpenAPI description.
 """
 
 import contextlib
@@ -18,54 +18,67 @@ from msgspec import Meta
 
 from schemas import values
 from schemas.fields import EVENT_FIELDS, first_meant, meant, misspelt
-from schemas.kinds import KIND_BYTES_MAX
+from schemas.limits import (
+    COUNTRY_BYTES_MAX,
+    DEVICE_BYTES_MAX,
+    KIND_BYTES_MAX,
+    VIDEO_ID_BYTES_MAX,
+    VIEWER_ID_BYTES_MAX,
+)
 from services.ingest.container import ContainerError, read_container
 
-VIDEO_ID_BYTES_MAX = 64
-VIEWER_ID_BYTES_MAX = 64
-COUNTRY_BYTES_MAX = 64
-DEVICE_BYTES_MAX = 64
-# Of the names that an answer lists as ignored: how many, and how much of each.
+# How many names of unknown fields an answer lists, and how many characters of each.
 IGNORED_NAMES_MAX = 32
 IGNORED_NAME_LENGTH_MAX = 64
 
 T = TypeVar("T")
 
 
+# The decoder checks lengths in characters, packing checks them in bytes. A `viewed_at` that is text is left to packing,
+# because the decoder would round the time.
 class ViewEvent(msgspec.Struct, gc=False):
-    """One event as a client sends it. Lengths are in characters here; the limits in bytes are packing's.
+    """One event as a client sends it."""
 
-    A time that is text is left to packing: the decoder's own would be rounded.
-    """
-
-    video_id: Annotated[str, Meta(min_length=1, max_length=VIDEO_ID_BYTES_MAX)]
-    event_id: UUID | None = None
-    viewed_at: int | str | None = None
-    kind: Annotated[str, Meta(min_length=1, max_length=KIND_BYTES_MAX)] = "view"
+    video_id: Annotated[
+        str, Meta(min_length=1, max_length=VIDEO_ID_BYTES_MAX, description=f"1 to {VIDEO_ID_BYTES_MAX} bytes of UTF-8")
+    ]
+    event_id: Annotated[
+        UUID | None, Meta(description="The same id is the same event. If it is absent, the service makes one.")
+    ] = None
+    viewed_at: Annotated[
+        int | str | None,
+        Meta(
+            description="RFC 3339 with an offset, cut off to the ms, or ms since 1970. Required beside an event_id, "
+            "unless that is a UUIDv7, whose time is used. Without an event_id it is now by default."
+        ),
+    ] = None
+    kind: Annotated[
+        str, Meta(min_length=1, max_length=KIND_BYTES_MAX, description=f"1 to {KIND_BYTES_MAX} bytes of UTF-8")
+    ] = "view"
     viewer_id: Annotated[str, Meta(max_length=VIEWER_ID_BYTES_MAX)] | None = None
     country: Annotated[str, Meta(max_length=COUNTRY_BYTES_MAX)] | None = None
     device: Annotated[str, Meta(max_length=DEVICE_BYTES_MAX)] | None = None
 
 
 class _StrictEvent(ViewEvent, gc=False, forbid_unknown_fields=True):
-    """One that has no other fields: what nearly all are, and the fastest to read."""
+    """An event without other fields, as nearly all are. It is the fastest to decode."""
 
 
-class Rejection(msgspec.Struct, omit_defaults=False):
-    """Why the event at `index` of the body was not taken; `field` is null when it is not about one field."""
+class Rejection(msgspec.Struct):
+    """Why the service did not take one event."""
 
-    index: int
-    field: str | None
+    index: Annotated[int, Meta(description="The place of the event in the body, from 0.")]
+    field: Annotated[str | None, Meta(description="The field at fault; null if it is not one field.")]
     reason: str
 
 
 class BodyError(ValueError):
-    """Nothing in the body can be read; the text says why."""
+    """Nothing in the body can be read. The text says why."""
 
 
 @dataclass(slots=True)
 class Parsed:
-    """Valid events, the place of each in the body, what was refused, and names of fields that nobody knows."""
+    """Valid events, the place of each in the body, what was rejected, and the names of unknown fields."""
 
     events: Sequence[ViewEvent]
     indexes: Sequence[int]
@@ -77,9 +90,13 @@ class _Body(msgspec.Struct, Generic[T]):
     events: list[T]
 
 
+class EventsBody(_Body[ViewEvent]):
+    """The body of a request in JSON."""
+
+
 _Fields = dict[str, msgspec.Raw]
 _STRICT_BODY = msgspec.json.Decoder(_Body[_StrictEvent])
-_BODY = msgspec.json.Decoder(_Body[ViewEvent])
+_BODY = msgspec.json.Decoder(EventsBody)
 _FIELDS_BODY = msgspec.json.Decoder(_Body[_Fields])
 _RAW_BODY = msgspec.json.Decoder(_Body[msgspec.Raw])
 _STRICT_EVENT = msgspec.json.Decoder(_StrictEvent)
@@ -98,7 +115,7 @@ class _FieldError(ValueError):
 
 
 def parse_json(body: bytes) -> Parsed:
-    """`{"events": [...]}`. BodyError when it is not that shape."""
+    """Read `{"events": [...]}`. Raises BodyError for any other shape."""
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         events = _STRICT_BODY.decode(body).events
         return Parsed(events, range(len(events)))
@@ -110,7 +127,7 @@ def parse_json(body: bytes) -> Parsed:
 
 
 def parse_ndjson(body: bytes) -> Parsed:
-    """One event a line; an event's index counts the lines that are not blank."""
+    """Read one event from each line. An event's index counts the lines that are not blank."""
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         events = _STRICT_EVENT.decode_lines(body)
         return Parsed(events, range(len(events)))
@@ -122,9 +139,10 @@ def parse_ndjson(body: bytes) -> Parsed:
 
 
 def parse_avro(body: bytes, *, unpacked_bytes_max: int) -> Parsed:
-    """An Avro object container of ViewEvent, or of a flat record that resolves to it.
+    """Read an Avro object container of ViewEvent, or of a flat record that resolves to it.
 
-    Records after a place that cannot be decoded are refused together, by one Rejection at its index.
+    Records after a place that cannot be decoded are rejected together, by one Rejection with the index of that place.
+    Raises BodyError if nothing can be read.
     """
     events: list[ViewEvent] = []
     indexes: list[int] = []
@@ -157,9 +175,9 @@ def _raw_events(body: bytes) -> Sequence[bytes | msgspec.Raw]:
 
 
 def _raw_events_leniently(body: bytes) -> list[bytes] | None:
-    """The events as JSON, though a string in some is no UTF-8: msgspec refuses such a body as a whole.
+    """Each event as JSON, for a body in which some string is not UTF-8: msgspec refuses such a body as a whole.
 
-    Half a surrogate pair or a wrong byte is kept as it was, so that its event alone is refused later.
+    Half a surrogate pair or a wrong byte is kept as it is, so that only its own event is rejected later.
     """
     try:
         events = json.loads(body.decode("utf-8", "surrogateescape"))["events"]
@@ -188,13 +206,13 @@ def _one_by_one(raws: Sequence[bytes | msgspec.Raw]) -> Parsed:
 
 
 def _event(raw: bytes | msgspec.Raw, unknown: dict[str, None]) -> ViewEvent:
-    """The event, with names that are not known added to `unknown`; also with an id in a form that is rare."""
+    """Decode one event, also with an id in a rare form. Adds the names of unknown fields to `unknown`."""
     try:
         return _STRICT_EVENT.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         try:
             fields = _ANY.decode(raw)
-        # What is no object is better told by what was expected.
+        # It is not an object at all, and the first error says better what was expected.
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise error from None
     if (found := first_meant(fields)) is not None:
@@ -212,7 +230,7 @@ def _event(raw: bytes | msgspec.Raw, unknown: dict[str, None]) -> ViewEvent:
 
 
 def _unknown(events: Iterable[_Fields]) -> list[str]:
-    """Names that are not known. Raises _FieldError when one was meant to be another."""
+    """The names of unknown fields. Raises _FieldError for a name that is a known one, misspelt."""
     found: dict[str, None] = {}
     for fields in events:
         for name in fields:

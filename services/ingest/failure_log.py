@@ -1,4 +1,4 @@
-"""Says which writes have failed, in a line a second at most: an outage fails thousands of batches. Knows no Kafka."""
+"""Logs failed writes, at most a line a second, since an outage fails thousands of batches. Knows no Kafka."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ LINE_EVERY_S = 1.0
 
 
 class FailureLog:
-    """Counts failed batches until the next line, which `line(batches, events, reason)` writes. Not thread-safe."""
+    """Counts failed batches until `line(batches, events, reason)` writes the next line. Not thread-safe."""
 
     def __init__(self, line: Callable[[int, int, str], None], clock: Callable[[], float]) -> None:
         self._line = line
@@ -17,14 +17,14 @@ class FailureLog:
         self._said_at_s: float | None = None
 
     def note(self, events: int, reason: str) -> None:
-        """A batch of so many events was not written."""
+        """Note that a batch of this number of events was not written."""
         self._batches += 1
         self._events += events
         self._reason = reason
         self.say()
 
     def say(self) -> None:
-        """Write the line of what was not said yet, when it is time; to be called now and then, for the last ones."""
+        """Write a line about failures not logged yet, if it is time. Call it now and then, for the last of them."""
         now_s = self._clock()
         is_due = self._said_at_s is None or now_s - self._said_at_s >= LINE_EVERY_S
         if self._batches and is_due:

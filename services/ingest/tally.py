@@ -1,8 +1,8 @@
-"""What this process has done with events: its own account, to be held against the count job's ledger.
+"""Counts what this process has done with events, to be compared with the count job's ledger.
 
-By minute of arrival, as the ledger has it: the broker's append time comes back with each acknowledgement. Where every
-producer is an ingest process, the tallies of all of them add up to the ledger's `received`, save for writes whose
-acknowledgement was lost: those the ledger has and no tally does.
+The counts are by minute of arrival, as in the ledger: the broker's append time comes back with each acknowledgement. If
+every producer is an ingest process, the tallies of all of them add up to the ledger's `received`. Only the ledger has
+the writes whose acknowledgement was lost.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from settings.durations import MINUTE_MS
 
 @dataclass
 class Minute:
-    """Acknowledged in one minute of arrival: records, heartbeats among them, and the events in them."""
+    """What Kafka has acknowledged in one minute of arrival: records, heartbeats among them, and their events."""
 
     records: int = 0
     events: int = 0
 
 
 class IngestTally:
-    """Of one process, since its start; the minutes only of the last `minutes_max`."""
+    """The tally of one process since its start. It keeps the last `minutes_max` minutes."""
 
     def __init__(self, minutes_max: int) -> None:
         self._minutes_max = minutes_max
@@ -51,7 +51,7 @@ class IngestTally:
         )
 
     def acknowledged(self, append_ms: int, events: int) -> None:
-        """Kafka has a record of so many events, appended then."""
+        """Note that Kafka has appended a record of this number of events at `append_ms`."""
         at = append_ms // MINUTE_MS
         minute = self._minutes.get(at)
         if minute is None:
@@ -64,17 +64,17 @@ class IngestTally:
         self._events.labels("acknowledged").inc(events)
 
     def not_written(self, events: int) -> None:
-        """Kafka has not acknowledged these, and may or may not have them."""
+        """Note events that Kafka has not acknowledged. It may have them or not."""
         self._events.labels("not_written").inc(events)
 
     def rejected(self, events: int) -> None:
-        """These were refused for what they say."""
+        """Note events that were rejected for what is in them."""
         self._events.labels("rejected").inc(events)
 
     def answered(self, status: int) -> None:
-        """A request was answered."""
+        """Note the answer to a request."""
         self._answers.labels(str(status)).inc()
 
     def minutes(self) -> list[tuple[int, Minute]]:
-        """By epoch minute, in order."""
+        """(epoch minute, what was acknowledged), in order."""
         return sorted(self._minutes.items())

@@ -1,7 +1,7 @@
-"""Looks again and again whether Kafka's topics are what ingest needs; what is wrong is its trouble.
+"""Checks again and again whether Kafka's topics are what ingest needs.
 
-An event that is acknowledged into a topic that loses it, or under a salt that no job looks for, would be lost in
-silence.
+An event that is acknowledged into a topic that loses it, or under a salt that no job looks for, would be lost without
+any error.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from connectors.kafka_admin import TopicMismatchError
 from settings import Settings
 
 LOG = structlog.get_logger("ingest")
-# Until all is right.
+# While something is wrong.
 WRONG_CHECK_S = 1.0
 ANSWER_S = 10.0
 
 
 class TopicWatch:
-    """`trouble` is what was found last, a difference in each line; None when events may be written.
+    """`trouble` is what the last check found, one difference a line; None if events may be written.
 
-    `was_right` says whether they ever might.
+    `was_right` says whether any check has found nothing.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -32,7 +32,7 @@ class TopicWatch:
         self.was_right = False
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check until cancelled."""
         while True:
             found = await asyncio.to_thread(self._look)
             if found is not None and found != self.trouble:
@@ -47,7 +47,7 @@ class TopicWatch:
         except TopicMismatchError as error:
             return str(error)
         except KafkaException as error:
-            # A Kafka that is away is seen by the writer itself; topics do not change by that.
+            # The writer itself notices that Kafka is away, and topics do not change by that.
             servers = self._settings.kafka.bootstrap_servers
             return self.trouble if self.was_right else f"Kafka at {servers} does not answer: {error.args[0].str()}"
         for note in notes:

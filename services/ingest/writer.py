@@ -1,8 +1,8 @@
-"""Gathers events by salt, writes them to Kafka as batches, and keeps idle salts' clocks moving. No HTTP.
+"""Gathers events by salt, writes them to Kafka as batches, and sends heartbeats for idle salts. Knows no HTTP.
 
-Everything but the poll thread runs on the event loop, so nothing here needs a lock. A batch's future ends in
-None when every in-sync replica has the record, else in the reason why it may not have it: an event of such a
-batch may still have been written, and sending it again with the same id is safe.
+Everything but the poll thread runs on the event loop, so nothing here needs a lock. The result of a batch's future is
+None once every in-sync replica has the record, and otherwise the reason why the write failed. Events of a failed batch
+may have been written all the same; sending them again with the same ids is safe.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ LOG = structlog.get_logger("ingest")
 HEADER_BYTES_MAX = 1 << 12
 QUEUE_KBYTES = 256 << 10
 POLL_S = 0.1
-# Heartbeats are acknowledged every second or so; silence this long means that Kafka hangs or is out of reach.
+# Heartbeats are acknowledged about every second. Silence for this long means that Kafka hangs or is out of reach.
 SILENCE_MAX_S = 10.0
 
 
 @dataclass(eq=False, slots=True)
 class Batch:
-    """Events of one salt that share a record, and so a fate."""
+    """Events of one salt that share a Kafka record, and are written or lost together."""
 
     salt: int
     done: asyncio.Future[str | None]
@@ -43,7 +43,7 @@ class Batch:
 
 
 class EventWriter:
-    """The way into the events topic. `start` on a running loop, `stop` before the loop ends."""
+    """Writes to the events topic. Call `start` on a running loop, and `stop` before the loop ends."""
 
     def __init__(self, settings: Settings, *, producer_id: str, tally: IngestTally) -> None:
         self._tally = tally
@@ -59,7 +59,7 @@ class EventWriter:
         self._open: list[Batch | None] = [None] * salts
         self._pending = [0] * salts
         self._sent_at_s = [0.0] * salts
-        # Why the last write of each salt failed; None where it did not.
+        # Why the last write of each salt failed; None if it did not.
         self._failed: list[str | None] = [None] * salts
         self._tick: asyncio.TimerHandle | None = None
         self._stopping = threading.Event()
@@ -70,7 +70,7 @@ class EventWriter:
         self.events_in_flight = 0
 
     def start(self) -> None:
-        """Open the producer. Returns at once; Kafka may be away, `trouble` tells."""
+        """Open the producer. Returns at once, also while Kafka is away; `trouble` says so then."""
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(
             {
@@ -79,13 +79,13 @@ class EventWriter:
                 "acks": "all",
                 "enable.idempotence": True,
                 "delivery.timeout.ms": self._ingest.delivery_timeout_ms,
-                # Events have waited for each other already.
+                # Events have been gathered for `linger_ms` already.
                 "linger.ms": 1,
                 "batch.size": RECORD_BYTES_MAX,
                 "message.max.bytes": RECORD_BYTES_MAX,
                 "queue.buffering.max.kbytes": QUEUE_KBYTES,
                 "reconnect.backoff.max.ms": 1000,
-                # Only what is critical: each failed connection would be a line, and `trouble` tells anyway.
+                # Only critical lines: else each failed connection would be a line, and `trouble` reports it anyway.
                 "log_level": 2,
                 "error_cb": self._on_error,
             }
@@ -95,7 +95,7 @@ class EventWriter:
         self._tasks = [asyncio.create_task(self._topics.run()), asyncio.create_task(self._look_after_salts())]
 
     async def stop(self) -> None:
-        """Write what waits, for at most the delivery time-out, and close."""
+        """Write the events that wait, for at most the delivery time-out, and close the producer."""
         for task in self._tasks:
             task.cancel()
         self._flush_all()
@@ -105,7 +105,7 @@ class EventWriter:
 
     @property
     def trouble(self) -> str | None:
-        """Why events cannot be written now; None when they can."""
+        """Why events cannot be written now; None if they can."""
         if self._topics.trouble is not None:
             return self._topics.trouble
         if self._down:
@@ -113,7 +113,7 @@ class EventWriter:
         if self._acked_at_s is None:
             return "Kafka has not acknowledged a first heartbeat yet"
         if all(self._failed):
-            # Heartbeats go on, and the first that is acknowledged ends this.
+            # Heartbeats go on, and the first one that is acknowledged ends this state.
             return f"the last writes of all {self._salts} salts failed: {self._failed[0]}"
         silent_s = time.monotonic() - self._acked_at_s
         if silent_s > SILENCE_MAX_S + self._ingest.heartbeat_ms / 1000:
@@ -121,9 +121,9 @@ class EventWriter:
         return self._clocks.all_wrong
 
     def write(self, packed: Packed) -> list[tuple[asyncio.Future[str | None], list[int]]]:
-        """Take the events over; for each batch they go into, its future and their indexes.
+        """Take the events over. Returns the future of each batch that they go into, with the indexes of the events.
 
-        Futures are shared with other callers: wait for them, do not cancel them.
+        Other callers share the futures: wait for them, but do not cancel them.
         """
         shares: list[tuple[asyncio.Future[str | None], list[int]]] = []
         taken = 0
@@ -176,7 +176,7 @@ class EventWriter:
 
         def delivered(error: Any, message: Any) -> None:
             failure, append_ms = (None, message.timestamp()[1]) if error is None else (str(error), 0)
-            with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+            with contextlib.suppress(RuntimeError):  # The loop is closed, so nobody waits any more.
                 self._loop.call_soon_threadsafe(self._settle, batch, failure, append_ms)
 
         self._pending[batch.salt] += 1
@@ -212,7 +212,7 @@ class EventWriter:
         interval_s = self._ingest.heartbeat_ms / 1000
         while True:
             self._failures.say()
-            # Later troubles are no reason for time to stand still for the events that were taken before.
+            # Trouble that comes later must not stop heartbeats: the events taken before could not close their minutes.
             if not self._topics.was_right:
                 await asyncio.sleep(interval_s / 4)
                 continue
@@ -234,7 +234,7 @@ class EventWriter:
     def _note_error(self, error: KafkaError) -> None:
         if error.fatal():
             LOG.error("ends, to be started anew", error=str(error))
-            # An idempotent producer refuses everything after a fatal error; a new process does not.
+            # After a fatal error an idempotent producer refuses everything; a new process has a new producer.
             signal.raise_signal(signal.SIGTERM)
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the client's own public name for it
             if not self._down:
@@ -247,6 +247,6 @@ def _say_failed(batches: int, events: int, reason: str) -> None:
 
 
 def failures(shares: Sequence[tuple[asyncio.Future[str | None], list[int]]]) -> list[tuple[int, str]]:
-    """(index, reason) of every event whose batch failed, in the body's order. All futures must be done."""
+    """(index, reason) of every event whose batch failed, in the order of the body. All futures must be done."""
     found = [(index, reason) for done, places in shares if (reason := done.result()) for index in places]
     return sorted(found)

@@ -1,7 +1,7 @@
-"""What Cassandra no longer keeps, from history in the object store, without blocking the event loop. Knows no HTTP.
+"""Reads counts that Cassandra no longer keeps from history in the object store. Never blocks the loop; knows no HTTP.
 
-Who asks names the manifest that the tables were written from, so that rows and files are of one state of history, and
-has seen to it that history has what it asks for.
+Callers name the manifest that the tables were written from, so that rows and files belong to one state of history. They
+have checked before that history reaches as far as they ask.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ import msgspec
 import structlog
 
 from services.query.completeness import HistoryAwayError
-from services.query.parameters import ParameterError
 from services.query.spans import Span
 from settings.durations import HOUR_MS
 from udfs.logic.history import HistoryError, Manifest
@@ -24,16 +23,24 @@ from udfs.logic.shards import shard_of
 from udfs.sources.history import HistoryFiles
 
 LOG = structlog.get_logger("query")
-# The one in force, and those of answers that began before it was.
+# The manifest in force, and earlier ones for answers that began before it came into force.
 MANIFESTS_KEPT = 3
 THREADS = 16
-# Of one request, so that a large one does not keep the others waiting.
+# By one request, so that a large request does not keep the others waiting.
 FILES_AT_ONCE = 8
 T = TypeVar("T")
 
 
+class TooManyFilesError(ValueError):
+    """One request would have to read more files of history than it may; `start` is where its earliest span begins."""
+
+    def __init__(self, files: int, files_max: int, start: datetime) -> None:
+        super().__init__(f"asks for {files} files of history, more than {files_max}; narrow the range")
+        self.start = start
+
+
 class History:
-    """Minutes and hours of single videos. `files_max`: files that one request may read."""
+    """Reads minutes and hours of single videos. One request may read at most `files_max` files."""
 
     def __init__(self, files: HistoryFiles, *, files_max: int) -> None:
         self._files = files
@@ -44,16 +51,16 @@ class History:
         self._reading: dict[str, asyncio.Task[Manifest]] = {}
 
     def stop(self) -> None:
-        """Wait for no read."""
+        """Cancel the reads that wait, and do not wait for those under way."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def rows(
         self, manifest: str, data_set: str, video_id: str, kind: str, spans: Sequence[Span]
     ) -> list[tuple[datetime, int]]:
-        """(minute or hour, views) of a video in these spans, times as naive UTC as Cassandra's are; not in order.
+        """(minute or hour, views) of a video within these spans, in no order. Times are naive UTC, as Cassandra's.
 
-        `manifest` is the name of one; "" has nothing. Raises HistoryAwayError, and ParameterError when that is in too
-        many files.
+        `manifest` is the name of a manifest; "" stands for one without rows. `data_set` is "minutes" or "hours".
+        Raises HistoryAwayError, and TooManyFilesError if the rows lie in more than `files_max` files.
         """
         if not spans or not manifest:
             return []
@@ -64,16 +71,14 @@ class History:
         self, manifest: Manifest, data_set: str, video_id: str, kind: str, spans: Sequence[Span]
     ) -> list[tuple[datetime, int]]:
         shard = shard_of(video_id, manifest.shards)
-        # Hours may share a file, and a file may hold an hour that has another one by now.
+        # Hours may share a file, and a file may still hold an hour whose rows are in another file by now.
         hours_of: dict[str, set[int]] = {}
         for hour in _hours(spans):
             path = manifest.files[data_set].get(hour, {}).get(shard)
             if path is not None:
                 hours_of.setdefault(path, set()).add(hour)
         if len(hours_of) > self._files_max:
-            start = min(spans)[0].isoformat()
-            reason = f"asks for {len(hours_of)} files of history, more than {self._files_max}; narrow the range"
-            raise ParameterError("from", start, reason)
+            raise TooManyFilesError(len(hours_of), self._files_max, min(spans)[0])
         found: list[tuple[datetime, int]] = []
         waiting = iter(hours_of.items())
 
@@ -97,7 +102,7 @@ class History:
     async def _manifest(self, name: str) -> Manifest:
         if name in self._known:
             return self._known[name]
-        # Who comes while it is read waits for that: the store, when it does not answer, is not asked by each.
+        # Requests that come while it is being read wait for that read: a store that hangs is asked once, not by each.
         reading = self._reading.get(name)
         if reading is None or reading.done():
             reading = self._reading[name] = asyncio.create_task(self._read_manifest(name))

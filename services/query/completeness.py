@@ -1,8 +1,8 @@
 """How complete the tables are, as the register of history says, and what may be answered from them. Pure.
 
-What was viewed before `through` is in history's rows, and nowhere else; what was viewed from then on is in minutes of
-the stream, which are kept for some days. So there is a time, the cut, before which minutes may have gone: what lies
-between `through` and the cut is known to nobody until a rollup has run, and is an error and no zero.
+Views before `through` are in the rows of history, and only there. Later views are in the minutes of the stream, which
+Cassandra keeps for some days. Minutes before a time called the cut may be gone already. So if `through` lies before the
+cut, nobody knows the views in between until the next rollup has run: a question for them gets an error, never 0.
 """
 
 from collections.abc import Sequence
@@ -16,25 +16,30 @@ from udfs.logic.register import Register, check_path
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-# Whatever was viewed, was viewed later.
+# Before every view.
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
-# A rollup an hour, and the hour that is not over, make at most two; more is worth a word.
+# With a rollup each hour, history is at most two hours behind: the hour under way, and the one being counted.
 BEHIND = 3 * HOUR
 
 
 class HistoryAwayError(ConnectionError):
-    """What is asked for is in history alone, and that does not have it or cannot be read now. Worth trying again."""
+    """The answer is in history alone, which lacks it or cannot be read now. The read is worth trying again."""
+
+
+def cut(now: datetime, kept_days: int) -> datetime:
+    """The time before which history answers. Rows of this time and later are kept a day more, however clocks differ."""
+    return now.replace(minute=0, second=0, microsecond=0) - (kept_days - 1) * DAY
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the tables have of history.
+    """Which state of history the tables hold.
 
-    `manifest` is the name of the one that they were written from, "" before the first. Hours viewed from `start` to
-    before `through` are complete; `through` is None while none is. `late_through` is None before the first rollup.
-    `gaps` are the times viewed of which history may lack something, in order, and `stream_gaps` those of which the
-    stream's minutes may.
+    `manifest` names the manifest that their rows were written from, and is "" before the first. Hours viewed from
+    `start` to before `through` are complete; `through` is None while no hour is. `late_through` is None before the
+    first rollup. `gaps` are the times viewed, in order, of which history may lack views; `stream_gaps` are those of
+    which the stream's minutes may lack some.
     """
 
     manifest: str
@@ -48,18 +53,18 @@ class Known:
 
     @property
     def end(self) -> datetime:
-        """Up to when rows of history are the answer, and minutes of the stream are not."""
+        """The time before which rows of history answer, and from which minutes of the stream do."""
         return ALWAYS if self.through is None else self.through
 
     def check(self, spans: Sequence[Span], *, cut: datetime, now: datetime) -> None:
-        """Raise HistoryAwayError when something that was viewed then may be neither in history nor in minutes."""
+        """Raise HistoryAwayError when views within these spans may be neither in history nor in minutes."""
         if self.through is not None:
             if inside(spans, (self.through, cut)):
                 raise HistoryAwayError(
                     f"history is complete through {_text(self.through)}, and minutes that are older than {_text(cut)} "
                     "are answered from it: what was viewed in between is counted when the next rollup has run"
                 )
-        # While the register is younger than the cut, so is everything that was ever counted.
+        # A register younger than the cut means that nothing was counted before the cut.
         elif self.made < cut and inside(spans, (ALWAYS, cut)):
             raise HistoryAwayError(
                 f"no rollup has run for {(now - self.made) // DAY} days, since {_text(self.made)}: minutes that are "
@@ -67,9 +72,9 @@ class Known:
             )
 
     def missing(self, spans: Sequence[Span], *, before: datetime | None = None) -> list[Span]:
-        """The times within these of which records are missing: the archive's in history, Kafka's in minutes.
+        """The parts of these spans of which records are missing: in the archive for history, in Kafka for minutes.
 
-        `before`: up to when history answers, where that is not all that it has.
+        `before` is the time before which history answers, if that is earlier than `end`.
         """
         end = self.end if before is None else min(before, self.end)
         of_history = [part for gap in self.gaps for part in inside(inside(spans, gap), (ALWAYS, end))]
@@ -78,7 +83,7 @@ class Known:
 
 
 class Lost(NamedTuple):
-    """A row of missing_records: so many offsets, and the naive UTC times between which they may have been viewed."""
+    """A row of missing_records: how many records, and the naive UTC times between which they may have been viewed."""
 
     records: int
     viewed_from: datetime | None
@@ -86,15 +91,15 @@ class Lost(NamedTuple):
 
     @property
     def span(self) -> Span:
-        """The times that they may be of."""
+        """The times at which they may have been viewed."""
         start = ALWAYS if self.viewed_from is None else self.viewed_from.replace(tzinfo=UTC)
         return start, self.viewed_to.replace(tzinfo=UTC)
 
 
 def known(register: Register | None, lost: Sequence[Lost] = ()) -> Known:
-    """What the tables have. Raises HistoryAwayError when nobody can say.
+    """Which state of history the tables hold. Raises HistoryAwayError when the register does not say.
 
-    `lost` are records that the stream has not counted, since Kafka had them no longer.
+    `lost` are records that the stream has not counted, because Kafka had deleted them already.
     """
     if register is None:
         raise HistoryAwayError(
@@ -109,7 +114,7 @@ def known(register: Register | None, lost: Sequence[Lost] = ()) -> Known:
     start = hour_start(applied.from_hour)
     gaps = [(hour_start(first), hour_start(last + 1)) for first, last in applied.gap_hours]
     if applied.from_hour > 0:
-        # History begins with the first hour that is certain where the archive lacks the topic's first records.
+        # Where the archive lacks the topic's first records, history begins with the first hour that is certain.
         gaps.append((ALWAYS, start))
     return Known(
         manifest=applied.manifest,
@@ -124,7 +129,7 @@ def known(register: Register | None, lost: Sequence[Lost] = ()) -> Known:
 
 
 def lost_notice(lost: Sequence[Lost]) -> list[str]:
-    """What an operator should know of records that Kafka had no longer."""
+    """At most one sentence, for operators, about records that Kafka had deleted before they were counted."""
     if not lost:
         return []
     records, until = sum(one.records for one in lost), max(one.span[1] for one in lost)
@@ -133,7 +138,7 @@ def lost_notice(lost: Sequence[Lost]) -> list[str]:
 
 
 def notices(register: Register | None, *, path: str, now: datetime) -> list[str]:
-    """What an operator should know of history, a sentence each; `path` is where the settings say that it is."""
+    """Sentences for operators about the state of history. `path` is where the settings say that history is."""
     try:
         found = known(register)
     except HistoryAwayError as error:

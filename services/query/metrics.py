@@ -18,10 +18,11 @@ def exposition(
     applied: Applied | None,
     missing_records: int = 0,
 ) -> bytes:
-    """The text that Prometheus scrapes. `tally`: of one minute of arrival, the ledger's columns.
+    """The text that Prometheus scrapes.
 
-    `applied`: what the tables have of history; None where the register is not there, or does not say.
-    `missing_records`: those that the stream has not counted, since Kafka had them no longer.
+    `tally` is the ledger of one minute of arrival, by column. `applied` says which state of history the tables hold; it
+    is None if there is no register, or if the register does not say. `missing_records` is the number of records that
+    the stream has not counted, because Kafka had deleted them already.
     """
     registry = CollectorRegistry()
     events = Gauge(

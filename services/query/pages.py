@@ -1,7 +1,7 @@
-"""All rows of a statement, however many pages they come in. Knows no statement.
+"""From the Cassandra driver's callbacks to an asyncio future with all rows of a statement. Knows no statement.
 
-The driver gives a callback the rows of one page, 5,000 unless set: who takes the first one for the answer cuts whatever
-is longer, and nothing says so.
+The driver hands a callback the rows of one page, 5,000 unless it is told otherwise. Whoever took the first page for the
+whole answer would cut a longer one without any error.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ from typing import Any
 
 
 def all_rows(request: Any, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[list[Any]]":
-    """What a request that `execute_async` has sent comes to: every row, or the error of the page that failed.
+    """A future of every row that a request of `execute_async` returns, or of the error of the page that failed.
 
-    Called on the loop. Pages are asked for one after another, and no further ones when nobody waits any more.
+    Call it on the loop. Pages are fetched one after another, and no more of them once the future is cancelled.
     """
     done: asyncio.Future[list[Any]] = loop.create_future()
     found: list[Any] = []
@@ -26,11 +26,11 @@ def all_rows(request: Any, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[l
             done.set_result(found)
 
     def on_loop(error: Exception | None) -> None:
-        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+        with contextlib.suppress(RuntimeError):  # The loop is closed, so nobody waits any more.
             loop.call_soon_threadsafe(settle, error)
 
     def take(page: Any) -> None:
-        # On a thread of the driver, which drops what a callback raises.
+        # Runs on a thread of the driver, which drops what a callback raises.
         try:
             found.extend(page or ())
             if not request.has_more_pages:

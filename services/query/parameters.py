@@ -1,33 +1,40 @@
 """From a request's parameters to a checked question. Knows no HTTP framework and no Cassandra.
 
-A bad parameter raises ParameterError, which names the field, its value and what it may be.
+A bad parameter raises ParameterError, which names the field, its value and what it may be. The names of parameters and
+what they are by default are in services.query.routes, too, from the constants below.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from schemas import limits
 from schemas.kinds import BLOCKED_PREFIX
-from schemas.kinds import KIND_BYTES_MAX as CLIENTS_KIND_BYTES_MAX
 from schemas.values import ValueFormError, time_ms, whole_number
 from services.query import zones
+from services.query.series import Series
+from services.query.top import ClosedTopQuestion, TopQuestion
 from services.query.zones import LocalDays
 
-VIDEO_ID_BYTES_MAX = 64
-CHANNEL_ID_BYTES_MAX = 4096
-# A kind of blocked events is longer by its prefix.
-KIND_BYTES_MAX = CLIENTS_KIND_BYTES_MAX + len(BLOCKED_PREFIX)
+# The kind of blocked views is a kind of a client's with a prefix.
+KIND_BYTES_MAX = limits.KIND_BYTES_MAX + len(BLOCKED_PREFIX)
+DEFAULT_KIND = "view"
 STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
+DEFAULT_GRANULARITY = "minute"
+# How long a series is without `from`, by granularity.
+DEFAULT_SPANS = {"minute": timedelta(hours=1), "hour": timedelta(days=1), "day": timedelta(days=30)}
+# A channel has only this one.
+CHANNEL_GRANULARITY = "hour"
 SPANS = ("hour", "minute", "trending")
-# Of the rollup's lists: the hours of the clock, and days.
+DEFAULT_SPAN = "hour"
+# The spans of the lists that the rollup makes: an hour of the clock, and a day.
 CLOSED_SPANS = {"clock_hour": "hour", "day": "day"}
 EVERYWHERE = "*"
 TOP_MAX = 100
+DEFAULT_LIMIT = 10
 LEDGER_MINUTES_MAX = 1440
-DEFAULT_SPANS = {"minute": timedelta(hours=1), "hour": timedelta(days=1), "day": timedelta(days=30)}
-# Events of other years are not taken in, and dates near the ends of the calendar cannot be counted with.
+# Ingest takes no events of other years, and arithmetic with dates near the ends of the calendar fails.
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -35,7 +42,7 @@ _UNESCAPED_PLUS = re.compile(r" ([0-9]{2}:?[0-9]{2})$")
 
 
 class ParameterError(ValueError):
-    """One parameter is bad."""
+    """One parameter is bad: `field` is its name, `reason` says what it may be."""
 
     def __init__(self, field: str, value: str, reason: str) -> None:
         super().__init__(reason)
@@ -44,55 +51,16 @@ class ParameterError(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class Series:
-    """Points every `step` from `start` (aligned to the step, UTC) to before `end`, which is aligned too."""
-
-    step: timedelta
-    start: datetime
-    end: datetime
-
-    @property
-    def points(self) -> int:
-        """How many points that is."""
-        return (self.end - self.start) // self.step
-
-    @property
-    def starts(self) -> list[datetime]:
-        """When each point begins, in order."""
-        return [self.start + place * self.step for place in range(self.points)]
-
-
-@dataclass(frozen=True)
-class TopQuestion:
-    """The lists of `kind` and `span` at the minute `at`, or the newest ones when that is None; `limit` entries."""
-
-    kind: str
-    span: str
-    limit: int
-    at: datetime | None
-
-
-@dataclass(frozen=True)
-class ClosedTopQuestion:
-    """The list of `kind` and `country` of the hour or day that begins at `start`, or the newest one."""
-
-    kind: str
-    span: str
-    country: str
-    limit: int
-    start: datetime | None
-
-
-def check_known(query: Mapping[str, str], *known: str) -> None:
-    """Raises ParameterError for a parameter that is none of these."""
+def check_known(query: Mapping[str, str], known: Iterable[str]) -> None:
+    """Raise ParameterError for the first parameter whose name is not among `known`."""
+    names = tuple(known)
     for field, value in query.items():
-        if field not in known:
-            raise ParameterError(field, value, f"is not known here; known are {', '.join(known)}")
+        if field not in names:
+            raise ParameterError(field, value, f"is not known here; known are {', '.join(names)}")
 
 
 def check_name(field: str, value: str, bytes_max: int) -> str:
-    """VALUE, when it is 1 to `bytes_max` bytes of UTF-8."""
+    """Return `value` if it is 1 to `bytes_max` bytes of UTF-8. Raises ParameterError otherwise."""
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:
@@ -102,13 +70,19 @@ def check_name(field: str, value: str, bytes_max: int) -> str:
     return value
 
 
+def read_kind(query: Mapping[str, str]) -> str:
+    """The kind of events that `kind` asks for."""
+    return check_name("kind", query.get("kind", DEFAULT_KIND), KIND_BYTES_MAX)
+
+
 def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> Series:
     """The series that `granularity`, `from` and `to` ask for.
 
-    By default one of minutes, up to the current one and including it, an hour (of hours: a day, of days: 30) long.
-    `from` is rounded down and `to` up to the granularity, so that every point is a whole one. Days are UTC's.
+    By default it is a series of minutes that ends with the current minute. A series without `from` is an hour of
+    minutes, a day of hours or 30 days long. `from` is rounded down and `to` up to the granularity, so that every point
+    is whole. Days are days of UTC. Raises ParameterError, also for more than `points_max` points.
     """
-    granularity = query.get("granularity", "minute")
+    granularity = query.get("granularity", DEFAULT_GRANULARITY)
     step = STEPS.get(granularity)
     if step is None:
         raise ParameterError("granularity", granularity, f"must be one of {', '.join(STEPS)}")
@@ -125,13 +99,21 @@ def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> 
     return series
 
 
-def read_local_days(query: Mapping[str, str], *, now: datetime, points_max: int) -> LocalDays:
-    """The days of `zone` that `from` and `to` touch; by default today and the 30 days before it.
+def read_channel_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> Series:
+    """The series of a channel: as `read_series`, by the hour."""
+    granularity = query.get("granularity", CHANNEL_GRANULARITY)
+    if granularity != CHANNEL_GRANULARITY:
+        raise ParameterError("granularity", granularity, "must be hour: channels are counted by the hour")
+    return read_series({**query, "granularity": granularity}, now=now, points_max=points_max)
 
-    `points_max`: hours in them.
+
+def read_local_days(query: Mapping[str, str], *, now: datetime, points_max: int) -> LocalDays:
+    """The days of `zone` that the time from `from` to `to` touches; by default today and the 30 days before it.
+
+    Raises ParameterError, also when the days have more than `points_max` hours.
     """
     name = query["zone"]
-    granularity = query.get("granularity", "minute")
+    granularity = query.get("granularity", DEFAULT_GRANULARITY)
     if granularity != "day":
         raise ParameterError("zone", name, f"goes with granularity=day, not with {granularity}")
     if name not in zones.names():
@@ -147,16 +129,16 @@ def read_local_days(query: Mapping[str, str], *, now: datetime, points_max: int)
 
 
 def read_ledger_minutes(query: Mapping[str, str], *, now: datetime) -> Series:
-    """The minutes of arrival that `from` and `to` ask for; the last hour by default, a day at most."""
+    """The minutes of arrival that `from` and `to` ask for: by default the last hour, and at most a day."""
     bounds = {name: query[name] for name in ("from", "to") if name in query}
     return read_series(bounds, now=now, points_max=LEDGER_MINUTES_MAX)
 
 
 def read_day(query: Mapping[str, str]) -> date:
-    """The `day` that is asked for."""
+    """The date that `day` asks for."""
     text = query.get("day", "")
     try:
-        # Python takes other forms too, such as 2026-W05-6.
+        # Python reads other forms too, such as 2026-W05-6.
         day = date.fromisoformat(text if _DAY.fullmatch(text) else "")
     except ValueError as error:
         raise ParameterError("day", text, "must be a date such as 2026-01-31") from error
@@ -165,7 +147,7 @@ def read_day(query: Mapping[str, str]) -> date:
 
 def read_top(query: Mapping[str, str]) -> TopQuestion | ClosedTopQuestion:
     """The list that `kind`, `span`, `country`, `limit` and `at` ask for."""
-    span = query.get("span", "hour")
+    span = query.get("span", DEFAULT_SPAN)
     if span not in SPANS and span not in CLOSED_SPANS:
         raise ParameterError("span", span, f"must be one of {', '.join((*SPANS, *CLOSED_SPANS))}")
     country = query.get("country", EVERYWHERE)
@@ -173,7 +155,7 @@ def read_top(query: Mapping[str, str]) -> TopQuestion | ClosedTopQuestion:
         raise ParameterError("country", country, f"must be two letters, such as DE, or {EVERYWHERE}")
     if country != EVERYWHERE and span in SPANS:
         raise ParameterError("country", country, f"goes with span={' or span='.join(CLOSED_SPANS)}, not with {span}")
-    limit = query.get("limit", "10")
+    limit = query.get("limit", str(DEFAULT_LIMIT))
     try:
         entries = whole_number(limit)
     except ValueFormError as error:
@@ -182,14 +164,14 @@ def read_top(query: Mapping[str, str]) -> TopQuestion | ClosedTopQuestion:
         raise ParameterError("limit", limit, f"must be 1 to {TOP_MAX}")
     step = STEPS[CLOSED_SPANS.get(span, "minute")]
     at = _floor(_instant("at", query["at"]), step) if "at" in query else None
-    kind = check_name("kind", query.get("kind", "view"), KIND_BYTES_MAX)
+    kind = read_kind(query)
     if span in CLOSED_SPANS:
         return ClosedTopQuestion(kind, span, country.upper(), entries, at)
     return TopQuestion(kind, span, entries, at)
 
 
 def _range(query: Mapping[str, str], now: datetime) -> tuple[datetime | None, datetime]:
-    """`from`, None where it is not given, and `to`, or now."""
+    """(`from`, or None; `to`, or now)."""
     end = _instant("to", query["to"]) if "to" in query else now
     start = _instant("from", query["from"]) if "from" in query else None
     if start is not None and start > end:

@@ -1,20 +1,48 @@
-"""Lists of top videos, put together from the lists of shards. Pure; knows no table and no HTTP.
+"""Lists of top videos: the stream's, merged from the lists of all shards, and the rollup's. Pure; knows no HTTP.
 
-A shard that ranks not all of its kinds says which ones it has ranked, and how many events the most frequent of the
-others has. So a list is known to be exact, or not to be.
+A shard that does not rank all of its kinds says which ones it has ranked, and how many events the most frequent of the
+others has. So it is always known whether a merged list is exact.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import Any, NamedTuple
 
 from schemas.kinds import OF_KINDS
 
 MINUTES_TO_SETTLE = timedelta(minutes=2)
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class TopQuestion:
+    """Asks for the first `limit` videos of `kind` and `span` at the minute `at`; None asks for the newest list."""
+
+    kind: str
+    span: str
+    limit: int
+    at: datetime | None
+
+
+@dataclass(frozen=True)
+class ClosedTopQuestion:
+    """Asks for the first `limit` videos of the hour or day that begins at `start`; None asks for the newest list."""
+
+    kind: str
+    span: str
+    country: str
+    limit: int
+    start: datetime | None
+
+    @property
+    def is_of_day(self) -> bool:
+        """Whether the list is of a day, and not of an hour of the clock."""
+        return self.span == "day"
 
 
 class About(NamedTuple):
-    """What is known of a video; `created_at` is a naive UTC time."""
+    """The metadata of a video. `created_at` is naive UTC."""
 
     title: str
     channel_id: str
@@ -23,7 +51,7 @@ class About(NamedTuple):
 
 
 class ShardTop(NamedTuple):
-    """A row of top_videos; `minute` is a naive UTC time, a video is (video_id, views, views before)."""
+    """A row of top_videos. `minute` is naive UTC, a video is (video_id, views, views before), `about` is by video."""
 
     minute: datetime
     shard: int
@@ -32,7 +60,7 @@ class ShardTop(NamedTuple):
 
 
 class TopVideo(NamedTuple):
-    """A place in a merged list; `about` is None while nothing is known of the video."""
+    """A place in a list. `about` is None for a video without metadata."""
 
     video_id: str
     views: int
@@ -41,24 +69,35 @@ class TopVideo(NamedTuple):
 
 
 class MergedTop(NamedTuple):
-    """The first videos of all shards at `minute`; `left_out` is how many shards may have others of this kind."""
+    """The first videos of all shards at `minute`, which is None if there is no list.
+
+    `left_out` is the number of shards that did not rank the kind and whose videos could be in the list.
+    """
 
     minute: datetime | None
     videos: list[TopVideo]
     left_out: int
 
 
+class ClosedTop(NamedTuple):
+    """A list of the rollup: of the hour or day that begins at `start`, from the views before `complete_through`."""
+
+    start: datetime
+    complete_through: datetime
+    videos: list[TopVideo]
+
+
 def merge_top(
     rows: Sequence[ShardTop], kinds: Sequence[ShardTop] = (), *, kind: str, by_growth: bool, limit: int
 ) -> MergedTop:
-    """The merged list of the newest minute, or of one just before it that more shards have.
+    """The merged list of the newest minute, or of a minute just before it that more shards have.
 
-    Shards write their lists one after another: until all have, the minute before is the one to show. `kinds` are the
-    lists of kinds of the same minutes, of those shards that left any out.
+    Shards write their lists one after another: until all of them have, the minute before is the one to show. `kinds`
+    are the lists of ranked kinds of the same minutes, from the shards that left any kind out.
     """
     shards: dict[datetime, dict[int, ShardTop]] = {}
     for row in rows:
-        # What is known comes after the list, and alone when the list has expired.
+        # Metadata are written after the list, and are left alone in the row when the list has expired.
         if row.videos is not None:
             shards.setdefault(row.minute, {})[row.shard] = row
     silent = [row for row in kinds if row.videos is not None and kind not in {name for name, *_ in row.videos}]
@@ -77,9 +116,20 @@ def merge_top(
     # has events: below a full list it changes nothing.
     last = _score(videos[-1], by_growth=by_growth) if len(videos) == limit else 0
     at_minute = {row.shard for row in silent if row.minute == minute and _left_out_events(row) >= last}
-    # There would be a newer list, had they ranked the kind.
+    # These would have a newer list if they had ranked the kind.
     since = {row.shard for row in silent if row.minute > newest + MINUTES_TO_SETTLE}
     return MergedTop(minute.replace(tzinfo=UTC), videos, len(at_minute | since))
+
+
+def closed_top(question: ClosedTopQuestion, rows: Sequence[Any]) -> ClosedTop:
+    """The newest of these rows of top_videos_by_hour or top_videos_by_day, of which there is at least one."""
+    newest = max(rows, key=lambda row: row.start)
+    videos = [TopVideo(video, views, 0, None) for video, views in newest.videos[: question.limit]]
+    if question.is_of_day:
+        start = datetime.combine(newest.start.date(), time(), UTC)
+        return ClosedTop(start, newest.complete_through.replace(tzinfo=UTC), videos)
+    start = newest.start.replace(tzinfo=UTC)
+    return ClosedTop(start, start + HOUR, videos)
 
 
 def _score(video: TopVideo, *, by_growth: bool) -> int:

@@ -1,4 +1,4 @@
-"""Days of a time zone: when they begin and end, and the hours and minutes that they are made of. Pure."""
+"""Days of a time zone: when they begin and end, and which hours and minutes they are made of. Pure."""
 
 import bisect
 import functools
@@ -13,32 +13,32 @@ DAY = timedelta(days=1)
 
 @functools.cache
 def names() -> frozenset[str]:
-    """All zones of the IANA database that is there: the system's, or else the tzdata package's.
+    """All zones of the IANA database: the system's, or the tzdata package's where the system has none.
 
-    Not what is no place: the zone of whichever machine answers, and that of a clock that nobody has set.
+    Two names that are no place are left out: the zone of the machine that answers, and that of a clock never set.
     """
     return frozenset(zoneinfo.available_timezones()) - {"localtime", "Factory"}
 
 
 def day_start(day: date, zone: ZoneInfo) -> datetime:
-    """When the day begins there, in UTC: at its first midnight, or where clocks skip that, when they do."""
+    """When the day begins in the zone, in UTC: at its first midnight, or when clocks skip midnight, if they do."""
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
 @dataclass(frozen=True)
 class LocalDays:
-    """Days of a zone: from each of `bounds` to before the next. Bounds are in UTC and grow."""
+    """Days of a zone, each from one of `bounds` to before the next. Bounds are in UTC and in order."""
 
     zone: ZoneInfo
     bounds: tuple[datetime, ...]
 
     @property
     def split_hours(self) -> list[datetime]:
-        """Hours, UTC, in which one of the days begins or ends; where offsets are whole hours there are none."""
+        """The hours, UTC, within which a day begins or ends; none where the zone's offsets are whole hours."""
         return sorted({_hour(bound) for bound in self.bounds if bound != _hour(bound)})
 
     def sums(self, rows: Iterable[tuple[datetime, int]]) -> list[tuple[datetime, int]]:
-        """(start, views) of every day, the start as it is said there; of rows (UTC, views), those within the days."""
+        """(start, views) of every day, with the start at the zone's offset. Rows (UTC, views) outside do not count."""
         sums = [0] * (len(self.bounds) - 1)
         for at, views in rows:
             if self.bounds[0] <= at < self.bounds[-1]:
@@ -47,12 +47,12 @@ class LocalDays:
 
 
 def local_days(zone: ZoneInfo, first: date, end: datetime) -> LocalDays:
-    """The days from this one to the one in which `end` lies; that one is not among them when `end` is its start."""
+    """The days from `first` to the day in which `end` lies. That day is left out if `end` is its start."""
     bounds = [day_start(first, zone)]
     while bounds[-1] < end:
         first += DAY
         start = day_start(first, zone)
-        # A zone that changes the side of the date line skips a day.
+        # A zone that moves across the date line skips a day.
         if start > bounds[-1]:
             bounds.append(start)
     return LocalDays(zone, tuple(bounds))

@@ -24,10 +24,11 @@ from pyflink.common import Row
 import jobs.audit
 import jobs.rollup
 from services.query import cold, completeness
-from services.query import store as query_store
+from services.query import session as query_session
 from services.query.cold import History
 from services.query.completeness import DAY, HOUR, HistoryAwayError
-from services.query.parameters import Series
+from services.query.series import Series
+from services.query.session import ReadSession
 from services.query.store import CountStore
 from settings import Settings
 from settings.durations import HOUR_MS
@@ -161,8 +162,9 @@ def answer(world: World, a: int, *, may_refuse: bool) -> None:
 async def _asked(world: World, video: str, form: str) -> dict[int, int]:
     """Views by number of the hour or day, or 0."""
     history = History(HistoryFiles(_store(world), HISTORY), files_max=1000)
-    store = _Asked(world.settings.cassandra, world.settings.query, history)
-    store._connect_once()
+    session = _Asked(world.settings.cassandra)
+    session._connect_once()
+    store = CountStore(session, world.settings.query, history)
     now = world.now
     known = completeness.known(await store.register())
     if form == "totals":
@@ -175,10 +177,10 @@ async def _asked(world: World, video: str, form: str) -> dict[int, int]:
     return {int(start.timestamp()) // int(step_.total_seconds()): views for start, views in rows if views}
 
 
-class _Asked(CountStore):
+class _Asked(ReadSession):
     """Reads at once. Each is a step."""
 
-    async def _rows(self, statement: str, values: tuple[object, ...]) -> list[Any]:
+    async def rows(self, statement: str, values: tuple[object, ...]) -> list[Any]:
         found: list[Any] = self._session.execute(self._statements[statement], values)
         return found
 
@@ -252,7 +254,7 @@ def installed(world: World) -> Iterator[None]:
         (optional_rows, "execute_concurrent", executing(tables.write_all)),
         (audit_rows, "prepare_however_long", lambda one, text: one.prepare(text)),
         (audit_rows, "write_all", tables.write_all),
-        (query_store, "connect", session),
+        (query_session, "connect", session),
         (compacted, "read_to_end", world.read_topic),
         (block_list, "read_to_end", world.read_topic),
         (block_list, "write", world.write_topic),

@@ -13,6 +13,7 @@ import msgspec
 
 from services.query.cold import History
 from services.query.completeness import Known, known
+from services.query.session import ReadSession
 from services.query.store import CountStore
 from settings import CassandraSettings, QuerySettings
 from tests.support.history import Counts
@@ -38,7 +39,7 @@ class Tables(CountStore):
         rolled: Counts | None = None,
         channels: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(CassandraSettings(), QuerySettings(), history)
+        super().__init__(_Rows(self), QuerySettings(), history)
         self._stream = stream
         self._rolled = stream if rolled is None else rolled
         self._channels = {} if channels is None else channels
@@ -59,7 +60,8 @@ class Tables(CountStore):
         """Nor to leave."""
         self._history.stop()
 
-    async def _rows(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+    def rows(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+        """What a session would read."""
         self.asked.append(statement)
         rows: Iterator[Any] = getattr(self, f"_of_{statement}")(*values)
         return list(rows)
@@ -163,3 +165,14 @@ class Tables(CountStore):
 
     def _of_ledger(self, *_values: object) -> Iterator[Any]:
         return iter(())
+
+
+class _Rows(ReadSession):
+    """A session that reads these tables."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(CassandraSettings())
+        self._tables = tables
+
+    async def rows(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+        return self._tables.rows(statement, values)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.audit import ranges_of, told
+from schemas.ledger import LEDGER_COLUMNS as FATES
 from tests.support.local_audit import AUDITED_AT
 from udfs.logic.audit import Verdict
 from udfs.logic.audit_accounts import (
     EQUAL,
-    FATES,
     UNKNOWN,
     WRONG,
     Amount,

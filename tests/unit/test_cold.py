@@ -11,11 +11,11 @@ import msgspec
 import pyarrow.fs
 import pytest
 
-from services.query.cold import MANIFESTS_KEPT, History
-from services.query.completeness import HistoryAwayError
-from services.query.parameters import STEPS, ParameterError, Series
+from services.query.cold import MANIFESTS_KEPT, History, TooManyFilesError
+from services.query.completeness import HistoryAwayError, cut
+from services.query.parameters import STEPS
+from services.query.series import Series
 from services.query.spans import inside, merged, outside
-from services.query.store import cut
 from services.query.zones import local_days
 from tests.support.history import write_history
 from tests.support.registers import applied_of, put_manifest, register_of
@@ -231,7 +231,7 @@ def test_a_file_that_has_gone_is_an_error(history: History, name: str, manifest:
 def test_too_many_files_are_refused(tmp_path: Path, name: str) -> None:
     history = History(HistoryFiles(pyarrow.fs.LocalFileSystem(), str(tmp_path / "history")), files_max=10)
     assert asyncio.run(history.rows(name, "hours", "A", "view", [(START, START + 10 * HOUR)]))
-    with pytest.raises(ParameterError, match="asks for 11 files of history, more than 10"):
+    with pytest.raises(TooManyFilesError, match="asks for 11 files of history, more than 10"):
         asyncio.run(history.rows(name, "hours", "A", "view", [(START, START + 11 * HOUR)]))
 
 

@@ -15,7 +15,8 @@ import pytest
 from services.query import app, zones
 from services.query.cold import History
 from services.query.completeness import ALWAYS, HistoryAwayError, Lost, known, lost_notice, notices
-from services.query.parameters import STEPS, Series
+from services.query.parameters import STEPS
+from services.query.series import Series
 from services.query.zones import local_days
 from settings import Settings
 from tests.support.history import Counts, write_history

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 from schemas import registry
+from schemas.limits import VIEWER_ID_BYTES_MAX
 from schemas.varint import varint
 from settings import CountingSettings
 from settings.durations import DAY_MS
 from udfs.logic.audience import VIEWERS, viewer_hash
-from udfs.logic.block_list import VIEWER_ID_BYTES_MAX
 from udfs.logic.dedup import SaltDedup, Verdict
 from udfs.logic.erasure import Eraser, Erasure, asked, closed, pseudonym
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from cassandra import OperationTimedOut
 
-from services.query.parameters import TopQuestion
-from services.query.store import CountStore, StoreAwayError
+from services.query.session import ReadSession, StoreAwayError
+from services.query.store import CountStore
+from services.query.top import TopQuestion
 from settings import CassandraSettings, QuerySettings
 
 PAGE_ROWS = 5000
@@ -46,10 +47,9 @@ class Future:
             threading.Thread(target=self._done, args=(self._pages[page],)).start()
 
 
-def store_of(rows: Sequence[Any], fails_at: int = -1) -> CountStore:
-    """One whose session answers these rows to whatever is asked of the lists' first kind, and nothing else."""
-    history: Any = None
-    made = CountStore(CassandraSettings(), QuerySettings(), history)
+def session_of(rows: Sequence[Any], fails_at: int = -1) -> ReadSession:
+    """One that answers these rows to whatever is asked of the lists' first kind, and nothing else."""
+    made = ReadSession(CassandraSettings())
     made._session = SimpleNamespace(
         execute_async=lambda _statement, values: Future(rows if values[:1] == ("view",) else [], fails_at)
     )
@@ -57,9 +57,9 @@ def store_of(rows: Sequence[Any], fails_at: int = -1) -> CountStore:
     return made
 
 
-def asked(store: CountStore, question: Callable[[], Any]) -> Any:
+def asked(session: ReadSession, question: Callable[[], Any]) -> Any:
     async def ask() -> Any:
-        store._loop = asyncio.get_running_loop()
+        session._loop = asyncio.get_running_loop()
         return await asyncio.wait_for(question(), 30)
 
     return asyncio.run(ask())
@@ -67,20 +67,22 @@ def asked(store: CountStore, question: Callable[[], Any]) -> Any:
 
 def test_rows_of_all_pages_are_one_answer() -> None:
     rows = list(range(2 * PAGE_ROWS + 1))
-    store = store_of(rows)
-    assert asked(store, lambda: store._rows("top", ("view",))) == rows
+    session = session_of(rows)
+    assert asked(session, lambda: session.rows("top", ("view",))) == rows
 
 
 def test_the_newest_list_of_many_shards_is_not_cut() -> None:
     minutes = [NEWEST - n * MINUTE for n in range(30, -1, -1)]
     rows = [(minute, shard, [(f"v{shard}", 1, 0)], None) for minute in minutes for shard in range(256)]
-    store = store_of(rows)
+    session = session_of(rows)
+    history: Any = None
+    store = CountStore(session, QuerySettings(), history)
     question = TopQuestion("view", "hour", 10, None)
-    minute, *_ = asked(store, lambda: store.top(question, now=NEWEST.replace(tzinfo=UTC)))
+    minute, *_ = asked(session, lambda: store.top(question, now=NEWEST.replace(tzinfo=UTC)))
     assert minute == NEWEST.replace(tzinfo=UTC)
 
 
 def test_a_page_that_fails_fails_the_answer() -> None:
-    store = store_of(list(range(PAGE_ROWS + 1)), fails_at=1)
+    session = session_of(list(range(PAGE_ROWS + 1)), fails_at=1)
     with pytest.raises(StoreAwayError):
-        asked(store, lambda: store._rows("top", ("view",)))
+        asked(session, lambda: session.rows("top", ("view",)))

@@ -4,8 +4,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from services.query.parameters import ParameterError, Series, check_name, read_day, read_series
-from services.query.store import Rolled, ShardProgress, complete_through, days_of_total, fill, months
+from schemas.progress import ShardProgress, complete_through
+from services.query.parameters import ParameterError, check_name, read_day, read_series
+from services.query.series import Rolled, Series, days_of_total, fill
+from services.query.spans import months
 
 NOW = datetime(2026, 1, 2, 12, 30, 15, tzinfo=UTC)
 

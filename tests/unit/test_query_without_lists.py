@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from cassandra import InvalidRequest
 
-from services.query import store
-from services.query.store import CountStore, StoreAwayError
-from settings import CassandraSettings, QuerySettings
+from services.query import session as query_session
+from services.query.session import ReadSession, StoreAwayError
+from settings import CassandraSettings
 
 
 class Session:
@@ -29,10 +29,9 @@ class Session:
         return SimpleNamespace(add_callbacks=lambda done, _failed: done([]), has_more_pages=False)
 
 
-def connected(monkeypatch: pytest.MonkeyPatch, session: Session) -> CountStore:
-    monkeypatch.setattr(store, "connect", lambda _settings: session)
-    history: Any = None
-    made = CountStore(CassandraSettings(), QuerySettings(), history)
+def connected(monkeypatch: pytest.MonkeyPatch, session: Session) -> ReadSession:
+    monkeypatch.setattr(query_session, "connect", lambda _settings: session)
+    made = ReadSession(CassandraSettings())
     made._connect_once()
     return made
 
@@ -44,12 +43,12 @@ def test_totals_are_answered_without_lists(monkeypatch: pytest.MonkeyPatch) -> N
     async def ask() -> None:
         made._loop = asyncio.get_running_loop()
         for statement in ("progress", "bases", "minutes", "hours", "days"):
-            assert await made._rows(statement, ()) == []
+            assert await made.rows(statement, ()) == []
         for statement in ("top", "top_of_hour", "top_of_day"):
             with pytest.raises(StoreAwayError):
-                await made._rows(statement, ())
+                await made.rows(statement, ())
         session.missing = set()
-        assert await made._rows("top", ()) == []
+        assert await made.rows("top", ()) == []
 
     asyncio.run(ask())
 

@@ -10,17 +10,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from schemas.kinds import BLOCKED_PREFIX, KIND_BYTES_MAX
+from schemas.kinds import BLOCKED_PREFIX
+from schemas.limits import ABOUT_BYTES_MAX, KIND_BYTES_MAX, VIDEO_ID_BYTES_MAX
+from schemas.progress import PIPELINE
 from settings import CassandraSettings
 from settings.model import CassandraSettings as Model
 from tests.support.fake_cassandra import FakeCassandra
-from udfs.logic.batch_scan import VIDEO_ID_BYTES_MAX
 from udfs.logic.cells import Cell, dated_row
 from udfs.logic.cql_columns import pack_columns
 from udfs.logic.cql_rows import pack_inserts
 from udfs.logic.enrichment import Partition
-from udfs.logic.metadata import ABOUT_BYTES_MAX
-from udfs.operators.cassandra_sink import PIPELINE
 from udfs.sinks.about_writer import AboutWriter
 
 CQL = Path(__file__).parent.parent.parent / "schemas" / "cql"

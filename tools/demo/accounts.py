@@ -18,6 +18,7 @@ class LedgerRow(NamedTuple):
     invalid: int
     dead_lettered: int
     records: int
+    blocked: int = 0
 
 
 class Totals(NamedTuple):
@@ -30,6 +31,7 @@ class Totals(NamedTuple):
     invalid: int = 0
     dead_lettered: int = 0
     records: int = 0
+    blocked: int = 0
 
     def plus(self, row: Iterable[int]) -> Self:
         """The sum, field by field."""

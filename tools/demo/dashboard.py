@@ -138,6 +138,7 @@ class Demo:
             late=since.late,
             invalid=since.invalid,
             dead_lettered=since.dead_lettered,
+            blocked=since.blocked,
         )
 
     def _addresses(self) -> dict[str, str]:

@@ -20,6 +20,7 @@ class Counters:
     late: int = 0
     invalid: int = 0
     dead_lettered: int = 0
+    blocked: int = 0
 
     def minus(self, other: Self) -> Self:
         """The difference, field by field."""

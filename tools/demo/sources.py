@@ -121,7 +121,7 @@ class JudgedSource:
     def _rows(self) -> list[LedgerRow]:
         if self._session is None:
             session = connect(self._settings.cassandra)
-            columns = "minute, salt, received, counted, duplicate, late, invalid, dead_lettered, records"
+            columns = ", ".join(("minute", *LedgerRow._fields[1:]))
             self._of_minute = session.prepare(f"SELECT {columns} FROM ledger WHERE minute = ?")
             self._all = session.prepare(f"SELECT {columns} FROM ledger")
             self._session = session

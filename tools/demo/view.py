@@ -21,6 +21,7 @@ _LEDGER_ROWS = (
     ("late", "late"),
     ("invalid", "invalid"),
     ("dead letters", "dead_lettered"),
+    ("blocked", "blocked"),
 )
 
 
@@ -84,7 +85,10 @@ def as_line(snapshot: Snapshot) -> str:
     if snapshot.sends:
         parts.append(f"sent {snapshot.per_second.get('sent', 0.0):,.0f}/s, accepted {total.accepted:,}")
     parts.append(f"counted {total.counted:,} ({snapshot.per_second.get('counted', 0.0):,.0f}/s)")
-    parts += [f"{title} {getattr(total, name):,}" for title, name in _LEDGER_ROWS[2:]]
+    # Most installations block nobody, and the line is long.
+    parts += [
+        f"{title} {getattr(total, name):,}" for title, name in _LEDGER_ROWS[2:] if name != "blocked" or total.blocked
+    ]
     parts.append(f"lag {_lag(snapshot)}")
     if snapshot.sends:
         parts.append(f"freshness {_freshness(snapshot)}")

@@ -9,13 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from schemas.ledger import LEDGER_COLUMNS as FATES
 from udfs.logic.history import SliceInfo
 
-# Fields of udfs.logic.ledger.Tally after the minute, and columns of the ledger after the salt, in their order.
-FATES = (
-    "received", "counted", "duplicate", "late", "invalid", "blocked", "dead_lettered", "records", "unreadable_records",
-    "clamped_records",
-)  # fmt: skip
 MINUTES_PER_HOUR = 60
 EQUAL, UNKNOWN, WRONG = "equal", "unknown", "wrong"
 # (minute of arrival since 1970, salt)

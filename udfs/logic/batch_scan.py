@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas import registry
-from schemas.kinds import BLOCKED_PREFIX, KIND_BYTES_MAX
+from schemas.kinds import BLOCKED_PREFIX
+from schemas.limits import KIND_BYTES_MAX, VIDEO_ID_BYTES_MAX
 from udfs.logic.hashing import salt_of
 from udfs.logic.numba_compat import leaf, load_u64, njit
 
-VIDEO_ID_BYTES_MAX = 64
 # The id, three one-byte lengths or times and three one-byte unions.
 EVENT_BYTES_MIN = 22
 

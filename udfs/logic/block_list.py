@@ -8,11 +8,11 @@ from typing import Any
 
 import fastavro
 
+from schemas.limits import VIEWER_ID_BYTES_MAX
 from udfs.logic.block_table import BlockTable, Period, Viewers
 from udfs.logic.keyed_records import Keyed, Refusal, read_keyed, read_whole
 from udfs.logic.memory_budget import Budget
 
-VIEWER_ID_BYTES_MAX = 64
 PERIODS_MAX = 1000
 FOR_GOOD_MS = 1 << 62
 # Of BlockedViewer, with times as plain numbers.

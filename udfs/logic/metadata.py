@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import fastavro
 
-from udfs.logic.batch_scan import VIDEO_ID_BYTES_MAX
+from schemas.limits import ABOUT_BYTES_MAX, VIDEO_ID_BYTES_MAX
 from udfs.logic.keyed_records import Keyed, Refusal, read_keyed, read_whole
 
-ABOUT_BYTES_MAX = 4096
 # What CQL's timestamp and every reader's calendar hold: the years 1 to 9999.
 CREATED_MS_MIN = -62_135_596_800_000
 CREATED_MS_MAX = 253_402_300_799_999

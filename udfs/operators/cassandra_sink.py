@@ -13,13 +13,12 @@ from pyflink.datastream import FlatMapFunction, RuntimeContext
 
 from connectors.write_behind import WriteBehind
 from schemas.kinds import OF_KINDS
+from schemas.progress import PIPELINE
 from settings import CassandraSettings
 from udfs.operators.window import Changes, Closed, Settle, Top
 from udfs.sinks.acknowledged import connect_however_long
 from udfs.sinks.cassandra_writer import LISTS, CountWriter, TopList
 from udfs.sinks.figures import WriteFigures
-
-PIPELINE = "view_counts"
 
 
 def handed_on_type() -> TypeInformation:

@@ -8,9 +8,10 @@ import msgspec
 import pyarrow as pa
 from cassandra.cluster import Session
 
+from schemas.ledger import LEDGER_COLUMNS as FATES
 from settings.durations import MINUTE_MS
 from udfs.logic.audit import Correction, Verdict
-from udfs.logic.audit_accounts import FATES, WrongAccount
+from udfs.logic.audit_accounts import WrongAccount
 from udfs.logic.audit_sums import LEDGER, Finding
 from udfs.logic.history import hour_start
 from udfs.sinks.acknowledged import prepare_however_long, write_all

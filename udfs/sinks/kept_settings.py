@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from schemas.progress import PIPELINE
 from udfs.logic.kept_settings import KeptSettings, SettingsRefusedError, decode
 
-PIPELINE = "view_counts"
 WHAT = "the state of the count job"
 _READ = "SELECT settings FROM kept_settings WHERE pipeline = %s"
 _WRITE = "INSERT INTO kept_settings (pipeline, settings, written_at) VALUES (%s, %s, toTimestamp(now()))"

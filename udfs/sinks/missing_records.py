@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connectors.kafka_gaps import Lost
+from schemas.progress import PIPELINE
 
-PIPELINE = "view_counts"
 _PROGRESS = "SELECT shards, closed_through FROM progress WHERE pipeline = %s"
 _INSERT = (
     "INSERT INTO missing_records (pipeline, kafka_partition, first_offset, next_offset, viewed_from, viewed_to, "

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pyarrow as pa
 from cassandra.cluster import Session
 
-from udfs.logic.audit_accounts import FATES, MINUTES_PER_HOUR, Fates, Place
+from schemas.ledger import LEDGER_COLUMNS as FATES
+from udfs.logic.audit_accounts import MINUTES_PER_HOUR, Fates, Place
 
 LEDGER_ROWS = pa.schema({"minute": pa.int64(), "salt": pa.int64(), **{name: pa.int64() for name in FATES}})
 _OF_MINUTES = f"SELECT minute, salt, {', '.join(FATES)} FROM ledger WHERE minute IN ?"

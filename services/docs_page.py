@@ -1,0 +1,55 @@
+"""An OpenAPI description as a page for people, without scripts or assets from elsewhere."""
+
+import html
+import json
+from typing import Any
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+code, pre { font: 14px/1.4 ui-monospace, monospace; background: #f4f4f4; padding: .1rem .3rem }
+pre { padding: .8rem; overflow: auto } table { border-collapse: collapse } td, th { text-align: left;
+padding: .2rem 1rem .2rem 0; vertical-align: top }
+"""
+
+
+def docs_page(description: dict[str, Any]) -> str:
+    """One page of HTML with the operations of an OpenAPI 3.1 document."""
+    info = description["info"]
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(info['title'])}</title>",
+        f"<style>{STYLE}</style><h1>{_text(info['title'])}</h1><p>{_text(info['description'])}</p>",
+        '<p>The same for programs: <a href="openapi.json">openapi.json</a></p>',
+    ]
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            parts.append(f"<h2><code>{method.upper()} {_text(path)}</code></h2><p>{_text(operation['summary'])}</p>")
+            parts.append(_parameters(operation.get("parameters", [])))
+            parts.extend(_bodies(operation.get("requestBody", {})))
+            parts.append("<table><tr><th>answer<th>meaning</tr>")
+            parts.extend(
+                f"<tr><td>{code}<td>{_text(answer['description'])}</tr>"
+                for code, answer in operation["responses"].items()
+            )
+            parts.append("</table>")
+    return "".join(parts)
+
+
+def _parameters(parameters: list[dict[str, Any]]) -> str:
+    if not parameters:
+        return ""
+    rows = "".join(
+        f"<tr><td><code>{_text(p['name'])}</code><td>{p['in']}<td>{_text(p['description'])}</tr>" for p in parameters
+    )
+    return f"<table><tr><th>parameter<th>in<th>meaning</tr>{rows}</table>"
+
+
+def _bodies(body: dict[str, Any]) -> list[str]:
+    return [
+        f"<p>Body, <code>{_text(media)}</code>: {_text(content.get('schema', {}).get('description', ''))}</p>"
+        + (f"<pre>{_text(json.dumps(content['example'], indent=1))}</pre>" if "example" in content else "")
+        for media, content in body.get("content", {}).items()
+    ]
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))

@@ -1,0 +1,45 @@
+"""The answers of the ingest service: what it encodes to JSON, and what its description is made from. Knows no HTTP.
+
+The docstrings and descriptions below are part of the OpenAPI description.
+"""
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from services.ingest.events import Rejection
+from services.ingest.packing import Made
+
+
+class Result(Struct):
+    """What became of the events of one body."""
+
+    accepted: Annotated[int, Meta(description="Events that Kafka has acknowledged.")]
+    rejected: list[Rejection]
+    event_ids: Annotated[
+        list[Made] | UnsetType,
+        Meta(description="Only there if the service made ids: send these if you send the events again."),
+    ] = UNSET
+    ignored: Annotated[
+        list[str] | UnsetType,
+        Meta(description="Names of fields that no event has; only there if the body had some."),
+    ] = UNSET
+    error: Annotated[
+        str | UnsetType,
+        Meta(description="Why nothing in the body was taken; only there if the whole body was refused."),
+    ] = UNSET
+
+
+class TallyMinute(Struct, frozen=True):
+    """What Kafka has acknowledged of the events of one minute of arrival."""
+
+    start: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+    events: int
+    records: Annotated[int, Meta(description="Kafka records, heartbeats among them.")]
+
+
+class Tally(Struct, frozen=True):
+    """What one process has written since its start."""
+
+    producer_id: Annotated[str, Meta(description="The process, as the batches that it writes name it.")]
+    minutes: list[TallyMinute]

@@ -1,0 +1,57 @@
+"""The ingest service's one table of paths, bodies and answers. Its routes and its description are made from it."""
+
+from typing import Any
+
+from services.ingest.answers import Result, Tally
+from services.ingest.events import EventsBody
+from services.openapi import HEALTHZ, JSON, Answer, Body, Operation, describe, metrics
+
+NDJSON = "application/x-ndjson"
+AVRO = "application/avro"
+EXAMPLE = {
+    "events": [
+        {
+            "event_id": "018f3c1e-7a10-7c3a-9d55-0a1b2c3d4e5f",
+            "video_id": "A",
+            "viewed_at": "2026-01-01T12:00:00Z",
+            "country": "DE",
+        }
+    ]
+}
+
+EVENTS = Operation(
+    "/v1/events",
+    "Send view events.",
+    Answer("Kafka has the accepted events; the rejected ones say why, one by one.", (Result,)),
+    {
+        400: Answer("Nothing in the body is usable.", (Result,)),
+        413: Answer("The body has too many bytes or events; send it in parts.", (Result,)),
+        415: Answer("The content type is not one of the three, or there is a Content-Encoding.", (Result,)),
+        429: Answer("Too many events wait for Kafka; try again after Retry-After seconds.", (Result,), retry=True),
+        503: Answer(
+            "Kafka took none of it; try again after Retry-After seconds, with the same ids.", (Result,), retry=True
+        ),
+    },
+    bodies=(
+        Body(JSON, "events: a list of events", EventsBody, EXAMPLE),
+        Body(NDJSON, "an event with the same fields on each line"),
+        Body(AVRO, "an Avro object container of ViewEvent, with the codec null or deflate", is_binary=True),
+    ),
+    method="POST",
+    status=202,
+)
+TALLY = Operation(
+    "/v1/tally",
+    "What this process has written, by minute of arrival, to compare with the ledger.",
+    Answer("Events and records, heartbeats among them, that Kafka has acknowledged.", (Tally,)),
+)
+METRICS = metrics("What this process has done with events since its start, as metrics.")
+READYZ: Operation[Any] = Operation(
+    "/readyz", "Can events be written now?", Answer("Yes."), {503: Answer("No; the body says why.")}
+)
+OPENAPI = describe(
+    "View counts: ingest",
+    "Takes view events. 202 means that Kafka has every event reported as accepted. A rejected event can be sent again, "
+    "with the same id, without being counted twice.",
+    [EVENTS, TALLY, METRICS, HEALTHZ, READYZ],
+)

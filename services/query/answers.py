@@ -1,0 +1,252 @@
+"""The answers of the query service: what it encodes to JSON, and what its description is made from. Knows no HTTP.
+
+Times are text, as clients see them: UTC with a Z, and days of a zone at the offset of the zone. The docstrings and
+descriptions below are part of the OpenAPI description.
+"""
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Day = Annotated[str, Meta(extra_json_schema={"format": "date"})]
+CompleteThrough = Annotated[
+    Time | None,
+    Meta(
+        description="Minutes that end by then are final, except for late events; later minutes still grow. Null until "
+        "every shard of the count job has closed a minute."
+    ),
+]
+# What an answer says of the history that it came from.
+LateThrough = Annotated[
+    Time | None,
+    Meta(description="History contains the late events that arrived before this time; null before the first rollup."),
+]
+HistoryRevision = Annotated[
+    int,
+    Meta(description="The state of history that the answer came from. It grows with every rollup and repair."),
+]
+
+
+class MissingSpan(Struct, frozen=True):
+    """A time of views of which records are missing."""
+
+    start: Annotated[
+        Time | None,
+        Meta(description="Of a total it is null where records of everything viewed before `to` may be missing."),
+    ] = field(name="from")
+    end: Annotated[Time, Meta(description="Not included.")] = field(name="to")
+
+
+Missing = Annotated[
+    list[MissingSpan],
+    Meta(
+        description="The times viewed, within what was asked for, of which records are missing: in the archive, or in "
+        "Kafka where the answer comes from minutes of the stream. There may have been more views. Empty as a rule."
+    ),
+]
+
+
+class VideoViews(Struct, frozen=True):
+    """The total of one video."""
+
+    video_id: str
+    kind: str
+    views: int
+    blocked: Annotated[int, Meta(description="Views of blocked viewers, which are not in `views`.")]
+    complete_through: CompleteThrough
+    late_through: LateThrough
+    history_revision: HistoryRevision
+    missing: Missing
+
+
+class Point(Struct):
+    """The views of one minute, hour or day."""
+
+    start: Annotated[Time, Meta(description="In UTC; with `zone`, at the offset of the zone at that time.")]
+    views: int
+    marked: Annotated[
+        int | UnsetType | None,
+        Meta(
+            description="Only days of UTC have it: how many of `views` are beyond the rules for what one viewer may "
+            "view. Null until the day is complete, and where no viewer is known."
+        ),
+    ] = UNSET
+
+
+class Series(Struct, frozen=True):
+    """The views of one video over time, without gaps."""
+
+    points: list[Point]
+    complete_through: CompleteThrough
+    late_through: LateThrough
+    history_revision: HistoryRevision
+    missing: Missing
+
+
+class DayChange(Struct, frozen=True):
+    """What the numbers of a day became at one time."""
+
+    at: Time
+    views: int
+    marked: int
+    reason: Annotated[str, Meta(description="Why they changed.")]
+    rules: Annotated[str, Meta(description="The rules by which views were marked.")]
+
+
+class DayHistory(Struct, frozen=True):
+    """Every change of the views of a day, the oldest first; no change if no view of the day was ever marked."""
+
+    video_id: str
+    kind: str
+    day: Day
+    changes: list[DayChange]
+
+
+class ChannelPoint(Struct, frozen=True):
+    """The views of a channel's videos in one hour."""
+
+    start: Time
+    views: Annotated[
+        int | None,
+        Meta(description="Null for hours that are not counted yet, and for hours that the table may have dropped."),
+    ]
+
+
+class ChannelSeries(Struct, frozen=True):
+    """The views of a channel's videos by the hour, without gaps."""
+
+    points: list[ChannelPoint]
+    complete_through: Annotated[
+        Time | None,
+        Meta(description="Hours that end by then have been counted; null before the first rollup."),
+    ]
+    late_through: LateThrough
+    history_revision: HistoryRevision
+    missing: Missing
+
+
+class RankedVideo(Struct, frozen=True, kw_only=True):
+    """A place in a list, with the metadata of the video, which are null while they are not known."""
+
+    video_id: str
+    views: int
+    before: Annotated[
+        int | UnsetType,
+        Meta(description="Only lists of span=trending have it: the views in the 60 minutes before."),
+    ] = UNSET
+    title: str | None
+    channel_id: str | None
+    channel_name: str | None
+    created_at: Time | None
+
+
+class TopVideos(Struct, frozen=True):
+    """A list of span=hour, minute or trending, the first place first."""
+
+    kind: str
+    span: str
+    minute: Annotated[
+        Time | None,
+        Meta(description="The minute that the list ends with; null if there is no list, and `videos` is then empty."),
+    ]
+    videos: list[RankedVideo]
+    exact: Annotated[
+        bool,
+        Meta(
+            description="Whether no video can be missing. It is false if a shard had more kinds than it ranks and left "
+            "this kind out."
+        ),
+    ]
+    not_exact_because: Annotated[str | None, Meta(description="Why the list is not exact, and what to do about it.")]
+    complete_through: CompleteThrough
+
+
+class CountedVideo(Struct, frozen=True):
+    """A place in a list of the rollup."""
+
+    video_id: str
+    views: int
+
+
+class ClosedTopVideos(Struct, frozen=True):
+    """A list of span=clock_hour or day, the first place first. It is exact, and late events are in it."""
+
+    kind: str
+    span: str
+    country: str
+    start: Annotated[
+        Time | None,
+        Meta(description="When the hour or day begins; null if there is no list, and `videos` is then empty."),
+    ]
+    videos: list[CountedVideo]
+    complete_through: Annotated[
+        Time | None,
+        Meta(description="The list has the views before this time; null if there is no list."),
+    ]
+    late_through: LateThrough
+    history_revision: HistoryRevision
+    missing: Missing
+
+
+Balanced = Annotated[bool, Meta(description="Whether every event received has exactly one fate.")]
+
+
+class Tally(Struct, frozen=True):
+    """What became of events: those received, those of each fate, and the Kafka records that they came in."""
+
+    received: int
+    counted: int
+    duplicate: int
+    late: int
+    invalid: int
+    blocked: int
+    dead_lettered: int
+    records: int
+    unreadable_records: int
+    clamped_records: int
+    balanced: Balanced
+
+
+class TallyMinute(Struct, frozen=True):
+    """The same for the events that arrived in one minute."""
+
+    start: Time
+    received: int
+    counted: int
+    duplicate: int
+    late: int
+    invalid: int
+    blocked: int
+    dead_lettered: int
+    records: int
+    unreadable_records: int
+    clamped_records: int
+    balanced: Balanced
+
+
+class Ledger(Struct, frozen=True):
+    """The minutes in which anything arrived, in order, and their sum."""
+
+    minutes: list[TallyMinute]
+    total: Tally
+
+
+class BadParameter(Struct, frozen=True):
+    """A parameter that cannot be used, and what it may be."""
+
+    field: str
+    value: str
+    reason: str
+
+
+class BadParameters(Struct, frozen=True):
+    """The parameters that cannot be used."""
+
+    errors: list[BadParameter]
+
+
+class Away(Struct, frozen=True):
+    """What cannot be read now, and why."""
+
+    error: str

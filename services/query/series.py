@@ -1,0 +1,65 @@
+"""A series of points, and how the counts of minutes, hours and days become its points. Pure.
+
+Rows from Cassandra and from history bear naive UTC times, as the Cassandra driver gives them; points bear aware ones.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points every `step` from `start` to before `end`. Both are UTC and aligned to the step."""
+
+    step: timedelta
+    start: datetime
+    end: datetime
+
+    @property
+    def points(self) -> int:
+        """The number of points."""
+        return (self.end - self.start) // self.step
+
+    @property
+    def starts(self) -> list[datetime]:
+        """When each point begins, in order."""
+        return [self.start + place * self.step for place in range(self.points)]
+
+
+class Rolled(NamedTuple):
+    """A point as the rollup has counted it: its views before `complete_through`. Both times are naive UTC."""
+
+    start: datetime
+    views: int
+    complete_through: datetime
+
+
+def fill(
+    series: Series, rows: Iterable[tuple[datetime, int]], rolled: Iterable[Rolled] = ()
+) -> list[tuple[datetime, int]]:
+    """(start, views) of every point of the series, 0 where there is no row. `rows` are (minute, views).
+
+    Where the rollup has counted a point, its count replaces the minutes before the point's `complete_through`.
+    """
+    sums = [0] * series.points
+    covered: dict[int, datetime] = {}
+    for one in rolled:
+        point = (one.start.replace(tzinfo=UTC) - series.start) // series.step
+        sums[point], covered[point] = one.views, one.complete_through
+    for minute, views in rows:
+        point = (minute.replace(tzinfo=UTC) - series.start) // series.step
+        if point not in covered or minute >= covered[point]:
+            sums[point] += views
+    return list(zip(series.starts, sums, strict=True))
+
+
+def days_of_total(today: date, kept_days: int) -> list[date]:
+    """The days whose minutes are kept, and tomorrow: a writer whose clock is a minute ahead may have begun it."""
+    return [today + timedelta(days=offset) for offset in range(-kept_days, 2)]
+
+
+def naive(at: datetime) -> datetime:
+    """A UTC time as the Cassandra driver takes and gives it."""
+    return at.replace(tzinfo=None)

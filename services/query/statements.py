@@ -1,0 +1,57 @@
+"""The CQL of every read, by name. Knows no session and no question."""
+
+from schemas.ledger import LEDGER_COLUMNS
+
+_SUMS = ", ".join(f"sum({name}) AS {name}" for name in LEDGER_COLUMNS)
+
+# The service is not ready before all of these are prepared: without their tables it could not count.
+STATEMENTS = {
+    "progress": "SELECT shard, shards, closed_through FROM progress WHERE pipeline = ?",
+    "register": "SELECT path, made_at, lease, holder, manifest, kept, applied FROM history_register WHERE name = ?",
+    "missing_records": (
+        "SELECT first_offset, next_offset, viewed_from, viewed_to FROM missing_records WHERE pipeline = ?"
+    ),
+    "bases": "SELECT kind, views, complete_through FROM view_totals WHERE video_id = ? AND kind IN ?",
+    "hours": (
+        "SELECT hour, views FROM views_by_hour WHERE video_id = ? AND kind = ? AND month = ? AND hour >= ? AND hour < ?"
+    ),
+    "days": (
+        "SELECT day, views, complete_through FROM views_by_day "
+        "WHERE video_id = ? AND kind = ? AND day >= ? AND day <= ?"
+    ),
+    # One request for all days: ten small ones cost both sides several times as much. Grouped, since Cassandra logs a
+    # warning for a sum over several partitions that is not grouped.
+    "day_sums": (
+        "SELECT sum(views) AS views FROM views_by_minute "
+        "WHERE video_id = ? AND kind = ? AND day IN ? AND minute >= ? GROUP BY video_id, kind, day"
+    ),
+    "minutes": (
+        "SELECT minute, views FROM views_by_minute "
+        "WHERE video_id = ? AND kind = ? AND day = ? AND minute >= ? AND minute < ?"
+    ),
+    "ledger": f"SELECT minute, {_SUMS} FROM ledger WHERE minute IN ? GROUP BY minute",
+    "channel_hours": (
+        "SELECT hour, views FROM channel_views_by_hour "
+        "WHERE channel_id = ? AND kind = ? AND month = ? AND hour >= ? AND hour < ?"
+    ),
+    "marked": "SELECT day, marked FROM views_by_day WHERE video_id = ? AND kind = ? AND day >= ? AND day <= ?",
+    "changes": (
+        "SELECT at, views, marked, reason, rules FROM day_history "
+        "WHERE video_id = ? AND kind = ? AND day = ? ORDER BY run"
+    ),
+}
+# Counts do without lists: while their tables are missing, the service answers everything else.
+OPTIONAL_STATEMENTS = {
+    "top": (
+        "SELECT minute, shard, videos, about FROM top_videos "
+        "WHERE kind = ? AND span = ? AND hour = ? AND minute >= ? AND minute <= ?"
+    ),
+    "top_of_hour": (
+        "SELECT hour AS start, videos FROM top_videos_by_hour "
+        "WHERE kind = ? AND country = ? AND month = ? AND hour >= ? AND hour <= ? ORDER BY hour DESC LIMIT 1"
+    ),
+    "top_of_day": (
+        "SELECT day AS start, videos, complete_through FROM top_videos_by_day "
+        "WHERE kind = ? AND country = ? AND day >= ? AND day <= ? ORDER BY day DESC LIMIT 1"
+    ),
+}

@@ -1,0 +1,322 @@
+"""Real answers of both services are as their descriptions say: every path, every status, every field. No server.
+
+The applications are the real ones, over doubles of Cassandra, history and Kafka. An answer may have no field that the
+description lacks, and the description has no field that no answer here has.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pyarrow.fs
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+from starlette.applications import Starlette
+
+from schemas.ledger import LEDGER_COLUMNS
+from services.ingest import app as ingest_app
+from services.ingest import routes as ingest_routes
+from services.openapi import JSON, Operation
+from services.query import answers, routes
+from services.query import app as query_app
+from services.query.cold import History, TooManyFilesError
+from services.query.store import CountStore
+from settings import IngestSettings, Settings
+from tests.support.registers import put_manifest, register_of
+from tests.support.tables import Tables
+from udfs.logic.history import no_history
+from udfs.logic.register import Applied, Register
+from udfs.sinks.history_store import HistoryStore
+from udfs.sources.history import HistoryFiles
+
+NOW = datetime(2026, 3, 20, 15, 30, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+MANIFEST = "manifests/00000000000000000007-a.json"
+ABOUT = ("Aurora", "c-1", "Night sky", datetime(2025, 6, 1, 8, 0, 0, 500_000))
+BODY_BYTES_MAX = 4096
+FORMATS = FormatChecker()
+
+
+@FORMATS.checks("date-time", raises=ValueError)
+def _is_time(text: object) -> bool:
+    return not isinstance(text, str) or datetime.fromisoformat(text).tzinfo is not None
+
+
+# --- what answers are held against
+
+
+class Described:
+    """Validates answers by a description, and notes which of its paths, statuses and fields they have had."""
+
+    def __init__(self, description: dict[str, Any]) -> None:
+        self.description = description
+        self.statuses: set[tuple[str, str]] = set()
+        self.fields: set[tuple[str, str]] = set()
+        # Strict: the description itself lets clients live with fields of a later version.
+        self.schemas = {
+            name: {**schema, "additionalProperties": False}
+            for name, schema in description["components"]["schemas"].items()
+        }
+
+    def hold(self, path: str, answer: httpx.Response) -> None:
+        """The answer of a path, as the description names it."""
+        (operation,) = self.description["paths"][path].values()
+        said = operation["responses"][str(answer.status_code)]
+        self.statuses.add((path, str(answer.status_code)))
+        assert ("retry-after" in answer.headers) == ("Retry-After" in said.get("headers", {}))
+        ((media, content),) = said["content"].items()
+        assert answer.headers["content-type"].partition(";")[0] == media, answer.text
+        if media == JSON:
+            self._validate(content["schema"], answer.json())
+
+    def fields_of(self, names: set[str]) -> set[tuple[str, str]]:
+        """All fields of these schemas."""
+        return {(name, field) for name in names for field in self.schemas[name]["properties"]}
+
+    def _validate(self, schema: dict[str, Any], value: Any) -> None:
+        whole = {**schema, "components": {"schemas": self.schemas}}
+        Draft202012Validator(whole, format_checker=FORMATS).validate(value)
+        self._note(schema, value)
+
+    def _note(self, schema: dict[str, Any], value: Any) -> None:
+        for option in schema.get("anyOf", ()):
+            whole = {**option, "components": {"schemas": self.schemas}}
+            if Draft202012Validator(whole).is_valid(value):
+                self._note(option, value)
+        if "items" in schema:
+            for one in value:
+                self._note(schema["items"], one)
+        if "$ref" in schema:
+            name = schema["$ref"].rpartition("/")[2]
+            for field, of in value.items():
+                self.fields.add((name, field))
+                self._note(self.schemas[name]["properties"][field], of)
+
+
+def all_statuses(description: dict[str, Any]) -> set[tuple[str, str]]:
+    return {
+        (path, status)
+        for path, methods in description["paths"].items()
+        for operation in methods.values()
+        for status in operation["responses"]
+    }
+
+
+def ask(app: Starlette, method: str, url: str, **request: Any) -> httpx.Response:
+    async def one() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return await client.request(method, url, **request)
+
+    return asyncio.run(one())
+
+
+# --- query
+
+
+class Full(Tables):
+    """Tables with a row for every statement."""
+
+    def _of_marked(self, _video: str, _kind: str, first: date, _last: date) -> Iterator[Any]:
+        yield SimpleNamespace(day=datetime.combine(first, datetime.min.time()), marked=3)
+
+    def _of_changes(self, *_values: object) -> Iterator[Any]:
+        yield NOW.replace(tzinfo=None), 12, 4, "day complete", "viewer_minute_max=60"
+
+    def _of_top(self, kind: str, _span: str, hour: datetime, first: datetime, last: datetime) -> Iterator[Any]:
+        minute = min(last, NOW.replace(tzinfo=None))
+        if minute.replace(minute=0) == hour and first <= minute:
+            if kind == "view":
+                yield minute, 0, [("A", 7, 2), ("B", 5, 0)], {"A": ABOUT}
+            elif not kind:
+                yield minute, 1, [("like", 9, 0), ("", 50, 0)], None
+
+    def _of_top_of_hour(self, *_values: object) -> Iterator[Any]:
+        yield SimpleNamespace(start=datetime(2026, 3, 20, 12), videos=[("A", 7), ("B", 5)])
+
+    def _of_top_of_day(self, *_values: object) -> Iterator[Any]:
+        day = datetime(2026, 3, 20)
+        yield SimpleNamespace(start=day, videos=[("A", 7)], complete_through=day + 14 * HOUR)
+
+    def _of_ledger(self, _minutes: list[datetime]) -> Iterator[Any]:
+        minute = NOW.replace(tzinfo=None) - 2 * timedelta(minutes=1)
+        yield SimpleNamespace(minute=minute, **dict.fromkeys(LEDGER_COLUMNS, 1) | {"received": 6})
+
+
+def full(history: History) -> Tables:
+    hour = int(NOW.timestamp()) // 3600
+    # History begins with a gap, so that a total lacks whatever was viewed before.
+    applied = Applied(MANIFEST, 7, hour - 2000, hour - 1, hour, [(hour - 3, hour - 2)], {0: 5})
+    counts = {("A", "view", int((NOW - ago * HOUR).timestamp()) // 60): ago for ago in range(1, 50)}
+    row: Register = register_of(Settings().history.path, applied, NOW - 90 * DAY)
+    return Full(history, counts, NOW, row, channels={"A": "c-1"})
+
+
+QUESTIONS = [
+    (routes.VIEWS, "/v1/videos/A/views"),
+    (routes.SERIES, "/v1/videos/A/series"),
+    (routes.SERIES, "/v1/videos/A/series?granularity=hour&from=2026-03-20T09:00:00Z"),
+    (routes.SERIES, "/v1/videos/A/series?granularity=day"),
+    (routes.SERIES, "/v1/videos/A/series?granularity=day&zone=Asia/Kathmandu&from=2026-03-19T12:00:00Z"),
+    (routes.SERIES, "/v1/videos/A/series?from=2026-03-20T09:00:00Z&to=2026-03-20T09:00:00Z"),
+    (routes.HISTORY, "/v1/videos/A/history?day=2026-03-19"),
+    (routes.CHANNEL, "/v1/channels/c-1/series"),
+    (routes.TOP, "/v1/top"),
+    (routes.TOP, "/v1/top?span=trending&limit=1"),
+    (routes.TOP, "/v1/top?span=minute&kind=nobody&at=2026-03-01T00:00:00Z"),
+    (routes.TOP, "/v1/top?span=clock_hour"),
+    (routes.TOP, "/v1/top?span=day&country=de"),
+    (routes.LEDGER, "/v1/ledger"),
+    (routes.METRICS, "/metrics"),
+    (query_app.HEALTHZ, "/healthz"),
+    (routes.READYZ, "/readyz"),
+]
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    """With a manifest that names no file: nothing was viewed that long ago."""
+    root = str(tmp_path / "history")
+    put_manifest(HistoryStore(pyarrow.fs.LocalFileSystem(), root), no_history(2), name=MANIFEST)
+    return History(HistoryFiles(pyarrow.fs.LocalFileSystem(), root), files_max=3000)
+
+
+@pytest.fixture
+def query(history: History, monkeypatch: pytest.MonkeyPatch) -> Starlette:
+    monkeypatch.setattr(query_app, "CountStore", lambda *_: full(history))
+    return query_app.build_app(Settings(), lambda: NOW)
+
+
+def test_answers_of_query_are_as_described(query: Starlette) -> None:
+    described = Described(routes.OPENAPI)
+    away = unconnected()
+    for operation, url in QUESTIONS:
+        answer = ask(query, "GET", url)
+        assert answer.status_code == 200, answer.text
+        described.hold(operation.path, answer)
+        if operation is not query_app.HEALTHZ:
+            described.hold(operation.path, ask(away, "GET", url))
+        if operation.parameters:
+            described.hold(operation.path, ask(query, "GET", f"{url.partition('?')[0]}?no_such_parameter=1"))
+    assert described.statuses == all_statuses(routes.OPENAPI)
+    assert described.fields == described.fields_of(set(described.schemas))
+
+
+def unconnected() -> Starlette:
+    """The service whose lifespan has not begun: there is no session yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(query_app, "CountStore", CountStore)
+        return query_app.build_app(Settings(), lambda: NOW)
+
+
+def test_a_list_that_left_shards_out_says_so(query: Starlette) -> None:
+    found = ask(query, "GET", "/v1/top?limit=1").json()
+    assert (found["exact"], "name view in" in found["not_exact_because"]) == (False, True)
+    assert found["videos"][0]["created_at"] == "2025-06-01T08:00:00Z"
+
+
+@pytest.mark.parametrize("operation", [one for one, _ in QUESTIONS if one.parameters])
+def test_what_a_parameter_is_by_default_changes_no_answer(query: Starlette, operation: Operation[Any]) -> None:
+    said = {one.name: one.schema["default"] for one in operation.parameters if "default" in one.schema}
+    url = next(url for one, url in QUESTIONS if one is operation)
+    answer = ask(query, "GET", url)
+    assert ask(query, "GET", url, params={**answer.request.url.params, **said}).content == answer.content
+
+
+@pytest.mark.parametrize("operation", [one for one, _ in QUESTIONS if one.parameters])
+def test_every_choice_of_a_parameter_is_known(query: Starlette, operation: Operation[Any]) -> None:
+    url = next(url for one, url in QUESTIONS if one is operation)
+    for parameter in operation.parameters:
+        for value in parameter.schema.get("enum", ()):
+            assert ask(query, "GET", url, params={parameter.name: value}).status_code == 200, value
+
+
+def test_too_many_files_are_a_bad_parameter(query: Starlette, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_arguments: object, **_named: object) -> Any:
+        raise TooManyFilesError(11, 10, NOW - DAY)
+
+    monkeypatch.setattr(Tables, "series", refuse)
+    answer = ask(query, "GET", "/v1/videos/A/series")
+    reason = "asks for 11 files of history, more than 10; narrow the range"
+    error = {"field": "from", "value": "2026-03-19T15:30:00+00:00", "reason": reason}
+    assert (answer.status_code, answer.json()) == (422, {"errors": [error]})
+
+
+def test_a_tally_has_the_columns_of_the_ledger() -> None:
+    assert answers.Tally.__struct_fields__ == (*LEDGER_COLUMNS, "balanced")
+    assert answers.TallyMinute.__struct_fields__ == ("start", *LEDGER_COLUMNS, "balanced")
+
+
+# --- ingest
+
+
+class Writer:
+    """Acknowledges what is said here, and knows no Kafka."""
+
+    trouble: str | None = None
+    failure: str | None = None
+    events_in_flight = 0
+
+    def __init__(self, *_arguments: object, tally: Any, **_named: object) -> None:
+        tally.acknowledged(int(NOW.timestamp() * 1000), 3)
+
+    def write(self, packed: Any) -> list[tuple[asyncio.Future[str | None], list[int]]]:
+        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        done.set_result(self.failure)
+        return [(done, [index for indexes in packed.indexes for index in indexes])]
+
+
+def body(*events: dict[str, Any]) -> dict[str, Any]:
+    return {"content": json.dumps({"events": events}), "headers": {"content-type": JSON}}
+
+
+def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    described = Described(ingest_routes.OPENAPI)
+    monkeypatch.setattr(ingest_app, "EventWriter", Writer)
+    app = ingest_app.build_app(Settings(ingest=IngestSettings(body_bytes_max=BODY_BYTES_MAX)))
+    events = ingest_routes.EVENTS.path
+
+    def post(status: int, **request: Any) -> None:
+        answer = ask(app, "POST", events, **request)
+        assert answer.status_code == status, answer.text
+        described.hold(events, answer)
+
+    post(202, **body({"video_id": "A", "position": 1}, {"video_id": ""}))
+    example = ingest_routes.EVENTS.bodies[0].example
+    post(400, **body(*example["events"]))
+    post(400, content=b"[]", headers={"content-type": JSON})
+    post(413, content=b" " * (BODY_BYTES_MAX + 1), headers={"content-type": JSON})
+    post(415, content=b"", headers={"content-type": "text/csv"})
+    for operation in (ingest_routes.TALLY, ingest_routes.METRICS, ingest_app.HEALTHZ, ingest_routes.READYZ):
+        described.hold(operation.path, ask(app, "GET", operation.path))
+    monkeypatch.setattr(Writer, "events_in_flight", 1 << 60)
+    post(429, **body({"video_id": "A"}))
+    monkeypatch.setattr(Writer, "events_in_flight", 0)
+    monkeypatch.setattr(Writer, "failure", "no broker")
+    post(503, **body({"video_id": "A"}))
+    monkeypatch.setattr(Writer, "trouble", "Kafka is away")
+    post(503, **body({"video_id": "A"}))
+    described.hold(ingest_routes.READYZ.path, ask(app, "GET", ingest_routes.READYZ.path))
+    assert described.statuses == all_statuses(ingest_routes.OPENAPI)
+    of_bodies = {"EventsBody", "ViewEvent"}
+    assert described.fields == described.fields_of(set(described.schemas) - of_bodies)
+
+
+def test_the_example_of_a_body_is_as_described() -> None:
+    described = Described(ingest_routes.OPENAPI)
+    content = ingest_routes.OPENAPI["paths"]["/v1/events"]["post"]["requestBody"]["content"][JSON]
+    described._validate(content["schema"], content["example"])
+
+
+@pytest.mark.parametrize("description", [routes.OPENAPI, ingest_routes.OPENAPI])
+def test_every_schema_is_one_and_every_field_says_its_type(description: dict[str, Any]) -> None:
+    for schema in description["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+        for field in schema["properties"].values():
+            assert {"type", "anyOf", "$ref"} & set(field), field
