@@ -1,4 +1,4 @@
-"""`python -m tools.history`: another name of `python -m tools.ops history`, which texts of `udfs` tell people to type."""
+"""`python -m tools.history` is `python -m tools.ops history`: error texts of `udfs` tell people to type it."""
 
 from tools.ops.history import app
 
