@@ -24,7 +24,10 @@ AFTER_DEADLINE_S = 120.0
 
 app = typer.Typer()
 AcceptSettings = Annotated[
-    bool, typer.Option("--accept-settings", help="Once, for what does not say by which settings it was made.")
+    bool,
+    typer.Option(
+        "--accept-settings", help="Accept, once, state or history that does not say by which settings it was made."
+    ),
 ]
 
 
@@ -32,7 +35,9 @@ AcceptSettings = Annotated[
 def upgrade(
     context: typer.Context,
     *,
-    parallelism: Annotated[int | None, typer.Option(help="Of the new job; as configured when left out.", min=1)] = None,
+    parallelism: Annotated[
+        int | None, typer.Option(help="Parallelism of the new job; the configured one when left out.", min=1)
+    ] = None,
     accept_settings: AcceptSettings = False,
 ) -> None:
     """Replace the running count job by this code: check it, stop with savepoint, start from it, check the ledger.
@@ -94,10 +99,12 @@ def rollup(*, accept_settings: AcceptSettings = False) -> None:
 @app.command()
 def audit(
     *,
-    repair: Annotated[bool, typer.Option(help="Write what is right; else only say what is not.")] = False,
-    hours: Annotated[int | None, typer.Option(help="Viewed so long ago at most; 168 if not given.", min=1)] = None,
+    repair: Annotated[bool, typer.Option(help="Write what is right; without it only print what is wrong.")] = False,
+    hours: Annotated[
+        int | None, typer.Option(help="Compare what was viewed within this number of hours; 168 if not given.", min=1)
+    ] = None,
     recent: Annotated[
-        bool, typer.Option(help="Of days only those of these hours, and no totals against their days.")
+        bool, typer.Option(help="Compare only the days of these hours, and no totals against their days.")
     ] = False,
 ) -> None:
     """Compare counts of all kinds with what was counted from the archive; fails when something is wrong."""

@@ -28,7 +28,7 @@ def down() -> None:
 
 @app.command()
 def status(
-    *, as_json: Annotated[bool, typer.Option("--json", help="One JSON array, with ports and pids.")] = False
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array, with ports and pids.")] = False
 ) -> None:
     """Show every part: state, process id, ports. Exit code 1 unless all are ready."""
     with attached() as stack:
@@ -49,8 +49,8 @@ def status(
 def logs(
     name: Name,
     *,
-    lines: Annotated[int, typer.Option("-n", help="How many lines of the end.", min=1)] = 100,
-    following: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows.")] = False,
+    lines: Annotated[int, typer.Option("-n", help="Number of lines from the end.", min=1)] = 100,
+    following: Annotated[bool, typer.Option("-f", "--follow", help="Print new lines as they come.")] = False,
 ) -> None:
     """Print the log of a part; works for a stopped stack too."""
     with plain_errors():

@@ -48,10 +48,10 @@ def up(
 @app.command()
 def run(
     *,
-    events_per_second: Annotated[int, typer.Option(help="Of the demo load.", min=1)] = 2000,
+    events_per_second: Annotated[int, typer.Option(help="Events a second of the demo load.", min=1)] = 2000,
     demo: Annotated[bool, typer.Option(help="Send a demo load, and time its way.")] = True,
 ) -> None:
-    """Start everything and count: submits the jobs unless they came back with their cluster; until Ctrl-C."""
+    """Start everything and count until Ctrl-C; submit the jobs unless they came back with their cluster."""
     started_at_s = psutil.Process().create_time()
     os.environ.setdefault(JAVA_OPTIONS_VARIABLE, QUICK_JAVA_OPTIONS)
     with plain_errors(), _running_stack() as stack:
@@ -82,7 +82,7 @@ def run(
 
 
 def _erase_again() -> str:
-    """Erase, from what has been archived since, whose erasures are open; what was done."""
+    """Erase viewers whose erasures are open from what has been archived since; returns the report."""
     from tools.erasure import as_text, erase_again, stores_of
 
     settings = Settings()
@@ -113,7 +113,7 @@ def stop_on_signals() -> None:
 
 @contextlib.contextmanager
 def _running_stack(parts: tuple[str, ...] = ALL_PARTS) -> Iterator[Stack]:
-    """Start the stack, tell of its progress, and stop it on Ctrl-C; a second Ctrl-C does not hurry it."""
+    """Start the stack, print its progress, and stop it on Ctrl-C; a second Ctrl-C does not hurry it."""
     stop_on_signals()
     stack = Stack(StackOptions(home=stack_home(), parts=parts))
 
@@ -163,7 +163,7 @@ class Watched:
         return is_running
 
     def ended(self) -> PartError:
-        """Why it does not run any more, as far as anybody can say; what supervisord has said comes first."""
+        """Why it does not run any more, as far as is known; the last lines of supervisord come first."""
         said = self._stack.logs("supervisord-start", SAID_LINES)
         stopped = "the stack was stopped from outside"
         if not said.strip():

@@ -50,7 +50,8 @@ def _opened() -> Iterator[_Opened]:
 def init(
     *,
     begin_anew: Annotated[
-        bool, typer.Option(help="Though the tables have totals and no history is left: begin with the archive.")
+        bool,
+        typer.Option(help="Begin with what the archive has, although the tables have totals and no history is left."),
     ] = False,
 ) -> None:
     """Make the register, once; a history of an older version is carried on, when its jobs have ended."""
