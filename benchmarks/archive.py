@@ -22,6 +22,7 @@ from benchmarks.events import HOUR_MS, Stream, Topic, batches_topic
 from benchmarks.machine import describe
 from benchmarks.progress import METRIC_OVERRIDES, Progress
 from connectors.installation import ensure_topics
+from schemas.jobs import ARCHIVE
 from settings import ArchiveSettings, Settings
 from tools.stack import Stack, StackOptions
 from tools.stack.files import S3_BUCKET
@@ -77,7 +78,7 @@ def copy(stack: Stack, codec: str, topic: Topic) -> dict[str, float]:
     events, records = topic.filled, sum(map(len, topic.events_by_record.values()))
     path = archive_path(codec)
     os.environ.update({"VIEW_COUNTS_ARCHIVE_PATH": path, "VIEW_COUNTS_ARCHIVE_CODEC": codec})
-    job = stack.flink_run(["-p", "1", "-py", "jobs/archive_events.py"])
+    job = stack.flink_run(["-p", "1", "-py", ARCHIVE.file])
     progress = Progress(stack, job, topic.name, topic.events_until())
     _wait(lambda: progress.events() > 0)
     began_s, cpu_before = time.monotonic(), cpu_seconds(stack)

@@ -25,13 +25,13 @@ from rich.table import Table
 from benchmarks import results
 from benchmarks.cpu import cpu_seconds
 from benchmarks.machine import describe
+from schemas.jobs import COUNT
 from settings import Settings
 from tools.demo.sources import HTTP_TIMEOUT_S
 from tools.demo.traffic import DemoTraffic
 from tools.stack import Stack, StackOptions
 from tools.stack.flink import template
 
-COUNT_JOB = "jobs/view_counts.py"
 TARGET_P99_S = 3.0
 PERCENTILES = (50, 90, 95, 99, 100)
 BIN_S = 0.25
@@ -157,7 +157,7 @@ def freshness(
     with tempfile.TemporaryDirectory(prefix="view-counts-freshness-") as folder:
         options = StackOptions(home=Path(folder), ports="free", graceful_stop=False)
         with Stack(options) as stack:
-            stack.flink_run(["-py", COUNT_JOB])
+            stack.flink_run(["-py", COUNT.file])
             stopping = threading.Event()
             load = DemoTraffic(stack.endpoints["ingest"], events_per_second, settings.counting.salts, stopping)
             load.start()

@@ -22,12 +22,12 @@ from rich.console import Console
 from benchmarks import checkpoints, results
 from benchmarks.machine import describe
 from connectors.cassandra import connect
+from schemas.jobs import COUNT
 from settings import CassandraSettings, Settings
 from tools.metadata import VideoMetadata, publish
 from tools.stack import Stack, StackOptions
 from tools.stack.ports import HOST
 
-COUNT_JOB = "jobs/view_counts.py"
 TARGET_S = 30.0
 PATIENCE_S = 300.0
 POLL_S = 0.1
@@ -94,7 +94,7 @@ def measure(stack: Stack, videos: int) -> dict[str, Any]:
         figures: dict[str, Any] = {"published_s": round(time.monotonic() - began_s, 1)}
         job = ""
         for phase, kind, restore in (("first start", "view", False), ("restored", "like", True)):
-            arguments = ["-py", COUNT_JOB]
+            arguments = ["-py", COUNT.file]
             if restore:
                 arguments = ["-s", stack.flink_stop(job), *arguments]
             observer.view(last, kind)

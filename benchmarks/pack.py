@@ -20,6 +20,7 @@ from benchmarks.lineup import FULL, Contender
 from benchmarks.machine import describe
 from benchmarks.progress import METRIC_OVERRIDES
 from schemas import registry
+from schemas.jobs import PACK
 from settings import Settings
 from tools.load import Block
 from tools.load.encoding import single_events
@@ -70,7 +71,7 @@ def main(
             for framing, topic in topics.items():
                 os.environ["VIEW_COUNTS_PACK_SOURCE_TOPIC"] = topic.name
                 os.environ["VIEW_COUNTS_PACK_FRAMING"] = framing
-                contender = Contender(f"pack-{framing}", "p", framing, topic.name, ("-py", "jobs/pack_events.py"))
+                contender = Contender(f"pack-{framing}", "p", framing, topic.name, ("-py", PACK.file))
                 line = bench.run(contender, 0)
                 console.print(report.line(line), highlight=False)
                 lines.append(line)

@@ -17,9 +17,10 @@ from rich.console import Console
 
 from benchmarks import checkpoints, results
 from benchmarks.charts import chart
-from benchmarks.freshness import COUNT_JOB, Probes
+from benchmarks.freshness import Probes
 from benchmarks.machine import describe
 from connectors.cassandra import connect
+from schemas.jobs import COUNT
 from settings import CassandraSettings, Settings
 from tools.load import KafkaSender, Traffic, TrafficSource
 from tools.stack import Stack, StackOptions
@@ -108,7 +109,7 @@ def measure(stack: Stack, most: int) -> dict[str, Any]:
     """All figures."""
     loader = Loader(stack)
     submitted_s = time.monotonic()
-    job = stack.flink_run(["-py", COUNT_JOB])
+    job = stack.flink_run(["-py", COUNT.file])
     asyncio.run(probe(stack))
     figures: dict[str, Any] = {"submitted_to_counted_s": round(time.monotonic() - submitted_s, 1), "steps": {}}
     console.print(f"first event counted {figures['submitted_to_counted_s']} s after submission", highlight=False)

@@ -31,6 +31,7 @@ from benchmarks.machine import describe
 from benchmarks.rollup_contenders import SQL_DEDUPS, Contenders, newest_job
 from benchmarks.tables import MINUTES_PER_HOUR, Tables, before, by_minute_hour_day, compare, of_history
 from benchmarks.worker_peak import peak_of_workers
+from schemas.jobs import ROLLUP
 from settings import Settings
 from tools.history import history_in_force
 from tools.stack import Stack
@@ -72,11 +73,11 @@ def roll_up(stack: Stack, codec: str, topic: Topic, stream: Stream, turn: int) -
     cpu_before = cpu_seconds(stack)
     began_s = time.monotonic()
     with peak_of_workers(stack) as peak:
-        printed = stack.flink("run", "-p", str(PARALLELISM), "-py", "jobs/rollup.py", timeout_s=3600, variables=pair)
+        printed = stack.flink("run", "-p", str(PARALLELISM), "-py", ROLLUP.file, timeout_s=3600, variables=pair)
     command_s = time.monotonic() - began_s
     cpu = {part: spent - cpu_before.get(part, 0.0) for part, spent in cpu_seconds(stack).items()}
     console.print(printed.strip().splitlines()[-1], highlight=False)
-    job = newest_job(stack, "rollup")
+    job = newest_job(stack, ROLLUP.name)
     vertices = stack.flink_rest(f"/jobs/{job['jid']}")["vertices"]
     store, settings = filesystem(Settings().s3), Settings()
     history = HistoryStore(store, path)

@@ -11,9 +11,9 @@ from pyflink.table import StreamTableEnvironment
 
 from connectors.flink_kafka import MILLIS, create_records_table
 from jobs.submission import INTERVAL, check_flink_or_exit, check_topics_or_exit, mark_archive_or_exit, settings_or_exit
+from schemas.jobs import ARCHIVE
 from settings import Settings
 
-JOB_NAME = "archive-events"
 GROUP = "view-counts-archive"
 # A record may lack a key or a value; all else it always has.
 _COLUMNS = (
@@ -22,7 +22,7 @@ _COLUMNS = (
 )
 _SELECT = f"o, {MILLIS}, k, v, DATE_FORMAT(ts, 'yyyy-MM-dd'), DATE_FORMAT(ts, 'HH'), p"
 _CONFIG = {
-    "pipeline.name": JOB_NAME,
+    "pipeline.name": ARCHIVE.name,
     # Hours of arrival are UTC.
     "table.local-time-zone": "UTC",
     # By place in the plan, which has had one shape.

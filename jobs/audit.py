@@ -22,6 +22,7 @@ from connectors.cassandra import connect
 from connectors.flink_kafka import discard, key_by_first_field
 from jobs.submission import batch_environment, execute_until, settings_or_exit, without_credentials
 from jobs.uids import BatchUid as Uid
+from schemas.jobs import AUDIT
 from schemas.progress import PIPELINE, ShardProgress, complete_through
 from settings import Settings
 from udfs.logic.audit import Verdict
@@ -47,7 +48,6 @@ from udfs.sources.archive import filesystem
 from udfs.sources.minute_rows import token_ranges
 from udfs.stages.rollup_start import settle
 
-JOB_NAME = "audit"
 RANGES = 32
 LEDGER_HOURS_AT_ONCE = 6
 PLACES_SHOWN = 5
@@ -145,8 +145,8 @@ def wrong_in(finding: Finding) -> str:
         remedy = ""
     elif finding.what in OF_PARQUET:
         remedy = (
-            "; an audit does not write Parquet: see whether files are as they were written (python -m tools.history "
-            "verify; the object store's versions), else count again from the archive (docs/rebuild.md)"
+            "; an audit does not write Parquet: see whether files are as they were written (python -m tools.ops "
+            "history verify; the object store's versions), else count again from the archive (docs/rebuild.md)"
         )
     elif finding.repaired:
         remedy = f"; {left} were not repaired, since the Parquet is wrong there itself"
@@ -190,7 +190,7 @@ def _audit(settings: Settings, session: Session, hours: int, *, repair: bool, is
         lease = None
         if repair:
             holder = stack.enter_context(
-                LeaseHolder(registers, path, JOB_NAME, deadline_s=settings.history.deadline_s, say=print)
+                LeaseHolder(registers, path, AUDIT.name, deadline_s=settings.history.deadline_s, say=print)
             )
             lease, register = holder.lease, holder.register
         else:
@@ -206,7 +206,7 @@ def _audit(settings: Settings, session: Session, hours: int, *, repair: bool, is
         if missing:
             raise HistoryError(
                 f"{len(missing)} files of {applied.manifest} are not there, the first is {missing[0]}: type "
-                "`python -m tools.history verify`, and put them back from the object store's versions or a copy"
+                "`python -m tools.ops history verify`, and put them back from the object store's versions or a copy"
             )
         question = _question(settings, session, manifest, hours, lease, is_recent=is_recent)
         if question is None:
@@ -215,7 +215,7 @@ def _audit(settings: Settings, session: Session, hours: int, *, repair: bool, is
         env = batch_environment()
         build(env, settings, manifest, question)
         deadline_s = time.time() + settings.history.deadline_s
-        execute_until(env, JOB_NAME, int(deadline_s * 1000) if lease is None else lease.held.deadline_ms)
+        execute_until(env, AUDIT.name, int(deadline_s * 1000) if lease is None else lease.held.deadline_ms)
         verdicts, findings = _verdicts(session, question), _findings(session, question)
         print(told(verdicts, findings))
         if lease is not None and (any(one.repaired for one in verdicts) or any(one.repaired for one in findings)):

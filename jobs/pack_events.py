@@ -17,11 +17,10 @@ from connectors.flink_kafka import MILLIS, discard, records
 from connectors.flink_ticks import each_second
 from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit, without_credentials
 from jobs.uids import PackEventsUid as Uid
+from schemas.jobs import PACK
 from settings import Settings
 from udfs.logic.single_events import OWN, OWN_SCHEMA, Unknown, WriterSchema, packer_of
 from udfs.operators.pack import Heartbeats, Pack
-
-JOB_NAME = "pack-events"
 
 
 def build(env: StreamExecutionEnvironment, settings: Settings, schemas: list[WriterSchema]) -> None:
@@ -74,7 +73,7 @@ def main() -> None:
     check_flink_or_exit(env, settings)
     env.set_max_parallelism(settings.counting.max_parallelism)
     build(env, settings, schemas)
-    env.execute_async(JOB_NAME)
+    env.execute_async(PACK.name)
 
 
 if __name__ == "__main__":

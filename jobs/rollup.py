@@ -17,6 +17,7 @@ from connectors.kafka_admin import topic_id
 from jobs.kept import accepts_settings
 from jobs.submission import batch_environment, execute_until, settings_or_exit, without_credentials
 from jobs.uids import BatchUid as Uid
+from schemas.jobs import ROLLUP
 from settings import Settings
 from udfs.logic.history import HistoryError, Manifest, hour_start, rules_of
 from udfs.logic.kept_settings import ACCEPT
@@ -27,8 +28,6 @@ from udfs.sinks.lease import LeaseHolder, LeaseLostError
 from udfs.sources.archive import filesystem
 from udfs.stages.rollup_end import end_unit
 from udfs.stages.rollup_start import Work, begin
-
-JOB_NAME = "rollup"
 
 
 def build(env: StreamExecutionEnvironment, settings: Settings, work: Work) -> None:
@@ -100,7 +99,7 @@ def main() -> None:
         counts_on = True
         while counts_on:
             with LeaseHolder(
-                registers, settings.history.path, JOB_NAME, deadline_s=settings.history.deadline_s, say=print
+                registers, settings.history.path, ROLLUP.name, deadline_s=settings.history.deadline_s, say=print
             ) as holder:
                 work = begin(
                     settings,
@@ -121,7 +120,7 @@ def main() -> None:
                     return
                 env = batch_environment()
                 build(env, settings, work)
-                execute_until(env, JOB_NAME, holder.lease.held.deadline_ms)
+                execute_until(env, ROLLUP.name, holder.lease.held.deadline_ms)
                 end_unit(settings, store, work.unit, holder.lease)
                 after = history.manifest(holder.lease.check().manifest, settings.counting.shards)
                 print(told(work, after, settings))

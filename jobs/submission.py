@@ -15,6 +15,7 @@ from pyflink.java_gateway import get_gateway
 from connectors.installation import check_topics
 from connectors.kafka_admin import TopicMismatchError, topic_id
 from settings import S3Settings, Settings
+from settings.refused import refused_settings
 from udfs.sinks.topic_marker import TopicMarker, mark_topic, marked_topic
 from udfs.sources.archive import filesystem
 from udfs.stages.rollup_start import made_anew
@@ -59,19 +60,6 @@ def settings_or_exit() -> Settings:
         return Settings()
     except ValidationError as error:
         sys.exit("\n".join(refused_settings(error)))
-
-
-def refused_settings(error: ValidationError) -> list[str]:
-    """A line for each: the variable, its value and the rule."""
-    lines = []
-    for found in error.errors():
-        place = [str(part) for part in found["loc"]]
-        rule = found["msg"].removeprefix("Value error, ")
-        # A rule over several fields names them itself; what it was given is all of them.
-        one_field = not isinstance(found["input"], Mapping)
-        name = "_".join(("VIEW_COUNTS", *place)).upper()
-        lines.append(f"refused: {name}={found['input']}: {rule}" if one_field else f"refused: {rule}")
-    return lines
 
 
 def check_topics_or_exit(settings: Settings) -> None:

@@ -27,6 +27,7 @@ from jobs.gaps import tell_missing
 from jobs.kept import add_accept, check_kept_or_exit, keep_settings
 from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit, slots_needed
 from jobs.uids import ViewCountsUid as Uid
+from schemas.jobs import COUNT
 from settings import Settings
 from udfs.logic.block_list import read_blocked
 from udfs.logic.kept_settings import KeptSettings, of_state
@@ -37,8 +38,6 @@ from udfs.operators.dedup import BLOCKED_STATE, Dedup, dead_letter_tag, late_tag
 from udfs.operators.enrich import METADATA_STATE, Enrich
 from udfs.operators.keyed_records import ReadKeyedRecords, broadcast_descriptor, rest_type
 from udfs.operators.window import Window
-
-JOB_NAME = "view-counts"
 
 
 class Inputs(NamedTuple):
@@ -165,10 +164,10 @@ def main() -> None:
     read = inputs(env, settings, salt_keys)
     build(settings, read, salt_keys=salt_keys, shard_keys=shard_keys, sink=sink, accepts=accepts)
     if arguments.check:
-        print(f"checked: the job needs {slots_needed(env, JOB_NAME)} slots")
+        print(f"checked: the job needs {slots_needed(env, COUNT.name)} slots")
         return
     tell_missing(settings)
-    env.execute_async(JOB_NAME)
+    env.execute_async(COUNT.name)
     keep_settings(settings)
 
 

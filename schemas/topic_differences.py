@@ -7,7 +7,7 @@ from schemas.declaration import Declaration
 from schemas.topics import Topic, topics
 from settings import Settings
 
-MEND = "python -m tools.topics mend"
+MEND = "python -m tools.ops topics mend"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _of_topic(topic: Topic, seen: Seen | None, settings: Settings) -> Iterable[D
         name = f"{topic.name} {promise.name}={value}"
         yield Difference(
             f"topic {topic.name}: {promise.name}={value} {must} {promise.value}, otherwise {promise.why}; mend it: "
-            f"{MEND}, or accept it by name: python -m tools.topics accept '{name}'",
+            f"{MEND}, or accept it by name: python -m tools.ops topics accept '{name}'",
             name,
             needed=topic.needed and promise.needed,
             alter=(topic.name, promise.name, promise.value),

@@ -1,21 +1,20 @@
-"""`python -m tools.accounts --tally URL ...`: what producers have had acknowledged, against the ledger.
+"""Compares what producers have had acknowledged with the ledger.
 
-Asks GET /v1/tally of each process of ingest, and the ledger in Cassandra as the settings say where, of minutes of
-arrival that the stream has closed. That the ledger is what the archive says, the audit tells (jobs/audit.py).
+Asks GET /v1/tally of each process of ingest, and the ledger in Cassandra for the minutes of arrival that the stream has
+closed. That the ledger is what the archive says, the audit tells (jobs/audit.py).
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import httpx2
 import msgspec
-import typer
 
-from connectors.cassandra import CassandraAwayError, connect
+from connectors.cassandra import connect
 from schemas.progress import PIPELINE, ShardProgress, complete_through
-from settings import Settings
+from settings import CassandraSettings
 from udfs.logic.audit_accounts import EQUAL, UNKNOWN, WRONG, Amount, ProducersVerdict, ProducerTally, compare_producers
 
 TIMEOUT_S = 10.0
@@ -48,7 +47,7 @@ def told(verdicts: Sequence[ProducersVerdict]) -> str:
         at = datetime.fromtimestamp(one.minute * 60, UTC)
         lines.append(
             f"{at:%Y-%m-%dT%H:%MZ}: the ledger has {one.received.events:,} events of {one.received.records:,} records, "
-            f"Kafka has acknowledged {one.acknowledged.events:,} of {one.acknowledged.records:,}: type bin/vc audit"
+            f"Kafka has acknowledged {one.acknowledged.events:,} of {one.acknowledged.records:,}: run the audit"
         )
     number = Counter(one.verdict for one in verdicts)
     received, acknowledged = (
@@ -61,32 +60,33 @@ def told(verdicts: Sequence[ProducersVerdict]) -> str:
     return "\n".join(lines)
 
 
-def main(
-    *,
-    tally: Annotated[list[str], typer.Option(help="http://host:port of a process of ingest; as often as there are.")],
-) -> None:
-    """Compare, and end with 1 when the ledger lacks what was acknowledged."""
+def is_wrong(verdicts: Iterable[ProducersVerdict]) -> bool:
+    """Whether the ledger lacks anything that was acknowledged."""
+    return any(one.verdict == WRONG for one in verdicts)
+
+
+def compare(
+    cassandra: CassandraSettings, tally: Iterable[str], warn: Callable[[str], None]
+) -> Sequence[ProducersVerdict]:
+    """The verdict on each closed minute in which the processes of ingest at these URLs wrote.
+
+    A process that does not answer is named to `warn`; minutes in which it wrote are then unknown. Raises
+    CassandraAwayError.
+    """
     producers = []
     for url in tally:
         try:
             content = httpx2.get(f"{url}/v1/tally", timeout=TIMEOUT_S, trust_env=False).raise_for_status().content
             producers.append(read_tally(content))
         except (httpx2.HTTPError, httpx2.InvalidURL, msgspec.MsgspecError) as error:
-            typer.echo(f"--tally {url} tells nothing, so that minutes in which it wrote are unknown: {error}", err=True)
-    try:
-        session = connect(Settings().cassandra)
-    except CassandraAwayError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
+            warn(f"--tally {url} tells nothing, so that minutes in which it wrote are unknown: {error}")
+    session = connect(cassandra)
     try:
         closed = closed_minute(session)
         minutes = sorted({minute for one in producers for minute in one.minutes if minute < closed})
-        verdicts = compare_producers(received_in(session, minutes), producers, minutes)
+        return compare_producers(received_in(session, minutes), producers, minutes)
     finally:
         session.cluster.shutdown()
-    typer.echo(told(verdicts))
-    if any(one.verdict == WRONG for one in verdicts):
-        raise typer.Exit(1)
 
 
 def closed_minute(session: Any) -> int:
@@ -110,7 +110,3 @@ def received_in(session: Any, minutes: Sequence[int]) -> dict[int, Amount]:
 
 def _minute(at: datetime) -> int:
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) // 60
-
-
-if __name__ == "__main__":
-    typer.run(main)

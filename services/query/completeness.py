@@ -104,7 +104,8 @@ def known(register: Register | None, lost: Sequence[Lost] = ()) -> Known:
     if register is None:
         raise HistoryAwayError(
             "this keyspace has no register of history, so that nobody can say how far its tables are complete: make it "
-            "by `python -m tools.history init`, or by `python -m tools.history restore` where history was there before"
+            "by `python -m tools.ops history init`, or by `python -m tools.ops history restore` where history was "
+            "there before"
         )
     applied = register.applied
     if applied is None:

@@ -218,9 +218,9 @@ def settings_of(stack: Stack, **counting: int) -> Settings:
 
 
 def topics_tool(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m tools.topics`, as on a cluster."""
+    """`python -m tools.ops topics`, as on a cluster."""
     return subprocess.run(
-        [sys.executable, "-m", "tools.topics", *arguments],
+        [sys.executable, "-m", "tools.ops", "topics", *arguments],
         env={**os.environ, "VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS": stack.endpoints["kafka"]},
         capture_output=True,
         text=True,

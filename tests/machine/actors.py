@@ -82,7 +82,7 @@ def audit(_world: World, _job: Job, _a: int) -> None:
 
 
 def erasure(world: World, job: Job, a: int) -> None:
-    """`python -m tools.erasure`, of a viewer; who is being erased views on without a name."""
+    """`python -m tools.ops erase`, of a viewer; who is being erased views on without a name."""
     viewer = VIEWERS[a % len(VIEWERS)]
     world.erased.add(viewer)
     world.erasure_begins([viewer])
@@ -91,7 +91,7 @@ def erasure(world: World, job: Job, a: int) -> None:
 
 
 def erasure_again(world: World, job: Job, _a: int) -> None:
-    """`python -m tools.erasure --again`."""
+    """`python -m tools.ops erase --again`."""
     by_hash = {viewer_hash(viewer).hex(): viewer for viewer in VIEWERS}
     open_now = [by_hash[one.viewer] for one in ErasureList(_store(world), ERASURES).open()]
     world.erasure_begins(open_now)
@@ -100,14 +100,14 @@ def erasure_again(world: World, job: Job, _a: int) -> None:
 
 
 def restored(world: World, _job: Job, _a: int) -> None:
-    """`python -m tools.history restore`."""
+    """`python -m tools.ops history restore`."""
     settings, row = world.settings, world.registers.row
     restore(world.registers, history(world), settings.history.path, settings.counting.shards, now_ms=world.now_ms)
     world.check_restored(world.published if row is None else row.all_kept)
 
 
 def made(world: World, _job: Job, _a: int) -> None:
-    """`python -m tools.history init`."""
+    """`python -m tools.ops history init`."""
     make_register(
         world.registers,
         history(world),

@@ -74,6 +74,6 @@ def test_what_is_told_counts_verdicts_and_shows_what_is_wrong() -> None:
     text = told(compare_producers(received, producers, sorted(received)))
     at = f"{naive(MINUTE + 2):%Y-%m-%dT%H:%MZ}"
     assert text.splitlines() == [
-        f"{at}: the ledger has 8 events of 1 records, Kafka has acknowledged 9 of 1: type bin/vc audit",
+        f"{at}: the ledger has 8 events of 1 records, Kafka has acknowledged 9 of 1: run the audit",
         "3 minutes: 1 equal, 1 unknown, 1 wrong; producers that were asked wrote 16 of 21 events",
     ]

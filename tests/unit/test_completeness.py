@@ -156,7 +156,7 @@ def test_the_last_hour_before_the_cut_decides(serve: Callable[..., Ask]) -> None
 
 
 def test_without_a_register_or_before_restored_rows_nothing_is_told(serve: Callable[..., Ask]) -> None:
-    for row, text in ((None, "python -m tools.history init"), (register(None), "the next rollup writes them")):
+    for row, text in ((None, "python -m tools.ops history init"), (register(None), "the next rollup writes them")):
         ask = serve(a_hundred_a_day(3), row)
         for path, query in ((VIEWS, {}), (SERIES, {}), (CHANNEL, {}), ("/v1/top", {"span": "day"})):
             answer = ask(path, **query)

@@ -5,7 +5,8 @@ import pytest
 from tests.support.docs_commands import ROOT, Shown, blocks, shown_commands
 
 CLUSTER = "Flink's own client, of a cluster; here the same job or option goes through the stack's client"
-# By test_docs_examples.py, which asks each curl of these pages, and types each `bin/vc` that needs no job of Flink.
+# By test_docs_examples.py, which asks each curl of these pages, and types each command of the stack's command line and
+# of the operators' program that needs no job of Flink.
 ASKED = ("README.md", "docs/api.md")
 TYPED = "tests/integration/test_docs_examples.py"
 # Run as it is written: what in which file does so.
@@ -13,13 +14,13 @@ RUN = {
     "make run": ("tests/integration/test_run.py", '"tools.cli", "run"'),
     "make test": ("Makefile", "test: setup"),
     "bin/vc upgrade --parallelism 3": ("tests/integration/test_run.py", 'commands("upgrade", "--parallelism", '),
-    "python -m tools.topics check": ("tests/integration/test_ingest.py", 'topics_tool(stack, "check")'),
+    "python -m tools.ops topics check": ("tests/integration/test_ingest.py", 'topics_tool(stack, "check")'),
     "python -m tools.stack.provision topics": ("tools/stack/parts.py", '_provision("topics")'),
     "python -m tools.stack.provision tables register": ("tests/integration/test_rebuild.py", '"tables", "register"]'),
 }
 # Not as it is written: what comes nearest, and why.
 NOT_RUN = {
-    "python -m tools.history repeats": (
+    "python -m tools.ops history repeats": (
         "tests/unit/test_history_store.py",
         "the same function with a history that has such repeats, which the demo's has not",
     ),
@@ -47,7 +48,7 @@ NOT_RUN = {
     "flink run --parallelism 4 --python jobs/view_counts.py --check": ("tests/operators/test_graph.py", CLUSTER),
     "VIEW_COUNTS_PACK_SOURCE_TOPIC=plays VIEW_COUNTS_PACK_FRAMING=json flink run --detached --python "
     "jobs/pack_events.py": ("tests/integration/test_pack_events.py", CLUSTER),
-    "python -m tools.accounts --tally http://ingest-1:8080 --tally http://ingest-2:8080": (
+    "python -m tools.ops accounts --tally http://ingest-1:8080 --tally http://ingest-2:8080": (
         "tests/unit/test_accounts.py",
         "two processes of ingest of a cluster",
     ),
@@ -71,9 +72,11 @@ def test_every_command_is_run_or_says_why_not() -> None:
 
 
 def typed_commands() -> list[Shown]:
-    """Those of the stack's command line that test_docs_examples.py types."""
+    """Those of the stack's command line, and of the operators' program, that test_docs_examples.py types."""
     return [
-        one for one in shown_commands() if one.command.startswith("bin/vc ") and one.command not in {**RUN, **NOT_RUN}
+        one
+        for one in shown_commands()
+        if one.command.startswith(("bin/vc ", "python -m tools.ops ")) and one.command not in {**RUN, **NOT_RUN}
     ]
 
 

@@ -7,6 +7,7 @@ import pytest
 import typer.main
 
 from tools.cli import app
+from tools.ops.app import app as operators
 from tools.stack.preflight import known_variables
 
 ROOT = Path(__file__).parents[2]
@@ -48,16 +49,25 @@ def test_named_files_exist(page: Path) -> None:
                 assert (ROOT / word).exists(), f"`{word}` does not exist"
 
 
+def is_command(program: typer.Typer, name: str, second: str = "") -> bool:
+    """Whether a program has this command, and where that is a group, the command in it."""
+    command = typer.main.get_group(program).commands.get(name)
+    if isinstance(command, typer.main.TyperGroup) and second:
+        return second in command.commands
+    return command is not None
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_named_commands_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    commands = set(typer.main.get_group(app).commands)
     for span in code_spans(page):
         assert set(re.findall(r"^make ([a-z-]+)", span)) <= targets, span
-        assert set(re.findall(r"^bin/vc ([a-z-]+)", span)) <= commands, span
         for module in re.findall(r"python -m ([\w.]+)", span):
             path = ROOT / module.replace(".", "/")
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), span
+        for program, named in (("bin/vc", app), ("python -m tools.ops", operators)):
+            for words in re.findall(rf"^{program} ([a-z-]+(?: [a-z-]+)?)", span):
+                assert is_command(named, *words.split()), span
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

@@ -17,7 +17,8 @@ from tests.support.random_streams import encode
 from tools import block_list
 from tools.cli import app as local
 from tools.erasure import Stores
-from tools.erasure import __main__ as command
+from tools.ops import erasure as command
+from tools.ops import operating
 from udfs.logic.audience import viewer_hash
 from udfs.logic.block_table import Period
 from udfs.sinks.conditional_files import FolderFiles
@@ -39,7 +40,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         history=HistorySettings().model_copy(update={"path": f"{tmp_path}/history"}),
         erasure=ErasureSettings().model_copy(update={"path": f"{tmp_path}/erasures"}),
     )
-    monkeypatch.setattr(command, "Settings", lambda: made)
+    monkeypatch.setattr(operating, "Settings", lambda: made)
+    monkeypatch.setattr(operating, "_reach", lambda _kafka: None)
     stores = Stores(
         pyarrow.fs.LocalFileSystem(),
         FolderFiles(),
@@ -47,7 +49,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         sleep=lambda _s: None,
         kept_ms=lambda _at, topic: KEPT.get(topic),
     )
-    monkeypatch.setattr(command, "stores_of", lambda _settings, dry_run: nullcontext(stores))
+    monkeypatch.setattr("tools.erasure.stores_of", lambda _settings, dry_run: nullcontext(stores))
     records = [Record(n, AT_MS, bytes(4), encode(0, [(EVENT_ID, "v", "view", AT_MS)], AT_MS)) for n in range(3)]
     put_archive_file(tmp_path / "archive", AT_MS // 3_600_000, 0, "part-0", records)
     return made

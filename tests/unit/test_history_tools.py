@@ -118,7 +118,7 @@ def test_a_register_that_is_there_stays_as_it_is(place: Place) -> None:
 def test_totals_without_a_history_are_not_replaced_unless_that_is_asked_for(empty: Place) -> None:
     refusal = (
         rf"^the keyspace has totals, and there is no history at {empty.path}: set VIEW_COUNTS_HISTORY_PATH .*"
-        "`python -m tools.history init --begin-anew` replaces the totals by what the archive still has$"
+        "`python -m tools.ops history init --begin-anew` replaces the totals by what the archive still has$"
     )
     with pytest.raises(RegisterThereError, match=refusal):
         empty.make(totals=True)
@@ -137,7 +137,7 @@ def test_a_history_whose_register_was_lost_does_not_begin_anew(place: Place, *, 
     place.registers.lose()
     refusal = (
         rf"^{place.path} has a history, and this keyspace has no register, so that it was lost: type `python -m "
-        r"tools\.history restore`, or use a path of its own for a new keyspace$"
+        r"tools\.ops history restore`, or use a path of its own for a new keyspace$"
     )
     with pytest.raises(RegisterThereError, match=refusal):
         place.make(begin_anew=begin_anew)

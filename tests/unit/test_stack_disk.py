@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.cli import _Watched
+from tools.cli.running import Watched
 from tools.stack import Stack, StackOptions
 from tools.stack.disk import GIB, MIB, DiskError, DiskLimits, DiskSettingError, DiskWatch, disk_limits
 
@@ -53,7 +53,7 @@ def test_a_stack_that_ended_by_itself_shows_what_supervisord_said(tmp_path: Path
     stack = Stack(StackOptions(home=tmp_path, ports="free"))
     stack.layout.make_folders()
     stack.layout.log_file("supervisord-start").write_text(said)
-    lines = str(_Watched(stack).ended()).splitlines()
+    lines = str(Watched(stack).ended()).splitlines()
     assert lines[:-1] == said.splitlines()
     assert lines[-1].startswith("the stack was stopped from outside")
     assert (str(stack.layout.log_file("supervisord-start")) in lines[-1]) == bool(said)

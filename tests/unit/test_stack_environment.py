@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.cli import _stop_on_signals
+from tools.cli.running import stop_on_signals
 from tools.stack import PreflightError, Stack, StackOptions, flink, limits, preflight, supervision
 from tools.stack.environment import inherited, user_name, without_proxy
 from tools.stack.layout import Layout, repository
@@ -259,7 +259,7 @@ def test_a_hangup_that_is_ignored_already_stays_so(before: signal.Handlers) -> N
     handlers = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
     try:
         signal.signal(signal.SIGHUP, before)
-        _stop_on_signals()
+        stop_on_signals()
         assert (signal.getsignal(signal.SIGHUP) is signal.SIG_IGN) == (before is signal.SIG_IGN)
         assert callable(signal.getsignal(signal.SIGTERM))
     finally:

@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from jobs.submission import refused_flink_settings, refused_settings, settings_or_exit
+from jobs.submission import refused_flink_settings, settings_or_exit
 from settings import Settings
+from settings.refused import refused_settings
 
 GOOD = {"execution.checkpointing.interval": "5s", "python.execution-mode": "process"}
 

@@ -59,7 +59,7 @@ def test_what_can_lose_a_count_is_refused(topic: str, config: dict[str, str], sa
     ((name, value),) = config.items()
     assert found.needed
     assert found.line.startswith(f"topic {topic}: {name.replace('_', '.')}={value} {said}")
-    assert "python -m tools.topics mend" in found.line
+    assert "python -m tools.ops topics mend" in found.line
     assert "\n" not in found.line
     assert found.name == f"{topic} {name.replace('_', '.')}={value}"
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from schemas.jobs import AUDIT
 from tools.audit_demo.rows import LEDGER, WHATS, Place, PlantedRow, count_by_table
 from tools.audit_demo.truth import Truth
 from tools.load.prediction import Cells
 from tools.recount import Finding
 from tools.stack import FlinkCommandError, Stack
 
-AUDIT_JOB = "jobs/audit.py"
 TIMEOUT_S = 900.0
 SUMS = ("compared", "equal", "late", "late_added", "wrong", "repaired")
 # (video, kind, epoch minute, reason, before, after, repaired)
@@ -40,7 +40,7 @@ def audit(stack: Stack, session: Any, *, repair: bool = False) -> Audit:
     options = ["--repair"] if repair else []
     failure: FlinkCommandError | None = None
     try:
-        stack.flink("run", "-p", "1", "-py", AUDIT_JOB, *options, timeout_s=TIMEOUT_S)
+        stack.flink("run", "-p", "1", "-py", AUDIT.file, *options, timeout_s=TIMEOUT_S)
     except FlinkCommandError as error:
         failure = error
     at = _last(session)

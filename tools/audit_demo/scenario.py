@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.fs
 
 from connectors.cassandra import connect
+from schemas.jobs import ARCHIVE, COUNT, ROLLUP
 from settings import CassandraSettings, S3Settings, Settings
 from tools.audit_demo.audits import Audit, audit, differences_of, expected_audit
 from tools.audit_demo.errors import PlantedError, chosen, plant, with_errors
@@ -41,10 +42,6 @@ from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
 from tools.stack.ports import HOST
 from udfs.sources.archive import Archive, ArchiveFile, filesystem
 
-COUNT_JOB = "jobs/view_counts.py"
-ARCHIVE_JOB = "jobs/archive_events.py"
-ROLLUP_JOB = "jobs/rollup.py"
-ROLLUP_NAME = "rollup"
 PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
 TASKMANAGER = "taskmanager"
 # Two for the count job, one for the archive job, two for a batch job.
@@ -124,8 +121,8 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
             span_ms=scenario.hours * HOUR_MS,
             seed=scenario.seed,
         )
-        counting = stack.flink_run(["-p", "2", "-py", COUNT_JOB])
-        stack.flink_run(["-p", "1", "-py", ARCHIVE_JOB])
+        counting = stack.flink_run(["-p", "2", "-py", COUNT.file])
+        stack.flink_run(["-p", "1", "-py", ARCHIVE.file])
         with Store(HOST, stack.ports["cassandra"]) as store, _session(stack) as session:
             harm = Harm(stack, store, counting, topic)
             harm.wait_counted("submission", FIRST_RECORDS_S)
@@ -185,13 +182,13 @@ def _roll_up(stack: Stack, files: pyarrow.fs.FileSystem, root: str, say: Callabl
 
     def kill() -> None:
         _until("a slice is written", lambda: any(f.base_name == "slice.json" for f in files.get_file_info(selector)))
-        if ROLLUP_NAME in stack.unfinished_jobs().values():
+        if ROLLUP.name in stack.unfinished_jobs().values():
             killed.append(stack.kill(TASKMANAGER))
             say(f"kill -9 {killed[0]} ({TASKMANAGER}) in the middle of the rollup")
 
     killer = threading.Thread(target=kill, name="kill", daemon=True)
     killer.start()
-    printed = stack.flink("run", "-p", "2", "-py", ROLLUP_JOB, timeout_s=ROLLUP_TIMEOUT_S)
+    printed = stack.flink("run", "-p", "2", "-py", ROLLUP.file, timeout_s=ROLLUP_TIMEOUT_S)
     killer.join()
     if not killed:
         raise NotDoneError("the rollup was over before anything was killed: send more events")

@@ -9,6 +9,7 @@ from typing import Literal
 
 from connectors.installation import accept
 from connectors.kafka_admin import alter_topics
+from schemas.jobs import COUNT
 from settings import Settings
 from tools.exact.checks import answers_against, fates_of, recount_topic, sender_against_recount, settled, store_against
 from tools.exact.harm import PARTS, PYTHON_WORKER, Harm, Kill
@@ -20,7 +21,6 @@ from tools.recount import Report, Store
 from tools.stack import ALL_PARTS, Stack, StackOptions
 from tools.stack.ports import HOST
 
-COUNT_JOB = "jobs/view_counts.py"
 FIRST_RECORDS_S = 300.0
 CATCH_UP_S = 600.0
 
@@ -81,7 +81,7 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
             trust_timestamps(kafka, settings)
         sender = KafkaSender(kafka, topic, partitions=settings.kafka.partitions, salts=settings.counting.salts)
         load = _load(scenario, stack, sender, settings)
-        job = stack.flink_run(["-py", COUNT_JOB])
+        job = stack.flink_run(["-py", COUNT.file])
         with Store(HOST, stack.ports["cassandra"]) as store:
             harm = Harm(stack, store, job, topic)
             harm.wait_counted("submission", FIRST_RECORDS_S)

@@ -38,7 +38,7 @@ def make_register(
     if history.manifest_names():
         raise RegisterThereError(
             f"{path} has a history, and this keyspace has no register, so that it was lost: type `python -m "
-            "tools.history restore`, or use a path of its own for a new keyspace"
+            "tools.ops history restore`, or use a path of its own for a new keyspace"
         )
     # An hour above all write times before: those of versions without a register are the clock's.
     token = now_ms * 1000 + ABOVE_US
@@ -47,7 +47,7 @@ def make_register(
         if has_totals() and not begin_anew:
             raise RegisterThereError(
                 f"the keyspace has totals, and there is no history at {path}: set VIEW_COUNTS_HISTORY_PATH to where "
-                "it is, or restore it; `python -m tools.history init --begin-anew` replaces the totals by what the "
+                "it is, or restore it; `python -m tools.ops history init --begin-anew` replaces the totals by what the "
                 "archive still has"
             )
         made = Register(path, now_ms, token, "", "", (), None if begin_anew and has_totals() else nothing_applied())

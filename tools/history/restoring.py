@@ -34,8 +34,8 @@ def restore(registers: Registers, history: HistoryStore, path: str, shards: int,
                 raise RestoreError("the register changed meanwhile: somebody holds the lease; wait until it has ended")
             return name
     raise RestoreError(
-        f"no manifest at {path} has all of its files: put back what is missing (`python -m tools.history verify` says "
-        "what), or begin a new pair of keyspace and path (docs/rebuild.md)"
+        f"no manifest at {path} has all of its files: put back what is missing (`python -m tools.ops history verify` "
+        "says what), or begin a new pair of keyspace and path (docs/rebuild.md)"
     )
 
 

@@ -1,4 +1,4 @@
-"""`python -m tools.erasure`, and `bin/vc erase` on the local stack: erases viewers as the settings say where."""
+"""Viewers who asked to be forgotten."""
 
 import sys
 import unicodedata
@@ -7,19 +7,11 @@ from typing import Annotated
 
 import msgspec
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
-from cassandra import DriverException
-from cassandra.cluster import NoHostAvailable
-from confluent_kafka import KafkaException
 
-from settings import Settings
-from tools.block_list import RefusedError, TooEarlyError
-from tools.erasure import ErasureError, as_text, erase, erase_again, stores_of
-from udfs.logic.history import HistoryError
-from udfs.sinks.conditional_files import ConditionalPutError
-from udfs.sinks.erasure_list import ErasureListError
-from udfs.sinks.lease import LeaseLostError
-from udfs.sources.archive import ArchiveError
+from tools.ops.operating import end_with, operating
+from tools.ops.options import AsJson
+
+app = typer.Typer()
 
 
 def other_forms(viewer_id: str) -> list[str]:
@@ -28,19 +20,16 @@ def other_forms(viewer_id: str) -> list[str]:
     return sorted(found - {viewer_id})
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
 @app.command()
-def main(
+def erase(
     viewers: Annotated[list[str] | None, typer.Argument(help="viewer_ids; - for lines of standard input.")] = None,
     *,
-    again: Annotated[bool, typer.Option(help="All that are open, from what has come since.")] = False,
+    again: Annotated[bool, typer.Option(help="Erase all whose erasures are open from what has come since.")] = False,
     unlist: Annotated[
         bool, typer.Option(help="End their blocks, and drop them from the block list at the end.")
     ] = False,
     dry_run: Annotated[bool, typer.Option(help="Only say what would be rewritten.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take viewers out of archive and history; every number that was counted stays as it was."""
     ids = sys.stdin.read().splitlines() if viewers == ["-"] else viewers or []
@@ -55,17 +44,20 @@ def main(
                 f"decide. If the viewer may be in the data so too, erase: {', '.join(map(ascii, others))}",
                 err=True,
             )
-    settings, now = Settings(), datetime.now(UTC)
-    try:
-        with stores_of(settings, dry_run=dry_run) as stores:
-            if again:
-                report = erase_again(settings, stores, now)
-            else:
-                report = erase(settings, stores, ids, now, unlist=unlist, dry_run=dry_run)
-    except LeaseLostError as error:
-        typer.echo(f"{error}. What was found is rewritten, and the erasures stay open: run this again", err=True)
-        raise typer.Exit(1) from None
-    except (
+    from botocore.exceptions import BotoCoreError, ClientError
+    from cassandra import DriverException
+    from cassandra.cluster import NoHostAvailable
+
+    from tools.block_list import RefusedError, TooEarlyError
+    from tools.erasure import ErasureError, as_text, erase_again, stores_of
+    from tools.erasure import erase as erase_viewers
+    from udfs.logic.history import HistoryError
+    from udfs.sinks.conditional_files import ConditionalPutError
+    from udfs.sinks.erasure_list import ErasureListError
+    from udfs.sinks.lease import LeaseLostError
+    from udfs.sources.archive import ArchiveError
+
+    with operating(
         ArchiveError,
         BotoCoreError,
         ClientError,
@@ -74,16 +66,18 @@ def main(
         ErasureError,
         ErasureListError,
         HistoryError,
-        KafkaException,
         NoHostAvailable,
-        OSError,
         RefusedError,
         TooEarlyError,
-    ) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
+        kafka=True,
+    ) as settings:
+        now = datetime.now(UTC)
+        try:
+            with stores_of(settings, dry_run=dry_run) as stores:
+                if again:
+                    report = erase_again(settings, stores, now)
+                else:
+                    report = erase_viewers(settings, stores, ids, now, unlist=unlist, dry_run=dry_run)
+        except LeaseLostError as error:
+            end_with(f"{error}. What was found is rewritten, and the erasures stay open: run this again")
     typer.echo(msgspec.json.encode(report).decode() if as_json else as_text(report))
-
-
-if __name__ == "__main__":
-    app()

@@ -1,0 +1,23 @@
+"""All commands of the local stack in one program."""
+
+import typer
+
+from tools.cli import jobs, parts, running
+from tools.cli.operations import pointed_at_stack
+from tools.ops.app import app as operators
+from tools.terminal import show_any_letter
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The view counter on this machine.",
+)
+for _commands in (running.app, jobs.app, parts.app, pointed_at_stack(operators)):
+    app.add_typer(_commands)
+
+
+def main() -> None:
+    """Run the command line."""
+    show_any_letter()
+    app()

@@ -1,0 +1,179 @@
+"""Commands that start the stack and keep it running until Ctrl-C."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import psutil
+import typer
+from rich.table import Table
+
+from schemas.jobs import ARCHIVE, COUNT
+from settings import Settings
+from tools.cli.attached import plain_errors, stack_home
+from tools.cli.jobs import ensure_job, roll_up
+from tools.rollups import HourlyRollups
+from tools.stack import ALL_PARTS, PartError, Stack, StackOptions
+from tools.stack.disk import DiskWatch, disk_limits
+from tools.stack.environment import JAVA_OPTIONS_VARIABLE
+from tools.stack.parts import PARTS_BY_NAME
+from tools.terminal import console
+
+RUNNING_POLL_S = 0.5
+SAID_LINES = 10
+# After an hour, until all of it is archived.
+ROLLUP_SETTLED_S = 180.0
+# For `run`, unless the user gives options: without the optimising compiler, the JVMs start with half the CPU time, and
+# they still count many times the demo load. `up` leaves the compiler on.
+QUICK_JAVA_OPTIONS = "-XX:TieredStopAtLevel=1"
+
+app = typer.Typer()
+
+
+@app.command()
+def up(
+    part: Annotated[list[str] | None, typer.Option(help="Only this part; may be given several times.")] = None,
+) -> None:
+    """Start everything and keep it running until Ctrl-C."""
+    with plain_errors(), _running_stack(tuple(part or ALL_PARTS)) as stack:
+        _show_endpoints(stack)
+        _wait_until_stopped(stack)
+
+
+@app.command()
+def run(
+    *,
+    events_per_second: Annotated[int, typer.Option(help="Events a second of the demo load.", min=1)] = 2000,
+    demo: Annotated[bool, typer.Option(help="Send a demo load, and time its way.")] = True,
+) -> None:
+    """Start everything and count until Ctrl-C; submit the jobs unless they came back with their cluster."""
+    started_at_s = psutil.Process().create_time()
+    os.environ.setdefault(JAVA_OPTIONS_VARIABLE, QUICK_JAVA_OPTIONS)
+    with plain_errors(), _running_stack() as stack:
+        ensure_job(stack, "count", COUNT)
+        _show_endpoints(stack)
+        # This process is a client of the stack like any other from here on.
+        os.environ.update(stack.environment())
+        from tools.demo import Demo, DemoOptions
+
+        log = stack.layout.log_file("rollup")
+        options = DemoOptions(
+            settings=Settings(),
+            endpoints=stack.endpoints,
+            events_per_second=events_per_second if demo else 0,
+            started_at_s=started_at_s,
+        )
+
+        watched = Watched(stack)
+
+        def hourly() -> str:
+            return f"{roll_up(stack)}\n{_erase_again()}\n{_abort_uploads()}"
+
+        with Demo(options) as running, HourlyRollups(hourly, log, settled_s=ROLLUP_SETTLED_S):
+            # Second, since counting comes first, and two cores start one job sooner than two. All of it is copying: one
+            # subtask does many times what the count job counts.
+            running.show(console, watched.running, lambda: ensure_job(stack, "archive", ARCHIVE, "-p", "1"))
+        raise watched.ended()
+
+
+def _erase_again() -> str:
+    """Erase viewers whose erasures are open from what has been archived since; returns the report."""
+    from tools.erasure import as_text, erase_again, stores_of
+
+    settings = Settings()
+    with stores_of(settings) as stores:
+        return as_text(erase_again(settings, stores, datetime.now(UTC)))
+
+
+def _abort_uploads() -> str:
+    """Abort the uploads that nobody can complete any more, as a rule of the bucket does on a cluster."""
+    from tools.stack.lifecycle import abort_old_uploads
+
+    return f"{abort_old_uploads(Settings())} unfinished uploads are aborted"
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM and a closed terminal end `up` as Ctrl-C does: in good order.
+
+    Where SIGHUP is ignored already somebody has typed `nohup`, and means it.
+    """
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, interrupt)
+
+
+@contextlib.contextmanager
+def _running_stack(parts: tuple[str, ...] = ALL_PARTS) -> Iterator[Stack]:
+    """Start the stack, print its progress, and stop it on Ctrl-C; a second Ctrl-C does not hurry it."""
+    stop_on_signals()
+    stack = Stack(StackOptions(home=stack_home(), parts=parts))
+
+    def progress(name: str, event: str, seconds: float) -> None:
+        if event == "ready":
+            console.print(f"{seconds:6.1f} s  {PARTS_BY_NAME[name].title} is ready")
+
+    stopped = f"stopped; the data stays in {stack.layout.home} until `make clean-data`"
+    # What could not be started has ended itself, and a stack that another process runs is not ours to stop.
+    try:
+        stack.start(progress)
+    except KeyboardInterrupt:
+        console.print(f"\n{stopped}")
+        raise typer.Exit from None
+    try:
+        yield stack
+    except KeyboardInterrupt:
+        console.print("\nstopping")
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        stack.stop()
+    console.print(stopped)
+
+
+def _show_endpoints(stack: Stack) -> None:
+    table = Table(box=None, show_header=False)
+    shown = {port for part in stack.parts for port in part.ports}
+    for name, address in stack.endpoints.items():
+        if name in shown:
+            table.add_row(name, address)
+    console.print(table)
+
+
+class Watched:
+    """A running stack and the disk that it fills. Neither ends without a word on why."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._disk = DiskWatch(stack.layout.home, disk_limits(), lambda line: console.print(line, style="red"))
+
+    def running(self) -> bool:
+        """Whether the stack runs. Raises DiskError when it is to be stopped."""
+        is_running = self._stack.running()
+        # A disk that was full before anybody looked is the reason, too.
+        self._disk.look()
+        return is_running
+
+    def ended(self) -> PartError:
+        """Why it does not run any more, as far as is known; the last lines of supervisord come first."""
+        said = self._stack.logs("supervisord-start", SAID_LINES)
+        stopped = "the stack was stopped from outside"
+        if not said.strip():
+            return PartError(stopped)
+        log = self._stack.layout.log_file("supervisord-start")
+        return PartError(f"{said}\n{stopped}; above is the end of {log}")
+
+
+def _wait_until_stopped(stack: Stack) -> NoReturn:
+    watched = Watched(stack)
+    while watched.running():
+        time.sleep(RUNNING_POLL_S)
+    raise watched.ended()

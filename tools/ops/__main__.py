@@ -1,0 +1,5 @@
+"""`python -m tools.ops`."""
+
+from tools.ops.app import main
+
+main()

@@ -1,0 +1,24 @@
+"""All commands of operators in one program."""
+
+import typer
+
+from tools.ops import accounts, erasure, history, jobs, metadata, replay, topics, viewers
+from tools.terminal import show_any_letter
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Look after the view counter in production. VIEW_COUNTS_* variables say where it runs (docs/operations.md).",
+)
+for _commands in (viewers, erasure, metadata, topics, accounts):
+    app.add_typer(_commands.app)
+app.add_typer(replay.app, name="replay")
+app.add_typer(history.app, name="history")
+app.add_typer(jobs.app, name="jobs")
+
+
+def main() -> None:
+    """Run the command line."""
+    show_any_letter()
+    app(prog_name="python -m tools.ops")
