@@ -45,6 +45,7 @@ from tools.submitted import keep, kept
 from tools.times import utc
 from tools.upgrade import Plan, UpgradeError
 from tools.upgrade import upgrade as upgrade_job
+from tools.version_option import add_version_option
 from udfs.logic.kept_settings import ACCEPT, SettingsRefusedError, of_state
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The view counter on this machine.",
 )
+add_version_option(app)
 console = Console()
 
 Name = Annotated[str, typer.Argument(help=f"One of: {', '.join(PARTS_BY_NAME)}.")]

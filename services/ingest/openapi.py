@@ -5,6 +5,7 @@ from typing import Any
 from schemas.kinds import KIND_BYTES_MAX
 from services.ingest.events import VIDEO_ID_BYTES_MAX
 from services.openapi import metrics_route
+from settings.version import VERSION
 
 RESULT: dict[str, Any] = {
     "type": "object",
@@ -99,7 +100,7 @@ OPENAPI: dict[str, Any] = {
     "openapi": "3.1.0",
     "info": {
         "title": "View counts: ingest",
-        "version": "1",
+        "version": VERSION,
         "description": "Takes view events. 202 means that Kafka has every event reported as accepted; a "
         "rejected one can be sent again, with the same id, without being counted twice.",
     },

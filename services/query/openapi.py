@@ -6,6 +6,7 @@ from typing import Any
 from services.openapi import metrics_route
 from services.query.parameters import CLOSED_SPANS, EVERYWHERE, SPANS, TOP_MAX
 from services.query.store import LEDGER_COLUMNS
+from settings.version import VERSION
 
 VIDEO = {
     "name": "video_id",
@@ -115,7 +116,7 @@ OPENAPI: dict[str, Any] = {
     "openapi": "3.1.0",
     "info": {
         "title": "View counts: query",
-        "version": "1",
+        "version": VERSION,
         "description": "How often each video was viewed, in total and by the minute, hour or day; which are viewed "
         "most; and what became of every event. Times are UTC, but where a zone is named.",
     },
