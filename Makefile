@@ -49,6 +49,9 @@ lint: setup ## ruff, mypy, import-linter
 	@.local/venv/bin/mypy
 	@.local/venv/bin/lint-imports
 
+docs: setup ## the documentation site in .local/docs/site, its links checked
+	@bin/docs
+
 audit-demo: setup ## count hours by stream and batch while killed, and audit planted errors
 	@$(PYTHON) -m tools.audit_demo
 
@@ -64,4 +67,4 @@ bench: setup ## throughput against Flink SQL and naive PyFlink
 freshness: setup ## from acknowledged to visible, as a distribution
 	@$(PYTHON) -m benchmarks.freshness
 
-.PHONY: help setup run up upgrade rollup audit audit-demo down status clean-data test test-unit lint exact nightly bench freshness
+.PHONY: help setup run up upgrade rollup audit audit-demo down status clean-data test test-unit lint docs exact nightly bench freshness

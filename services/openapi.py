@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from settings.version import VERSION
+
 JSON = "application/json"
 TEXT = "text/plain"
 _REFERENCE = "#/components/schemas/{name}"
@@ -91,7 +93,7 @@ def describe(title: str, text: str, operations: Iterable[Operation[Any]]) -> dic
     schemas = dict(zip(shapes, references, strict=True))
     return {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": "1", "description": text},
+        "info": {"title": title, "version": VERSION, "description": text},
         "paths": {one.path: {one.method.lower(): _operation(one, schemas)} for one in table},
         "components": {"schemas": components},
     }

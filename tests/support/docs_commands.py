@@ -1,4 +1,4 @@
-"""Every shell command that the README and docs show, as a reader would type it. Knows Markdown, not what they do."""
+"""Every shell command that the docs show, as a reader would type it. Knows Markdown, not what the commands do."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
 # What a command begins with, after variables that are set for it. A block without a language may be a drawing.
 COMMAND = re.compile(r"(?:[A-Z_]+=\S+ )*(?:bin/|make |flink |python |curl |kafka|aws |nohup |\.local/)")
 

@@ -13,6 +13,9 @@ TYPED = "tests/integration/test_docs_examples.py"
 RUN = {
     "make run": ("tests/integration/test_run.py", '"tools.cli", "run"'),
     "make test": ("Makefile", "test: setup"),
+    "make setup": ("Makefile", "setup: ##"),
+    "make lint": (".ci/run", "make lint\n"),
+    "make docs": (".ci/run", "make docs\n"),
     "bin/vc upgrade --parallelism 3": ("tests/integration/test_run.py", 'commands("upgrade", "--parallelism", '),
     "python -m tools.ops topics check": ("tests/integration/test_ingest.py", 'topics_tool(stack, "check")'),
     "python -m tools.stack.provision topics": ("tools/stack/parts.py", '_provision("topics")'),
@@ -20,6 +23,10 @@ RUN = {
 }
 # Not as it is written: what comes nearest, and why.
 NOT_RUN = {
+    ".local/venv/bin/python -m pytest tests/unit/test_settings.py": (
+        "tests/unit/test_settings.py",
+        "one file of tests as an example, which CI runs among all others",
+    ),
     "python -m tools.ops history repeats": (
         "tests/unit/test_history_store.py",
         "the same function with a history that has such repeats, which the demo's has not",

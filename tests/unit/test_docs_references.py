@@ -1,6 +1,7 @@
 """What the docs point to exists: files, headings, make targets, commands, variables."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tools.ops.app import app as operators
 from tools.stack.preflight import known_variables
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 TOP_FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()}
 
@@ -63,6 +64,8 @@ def test_named_commands_exist(page: Path) -> None:
     for span in code_spans(page):
         assert set(re.findall(r"^make ([a-z-]+)", span)) <= targets, span
         for module in re.findall(r"python -m ([\w.]+)", span):
+            if module in {"pytest", *sys.stdlib_module_names}:
+                continue
             path = ROOT / module.replace(".", "/")
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), span
         for program, named in (("bin/vc", app), ("python -m tools.ops", operators)):

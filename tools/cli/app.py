@@ -6,6 +6,7 @@ from tools.cli import jobs, parts, running
 from tools.cli.operations import pointed_at_stack
 from tools.ops.app import app as operators
 from tools.terminal import show_any_letter
+from tools.version_option import add_version_option
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -13,6 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The view counter on this machine.",
 )
+add_version_option(app)
 for _commands in (running.app, jobs.app, parts.app, pointed_at_stack(operators)):
     app.add_typer(_commands)
 
