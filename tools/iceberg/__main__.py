@@ -1,4 +1,4 @@
-"""`python -m tools.iceberg`: let the Iceberg tables of history follow the manifest in force, as the settings say where."""
+"""`python -m tools.iceberg`: bring the Iceberg tables of history to the manifest in force; settings say where."""
 
 from typing import Annotated
 

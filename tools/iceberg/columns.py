@@ -1,7 +1,7 @@
 """The columns of a table, from the Parquet files that it is to have, and what Iceberg wants to know of such a file.
 
-The files bear no ids of columns, which Iceberg goes by: names stand for them (the table's name mapping). The day viewed is
-in no file; its folder says it, and Iceberg takes a value that a file lacks from the file's partition.
+The files have no ids of columns, which Iceberg goes by: the table's name mapping gives the ids by name. The day viewed
+is in no file; the file's folder names it, and Iceberg takes a value that a file lacks from the file's partition.
 """
 
 import re
@@ -93,8 +93,8 @@ def schema_of(before: Schema | None, footers: Iterable[Footer]) -> Schema:
                 fields[name] = NestedField(number, name, column_type, required=False)
             elif fields[name].field_type != column_type:
                 raise TableError(
-                    f"column {name} of {footer.url} is {column_type}, in other files it is {fields[name].field_type}: one "
-                    "table cannot have both; count again from the archive, to another path (docs/rebuild.md)"
+                    f"column {name} of {footer.url} is {column_type}, in other files it is {fields[name].field_type}: "
+                    "one table cannot have both; count again from the archive, to another path (docs/rebuild.md)"
                 )
     return Schema(*fields.values(), schema_id=0 if before is None else before.schema_id)
 
@@ -142,5 +142,7 @@ def _type_of(url: str, field: pa.Field) -> PrimitiveType:
         return FixedType(field.type.byte_width)
     found = _TYPES.get(field.type)
     if found is None:
-        raise TableError(f"column {field.name} of {url} is {field.type}, which has no type of Iceberg here: add it to _TYPES")
+        raise TableError(
+            f"column {field.name} of {url} is {field.type}, which has no type of Iceberg here: add it to _TYPES"
+        )
     return found

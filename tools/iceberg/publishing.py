@@ -1,13 +1,13 @@
 """Brings the tables to the state that the manifest in force describes.
 
 Each table goes from one state to the next in one step: files that the manifest no longer names leave in the snapshot in
-which their successors enter. A run that is killed leaves every table as it was or as it is to be, and the next run goes on
-from there. No data file is written, moved or deleted.
+which their successors enter. A run that is killed leaves every table as it was or as it is to be, and the next run
+goes on from there. No data file is written, moved or deleted.
 """
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -73,7 +73,12 @@ class _OvertakenError(Exception):
 
 
 def publish_tables(
-    stores: Stores, path: str, in_force: Callable[[], Manifest], *, rebuild: bool = False, clock: Callable[[], float] = time.time
+    stores: Stores,
+    path: str,
+    in_force: Callable[[], Manifest],
+    *,
+    rebuild: bool = False,
+    clock: Callable[[], float] = time.time,
 ) -> list[Told]:
     """Let every table have the files of the manifest in force; the tables that have changed.
 
@@ -97,8 +102,8 @@ def publish_tables(
         else:
             return list(told.values())
     raise TableError(
-        f"the tables at {path}/{FOLDER} were overtaken {ATTEMPTS} times ({overtaken_by}): run this after the rollup, one at a "
-        "time; if a file is missing, `python -m tools.history verify` says which"
+        f"the tables at {path}/{FOLDER} were overtaken {ATTEMPTS} times ({overtaken_by}): run this after the rollup, "
+        "one at a time; if a file is missing, `python -m tools.history verify` says which"
     )
 
 
@@ -109,7 +114,7 @@ class _Table:
     data_set: str
     manifest: Manifest
 
-    def bring(self, urls: Collection[str], *, anew: bool, now_s: float) -> Told | None:
+    def bring(self, urls: set[str], *, anew: bool, now_s: float) -> Told | None:
         """Let the table have these files; None when it has."""
         version = self.table.newest()
         if not version and not urls:
@@ -117,7 +122,9 @@ class _Table:
         # Of a table that is to have no file nothing says the columns, but what it is.
         metadata = None if not version or (anew and urls) else self.table.read(version)
         if metadata is not None and int(metadata.properties.get(REVISION, 0)) > self.manifest.token:
-            raise _OvertakenError(f"{self.table.url} follows a newer manifest than that of revision {self.manifest.token}")
+            raise _OvertakenError(
+                f"{self.table.url} follows a newer manifest than that of revision {self.manifest.token}"
+            )
         before = [] if metadata is None else live_files(self.table, metadata)
         sizes = self._sizes()
         removed = [one for one in before if one.url not in urls or self._is_rewritten(one, sizes)]
@@ -153,17 +160,17 @@ class _Table:
         url = None
         if metadata is None:
             # The same whoever makes it anew: readers who have seen the table know it again.
-            number = uuid.uuid5(uuid.NAMESPACE_URL, self.table.url)
+            table_uuid = uuid.uuid5(uuid.NAMESPACE_URL, self.table.url)
             metadata = new_table_metadata(
-                schema, spec_of(schema), UNSORTED_SORT_ORDER, self.table.url, dict(properties), number
+                schema, spec_of(schema), UNSORTED_SORT_ORDER, self.table.url, dict(properties), table_uuid
             )
         else:
             url = self.table.url_of(f"v{version}.metadata.json")
         updates: list[TableUpdate] = []
         if {field.name for field in schema.fields} != set(metadata.schema().column_names):
-            number = max(one.schema_id for one in metadata.schemas) + 1
+            schema_id = max(one.schema_id for one in metadata.schemas) + 1
             updates += [
-                AddSchemaUpdate(schema_=schema.model_copy(update={"schema_id": number})),
+                AddSchemaUpdate(schema_=schema.model_copy(update={"schema_id": schema_id})),
                 SetCurrentSchemaUpdate(schema_id=-1),
             ]
         if properties.items() - metadata.properties.items():

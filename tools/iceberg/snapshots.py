@@ -10,17 +10,26 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pyiceberg.manifest import DataFile, ManifestEntry, ManifestEntryStatus, ManifestFile, write_manifest, write_manifest_list
+from pyiceberg.avro.codecs import AvroCompressionCodec
+from pyiceberg.manifest import (
+    DataFile,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestFile,
+    write_manifest,
+    write_manifest_list,
+)
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotSummaryCollector, Summary, update_snapshot_summaries
 from pyiceberg.table.update import AddSnapshotUpdate, RemoveSnapshotsUpdate, SetSnapshotRefUpdate, TableUpdate
+from pyiceberg.typedef import TableVersion
 
 from tools.iceberg.columns import day_of_url
 from tools.iceberg.table_files import VERSIONS_KEPT, TableFiles
 
-FORMAT_VERSION = 2
-_CODEC = "deflate"
+_FORMAT_VERSION: TableVersion = 2
+_CODEC: AvroCompressionCodec = "deflate"
 # A month, or (0, 0) for all time.
 _Month = tuple[int, int]
 
@@ -45,7 +54,11 @@ def live_files(table: TableFiles, metadata: TableMetadata) -> list[Live]:
 
 
 def next_snapshot(
-    table: TableFiles, metadata: TableMetadata, before: Sequence[Live], added: Sequence[DataFile], removed: Sequence[Live]
+    table: TableFiles,
+    metadata: TableMetadata,
+    before: Sequence[Live],
+    added: Sequence[DataFile],
+    removed: Sequence[Live],
 ) -> tuple[TableUpdate, ...]:
     """Write a snapshot's files; what is to be changed in the metadata so that it is the current one.
 
@@ -57,7 +70,7 @@ def next_snapshot(
     manifests = _manifests(table, metadata, number, before, added, removed)
     url = table.url_of(f"snap-{number}-{uuid.uuid4()}.avro")
     with write_manifest_list(
-        format_version=FORMAT_VERSION,
+        format_version=_FORMAT_VERSION,
         output_file=table.io.new_output(url),
         snapshot_id=number,
         parent_snapshot_id=None if parent is None else parent.snapshot_id,
@@ -77,7 +90,14 @@ def next_snapshot(
     old = sorted(metadata.snapshots, key=lambda one: one.sequence_number or 0)[: 1 - VERSIONS_KEPT]
     return (
         AddSnapshotUpdate(snapshot=snapshot),
-        SetSnapshotRefUpdate(ref_name=MAIN_BRANCH, type=SnapshotRefType.BRANCH, snapshot_id=number),
+        SetSnapshotRefUpdate(
+            ref_name=MAIN_BRANCH,
+            type=SnapshotRefType.BRANCH,
+            snapshot_id=number,
+            max_ref_age_ms=None,
+            max_snapshot_age_ms=None,
+            min_snapshots_to_keep=None,
+        ),
         *([RemoveSnapshotsUpdate(snapshot_ids=[one.snapshot_id for one in old])] if old else []),
     )
 
@@ -104,7 +124,7 @@ def _manifests(
     for file in added:
         new[_month(file.file_path)].append(file)
     shared = _of_several_months(before)
-    found = []
+    found: list[ManifestFile] = []
     for month in sorted(old.keys() | new.keys()):
         mine = {one.manifest for one in old[month]}
         is_as_it_was = month not in new and not any(one.url in gone for one in old[month])
@@ -124,7 +144,7 @@ def _manifest(
     gone: set[str],
 ) -> ManifestFile:
     with write_manifest(
-        format_version=FORMAT_VERSION,
+        format_version=_FORMAT_VERSION,
         spec=metadata.spec(),
         schema=metadata.schema(),
         output_file=table.io.new_output(table.url_of(f"{uuid.uuid4()}-m0.avro")),

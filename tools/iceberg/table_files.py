@@ -1,7 +1,7 @@
 """The files of one table's metadata: numbered versions, and the hint that says which is the newest.
 
-They lie as Iceberg's readers without a catalogue expect them: <table>/metadata/v1.metadata.json, v2.metadata.json and so
-on, and version-hint.text with the number. Iceberg calls this layout a Hadoop table.
+They lie where readers without a catalogue look for them: <table>/metadata/v1.metadata.json, v2.metadata.json and so on,
+and version-hint.text, which holds the number. Iceberg calls this layout a Hadoop table.
 """
 
 import re
@@ -51,7 +51,9 @@ class TableFiles:
         try:
             return FromInputFile.table_metadata(self.io.new_input(url))
         except ValueError as error:
-            raise TableError(f"{url} is no metadata of a table: {error}; type `python -m tools.iceberg --rebuild`") from error
+            raise TableError(
+                f"{url} is no metadata of a table: {error}; type `python -m tools.iceberg --rebuild`"
+            ) from error
 
     def put(self, version: int, metadata: TableMetadata) -> bool:
         """Write a version, at once; False when there is one of that number, which somebody else has written."""
