@@ -107,11 +107,17 @@ def spec_of(schema: Schema) -> PartitionSpec:
 
 
 def properties_of(schema: Schema) -> dict[str, str]:
-    """What a table of such columns says of them: the name mapping, and of which no least and greatest is kept."""
-    # A viewer's hash must not stay in metadata after an erasure; of a sketch the bounds say nothing.
-    opaque = [field.name for field in schema.fields if isinstance(field.field_type, BinaryType | FixedType)]
-    counts = {f"{TableProperties.METRICS_MODE_COLUMN_CONF_PREFIX}.{name}": "counts" for name in opaque}
-    return {TableProperties.DEFAULT_NAME_MAPPING: schema.name_mapping.model_dump_json(), **counts}
+    """What a table of such columns says of them: their names in files, how to read them, and which have no bounds."""
+    properties = {TableProperties.DEFAULT_NAME_MAPPING: schema.name_mapping.model_dump_json()}
+    for field in schema.fields:
+        # A viewer's hash must not stay in metadata after an erasure; bounds of a sketch say nothing.
+        if isinstance(field.field_type, BinaryType | FixedType):
+            properties[f"{TableProperties.METRICS_MODE_COLUMN_CONF_PREFIX}.{field.name}"] = "counts"
+        # The files' times are in milliseconds, which Spark's vectorized reader takes for microseconds where they lie in
+        # a dictionary (apache/iceberg issue 17135).
+        if isinstance(field.field_type, TimestamptzType):
+            properties["read.parquet.vectorization.enabled"] = "false"
+    return properties
 
 
 def data_file(metadata: TableMetadata, footer: Footer) -> DataFile:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection
 
 import pyarrow.fs
+from pyiceberg.exceptions import ValidationError
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table.metadata import TableMetadata
 
@@ -50,7 +51,7 @@ class TableFiles:
         url = self.url_of(f"v{version}.metadata.json")
         try:
             return FromInputFile.table_metadata(self.io.new_input(url))
-        except ValueError as error:
+        except (ValueError, ValidationError) as error:
             raise TableError(
                 f"{url} is no metadata of a table: {error}; type `python -m tools.iceberg --rebuild`"
             ) from error
