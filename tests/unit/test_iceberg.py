@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.expressions import EqualTo, GreaterThanOrEqual
 from pyiceberg.table import StaticTable
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import tools.iceberg.__main__ as command
@@ -45,7 +46,7 @@ TYPES = {
     "viewed_day date",
     "top_days": "kind string, country string, rank int, video_id string, views long, viewed_day date",
 }
-NOW_S = 1_770_000_000.0
+ROOT = Path(__file__).parents[2]
 
 
 def no_topic(_at: str, _topic: str) -> None:
@@ -380,6 +381,33 @@ def test_an_erased_viewer_leaves_the_tables(grown: Grown) -> None:
     for task in tables.table("suspects").scan().plan_files():
         assert task.file.file_size_in_bytes == Path(task.file.file_path.removeprefix("file://")).stat().st_size
     assert tables.publish(erased) == []
+
+
+# --- what the docs say
+
+
+def test_the_page_shows_a_query_that_answers(grown: Grown) -> None:
+    rollup, manifest = grown(1)
+    tables = Tables(rollup.root / "history")
+    tables.publish(few(manifest))
+    page = (ROOT / "docs" / "parquet.md").read_text()
+    _where, query = re.findall(r"^```python\n(.*?)^```", page.split("\n## Iceberg\n")[1], re.MULTILINE | re.DOTALL)
+    day = datetime.fromtimestamp(NOW_MS / 1000, UTC).date()
+    *steps, last = query.replace("2026-01-31", day.isoformat()).splitlines()
+    names = {"StaticTable": StaticTable, "iceberg": f"file://{tables.folder}", "properties": {}}
+    exec("\n".join(steps), names)
+    answer = eval(last, names)
+    days = [rollup.store.get(path) for path in named(manifest, "days") if f"viewed_day={day}/" in path]
+    viewed = [row for row in pa.concat_tables(days).to_pylist() if row["kind"] == "view"]
+    expected = sorted(((row["video_id"], row["views"]) for row in viewed), key=lambda row: (-row[1], row[0]))[:10]
+    assert [tuple(row.values()) for row in answer.to_pylist()] == expected != []
+
+
+def test_the_cron_job_types_the_command_one_at_a_time() -> None:
+    (job,) = YAML(typ="safe").load_all((ROOT / "docker/kubernetes/iceberg.yaml").read_text())
+    assert (job["kind"], job["spec"]["concurrencyPolicy"]) == ("CronJob", "Forbid")
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["python", "-m", command.__package__]
 
 
 # --- histories of a few files

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from botocore.exceptions import BotoCoreError, ClientError
 
 from connectors.cassandra import CassandraAwayError
 from settings import Settings
@@ -31,7 +32,7 @@ def publish(
             lambda: history_in_force(settings, history),
             rebuild=rebuild,
         )
-    except (CassandraAwayError, HistoryError, TableError, OSError) as error:
+    except (CassandraAwayError, HistoryError, TableError, OSError, BotoCoreError, ClientError) as error:
         typer.echo(f"refused: {error}", err=True)
         raise typer.Exit(1) from None
     for one in told:

@@ -69,11 +69,9 @@ class TableFiles:
     def sweep(self, version: int, named: Collection[str], now_s: float) -> None:
         """Delete what neither this version and those just before it are, nor the URLs `named`, when it is old."""
         kept = {url.rsplit("/", 1)[1] for url in named} | {HINT}
-        for info in self._infos():
-            found = _VERSION.fullmatch(info.base_name)
-            is_kept = info.base_name in kept or (found is not None and int(found[1]) > version - VERSIONS_KEPT)
-            if not is_kept and info.mtime_ns / 1e9 < now_s - SWEPT_AFTER_S:
-                self._store.delete_file(info.path)
+        kept |= {f"v{number}.metadata.json" for number in range(version - VERSIONS_KEPT + 1, version + 1)}
+        infos = [info for info in self._infos() if info.base_name not in kept]
+        self._files.delete([info.path for info in infos if info.mtime_ns / 1e9 < now_s - SWEPT_AFTER_S])
 
     def _hint(self) -> str | None:
         try:
