@@ -31,6 +31,14 @@ NOT_RUN = {
         "tests/unit/test_history_store.py",
         "the same function with a history that has such repeats, which the demo's has not",
     ),
+    "python -m tools.iceberg": (
+        "tests/unit/test_iceberg.py",
+        "the same command on a folder, told which manifest is in force",
+    ),
+    "python -m tools.iceberg --rebuild": (
+        "tests/unit/test_iceberg.py",
+        "the same command on a folder, told which manifest is in force",
+    ),
     "kafka-configs --bootstrap-server HOST:9092 --alter --topic view-events --add-config segment.ms=86400000": (
         "schemas/topics.py",
         "Kafka's own command line, of a cluster with an old topic",
