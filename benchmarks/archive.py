@@ -26,7 +26,7 @@ from schemas.jobs import ARCHIVE
 from settings import ArchiveSettings, Settings
 from tools.stack import Stack, StackOptions
 from tools.stack.files import S3_BUCKET
-from udfs.sources.archive import Archive, filesystem
+from udfs.stores.archive import Archive, filesystem
 
 PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
 CODECS = get_args(ArchiveSettings.model_fields["codec"].annotation)

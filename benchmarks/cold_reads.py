@@ -27,13 +27,13 @@ from services.query.completeness import HOUR
 from settings import S3Settings
 from tools.stack import Stack, StackOptions
 from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
-from udfs.logic.history import file_name, hour_start, no_history
-from udfs.logic.history_tables import HOURS, TIME
-from udfs.logic.register import manifest_name
-from udfs.logic.shards import shard_of
-from udfs.sinks.history_store import HistoryStore
-from udfs.sources.archive import filesystem
-from udfs.sources.history import HistoryFiles
+from udfs.logic.history.manifest import file_name, hour_start, no_history
+from udfs.logic.history.register import manifest_name
+from udfs.logic.history.tables import HOURS, TIME
+from udfs.logic.kernels.shards import shard_of
+from udfs.stores.archive import filesystem
+from udfs.stores.history_reader import HistoryFiles
+from udfs.stores.history_store import HistoryStore
 
 PATH = f"s3://{S3_BUCKET}/cold-reads"
 FIRST_HOUR = 490_000

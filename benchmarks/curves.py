@@ -24,9 +24,9 @@ from benchmarks.machine import describe
 from settings import CountingSettings
 from tools.load import Traffic, TrafficSource
 from tools.load.encoding import records
-from udfs.logic.dedup import SaltDedup
+from udfs.logic.stream.dedup import SaltDedup
+from udfs.logic.stream.window import ShardWindow
 from udfs.logic.warm_up import warm_up
-from udfs.logic.window import ShardWindow
 
 PAGE = Path(__file__).parents[1] / "docs" / "curves.md"
 BATCH = 2000

@@ -22,12 +22,12 @@ import typer
 from schemas import registry
 from settings import CountingSettings, JobSettings
 from settings.durations import DAY_MS, HOUR_MS, MINUTE_MS
-from udfs.logic.block_list import BlockList, read_blocked
-from udfs.logic.cells import unpack_dated_rows
-from udfs.logic.dedup import SaltDedup, Verdict
-from udfs.logic.keyed_records import Keyed
-from udfs.logic.memory_budget import Budget
-from udfs.logic.window import ShardWindow
+from udfs.logic.kernels.memory_budget import Budget
+from udfs.logic.minutes.cells import unpack_dated_rows
+from udfs.logic.stream.block_list import BlockList, read_blocked
+from udfs.logic.stream.dedup import SaltDedup, Verdict
+from udfs.logic.stream.window import ShardWindow
+from udfs.logic.wire.keyed_records import Keyed
 from udfs.operators.window import CELLS_RANKED_PER_MS
 
 START_MS = 1_700_000_000_000 // MINUTE_MS * MINUTE_MS

@@ -37,9 +37,9 @@ from tools.history import history_in_force
 from tools.stack import Stack
 from tools.stack.files import S3_BUCKET
 from tools.stack.layout import repository
-from udfs.logic.history import DATA_SETS, Manifest
-from udfs.sinks.history_store import GROUP_ROWS, HistoryStore
-from udfs.sources.archive import filesystem
+from udfs.logic.history.manifest import DATA_SETS, Manifest
+from udfs.stores.archive import filesystem
+from udfs.stores.history_store import GROUP_ROWS, HistoryStore
 
 PARALLELISM = 2
 BATCH = 2000

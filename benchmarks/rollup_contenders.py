@@ -20,7 +20,7 @@ from benchmarks.tables import Counts, Tables, by_minute_hour_day, compare, count
 from settings import Settings
 from tools.stack import Stack
 from tools.stack.files import S3_BUCKET
-from udfs.sources.archive import filesystem
+from udfs.stores.archive import filesystem
 
 # Ways to count each id once (benchmarks/contenders/sql_batch_job.py).
 SQL_DEDUPS = ("distinct", "count-distinct")

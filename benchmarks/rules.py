@@ -21,9 +21,9 @@ from benchmarks.machine import describe
 from settings import CountingSettings
 from tools.load import TrafficSource
 from tools.load.encoding import records
-from udfs.logic import partials
-from udfs.logic.dedup import SaltDedup
-from udfs.logic.window import ShardWindow
+from udfs.logic.minutes import partials
+from udfs.logic.stream.dedup import SaltDedup
+from udfs.logic.stream.window import ShardWindow
 
 FLUSH_AFTER_RECORDS = 10
 START_MS = 1_700_000_000_000 // MINUTE_MS * MINUTE_MS

@@ -24,7 +24,7 @@ from connectors.cassandra import connect
 from settings import CassandraSettings
 from tools.stack import Stack, StackOptions
 from tools.stack.ports import HOST
-from udfs.logic.cells import Cell, dated_row
+from udfs.logic.minutes.cells import Cell, dated_row
 from udfs.sinks.cassandra_writer import CountWriter
 
 WRITERS = 2

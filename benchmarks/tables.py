@@ -11,8 +11,8 @@ import pyarrow as pa
 from benchmarks.contenders.columns import COLUMNS
 from settings.durations import HOUR_MS, MINUTE_MS
 from tools.load.prediction import Cells
-from udfs.logic.history import HOURS_PER_DAY, Manifest
-from udfs.sinks.history_store import HistoryStore
+from udfs.logic.history.manifest import HOURS_PER_DAY, Manifest
+from udfs.stores.history_store import HistoryStore
 
 Key = tuple[str | int, ...]
 Counts = dict[Key, int]

@@ -2,7 +2,7 @@
 
 Submitted by `flink run -py jobs/archive_events.py`; settings come from VIEW_COUNTS_ARCHIVE_* in the environment. All of
 it runs in the JVM. A file appears when the checkpoint that ends it is complete. What a restore from an older savepoint
-copies again is the same record in another file, by (partition, offset), and readers drop it (udfs.sources.archive).
+copies again is the same record in another file, by (partition, offset), and readers drop it (udfs.stores.archive).
 """
 
 from pyflink.common import Configuration

@@ -25,8 +25,8 @@ from jobs.uids import BatchUid as Uid
 from schemas.jobs import AUDIT
 from schemas.progress import PIPELINE, ShardProgress, complete_through
 from settings import Settings
-from udfs.logic.audit import Verdict
-from udfs.logic.audit_sums import (
+from udfs.logic.audit.minutes import Verdict
+from udfs.logic.audit.sums import (
     DAYS_PARQUET,
     HOURS_PARQUET,
     LEDGER,
@@ -39,14 +39,14 @@ from udfs.logic.audit_sums import (
     Finding,
     added_up,
 )
-from udfs.logic.history import HOURS_PER_DAY, HistoryError, Manifest, day_of, hour_start
+from udfs.logic.history.manifest import HOURS_PER_DAY, HistoryError, Manifest, day_of, hour_start
 from udfs.operators.audit import TABLES, CompareRows, Question, ReadRows, WriteVerdicts
-from udfs.sinks.history_register import CassandraRegisters
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import Lease, LeaseHolder, LeaseLostError, checked
-from udfs.sources.archive import filesystem
 from udfs.sources.minute_rows import token_ranges
 from udfs.stages.rollup_start import settle
+from udfs.stores.archive import filesystem
+from udfs.stores.history_register import CassandraRegisters
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.lease import Lease, LeaseHolder, LeaseLostError, checked
 
 RANGES = 32
 LEDGER_HOURS_AT_ONCE = 6

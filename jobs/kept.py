@@ -12,7 +12,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from jobs.in_cassandra import in_cassandra
 from settings import Settings
-from udfs.logic.kept_settings import ACCEPT, SettingsRefusedError, of_state
+from udfs.logic.stream.kept_settings import ACCEPT, SettingsRefusedError, of_state
 from udfs.sinks.kept_settings import check_submitted, keep_submitted
 
 # Where `flink run -s` puts it.

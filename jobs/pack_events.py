@@ -19,7 +19,7 @@ from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_
 from jobs.uids import PackEventsUid as Uid
 from schemas.jobs import PACK
 from settings import Settings
-from udfs.logic.single_events import OWN, OWN_SCHEMA, Unknown, WriterSchema, packer_of
+from udfs.logic.wire.single_events import OWN, OWN_SCHEMA, Unknown, WriterSchema, packer_of
 from udfs.operators.pack import Heartbeats, Pack
 
 

@@ -19,15 +19,15 @@ from jobs.submission import batch_environment, execute_until, settings_or_exit, 
 from jobs.uids import BatchUid as Uid
 from schemas.jobs import ROLLUP
 from settings import Settings
-from udfs.logic.history import HistoryError, Manifest, hour_start, rules_of
-from udfs.logic.kept_settings import ACCEPT
+from udfs.logic.history.manifest import HistoryError, Manifest, hour_start, rules_of
+from udfs.logic.stream.kept_settings import ACCEPT
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, WriteRows
-from udfs.sinks.history_register import CassandraRegisters, has_totals
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import LeaseHolder, LeaseLostError
-from udfs.sources.archive import filesystem
 from udfs.stages.rollup_end import end_unit
 from udfs.stages.rollup_start import Work, begin
+from udfs.stores.archive import filesystem
+from udfs.stores.history_register import CassandraRegisters, has_totals
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.lease import LeaseHolder, LeaseLostError
 
 
 def build(env: StreamExecutionEnvironment, settings: Settings, work: Work) -> None:

@@ -16,9 +16,9 @@ from connectors.installation import check_topics
 from connectors.kafka_admin import TopicMismatchError, topic_id
 from settings import S3Settings, Settings
 from settings.refused import refused_settings
-from udfs.sinks.topic_marker import TopicMarker, mark_topic, marked_topic
-from udfs.sources.archive import filesystem
 from udfs.stages.rollup_start import made_anew
+from udfs.stores.archive import filesystem
+from udfs.stores.topic_marker import TopicMarker, mark_topic, marked_topic
 
 INTERVAL = "execution.checkpointing.interval"
 GUARANTEE = "execution.checkpointing.mode"

@@ -29,10 +29,10 @@ from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_
 from jobs.uids import ViewCountsUid as Uid
 from schemas.jobs import COUNT
 from settings import Settings
-from udfs.logic.block_list import read_blocked
-from udfs.logic.kept_settings import KeptSettings, of_state
-from udfs.logic.keyed_records import Reader
-from udfs.logic.metadata import read_metadata
+from udfs.logic.stream.block_list import read_blocked
+from udfs.logic.stream.kept_settings import KeptSettings, of_state
+from udfs.logic.wire.keyed_records import Reader
+from udfs.logic.wire.metadata import read_metadata
 from udfs.operators.cassandra_sink import CassandraSink, handed_on_type
 from udfs.operators.dedup import BLOCKED_STATE, Dedup, dead_letter_tag, late_tag
 from udfs.operators.enrich import METADATA_STATE, Enrich
@@ -74,7 +74,7 @@ def build(
 ) -> None:
     """Add the graph to the environment of what is read. What `sink` hands on is enriched, if there is metadata.
 
-    `accepts`: state that does not say by which settings it was made is carried on (udfs.logic.kept_settings).
+    `accepts`: state that does not say by which settings it was made is carried on (udfs.logic.stream.kept_settings).
     """
     kept = of_state(settings, accepts=accepts)
     rules, kafka = settings.counting, settings.kafka

@@ -1,7 +1,8 @@
 """Which settings a job's state and history mean something by, and how each may change. The one list of them.
 
-State and history say by name and value what they were made by (udfs.logic.kept_settings compares), so that a restore or
-a rollup under others is refused with a sentence. A setting that is named in neither list may change with every start.
+State and history say by name and value what they were made by (udfs.logic.stream.kept_settings compares), so that a
+restore or a rollup under others is refused with a sentence. A setting that is named in neither list may change with
+every start.
 """
 
 from collections.abc import Mapping

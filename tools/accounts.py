@@ -15,7 +15,7 @@ import msgspec
 from connectors.cassandra import connect
 from schemas.progress import PIPELINE, ShardProgress, complete_through
 from settings import CassandraSettings
-from udfs.logic.audit_accounts import EQUAL, UNKNOWN, WRONG, Amount, ProducersVerdict, ProducerTally, compare_producers
+from udfs.logic.audit.accounts import EQUAL, UNKNOWN, WRONG, Amount, ProducersVerdict, ProducerTally, compare_producers
 
 TIMEOUT_S = 10.0
 MINUTES_AT_ONCE = 60

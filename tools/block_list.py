@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from connectors.compacted_topic import read_to_end, write
 from schemas import registry
 from settings import KafkaSettings
-from udfs.logic.block_list import FOR_GOOD_MS, read_blocked, read_periods
-from udfs.logic.block_table import Period
-from udfs.logic.keyed_records import Refusal
+from udfs.logic.stream.block_list import FOR_GOOD_MS, read_blocked, read_periods
+from udfs.logic.stream.block_table import Period
+from udfs.logic.wire.keyed_records import Refusal
 
 READ_TIMEOUT_S = 30.0
 # What the rules ask for, and what is left for writing.

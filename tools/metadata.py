@@ -10,8 +10,8 @@ from connectors.compacted_topic import write
 from schemas import registry
 from schemas.values import ValueFormError, time_ms
 from settings import KafkaSettings
-from udfs.logic.keyed_records import Refusal
-from udfs.logic.metadata import read_metadata
+from udfs.logic.wire.keyed_records import Refusal
+from udfs.logic.wire.metadata import read_metadata
 
 
 class BadLineError(ValueError):

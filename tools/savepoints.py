@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pyarrow.fs import FileSelector
 
 from settings import S3Settings
-from udfs.sources.archive import filesystem
+from udfs.stores.archive import filesystem
 
 
 def older_than(newest: str, s3: S3Settings) -> list[str]:

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 
 from settings import KafkaSettings
 from tools import block_list
-from udfs.logic.block_list import FOR_GOOD_MS
-from udfs.logic.hash_columns import TYPE
-from udfs.logic.history import HOURS_PER_DAY, Manifest, SliceInfo, date_of, day_number
-from udfs.logic.shards import shard_of
-from udfs.logic.viewer_ids import viewer_ids
-from udfs.sinks.history_store import HistoryStore
-from udfs.sources.archive import Archive
+from udfs.logic.erasure.viewer_ids import viewer_ids
+from udfs.logic.history.manifest import HOURS_PER_DAY, Manifest, SliceInfo, date_of, day_number
+from udfs.logic.kernels.hash_columns import TYPE
+from udfs.logic.kernels.shards import shard_of
+from udfs.logic.stream.block_list import FOR_GOOD_MS
+from udfs.stores.archive import Archive
+from udfs.stores.history_store import HistoryStore
 
 
 class Suspect(NamedTuple):

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow.fs
 
 from settings import Settings
-from udfs.sources.archive import filesystem
+from udfs.stores.archive import filesystem
 
 
 def measure(

@@ -24,8 +24,8 @@ from services.query.parameters import ParameterError, check_known
 from services.query.session import ReadSession, StoreAwayError
 from services.query.store import CountStore
 from settings import Settings
-from udfs.sources.archive import filesystem
-from udfs.sources.history import HistoryFiles
+from udfs.stores.archive import filesystem
+from udfs.stores.history_reader import HistoryFiles
 
 RETRY_AFTER_S = 1
 _ENCODER = msgspec.json.Encoder()

@@ -18,9 +18,9 @@ import structlog
 from services.query.completeness import HistoryAwayError
 from services.query.spans import Span
 from settings.durations import HOUR_MS
-from udfs.logic.history import HistoryError, Manifest
-from udfs.logic.shards import shard_of
-from udfs.sources.history import HistoryFiles
+from udfs.logic.history.manifest import HistoryError, Manifest
+from udfs.logic.kernels.shards import shard_of
+from udfs.stores.history_reader import HistoryFiles
 
 LOG = structlog.get_logger("query")
 # The manifest in force, and earlier ones for answers that began before it came into force.

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from services.query.spans import Span, inside, merged
-from udfs.logic.history import HistoryError, hour_start
-from udfs.logic.register import Register, check_path
+from udfs.logic.history.manifest import HistoryError, hour_start
+from udfs.logic.history.register import Register, check_path
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from udfs.logic.register import Applied
+from udfs.logic.history.register import Applied
 
 NAN = float("nan")
 

@@ -26,8 +26,8 @@ from services.query.spans import Span, dates, inside, months, outside
 from services.query.top import ClosedTop, ClosedTopQuestion, MergedTop, ShardTop, TopQuestion
 from services.query.zones import LocalDays
 from settings import QuerySettings
-from udfs.logic.register import Applied, Register
-from udfs.sinks.history_register import NAME, applied_of_text, register_of
+from udfs.logic.history.register import Applied, Register
+from udfs.stores.history_register import NAME, applied_of_text, register_of
 
 MINUTE = timedelta(minutes=1)
 # A list older than this is no longer "now".

@@ -36,13 +36,13 @@ from schemas import registry
 from settings import KafkaSettings, Settings
 from tests.support import golden_history as golden
 from tests.unit.test_archive_files import put
-from udfs.logic.history import date_of
-from udfs.logic.metadata import read_metadata
+from udfs.logic.history.manifest import date_of
+from udfs.logic.wire.metadata import read_metadata
 from udfs.operators import rollup
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest
 from udfs.sinks import history_rows
-from udfs.sinks.history_store import HistoryStore
-from udfs.sources.archive import Archive, Record
+from udfs.stores.archive import Archive, Record
+from udfs.stores.history_store import HistoryStore
 
 PARTITIONS = 2
 
@@ -87,7 +87,7 @@ class EarlyRollup:
         settings, store = self._settings, pyarrow.fs.LocalFileSystem()
         early: Any = HistoryStore(store, settings.history.path)
         before = early.manifest(golden.RULES.shards)
-        task_of = importlib.import_module("udfs.logic.history").task_of
+        task_of = importlib.import_module("udfs.logic.history.manifest").task_of
         archived = defaultdict(set)
         for file in Archive(store, settings.archive.path).files():
             archived[file.partition].add(file.hour)

@@ -30,17 +30,17 @@ from tools.stack import Stack, StackOptions
 from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
 from tools.stack.layout import HOME_VARIABLE
 from tools.stack.ports import DEFAULT_PORTS, HOST
-from udfs.logic.audit import Correction, Verdict
-from udfs.logic.audit_sums import DIFFERENCES, Finding
-from udfs.logic.cells import Cell, dated_row
-from udfs.logic.keyed_records import Keyed
-from udfs.logic.metadata import read_metadata
+from udfs.logic.audit.minutes import Correction, Verdict
+from udfs.logic.audit.sums import DIFFERENCES, Finding
+from udfs.logic.minutes.cells import Cell, dated_row
+from udfs.logic.wire.keyed_records import Keyed
+from udfs.logic.wire.metadata import read_metadata
 from udfs.sinks.about_writer import AboutWriter
 from udfs.sinks.audit_rows import AuditRows
 from udfs.sinks.cassandra_writer import CountWriter, TopList
 from udfs.sinks.history_rows import HistoryRows
-from udfs.sinks.history_store import HistoryStore
-from udfs.sources.archive import filesystem
+from udfs.stores.archive import filesystem
+from udfs.stores.history_store import HistoryStore
 
 ROOT = Path(__file__).parents[2]
 ANALYSTS = (ROOT / "docs" / "analysts.md").read_text()

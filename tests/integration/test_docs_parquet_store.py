@@ -10,7 +10,7 @@ from tests.unit.test_docs_parquet import IN_PYTHON, blocks, is_connection, make_
 from tools.stack import Stack
 from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
 from tools.stack.ports import DEFAULT_PORTS
-from udfs.sources.archive import filesystem
+from udfs.stores.archive import filesystem
 
 
 @pytest.mark.nightly

@@ -10,9 +10,9 @@ from connectors.cassandra import connect, migrate
 from settings import CassandraSettings
 from tools.stack import Stack
 from tools.stack.ports import HOST
-from udfs.logic.register import Register, manifest_name, nothing_applied
-from udfs.sinks.history_register import CassandraRegisters
-from udfs.sinks.lease import LeaseHolder, LeaseLostError
+from udfs.logic.history.register import Register, manifest_name, nothing_applied
+from udfs.stores.history_register import CassandraRegisters
+from udfs.stores.lease import LeaseHolder, LeaseLostError
 
 PATH = "s3://view-counts/register"
 

@@ -15,7 +15,7 @@ from tests.support.repeating import Repeating
 from tests.support.waiting import eventually
 from tools.stack import Stack
 from tools.stack.ports import HOST
-from udfs.sources.archive import Archive, filesystem
+from udfs.stores.archive import Archive, filesystem
 
 # 2026-01-31 22:00 UTC.
 START_MS = 1_769_896_800_000

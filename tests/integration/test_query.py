@@ -13,7 +13,7 @@ from settings import CassandraSettings, HistorySettings
 from tests.support.registers import put_register
 from tools.stack import Stack, StackOptions
 from tools.stack.ports import HOST
-from udfs.logic.register import Applied
+from udfs.logic.history.register import Applied
 
 BACK_S = 60.0
 INSERT = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (%s, %s, %s, %s, %s)"

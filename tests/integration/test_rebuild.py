@@ -16,8 +16,8 @@ from tests.support.waiting import eventually
 from tools.history import history_in_force
 from tools.stack import Stack
 from tools.stack.layout import repository
-from udfs.sinks.history_store import HistoryStore
-from udfs.sources.archive import Archive, filesystem
+from udfs.stores.archive import Archive, filesystem
+from udfs.stores.history_store import HistoryStore
 
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS

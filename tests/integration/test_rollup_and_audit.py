@@ -18,11 +18,11 @@ from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
 from tools import suspects
 from tools.stack import FlinkCommandError, Stack
-from udfs.logic.audience import viewer_hash
-from udfs.logic.history import Manifest
-from udfs.sinks.history_register import CassandraRegisters
-from udfs.sinks.history_store import HistoryStore
-from udfs.sources.archive import Archive, filesystem
+from udfs.logic.history.manifest import Manifest
+from udfs.logic.slices.audience import viewer_hash
+from udfs.stores.archive import Archive, filesystem
+from udfs.stores.history_register import CassandraRegisters
+from udfs.stores.history_store import HistoryStore
 
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS

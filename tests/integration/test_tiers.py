@@ -19,12 +19,12 @@ from tests.support.installation import Installation
 from tests.support.registers import applied_of, put_manifest, put_register
 from tools.stack import Stack
 from tools.stack.ports import HOST
-from udfs.logic.cells import Cell, dated_row
-from udfs.logic.history import date_of
+from udfs.logic.history.manifest import date_of
+from udfs.logic.minutes.cells import Cell, dated_row
 from udfs.sinks.cassandra_writer import CountWriter
 from udfs.sinks.history_rows import HistoryRows
-from udfs.sinks.history_store import HistoryStore
-from udfs.sources.archive import filesystem
+from udfs.stores.archive import filesystem
+from udfs.stores.history_store import HistoryStore
 
 DAY = timedelta(days=1)
 # In Berlin that day has 25 hours.

@@ -13,9 +13,9 @@ from tests.support.installation import PROMPT, Installation
 from tests.support.records import MINUTE_MS, Feeder, View
 from tests.support.waiting import eventually
 from tools.stack import FlinkCommandError, Stack
-from udfs.sinks.history_register import CassandraRegisters
-from udfs.sinks.history_store import HistoryStore
-from udfs.sources.archive import Archive, filesystem
+from udfs.stores.archive import Archive, filesystem
+from udfs.stores.history_register import CassandraRegisters
+from udfs.stores.history_store import HistoryStore
 
 START_MS = 1_769_898_600_000
 ROLLUP = "jobs/rollup.py"

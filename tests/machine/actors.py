@@ -23,6 +23,8 @@ from pyflink.common import Row
 
 import jobs.audit
 import jobs.rollup
+from connectors import background as beside
+from connectors import replaced_file
 from services.query import cold, completeness
 from services.query import session as query_session
 from services.query.cold import History
@@ -40,31 +42,23 @@ from tests.support.local_rollup import executing
 from tools import block_list
 from tools.erasure import Stores, erase, erase_again, erasing, publishing
 from tools.history import make_register, making, restore
-from udfs.logic import erasure as erasure_rules
-from udfs.logic import rollup_plan
-from udfs.logic.audience import viewer_hash
-from udfs.logic.audit_sums import LEDGER
-from udfs.logic.history import Manifest, hour_start
+from udfs.logic.audit.sums import LEDGER
+from udfs.logic.erasure import erasures as erasure_rules
+from udfs.logic.history import rollup_plan
+from udfs.logic.history.manifest import Manifest, hour_start
+from udfs.logic.slices.audience import viewer_hash
 from udfs.operators import audit as audit_operators
 from udfs.operators import rollup as rollup_operators
 from udfs.operators.audit import TABLES, CompareRows, Question, ReadRows, WriteVerdicts
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, WriteRows
-from udfs.sinks import (
-    audit_rows,
-    beside,
-    history_rows,
-    history_store,
-    lease,
-    optional_rows,
-    replaced_file,
-    shard_tables,
-)
-from udfs.sinks.erasure_list import ErasureList
-from udfs.sinks.history_store import HistoryStore
+from udfs.sinks import audit_rows, history_rows, optional_rows
 from udfs.sources import compacted
-from udfs.sources.history import HistoryFiles
-from udfs.stages import rollup_end
+from udfs.stages import rollup_end, shard_tables
 from udfs.stages.rollup_start import Work
+from udfs.stores import history_store, lease
+from udfs.stores.erasure_list import ErasureList
+from udfs.stores.history_reader import HistoryFiles
+from udfs.stores.history_store import HistoryStore
 
 # What an actor does: the job whose thread it is in, and a number that may say what of it.
 Actor = Callable[[World, Job, int], None]
@@ -309,7 +303,7 @@ class _Nothing:
 
 
 def _noted(world: World) -> Callable[..., Manifest]:
-    """udfs.logic.rollup_plan.published, of which the world learns which records the archive lacked."""
+    """udfs.logic.history.rollup_plan.published, of which the world learns which records the archive lacked."""
     make = rollup_plan.published
 
     def published(

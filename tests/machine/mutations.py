@@ -16,16 +16,16 @@ from tests.machine.scenes import MEETINGS, SCENES
 from tests.machine.schedule import fault, schedule
 from tools.erasure import erasing
 from tools.history import restoring
-from udfs.logic import rollup_plan
+from udfs.logic.history import rollup_plan
 from udfs.operators.audit import CompareRows
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, _Worker
-from udfs.sinks.erasure_list import ErasureList
 from udfs.sinks.history_rows import HistoryRows
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import Lease, LeaseHolder
-from udfs.sinks.table_rows import TableRows
-from udfs.sources import late_files
 from udfs.stages import rollup_end, rollup_start
+from udfs.stages.table_rows import TableRows
+from udfs.stores import late_files
+from udfs.stores.erasure_list import ErasureList
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.lease import Lease, LeaseHolder
 
 
 class Patch(NamedTuple):

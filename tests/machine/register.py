@@ -1,9 +1,9 @@
-"""The register of history in memory, as udfs.sinks.history_register.Registers has it: reads and swaps are steps."""
+"""The register of history in memory, as udfs.stores.history_register.Registers has it: reads and swaps are steps."""
 
 from collections.abc import Callable
 
 from tests.machine.jobs import current_job, step
-from udfs.logic.register import Register
+from udfs.logic.history.register import Register
 
 
 class MemoryRegisters:

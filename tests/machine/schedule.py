@@ -15,8 +15,8 @@ from tests.machine.actors import ACTORS, answer, installed, without_threads
 from tests.machine.jobs import Job
 from tests.machine.world import VIEWERS, World, WrongError, must
 from tools.erasure import ErasureError
-from udfs.logic.history import HistoryError
-from udfs.sinks.lease import LeaseLostError
+from udfs.logic.history.manifest import HistoryError
+from udfs.stores.lease import LeaseLostError
 
 Operation = tuple[str, int, int]
 SLOTS = 4

@@ -19,7 +19,7 @@ from cassandra.util import Date
 from tests.machine.jobs import step
 from tests.machine.register import MemoryRegisters
 from tests.support.local_rollup import CQL, KEYS, _Prepared, _rows
-from udfs.logic.register import Register
+from udfs.logic.history.register import Register
 
 Row = dict[str, object]
 _TYPES = {
@@ -54,7 +54,7 @@ class Tables:
         self._last_us = 0
 
     def write_all(self, session: Any, statements: Sequence[tuple[object, object]], _at_once: int, *_: object) -> None:
-        """Stands for udfs.sinks.acknowledged.write_all."""
+        """Stands for connectors.acknowledged.write_all."""
         at_us = session.timestamp_generator()
         rows = [row for statement in statements for row in _rows(*statement)]
         for half in (rows[::2], rows[1::2]):

@@ -40,8 +40,7 @@ from tests.machine.truth import (
 )
 from tests.support.archived import SCHEMA
 from tests.support.records import salt_of
-from udfs.logic.audience import viewer_hash
-from udfs.logic.history import (
+from udfs.logic.history.manifest import (
     HOURLY,
     HOURS_PER_DAY,
     MANIFEST,
@@ -53,8 +52,9 @@ from udfs.logic.history import (
     slice_folder,
     token_in,
 )
-from udfs.logic.register import Register
-from udfs.sinks.erasure_list import ErasureList
+from udfs.logic.history.register import Register
+from udfs.logic.slices.audience import viewer_hash
+from udfs.stores.erasure_list import ErasureList
 
 PARTITIONS = SHARDS = 2
 VIDEOS = ("v", "w", "x")

@@ -28,12 +28,12 @@ from tests.support.random_streams import (
     encode,
     random_log,
 )
-from udfs.logic import partials
-from udfs.logic.cells import unpack_dated_rows
-from udfs.logic.dedup import SaltDedup
-from udfs.logic.ledger import Tally
-from udfs.logic.memory_budget import Budget
-from udfs.logic.window import ClosedMinuteError, Emission, Ranking, ShardWindow
+from udfs.logic.kernels.memory_budget import Budget
+from udfs.logic.minutes import partials
+from udfs.logic.minutes.cells import unpack_dated_rows
+from udfs.logic.stream.dedup import SaltDedup
+from udfs.logic.stream.ledger import Tally
+from udfs.logic.stream.window import ClosedMinuteError, Emission, Ranking, ShardWindow
 
 
 def cells_of(rows: bytes) -> dict[tuple[str, str, int], int]:

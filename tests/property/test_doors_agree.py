@@ -16,7 +16,7 @@ from schemas.values import MAX_ID, NIL_ID, TIME_MIN_MS
 from services.ingest import events, packing
 from services.query import parameters
 from tools import metadata
-from udfs.logic.single_events import FieldError, Origin, datum_of, packer_of
+from udfs.logic.wire.single_events import FieldError, Origin, datum_of, packer_of
 
 NOW_MS = 1_767_225_600_000
 ID = "7f9c24e8-3b12-4fef-91e0-56a2d5a3f0b1"

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from connectors.conditional_files import FolderFiles
 from schemas import registry
 from settings import ArchiveSettings, CountingSettings, ErasureSettings, HistorySettings, Settings
 from settings.durations import DAY_MS
@@ -27,19 +28,18 @@ from tests.support.memory_registers import MemoryRegisters
 from tests.support.random_streams import BLOCKED, MINUTE_MS, NOW_MS, RULE_SETS, RULES, Record, random_log
 from tools import block_list
 from tools.erasure import ErasureError, Report, Stores, erase, erase_again
-from udfs.logic.block_list import FOR_GOOD_MS
-from udfs.logic.block_table import Period
-from udfs.logic.erasure import Eraser
-from udfs.logic.history import HistoryError, Owed, SliceInfo, SliceName, no_history
-from udfs.logic.register import manifest_name, nothing_applied, token_of
-from udfs.logic.slice_counts import SliceCounter, SliceCounts
-from udfs.logic.viewer_days import viewer_days
-from udfs.sinks.conditional_files import FolderFiles
-from udfs.sinks.erasure_list import ErasureList
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import Lease, LeaseLostError
-from udfs.sources import archive as archives
-from udfs.sources.archive import Archive
+from udfs.logic.erasure.erasures import Eraser
+from udfs.logic.history.manifest import HistoryError, Owed, SliceInfo, SliceName, no_history
+from udfs.logic.history.register import manifest_name, nothing_applied, token_of
+from udfs.logic.history.viewer_days import viewer_days
+from udfs.logic.slices.slice_counts import SliceCounter, SliceCounts
+from udfs.logic.stream.block_list import FOR_GOOD_MS
+from udfs.logic.stream.block_table import Period
+from udfs.stores import archive as archives
+from udfs.stores.archive import Archive
+from udfs.stores.erasure_list import ErasureList
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.lease import Lease, LeaseLostError
 
 PARTITIONS = 2
 NOW = datetime.fromtimestamp(NOW_MS / 1000, UTC)
@@ -279,7 +279,7 @@ class Failing:
 
 def test_killed_at_any_write_and_run_again_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte for byte, with the same key."""
-    monkeypatch.setattr("udfs.logic.erasure.secrets.token_hex", lambda octets: "5a" * octets)
+    monkeypatch.setattr("udfs.logic.erasure.erasures.secrets.token_hex", lambda octets: "5a" * octets)
 
     def place(name: str) -> Place:
         made = Place(tmp_path / name, 11, RULES)

@@ -15,7 +15,7 @@ from schemas.registry import PREFIX_BYTES, schema
 from schemas.values import MAX_ID, NIL_ID, TIME_END_MS, TIME_MIN_MS
 from services.ingest import packing
 from services.ingest.events import ViewEvent
-from udfs.logic.batch_scan import Scan, scan
+from udfs.logic.wire.batch_scan import Scan, scan
 
 MINUTE = timedelta(minutes=1)
 

@@ -6,10 +6,10 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udfs.logic.audience import VIEWERS, viewer_hash
-from udfs.logic.history import MarkRules
-from udfs.logic.marks import CHANGES, MARKS, SUSPECTS, beyond, by_video, changes, suspects, with_marks
-from udfs.logic.viewer_days import viewer_days
+from udfs.logic.history.manifest import MarkRules
+from udfs.logic.history.marks import CHANGES, MARKS, SUSPECTS, beyond, by_video, changes, suspects, with_marks
+from udfs.logic.history.viewer_days import viewer_days
+from udfs.logic.slices.audience import VIEWERS, viewer_hash
 
 VIDEOS = st.sampled_from(["a", "b", "é"])
 KINDS = st.sampled_from(["view", "like", "blocked:view"])

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from tests.support.random_streams import NOW_MS, RULES, encode
 from tests.support.records import salt_of
-from udfs.logic.block_table import NOBODY
-from udfs.logic.dedup import SaltDedup
-from udfs.logic.id_index import Ids
-from udfs.logic.repeats import Known
-from udfs.logic.slice_counts import SliceCounter, SliceCounts
+from udfs.logic.kernels.id_index import Ids
+from udfs.logic.slices.repeats import Known
+from udfs.logic.slices.slice_counts import SliceCounter, SliceCounts
+from udfs.logic.stream.block_table import NOBODY
+from udfs.logic.stream.dedup import SaltDedup
 
 Event = tuple[bytes, str, str, int]
 MINUTE_MS = 60_000

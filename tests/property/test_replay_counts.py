@@ -24,9 +24,9 @@ from tools.replay.fixes import Fix, FixError
 from tools.replay.letters import Choice, Letter, Origin, chosen
 from tools.replay.plan import Planned, Planner
 from tools.replay.topics import batches
-from udfs.logic.block_table import NOBODY
-from udfs.logic.dedup import SaltDedup
-from udfs.logic.slice_counts import SliceCounter
+from udfs.logic.slices.slice_counts import SliceCounter
+from udfs.logic.stream.block_table import NOBODY
+from udfs.logic.stream.dedup import SaltDedup
 
 PARTITIONS = 2
 LATE_HOURS = 2

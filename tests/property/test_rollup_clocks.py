@@ -13,7 +13,7 @@ from settings.durations import HOUR_MS, MINUTE_MS
 from tests.property.test_slice_counts import counted_events
 from tests.support.local_rollup import LocalRollup
 from tests.support.random_streams import FAR_MS, NOW_MS, RULES, Record, blocked_rests, encode, random_log
-from udfs.logic.history import date_of
+from udfs.logic.history.manifest import date_of
 
 LATE_HOURS = 48
 Total = tuple[str, str]

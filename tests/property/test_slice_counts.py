@@ -29,13 +29,13 @@ from tests.support.random_streams import (
     random_log,
     viewer_of,
 )
-from udfs.logic import viewer_buckets
-from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, viewer_hash
-from udfs.logic.id_index import Ids
-from udfs.logic.ledger import Tally
-from udfs.logic.repeats import Known
-from udfs.logic.shards import shard_of
-from udfs.logic.slice_counts import SaltMemory, SliceCounter, SliceCounts, dedups_of
+from udfs.logic.kernels.id_index import Ids
+from udfs.logic.kernels.shards import shard_of
+from udfs.logic.slices import viewer_buckets
+from udfs.logic.slices.audience import CELLS, COUNTRIES, VIEWERS, viewer_hash
+from udfs.logic.slices.repeats import Known
+from udfs.logic.slices.slice_counts import SaltMemory, SliceCounter, SliceCounts, dedups_of
+from udfs.logic.stream.ledger import Tally
 
 PARTITIONS = 2
 Cell = tuple[str, str, int]

@@ -8,12 +8,12 @@ import pyarrow.fs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
-from udfs.logic.history import SliceInfo, SliceName
-from udfs.logic.shards import shard_of
-from udfs.logic.slice_counts import SliceCounts, no_known
-from udfs.logic.viewer_buckets import BUCKETS_MAX, buckets_for, rows_of, shares_of
-from udfs.sinks.history_store import HistoryStore
+from udfs.logic.history.manifest import SliceInfo, SliceName
+from udfs.logic.kernels.shards import shard_of
+from udfs.logic.slices.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
+from udfs.logic.slices.slice_counts import SliceCounts, no_known
+from udfs.logic.slices.viewer_buckets import BUCKETS_MAX, buckets_for, rows_of, shares_of
+from udfs.stores.history_store import HistoryStore
 
 SHARDS = 3
 INFO = {"next_hour": 1, "first_offset": 0, "next_offset": 1, "records": 1, "gaps": []}

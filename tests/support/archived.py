@@ -11,10 +11,10 @@ import pytest
 
 from connectors.compacted_topic import Written
 from tools import block_list
-from udfs.logic.block_list import BlockList, read_blocked
-from udfs.logic.block_table import BlockTable
-from udfs.logic.keyed_records import Keyed
-from udfs.sources.archive import Record
+from udfs.logic.stream.block_list import BlockList, read_blocked
+from udfs.logic.stream.block_table import BlockTable
+from udfs.logic.wire.keyed_records import Keyed
+from udfs.stores.archive import Record
 
 # A nullable row, as Flink 2.3's avro format has it, without the columns that are in the path.
 SCHEMA = fastavro.parse_schema(

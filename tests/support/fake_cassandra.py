@@ -10,7 +10,8 @@ from unittest import mock
 from cassandra import InvalidRequest, OperationTimedOut
 from cassandra.concurrent import ExecutionResult
 
-from udfs.sinks import acknowledged, optional_rows
+from connectors import acknowledged
+from udfs.sinks import optional_rows
 
 QUERY_ID = bytes(16)
 

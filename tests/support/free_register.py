@@ -3,7 +3,7 @@
 import msgspec
 
 from tests.support.memory_registers import MemoryRegisters
-from udfs.logic.register import Register, nothing_applied
+from udfs.logic.history.register import Register, nothing_applied
 
 
 def register_of(path: str, manifest: str = "") -> MemoryRegisters:

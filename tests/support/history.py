@@ -7,10 +7,10 @@ import msgspec
 import pyarrow as pa
 
 from settings.durations import HOUR_MS
-from udfs.logic import history_tables
-from udfs.logic.history import Manifest, file_name, no_history
-from udfs.logic.shards import shard_of
-from udfs.sinks.history_store import HistoryStore
+from udfs.logic.history import tables as history_tables
+from udfs.logic.history.manifest import Manifest, file_name, no_history
+from udfs.logic.kernels.shards import shard_of
+from udfs.stores.history_store import HistoryStore
 
 # (video, kind, minute since 1970) to views.
 Counts = Mapping[tuple[str, str, int], int]

@@ -23,9 +23,9 @@ from tools.history import make_register
 from tools.stack import Stack
 from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
 from tools.stack.ports import HOST
-from udfs.sinks.history_register import CassandraRegisters
-from udfs.sinks.history_store import HistoryStore
-from udfs.sources.archive import filesystem
+from udfs.stores.archive import filesystem
+from udfs.stores.history_register import CassandraRegisters
+from udfs.stores.history_store import HistoryStore
 
 COUNT_JOB = "jobs/view_counts.py"
 FATES = ("received", "counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")

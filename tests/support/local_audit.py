@@ -16,13 +16,13 @@ import msgspec
 
 from jobs.audit import ranges_of
 from tests.support.local_rollup import Folder, LocalRollup, Steps
-from udfs.logic.audit import Verdict
-from udfs.logic.audit_accounts import Fates, Place
-from udfs.logic.audit_sums import OF_TABLES, Finding
+from udfs.logic.audit.accounts import Fates, Place
+from udfs.logic.audit.minutes import Verdict
+from udfs.logic.audit.sums import OF_TABLES, Finding
 from udfs.operators import audit
 from udfs.operators.audit import TABLES, CompareRows, Question, ReadRows, WriteVerdicts
 from udfs.sinks import audit_rows, history_rows
-from udfs.sinks.lease import HeldLease, LeaseHolder
+from udfs.stores.lease import HeldLease, LeaseHolder
 
 AUDITED_AT = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 _DAY_0 = date(1970, 1, 1)

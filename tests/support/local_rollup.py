@@ -24,28 +24,28 @@ import msgspec
 import pyarrow.fs
 from cassandra.concurrent import ExecutionResult
 
+from connectors.conditional_files import FolderFiles
 from schemas import registry
 from settings import CountingSettings, KafkaSettings, Settings
 from tests.support.memory_registers import MemoryRegisters
 from tests.unit.test_archive_files import put
 from tools.history import make_register
-from udfs.logic.block_list import read_blocked
-from udfs.logic.history import Manifest, date_of
-from udfs.logic.keyed_records import Keyed, Refusal
-from udfs.logic.metadata import read_metadata
-from udfs.logic.register import Register
+from udfs.logic.history.manifest import Manifest, date_of
+from udfs.logic.history.register import Register
+from udfs.logic.stream.block_list import read_blocked
+from udfs.logic.wire.keyed_records import Keyed, Refusal
+from udfs.logic.wire.metadata import read_metadata
 from udfs.operators import rollup
 from udfs.operators.rollup import CountSlices, MergeShard, PublishManifest, WriteRows
-from udfs.sinks import history_rows, optional_rows, stale_rows
-from udfs.sinks.conditional_files import FolderFiles
-from udfs.sinks.history_register import Registers
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import LeaseHolder
+from udfs.sinks import history_rows, optional_rows
 from udfs.sinks.packed_batch import PackedBatch
-from udfs.sources.archive import Record
-from udfs.stages import rollup_end
+from udfs.stages import rollup_end, stale_rows
 from udfs.stages.rollup_end import end_unit
 from udfs.stages.rollup_start import Work, begin
+from udfs.stores.archive import Record
+from udfs.stores.history_register import Registers
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.lease import LeaseHolder
 
 HOUR_MS = 3_600_000
 CQL = Path(__file__).parents[2] / "schemas" / "cql"
@@ -376,7 +376,7 @@ def _rows(statement: object, values: object) -> Iterator[tuple[str, Sequence[obj
 
 
 def executing(write_all: Callable[[Any, Sequence[tuple[object, object]], int], None]) -> Callable[..., list[Any]]:
-    """What stands for the driver's `execute_concurrent`, of what stands for udfs.sinks.acknowledged.write_all."""
+    """What stands for the driver's `execute_concurrent`, of what stands for connectors.acknowledged.write_all."""
 
     def execute_concurrent(
         session: Any, statements: Sequence[tuple[object, object]], *, concurrency: int, **_: object
@@ -410,7 +410,7 @@ def _insert(tables: Tables, rows: Iterable[tuple[str, Sequence[object]]], at: in
 
 
 def _written_before(tables: Tables, _session: object, table: str, token: int) -> Iterator[dict[str, Any]]:
-    """As udfs.sinks.stale_rows has it."""
+    """As udfs.stages.stale_rows has it."""
     names, value = stale_rows.TABLES[table]
     for row in list(tables.get(table, {}).values()):
         assert isinstance(row, Row)

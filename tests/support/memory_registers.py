@@ -2,7 +2,7 @@
 
 import threading
 
-from udfs.logic.register import Register
+from udfs.logic.history.register import Register
 
 
 class MemoryRegisters:
@@ -14,7 +14,7 @@ class MemoryRegisters:
         self._lock = threading.Lock()
 
     def read(self) -> Register | None:
-        """See udfs.sinks.history_register.Registers."""
+        """See udfs.stores.history_register.Registers."""
         with self._lock:
             return self._register
 

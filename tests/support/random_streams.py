@@ -8,8 +8,8 @@ import mmh3
 
 from schemas import registry
 from settings import CountingSettings
-from udfs.logic.block_list import BlockList, read_blocked
-from udfs.logic.keyed_records import Keyed
+from udfs.logic.stream.block_list import BlockList, read_blocked
+from udfs.logic.wire.keyed_records import Keyed
 
 MINUTE_MS = 60_000
 SECOND_MS = 1000

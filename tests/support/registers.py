@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from udfs.logic.history import Manifest
-from udfs.logic.register import Applied, Register, manifest_name, nothing_applied, token_of
-from udfs.sinks.history_register import NAME, CassandraRegisters
-from udfs.sinks.history_store import HistoryStore
+from udfs.logic.history.manifest import Manifest
+from udfs.logic.history.register import Applied, Register, manifest_name, nothing_applied, token_of
+from udfs.stores.history_register import NAME, CassandraRegisters
+from udfs.stores.history_store import HistoryStore
 
 FIRST_TOKEN = 1_000
 

@@ -17,7 +17,7 @@ from services.query.session import ReadSession
 from services.query.store import CountStore
 from settings import CassandraSettings, QuerySettings
 from tests.support.history import Counts
-from udfs.logic.register import Register
+from udfs.logic.history.register import Register
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

@@ -11,10 +11,10 @@ from cassandra.query import BatchType
 from schemas import registry
 from settings import CassandraSettings
 from tests.support.fake_cassandra import QUERY_ID, FakeCassandra
-from udfs.logic.cql_rows import Inserts
-from udfs.logic.enrichment import Partition
-from udfs.logic.keyed_records import Keyed
-from udfs.logic.metadata import read_metadata
+from udfs.logic.outgoing.cql_rows import Inserts
+from udfs.logic.outgoing.enrichment import Partition
+from udfs.logic.wire.keyed_records import Keyed
+from udfs.logic.wire.metadata import read_metadata
 from udfs.sinks.about_writer import AboutWriter, Titled, about_map
 from udfs.sinks.packed_batch import PackedProtocolHandler
 

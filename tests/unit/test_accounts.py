@@ -8,7 +8,7 @@ import pytest
 
 from services.ingest.tally import IngestTally
 from tools.accounts import closed_minute, read_tally, received_in, told
-from udfs.logic.audit_accounts import Amount, ProducerTally, compare_producers
+from udfs.logic.audit.accounts import Amount, ProducerTally, compare_producers
 
 MINUTE = 29_400_000
 

@@ -6,7 +6,7 @@ import pytest
 from cassandra import InvalidRequest, OperationTimedOut
 from cassandra.cluster import NoHostAvailable
 
-from udfs.sinks.acknowledged import prepare_however_long
+from connectors.acknowledged import prepare_however_long
 
 
 class Session:

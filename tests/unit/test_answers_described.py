@@ -29,10 +29,10 @@ from services.query.store import CountStore
 from settings import IngestSettings, Settings
 from tests.support.registers import put_manifest, register_of
 from tests.support.tables import Tables
-from udfs.logic.history import no_history
-from udfs.logic.register import Applied, Register
-from udfs.sinks.history_store import HistoryStore
-from udfs.sources.history import HistoryFiles
+from udfs.logic.history.manifest import no_history
+from udfs.logic.history.register import Applied, Register
+from udfs.stores.history_reader import HistoryFiles
+from udfs.stores.history_store import HistoryStore
 
 NOW = datetime(2026, 3, 20, 15, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -6,7 +6,7 @@ import fastavro
 import pyarrow.fs
 import pytest
 
-from udfs.sources.archive import Archive, Record
+from udfs.stores.archive import Archive, Record
 
 # As Flink's avro format writes a nullable row.
 SCHEMA = fastavro.parse_schema(

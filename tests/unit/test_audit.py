@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.audit import closed_hour, told
-from udfs.logic.audit import STORED, Correction, Verdict, compare
-from udfs.logic.history_tables import MINUTES
+from udfs.logic.audit.minutes import STORED, Correction, Verdict, compare
+from udfs.logic.history.tables import MINUTES
 from udfs.sources.minute_rows import token_ranges
 
 HOUR = 490_000

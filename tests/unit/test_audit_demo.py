@@ -32,7 +32,7 @@ from tools.audit_demo.truth import Truth, added, summed, truth_of
 from tools.load import Fate
 from tools.load.traffic import EVENT
 from tools.load.vocabulary import KINDS, video_names
-from udfs.sinks.history_store import HistoryStore
+from udfs.stores.history_store import HistoryStore
 
 HOUR = 490_000
 MINUTE = HOUR * 60

@@ -13,7 +13,7 @@ from tests.support.local_audit import LocalAudit, LocalTables, Sums, wrong_of
 from tests.support.local_rollup import LocalRollup
 from tests.support.random_streams import NOW_MS, RULES
 from tests.unit.test_rollup_killed import HOUR_MS, KEPT, LAST, NEXT, Views
-from udfs.logic.audit_sums import LEDGER, OF_TABLES, VIEW_TOTALS, VIEWS_BY_DAY, VIEWS_BY_HOUR, WHATS
+from udfs.logic.audit.sums import LEDGER, OF_TABLES, VIEW_TOTALS, VIEWS_BY_DAY, VIEWS_BY_HOUR, WHATS
 
 FIRST_HOUR = NOW_MS // HOUR_MS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from udfs.logic.audit import Correction
+from udfs.logic.audit.minutes import Correction
 from udfs.sinks import audit_rows
 from udfs.sinks.audit_rows import BUCKETS, AuditRows
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from jobs.audit import ranges_of, told
 from schemas.ledger import LEDGER_COLUMNS as FATES
 from tests.support.local_audit import AUDITED_AT
-from udfs.logic.audit import Verdict
-from udfs.logic.audit_accounts import (
+from udfs.logic.audit.accounts import (
     EQUAL,
     UNKNOWN,
     WRONG,
@@ -23,7 +22,8 @@ from udfs.logic.audit_accounts import (
     compare_producers,
     partition_of,
 )
-from udfs.logic.audit_sums import (
+from udfs.logic.audit.minutes import Verdict
+from udfs.logic.audit.sums import (
     AMOUNTS,
     DAYS_PARQUET,
     DIFFERENCES,
@@ -39,7 +39,7 @@ from udfs.logic.audit_sums import (
     without_doubtful,
     without_newer,
 )
-from udfs.logic.history import SliceInfo
+from udfs.logic.history.manifest import SliceInfo
 from udfs.operators.audit import TABLES, Question
 
 HOUR = 490_000

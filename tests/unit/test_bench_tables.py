@@ -31,8 +31,8 @@ from schemas import registry
 from settings.durations import HOUR_MS, MINUTE_MS
 from tools.load.encoding import records
 from tools.load.traffic import Block, Traffic, TrafficSource
-from udfs.logic.history import DATA_SETS, no_history
-from udfs.sinks.history_store import HistoryStore
+from udfs.logic.history.manifest import DATA_SETS, no_history
+from udfs.stores.history_store import HistoryStore
 
 DAY_MS = 24 * HOUR_MS
 # Two minutes into a day: some views are of the day before.

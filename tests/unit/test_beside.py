@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from udfs.sinks.beside import Beside
+from connectors.background import Beside
 
 
 def fail() -> None:

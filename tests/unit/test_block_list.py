@@ -14,11 +14,11 @@ from connectors.compacted_topic import Written
 from schemas import registry
 from settings import KafkaSettings
 from tools import block_list as tool
-from udfs.logic import block_list, block_table
-from udfs.logic.block_list import FOR_GOOD_MS, PERIODS_MAX, BlockList, read_blocked, read_periods
-from udfs.logic.block_table import BlockTable, Period, is_blocked
-from udfs.logic.keyed_records import Keyed, Refusal
-from udfs.logic.memory_budget import Budget
+from udfs.logic.kernels.memory_budget import Budget
+from udfs.logic.stream import block_list, block_table
+from udfs.logic.stream.block_list import FOR_GOOD_MS, PERIODS_MAX, BlockList, read_blocked, read_periods
+from udfs.logic.stream.block_table import BlockTable, Period, is_blocked
+from udfs.logic.wire.keyed_records import Keyed, Refusal
 
 
 def value(viewer: str, *periods: tuple[int, int | None]) -> bytes:

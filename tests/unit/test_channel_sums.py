@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from udfs.logic.channel_sums import CHANNELS, channels, merged
-from udfs.logic.history_tables import HOURS
+from udfs.logic.history.channel_sums import CHANNELS, channels, merged
+from udfs.logic.history.tables import HOURS
 
 HOUR = datetime(2026, 1, 31, 22, tzinfo=UTC)
 CHANNEL_OF = {"a": "news", "b": "news", "c": "music"}

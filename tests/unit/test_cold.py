@@ -20,11 +20,11 @@ from services.query.zones import local_days
 from tests.support.history import write_history
 from tests.support.registers import applied_of, put_manifest, register_of
 from tests.support.tables import Tables
-from udfs.logic.history import VERSION, Manifest
-from udfs.logic.register import Register
-from udfs.logic.shards import shard_of
-from udfs.sinks.history_store import HistoryStore
-from udfs.sources.history import HistoryFiles
+from udfs.logic.history.manifest import VERSION, Manifest
+from udfs.logic.history.register import Register
+from udfs.logic.kernels.shards import shard_of
+from udfs.stores.history_reader import HistoryFiles
+from udfs.stores.history_store import HistoryStore
 
 SHARDS = 3
 HOUR = timedelta(hours=1)

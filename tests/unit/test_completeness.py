@@ -22,10 +22,10 @@ from settings import Settings
 from tests.support.history import Counts, write_history
 from tests.support.registers import applied_of, put_manifest, register_of
 from tests.support.tables import Tables
-from udfs.logic.history import no_history
-from udfs.logic.register import Applied, Register, nothing_applied
-from udfs.sinks.history_store import HistoryStore
-from udfs.sources.history import HistoryFiles
+from udfs.logic.history.manifest import no_history
+from udfs.logic.history.register import Applied, Register, nothing_applied
+from udfs.stores.history_reader import HistoryFiles
+from udfs.stores.history_store import HistoryStore
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

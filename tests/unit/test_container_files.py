@@ -8,10 +8,10 @@ import fastavro
 import pyarrow.fs
 import pytest
 
+from connectors.replaced_file import replace
 from tests.support.archived import put_archive_file
-from udfs.logic.container_file import Row, replaced
-from udfs.sinks.replaced_file import replace
-from udfs.sources.archive import Archive, ArchiveError, Record, rewritten
+from udfs.logic.wire.container_file import Row, replaced
+from udfs.stores.archive import Archive, ArchiveError, Record, rewritten
 
 RECORDS = [Record(n, 1000 + n, None if n == 7 else b"key", None if n == 5 else b"v%d" % n * 40) for n in range(60)]
 

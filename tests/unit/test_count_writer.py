@@ -6,12 +6,12 @@ from unittest import mock
 
 import pytest
 
+from connectors import acknowledged
+from connectors.figures import WriteFigures
 from settings import CassandraSettings
 from tests.support.fake_cassandra import FakeCassandra, FakeTime
-from udfs.logic.cells import Cell, dated_row
-from udfs.sinks import acknowledged
+from udfs.logic.minutes.cells import Cell, dated_row
 from udfs.sinks.cassandra_writer import LISTS, CountWriter, TopList
-from udfs.sinks.figures import WriteFigures
 from udfs.sinks.optional_rows import PATIENCE_S
 
 MINUTE = 29_400_000

@@ -24,12 +24,12 @@ import pytest
 from tests.support.local_rollup import LocalRollup, known_videos
 from tests.support.random_streams import RULES, Event, country_of, encode, viewer_of
 from tests.support.records import salt_of
-from udfs.logic.channel_sums import CHANNELS
-from udfs.logic.history import DATA_SETS, MANIFEST
-from udfs.logic.history_tables import COUNTRIES, HOURS, MINUTES, SUMS, TIME
-from udfs.logic.marks import MARKS, SUSPECTS
-from udfs.logic.top_lists import TOPS
-from udfs.logic.unique_viewers import VIEWERS_OF_DAY
+from udfs.logic.history.channel_sums import CHANNELS
+from udfs.logic.history.manifest import DATA_SETS, MANIFEST
+from udfs.logic.history.marks import MARKS, SUSPECTS
+from udfs.logic.history.tables import COUNTRIES, HOURS, MINUTES, SUMS, TIME
+from udfs.logic.history.top_lists import TOPS
+from udfs.logic.history.unique_viewers import VIEWERS_OF_DAY
 
 PAGE = (Path(__file__).parents[2] / "docs" / "parquet.md").read_text()
 FIRST_DAY, LAST_DAY = date(2026, 1, 17), date(2026, 1, 31)

@@ -12,11 +12,11 @@ from settings import CassandraSettings, JobSettings, KafkaSettings, Settings
 from tests.support.fake_cassandra import FakeCassandra, FakeTime
 from tests.unit.test_about_writer import about
 from tests.unit.test_optional_topic import FakeProducer
-from udfs.logic.cells import Cell, dated_row
-from udfs.logic.kept_settings import of_state
-from udfs.logic.keyed_records import Keyed
-from udfs.logic.ranking import Ranked
-from udfs.logic.window import Ranking
+from udfs.logic.minutes.cells import Cell, dated_row
+from udfs.logic.ranking.most_viewed import Ranked
+from udfs.logic.stream.kept_settings import of_state
+from udfs.logic.stream.window import Ranking
+from udfs.logic.wire.keyed_records import Keyed
 from udfs.operators import enrich
 from udfs.operators.enrich import Enrich
 from udfs.operators.window import Changes, Top

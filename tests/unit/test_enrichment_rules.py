@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from schemas import registry
-from udfs.logic.cells import Cell, dated_row
-from udfs.logic.enrichment import UNTITLED_DAYS, Enrichment, Partition, Untitled
-from udfs.logic.keyed_records import Keyed
-from udfs.logic.known_videos import Known, KnownVideos
-from udfs.logic.metadata import read_metadata
+from udfs.logic.minutes.cells import Cell, dated_row
+from udfs.logic.outgoing.enrichment import UNTITLED_DAYS, Enrichment, Partition, Untitled
+from udfs.logic.outgoing.known_videos import Known, KnownVideos
+from udfs.logic.wire.keyed_records import Keyed
+from udfs.logic.wire.metadata import read_metadata
 
 DAY = 20_000
 MINUTE = DAY * 1440 + 17
@@ -150,7 +150,7 @@ def test_what_is_known_in_a_file_is_joined_like_what_is_in_memory(tmp_path: Path
 def test_untitled_partitions_get_their_turns_while_what_is_known_is_in_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("udfs.logic.enrichment.LOOKS_AT_ONCE", 7)
+    monkeypatch.setattr("udfs.logic.outgoing.enrichment.LOOKS_AT_ONCE", 7)
     enrichment = Enrichment(0, str(tmp_path))
     untitled = Untitled(100)
     partitions = [Partition(b"%d" % n, b"view", DAY) for n in range(40)]

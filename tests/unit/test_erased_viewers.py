@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.fs
 import pytest
 
-from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
-from udfs.logic.erasure import Eraser, asked, closed, pseudonym
-from udfs.logic.history import MarkRules, SliceName, made_by, no_history
-from udfs.logic.rollup_plan import Plan
-from udfs.logic.slice_counts import SliceCounts, no_known
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.shard_tables import ShardTables
+from udfs.logic.erasure.erasures import Eraser, asked, closed, pseudonym
+from udfs.logic.history.manifest import MarkRules, SliceName, made_by, no_history
+from udfs.logic.history.rollup_plan import Plan
+from udfs.logic.slices.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
+from udfs.logic.slices.slice_counts import SliceCounts, no_known
+from udfs.stages.shard_tables import ShardTables
+from udfs.stores.history_store import HistoryStore
 
 NOW = datetime(2026, 1, 31, 22, 30, tzinfo=UTC)
 HOUR = int(NOW.timestamp()) // 3600

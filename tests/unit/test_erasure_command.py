@@ -10,6 +10,7 @@ import pyarrow.fs
 import pytest
 from typer.testing import CliRunner
 
+from connectors.conditional_files import FolderFiles
 from settings import ArchiveSettings, ErasureSettings, HistorySettings, Settings
 from tests.support.archived import BlockTopic, put_archive_file
 from tests.support.free_register import register_of
@@ -19,11 +20,10 @@ from tools.cli import app as local
 from tools.erasure import Stores
 from tools.ops import erasure as command
 from tools.ops import operating
-from udfs.logic.audience import viewer_hash
-from udfs.logic.block_table import Period
-from udfs.sinks.conditional_files import FolderFiles
-from udfs.sinks.erasure_list import ErasureList, ErasureListError
-from udfs.sources.archive import Record
+from udfs.logic.slices.audience import viewer_hash
+from udfs.logic.stream.block_table import Period
+from udfs.stores.archive import Record
+from udfs.stores.erasure_list import ErasureList, ErasureListError
 
 # Its viewer is "viewer-2", by its first byte.
 EVENT_ID = bytes([3] + [0] * 15)

@@ -15,9 +15,9 @@ from schemas.limits import VIEWER_ID_BYTES_MAX
 from schemas.varint import varint
 from settings import CountingSettings
 from settings.durations import DAY_MS
-from udfs.logic.audience import VIEWERS, viewer_hash
-from udfs.logic.dedup import SaltDedup, Verdict
-from udfs.logic.erasure import Eraser, Erasure, asked, closed, pseudonym
+from udfs.logic.erasure.erasures import Eraser, Erasure, asked, closed, pseudonym
+from udfs.logic.slices.audience import VIEWERS, viewer_hash
+from udfs.logic.stream.dedup import SaltDedup, Verdict
 
 NOW = datetime(2026, 1, 31, 22, 30, tzinfo=UTC)
 NOW_MS = round(NOW.timestamp() * 1000)

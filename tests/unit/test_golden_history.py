@@ -16,10 +16,10 @@ from tests.support import golden_history as golden
 from tests.support.golden_history import Hour, View
 from tests.support.local_rollup import LocalRollup, known_videos
 from tests.support.memory_registers import MemoryRegisters
-from udfs.logic.history import DATA_SETS, MANIFEST, VERSION, HistoryError, Manifest, read_manifest
-from udfs.logic.kept_settings import of_history
-from udfs.logic.manifest_versions import STEPS
-from udfs.logic.register import KEPT_MANIFESTS, Register
+from udfs.logic.history.manifest import DATA_SETS, MANIFEST, VERSION, HistoryError, Manifest, read_manifest
+from udfs.logic.history.manifest_versions import STEPS
+from udfs.logic.history.register import KEPT_MANIFESTS, Register
+from udfs.logic.stream.kept_settings import of_history
 
 NAMES = sorted(path.name for path in golden.FOLDER.iterdir())
 # After what is golden, hour 49 of which is archived and not counted. Of day 3, so that it has viewers of its own.

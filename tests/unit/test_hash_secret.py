@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 
-from udfs.logic.hashing import mix64, quick_hash
-from udfs.logic.id_index import slot_of
-from udfs.logic.key_table import key_slot
+from udfs.logic.kernels.hashing import mix64, quick_hash
+from udfs.logic.kernels.id_index import slot_of
+from udfs.logic.kernels.key_table import key_slot
 
 NAMES = 2000
 PLACES = 1 << 30
@@ -15,8 +15,8 @@ PLACES = 1 << 30
 APART = NAMES - 5
 PRINT_PLACES = """
 import numpy as np
-from udfs.logic.hashing import quick_hash
-from udfs.logic.id_index import slot_of
+from udfs.logic.kernels.hashing import quick_hash
+from udfs.logic.kernels.id_index import slot_of
 print(slot_of(np.uint64(1), np.uint64(2), np.uint64(1 << 31)), quick_hash(np.frombuffer(b"viewer", np.uint8), 0, 6))
 """
 

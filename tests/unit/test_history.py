@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from udfs.logic.history import (
+from udfs.logic.history.manifest import (
     DATA_SETS,
     HOURLY,
     MANIFEST,
@@ -17,8 +17,8 @@ from udfs.logic.history import (
     slice_folder,
     token_in,
 )
-from udfs.logic.manifest_versions import WHOLE_HOUR
-from udfs.logic.register import manifest_name, token_of
+from udfs.logic.history.manifest_versions import WHOLE_HOUR
+from udfs.logic.history.register import manifest_name, token_of
 
 HOUR = 24 * 20_000 + 5
 TOKEN = 1_764_300_000_123_456

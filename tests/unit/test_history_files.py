@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from tests.support.history import write_history
 from tests.support.registers import put_manifest
-from udfs.logic.history import VERSION, HistoryError, no_history
-from udfs.logic.key_columns import shards_of
-from udfs.logic.shards import shard_of
-from udfs.sinks import history_store
-from udfs.sinks.history_store import HistoryStore
-from udfs.sources.history import HistoryFiles
+from udfs.logic.history.manifest import VERSION, HistoryError, no_history
+from udfs.logic.kernels.key_columns import shards_of
+from udfs.logic.kernels.shards import shard_of
+from udfs.stores import history_store
+from udfs.stores.history_reader import HistoryFiles
+from udfs.stores.history_store import HistoryStore
 
 HOUR = 500_000
 VIDEOS = 700

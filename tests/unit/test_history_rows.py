@@ -8,9 +8,9 @@ import pytest
 
 from settings import CassandraSettings
 from tests.support.fake_cassandra import FakeCassandra, FakeTime
-from udfs.logic.channel_sums import CHANNELS
-from udfs.logic.history_tables import HOURS, SUMS
-from udfs.logic.top_lists import TOPS
+from udfs.logic.history.channel_sums import CHANNELS
+from udfs.logic.history.tables import HOURS, SUMS
+from udfs.logic.history.top_lists import TOPS
 from udfs.sinks import history_rows
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sinks.optional_rows import PATIENCE_S

@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.fs
 import pytest
 
+from connectors.conditional_files import FolderFiles
 from settings.durations import HOUR_MS
 from tools.history.repeating import repeats_told
-from udfs.logic import known_buckets
-from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums
-from udfs.logic.history import (
+from udfs.logic.history.manifest import (
     MANIFEST,
     VERSION,
     Counted,
@@ -30,12 +29,13 @@ from udfs.logic.history import (
     read_manifest,
     slice_folder,
 )
-from udfs.logic.ledger import Tally
-from udfs.logic.register import manifest_name
-from udfs.logic.repeats import SAMPLES, Known
-from udfs.logic.slice_counts import SaltMemory, SliceCounts
-from udfs.sinks.conditional_files import FolderFiles
-from udfs.sinks.history_store import HistoryStore
+from udfs.logic.history.register import manifest_name
+from udfs.logic.slices import known_buckets
+from udfs.logic.slices.audience import CELLS, COUNTRIES, VIEWERS, Sums
+from udfs.logic.slices.repeats import SAMPLES, Known
+from udfs.logic.slices.slice_counts import SaltMemory, SliceCounts
+from udfs.logic.stream.ledger import Tally
+from udfs.stores.history_store import HistoryStore
 
 NAME = SliceName(500, 3)
 INFO = {"next_hour": 501, "first_offset": 1, "next_offset": 9, "records": 8, "gaps": [(2, 3)]}

@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udfs.logic import history_tables as tables
+from udfs.logic.history import tables
 
 HOUR_MS = 3_600_000
 Cell = tuple[str, str, int, int, int]

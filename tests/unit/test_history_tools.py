@@ -14,8 +14,17 @@ from tests.support.golden_history import Hour
 from tests.support.local_rollup import LocalRollup, Row
 from tests.support.memory_registers import MemoryRegisters
 from tools.history import Findings, RegisterThereError, RestoreError, make_register, restore, verify
-from udfs.logic.history import MANIFEST, HistoryError, Manifest, SliceName, file_name, made_by, no_history, slice_folder
-from udfs.logic.register import (
+from udfs.logic.history.manifest import (
+    MANIFEST,
+    HistoryError,
+    Manifest,
+    SliceName,
+    file_name,
+    made_by,
+    no_history,
+    slice_folder,
+)
+from udfs.logic.history.register import (
     ABOVE_US,
     KEPT_MANIFESTS,
     TOKEN_STEP_US,
@@ -24,8 +33,8 @@ from udfs.logic.register import (
     nothing_applied,
     token_of,
 )
-from udfs.sinks.history_store import MEMORY, SLICE_FILES, HistoryStore
-from udfs.sinks.lease import LeaseHolder
+from udfs.stores.history_store import MEMORY, SLICE_FILES, HistoryStore
+from udfs.stores.lease import LeaseHolder
 
 NOW_MS = 1_764_300_000_000
 TOKEN = NOW_MS * 1000 + ABOVE_US

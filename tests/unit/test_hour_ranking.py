@@ -5,10 +5,10 @@ import random
 import pytest
 
 from tests.unit.test_memory_budget import rows
-from udfs.logic import hour_ranking, kind_sums
-from udfs.logic.closed_minutes import BUCKETS, ClosedMinute
-from udfs.logic.hour_ranking import passes_for, rank_hour
-from udfs.logic.ranking import KINDS_MAX, TOP
+from udfs.logic.minutes.closed_minutes import BUCKETS, ClosedMinute
+from udfs.logic.ranking import hour_ranking, kind_sums
+from udfs.logic.ranking.hour_ranking import passes_for, rank_hour
+from udfs.logic.ranking.most_viewed import KINDS_MAX, TOP
 
 
 def minutes(r: random.Random, kinds: int, videos: int) -> list[ClosedMinute]:

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import tools.iceberg.__main__ as command
+from connectors.conditional_files import FolderFiles
 from settings import ErasureSettings
 from tests.support.archived import BlockTopic
 from tests.support.local_rollup import Folder, KilledError, LocalRollup, Steps
@@ -25,10 +26,9 @@ from tests.support.random_streams import NOW_MS, RULES
 from tests.unit.test_rollup_killed import FIRST, KEPT, LAST, NEXT, Views
 from tools import erasure
 from tools.iceberg import Stores, TableError, Told, publish_tables
-from udfs.logic.audience import viewer_hash
-from udfs.logic.history import DATA_SETS, HistoryError, Manifest, no_history
-from udfs.sinks.conditional_files import FolderFiles
-from udfs.sinks.history_store import HistoryStore
+from udfs.logic.history.manifest import DATA_SETS, HistoryError, Manifest, no_history
+from udfs.logic.slices.audience import viewer_hash
+from udfs.stores.history_store import HistoryStore
 
 # Of these a manifest names files, and nothing else is in a table.
 Rows = Counter[tuple[object, ...]]

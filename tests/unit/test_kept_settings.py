@@ -8,9 +8,9 @@ import pytest
 from settings import CountingSettings, KafkaSettings, Settings
 from settings.kept import FREE, OF_HISTORY, OF_STATE, Change, groups, values_of, variable
 from tests.support.random_streams import NOW_MS, RULES
-from udfs.logic.kept_settings import KeptSettings, SettingsRefusedError, decode, of_history, of_state
-from udfs.logic.ledger import Tally
-from udfs.logic.window import ShardWindow
+from udfs.logic.stream.kept_settings import KeptSettings, SettingsRefusedError, decode, of_history, of_state
+from udfs.logic.stream.ledger import Tally
+from udfs.logic.stream.window import ShardWindow
 from udfs.sinks.kept_settings import check_submitted, check_upgrade, keep_submitted
 
 

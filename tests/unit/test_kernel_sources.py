@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tools.stack.layout import repository
-from udfs.logic import numba_compat
-from udfs.logic.kernel_sources import FOLDER, OTHERS, kernel_key, kernel_sources
+from udfs.logic.kernels import numba_compat
+from udfs.logic.kernels.kernel_sources import FOLDER, OTHERS, kernel_key, kernel_sources
 
 SAID = "compiling the kernels"
 

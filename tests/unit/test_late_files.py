@@ -14,8 +14,8 @@ import pytest
 from tests.support.local_rollup import HOUR_MS, LocalRollup
 from tests.support.random_streams import MINUTE_MS, NOW_MS, RULES, Event, encode
 from tests.support.records import salt_of
-from udfs.logic.history import HistoryError
-from udfs.sinks.topic_marker import TopicMarker, mark_topic
+from udfs.logic.history.manifest import HistoryError
+from udfs.stores.topic_marker import TopicMarker, mark_topic
 
 FIRST = NOW_MS // HOUR_MS
 HISTORY = {"late_hours": 24, "late_file_hours": 4}

@@ -10,10 +10,10 @@ from cassandra import OperationTimedOut
 
 from tests.support.free_register import register_of
 from tests.support.memory_registers import MemoryRegisters
-from udfs.logic.history import HistoryError
-from udfs.logic.register import KEPT_MANIFESTS, TOKEN_STEP_US, Applied, Register, manifest_name, token_of
-from udfs.sinks import lease as leases
-from udfs.sinks.lease import HeldLease, Lease, LeaseHolder, LeaseLostError
+from udfs.logic.history.manifest import HistoryError
+from udfs.logic.history.register import KEPT_MANIFESTS, TOKEN_STEP_US, Applied, Register, manifest_name, token_of
+from udfs.stores import lease as leases
+from udfs.stores.lease import HeldLease, Lease, LeaseHolder, LeaseLostError
 
 PATH = "s3://view-counts/history"
 NOW_S = 1_764_300_000.0

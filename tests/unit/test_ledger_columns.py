@@ -7,7 +7,7 @@ from connectors.cassandra import migrations
 from schemas.ledger import FATES, LEDGER_COLUMNS
 from tools.demo.accounts import LedgerRow, Totals
 from tools.demo.view import _LEDGER_ROWS
-from udfs.logic.ledger import Tally
+from udfs.logic.stream.ledger import Tally
 from udfs.sinks import cassandra_writer
 
 

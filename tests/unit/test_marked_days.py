@@ -15,18 +15,18 @@ from settings import CountingSettings, HistorySettings, KafkaSettings
 from tools import block_list
 from tools import suspects as tool
 from tools.suspects import Suspect
-from udfs.logic.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
-from udfs.logic.block_list import FOR_GOOD_MS
-from udfs.logic.block_table import Period
-from udfs.logic.erasure import Eraser
-from udfs.logic.history import Manifest, MarkRules, SliceInfo, SliceName, date_of, made_by, no_history
-from udfs.logic.rollup_plan import Recount, ShardResult, plan_of, published
-from udfs.logic.slice_counts import SliceCounts, no_known
-from udfs.logic.viewer_ids import viewer_ids
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.shard_tables import ShardTables
-from udfs.sinks.table_rows import TableRows
-from udfs.sources.archive import ArchiveFile, Record
+from udfs.logic.erasure.erasures import Eraser
+from udfs.logic.erasure.viewer_ids import viewer_ids
+from udfs.logic.history.manifest import Manifest, MarkRules, SliceInfo, SliceName, date_of, made_by, no_history
+from udfs.logic.history.rollup_plan import Recount, ShardResult, plan_of, published
+from udfs.logic.slices.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
+from udfs.logic.slices.slice_counts import SliceCounts, no_known
+from udfs.logic.stream.block_list import FOR_GOOD_MS
+from udfs.logic.stream.block_table import Period
+from udfs.stages.shard_tables import ShardTables
+from udfs.stages.table_rows import TableRows
+from udfs.stores.archive import ArchiveFile, Record
+from udfs.stores.history_store import HistoryStore
 
 RULES = CountingSettings(shards=1)
 LATE_HOURS = 40

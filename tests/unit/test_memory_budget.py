@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from udfs.logic.cells import MinuteCells
-from udfs.logic.closed_minutes import ClosedMinute
-from udfs.logic.id_index import SLOTS_MIN, IdIndex
-from udfs.logic.memory_budget import REQUESTS_WITHOUT_ROOM, Budget, FileBlock, SpillFile
+from udfs.logic.kernels.id_index import SLOTS_MIN, IdIndex
+from udfs.logic.kernels.memory_budget import REQUESTS_WITHOUT_ROOM, Budget, FileBlock, SpillFile
+from udfs.logic.minutes.cells import MinuteCells
+from udfs.logic.minutes.closed_minutes import ClosedMinute
 
 FOLDER = tempfile.gettempdir()
 TABLE = SLOTS_MIN * 16

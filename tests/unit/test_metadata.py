@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from schemas import registry
 from schemas.limits import ABOUT_BYTES_MAX
-from udfs.logic.keyed_records import Keyed, Refusal
-from udfs.logic.metadata import read_about, read_metadata
+from udfs.logic.wire.keyed_records import Keyed, Refusal
+from udfs.logic.wire.metadata import read_about, read_metadata
 
 KNOWN = {"video_id": "A", "title": "Títle ✓", "channel_id": "c1", "channel_name": "Channel", "created_at": 1_700_000}
 

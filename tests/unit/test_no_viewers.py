@@ -7,9 +7,9 @@ import pytest
 from schemas import registry
 from schemas.viewers import NO_VIEWERS, is_no_viewer
 from settings import Settings
-from udfs.logic.audience import viewer_hash
-from udfs.logic.block_table import NOBODY
-from udfs.logic.slice_counts import SliceCounter
+from udfs.logic.slices.audience import viewer_hash
+from udfs.logic.slices.slice_counts import SliceCounter
+from udfs.logic.stream.block_table import NOBODY
 
 RULES = Settings().counting.model_copy(update={"salts": 1})
 AT_MS = 1_767_225_600_000

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from cassandra.concurrent import ExecutionResult
 
+from connectors.figures import WriteFigures
 from tests.support.fake_cassandra import FakeCassandra, FakeTime
 from udfs.sinks import optional_rows
-from udfs.sinks.figures import WriteFigures
 from udfs.sinks.optional_rows import LOOK_AGAIN_MAX_S, LOOK_AGAIN_S, PATIENCE_S, OptionalRows, Write
 
 BATCH = 20

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from connectors.figures import WriteFigures
 from udfs.sinks import optional_topic
-from udfs.sinks.figures import WriteFigures
 from udfs.sinks.kafka_writer import BY_KEY, Outgoing
 from udfs.sinks.optional_topic import PATIENCE_S, RECORD_TIMEOUT_S, OptionalTopic
 

@@ -11,8 +11,8 @@ from cassandra import ConsistencyLevel
 from cassandra.protocol import BatchMessage, ProtocolHandler
 from cassandra.query import BatchType
 
-from udfs.logic.cells import Cell, dated_row
-from udfs.logic.cql_rows import Inserts, pack_inserts
+from udfs.logic.minutes.cells import Cell, dated_row
+from udfs.logic.outgoing.cql_rows import Inserts, pack_inserts
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
 MINUTE = 29_400_000

@@ -9,8 +9,8 @@ from cassandra.cqltypes import DateType, LongType, SimpleDateType, UTF8Type
 from cassandra.protocol import BatchMessage, ProtocolHandler
 from cassandra.query import BatchType
 
-from udfs.logic.cql_columns import pack_columns
-from udfs.logic.cql_rows import Inserts
+from udfs.logic.outgoing.cql_columns import pack_columns
+from udfs.logic.outgoing.cql_rows import Inserts
 from udfs.sinks.packed_batch import PackedProtocolHandler
 
 QUERY_ID = bytes(range(16))

@@ -8,11 +8,12 @@ import pytest
 from services.query.top import ShardTop, merge_top
 from settings import CountingSettings
 from settings.durations import MINUTE_MS
-from udfs.logic import partials
-from udfs.logic.cells import Cell, dated_row
-from udfs.logic.key_table import Bytes
-from udfs.logic.ranking import KINDS_MAX, TOP, Ranked, most_viewed, most_viewed_and_growing, summed
-from udfs.logic.window import ShardWindow
+from udfs.logic.kernels.key_table import Bytes
+from udfs.logic.minutes import partials
+from udfs.logic.minutes.cells import Cell, dated_row
+from udfs.logic.ranking import most_viewed
+from udfs.logic.ranking.most_viewed import KINDS_MAX, TOP, Ranked, most_viewed_and_growing, summed
+from udfs.logic.stream.window import ShardWindow
 from udfs.operators.cassandra_sink import lists_of_kinds
 from udfs.operators.window import Top
 

@@ -13,9 +13,9 @@ from settings import ArchiveSettings, CountingSettings, HistorySettings, KafkaSe
 from settings.durations import DAY_MS
 from tests.unit.test_conditional_files import Refused
 from tools.stack.lifecycle import abort_uploads, withdraw_rule
-from udfs.logic.raw_files import leftover_rules, overdue_raw, raw_files_to_remove, upload_days
-from udfs.sinks import raw_removal
-from udfs.sinks.raw_removal import remove
+from udfs.logic.history.raw_files import leftover_rules, overdue_raw, raw_files_to_remove, upload_days
+from udfs.stores import raw_removal
+from udfs.stores.raw_removal import remove
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 # Half an hour into an hour.

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from connectors.compacted_topic import Record
 from tests.support.waiting import eventually
-from udfs.logic.keyed_records import Keyed
+from udfs.logic.wire.keyed_records import Keyed
 from udfs.sources import compacted
 from udfs.sources.compacted import PATIENCE_S, CompactedTopic, ReadBeside
 

@@ -7,8 +7,8 @@ from schemas.topics import DEAD_LETTER_BYTES_MAX, RECORD_BYTES_MAX
 from settings import CountingSettings
 from tests.support.records import salt_of
 from tools.replay.letters import Choice, Origin, chosen, read_letters
-from udfs.logic.dedup import Rejected, SaltDedup
-from udfs.logic.rejected import LETTER_BYTES_MAX, PAYLOAD_BYTES_MAX, REASON_BYTES_MAX, letters, rejected_record
+from udfs.logic.stream.dedup import Rejected, SaltDedup
+from udfs.logic.stream.rejected import LETTER_BYTES_MAX, PAYLOAD_BYTES_MAX, REASON_BYTES_MAX, letters, rejected_record
 
 RULES = CountingSettings(salts=1, max_parallelism=2, shards=2)
 NOW_MS = 1_767_225_600_000

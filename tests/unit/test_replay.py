@@ -15,10 +15,10 @@ from tools.replay.events import events_in, fields_of
 from tools.replay.fixes import Fix, FixError, load_fix
 from tools.replay.letters import NO_LETTER, Choice, Letter, Origin, chosen, groups, read_letters
 from tools.replay.plan import ADDS, COUNTS, Action, Planned, Planner
-from udfs.logic.dedup import Rejected
-from udfs.logic.rejected import PAYLOAD_BYTES_MAX
-from udfs.logic.rejected import letters as rejected_events
-from udfs.logic.single_events import datum_of, id_of_place, topic_mark
+from udfs.logic.stream.dedup import Rejected
+from udfs.logic.stream.rejected import PAYLOAD_BYTES_MAX
+from udfs.logic.stream.rejected import letters as rejected_events
+from udfs.logic.wire.single_events import datum_of, id_of_place, topic_mark
 
 SALTS = 4
 NOW_MS = 1_767_225_600_000

@@ -10,16 +10,25 @@ import pyarrow as pa
 import pyarrow.fs
 import pytest
 
+from connectors.conditional_files import FolderFiles
 from settings import Settings
 from tests.support.free_register import register_of
 from tests.support.memory_registers import MemoryRegisters
-from udfs.logic.history import Counted, Manifest, SliceName, file_name, made_by, no_history, part_name, slice_folder
-from udfs.logic.register import manifest_name
-from udfs.sinks.conditional_files import FolderFiles
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import LeaseHolder, LeaseLostError
-from udfs.sources.archive import ArchiveFile
+from udfs.logic.history.manifest import (
+    Counted,
+    Manifest,
+    SliceName,
+    file_name,
+    made_by,
+    no_history,
+    part_name,
+    slice_folder,
+)
+from udfs.logic.history.register import manifest_name
 from udfs.stages.rollup_end import RollupEnd, applied_of
+from udfs.stores.archive import ArchiveFile
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.lease import LeaseHolder, LeaseLostError
 
 SHARDS = 1
 NOW_HOUR = int(datetime.now(UTC).timestamp()) // 3600

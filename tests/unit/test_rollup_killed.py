@@ -21,7 +21,7 @@ from tests.support.local_rollup import (
 )
 from tests.support.random_streams import BLOCKED, MINUTE_MS, NOW_MS, RULES, Event, encode
 from tests.support.records import salt_of
-from udfs.logic.history import DATA_SETS, MANIFEST, Manifest, SliceName, slice_folder
+from udfs.logic.history.manifest import DATA_SETS, MANIFEST, Manifest, SliceName, slice_folder
 
 HOUR_MS = 60 * MINUTE_MS
 # Hours from NOW_MS, a midnight, that have records: the first rollup counts those before the last of these.

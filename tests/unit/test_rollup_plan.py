@@ -7,8 +7,8 @@ import pytest
 
 from settings import CountingSettings, HistorySettings
 from settings.durations import HOUR_MS
-from udfs.logic.history import Manifest, MarkRules, Owed, SliceInfo, SliceName, no_history, rules_of
-from udfs.logic.rollup_plan import (
+from udfs.logic.history.manifest import Manifest, MarkRules, Owed, SliceInfo, SliceName, no_history, rules_of
+from udfs.logic.history.rollup_plan import (
     PartitionTask,
     Plan,
     Recount,

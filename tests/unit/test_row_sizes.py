@@ -16,10 +16,10 @@ from schemas.progress import PIPELINE
 from settings import CassandraSettings
 from settings.model import CassandraSettings as Model
 from tests.support.fake_cassandra import FakeCassandra
-from udfs.logic.cells import Cell, dated_row
-from udfs.logic.cql_columns import pack_columns
-from udfs.logic.cql_rows import pack_inserts
-from udfs.logic.enrichment import Partition
+from udfs.logic.minutes.cells import Cell, dated_row
+from udfs.logic.outgoing.cql_columns import pack_columns
+from udfs.logic.outgoing.cql_rows import pack_inserts
+from udfs.logic.outgoing.enrichment import Partition
 from udfs.sinks.about_writer import AboutWriter
 
 CQL = Path(__file__).parent.parent.parent / "schemas" / "cql"

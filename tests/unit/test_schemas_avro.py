@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from schemas import registry
-from udfs.logic.batch_scan import Fault, Scan, scan
+from udfs.logic.wire.batch_scan import Fault, Scan, scan
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "avro"
 # Name, fingerprint, SHA-256 of each version, oldest first: append-only.

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.ingest.tally import IngestTally, Minute
 from services.query.metrics import exposition
-from udfs.logic.register import Applied, nothing_applied
+from udfs.logic.history.register import Applied, nothing_applied
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NOON_HOUR = int(NOON.timestamp()) // 3600

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from schemas import registry
 from schemas.topics import RECORD_BYTES_MAX
-from udfs.logic.batch_scan import Scan, scan
-from udfs.logic.single_events import Origin, Packed, Packer, Unknown, WriterSchema, packer_of, topic_mark
+from udfs.logic.wire.batch_scan import Scan, scan
+from udfs.logic.wire.single_events import Origin, Packed, Packer, Unknown, WriterSchema, packer_of, topic_mark
 
 SALTS = 4
 TOPIC = "singles"

@@ -9,9 +9,9 @@ import pyarrow.fs
 import pytest
 
 from tests.unit.test_archive_files import put
-from udfs.sources.archive import Archive, ArchiveError, Gap, Record
-from udfs.sources.arrival_hours import ArrivalHours
-from udfs.sources.slice_records import PartitionSlices, SliceRecords
+from udfs.stores.archive import Archive, ArchiveError, Gap, Record
+from udfs.stores.arrival_hours import ArrivalHours
+from udfs.stores.slice_records import PartitionSlices, SliceRecords
 
 HOUR_MS = 3_600_000
 

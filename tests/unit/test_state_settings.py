@@ -7,8 +7,8 @@ import pytest
 
 from settings import Settings
 from tests.support.random_streams import NOW_MS
-from udfs.logic import partials
-from udfs.logic.kept_settings import SettingsRefusedError, decode, of_state
+from udfs.logic.minutes import partials
+from udfs.logic.stream.kept_settings import SettingsRefusedError, decode, of_state
 from udfs.operators.dedup import PARTIAL
 from udfs.operators.window import Window
 

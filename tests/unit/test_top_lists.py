@@ -6,8 +6,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udfs.logic.history_tables import COUNTRIES, SUMS
-from udfs.logic.top_lists import EVERYWHERE, TOPS, merged, top
+from udfs.logic.history.tables import COUNTRIES, SUMS
+from udfs.logic.history.top_lists import EVERYWHERE, TOPS, merged, top
 
 VIDEOS = st.integers(0, 160)
 VIEWS = st.lists(

@@ -1,6 +1,6 @@
 """When results are handed on: turns within an interval, and when the job counts as behind."""
 
-from udfs.logic.time_rules import BEHIND_MS, is_behind, next_turn_ms
+from udfs.logic.stream.time_rules import BEHIND_MS, is_behind, next_turn_ms
 
 INTERVAL_MS = 1000
 TURNS = 8

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pytest
 
-from udfs.logic.audience import VIEWERS, viewer_hash
-from udfs.logic.unique_viewers import VIEWERS_OF_DAY, ViewersOfDay, merged_estimate
-from udfs.logic.viewer_buckets import Share, rows_of
-from udfs.logic.viewer_days import viewer_days
+from udfs.logic.history.unique_viewers import VIEWERS_OF_DAY, ViewersOfDay, merged_estimate
+from udfs.logic.history.viewer_days import viewer_days
+from udfs.logic.slices.audience import VIEWERS, viewer_hash
+from udfs.logic.slices.viewer_buckets import Share, rows_of
 
 
 def of_slice(views: list[tuple[str, str, str]], hour: int = 5) -> pa.Table:

@@ -17,7 +17,7 @@ from tools.submitted import keep, kept
 from tools.terminal import console
 from tools.upgrade import Plan, UpgradeError
 from tools.upgrade import upgrade as upgrade_job
-from udfs.logic.kept_settings import ACCEPT, SettingsRefusedError, of_state
+from udfs.logic.stream.kept_settings import ACCEPT, SettingsRefusedError, of_state
 
 # A rollup and an audit end by themselves at their deadline.
 AFTER_DEADLINE_S = 120.0

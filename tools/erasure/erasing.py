@@ -17,6 +17,7 @@ import msgspec
 import pyarrow.fs
 
 from connectors.cassandra import connect
+from connectors.conditional_files import ConditionalFiles, S3Files
 from connectors.kafka_admin import kept_ms
 from schemas.topics import SEGMENT_MS
 from settings import Settings
@@ -24,14 +25,13 @@ from settings.durations import DAY_MS, HOUR_MS
 from tools import block_list
 from tools.erasure.publishing import publish_unchanged
 from tools.erasure.report import Report, Viewer, remains
-from udfs.logic.audience import viewer_hash
-from udfs.logic.erasure import Eraser, Erasure, asked, closed, pseudonym
-from udfs.sinks.conditional_files import ConditionalFiles, S3Files
-from udfs.sinks.erasure_list import ErasureList
-from udfs.sinks.history_register import CassandraRegisters, Registers
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import Lease, LeaseHolder
-from udfs.sources.archive import Archive, ArchiveFile, Record, filesystem, rewritten
+from udfs.logic.erasure.erasures import Eraser, Erasure, asked, closed, pseudonym
+from udfs.logic.slices.audience import viewer_hash
+from udfs.stores.archive import Archive, ArchiveFile, Record, filesystem, rewritten
+from udfs.stores.erasure_list import ErasureList
+from udfs.stores.history_register import CassandraRegisters, Registers
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.lease import Lease, LeaseHolder
 
 # Each pass reads what came while the one before it read; only an erased viewer who views on keeps them coming.
 PASSES_MAX = 5

@@ -4,10 +4,10 @@ import secrets
 
 import msgspec
 
-from udfs.logic.history import Owed
-from udfs.logic.register import manifest_name
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import Lease
+from udfs.logic.history.manifest import Owed
+from udfs.logic.history.register import manifest_name
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.lease import Lease
 
 
 def publish_unchanged(history: HistoryStore, lease: Lease, shards: int, now_s: float) -> None:

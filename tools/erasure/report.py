@@ -8,8 +8,8 @@ import msgspec
 from schemas.topics import topics
 from settings import Settings
 from settings.durations import DAY_MS
-from udfs.logic.erasure import Erasure
-from udfs.logic.raw_files import upload_days
+from udfs.logic.erasure.erasures import Erasure
+from udfs.logic.history.raw_files import upload_days
 
 # What a topic that this product has not made keeps a segment for, unless told otherwise.
 KAFKA_SEGMENT_MS = 7 * DAY_MS

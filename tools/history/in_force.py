@@ -2,10 +2,10 @@
 
 from connectors.cassandra import connect
 from settings import Settings
-from udfs.logic.history import Manifest
-from udfs.sinks.history_register import CassandraRegisters
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import checked
+from udfs.logic.history.manifest import Manifest
+from udfs.stores.history_register import CassandraRegisters
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.lease import checked
 
 
 def history_in_force(settings: Settings, history: HistoryStore) -> Manifest:

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from udfs.logic.history import HistoryError, Manifest
-from udfs.logic.register import ABOVE_US, Register, check_path, manifest_name, nothing_applied
-from udfs.sinks.history_register import Registers
-from udfs.sinks.history_store import HistoryStore
+from udfs.logic.history.manifest import HistoryError, Manifest
+from udfs.logic.history.register import ABOVE_US, Register, check_path, manifest_name, nothing_applied
 from udfs.stages.rollup_end import applied_of
+from udfs.stores.history_register import Registers
+from udfs.stores.history_store import HistoryStore
 
 
 class RegisterThereError(HistoryError):

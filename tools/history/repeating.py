@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from udfs.logic.history import Manifest, hour_start
-from udfs.sinks.history_store import HistoryStore
+from udfs.logic.history.manifest import Manifest, hour_start
+from udfs.stores.history_store import HistoryStore
 
 
 def repeats_told(history: HistoryStore, manifest: Manifest, samples: int) -> Iterator[dict[str, Any]]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from udfs.logic.history import HistoryError
-from udfs.logic.register import ABOVE_US, Register, check_path, token_of
-from udfs.sinks.history_register import Registers
-from udfs.sinks.history_store import HistoryStore
+from udfs.logic.history.manifest import HistoryError
+from udfs.logic.history.register import ABOVE_US, Register, check_path, token_of
+from udfs.stores.history_register import Registers
+from udfs.stores.history_store import HistoryStore
 
 
 class RestoreError(HistoryError):

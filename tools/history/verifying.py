@@ -2,10 +2,10 @@
 
 import msgspec
 
-from udfs.logic.history import HistoryError
-from udfs.sinks.history_register import Registers
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import checked
+from udfs.logic.history.manifest import HistoryError
+from udfs.stores.history_register import Registers
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.lease import checked
 
 
 class Findings(msgspec.Struct, frozen=True):

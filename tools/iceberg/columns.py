@@ -38,7 +38,7 @@ from pyiceberg.types import (
 
 from tools.iceberg.store_io import path_of
 from tools.iceberg.table_files import TableError
-from udfs.logic.history import day_number
+from udfs.logic.history.manifest import day_number
 
 DAY = "viewed_day"
 _DAY_FOLDER = re.compile(rf"/{DAY}=(\d{{4}}-\d\d-\d\d)/")

@@ -14,8 +14,8 @@ from tools.ops.operating import operating
 from tools.ops.options import AsJson
 
 if TYPE_CHECKING:
-    from udfs.sinks.history_register import CassandraRegisters
-    from udfs.sinks.history_store import HistoryStore
+    from udfs.stores.history_register import CassandraRegisters
+    from udfs.stores.history_store import HistoryStore
 
 app = typer.Typer(no_args_is_help=True, help="Make, show, verify or restore the register of history.")
 
@@ -32,10 +32,10 @@ def _opened() -> Iterator[_Opened]:
     from cassandra import DriverException
 
     from connectors.cassandra import connect
-    from udfs.logic.history import HistoryError
-    from udfs.sinks.history_register import CassandraRegisters
-    from udfs.sinks.history_store import HistoryStore
-    from udfs.sources.archive import filesystem
+    from udfs.logic.history.manifest import HistoryError
+    from udfs.stores.archive import filesystem
+    from udfs.stores.history_register import CassandraRegisters
+    from udfs.stores.history_store import HistoryStore
 
     with operating(DriverException, HistoryError) as settings:
         session = connect(settings.cassandra)
@@ -56,7 +56,7 @@ def init(
 ) -> None:
     """Make the register, once; a history of an older version is carried on, when its jobs have ended."""
     from tools.history import make_register
-    from udfs.sinks.history_register import has_totals
+    from udfs.stores.history_register import has_totals
 
     with _opened() as (settings, session, registers, history):
         register = make_register(

@@ -47,7 +47,7 @@ def unblock(viewers: Viewers, *, since: From = None) -> None:
 def blocked() -> None:
     """Show who is, was or will be blocked, and when."""
     from tools.block_list import periods
-    from udfs.logic.block_list import FOR_GOOD_MS
+    from udfs.logic.stream.block_list import FOR_GOOD_MS
 
     with operating(kafka=True) as settings:
         table = Table("viewer", "from", "until", box=None)
@@ -81,9 +81,9 @@ def suspects(
     from tools.block_list import RefusedError, TooEarlyError
     from tools.block_list import block as block_viewers
     from tools.history import history_in_force
-    from udfs.logic.history import HistoryError
-    from udfs.sinks.history_store import HistoryStore
-    from udfs.sources.archive import Archive, ArchiveError, filesystem
+    from udfs.logic.history.manifest import HistoryError
+    from udfs.stores.archive import Archive, ArchiveError, filesystem
+    from udfs.stores.history_store import HistoryStore
 
     with operating(ArchiveError, DriverException, HistoryError, RefusedError, TooEarlyError, kafka=block) as settings:
         store = filesystem(settings.s3)

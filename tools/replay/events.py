@@ -9,8 +9,8 @@ import numpy as np
 
 from schemas import registry
 from tools.replay.letters import Letter
-from udfs.logic.batch_scan import Unreadable, scan_as_named
-from udfs.logic.rejected import is_cut
+from udfs.logic.stream.rejected import is_cut
+from udfs.logic.wire.batch_scan import Unreadable, scan_as_named
 
 FIELDS = ("event_id", "video_id", "viewed_at", "kind", "viewer_id", "country", "device")
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from schemas import registry
 from settings.durations import HOUR_MS
-from udfs.logic.keyed_records import read_whole
+from udfs.logic.wire.keyed_records import read_whole
 
 # The topic in which it lies.
 Kept = Literal["late", "dead-letter"]

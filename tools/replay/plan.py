@@ -16,8 +16,8 @@ from settings.durations import HOUR_MS
 from tools.replay.events import events_in, fields_of
 from tools.replay.fixes import Fix, FixError, mended
 from tools.replay.letters import Letter
-from udfs.logic.dedup import SaltDedup
-from udfs.logic.single_events import FieldError, Origin, Packer, datum_of, id_of_place, topic_mark
+from udfs.logic.stream.dedup import SaltDedup
+from udfs.logic.wire.single_events import FieldError, Origin, Packer, datum_of, id_of_place, topic_mark
 
 # A time before 2000 is none in milliseconds: nothing was ever counted, or added, when it was that time.
 COUNTS = "the stream counts it, unless it knows its id"

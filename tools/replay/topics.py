@@ -7,8 +7,8 @@ from connectors.compacted_topic import read_to_end
 from connectors.installation import check_topics
 from settings import Settings
 from tools.replay.letters import Choice, Letter, Origin, read_letters
-from udfs.logic.single_events import Origin as Places
-from udfs.logic.single_events import Packer
+from udfs.logic.wire.single_events import Origin as Places
+from udfs.logic.wire.single_events import Packer
 from udfs.sinks.kafka_writer import KafkaWriter
 
 PRODUCER_ID = "replay"

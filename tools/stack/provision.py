@@ -35,7 +35,7 @@ def tables() -> None:
 def register() -> None:
     """Make the register of history where there is none; waits for the object store, which may start meanwhile."""
     from tools.ops.history import init  # noqa: PLC0415 - as above
-    from udfs.sources.archive import filesystem  # noqa: PLC0415
+    from udfs.stores.archive import filesystem  # noqa: PLC0415
 
     settings = Settings()
     bucket = settings.history.path.removeprefix("s3://").split("/")[0]

@@ -12,21 +12,21 @@ from schemas import registry
 from schemas.values import TIME_MIN_MS
 from settings import CountingSettings
 from settings.durations import HOUR_MS
-from udfs.logic.block_table import Period, Viewers
-from udfs.logic.closed_minutes import ClosedMinute
-from udfs.logic.cql_columns import pack_columns
-from udfs.logic.cql_rows import pack_inserts
-from udfs.logic.dedup import SaltDedup
-from udfs.logic.enrichment import Enrichment
-from udfs.logic.erasure import Eraser, asked
-from udfs.logic.hashing import salt_of
-from udfs.logic.kind_sums import chosen_kinds
-from udfs.logic.known_buckets import buckets_of, in_buckets
-from udfs.logic.single_events import Origin, packer_of
-from udfs.logic.slice_counts import SliceCounter, no_known
-from udfs.logic.viewer_days import viewer_days
-from udfs.logic.viewer_ids import viewer_ids
-from udfs.logic.window import ShardWindow
+from udfs.logic.erasure.erasures import Eraser, asked
+from udfs.logic.erasure.viewer_ids import viewer_ids
+from udfs.logic.history.viewer_days import viewer_days
+from udfs.logic.kernels.hashing import salt_of
+from udfs.logic.minutes.closed_minutes import ClosedMinute
+from udfs.logic.outgoing.cql_columns import pack_columns
+from udfs.logic.outgoing.cql_rows import pack_inserts
+from udfs.logic.outgoing.enrichment import Enrichment
+from udfs.logic.ranking.kind_sums import chosen_kinds
+from udfs.logic.slices.known_buckets import buckets_of, in_buckets
+from udfs.logic.slices.slice_counts import SliceCounter, no_known
+from udfs.logic.stream.block_table import Period, Viewers
+from udfs.logic.stream.dedup import SaltDedup
+from udfs.logic.stream.window import ShardWindow
+from udfs.logic.wire.single_events import Origin, packer_of
 
 EVENTS = 1000
 NOW_MS = 1 << 40

@@ -9,26 +9,26 @@ import pyarrow.compute as pc
 from pyflink.common import Row
 from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeContext
 
+from connectors.acknowledged import connect_however_long
 from settings import Settings
 from settings.durations import HOUR_MS, MINUTE_MS
-from udfs.logic.audit import STORED, Verdict, compare
-from udfs.logic.audit_accounts import MINUTES_PER_HOUR, compare_ledger, partition_of
-from udfs.logic.audit_sums import LEDGER, OF_TABLES, PLACES_MAX, STORED_AMOUNTS, Finding, added_up
-from udfs.logic.history import Manifest, hour_start
-from udfs.logic.history_tables import MINUTES, of_hour
-from udfs.logic.register import token_of
-from udfs.logic.shards import shard_of
-from udfs.sinks.acknowledged import connect_however_long
-from udfs.sinks.audit_history import HistoryRepair, ShardHistory, SliceInfos, audit_history
+from udfs.logic.audit.accounts import MINUTES_PER_HOUR, compare_ledger, partition_of
+from udfs.logic.audit.minutes import STORED, Verdict, compare
+from udfs.logic.audit.sums import LEDGER, OF_TABLES, PLACES_MAX, STORED_AMOUNTS, Finding, added_up
+from udfs.logic.history.manifest import Manifest, hour_start
+from udfs.logic.history.register import token_of
+from udfs.logic.history.tables import MINUTES, of_hour
+from udfs.logic.kernels.shards import shard_of
 from udfs.sinks.audit_rows import AuditRows
-from udfs.sinks.history_register import CassandraRegisters
 from udfs.sinks.history_rows import HistoryRows
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import HeldLease, Lease
-from udfs.sources.archive import filesystem
 from udfs.sources.ledger_rows import LEDGER_ROWS, LedgerRows, rows_of
 from udfs.sources.minute_rows import MinuteRows
 from udfs.sources.sum_rows import SumRows
+from udfs.stages.audit_history import HistoryRepair, ShardHistory, SliceInfos, audit_history
+from udfs.stores.archive import filesystem
+from udfs.stores.history_register import CassandraRegisters
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.lease import HeldLease, Lease
 
 MINUTES_TABLE = "views_by_minute"
 # What is read, by the number that travels; the ledger comes by hours of arrival, the others by ranges of tokens.

@@ -11,14 +11,14 @@ from pyflink.common import Row, Types
 from pyflink.common.typeinfo import TypeInformation
 from pyflink.datastream import FlatMapFunction, RuntimeContext
 
+from connectors.acknowledged import connect_however_long
+from connectors.figures import WriteFigures
 from connectors.write_behind import WriteBehind
 from schemas.kinds import OF_KINDS
 from schemas.progress import PIPELINE
 from settings import CassandraSettings
 from udfs.operators.window import Changes, Closed, Settle, Top
-from udfs.sinks.acknowledged import connect_however_long
 from udfs.sinks.cassandra_writer import LISTS, CountWriter, TopList
-from udfs.sinks.figures import WriteFigures
 
 
 def handed_on_type() -> TypeInformation:

@@ -1,10 +1,10 @@
-"""Flink shell of udfs.logic.dedup: keeps one SaltDedup per key in step with keyed state.
+"""Flink shell of udfs.logic.stream.dedup: keeps one SaltDedup per key in step with keyed state.
 
 In: Row(key, Row(value, record time, partition, offset)), where a key below 0 is no salt's but that of the foreign
 records of partition -1 - key, and stands for a salt in the ledger; and from the broadcast Row(viewer_id, periods,
-partition, offset), see udfs.logic.block_list. Out: Row(shard key, element), where an element is
-PARTIAL or LEDGER and its bytes; side outputs LATE and DEAD_LETTER carry letters of udfs.logic.rejected, several of a
-record where one does not hold its bad events.
+partition, offset), see udfs.logic.stream.block_list. Out: Row(shard key, element), where an element is PARTIAL or
+LEDGER and its bytes; side outputs LATE and DEAD_LETTER carry letters of udfs.logic.stream.rejected, several of a record
+where one does not hold its bad events.
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from pyflink.datastream import KeyedBroadcastProcessFunction, OutputTag, Runtime
 from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor, StateTtlConfig, ValueStateDescriptor
 
 from settings import CountingSettings, JobSettings, KafkaSettings
-from udfs.logic.block_list import BlockList, read_blocked
-from udfs.logic.dedup import SaltDedup
-from udfs.logic.kept_settings import KeptSettings, SettingsRefusedError
-from udfs.logic.rejected import letters
-from udfs.logic.time_rules import is_behind, next_turn_ms
+from udfs.logic.stream.block_list import BlockList, read_blocked
+from udfs.logic.stream.dedup import SaltDedup
+from udfs.logic.stream.kept_settings import KeptSettings, SettingsRefusedError
+from udfs.logic.stream.rejected import letters
+from udfs.logic.stream.time_rules import is_behind, next_turn_ms
 from udfs.operators.due import Allowance, Due
 from udfs.operators.memory import budget
 from udfs.operators.state_settings import StateSettings, foreign_key

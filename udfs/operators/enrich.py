@@ -1,4 +1,4 @@
-"""Flink shell of udfs.logic.enrichment: joins counts with what is known of their videos.
+"""Flink shell of udfs.logic.outgoing.enrichment: joins counts with what is known of their videos.
 
 In: Row(shard key, Changes or Top) from the sink, and Row(video_id, about, ...) from the broadcast. Out: nothing.
 Titles go to Cassandra and enriched counts to Kafka, and each element ends when all that it led to is acknowledged: what
@@ -17,11 +17,13 @@ from pyflink.common import Row, Types
 from pyflink.datastream import KeyedBroadcastProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor
 
+from connectors.acknowledged import connect_however_long
+from connectors.figures import WriteFigures
 from settings import CassandraSettings, JobSettings, KafkaSettings
-from udfs.logic.enrichment import Enrichment, Untitled
-from udfs.logic.kept_settings import KeptSettings
-from udfs.logic.metadata import read_metadata
-from udfs.logic.time_rules import next_turn_ms
+from udfs.logic.outgoing.enrichment import Enrichment, Untitled
+from udfs.logic.stream.kept_settings import KeptSettings
+from udfs.logic.stream.time_rules import next_turn_ms
+from udfs.logic.wire.metadata import read_metadata
 from udfs.operators.cassandra_sink import top_lists
 from udfs.operators.due import Due
 from udfs.operators.keyed_records import broadcast_descriptor
@@ -29,8 +31,6 @@ from udfs.operators.memory import show, spill_folder
 from udfs.operators.state_settings import StateSettings
 from udfs.operators.window import Changes, Top
 from udfs.sinks.about_writer import ABOUTS, TITLES, AboutWriter, Titled
-from udfs.sinks.acknowledged import connect_however_long
-from udfs.sinks.figures import WriteFigures
 from udfs.sinks.kafka_writer import BY_KEY
 from udfs.sinks.optional_topic import OptionalTopic
 from udfs.sources.compacted import ReadBeside

@@ -1,4 +1,4 @@
-"""Flink shell of udfs.logic.keyed_records: reads a compacted topic's records before they are broadcast.
+"""Flink shell of udfs.logic.wire.keyed_records: reads a compacted topic's records before they are broadcast.
 
 In: Row(key, value, record time, partition, offset). Out: rest_type(), where a rest of no bytes is a tombstone; side
 output DEAD_LETTER carries RejectedEvents values. At parallelism 1, so that a bad record is one dead letter.
@@ -12,8 +12,8 @@ from pyflink.common.typeinfo import TypeInformation
 from pyflink.datastream import ProcessFunction, RuntimeContext
 from pyflink.datastream.state import MapStateDescriptor
 
-from udfs.logic.keyed_records import Reader, Refusal
-from udfs.logic.rejected import rejected_record
+from udfs.logic.stream.rejected import rejected_record
+from udfs.logic.wire.keyed_records import Reader, Refusal
 from udfs.operators.dedup import dead_letter_tag
 
 

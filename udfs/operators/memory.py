@@ -8,7 +8,7 @@ from typing import Protocol
 from pyflink.datastream import RuntimeContext
 
 from settings import JobSettings
-from udfs.logic.memory_budget import Budget
+from udfs.logic.kernels.memory_budget import Budget
 
 # Set by Flink for the worker: a folder of its own below io.tmp.dirs, which Flink removes at the worker's end.
 _FLINKS_FOLDER = "BOOT_LOG_DIR"

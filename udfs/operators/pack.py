@@ -1,4 +1,4 @@
-"""Flink shell of udfs.logic.single_events: a vectorised SQL function that packs the records it is given.
+"""Flink shell of udfs.logic.wire.single_events: a vectorised SQL function that packs the records it is given.
 
 Flink hands over the records of a bundle as Arrow columns, for a fraction of what an element each would cost. The
 function returns when Kafka has acknowledged all that came of them, so that a checkpoint holds no offset beyond.
@@ -13,8 +13,8 @@ from pyflink.table import FunctionContext
 from pyflink.table.udf import ScalarFunction
 
 from settings import Settings
-from udfs.logic.rejected import rejected_record
-from udfs.logic.single_events import Origin, Packed, Packer, Unknown, WriterSchema, packer_of
+from udfs.logic.stream.rejected import rejected_record
+from udfs.logic.wire.single_events import Origin, Packed, Packer, Unknown, WriterSchema, packer_of
 from udfs.sinks.kafka_writer import BY_KEY, KafkaWriter, Outgoing
 
 

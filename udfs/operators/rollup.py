@@ -20,16 +20,10 @@ from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeCon
 from connectors.kafka_gaps import without_empty
 from settings import Settings
 from settings.durations import HOUR_MS
-from udfs.logic.block_list import BlockList, read_blocked
-from udfs.logic.dedup import SaltDedup
-from udfs.logic.erasure import Eraser
-from udfs.logic.history import SliceInfo, SliceName, made_by, rules_of
-from udfs.logic.id_index import Ids
-from udfs.logic.kept_settings import of_history
-from udfs.logic.metadata import read_about, read_metadata
-from udfs.logic.register import manifest_name, token_of
-from udfs.logic.repeats import Known
-from udfs.logic.rollup_plan import (
+from udfs.logic.erasure.erasures import Eraser
+from udfs.logic.history.manifest import SliceInfo, SliceName, made_by, rules_of
+from udfs.logic.history.register import manifest_name, token_of
+from udfs.logic.history.rollup_plan import (
     PartitionTask,
     Recount,
     ShardResult,
@@ -38,19 +32,25 @@ from udfs.logic.rollup_plan import (
     published,
     since_last,
 )
-from udfs.logic.slice_counts import SliceCounter, dedups_of
-from udfs.sinks.erasure_list import ErasureList
-from udfs.sinks.history_register import registers
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import Lease
-from udfs.sinks.shard_tables import ShardTables
-from udfs.sinks.shared_tables import SharedTables
-from udfs.sinks.table_rows import TableRows
-from udfs.sources.archive import Archive, Gap, filesystem
-from udfs.sources.arrival_hours import ArrivalHours
+from udfs.logic.kernels.id_index import Ids
+from udfs.logic.slices.repeats import Known
+from udfs.logic.slices.slice_counts import SliceCounter, dedups_of
+from udfs.logic.stream.block_list import BlockList, read_blocked
+from udfs.logic.stream.dedup import SaltDedup
+from udfs.logic.stream.kept_settings import of_history
+from udfs.logic.wire.metadata import read_about, read_metadata
 from udfs.sources.compacted import CompactedTopic
-from udfs.sources.slice_records import PartitionSlices, SliceRecords
 from udfs.stages.rollup_unit import RollupUnit, rows_owed
+from udfs.stages.shard_tables import ShardTables
+from udfs.stages.shared_tables import SharedTables
+from udfs.stages.table_rows import TableRows
+from udfs.stores.archive import Archive, Gap, filesystem
+from udfs.stores.arrival_hours import ArrivalHours
+from udfs.stores.erasure_list import ErasureList
+from udfs.stores.history_register import registers
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.lease import Lease
+from udfs.stores.slice_records import PartitionSlices, SliceRecords
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pyflink.datastream.state import ValueStateDescriptor
 
 from settings import CountingSettings
 from settings.kept import variable
-from udfs.logic.kept_settings import KeptSettings, decode
+from udfs.logic.stream.kept_settings import KeptSettings, decode
 
 log = logging.getLogger(__name__)
 

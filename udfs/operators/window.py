@@ -1,4 +1,4 @@
-"""Flink shell of udfs.logic.window: keeps one ShardWindow per key in step with keyed state.
+"""Flink shell of udfs.logic.stream.window: keeps one ShardWindow per key in step with keyed state.
 
 In: Row(shard key, element of udfs.operators.dedup). Out, for the sink in the same worker: Changes, Closed, Settle and
 Top objects. While anything handed out may be unwritten the shard has a timer, and so, after a restore, a turn in which
@@ -14,10 +14,10 @@ from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerServic
 from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from settings import CountingSettings, JobSettings
-from udfs.logic.kept_settings import KeptSettings, SettingsRefusedError
-from udfs.logic.ledger import Tally
-from udfs.logic.time_rules import is_behind, next_turn_ms
-from udfs.logic.window import Ranking, ShardWindow
+from udfs.logic.stream.kept_settings import KeptSettings, SettingsRefusedError
+from udfs.logic.stream.ledger import Tally
+from udfs.logic.stream.time_rules import is_behind, next_turn_ms
+from udfs.logic.stream.window import Ranking, ShardWindow
 from udfs.operators.dedup import LEDGER
 from udfs.operators.due import Due
 from udfs.operators.memory import budget
@@ -30,7 +30,7 @@ CELLS_RANKED_PER_MS = 25
 
 @dataclass(frozen=True)
 class Changes:
-    """What changed in a shard, absolute: counts of cells, as dated rows of udfs.logic.cells, and tallies by salt."""
+    """What changed in a shard, absolute: counts, as dated rows of udfs.logic.minutes.cells, and tallies by salt."""
 
     shard: int
     counts: list[bytes]

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from cassandra.cluster import Session
 from cassandra.query import BoundStatement, PreparedStatement
 
+from connectors.figures import WriteFigures
 from settings import CassandraSettings
-from udfs.logic.cql_rows import Inserts
-from udfs.logic.enrichment import Partition
-from udfs.logic.metadata import About, read_about
+from udfs.logic.outgoing.cql_rows import Inserts
+from udfs.logic.outgoing.enrichment import Partition
+from udfs.logic.wire.metadata import About, read_about
 from udfs.sinks.cassandra_writer import TopList, top_key
-from udfs.sinks.figures import WriteFigures
 from udfs.sinks.optional_rows import OptionalRows, Write
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 

@@ -8,13 +8,13 @@ import msgspec
 import pyarrow as pa
 from cassandra.cluster import Session
 
+from connectors.acknowledged import prepare_however_long, write_all
 from schemas.ledger import LEDGER_COLUMNS as FATES
 from settings.durations import MINUTE_MS
-from udfs.logic.audit import Correction, Verdict
-from udfs.logic.audit_accounts import WrongAccount
-from udfs.logic.audit_sums import LEDGER, Finding
-from udfs.logic.history import hour_start
-from udfs.sinks.acknowledged import prepare_however_long, write_all
+from udfs.logic.audit.accounts import WrongAccount
+from udfs.logic.audit.minutes import Correction, Verdict
+from udfs.logic.audit.sums import LEDGER, Finding
+from udfs.logic.history.manifest import hour_start
 
 CONCURRENCY = 32
 # Of an hour's corrections: a million cells are 60,000 rows in each partition.

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from cassandra.cluster import Session
 from cassandra.query import BoundStatement, PreparedStatement
 
+from connectors.acknowledged import prepare_however_long, write_all
+from connectors.figures import WriteFigures
 from settings import CassandraSettings
 from settings.durations import HOUR_MS, MINUTE_MS
-from udfs.logic.cql_rows import pack_inserts
-from udfs.sinks.acknowledged import prepare_however_long, write_all
-from udfs.sinks.figures import WriteFigures
+from udfs.logic.outgoing.cql_rows import pack_inserts
 from udfs.sinks.optional_rows import OptionalRows, Write
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
@@ -72,7 +72,7 @@ class CountWriter:
         self._top = OptionalRows(session, LISTS, _TOP, _list_writes, self._figures, settings.concurrency)
 
     def counts(self, dated_rows: bytes) -> None:
-        """Write counts, absolute: dated rows of udfs.logic.cells, of any minutes in any order."""
+        """Write counts, absolute: dated rows of udfs.logic.minutes.cells, of any minutes in any order."""
         batches = pack_inserts(
             dated_rows,
             self._count.query_id,

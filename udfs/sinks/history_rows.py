@@ -11,10 +11,10 @@ import pyarrow as pa
 from cassandra.cluster import Session
 from cassandra.query import PreparedStatement
 
+from connectors.acknowledged import connect_however_long, prepare_however_long, write_all
+from connectors.figures import WriteFigures
 from settings import CassandraSettings
-from udfs.logic.cql_columns import pack_columns
-from udfs.sinks.acknowledged import connect_however_long, prepare_however_long, write_all
-from udfs.sinks.figures import WriteFigures
+from udfs.logic.outgoing.cql_columns import pack_columns
 from udfs.sinks.optional_rows import OptionalRows, Write
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
@@ -162,7 +162,7 @@ def _of_hour(hour: datetime) -> tuple[date, datetime]:
 
 
 def _lists(tops: pa.Table, *first: object) -> Iterator[tuple[object, ...]]:
-    """A row for each list of a table of udfs.logic.top_lists."""
+    """A row for each list of a table of udfs.logic.history.top_lists."""
     found: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for row in tops.to_pylist():
         found.setdefault((row["kind"], row["country"]), []).append((row["video_id"], row["views"]))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from schemas.progress import PIPELINE
-from udfs.logic.kept_settings import KeptSettings, SettingsRefusedError, decode
+from udfs.logic.stream.kept_settings import KeptSettings, SettingsRefusedError, decode
 
 WHAT = "the state of the count job"
 _READ = "SELECT settings FROM kept_settings WHERE pipeline = %s"

@@ -17,8 +17,8 @@ from cassandra.cluster import Session
 from cassandra.concurrent import execute_concurrent
 from cassandra.query import PreparedStatement
 
-from udfs.sinks.acknowledged import FAILURES, is_refusal
-from udfs.sinks.figures import WriteFigures
+from connectors.acknowledged import FAILURES, is_refusal
+from connectors.figures import WriteFigures
 
 log = logging.getLogger(__name__)
 

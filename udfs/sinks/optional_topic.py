@@ -14,7 +14,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from udfs.sinks.figures import WriteFigures
+from connectors.figures import WriteFigures
 from udfs.sinks.kafka_writer import Outgoing
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import Any
 from cassandra.protocol import ProtocolHandler
 from cassandra.query import BatchStatement, BatchType
 
-from udfs.logic.cql_rows import Inserts
+from udfs.logic.outgoing.cql_rows import Inserts
 
 _SHORT = struct.Struct(">H")
 _INT = struct.Struct(">I")

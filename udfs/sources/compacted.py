@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_exponential
 
 from connectors.compacted_topic import read_to_end
-from udfs.logic.keyed_records import Reader, Refusal
+from udfs.logic.wire.keyed_records import Reader, Refusal
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 import pyarrow as pa
 from cassandra.cluster import Session
 
-from udfs.logic.audit import STORED
+from udfs.logic.audit.minutes import STORED
 
 _TOKEN_MIN, _TOKEN_MAX = -(1 << 63), (1 << 63) - 1
 ROWS_AT_ONCE = 5000

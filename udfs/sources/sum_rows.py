@@ -7,8 +7,8 @@ import pyarrow as pa
 from cassandra.cluster import Session
 
 from settings.durations import DAY_MS
-from udfs.logic.audit_sums import STORED_AMOUNTS, VIEW_TOTALS, VIEWS_BY_DAY, VIEWS_BY_HOUR
-from udfs.logic.history import date_of, day_number, hour_start
+from udfs.logic.audit.sums import STORED_AMOUNTS, VIEW_TOTALS, VIEWS_BY_DAY, VIEWS_BY_HOUR
+from udfs.logic.history.manifest import date_of, day_number, hour_start
 
 ROWS_AT_ONCE = 5000
 # By table: its partition key, the column that says when, "" where none does.

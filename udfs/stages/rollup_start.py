@@ -7,18 +7,18 @@ import msgspec
 import pyarrow.fs
 
 from settings import Settings
-from udfs.logic.history import HistoryError, Manifest, rules_of
-from udfs.logic.kept_settings import KeptSettings, SettingsRefusedError, of_history
-from udfs.logic.register import Register
-from udfs.logic.rollup_plan import PartitionTask, days_to_mark_again, task_of
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import Lease
-from udfs.sinks.topic_marker import TopicMarker, marked_topic
-from udfs.sources.archive import Archive, ArchiveFile
-from udfs.sources.arrival_hours import ArrivalHours
-from udfs.sources.late_files import counted_again
+from udfs.logic.history.manifest import HistoryError, Manifest, rules_of
+from udfs.logic.history.register import Register
+from udfs.logic.history.rollup_plan import PartitionTask, days_to_mark_again, task_of
+from udfs.logic.stream.kept_settings import KeptSettings, SettingsRefusedError, of_history
 from udfs.stages.rollup_end import applied_of
 from udfs.stages.rollup_unit import RollupUnit, write_rows_owed
+from udfs.stores.archive import Archive, ArchiveFile
+from udfs.stores.arrival_hours import ArrivalHours
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.late_files import counted_again
+from udfs.stores.lease import Lease
+from udfs.stores.topic_marker import TopicMarker, marked_topic
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -53,8 +53,8 @@ def begin(
 ) -> Work | None:
     """What is to be done; None: nothing. `has_totals` tells whether view_totals has a row. Raises HistoryError.
 
-    `accepts`: history that does not say by which settings it was made is carried on (udfs.logic.kept_settings), which
-    is then told by `say`.
+    `accepts`: history that does not say by which settings it was made is carried on (udfs.logic.stream.kept_settings),
+    which is then told by `say`.
     """
     history = HistoryStore(store, settings.history.path)
     if not register.manifest and register.applied is not None and has_totals():

@@ -7,11 +7,11 @@ import msgspec
 
 from settings import Settings
 from settings.durations import DAY_MS, HOUR_MS
-from udfs.logic.history import Manifest
+from udfs.logic.history.manifest import Manifest
 from udfs.sinks.history_rows import HistoryRows
-from udfs.sinks.history_store import HistoryStore
-from udfs.sinks.lease import HeldLease, Lease
-from udfs.sinks.table_rows import TableRows
+from udfs.stages.table_rows import TableRows
+from udfs.stores.history_store import HistoryStore
+from udfs.stores.lease import HeldLease, Lease
 
 
 class RollupUnit(msgspec.Struct, frozen=True):

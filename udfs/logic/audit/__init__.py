@@ -1,0 +1,1 @@
+"""What an audit compares: minutes, sums and accounts."""

@@ -1,0 +1,1 @@
+"""Erasures of viewers: their life, and the rewriting of raw events."""

@@ -1,0 +1,1 @@
+"""Counts of minutes, open and closed, and how they are packed on their way between stages."""

@@ -1,0 +1,1 @@
+"""The most viewed videos of a span, by kind."""

@@ -1,0 +1,341 @@
+"""What a slice keeps of each event that counts: video, kind, minute, country and viewer, in few bytes; and its sums.
+
+A viewer is known by a hash of 16 bytes, never by name: two of a thousand million have the same one with a chance of
+10^-21. Countries are those of two letters; any other text, and none, is the country "".
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.viewers import NO_VIEWERS
+from settings.durations import MINUTE_MS
+from udfs.logic.kernels.hash_columns import TYPE, column_of
+from udfs.logic.kernels.hashing import both_hashes
+from udfs.logic.kernels.key_columns import key_columns, shards_of
+from udfs.logic.kernels.key_table import Bytes, KeyTable, key_slot
+from udfs.logic.kernels.numba_compat import leaf, njit
+from udfs.logic.minutes.cells import put_bytes, same_bytes
+from udfs.logic.slices.late_events import LateEvents, late_spans
+from udfs.logic.slices.viewer_buckets import buckets_for
+from udfs.logic.stream.time_rules import MINUTES_PER_HOUR
+from udfs.logic.wire.batch_scan import BLOCKED_PREFIX_BYTES, read_string, read_varint
+
+_CELL = {"hour": pa.int64(), "shard": pa.int32(), "kind": pa.string(), "video_id": pa.string()}
+CELLS = pa.schema({**_CELL, "minute": pa.int64(), "views": pa.int64(), "late_added": pa.int64()})
+COUNTRIES = pa.schema({**_CELL, "country": pa.string(), "views": pa.int64()})
+# One row for nearly every event, so that names are numbers in dictionaries here.
+_NUMBERED = {name: pa.dictionary(pa.int32(), pa.string()) for name in ("kind", "video_id")}
+VIEWERS = pa.schema({**_CELL, **_NUMBERED, "minute": pa.int64(), "viewer": TYPE, "views": pa.int64()})
+_CODE_BITS = 63
+# What is looked up of each takes as much again as it does itself.
+LATE_AT_ONCE = 65_536
+
+
+class Sums(NamedTuple):
+    """Tables of schemas CELLS, COUNTRIES and VIEWERS, sorted by hour and shard.
+
+    Cells and countries are whole: one row for each. A viewer who viewed a video in one minute more than once may have
+    more than one row; who has no viewer_id has none. Each shard has so many buckets (udfs.logic.slices.viewer_buckets):
+    the `shard` of a viewer's row is that of the video times their number, and the bucket.
+    """
+
+    cells: pa.Table
+    countries: pa.Table
+    viewers: pa.Table
+    viewer_buckets: int = 1
+
+
+class _Batch(NamedTuple):
+    """Of each event: its key's number, minute since 1970, country (two letters, or 0) and viewer."""
+
+    keys: npt.NDArray[np.int64]
+    minutes: npt.NDArray[np.int64]
+    countries: npt.NDArray[np.uint16]
+    viewers: npt.NDArray[np.uint64]
+
+
+_NOBODY_LEN = np.array([len(text) for text in NO_VIEWERS], np.int64)
+_NOBODY = np.zeros((len(NO_VIEWERS), max(map(len, NO_VIEWERS))), np.uint8)
+for _row, _text in zip(_NOBODY, NO_VIEWERS, strict=True):
+    _row[: len(_text)] = np.frombuffer(_text.encode(), np.uint8)
+
+
+@leaf()
+def _is_nobody(buf, at, length):  # type: ignore[no-untyped-def]
+    """Whether a viewer_id is one of NO_VIEWERS, in any case."""
+    for i in range(_NOBODY_LEN.shape[0]):
+        if _NOBODY_LEN[i] != length:
+            continue
+        j = 0
+        while j < length:
+            letter = buf[at + j]
+            if 65 <= letter <= 90:
+                letter |= 32
+            if letter != _NOBODY[i, j]:
+                break
+            j += 1
+        if j == length:
+            return True
+    return False
+
+
+@leaf()
+def country_code(buf, at, length):  # type: ignore[no-untyped-def]
+    """Two ASCII letters as capitals in 16 bits; 0 for any other text."""
+    if length != 2:
+        return np.uint16(0)
+    code = np.uint16(0)
+    for i in range(2):
+        letter = buf[at + i] & 0xDF
+        if letter < 65 or letter > 90:
+            return np.uint16(0)
+        code = np.uint16(code << 8 | letter)
+    return code
+
+
+@njit(cache=True)
+def _collect(  # type: ignore[no-untyped-def]
+    buf, spans, viewed_at, chosen, is_blocked, slots, arena, arena_used, key_at, key_len, n
+):  # fmt: skip
+    """(bytes of the arena in use, number of keys, and the columns of a _Batch) with the chosen events added."""
+    mask = np.uint64(slots.shape[0] - 1)
+    prefix = BLOCKED_PREFIX_BYTES.shape[0]
+    keys = np.empty(chosen.shape[0], np.int64)
+    minutes = np.empty(chosen.shape[0], np.int64)
+    countries = np.empty(chosen.shape[0], np.uint16)
+    viewers = np.zeros((chosen.shape[0], 2), np.uint64)
+    for place in range(chosen.shape[0]):
+        i = chosen[place]
+        video_at, video_len, kind_at, kind_len = spans[i, 2], spans[i, 3], spans[i, 4], spans[i, 5]
+        prefix_len = prefix if is_blocked[place] else 0
+        length = 1 + prefix_len + kind_len + video_len
+        # Behind the keys, where it stays when it is a new one.
+        arena[arena_used] = prefix_len + kind_len
+        at = put_bytes(arena, arena_used + 1, BLOCKED_PREFIX_BYTES, 0, prefix_len)
+        at = put_bytes(arena, at, buf, kind_at, kind_len)
+        put_bytes(arena, at, buf, video_at, video_len)
+        slot = key_slot(arena, arena_used, length, mask)
+        while True:
+            key = slots[slot]
+            if key < 0:
+                key = n
+                slots[slot] = key
+                key_at[key] = arena_used
+                key_len[key] = length
+                n += 1
+                arena_used += length
+                break
+            if key_len[key] == length and same_bytes(arena, key_at[key], arena, arena_used, length):
+                break
+            slot = (slot + np.uint64(1)) & mask
+        keys[place] = key
+        minutes[place] = viewed_at[i] // MINUTE_MS
+        if spans[i, 7] and not _is_nobody(buf, spans[i, 6], spans[i, 7]):
+            viewers[place, 0], viewers[place, 1] = both_hashes(buf, spans[i, 6], spans[i, 7])
+        # After the kind come the viewer and the country, each a union.
+        at = kind_at + kind_len
+        text_at = text_len = np.int64(0)
+        for _ in range(2):
+            text_at = text_len = np.int64(0)
+            branch, at = read_varint(buf, at)
+            if branch == 1:
+                text_at, text_len, at = read_string(buf, at)
+        countries[place] = country_code(buf, text_at, text_len)
+    return arena_used, n, keys, minutes, countries, viewers
+
+
+@njit(cache=True)
+def _codes(keys, minutes, countries, viewers, places, hours, room):  # type: ignore[no-untyped-def]
+    """Of each event (its cell, that and its minute, that and its country), and of those with a viewer (who, a code).
+
+    A cell is one number for hour, bucket, kind and video, in this order; `places` are those of the keys, sorted by the
+    last three. The code is the cell's and as much of the viewer's hash as there is room for.
+    """
+    n = keys.shape[0]
+    cells = np.empty(n, np.int64)
+    by_minute = np.empty(n, np.int64)
+    by_country = np.empty(n, np.int64)
+    known = np.empty(n, np.int64)
+    by_viewer = np.empty(n, np.int64)
+    found = 0
+    number = 0
+    for i in range(n):
+        hour = minutes[i] // MINUTES_PER_HOUR
+        # Most often that of the one before.
+        if hours[number] != hour:
+            number = np.searchsorted(hours, hour)
+        cell = number * places.shape[0] + places[keys[i]]
+        cells[i] = cell
+        by_minute[i] = cell * MINUTES_PER_HOUR + minutes[i] - hour * MINUTES_PER_HOUR
+        by_country[i] = cell << 16 | np.int64(countries[i])
+        if viewers[i, 0] or viewers[i, 1]:
+            known[found] = i
+            by_viewer[found] = cell << room | np.int64(viewers[i, 0] >> np.uint64(64 - room))
+            found += 1
+    return cells, by_minute, by_country, known[:found], by_viewer[:found]
+
+
+@njit(cache=True)
+def _runs(codes):  # type: ignore[no-untyped-def]
+    """(each code, how often it stands there) of sorted ones."""
+    found = np.empty(codes.shape[0], np.int64)
+    counts = np.empty(codes.shape[0], np.int64)
+    n = 0
+    for code in codes:
+        if n > 0 and found[n - 1] == code:
+            counts[n - 1] += 1
+        else:
+            found[n] = code
+            counts[n] = 1
+            n += 1
+    return found[:n], counts[:n]
+
+
+@njit(cache=True)
+def _merged(order, cells, minutes, viewers):  # type: ignore[no-untyped-def]
+    """(places, counts): of neighbours in this order that are equal, the first and how many they are."""
+    places = np.empty(order.shape[0], np.int64)
+    counts = np.empty(order.shape[0], np.int64)
+    n = 0
+    for i in order:
+        if n > 0:
+            last = places[n - 1]
+            if (
+                cells[last] == cells[i]
+                and minutes[last] == minutes[i]
+                and viewers[last, 0] == viewers[i, 0]
+                and viewers[last, 1] == viewers[i, 1]
+            ):
+                counts[n - 1] += 1
+                continue
+        places[n] = i
+        counts[n] = 1
+        n += 1
+    return places[:n], counts[:n]
+
+
+def viewer_hash(viewer_id: str) -> bytes:
+    """By what a viewer is known."""
+    buf = np.frombuffer(viewer_id.encode(), np.uint8)
+    return np.array(both_hashes(buf, 0, len(buf)), np.uint64).tobytes()
+
+
+class Audience:
+    """Takes the events of one slice."""
+
+    def __init__(self) -> None:
+        self._keys = KeyTable()
+        self._in_time: list[_Batch] = []
+        self._late: list[_Batch] = []
+
+    def add(
+        self,
+        buf: Bytes,
+        spans: npt.NDArray[np.int64],
+        viewed_at: npt.NDArray[np.int64],
+        chosen: npt.NDArray[np.int64],
+        is_blocked: npt.NDArray[np.bool_],
+    ) -> None:
+        """Add the chosen events of a batch that was scanned, which came in time; `is_blocked` is by their order."""
+        self._in_time.append(self._collect(buf, spans, viewed_at, chosen, is_blocked))
+
+    def add_late(self, late: LateEvents, chosen: npt.NDArray[np.int64]) -> None:
+        """Add these of the late events."""
+        for at in range(0, len(chosen), LATE_AT_ONCE):
+            part = chosen[at : at + LATE_AT_ONCE]
+            first, end = late.starts[part[0]], late.starts[part[-1] + 1]
+            buf = late.datums[first:end]
+            spans, viewed_at = late_spans(buf, late.starts[part] - first)
+            self._late.append(self._collect(buf, spans, viewed_at, np.arange(len(part)), late.is_blocked[part]))
+
+    def _collect(
+        self,
+        buf: Bytes,
+        spans: npt.NDArray[np.int64],
+        viewed_at: npt.NDArray[np.int64],
+        chosen: npt.NDArray[np.int64],
+        is_blocked: npt.NDArray[np.bool_],
+    ) -> _Batch:
+        table = self._keys
+        table.reserve(len(chosen), len(buf) + len(chosen) * (1 + len(BLOCKED_PREFIX_BYTES)))
+        table.arena_used, table.n, *columns = _collect(
+            buf, spans, viewed_at, chosen, is_blocked, table.slots, table.arena, table.arena_used, table.at,
+            table.length, table.n,
+        )  # fmt: skip
+        return _Batch(*columns)
+
+    def sums(self, shards: int) -> Sums:
+        """Of all that was added."""
+        batches = [*self._in_time, *self._late]
+        if not batches:
+            return Sums(CELLS.empty_table(), COUNTRIES.empty_table(), VIEWERS.empty_table())
+        keys, minutes, countries, viewers = (np.concatenate(of) for of in zip(*batches, strict=True))
+        buckets = buckets_for(len(keys), shards)
+        names = self._names(shards, buckets)
+        n = names.num_rows
+        # Of each batch there are few.
+        hours = np.unique(np.concatenate([np.unique(batch.minutes // MINUTES_PER_HOUR) for batch in batches]))
+        room = min(_CODE_BITS - (len(hours) * n).bit_length(), 32)
+        cells, by_minute, by_country, known, by_viewer = _codes(
+            keys, minutes, countries, viewers, _places(names["number"].to_numpy()), hours, room
+        )
+
+        def table(schema: pa.Schema, cells: npt.NDArray[np.int64], shard: str, **columns: object) -> pa.Table:
+            places = pa.array(cells % n)
+            named = {name: _taken(names[name], places, schema.field(name).type) for name in ("kind", "video_id")}
+            shard_of = names[shard].combine_chunks().take(places)
+            return pa.table({"hour": hours[cells // n], "shard": shard_of, **named, **columns}, schema=schema)
+
+        late = sum(len(batch.keys) for batch in self._late)
+        late_codes, late_views = _runs(np.sort(by_minute[len(by_minute) - late :]))
+        in_minutes, views = _runs(np.sort(by_minute))
+        late_added = np.zeros(len(in_minutes), np.int64)
+        late_added[np.searchsorted(in_minutes, late_codes)] = late_views
+        at = in_minutes // MINUTES_PER_HOUR
+        minute = hours[at // n] * MINUTES_PER_HOUR + in_minutes % MINUTES_PER_HOUR
+        of_minutes = table(CELLS, at, "shard", minute=minute, views=views - late_added, late_added=late_added)
+        codes, views = _runs(np.sort(by_country))
+        of_countries = table(COUNTRIES, codes >> 16, "shard", country=_country_names(codes & 0xFFFF), views=views)
+        # Viewers whom a code does not tell apart may have more rows than one.
+        at, views = _merged(known[np.argsort(by_viewer)], cells, minutes, viewers)
+        who = column_of(viewers[at])
+        of_viewers = table(VIEWERS, cells[at], "bucket", minute=minutes[at], viewer=who, views=views)
+        return Sums(of_minutes, of_countries, of_viewers, buckets)
+
+    def _names(self, shards: int, buckets: int) -> pa.Table:
+        """Every key's bucket (of all shards), kind and video_id, sorted by these, its shard and its number."""
+        kinds, videos = key_columns(*self._keys.keys())
+        hashed = shards_of(videos, shards * buckets)
+        columns = {
+            "bucket": (hashed % shards * buckets + hashed // shards).astype(np.int32),
+            "shard": (hashed % shards).astype(np.int32),
+            "kind": kinds,
+            "video_id": videos,
+            "number": np.arange(self._keys.n),
+        }
+        return pa.table(columns).sort_by([(name, "ascending") for name in ("bucket", "kind", "video_id")])
+
+
+def _places(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where each number stands."""
+    found = np.empty(len(numbers), np.int64)
+    found[numbers] = np.arange(len(numbers))
+    return found
+
+
+def _country_names(codes: npt.NDArray[np.int64]) -> pa.Array:
+    each, places = np.unique(codes, return_inverse=True)
+    names = [int(code).to_bytes(2, "big").decode() if code else "" for code in each]
+    return pa.array(names, pa.string()).take(pa.array(places))
+
+
+def _taken(column: pa.ChunkedArray, places: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """The values at these places; of a dictionary its indices are taken, which are smaller than texts."""
+    whole = column.combine_chunks()
+    if not pa.types.is_dictionary(wanted):
+        return whole.take(places)
+    encoded = whole.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(encoded.indices.take(places), encoded.dictionary)

@@ -1,0 +1,91 @@
+"""After a restore: rows of the tables that the restored history does not have, put to 0.
+
+Every row that follows from the manifest has been written with its token. What was written before it, and is not 0, is
+of a history that was lost.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+from cassandra import InvalidRequest
+from cassandra.cluster import Session
+from cassandra.query import SimpleStatement
+
+from udfs.logic.history.channel_sums import CHANNELS
+from udfs.logic.history.manifest import Manifest, day_number, hour_start
+from udfs.logic.history.rollup_plan import day_through
+from udfs.logic.history.tables import SUMS
+from udfs.sinks.history_rows import HistoryRows
+
+log = logging.getLogger(__name__)
+
+PAGE_ROWS = 5000
+LISTS = "top_videos"
+# By table what its rows are named by, and what they say.
+TABLES = {
+    "view_totals": (("video_id", "kind"), "views"),
+    "views_by_day": (("video_id", "kind", "day"), "views"),
+    "views_by_hour": (("video_id", "kind", "hour"), "views"),
+    "channel_views_by_hour": (("channel_id", "kind", "hour"), "views"),
+    "top_videos_by_hour": (("kind", "country", "hour"), "videos"),
+    "top_videos_by_day": (("kind", "country", "day"), "videos"),
+}
+
+
+def written_before(session: Session, table: str, token: int) -> Iterator[dict[str, Any]]:
+    """The names of a table's rows that were written before a token, and are neither 0 nor empty."""
+    names, value = TABLES[table]
+    text = f"SELECT {', '.join(names)}, {value}, writetime({value}) AS written FROM {table}"
+    for row in session.execute(SimpleStatement(text, fetch_size=PAGE_ROWS)):
+        if getattr(row, value) and row.written < token:
+            yield {name: _plain(getattr(row, name)) for name in names}
+
+
+def _of_optional(session: Session, table: str, token: int) -> list[dict[str, Any]]:
+    """As `written_before`; nothing of a table without which counts are what they are, and that cannot be read."""
+    try:
+        return list(written_before(session, table, token))
+    except InvalidRequest as error:
+        log.error("%s is left as it is, since Cassandra does not read it: %.300s", table, error)  # noqa: TRY400
+        return []
+
+
+def put_to_zero(session: Session, rows: HistoryRows, manifest: Manifest, check: Callable[[], object]) -> int:
+    """Do that, in all tables; how many rows there were. `check` raises when it must not be done any more."""
+    found: dict[tuple[str, Any], list[dict[str, Any]]] = defaultdict(list)
+    for table in TABLES:
+        read = _of_optional if table.startswith(LISTS) else written_before
+        for row in read(session, table, manifest.token):
+            found[table, row.get("hour", row.get("day"))].append(row)
+    for (table, at), gone in found.items():
+        check()
+        lists = [(row["kind"], row["country"]) for row in gone] if table.startswith(LISTS) else []
+        match table:
+            case "view_totals":
+                rows.totals(_zeros(gone, SUMS), hour_start(manifest.through_hour))
+            case "views_by_day":
+                rows.days(_zeros(gone, SUMS), at, day_through(manifest, day_number(at)))
+            case "views_by_hour":
+                rows.hours(_zeros(gone, SUMS), at)
+            case "channel_views_by_hour":
+                rows.channels(_zeros(gone, CHANNELS), at)
+            case "top_videos_by_hour":
+                rows.lists_gone(lists, at)
+            case _:
+                rows.day_lists_gone(lists, at, day_through(manifest, day_number(at)))
+    return sum(map(len, found.values()))
+
+
+def _plain(value: Any) -> Any:
+    """Times with their zone, and dates, in place of the driver's."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC)
+    return value.date() if not isinstance(value, str | date) and hasattr(value, "date") else value
+
+
+def _zeros(gone: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist([{**row, "views": 0, "late_added": 0} for row in gone], schema)

@@ -1,0 +1,1 @@
+"""The object store and the register of history, read and written. Knows no Flink."""

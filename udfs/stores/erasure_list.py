@@ -1,0 +1,71 @@
+"""The list of erasures in the object store: a file for each viewer, named by the viewer's hash."""
+
+from collections.abc import Callable
+
+import msgspec
+import pyarrow.fs
+
+from connectors.conditional_files import ConditionalFiles
+from udfs.logic.erasure.erasures import VERSION, Erasure
+
+# Each time another one has changed it.
+_ATTEMPTS = 100
+
+
+class ErasureListError(ValueError):
+    """What is stored is of another version, or was never at rest; the text says what to do."""
+
+
+class ErasureList:
+    """The files below `path`, an s3:// URL, in a store."""
+
+    def __init__(self, store: pyarrow.fs.FileSystem, path: str) -> None:
+        self._store = store
+        self._root = path.removeprefix("s3://")
+
+    def get(self, viewer: str) -> Erasure | None:
+        """Of one viewer, by hash in hex."""
+        path = f"{self._root}/{viewer}.json"
+        is_there = self._store.get_file_info(path).type is pyarrow.fs.FileType.File
+        return self._read(path) if is_there else None
+
+    def open(self) -> list[Erasure]:
+        """Those for which events may still come."""
+        return [one for one in self.all() if one.is_open]
+
+    def all(self) -> list[Erasure]:
+        """Every one that there ever was."""
+        selector = pyarrow.fs.FileSelector(self._root, allow_not_found=True)
+        files = (info.path for info in self._store.get_file_info(selector) if info.base_name.endswith(".json"))
+        return [self._read(path) for path in sorted(files)]
+
+    def change(self, files: ConditionalFiles, viewer: str, to: Callable[[Erasure | None], Erasure]) -> Erasure:
+        """What `to` makes of what there is of this viewer, and is stored then. It may be asked again.
+
+        Of two who change one at once the second begins with what the first has made of it: a viewer has one key. Raises
+        ErasureListError when others are always faster.
+        """
+        path = f"{self._root}/{viewer}.json"
+        for _ in range(_ATTEMPTS):
+            try:
+                content, tag = files.read(path)
+            except FileNotFoundError:
+                changed = to(None)
+                is_stored = files.create(path, msgspec.json.encode(changed))
+            else:
+                changed = to(_erasure(path, content))
+                is_stored = files.replace(path, msgspec.json.encode(changed), tag)
+            if is_stored:
+                return changed
+        raise ErasureListError(f"{path} was changed by others {_ATTEMPTS} times in a row: see who does, and try again")
+
+    def _read(self, path: str) -> Erasure:
+        with self._store.open_input_stream(path) as stream:
+            return _erasure(path, stream.read())
+
+
+def _erasure(path: str, content: bytes) -> Erasure:
+    found = msgspec.json.decode(content, type=Erasure)
+    if found.version != VERSION:
+        raise ErasureListError(f"{path} is of version {found.version}, this code reads {VERSION}: use newer code")
+    return found

@@ -1,0 +1,54 @@
+"""Removes raw events from the object store, and asks the bucket by which rules it does so by itself."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from connectors.conditional_files import ConditionalFiles
+from settings import Settings
+from udfs.logic.history import raw_files
+
+# Between two looks at the lease; what one request to S3 can name.
+BATCH = 500
+# As S3 says that a bucket has no rules, and other stores that they know none.
+_NO_RULES = ("NoSuchLifecycleConfiguration", "NotImplemented", "MethodNotAllowed")
+
+
+def remove(files: ConditionalFiles, paths: Sequence[str], check: Callable[[], object]) -> int:
+    """Delete files of the archive; how many. `check` raises when that must not be done any more, as a lease's does."""
+    for at in range(0, len(paths), BATCH):
+        check()
+        files.delete(paths[at : at + BATCH])
+    return len(paths)
+
+
+def leftover_rules(client: Any, settings: Settings) -> list[str]:
+    """A sentence for each rule of the buckets by which what is in the folders of archive and history expires.
+
+    And one for a bucket that does not say. `client` is that of connectors.conditional_files.
+    """
+    folders: dict[str, list[str]] = {}
+    for path in (settings.archive.path, settings.history.path):
+        bucket, folder = path.removeprefix("s3://").split("/", 1)
+        folders.setdefault(bucket, []).append(folder)
+    return [sentence for bucket, of in folders.items() for sentence in _leftover(client, bucket, of)]
+
+
+def bucket_rules(client: Any, bucket: str) -> list[dict[str, Any]]:
+    """The lifecycle rules of a bucket, as S3 has them. Raises botocore's ClientError."""
+    try:
+        rules: list[dict[str, Any]] = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    except client.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] in _NO_RULES:
+            return []
+        raise
+    return rules
+
+
+def _leftover(client: Any, bucket: str, folders: list[str]) -> Iterator[str]:
+    try:
+        yield from raw_files.leftover_rules(bucket_rules(client, bucket), bucket, folders)
+    except client.exceptions.ClientError as error:
+        yield (
+            f"bucket {bucket} does not say by which lifecycle rules objects expire ({error}): allow "
+            "s3:GetLifecycleConfiguration, so that a rule that removes raw events before they are counted is seen"
+        )
