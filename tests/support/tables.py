@@ -148,22 +148,22 @@ class Tables(CountStore):
                 noon = datetime.combine(day, time(12))
                 yield SimpleNamespace(day=noon, views=views, complete_through=through[day])
 
-    def _of_marked(self, *_values: object) -> Iterator[Any]:
+    def _of_marked(self, *_values: Any, **_named: Any) -> Iterator[Any]:
         return iter(())
 
-    def _of_changes(self, *_values: object) -> Iterator[Any]:
+    def _of_changes(self, *_values: Any, **_named: Any) -> Iterator[Any]:
         return iter(())
 
-    def _of_top(self, *_values: object) -> Iterator[Any]:
+    def _of_top(self, *_values: Any, **_named: Any) -> Iterator[Any]:
         return iter(())
 
-    def _of_top_of_hour(self, *_values: object) -> Iterator[Any]:
+    def _of_top_of_hour(self, *_values: Any, **_named: Any) -> Iterator[Any]:
         return iter(())
 
-    def _of_top_of_day(self, *_values: object) -> Iterator[Any]:
+    def _of_top_of_day(self, *_values: Any, **_named: Any) -> Iterator[Any]:
         return iter(())
 
-    def _of_ledger(self, *_values: object) -> Iterator[Any]:
+    def _of_ledger(self, *_values: Any, **_named: Any) -> Iterator[Any]:
         return iter(())
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from typer.core import TyperGroup
 
 from tools.cli import app
 from tools.ops.app import app as operators
@@ -53,7 +54,7 @@ def test_named_files_exist(page: Path) -> None:
 def is_command(program: typer.Typer, name: str, second: str = "") -> bool:
     """Whether a program has this command, and where that is a group, the command in it."""
     command = typer.main.get_group(program).commands.get(name)
-    if isinstance(command, typer.main.TyperGroup) and second:
+    if isinstance(command, TyperGroup) and second:
         return second in command.commands
     return command is not None
 

@@ -13,7 +13,7 @@ from tests.support.fake_cassandra import FakeCassandra, FakeTime
 from tests.unit.test_about_writer import about
 from tests.unit.test_optional_topic import FakeProducer
 from udfs.logic.minutes.cells import Cell, dated_row
-from udfs.logic.ranking.most_viewed import Ranked
+from udfs.logic.ranking.lists import Ranked
 from udfs.logic.stream.kept_settings import of_state
 from udfs.logic.stream.window import Ranking
 from udfs.logic.wire.keyed_records import Keyed

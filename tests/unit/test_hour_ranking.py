@@ -8,7 +8,7 @@ from tests.unit.test_memory_budget import rows
 from udfs.logic.minutes.closed_minutes import BUCKETS, ClosedMinute
 from udfs.logic.ranking import hour_ranking, kind_sums
 from udfs.logic.ranking.hour_ranking import passes_for, rank_hour
-from udfs.logic.ranking.most_viewed import KINDS_MAX, TOP
+from udfs.logic.ranking.lists import KINDS_MAX, TOP
 
 
 def minutes(r: random.Random, kinds: int, videos: int) -> list[ClosedMinute]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import typer.main
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from schemas import jobs
@@ -29,10 +30,10 @@ print(*{{name.split(".")[0] for name in sys.modules}}, *sys.modules)
 """
 
 
-def leaves(group: typer.main.TyperGroup, *before: str) -> Iterator[tuple[tuple[str, ...], list[object]]]:
+def leaves(group: TyperGroup, *before: str) -> Iterator[tuple[tuple[str, ...], list[object]]]:
     """The words of each command, and the names and options of what it takes."""
     for name, command in group.commands.items():
-        if isinstance(command, typer.main.TyperGroup):
+        if isinstance(command, TyperGroup):
             yield from leaves(command, *before, name)
         else:
             yield (*before, name), [(one.name, one.opts, one.secondary_opts) for one in command.params]

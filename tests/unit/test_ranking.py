@@ -11,8 +11,7 @@ from settings.durations import MINUTE_MS
 from udfs.logic.kernels.key_table import Bytes
 from udfs.logic.minutes import partials
 from udfs.logic.minutes.cells import Cell, dated_row
-from udfs.logic.ranking import most_viewed
-from udfs.logic.ranking.most_viewed import KINDS_MAX, TOP, Ranked, most_viewed_and_growing, summed
+from udfs.logic.ranking.lists import KINDS_MAX, TOP, Ranked, most_viewed, most_viewed_and_growing, summed
 from udfs.logic.stream.window import ShardWindow
 from udfs.operators.cassandra_sink import lists_of_kinds
 from udfs.operators.window import Top

@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 
-from tools.audit_demo.truth import MINUTES_PER_HOUR, Truth, summed
+from settings.durations import MINUTES_PER_HOUR
+from tools.audit_demo.truth import Truth, summed
 from tools.load.prediction import Cells
 from tools.recount import Finding
 

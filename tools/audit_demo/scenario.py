@@ -13,6 +13,7 @@ import pyarrow.fs
 from connectors.cassandra import connect
 from schemas.jobs import ARCHIVE, COUNT, ROLLUP
 from settings import CassandraSettings, S3Settings, Settings
+from settings.durations import MINUTES_PER_HOUR
 from tools.audit_demo.audits import Audit, audit, differences_of, expected_audit
 from tools.audit_demo.errors import PlantedError, chosen, plant, with_errors
 from tools.audit_demo.parquet import Comparison, compare, read
@@ -28,7 +29,7 @@ from tools.audit_demo.rows import (
     with_row_errors,
     with_rows_repaired,
 )
-from tools.audit_demo.truth import MINUTES_PER_HOUR, Truth, truth_of
+from tools.audit_demo.truth import Truth, truth_of
 from tools.exact.harm import Harm, Kill
 from tools.exact.loads import createtime_load
 from tools.exact.scenario import load_and_harm, trust_timestamps

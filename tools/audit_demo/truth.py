@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from settings.durations import MINUTES_PER_HOUR
 from tools.load import Fate
 from tools.load.prediction import Cells, cells
 from tools.load.vocabulary import Names
 
-MINUTES_PER_HOUR = 60
 # Minutes that a row of each data set is about; None: all of them.
 SPANS = {"minutes": 1, "hours": MINUTES_PER_HOUR, "days": 24 * MINUTES_PER_HOUR, "totals": None}
 

@@ -11,8 +11,8 @@ from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeCon
 
 from connectors.acknowledged import connect_however_long
 from settings import Settings
-from settings.durations import HOUR_MS, MINUTE_MS
-from udfs.logic.audit.accounts import MINUTES_PER_HOUR, compare_ledger, partition_of
+from settings.durations import HOUR_MS, MINUTE_MS, MINUTES_PER_HOUR
+from udfs.logic.audit.accounts import compare_ledger, partition_of
 from udfs.logic.audit.minutes import STORED, Verdict, compare
 from udfs.logic.audit.sums import LEDGER, OF_TABLES, PLACES_MAX, STORED_AMOUNTS, Finding, added_up
 from udfs.logic.history.manifest import Manifest, hour_start

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import msgspec
 
 from schemas.ledger import LEDGER_COLUMNS as FATES
+from settings.durations import MINUTES_PER_HOUR
 from udfs.logic.history.manifest import SliceInfo
 
-MINUTES_PER_HOUR = 60
 EQUAL, UNKNOWN, WRONG = "equal", "unknown", "wrong"
 # (minute of arrival since 1970, salt)
 Place = tuple[int, int]

@@ -22,14 +22,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.varint import varint
-from settings.durations import DAY_MS
+from settings.durations import DAY_MS, MINUTES_PER_DAY
 from udfs.logic.history.manifest import day_number
 from udfs.logic.kernels.hash_columns import column_of, halves_of
 from udfs.logic.kernels.hashing import both_hashes
 from udfs.logic.kernels.key_table import Bytes
 from udfs.logic.kernels.numba_compat import njit
 from udfs.logic.slices.audience import country_code, viewer_hash
-from udfs.logic.stream.time_rules import MINUTES_PER_DAY
 from udfs.logic.wire.batch_scan import (
     END,
     KIND_AT,

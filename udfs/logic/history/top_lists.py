@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from udfs.logic.ranking.most_viewed import TOP
+from udfs.logic.ranking.lists import TOP
 
 EVERYWHERE = "*"
 TOPS = pa.schema(

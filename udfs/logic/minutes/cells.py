@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from settings.durations import MINUTES_PER_DAY
 from udfs.logic.kernels.hashing import hash_bytes, mix64, quick_hash
 from udfs.logic.kernels.key_table import Bytes, KeyTable, grown, key_slot
 from udfs.logic.kernels.memory_budget import Budget, FileBlock, aligned
 from udfs.logic.kernels.numba_compat import leaf, njit
-from udfs.logic.stream.time_rules import MINUTES_PER_DAY
 
 ROW_BYTES_MIN = 1 + 2 + 4
 DATED_ROW_BYTES_MIN = ROW_BYTES_MIN + 8

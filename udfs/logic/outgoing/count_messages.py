@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas import registry
-from settings.durations import MINUTE_MS
+from settings.durations import MINUTE_MS, MINUTES_PER_DAY
 from udfs.logic.kernels.hashing import mix64
 from udfs.logic.kernels.id_index import insert
 from udfs.logic.kernels.numba_compat import leaf, njit
 from udfs.logic.minutes.cells import DATED_ROW_BYTES_MIN, partition_hash, put_bytes, read_dated_row, split_key
-from udfs.logic.stream.time_rules import MINUTES_PER_DAY
 
 NOTHING_KNOWN = b"\x00"
 # Two varints of ten bytes, and two lengths of at most two bytes.

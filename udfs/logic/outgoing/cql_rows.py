@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from settings.durations import MINUTE_MS
+from settings.durations import MINUTE_MS, MINUTES_PER_DAY
 from udfs.logic.kernels.key_table import Bytes
 from udfs.logic.kernels.numba_compat import leaf, njit
 from udfs.logic.minutes.cells import DATED_ROW_BYTES_MIN, partition_hash, put_bytes, read_dated_row, split_key
-from udfs.logic.stream.time_rules import MINUTES_PER_DAY
 
 # A date in CQL is the days since 1970 plus 2**31 (section 6.7).
 EPOCH_DATE = 1 << 31

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from settings.durations import MINUTES_PER_DAY
 from udfs.logic.kernels.id_index import IdIndex
 from udfs.logic.minutes.cells import unpack_dated_rows
 from udfs.logic.outgoing.count_messages import NOTHING_KNOWN, about_tail, encode_counts, insert_new
 from udfs.logic.outgoing.known_videos import Known, KnownVideos
-from udfs.logic.stream.time_rules import MINUTES_PER_DAY
 
 _UNKNOWN = Known(NOTHING_KNOWN, 0)
 # Of a partition: the length of its kind, the day.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from udfs.logic.kernels.key_table import Bytes
 from udfs.logic.minutes.closed_minutes import BUCKETS, ClosedMinute
 from udfs.logic.ranking.kind_sums import chosen_kinds
-from udfs.logic.ranking.most_viewed import TOP, Lists, Ranked, most_viewed_and_growing
+from udfs.logic.ranking.lists import TOP, Lists, Ranked, most_viewed_and_growing
 
 # Summed in one pass, at about 150 bytes each.
 CELLS_AT_ONCE = 1 << 17

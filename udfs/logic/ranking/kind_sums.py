@@ -1,4 +1,4 @@
-"""Which kinds of many rows have lists (udfs.logic.ranking.most_viewed), with a bounded number of sums in memory."""
+"""Which kinds of many rows have lists (udfs.logic.ranking.lists), with a bounded number of sums in memory."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -8,7 +8,7 @@ from udfs.logic.kernels.hashing import quick_hash
 from udfs.logic.kernels.key_table import Bytes
 from udfs.logic.kernels.numba_compat import njit
 from udfs.logic.minutes.cells import MinuteCells, get_uint, put_bytes, put_uint
-from udfs.logic.ranking.most_viewed import Choice, KindEvents, choice_of
+from udfs.logic.ranking.lists import Choice, KindEvents, choice_of
 
 # Kinds that are summed at once.
 KINDS_AT_ONCE = 1 << 16

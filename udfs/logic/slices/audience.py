@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.viewers import NO_VIEWERS
-from settings.durations import MINUTE_MS
+from settings.durations import MINUTE_MS, MINUTES_PER_HOUR
 from udfs.logic.kernels.hash_columns import TYPE, column_of
 from udfs.logic.kernels.hashing import both_hashes
 from udfs.logic.kernels.key_columns import key_columns, shards_of
@@ -20,7 +20,6 @@ from udfs.logic.kernels.numba_compat import leaf, njit
 from udfs.logic.minutes.cells import put_bytes, same_bytes
 from udfs.logic.slices.late_events import LateEvents, late_spans
 from udfs.logic.slices.viewer_buckets import buckets_for
-from udfs.logic.stream.time_rules import MINUTES_PER_HOUR
 from udfs.logic.wire.batch_scan import BLOCKED_PREFIX_BYTES, read_string, read_varint
 
 _CELL = {"hour": pa.int64(), "shard": pa.int32(), "kind": pa.string(), "video_id": pa.string()}

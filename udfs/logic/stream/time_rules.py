@@ -10,8 +10,6 @@ from udfs.logic.kernels.numba_compat import leaf
 
 # A batch that was made before it, as it says, does not say when it was made.
 PRODUCED_MS_MIN = TIME_MIN_MS
-MINUTES_PER_HOUR = 60
-MINUTES_PER_DAY = 1440
 # Counts are caught up on, rather than followed, when what is counted arrived longer ago than this.
 BEHIND_MS = 60_000
 

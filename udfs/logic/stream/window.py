@@ -23,9 +23,8 @@ from udfs.logic.kernels.memory_budget import Budget
 from udfs.logic.minutes import partials
 from udfs.logic.minutes.cells import MinuteCells
 from udfs.logic.minutes.closed_minutes import ClosedMinute
-from udfs.logic.ranking import most_viewed
 from udfs.logic.ranking.hour_ranking import rank_hour
-from udfs.logic.ranking.most_viewed import Ranked, summed
+from udfs.logic.ranking.lists import Ranked, most_viewed, summed
 from udfs.logic.stream.kept_settings import SettingsRefusedError
 from udfs.logic.stream.ledger import Tally
 from udfs.logic.stream.time_rules import last_closed_minute
@@ -66,7 +65,7 @@ class Emission:
 class Ranking:
     """The shard's lists by kind of one span: "minute", or of the hour that ends with `minute`, "hour" and "trending".
 
-    `kinds` is the list of kinds (udfs.logic.ranking.most_viewed.Lists), empty where each has a list.
+    `kinds` is the list of kinds (udfs.logic.ranking.lists.Lists), empty where each has a list.
     `events` is how many the span held, and the one before where it is compared: it only grows for one span and minute.
     """
 
