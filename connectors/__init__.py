@@ -1,1 +1,1 @@
-"""What joins the product to other systems: Kafka, Cassandra, S3. Only the flink_* modules import pyflink."""
+"""What joins the product to other systems: Kafka, Cassandra, S3. Only the flink_* modules import Flink."""

@@ -1,1 +1,1 @@
-"""What the job writes to, without Flink: Cassandra rows, from the rules' own bytes."""
+"""What is written to Cassandra and Kafka, and what happens when a write is refused. Knows no Flink."""

@@ -1,1 +1,1 @@
-"""What the batch layer reads: knows the object store, and no Flink."""
+"""What is read from Cassandra and from compacted topics. Knows no Flink."""
