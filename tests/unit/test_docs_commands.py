@@ -7,7 +7,6 @@ from tests.support.docs_commands import ROOT, Shown, blocks, shown_commands
 CLUSTER = "Flink's own client, of a cluster; here the same job or option goes through the stack's client"
 # By test_docs_examples.py, which asks each curl of these pages, and types each `bin/vc` that needs no job of Flink.
 ASKED = ("README.md", "docs/api.md")
-TYPED = "tests/integration/test_docs_examples.py"
 # Run as it is written: what in which file does so.
 RUN = {
     "make run": ("tests/integration/test_run.py", '"tools.cli", "run"'),
