@@ -2,8 +2,8 @@
 # first time and no time afterwards.
 .POSIX:
 .SUFFIXES:
-# Whatever Python's own variables say.
-PYTHON = env -u PYTHONHOME -u PYTHONPATH -u PYTHONSTARTUP .local/venv/bin/python
+# Whatever Python's own variables say. Without bytecode that is kept, each process that tests would compile our code anew.
+PYTHON = env -u PYTHONDONTWRITEBYTECODE -u PYTHONHOME -u PYTHONPATH -u PYTHONSTARTUP .local/venv/bin/python
 # Tests wait more than they compute: two processes share the cores, and each stack is in one of them (tests/conftest.py).
 PYTEST = $(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
@@ -40,8 +40,8 @@ clean-data: setup ## forget all data of `make run`
 test: setup ## every test but benchmarks and the nightly ones, on real parts
 	@$(PYTEST)
 
-test-unit: setup ## the tests that need no server
-	@$(PYTEST) tests/unit tests/property
+test-unit: setup ## the tests that need no server, but for the slow ones, and fewer examples of each property
+	@$(PYTEST) --hypothesis-profile fast -m "not nightly and not slow" tests/unit tests/property
 
 lint: setup ## ruff, mypy, import-linter
 	@.local/venv/bin/ruff check .

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.kernels import encode_plain, without_devices
-from tools.load.encoding import header, records, varint
+from schemas.varint import varint
+from tools.load.encoding import header, records
 from tools.load.traffic import Block
 from tools.load.vocabulary import KINDS, Names
 
@@ -34,11 +35,6 @@ VIEWER_EVENT: dict[str, Any] = {
         {"name": "viewer_id", "type": ["null", "string"]},
         {"name": "country", "type": ["null", "string"]},
     ],
-}
-PLAIN_BATCH: dict[str, Any] = {
-    "type": "record",
-    "name": "PlainBatch",
-    "fields": [{"name": "events", "type": {"type": "array", "items": PLAIN_EVENT}}],
 }
 _KINDS = Names(KINDS)
 # Id with its length, time, the lengths of two names, and the longest kind.
@@ -65,7 +61,7 @@ def plain_events(block: Block, videos: Names) -> Iterator[tuple[int, bytes]]:
 
 
 def plain_batches(block: Block, videos: Names, *, events_per_batch: int) -> Iterator[tuple[int, bytes, int]]:
-    """(salt, a PLAIN_BATCH datum, events in it), cut exactly as tools.load cuts ViewBatch records."""
+    """(salt, an Avro array of PLAIN_EVENT, events in it), cut exactly as tools.load cuts ViewBatch records."""
     data, starts = _encoded(block, np.argsort(block.salt, kind="stable"), videos)
     at = 0
     for salt, end in enumerate(np.cumsum(np.bincount(block.salt, minlength=block.salts)).tolist()):

@@ -8,7 +8,7 @@ import pyarrow.fs
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.events import Topic
-from tools.load.encoding import varint
+from schemas.varint import varint
 
 FILE_EVENTS = 1_000_000
 

@@ -8,8 +8,10 @@ import cassandra.cluster
 import pytest
 from hypothesis import settings
 
+from tests.support.tiers import FAST, FAST_EXAMPLES
 from tools.stack import Stack, StackOptions
 from tools.stack.environment import JAVA_OPTIONS_VARIABLE, without_proxy
+from tools.stack.layout import repository
 
 # The JVMs of tests live for a minute or two. Without the optimising compiler, and without looking again whether what a
 # compiler has made of Java is sound, they start sooner, and two cores have more time for what is tested.
@@ -17,12 +19,15 @@ JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UnlockDiagnosticVMOptions -XX:-Byte
 # For the JVM of a test's own process, and for those of its stacks, which do not see Java's variables.
 os.environ.setdefault("JDK_JAVA_OPTIONS", JAVA_OPTIONS)
 os.environ.setdefault(JAVA_OPTIONS_VARIABLE, JAVA_OPTIONS)
+# The kernels that set-up has compiled, and whatever tests compile besides.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(repository() / ".local" / "numba-cache"))
 # Tests ask stacks of this machine and nobody else, whatever proxy there is for others.
 os.environ.update(without_proxy({}))
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
+settings.register_profile(FAST, deadline=None, max_examples=FAST_EXAMPLES)
 
 
 # With `-n`, tests of one group run in one process, one after the other, and groups begin in the order of their tests.

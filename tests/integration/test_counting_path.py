@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -24,15 +24,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from connectors.cassandra import connect
 from schemas import registry
 from settings import CassandraSettings, Settings
+from tests.support.waiting import eventually
 from tools.stack import FlinkCommandError, Stack, StackOptions
 from tools.stack.layout import HOME_VARIABLE
 from tools.stack.ports import HOST
 
 SETTINGS = Settings()
 SALTS = SETTINGS.counting.salts
-COUNTED_S = 120.0
 FATES = ("received", "counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
-HEADER_BYTES_BEFORE_SALT = 10 + 16
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +66,6 @@ def producer(stack: Stack) -> Iterator[KafkaProducer]:
     made = KafkaProducer(bootstrap_servers=stack.endpoints["kafka"], acks="all", max_request_size=4 << 20)
     yield made
     made.close()
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float = COUNTED_S) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.25)
-    return True
 
 
 def view(video_id: str, at: datetime, **more: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -22,6 +22,7 @@ from connectors.kafka_admin import TopicMismatchError, alter_topics, create_topi
 from schemas.registry import decode
 from schemas.topics import topics
 from settings import Settings
+from tests.support.waiting import eventually
 from tools.stack import Stack, StackOptions
 
 IN_FLIGHT_MAX = 1000
@@ -81,15 +82,6 @@ def event_ids(stack: Stack) -> list[uuid.UUID]:
 def some_events(count: int) -> list[dict[str, Any]]:
     now_ms = time.time_ns() // 1_000_000
     return [{"event_id": str(uuid.uuid4()), "video_id": "A", "viewed_at": now_ms} for _ in range(count)]
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def ready(client: httpx2.Client) -> bool:

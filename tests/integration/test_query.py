@@ -1,7 +1,6 @@
 """Query against a real Cassandra, and the migrations that make its tables."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from connectors.cassandra import MigrationChangedError, connect, migrate
 from settings import CassandraSettings, HistorySettings
 from tests.support.registers import put_register
+from tests.support.waiting import eventually
 from tools.stack import Stack, StackOptions
 from tools.stack.ports import HOST
 from udfs.logic.history.register import Applied
@@ -54,15 +54,6 @@ def client(stack: Stack) -> Iterator[httpx2.Client]:
 
 def write(session: Any, video_id: str, minute: datetime, views: int, kind: str = "view") -> None:
     session.execute(INSERT, (video_id, kind, minute.date(), minute, views))
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def test_without_a_register_of_history_nobody_knows_a_total(client: httpx2.Client, session: Any) -> None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import mmh3
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import registry
+from schemas.varint import varint
 from settings import CountingSettings
 from tests.support.random_streams import (
     BLOCKS,
@@ -28,6 +29,7 @@ from tests.support.random_streams import (
     encode,
     random_log,
 )
+from tests.support.tiers import examples
 from udfs.logic.kernels.memory_budget import Budget
 from udfs.logic.minutes import partials
 from udfs.logic.minutes.cells import unpack_dated_rows
@@ -192,7 +194,7 @@ class Machine:
 BUDGETS = [None, None, 0, 40_000]
 
 
-@settings(max_examples=100)
+@examples(full=100, fast=6)
 @given(st.integers(min_value=0, max_value=2**48), st.sampled_from(RULE_SETS), st.sampled_from(BUDGETS))
 def test_counts_and_fates_equal_the_brute_force_count_whatever_crashes(
     seed: int, rules: CountingSettings, memory_bytes: int | None
@@ -249,7 +251,7 @@ def test_counts_and_fates_equal_the_brute_force_count_whatever_crashes(
         assert len(set(minutes)) == len(minutes), "a closed minute leaves one chunk in state"
 
 
-@settings(max_examples=40)
+@examples(full=40, fast=6)
 @given(st.integers(min_value=0, max_value=2**48))
 def test_a_heartbeat_a_salt_brings_back_what_was_unsent_when_a_checkpoint_lacks_timers(seed: int) -> None:
     r = random.Random(seed)
@@ -289,6 +291,7 @@ def test_a_heartbeat_a_salt_brings_back_what_was_unsent_when_a_checkpoint_lacks_
     assert {place: fates_of(tally) for place, tally in machine.tallies.items()} == ledger
 
 
+@pytest.mark.slow
 def test_what_lies_in_files_gives_the_same_verdicts_emissions_and_lists() -> None:
     r = random.Random(7)
     ids = [r.randbytes(16) for _ in range(12_000)]
@@ -384,7 +387,7 @@ def fates_of(tally: Tally) -> collections.Counter[str]:
     return +found
 
 
-@settings(max_examples=60)
+@examples(full=60, fast=8)
 @given(st.integers(min_value=0, max_value=2**48))
 def test_every_late_and_invalid_event_is_handed_out_with_its_bytes(seed: int) -> None:
     log = random_log(random.Random(seed), RULES)
@@ -568,31 +571,22 @@ def test_a_shard_of_many_years_keeps_its_chunks_apart() -> None:
     assert cells_of(rows) == {("view", "v", minute): 4, ("view", "v", minute + 1): 40}
 
 
-def long(n: int) -> bytes:
-    z = (n << 1) ^ (n >> 63)
-    out = bytearray()
-    while z > 127:
-        out.append(z & 127 | 128)
-        z >>= 7
-    return bytes(out) + bytes([z])
-
-
 def head(salt: int = 1, salts: int = RULES.salts) -> bytes:
-    return registry.prefix("ViewBatch") + bytes(16) + long(1) + b"p" + long(salt) + long(salts) + long(NOW_MS)
+    return registry.prefix("ViewBatch") + bytes(16) + varint(1) + b"p" + varint(salt) + varint(salts) + varint(NOW_MS)
 
 
 HOSTILE = {
     "an empty value": (b"", "unknown_schema"),
     "a foreign schema": (registry.prefix("VideoMetadata") + bytes(50), "unknown_schema"),
-    "a count of 10**12": (head() + long(10**12) + bytes(40), "count_exceeds_bytes"),
-    "the most negative count": (head() + b"\xff" * 9 + b"\x01" + long(0) + bytes(40), "count_exceeds_bytes"),
-    "a length beyond the end": (head() + long(1) + bytes(16) + long(10**6) + bytes(30), "truncated"),
-    "a negative length": (head() + long(1) + bytes(16) + long(-5) + bytes(30), "negative_length"),
+    "a count of 10**12": (head() + varint(10**12) + bytes(40), "count_exceeds_bytes"),
+    "the most negative count": (head() + b"\xff" * 9 + b"\x01" + varint(0) + bytes(40), "count_exceeds_bytes"),
+    "a length beyond the end": (head() + varint(1) + bytes(16) + varint(10**6) + bytes(30), "truncated"),
+    "a negative length": (head() + varint(1) + bytes(16) + varint(-5) + bytes(30), "negative_length"),
     "a number of eleven bytes": (head() + b"\xff" * 11, "bad_varint"),
-    "bytes after the end": (head() + long(0) + b"x", "bytes_after_end"),
+    "bytes after the end": (head() + varint(0) + b"x", "bytes_after_end"),
     "no end": (head(), "truncated"),
-    "other salts": (head(salts=RULES.salts + 1) + long(0), "salts_differ_from_topic"),
-    "another salt than the key's": (head(salt=2) + long(0), "salt_differs_from_key"),
+    "other salts": (head(salts=RULES.salts + 1) + varint(0), "salts_differ_from_topic"),
+    "another salt than the key's": (head(salt=2) + varint(0), "salt_differs_from_key"),
 }
 
 
@@ -638,7 +632,7 @@ def test_a_bad_event_does_not_sink_its_batch() -> None:
     assert (tally.received, tally.counted, tally.invalid) == (10, 2, 1)
 
 
-@settings(max_examples=300)
+@examples(full=300, fast=30)
 @given(st.binary(max_size=400), st.booleans())
 def test_no_bytes_raise(noise: bytes, with_head: bool) -> None:
     dedup = SaltDedup(1, RULES)

@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.fs
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from connectors.conditional_files import FolderFiles
@@ -26,6 +25,7 @@ from tests.support.archived import HOUR_MS, BlockTopic, put_archive_file
 from tests.support.free_register import register_of
 from tests.support.memory_registers import MemoryRegisters
 from tests.support.random_streams import BLOCKED, MINUTE_MS, NOW_MS, RULE_SETS, RULES, Record, random_log
+from tests.support.tiers import examples
 from tools import block_list
 from tools.erasure import ErasureError, Report, Stores, erase, erase_again
 from udfs.logic.erasure.erasures import Eraser
@@ -226,7 +226,7 @@ def offsets_of(place: Place) -> list[list[tuple[int, int]]]:
     return [[(record.offset, record.record_ms) for record in archive.read(file)] for file in archive.files()]
 
 
-@hypothesis_settings(max_examples=12)
+@examples(full=12, fast=2)
 @given(st.integers(min_value=0, max_value=2**48), st.sampled_from(RULE_SETS), VIEWERS)
 def test_whatever_is_counted_is_counted_alike(seed: int, rules: CountingSettings, viewer: str) -> None:
     with TemporaryDirectory() as folder:

@@ -8,13 +8,16 @@ import pytest
 from tests.machine.mutations import FAST, MUTATIONS, find
 from tests.machine.scenes import MEETINGS, SCENES, Scene
 from tests.machine.schedule import Play, fault, runs, schedule, shortest
+from tests.support.tiers import is_fast
 
 # Random schedules for so long; `python -m tests.machine` plays more.
 SECONDS = 30.0
-MEETINGS_S = 8.0
+MEETINGS_S = 2.0 if is_fast() else 8.0
 MUTATION_S = 600.0
 
 
+# The fast tier plays some of them, below.
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", SCENES, ids=[scene.name for scene in SCENES])
 def test_what_once_went_wrong_holds(scene: Scene) -> None:
     error = fault(scene.operations)
@@ -24,7 +27,8 @@ def test_what_once_went_wrong_holds(scene: Scene) -> None:
 def test_jobs_that_meet_at_their_critical_steps_hold() -> None:
     # As many as the time allows, others each time; a name is the same scene wherever it is played.
     until = time.perf_counter() + MEETINGS_S
-    chosen = random.SystemRandom().sample(MEETINGS, len(MEETINGS))
+    scenes = [*SCENES, *MEETINGS] if is_fast() else MEETINGS
+    chosen = random.SystemRandom().sample(scenes, len(scenes))
     played = 0
     for scene in chosen:
         if time.perf_counter() > until:
@@ -35,6 +39,7 @@ def test_jobs_that_meet_at_their_critical_steps_hold() -> None:
     assert played
 
 
+@pytest.mark.slow
 def test_random_schedules_hold() -> None:
     # Another first seed each time; a seed that fails is named, and is the same schedule wherever it is played.
     first = random.SystemRandom().randrange(1 << 32)
@@ -49,6 +54,7 @@ def test_random_schedules_hold() -> None:
     assert found.met
 
 
+@pytest.mark.slow
 def test_a_schedule_is_the_same_whenever_it_is_played() -> None:
     for seed in (3, 5):
         told: list[list[str]] = [[], []]

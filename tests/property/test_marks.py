@@ -3,9 +3,10 @@
 from collections import Counter, defaultdict
 
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.tiers import examples
 from udfs.logic.history.manifest import MarkRules
 from udfs.logic.history.marks import CHANGES, MARKS, SUSPECTS, beyond, by_video, changes, suspects, with_marks
 from udfs.logic.history.viewer_days import viewer_days
@@ -56,7 +57,7 @@ def by_hand(rows: list[Row], rules: MarkRules) -> dict[tuple[str, str, str], tup
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@examples(full=60, fast=8)
 @given(st.lists(ROWS, max_size=3), RULES)
 def test_marked_is_what_is_beyond_the_rules(slices: list[list[Row]], rules: MarkRules) -> None:
     rows = [row for of in slices for row in of]
@@ -99,7 +100,7 @@ def of_day(numbers: Numbers) -> tuple[pa.Table, pa.Table]:
     return pa.Table.from_pylist(views, SUMS), pa.Table.from_pylist(marks, MARKS)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(full=60, fast=8)
 @given(DAYS, DAYS)
 def test_a_change_is_told_of_what_is_marked_or_was(before: Numbers, added: Numbers) -> None:
     # Views only become more; marks change as they like.

@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.random_streams import NOW_MS, RULES, encode
 from tests.support.records import salt_of
+from tests.support.tiers import examples
 from udfs.logic.kernels.id_index import Ids
 from udfs.logic.slices.repeats import Known
 from udfs.logic.slices.slice_counts import SliceCounter, SliceCounts
@@ -88,7 +89,7 @@ def count(records: list[tuple[int, list[Event]]], cuts: list[int], *, forgets: b
     return slices
 
 
-@settings(max_examples=40)
+@examples(full=40, fast=6)
 @given(st.integers(0, 1 << 30), st.integers(2, 60), st.data())
 def test_repeats_are_what_their_sender_made_them(seed: int, number: int, data: st.DataObject) -> None:
     records, truth = stream(random.Random(seed), number)

@@ -12,13 +12,14 @@ from typing import Any
 
 import mmh3
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import registry
 from settings import CountingSettings, HistorySettings, KafkaSettings, Settings
 from settings.durations import HOUR_MS
 from tests.support.random_streams import MINUTE_MS, NOW_MS, RULE_SETS
+from tests.support.tiers import examples
 from tools.replay.events import events_in, fields_of
 from tools.replay.fixes import Fix, FixError
 from tools.replay.letters import Choice, Letter, Origin, chosen
@@ -195,7 +196,7 @@ class World:
 
 
 @pytest.mark.parametrize("fix", [mend, careless])
-@settings(max_examples=60)
+@examples(full=60, fast=5)
 @given(st.integers(min_value=0, max_value=2**48), st.sampled_from(RULE_SETS))
 def test_nothing_counts_twice_and_what_is_planned_counts(fix: Fix, seed: int, rules: CountingSettings) -> None:
     r = random.Random(seed)

@@ -5,7 +5,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from settings import KafkaSettings
@@ -13,6 +13,7 @@ from settings.durations import HOUR_MS, MINUTE_MS
 from tests.property.test_slice_counts import counted_events
 from tests.support.local_rollup import LocalRollup
 from tests.support.random_streams import FAR_MS, NOW_MS, RULES, Record, blocked_rests, encode, random_log
+from tests.support.tiers import examples
 from udfs.logic.history.manifest import date_of
 
 LATE_HOURS = 48
@@ -40,7 +41,7 @@ def rollup_of(root: Path) -> LocalRollup:
     return LocalRollup(root, RULES, kept, late_hours=LATE_HOURS)
 
 
-@settings(max_examples=12)
+@examples(full=12, fast=2)
 @given(st.integers(min_value=0, max_value=2**48))
 def test_history_has_what_the_stream_s_rule_says_whatever_brokers_clocks_do(seed: int) -> None:
     r = random.Random(seed)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import mmh3
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from settings import CountingSettings
@@ -29,6 +29,7 @@ from tests.support.random_streams import (
     random_log,
     viewer_of,
 )
+from tests.support.tiers import examples
 from udfs.logic.kernels.id_index import Ids
 from udfs.logic.kernels.shards import shard_of
 from udfs.logic.slices import viewer_buckets
@@ -182,7 +183,7 @@ def partition_records(r: random.Random, log: list[list[Record]], partition: int)
     return found
 
 
-@settings(max_examples=20)
+@examples(full=20, fast=3)
 @given(
     st.integers(min_value=0, max_value=2**48),
     st.sampled_from(RULE_SETS),

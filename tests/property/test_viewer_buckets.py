@@ -5,9 +5,10 @@ from collections import Counter
 
 import pyarrow as pa
 import pyarrow.fs
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.tiers import examples
 from udfs.logic.history.manifest import SliceInfo, SliceName
 from udfs.logic.kernels.shards import shard_of
 from udfs.logic.slices.audience import CELLS, COUNTRIES, VIEWERS, Sums, viewer_hash
@@ -36,7 +37,7 @@ def put(history: HistoryStore, number: int, buckets: int, rows: list[tuple[str, 
     return history.put_slice(SliceName(0, number), SliceCounts(sums, no_known(), {}, {}, Counter()), INFO)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(full=60, fast=8)
 @given(SLICES, st.integers(1, 40))
 def test_each_row_is_in_one_share(slices: list[tuple[int, list[tuple[str, int]]]], rows_max: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

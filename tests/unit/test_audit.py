@@ -5,10 +5,11 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.audit import closed_hour, told
+from tests.support.tiers import examples
 from udfs.logic.audit.minutes import STORED, Correction, Verdict, compare
 from udfs.logic.history.tables import MINUTES
 from udfs.sources.minute_rows import token_ranges
@@ -32,7 +33,7 @@ def stored_of(cells: dict[Cell, tuple[int, int]]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(STORED.names, row, strict=True)) for row in rows], schema=STORED)
 
 
-@settings(max_examples=200)
+@examples(full=200, fast=20)
 @given(
     st.dictionaries(CELLS, st.tuples(st.integers(1, 5), st.integers(0, 5)).map(lambda n: (sum(n), n[1]))),
     st.dictionaries(CELLS, st.tuples(st.integers(0, 8), st.booleans())),

@@ -62,7 +62,9 @@ def spoil(sums: Sums) -> None:
     sums["nobody", kind, at_ms] = 5, 0, 1
 
 
-@pytest.mark.parametrize("table", OF_TABLES)
+@pytest.mark.parametrize(
+    "table", [OF_TABLES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in OF_TABLES[1:])]
+)
 def test_errors_in_a_table_are_found_and_repaired(audited: LocalAudit, table: str) -> None:
     right = copy.deepcopy(audited.tables.sums)
     spoil(audited.tables.sums[table])
@@ -116,7 +118,7 @@ PARQUET = {
 
 
 @pytest.mark.parametrize("data_set", PARQUET)
-@pytest.mark.parametrize("is_lost", [False, True])
+@pytest.mark.parametrize("is_lost", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_error_in_parquet_is_told_and_no_table_is_made_like_it(
     audited: LocalAudit, data_set: str, is_lost: bool
 ) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.audit import ranges_of, told
 from schemas.ledger import LEDGER_COLUMNS as FATES
 from tests.support.local_audit import AUDITED_AT
+from tests.support.tiers import examples
 from udfs.logic.audit.accounts import (
     EQUAL,
     UNKNOWN,
@@ -54,7 +55,7 @@ def amounts_of(sums: Sums) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(AMOUNTS.names, row, strict=True)) for row in rows], schema=AMOUNTS)
 
 
-@settings(max_examples=100)
+@examples(full=100, fast=10)
 @given(SUMS, SUMS)
 def test_each_row_that_is_not_as_it_should_be_is_found(right: Sums, there: Sums) -> None:
     compared, wrong = differences(amounts_of(right), amounts_of(there))
@@ -68,7 +69,7 @@ def test_each_row_that_is_not_as_it_should_be_is_found(right: Sums, there: Sums)
     assert wrong.schema == DIFFERENCES
 
 
-@settings(max_examples=50)
+@examples(full=50, fast=10)
 @given(st.lists(SUMS, max_size=3))
 def test_sums_are_by_video_and_kind(tables: list[Sums]) -> None:
     expected: dict[tuple[str, str], list[int]] = {}

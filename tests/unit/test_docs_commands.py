@@ -8,7 +8,6 @@ CLUSTER = "Flink's own client, of a cluster; here the same job or option goes th
 # By test_docs_examples.py, which asks each curl of these pages, and types each command of the stack's command line and
 # of the operators' program that needs no job of Flink.
 ASKED = ("README.md", "docs/api.md")
-TYPED = "tests/integration/test_docs_examples.py"
 # Run as it is written: what in which file does so.
 RUN = {
     "make run": ("tests/integration/test_run.py", '"tools.cli", "run"'),

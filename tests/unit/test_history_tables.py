@@ -3,9 +3,10 @@
 from collections import Counter
 
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.tiers import examples
 from udfs.logic.history import tables
 
 HOUR_MS = 3_600_000
@@ -46,7 +47,7 @@ def expected(slices: list[list[Cell]]) -> dict[tuple[str, str], tuple[int, int]]
     return {key: (views[key], late[key]) for key in views}
 
 
-@settings(max_examples=50)
+@examples(full=50, fast=8)
 @given(
     st.lists(
         st.tuples(st.integers(0, 47), st.lists(CELLS, max_size=3)), min_size=1, max_size=4, unique_by=lambda x: x[0]

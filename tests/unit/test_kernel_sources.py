@@ -128,6 +128,7 @@ def test_kernels_take_constants_from_no_file_that_the_list_lacks() -> None:
     assert found == set(OTHERS)
 
 
+@pytest.mark.slow
 def test_set_up_compiles_again_whenever_the_key_changes(clone: Path) -> None:
     """bin/setup itself, in a clone that has everything else; only what compiles is left out."""
     stamps = clone / ".local" / "stamps"

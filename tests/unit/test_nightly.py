@@ -1,5 +1,6 @@
 """`make nightly` runs every part, says what came of each, and ends with 1 if any failed; CI runs none of its tests."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -74,7 +75,12 @@ def test_tests_of_the_marker_are_left_out_unless_asked_for(tmp_path: Path) -> No
     def selected(*options: str) -> list[str]:
         settings = ["-c", str(repository() / "pyproject.toml"), "--rootdir", str(tmp_path)]
         command = [sys.executable, "-m", "pytest", *settings, "--collect-only", "-q", *options, str(tmp_path)]
-        printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+        # Of the plugins only the one whose settings are among them.
+        command += ["-p", "pytest_timeout"]
+        environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        printed = subprocess.run(
+            command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
+        ).stdout
         return [line.partition("::")[2] for line in printed.splitlines() if "::" in line]
 
     assert selected() == ["test_short"]

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tools.load.encoding import varint
+from schemas.varint import varint
 from tools.recount.avro import UnreadableError, prefix, read, read_datum
 from tools.recount.compare import by_hour, compare_cells, compare_ledger, compare_progress, compare_rejected
 from tools.recount.rules import FATES

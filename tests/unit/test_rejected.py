@@ -2,6 +2,8 @@
 
 import uuid
 
+import pytest
+
 from schemas import registry
 from schemas.topics import DEAD_LETTER_BYTES_MAX, RECORD_BYTES_MAX
 from settings import CountingSettings
@@ -38,6 +40,7 @@ def of_record(value: bytes, name: str) -> tuple[list[bytes], list[Rejected]]:
     return list(letters("view-events", 3, 7, outcome.append_ms, outcome.batch_id, rejected)), rejected
 
 
+@pytest.mark.slow
 def test_a_full_record_of_late_or_invalid_events_is_several_letters_that_the_topic_takes() -> None:
     for viewed_at, name in ((NOW_MS - HOUR_MS, "late"), (NOW_MS + HOUR_MS, "dead")):
         value, number = full_record(viewed_at)

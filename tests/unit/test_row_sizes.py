@@ -13,6 +13,7 @@ import pytest
 from schemas.kinds import BLOCKED_PREFIX
 from schemas.limits import ABOUT_BYTES_MAX, KIND_BYTES_MAX, VIDEO_ID_BYTES_MAX
 from schemas.progress import PIPELINE
+from schemas.varint import varint
 from settings import CassandraSettings
 from settings.model import CassandraSettings as Model
 from tests.support.fake_cassandra import FakeCassandra
@@ -117,7 +118,7 @@ def test_no_batch_of_sums_is_refused_however_long_names_are(table: str) -> None:
 def test_no_batch_of_titles_is_refused_however_long_they_are() -> None:
     for title in ("", "t" * 40, "t" * (ABOUT_BYTES_MAX - 16)):
         octets = title.encode()
-        about = _varint(len(octets)) + octets + b"\0\0\0"
+        about = varint(len(octets)) + octets + b"\0\0\0"
         cassandra = FakeCassandra()
         with cassandra.driven():
             writer = AboutWriter(cassandra, LARGEST)
@@ -127,14 +128,6 @@ def test_no_batch_of_titles_is_refused_however_long_they_are() -> None:
         # Four static cells, and a static row's own liveness.
         row = len(octets) + 8 + 4 * CELL_BYTES_MORE + LIVENESS_BYTES
         assert max(batch.number for batch in batches) * row <= BATCH_FAIL
-
-
-def _varint(number: int) -> bytes:
-    zigzag, out = 2 * number, bytearray()
-    while zigzag > 127:
-        out.append(zigzag & 127 | 128)
-        zigzag >>= 7
-    return bytes([*out, zigzag])
 
 
 def test_no_setting_makes_a_batch_that_a_stock_cassandra_refuses() -> None:

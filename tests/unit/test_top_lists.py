@@ -3,9 +3,10 @@
 from collections import Counter
 
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.tiers import examples
 from udfs.logic.history.tables import COUNTRIES, SUMS
 from udfs.logic.history.top_lists import EVERYWHERE, TOPS, merged, top
 
@@ -55,13 +56,13 @@ def expected(views: list[tuple[int, str, str, int]]) -> Lists:
     return {place: sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:100] for place, counts in by_list.items()}
 
 
-@settings(max_examples=30)
+@examples(full=30, fast=5)
 @given(VIEWS)
 def test_the_most_viewed_come_first_and_ties_go_by_name(views: list[tuple[int, str, str, int]]) -> None:
     assert lists(top(*tables(views))) == expected(views)
 
 
-@settings(max_examples=30)
+@examples(full=30, fast=5)
 @given(VIEWS)
 def test_lists_of_shards_merge_to_those_of_all(views: list[tuple[int, str, str, int]]) -> None:
     shards = [[view for view in views if view[0] % 3 == shard] for shard in range(3)]

@@ -4,11 +4,20 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 import pytest
+from datasketches import hll_sketch, hll_union
 
-from udfs.logic.history.unique_viewers import VIEWERS_OF_DAY, ViewersOfDay, merged_estimate
+from udfs.logic.history.unique_viewers import LG_K, VIEWERS_OF_DAY, ViewersOfDay
 from udfs.logic.history.viewer_days import viewer_days
 from udfs.logic.slices.audience import VIEWERS, viewer_hash
 from udfs.logic.slices.viewer_buckets import Share, rows_of
+
+
+def merged_estimate(sketches: Sequence[bytes]) -> float:
+    """As a reader of Parquet merges the sketches of several days."""
+    union = hll_union(LG_K)
+    for sketch in sketches:
+        union.update(hll_sketch.deserialize(sketch))
+    return float(union.get_estimate())
 
 
 def of_slice(views: list[tuple[str, str, str]], hour: int = 5) -> pa.Table:

@@ -81,7 +81,6 @@ class Result:
     planted: list[PlantedError] = field(default_factory=list)
     planted_rows: list[PlantedRow] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
-    rollup_kill: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -141,7 +140,7 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
             _until("everything is archived", lambda: _archived(archive) == end_offsets(kafka, topic))
             stamp("everything is archived")
             root = settings.history.path.removeprefix("s3://")
-            result.rollup_kill = _roll_up(stack, store_of_files, root, say)
+            _roll_up(stack, store_of_files, root, say)
             stamp("rollup is done")
             history = read(store_of_files, root)
             result.comparisons += compare(truth, history)
@@ -176,8 +175,8 @@ def _archived(archive: Archive) -> dict[int, int]:
     }
 
 
-def _roll_up(stack: Stack, files: pyarrow.fs.FileSystem, root: str, say: Callable[[str], None]) -> int:
-    """Run the rollup, and kill the TaskManager once the first slice is written; its process id."""
+def _roll_up(stack: Stack, files: pyarrow.fs.FileSystem, root: str, say: Callable[[str], None]) -> None:
+    """Run the rollup, and kill the TaskManager once the first slice is written."""
     selector = pyarrow.fs.FileSelector(f"{root}/slices", recursive=True, allow_not_found=True)
     killed: list[int] = []
 
@@ -194,7 +193,6 @@ def _roll_up(stack: Stack, files: pyarrow.fs.FileSystem, root: str, say: Callabl
     if not killed:
         raise NotDoneError("the rollup was over before anything was killed: send more events")
     say(printed.strip().splitlines()[-1])
-    return killed[0]
 
 
 def _audit_all(

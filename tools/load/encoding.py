@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.registry import prefix
+from schemas.varint import varint
 from tools.load.kernels import encode
 from tools.load.traffic import Block
 from tools.load.vocabulary import COUNTRIES, DEVICES, KINDS, Names
@@ -29,17 +30,6 @@ class Record:
     salt: int
     value: bytes
     events: int
-
-
-def varint(value: int) -> bytes:
-    """VALUE (not negative) as Avro writes a long."""
-    value <<= 1
-    out = bytearray()
-    while value > 127:
-        out.append((value & 127) | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def header(batch_id: bytes, salt: int, salts: int, produced_at_ms: int) -> bytes:

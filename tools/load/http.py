@@ -39,7 +39,6 @@ class HttpTally:
     sent_again: int = 0
     unknown: int = 0
     bad_events_refused: int = 0
-    bad_bodies_refused: int = 0
 
 
 class HttpSender:
@@ -139,7 +138,6 @@ class HttpSender:
             return
         if answer.status_code != 400:
             raise NotAcknowledgedError(f"a bad body was answered {answer.status_code}: {answer.text[:500]}")
-        self.tally.bad_bodies_refused += 1
 
     async def _post(self, content: bytes) -> httpx2.Response | None:
         self.tally.requests += 1

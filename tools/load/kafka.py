@@ -25,7 +25,6 @@ class KafkaSender:
         self._partitions = partitions
         self._salts = salts
         self._failed: list[str] = []
-        self.records_sent = 0
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -96,9 +95,7 @@ class KafkaSender:
             raise RuntimeError(f"{left} records not acknowledged; refused: {self._failed[:3]}")
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        if error is None:
-            self.records_sent += 1
-        else:
+        if error is not None:
             self._failed.append(str(KafkaException(error)))
 
 

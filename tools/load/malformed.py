@@ -10,7 +10,8 @@ from typing import Any
 
 import mmh3
 
-from tools.load.encoding import header, varint
+from schemas.varint import varint
+from tools.load.encoding import header
 
 _ID = "0b5a4e5e-6f0e-4c5d-9d5c-2f6f1f0a3b7c"
 

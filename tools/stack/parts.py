@@ -131,6 +131,11 @@ def _prepare_kafka(context: Context) -> None:
     properties = str(context.conf / "kafka.properties")
     format_ = ("kafka.tools.StorageTool", "format", "--cluster-id", KAFKA_CLUSTER_ID, "--config", properties)
     command = [java, "-XX:TieredStopAtLevel=1", *options, *format_]
+    _run(context, command, f"kafka: its data folder {folder} could not be formatted")
+
+
+def _run(context: Context, command: list[str], failure: str) -> None:
+    """Wait for a command to end. Raises PartError, which says the failure and what was printed."""
     finished = subprocess.run(
         command,
         env=dict(context.environment),
@@ -140,7 +145,7 @@ def _prepare_kafka(context: Context) -> None:
         check=False,
     )
     if finished.returncode != 0:
-        raise PartError(f"kafka: its data folder {folder} could not be formatted:\n{finished.stdout}")
+        raise PartError(f"{failure}:\n{finished.stdout}")
 
 
 def _cassandra_command(context: Context) -> list[str]:
@@ -261,16 +266,8 @@ def _provision_cassandra(context: Context) -> None:
 
 def _provision(*what: str) -> Callable[[Context], None]:
     def provision(context: Context) -> None:
-        finished = subprocess.run(
-            [str(context.layout.python), "-m", "tools.stack.provision", *what],
-            env=dict(context.environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if finished.returncode != 0:
-            raise PartError(f"the {' and the '.join(what)} could not be made:\n{finished.stdout}")
+        command = [str(context.layout.python), "-m", "tools.stack.provision", *what]
+        _run(context, command, f"the {' and the '.join(what)} could not be made")
 
     return provision
 

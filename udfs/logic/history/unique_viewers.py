@@ -5,11 +5,10 @@ Of two days' exact numbers nobody can tell how many viewed on both; of two sketc
 """
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from datasketches import hll_sketch, hll_union, tgt_hll_type
+from datasketches import hll_sketch, tgt_hll_type
 
 from udfs.logic.history.viewer_days import ViewerDays
 
@@ -51,11 +50,3 @@ class ViewersOfDay:
             "sketch": [self._sketches[name].serialize_compact() for name in names],
         }
         return pa.table(columns, schema=VIEWERS_OF_DAY)
-
-
-def merged_estimate(sketches: Sequence[bytes]) -> float:
-    """About how many viewers there were on all days together."""
-    union = hll_union(LG_K)
-    for sketch in sketches:
-        union.update(hll_sketch.deserialize(sketch))
-    return float(union.get_estimate())

@@ -31,12 +31,6 @@ def append_time(record_ms: int, produced_ms: int, last_ms: int, ahead_ms: int) -
 
 
 @leaf()
-def minute_of(at_ms: int) -> int:
-    """The epoch minute that contains this time."""
-    return at_ms // MINUTE_MS
-
-
-@leaf()
 def is_invalid(viewed_at_ms: int, append_ms: int, future_skew_ms: int) -> bool:
     """Whether the view claims to lie further ahead of its arrival than clocks may differ."""
     return viewed_at_ms > append_ms + future_skew_ms

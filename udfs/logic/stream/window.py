@@ -321,8 +321,3 @@ def _can_be_of(header: bytes, version: int, salts: int) -> bool:
         if salt >= salts or min(tally.values()) < 0 or tally.minute * MINUTE_MS > FRONTIER_MS_MAX:
             return False
     return True
-
-
-def end_of_minute_ms(minute: int) -> int:
-    """The end of an epoch minute."""
-    return (minute + 1) * MINUTE_MS
