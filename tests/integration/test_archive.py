@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import pytest
 from confluent_kafka import Producer
 
-from connectors.conditional_files import S3Files
 from schemas.registry import UnknownSchemaError, decode
 from tests.support.free_register import register_of
 from tests.support.installation import Installation
@@ -17,6 +16,7 @@ from tools.erasure import Stores, erase, erase_again
 from tools.recount.topic import read_topic
 from tools.stack import Stack
 from udfs.stores.archive import Archive, ArchiveFile, Record, filesystem
+from udfs.stores.conditional_files import S3Files
 
 HOUR_MS = 60 * MINUTE_MS
 ARCHIVE_JOB = "jobs/archive_events.py"

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from pyarrow.fs import FileType
 
-from connectors.conditional_files import S3Files, client_of
 from settings import ArchiveSettings, S3Settings, Settings
 from tests.support.conditional import check_files, check_races
 from tools.stack import Stack
 from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
 from tools.stack.lifecycle import abort_uploads, withdraw_rule
 from udfs.stores.archive import filesystem
+from udfs.stores.conditional_files import S3Files, client_of
 from udfs.stores.raw_removal import bucket_rules, leftover_rules, remove
 
 ROOT = "conditional"

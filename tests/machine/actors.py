@@ -24,7 +24,6 @@ from pyflink.common import Row
 import jobs.audit
 import jobs.rollup
 from connectors import background as beside
-from connectors import replaced_file
 from services.query import cold, completeness
 from services.query import session as query_session
 from services.query.cold import History
@@ -55,7 +54,7 @@ from udfs.sinks import audit_rows, history_rows, optional_rows
 from udfs.sources import compacted
 from udfs.stages import rollup_end, shard_tables
 from udfs.stages.rollup_start import Work
-from udfs.stores import history_store, lease
+from udfs.stores import history_store, lease, replaced_file
 from udfs.stores.erasure_list import ErasureList
 from udfs.stores.history_reader import HistoryFiles
 from udfs.stores.history_store import HistoryStore

@@ -112,7 +112,7 @@ class Store:
 
 
 class Files:
-    """Stands for connectors.conditional_files.S3Files: puts and deletes are steps, and so are reads."""
+    """Stands for udfs.stores.conditional_files.S3Files: puts and deletes are steps, and so are reads."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.conditional_files import FolderFiles
 from schemas import registry
 from settings import ArchiveSettings, CountingSettings, ErasureSettings, HistorySettings, Settings
 from settings.durations import DAY_MS
@@ -37,6 +36,7 @@ from udfs.logic.stream.block_list import FOR_GOOD_MS
 from udfs.logic.stream.block_table import Period
 from udfs.stores import archive as archives
 from udfs.stores.archive import Archive
+from udfs.stores.conditional_files import FolderFiles
 from udfs.stores.erasure_list import ErasureList
 from udfs.stores.history_store import HistoryStore
 from udfs.stores.lease import Lease, LeaseLostError

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from connectors.conditional_files import ConditionalFiles
+from udfs.stores.conditional_files import ConditionalFiles
 
 RACES = 50
 WRITERS = 2

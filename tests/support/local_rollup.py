@@ -24,7 +24,6 @@ import msgspec
 import pyarrow.fs
 from cassandra.concurrent import ExecutionResult
 
-from connectors.conditional_files import FolderFiles
 from schemas import registry
 from settings import CountingSettings, KafkaSettings, Settings
 from tests.support.memory_registers import MemoryRegisters
@@ -43,6 +42,7 @@ from udfs.stages import rollup_end, stale_rows
 from udfs.stages.rollup_end import end_unit
 from udfs.stages.rollup_start import Work, begin
 from udfs.stores.archive import Record
+from udfs.stores.conditional_files import FolderFiles
 from udfs.stores.history_register import Registers
 from udfs.stores.history_store import HistoryStore
 from udfs.stores.lease import LeaseHolder

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from connectors.conditional_files import ConditionalPutError, FolderFiles, S3Files
 from settings import S3Settings
 from tests.support.conditional import check_files, check_races
+from udfs.stores.conditional_files import ConditionalPutError, FolderFiles, S3Files
 
 
 def put(path: str, content: bytes) -> None:
@@ -90,7 +90,7 @@ class Client:
 
 
 def files_of(client: Client, monkeypatch: pytest.MonkeyPatch) -> S3Files:
-    monkeypatch.setattr("connectors.conditional_files.client_of", lambda _s3: client)
+    monkeypatch.setattr("udfs.stores.conditional_files.client_of", lambda _s3: client)
     return S3Files(S3Settings())
 
 

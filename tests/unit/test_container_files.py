@@ -8,10 +8,10 @@ import fastavro
 import pyarrow.fs
 import pytest
 
-from connectors.replaced_file import replace
 from tests.support.archived import put_archive_file
 from udfs.logic.wire.container_file import Row, replaced
 from udfs.stores.archive import Archive, ArchiveError, Record, rewritten
+from udfs.stores.replaced_file import replace
 
 RECORDS = [Record(n, 1000 + n, None if n == 7 else b"key", None if n == 5 else b"v%d" % n * 40) for n in range(60)]
 

@@ -10,7 +10,6 @@ import pyarrow.fs
 import pytest
 from typer.testing import CliRunner
 
-from connectors.conditional_files import FolderFiles
 from settings import ArchiveSettings, ErasureSettings, HistorySettings, Settings
 from tests.support.archived import BlockTopic, put_archive_file
 from tests.support.free_register import register_of
@@ -23,6 +22,7 @@ from tools.ops import operating
 from udfs.logic.slices.audience import viewer_hash
 from udfs.logic.stream.block_table import Period
 from udfs.stores.archive import Record
+from udfs.stores.conditional_files import FolderFiles
 from udfs.stores.erasure_list import ErasureList, ErasureListError
 
 # Its viewer is "viewer-2", by its first byte.

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.fs
 import pytest
 
-from connectors.conditional_files import FolderFiles
 from settings.durations import HOUR_MS
 from tools.history.repeating import repeats_told
 from udfs.logic.history.manifest import (
@@ -35,6 +34,7 @@ from udfs.logic.slices.audience import CELLS, COUNTRIES, VIEWERS, Sums
 from udfs.logic.slices.repeats import SAMPLES, Known
 from udfs.logic.slices.slice_counts import SaltMemory, SliceCounts
 from udfs.logic.stream.ledger import Tally
+from udfs.stores.conditional_files import FolderFiles
 from udfs.stores.history_store import HistoryStore
 
 NAME = SliceName(500, 3)

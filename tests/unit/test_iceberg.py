@@ -19,7 +19,6 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import tools.iceberg.__main__ as command
-from connectors.conditional_files import FolderFiles
 from settings import ErasureSettings
 from tests.support.archived import BlockTopic
 from tests.support.local_rollup import Folder, KilledError, LocalRollup, Steps
@@ -29,6 +28,7 @@ from tools import erasure
 from tools.iceberg import Stores, TableError, Told, publish_tables
 from udfs.logic.history.manifest import DATA_SETS, HistoryError, Manifest, no_history
 from udfs.logic.slices.audience import viewer_hash
+from udfs.stores.conditional_files import FolderFiles
 from udfs.stores.history_store import HistoryStore
 
 # Of these a manifest names files, and nothing else is in a table.

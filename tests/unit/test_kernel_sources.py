@@ -33,8 +33,9 @@ def clone(tmp_path: Path) -> Path:
 
 def test_the_list_has_every_module_of_the_folder_and_those_beside_it() -> None:
     found = {path.relative_to(repository()).as_posix() for path in kernel_sources()}
-    assert {f"{FOLDER}/numba_compat.py", f"{FOLDER}/kernel_sources.py", *OTHERS} <= found
-    assert {f"{FOLDER}/{path.name}" for path in (repository() / FOLDER).glob("*.py")} <= found
+    assert {f"{FOLDER}/kernels/numba_compat.py", f"{FOLDER}/kernels/kernel_sources.py", *OTHERS} <= found
+    there = (repository() / FOLDER).rglob("*.py")
+    assert {path.relative_to(repository()).as_posix() for path in there} <= found
 
 
 def test_a_changed_byte_in_any_file_changes_the_key(clone: Path) -> None:
@@ -57,7 +58,7 @@ def test_a_new_a_renamed_and_a_removed_file_change_the_key(clone: Path) -> None:
     keys.append(kernel_key(clone))
     new.rename(new.with_name("other.bin"))
     keys.append(kernel_key(clone))
-    (clone / FOLDER / "window.py").unlink()
+    (clone / FOLDER / "stream" / "window.py").unlink()
     keys.append(kernel_key(clone))
     assert len(set(keys)) == len(keys)
 

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.fs
 import pytest
 
-from connectors.conditional_files import FolderFiles
 from settings import Settings
 from tests.support.free_register import register_of
 from tests.support.memory_registers import MemoryRegisters
@@ -27,6 +26,7 @@ from udfs.logic.history.manifest import (
 from udfs.logic.history.register import manifest_name
 from udfs.stages.rollup_end import RollupEnd, applied_of
 from udfs.stores.archive import ArchiveFile
+from udfs.stores.conditional_files import FolderFiles
 from udfs.stores.history_store import HistoryStore
 from udfs.stores.lease import LeaseHolder, LeaseLostError
 

@@ -17,7 +17,6 @@ import msgspec
 import pyarrow.fs
 
 from connectors.cassandra import connect
-from connectors.conditional_files import ConditionalFiles, S3Files
 from connectors.kafka_admin import kept_ms
 from schemas.topics import SEGMENT_MS
 from settings import Settings
@@ -28,6 +27,7 @@ from tools.erasure.report import Report, Viewer, remains
 from udfs.logic.erasure.erasures import Eraser, Erasure, asked, closed, pseudonym
 from udfs.logic.slices.audience import viewer_hash
 from udfs.stores.archive import Archive, ArchiveFile, Record, filesystem, rewritten
+from udfs.stores.conditional_files import ConditionalFiles, S3Files
 from udfs.stores.erasure_list import ErasureList
 from udfs.stores.history_register import CassandraRegisters, Registers
 from udfs.stores.history_store import HistoryStore

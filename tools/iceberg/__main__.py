@@ -6,12 +6,12 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from connectors.cassandra import CassandraAwayError
-from connectors.conditional_files import S3Files
 from settings import Settings
 from tools.history import history_in_force
 from tools.iceberg import Stores, TableError, publish_tables
 from udfs.logic.history.manifest import HistoryError
 from udfs.stores.archive import filesystem
+from udfs.stores.conditional_files import S3Files
 from udfs.stores.history_store import HistoryStore
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)

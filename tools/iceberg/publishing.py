@@ -24,12 +24,12 @@ from pyiceberg.table.update import (
     update_table_metadata,
 )
 
-from connectors.conditional_files import ConditionalFiles
 from tools.iceberg.columns import Footer, data_file, properties_of, read_footer, schema_of, spec_of
 from tools.iceberg.snapshots import Live, live_files, next_snapshot, urls_named
 from tools.iceberg.store_io import path_of, url_of
 from tools.iceberg.table_files import VERSIONS_KEPT, TableError, TableFiles
 from udfs.logic.history.manifest import Manifest
+from udfs.stores.conditional_files import ConditionalFiles
 
 # Below the path of history.
 FOLDER = "iceberg"

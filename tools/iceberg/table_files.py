@@ -12,9 +12,9 @@ from pyiceberg.exceptions import ValidationError
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table.metadata import TableMetadata
 
-from connectors.conditional_files import ConditionalFiles
-from connectors.replaced_file import replace
 from tools.iceberg.store_io import StoreIO, path_of
+from udfs.stores.conditional_files import ConditionalFiles
+from udfs.stores.replaced_file import replace
 
 # A reader that has begun with a version may still need its files.
 VERSIONS_KEPT = 4

@@ -48,12 +48,12 @@ def erase(
     from cassandra import DriverException
     from cassandra.cluster import NoHostAvailable
 
-    from connectors.conditional_files import ConditionalPutError
     from tools.block_list import RefusedError, TooEarlyError
     from tools.erasure import ErasureError, as_text, erase_again, stores_of
     from tools.erasure import erase as erase_viewers
     from udfs.logic.history.manifest import HistoryError
     from udfs.stores.archive import ArchiveError
+    from udfs.stores.conditional_files import ConditionalPutError
     from udfs.stores.erasure_list import ErasureListError
     from udfs.stores.lease import LeaseLostError
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from connectors.conditional_files import client_of
 from settings import Settings
 from udfs.logic.history.raw_files import upload_days
+from udfs.stores.conditional_files import client_of
 from udfs.stores.raw_removal import bucket_rules
 
 # By which raw events left before the rollup removed them.

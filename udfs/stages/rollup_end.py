@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import msgspec
 import pyarrow.fs
 
-from connectors.conditional_files import ConditionalFiles, S3Files, client_of
 from settings import Settings
 from udfs.logic.history.manifest import Manifest, slice_folder
 from udfs.logic.history.raw_files import is_ahead, overdue_raw, raw_files_to_remove, stamped_ahead
@@ -14,6 +13,7 @@ from udfs.logic.history.register import Applied, runs, token_of
 from udfs.stages.rollup_unit import RollupUnit, rows_owed
 from udfs.stores.archive import Archive, ArchiveFile
 from udfs.stores.arrival_hours import ArrivalHours
+from udfs.stores.conditional_files import ConditionalFiles, S3Files, client_of
 from udfs.stores.history_store import HistoryStore
 from udfs.stores.lease import Lease
 from udfs.stores.raw_removal import leftover_rules, remove

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import msgspec
 import pyarrow.fs
 
-from connectors.conditional_files import ConditionalFiles
 from udfs.logic.erasure.erasures import VERSION, Erasure
+from udfs.stores.conditional_files import ConditionalFiles
 
 # Each time another one has changed it.
 _ATTEMPTS = 100

@@ -21,8 +21,6 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from connectors.conditional_files import ConditionalFiles
-from connectors.replaced_file import replace
 from udfs.logic.history.manifest import (
     DATA_SETS,
     MANIFEST,
@@ -44,6 +42,8 @@ from udfs.logic.slices.known_buckets import buckets_of, in_buckets
 from udfs.logic.slices.repeats import Known
 from udfs.logic.slices.slice_counts import SaltMemory, SliceCounts
 from udfs.logic.slices.viewer_buckets import EVERYTHING, Share
+from udfs.stores.conditional_files import ConditionalFiles
+from udfs.stores.replaced_file import replace
 
 COMPRESSION = "zstd"
 # Of tables: who asks for one video reads one or two groups, some tens of kilobytes.

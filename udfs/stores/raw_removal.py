@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from connectors.conditional_files import ConditionalFiles
 from settings import Settings
 from udfs.logic.history import raw_files
+from udfs.stores.conditional_files import ConditionalFiles
 
 # Between two looks at the lease; what one request to S3 can name.
 BATCH = 500
@@ -24,7 +24,7 @@ def remove(files: ConditionalFiles, paths: Sequence[str], check: Callable[[], ob
 def leftover_rules(client: Any, settings: Settings) -> list[str]:
     """A sentence for each rule of the buckets by which what is in the folders of archive and history expires.
 
-    And one for a bucket that does not say. `client` is that of connectors.conditional_files.
+    And one for a bucket that does not say. `client` is that of udfs.stores.conditional_files.
     """
     folders: dict[str, list[str]] = {}
     for path in (settings.archive.path, settings.history.path):

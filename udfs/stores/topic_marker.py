@@ -3,7 +3,7 @@
 import msgspec
 import pyarrow.fs
 
-from connectors.replaced_file import replace
+from udfs.stores.replaced_file import replace
 
 # Hidden, as what no record is in.
 NAME = "_topic.json"
