@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from confluent_kafka.admin import AdminClient, NewTopic
+from prometheus_client.parser import text_string_to_metric_families
 
 from connectors.cassandra import connect, migrate
 from connectors.installation import ensure_topics
@@ -22,12 +23,14 @@ from tests.support.waiting import eventually
 from tools.history import make_register
 from tools.stack import Stack
 from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
+from tools.stack.local_http import open_local
 from tools.stack.ports import HOST
 from udfs.sinks.history_register import CassandraRegisters
 from udfs.sinks.history_store import HistoryStore
 from udfs.sources.archive import filesystem
 
 COUNT_JOB = "jobs/view_counts.py"
+RESTARTS = "flink_jobmanager_job_numRestarts"
 FATES = ("received", "counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
 COLUMNS = (*FATES, "records", "unreadable_records", "clamped_records")
 Cell = tuple[str, str, int]
@@ -175,16 +178,20 @@ class Installation:
         return max(vertex["parallelism"] for vertex in self.stack.flink_rest(f"/jobs/{job}")["vertices"])
 
     def restarts(self, job: str) -> int:
-        """How often Flink has restarted the job. The metric is there a few seconds after the job."""
+        """How often Flink has restarted the job.
+
+        The JobManager's own reporter says so: what the REST interface gives was fetched some time ago, or not at all.
+        """
         found: list[int] = []
 
         def known() -> bool:
-            found.extend(
-                int(metric["value"]) for metric in self.stack.flink_rest(f"/jobs/{job}/metrics?get=numRestarts") or []
-            )
+            with open_local(f"{self.stack.endpoints['jobmanager_metrics']}/metrics", timeout_s=10) as answer:
+                families = [*text_string_to_metric_families(answer.read().decode())]
+            samples = [sample for family in families for sample in family.samples]
+            found.extend(int(one.value) for one in samples if one.name == RESTARTS and one.labels.get("job_id") == job)
             return bool(found)
 
-        assert eventually(known), f"job {job} has no metric numRestarts"
+        assert eventually(known), f"job {job} has no metric {RESTARTS}"
         return found[-1]
 
     # --- results
