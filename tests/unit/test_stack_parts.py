@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import sys
 import zipfile
 from importlib.metadata import version
@@ -46,6 +47,16 @@ def test_ports_are_settable_and_a_wrong_one_names_its_variable() -> None:
     for wrong in ("kafka", "0", "70000", "-1", ""):
         with pytest.raises(PortSettingError, match="VIEW_COUNTS_PORT_KAFKA"):
             default_ports({"VIEW_COUNTS_PORT_KAFKA": wrong})
+
+
+def test_what_one_stack_was_given_no_other_gets_though_nothing_listens_there() -> None:
+    given = [set(free_ports().values()) for _ in range(12)]
+    assert len(set.union(*given)) == sum(map(len, given))
+    # Nor one that another process starts: the first's claims are locks.
+    print_them = "from tools.stack.ports import free_ports; print(*free_ports().values())"
+    for _ in range(3):
+        printed = subprocess.run([sys.executable, "-c", print_them], capture_output=True, text=True, check=True).stdout
+        assert set.union(*given).isdisjoint(map(int, printed.split()))
 
 
 def test_free_ports_are_distinct_and_no_outgoing_connection_can_take_them() -> None:

@@ -1,9 +1,13 @@
 """Every port the stack listens on: its name, its usual number, the environment variable that changes it."""
 
+import fcntl
 import os
 import random
 import socket
+import tempfile
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO
 
 HOST = "127.0.0.1"
 ENVIRONMENT_PREFIX = "VIEW_COUNTS_PORT_"
@@ -36,6 +40,9 @@ DEFAULT_PORTS: Mapping[str, int] = {
 # Below Linux's range for outgoing connections (32768 and up), so that no client of a running stack can take
 # the port of one about to start; above the ports that people know.
 FREE_PORT_FIRST, FREE_PORT_LAST = 20_000, 32_000
+PORTS_AT_ONCE = 40
+# Held until this process ends.
+_claims: list[IO[bytes]] = []
 
 
 class PortSettingError(ValueError):
@@ -74,7 +81,33 @@ def default_ports(environment: Mapping[str, str] = os.environ) -> dict[str, int]
 
 
 def free_ports(names: Iterable[str] = DEFAULT_PORTS) -> dict[str, int]:
-    """A free port for every name, picked at random so that stacks started together do not meet."""
-    candidates = random.SystemRandom().sample(range(FREE_PORT_FIRST, FREE_PORT_LAST), 2_000)
-    free = (port for port in candidates if not is_busy(port))
-    return {name: next(free) for name in names}
+    """A free port for every name, for as long as this process lives.
+
+    They are of a block of ports that no other process of this user takes meanwhile: a part that is down for a moment
+    listens on none of its ports, and gets them back all the same. Raises OSError when every block is taken.
+    """
+    wanted = list(names)
+    firsts = range(FREE_PORT_FIRST, FREE_PORT_LAST, PORTS_AT_ONCE)
+    for first in random.SystemRandom().sample(firsts, len(firsts)):
+        claim = _claim(first)
+        if claim is None:
+            continue
+        free = [port for port in range(first, first + PORTS_AT_ONCE) if not is_busy(port)]
+        if len(free) >= len(wanted):
+            _claims.append(claim)
+            return dict(zip(wanted, free, strict=False))
+        claim.close()
+    raise OSError(f"no {len(wanted)} ports from {FREE_PORT_FIRST} to {FREE_PORT_LAST} are free: end other stacks")
+
+
+def _claim(first: int) -> IO[bytes] | None:
+    """The lock of a block, which ends with the process or when it is closed; None: another process has it."""
+    folder = Path(tempfile.gettempdir(), f"view-counts-ports-{os.geteuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    claim = (folder / str(first)).open("ab")
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        claim.close()
+        return None
+    return claim
