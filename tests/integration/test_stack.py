@@ -21,6 +21,7 @@ from cassandra.cluster import Cluster
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from tests.support.metrics import samples
 from tests.support.waiting import eventually
 from tools.stack import FlinkCommandError, Stack, StackOptions, flink
 from tools.stack.layout import HOME_VARIABLE, repository
@@ -82,17 +83,10 @@ def test_every_part_is_ready_and_says_where(stack: Stack) -> None:
 
 
 def figures(stack: Stack, part: str) -> dict[str, list[float]]:
-    """Values by name, of all labels, as Flink's reporter in this process gives them; none while it is away."""
+    """Values by name, of all labels; none while the part is away."""
     found: dict[str, list[float]] = {}
-    try:
-        with open_local(stack.endpoints[f"{part}_metrics"] + "/metrics", timeout_s=10) as answer:
-            lines = answer.read().decode().splitlines()
-    except OSError:
-        return {}
-    for line in lines:
-        if not line.startswith("#"):
-            name, value = line.rsplit(" ", 1)
-            found.setdefault(name.partition("{")[0], []).append(float(value))
+    for sample in samples(stack, part):
+        found.setdefault(sample.name, []).append(sample.value)
     return found
 
 

@@ -12,18 +12,17 @@ from functools import cached_property
 from typing import Any, Self
 
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
-from prometheus_client.parser import text_string_to_metric_families
 
 from connectors.cassandra import connect, migrate
 from connectors.installation import ensure_topics
 from schemas.topics import topics
 from settings import CountingSettings, KafkaSettings, PackSettings, Settings
 from settings.model import ArchiveSettings, CassandraSettings, ErasureSettings, HistorySettings, S3Settings
+from tests.support.metrics import samples
 from tests.support.waiting import eventually
 from tools.history import make_register
 from tools.stack import Stack
 from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
-from tools.stack.local_http import open_local
 from tools.stack.ports import HOST
 from udfs.stores.archive import filesystem
 from udfs.stores.history_register import CassandraRegisters
@@ -178,17 +177,12 @@ class Installation:
         return max(int(vertex["parallelism"]) for vertex in self.stack.flink_rest(f"/jobs/{job}")["vertices"])
 
     def restarts(self, job: str) -> int:
-        """How often Flink has restarted the job.
-
-        The JobManager's own reporter says so: what the REST interface gives was fetched some time ago, or not at all.
-        """
+        """How often Flink has restarted the job. The metric is there a few seconds after the job."""
         found: list[int] = []
 
         def known() -> bool:
-            with open_local(f"{self.stack.endpoints['jobmanager_metrics']}/metrics", timeout_s=10) as answer:
-                families = [*text_string_to_metric_families(answer.read().decode())]
-            samples = [sample for family in families for sample in family.samples]
-            found.extend(int(one.value) for one in samples if one.name == RESTARTS and one.labels.get("job_id") == job)
+            there = (one for one in samples(self.stack, "jobmanager") if one.name == RESTARTS)
+            found.extend(int(one.value) for one in there if one.labels["job_id"] == job)
             return bool(found)
 
         assert eventually(known), f"job {job} has no metric {RESTARTS}"

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from settings import Settings
 from tools.stack import PartError, PreflightError, Stack, StackOptions, files, flink, preflight, supervision
+from tools.stack import ports as stack_ports
 from tools.stack.layout import UNIX_SOCKET_PATH_BYTES_MAX, Layout, repository
 from tools.stack.parts import PARTS, PARTS_BY_NAME, Context
 from tools.stack.ports import (
@@ -22,6 +24,7 @@ from tools.stack.ports import (
     FREE_PORT_FIRST,
     FREE_PORT_LAST,
     HOST,
+    PORTS_AT_ONCE,
     PortSettingError,
     default_ports,
     free_ports,
@@ -49,14 +52,23 @@ def test_ports_are_settable_and_a_wrong_one_names_its_variable() -> None:
             default_ports({"VIEW_COUNTS_PORT_KAFKA": wrong})
 
 
-def test_what_one_stack_was_given_no_other_gets_though_nothing_listens_there() -> None:
-    given = [set(free_ports().values()) for _ in range(12)]
+def test_what_one_stack_was_given_no_other_gets_though_nothing_listens_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Locks of their own, or no other test would find a port meanwhile; they end with the list.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(stack_ports, "_claims", [])
+    # Nobody listens where this test looks: other tests' stacks are not to be asked.
+    monkeypatch.setattr(stack_ports, "is_busy", lambda _port: False)
+    given = [set(free_ports().values()) for _ in range(FREE_PORT_FIRST, FREE_PORT_LAST, PORTS_AT_ONCE)]
+    with pytest.raises(OSError, match="ports from 20000 to 32000 are free"):
+        free_ports()
     assert len(set.union(*given)) == sum(map(len, given))
-    # Nor one that another process starts: the first's claims are locks.
-    print_them = "from tools.stack.ports import free_ports; print(*free_ports().values())"
-    for _ in range(3):
-        printed = subprocess.run([sys.executable, "-c", print_them], capture_output=True, text=True, check=True).stdout
-        assert set.union(*given).isdisjoint(map(int, printed.split()))
+    # Nor one that another process starts.
+    another = [sys.executable, "-c", "from tools.stack.ports import free_ports; free_ports()"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    finished = subprocess.run(another, env=environment, capture_output=True, text=True, check=False)
+    assert "ports from 20000 to 32000 are free" in finished.stderr
 
 
 def test_free_ports_are_distinct_and_no_outgoing_connection_can_take_them() -> None:

@@ -8,7 +8,7 @@ from udfs.logic.kernels.hashing import quick_hash
 from udfs.logic.kernels.key_table import Bytes
 from udfs.logic.kernels.numba_compat import njit
 from udfs.logic.minutes.cells import MinuteCells, get_uint, put_bytes, put_uint
-from udfs.logic.ranking.lists import Choice, KindEvents, choice_of
+from udfs.logic.ranking.lists import Choice, KindEvents
 
 # Kinds that are summed at once.
 KINDS_AT_ONCE = 1 << 16
@@ -45,11 +45,11 @@ def chosen_kinds(rows: Callable[[], Iterable[Bytes]], parts: int, declared: Sequ
 
 def _choice(parts: Iterable[MinuteCells | None], declared: Sequence[bytes]) -> Choice | None:
     """Each kind is in one part alone."""
-    found = KindEvents()
+    found = KindEvents(declared)
     for sums in parts:
         assert sums is not None
-        found.add(sums, np.arange(len(sums)), sums.counts(), declared)
-    return choice_of(found, declared)
+        found.add(sums, np.arange(len(sums)), sums.counts())
+    return found.choice()
 
 
 def _sums(rows: Callable[[], Iterable[Bytes]], part: int, parts: int, *, whole: bool = False) -> MinuteCells | None:

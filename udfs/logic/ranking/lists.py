@@ -102,9 +102,9 @@ def _by_kind(
     firsts = np.nonzero(kind_of == np.arange(len(kind_of)))[0]
     if not is_part:
         events = np.bincount(kind_of, weights=views + views_before, minlength=len(kind_of))[firsts].astype(np.int64)
-        kinds = KindEvents()
-        kinds.add(cells, firsts, events, declared)
-        choice = choice_of(kinds, declared)
+        kinds = KindEvents(declared)
+        kinds.add(cells, firsts, events)
+        choice = kinds.choice()
     if choice is not None:
         firsts = firsts[_are_named(*cells.keys(), firsts, *_packed(choice.ranked))]
     found = {}
@@ -119,49 +119,44 @@ def _by_kind(
 
 
 class KindEvents:
-    """How many events kinds have, as far as it decides which kinds have lists (`choice_of`)."""
+    """How many events kinds have, as far as it decides which of them have lists. `declared` kinds always have one."""
 
-    def __init__(self) -> None:
-        self.of_declared: dict[bytes, int] = {}
-        # Of the others, those with the most events; `number_of_others` counts all.
-        self.others: list[tuple[bytes, int]] = []
-        self.number_of_others = 0
+    def __init__(self, declared: Sequence[bytes]) -> None:
+        self._declared = declared
+        # For how many other kinds there is room.
+        self._room = KINDS_MAX - len(declared)
+        self._of_declared: dict[bytes, int] = {}
+        # Of the other kinds, those with the most events; `_number_of_others` counts all.
+        self._others: list[tuple[bytes, int]] = []
+        self._number_of_others = 0
 
-    def add(
-        self,
-        cells: MinuteCells,
-        firsts: npt.NDArray[np.int64],
-        events: npt.NDArray[np.int64],
-        declared: Sequence[bytes],
-    ) -> None:
+    def add(self, cells: MinuteCells, firsts: npt.NDArray[np.int64], events: npt.NDArray[np.int64]) -> None:
         """Add kinds that were not added before: `firsts[n]` is a cell of each, `events[n]` are its events."""
-        is_declared = _are_named(*cells.keys(), firsts, *_packed(declared))
-        self.of_declared.update(_named(cells, firsts[is_declared], events[is_declared]))
+        is_declared = _are_named(*cells.keys(), firsts, *_packed(self._declared))
+        self._of_declared.update(_named(cells, firsts[is_declared], events[is_declared]))
         others, events_of_others = firsts[~is_declared], events[~is_declared]
-        self.number_of_others += len(others)
+        self._number_of_others += len(others)
         # One more than have room, whose events say whether the last of these is as frequent.
-        most = KINDS_MAX - len(declared) + 1
+        most = self._room + 1
         needed = np.arange(len(others))
         if len(others) > most:
             needed = np.argpartition(events_of_others, len(others) - most)[-most:]
-        self.others += _named(cells, others[needed], events_of_others[needed])
+        self._others += _named(cells, others[needed], events_of_others[needed])
 
+    def choice(self) -> Choice | None:
+        """Which kinds have lists; None: all.
 
-def choice_of(events: KindEvents, declared: Sequence[bytes]) -> Choice | None:
-    """Which kinds have lists; None: all.
-
-    Of equally frequent ones all or none have lists: which came first is not the same after a restore.
-    """
-    room = KINDS_MAX - len(declared)
-    number = events.number_of_others
-    if number <= room:
-        return None
-    most = sorted(events.others, key=lambda one: -one[1])
-    least = most[room][1]
-    listed = {**dict.fromkeys(declared, 0), **events.of_declared, **{kind: n for kind, n in most[:room] if n > least}}
-    ranked = sorted(listed)
-    left = Ranked(OF_KINDS.encode(), least, number - len(ranked) + len(declared))
-    return Choice(ranked, [*(Ranked(kind, listed[kind], 0) for kind in ranked), left])
+        Of equally frequent ones all or none have lists: which came first is not the same after a restore.
+        """
+        if self._number_of_others <= self._room:
+            return None
+        most = sorted(self._others, key=lambda one: -one[1])
+        least = most[self._room][1]
+        frequent = {kind: events for kind, events in most[: self._room] if events > least}
+        listed = {**dict.fromkeys(self._declared, 0), **self._of_declared, **frequent}
+        ranked = sorted(listed)
+        left = Ranked(OF_KINDS.encode(), least, self._number_of_others - len(frequent))
+        return Choice(ranked, [*(Ranked(kind, listed[kind], 0) for kind in ranked), left])
 
 
 def _named(cells: MinuteCells, of: npt.NDArray[np.int64], events: npt.NDArray[np.int64]) -> Iterable[tuple[bytes, int]]:
