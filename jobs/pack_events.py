@@ -19,7 +19,15 @@ from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_
 from jobs.uids import PackEventsUid as Uid
 from schemas.jobs import PACK
 from settings import Settings
-from udfs.logic.wire.single_events import OWN, OWN_SCHEMA, Unknown, WriterSchema, packer_of
+from udfs.logic.wire.single_events import (
+    NEWER_OWN_SCHEMA,
+    OWN,
+    OWN_SCHEMA,
+    Unknown,
+    WriterSchema,
+    newer_own_schema,
+    packer_of,
+)
 from udfs.operators.pack import Heartbeats, Pack
 
 
@@ -54,7 +62,12 @@ def schemas_or_exit(settings: Settings) -> list[WriterSchema]:
     file = ""
     try:
         for number, file in pack.schema_files:
-            schema = None if file == OWN_SCHEMA else json.loads(Path(file).read_text())
+            if file == OWN_SCHEMA:
+                schema = None
+            elif file == NEWER_OWN_SCHEMA:
+                schema = newer_own_schema()
+            else:
+                schema = json.loads(Path(file).read_text())
             found.append(WriterSchema(schema, number))
         found = found or [OWN]
         packer_of(pack.framing, "", 1, 1, found, Unknown(pack.unknown_fields))

@@ -48,6 +48,14 @@ HEADER = {
     "salts": SALTS,
     "produced_at": NOON + dt.timedelta(minutes=1, milliseconds=123),
 }
+# What version 2 adds to each event, and to the header.
+EVENTS_2 = [
+    {**EVENTS[0], "agent": None, "exclusion": None, "project": None},
+    {**EVENTS[1], "agent": "browser", "exclusion": None, "project": "default"},
+    {**EVENTS[2], "agent": "bot", "exclusion": "Regel ✓", "project": "videos"},
+    {**EVENTS[3], "agent": "", "exclusion": None, "project": "videos"},
+]
+HEADER_2 = {**HEADER, "origin": "overflow", "acknowledged": 2**40, "traceparents": ["00-" + "a" * 32 + "-01", ""]}
 REJECTED = {"topic": "view-events", "partition": 3, "offset": 2**40, "append_at": NOON}
 
 # Values by schema version, then by case. A version once listed stays.
@@ -58,6 +66,12 @@ EXAMPLES: dict[str, dict[str, dict[str, Any]]] = {
         "heartbeat": {**HEADER, "events": []},
         # The same value as any Avro writer may also put it: an array in blocks, one of them with its size.
         "blocks": {**HEADER, "events": EVENTS},
+    },
+    "ViewEvent.v2": {"plain": EVENTS_2[0], "full": EVENTS_2[2]},
+    "ViewBatch.v2": {
+        "events": {**HEADER_2, "events": EVENTS_2},
+        "heartbeat": {**HEADER, "origin": "direct", "acknowledged": None, "traceparents": [], "events": []},
+        "blocks": {**HEADER_2, "events": EVENTS_2},
     },
     "VideoMetadata.v1": {
         "full": {

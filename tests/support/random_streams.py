@@ -8,6 +8,7 @@ import mmh3
 
 from schemas import registry
 from settings import CountingSettings
+from tests.support.batch_versions import VERSIONS, encode_batch
 from udfs.logic.stream.block_list import BlockList, read_blocked
 from udfs.logic.wire.keyed_records import Keyed
 
@@ -100,27 +101,26 @@ def is_blocked(event_id: bytes, append_ms: int) -> bool:
 
 
 def encode(salt: int, events: list[Event], produced_ms: int) -> bytes:
-    return registry.encode(
-        "ViewBatch",
-        {
-            "batch_id": bytes(16),
-            "producer_id": "test",
-            "salt": salt,
-            "salts": RULES.salts,
-            "produced_at": produced_ms,
-            "events": [
-                {
-                    "event_id": i,
-                    "video_id": video,
-                    "kind": kind,
-                    "viewed_at": at,
-                    "viewer_id": viewer_of(i),
-                    "country": country_of(i),
-                }
-                for i, video, kind, at in events
-            ],
-        },
-    )
+    batch = {
+        "batch_id": bytes(16),
+        "producer_id": "test",
+        "salt": salt,
+        "salts": RULES.salts,
+        "produced_at": produced_ms,
+        "events": [
+            {
+                "event_id": i,
+                "video_id": video,
+                "kind": kind,
+                "viewed_at": at,
+                "viewer_id": viewer_of(i),
+                "country": country_of(i),
+            }
+            for i, video, kind, at in events
+        ],
+    }
+    # Producers of both versions write to one topic.
+    return encode_batch(batch, VERSIONS[(produced_ms // SECOND_MS + len(events) + salt) % 2])
 
 
 def random_log(r: random.Random, rules: CountingSettings) -> list[list[Record]]:

@@ -11,8 +11,8 @@ from typing import Self
 import mmh3
 from confluent_kafka import KafkaError, Message, Producer
 
-from schemas import registry
 from settings import Settings
+from tests.support.batch_versions import VERSIONS, encode_batch
 from tests.support.installation import Cell
 
 MINUTE_MS = 60_000
@@ -97,7 +97,8 @@ class Feeder:
         }
         self._producer.produce(
             self._settings.kafka.events_topic,
-            registry.encode("ViewBatch", batch),
+            # Producers of both versions write to one topic, and to each salt.
+            encode_batch(batch, VERSIONS[(salt + self.records // self._settings.counting.salts) % len(VERSIONS)]),
             struct.pack(">I", salt),
             partition=salt % self._settings.kafka.partitions,
             timestamp=append_ms,

@@ -15,8 +15,18 @@ from hypothesis import strategies as st
 
 from schemas import registry
 from schemas.topics import RECORD_BYTES_MAX
+from tests.support.batch_versions import newer
 from udfs.logic.wire.batch_scan import Scan, scan
-from udfs.logic.wire.single_events import Origin, Packed, Packer, Unknown, WriterSchema, packer_of, topic_mark
+from udfs.logic.wire.single_events import (
+    Origin,
+    Packed,
+    Packer,
+    Unknown,
+    WriterSchema,
+    newer_own_schema,
+    packer_of,
+    topic_mark,
+)
 
 SALTS = 4
 TOPIC = "singles"
@@ -228,6 +238,16 @@ def test_a_record_of_a_schema_that_is_not_named_is_refused_and_one_that_is_has_i
     packed = pack(both, [value, first, b"\0\0\0\0\3" + value[5:]])
     assert packed.refused == [(2, "unknown_schema")]
     assert events(packed) == [one, one]
+
+
+@pytest.mark.parametrize("unknown", list(Unknown))
+def test_events_of_version_2_are_packed_as_version_1_has_them(unknown: Unknown) -> None:
+    one = view(1, video_id="cats")
+    own = newer_own_schema()
+    value = registry.prefix("ViewEvent", 2) + datum(registry.schema("ViewEvent", 2), newer(one))
+    packed = pack(packer_of("single_object", TOPIC, SALTS, 9, [WriterSchema(own)], unknown), [value])
+    assert packed.refused == []
+    assert events(packed) == [one]
 
 
 @pytest.mark.parametrize(

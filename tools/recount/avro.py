@@ -14,6 +14,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas" / "avro"
 PREFIX_BYTES = 10
+VERSIONS = {"ViewBatch": (1, 2), "ViewEvent": (1, 2)}
 
 
 class UnreadableError(ValueError):
@@ -21,15 +22,15 @@ class UnreadableError(ValueError):
 
 
 @cache
-def prefix(name: str) -> bytes:
+def prefix(name: str, version: int) -> bytes:
     """The marker and the fingerprint that begin every value of the schema."""
-    canonical = to_parsing_canonical_form(json.loads((SCHEMAS / f"{name}.v1.avsc").read_text()))
+    canonical = to_parsing_canonical_form(json.loads((SCHEMAS / f"{name}.v{version}.avsc").read_text()))
     return b"\xc3\x01" + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
 
 
 @cache
-def _bytes_schema(name: str) -> Any:
-    return fastavro.parse_schema(_without_strings(json.loads((SCHEMAS / f"{name}.v1.avsc").read_text())))
+def _bytes_schema(name: str, version: int) -> Any:
+    return fastavro.parse_schema(_without_strings(json.loads((SCHEMAS / f"{name}.v{version}.avsc").read_text())))
 
 
 def _without_strings(schema: Any) -> Any:
@@ -49,16 +50,27 @@ def _without_strings(schema: Any) -> Any:
 
 def read(name: str, value: bytes) -> dict[str, Any]:
     """The record in a value with its prefix. Raises UnreadableError."""
-    if value[:PREFIX_BYTES] != prefix(name):
-        raise UnreadableError("another schema")
-    return read_datum(name, value[PREFIX_BYTES:])
+    for version in VERSIONS.get(name, (1,)):
+        if value[:PREFIX_BYTES] == prefix(name, version):
+            return _read(name, version, value[PREFIX_BYTES:])
+    raise UnreadableError("another schema")
 
 
 def read_datum(name: str, datum: bytes) -> dict[str, Any]:
-    """The record in a bare datum, which must end where the bytes end. Raises UnreadableError."""
+    """The record in a bare datum, which must end where the bytes end, in one version. Raises UnreadableError."""
+    error = UnreadableError("no version")
+    for version in VERSIONS.get(name, (1,)):
+        try:
+            return _read(name, version, datum)
+        except UnreadableError as found:
+            error = found
+    raise error
+
+
+def _read(name: str, version: int, datum: bytes) -> dict[str, Any]:
     stream = io.BytesIO(datum)
     try:
-        record = cast("dict[str, Any]", fastavro.schemaless_reader(stream, _bytes_schema(name), None))
+        record = cast("dict[str, Any]", fastavro.schemaless_reader(stream, _bytes_schema(name, version), None))
     except (EOFError, ValueError, IndexError, OverflowError, TypeError) as error:
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
     if stream.tell() != len(datum):

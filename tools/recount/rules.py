@@ -134,9 +134,9 @@ def _is_well_formed(event: dict[str, Any]) -> bool:
     if event["kind"].startswith(b"blocked:"):
         return False
     try:
-        for name in ("video_id", "kind", "viewer_id", "country", "device"):
-            if event[name] is not None:
-                event[name].decode()
+        for name, value in event.items():
+            if name not in ("event_id", "viewed_at") and value is not None:
+                value.decode()
     except UnicodeDecodeError:
         return False
     return True

@@ -2,7 +2,7 @@
 
 import io
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import fastavro
 import numpy as np
@@ -11,8 +11,6 @@ from schemas import registry
 from tools.replay.letters import Letter
 from udfs.logic.stream.rejected import is_cut
 from udfs.logic.wire.batch_scan import Unreadable, scan_as_named
-
-FIELDS = ("event_id", "video_id", "viewed_at", "kind", "viewer_id", "country", "device")
 
 
 def events_in(letter: Letter, events_topic: str) -> list[bytes] | str:
@@ -32,14 +30,24 @@ def events_in(letter: Letter, events_topic: str) -> list[bytes] | str:
 
 
 def fields_of(datum: bytes) -> dict[str, Any]:
-    """A ViewEvent datum as a dict of FIELDS: event_id as a UUID's text, viewed_at in ms since 1970.
+    """A ViewEvent datum of either version as a dict: event_id as a UUID's text, viewed_at in ms since 1970.
 
     Bytes that are no UTF-8 are lone surrogates in the text, as Python's `surrogateescape` has them.
     """
-    record: Any = fastavro.schemaless_reader(
-        io.BytesIO(datum),
-        registry.numeric_schema("ViewEvent"),
-        None,
-        handle_unicode_errors="surrogateescape",
-    )
+    version = 1 if len(first_version(datum)) == len(datum) else 2
+    record, _ = _read(datum, version)
     return {**record, "event_id": str(uuid.UUID(bytes=record["event_id"]))}
+
+
+def first_version(datum: bytes) -> bytes:
+    """The same event as version 1 has it, which is how version 2 begins: replay writes version 1."""
+    _, end = _read(datum, 1)
+    return datum[:end]
+
+
+def _read(datum: bytes, version: int) -> tuple[dict[str, Any], int]:
+    """(the record, where it ends)."""
+    stream = io.BytesIO(datum)
+    schema = registry.numeric_schema("ViewEvent", version)
+    record = fastavro.schemaless_reader(stream, schema, None, handle_unicode_errors="surrogateescape")
+    return cast("dict[str, Any]", record), stream.tell()

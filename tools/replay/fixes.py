@@ -11,7 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
-from tools.replay.events import FIELDS
+from schemas.fields import EVENT_FIELDS
 from tools.replay.letters import Letter
 
 Fix = Callable[[dict[str, Any] | bytes, Letter], Any]
@@ -58,7 +58,9 @@ def mended(fix: Fix, given: dict[str, Any] | bytes, letter: Letter) -> list[dict
     for event in events:
         if not isinstance(event, dict):
             raise FixError(f"{letter.origin}: the fix returned {event!r:.80}: return a dict, a list of dicts or None")
-        unknown = [str(name) for name in event if name not in FIELDS]
+        unknown = [str(name) for name in event if name not in EVENT_FIELDS]
         if unknown:
-            raise FixError(f"{letter.origin}: the fix returned {', '.join(unknown)}: an event has {', '.join(FIELDS)}")
+            raise FixError(
+                f"{letter.origin}: the fix returned {', '.join(unknown)}: an event has {', '.join(EVENT_FIELDS)}"
+            )
     return events

@@ -13,7 +13,7 @@ from schemas.topics import REJECTED_RETENTION_MS
 from schemas.values import TIME_MIN_MS
 from settings import Settings
 from settings.durations import HOUR_MS
-from tools.replay.events import events_in, fields_of
+from tools.replay.events import events_in, fields_of, first_version
 from tools.replay.fixes import Fix, FixError, mended
 from tools.replay.letters import Letter
 from udfs.logic.stream.dedup import SaltDedup
@@ -83,6 +83,7 @@ class Planner:
 
     def _event(self, letter: Letter, datum: bytes) -> Planned:
         """One that could be read."""
+        datum = first_version(datum)
         before = fields_of(datum)
         if self._fix is None:
             return self._judged(letter, before, datum, {})

@@ -247,7 +247,7 @@ class Audience:
             part = chosen[at : at + LATE_AT_ONCE]
             first, end = late.starts[part[0]], late.starts[part[-1] + 1]
             buf = late.datums[first:end]
-            spans, viewed_at = late_spans(buf, late.starts[part] - first)
+            spans, viewed_at = late_spans(buf, late.starts[part] - first, late.starts[part + 1] - first)
             self._late.append(self._collect(buf, spans, viewed_at, np.arange(len(part)), late.is_blocked[part]))
 
     def _collect(

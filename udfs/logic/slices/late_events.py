@@ -17,7 +17,7 @@ from udfs.logic.kernels.numba_compat import hash_secret, leaf, load_u64, njit
 from udfs.logic.minutes.cells import slots_for
 from udfs.logic.slices.repeats import Known, Repeat, Subjects, subjects_of
 from udfs.logic.stream.block_table import BlockTable, is_blocked
-from udfs.logic.wire.batch_scan import VIEWER_AT, VIEWER_LEN, put_span, read_event
+from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS_1, VIEWER_AT, VIEWER_LEN, put_span, read_event
 
 
 class LateEvents:
@@ -41,7 +41,7 @@ class LateEvents:
         np.cumsum([len(datum) for datum in found], out=starts[1:])
         octets = b"".join(found)
         buf = np.frombuffer(octets, np.uint8)
-        spans, viewed_ms = late_spans(buf, starts[:-1])
+        spans, viewed_ms = late_spans(buf, starts[:-1], starts[1:])
         blocked = _are_blocked(buf, spans, append_ms, blocks)
         self._starts.frombytes((starts[1:] + len(self._datums)).tobytes())
         self._datums += octets
@@ -130,14 +130,17 @@ class Names:
 
 
 @njit(cache=True)
-def late_spans(buf, starts):  # type: ignore[no-untyped-def]
-    """(spans as of a Scan, viewed_at) of the events that begin there."""
+def late_spans(buf, starts, ends):  # type: ignore[no-untyped-def]
+    """(spans as of a Scan, viewed_at) of the events of any version that lie there."""
     n = starts.shape[0]
     spans = np.empty((n, 8), np.int64)
     viewed = np.empty(n, np.int64)
     for i in range(n):
-        video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, _, end = read_event(buf, starts[i])
-        put_span(spans, i, starts[i], end, video_at, video_len, kind_at, kind_len, viewer_at, viewer_len)
+        # What is needed stands in version 1, with which each version begins.
+        video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, _, _ = read_event(
+            buf, starts[i], OPTIONAL_TEXTS_1
+        )
+        put_span(spans, i, starts[i], ends[i], video_at, video_len, kind_at, kind_len, viewer_at, viewer_len)
         viewed[i] = viewed_at
     return spans, viewed
 

@@ -1,4 +1,4 @@
-"""Reads the bytes of a ViewBatch, trusting nothing: where each event lies, and what is wrong with it.
+"""Reads the bytes of a ViewBatch of either version, trusting nothing: where each event lies, and what is wrong with it.
 
 A value that does not read from end to end is unreadable as a whole, with a reason; an event that reads but breaks a
 rule of its own (length, UTF-8, salt) has a fault and its neighbours are unharmed. Judges no times: that is dedup's.
@@ -7,6 +7,7 @@ Avro 1.12 specification, "Data Serialization".
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,12 @@ from schemas.limits import KIND_BYTES_MAX, VIDEO_ID_BYTES_MAX
 from udfs.logic.kernels.hashing import salt_of
 from udfs.logic.kernels.numba_compat import leaf, load_u64, njit
 
-# The id, three one-byte lengths or times and three one-byte unions.
+# Of version 1: the id, three one-byte lengths or times and three one-byte unions.
 EVENT_BYTES_MIN = 22
+# By version of the schemas, how many optional texts end an event. Those of version 1 come first in version 2, so that
+# whoever needs no more of them reads either version as version 1.
+OPTIONAL_TEXTS = {1: 3, 2: 6}
+OPTIONAL_TEXTS_1 = OPTIONAL_TEXTS[1]
 
 
 class Unreadable(IntEnum):
@@ -178,8 +183,8 @@ def put_span(spans, i, start, end, video_at, video_len, kind_at, kind_len, viewe
 
 
 @leaf()
-def read_event(buf, at):  # type: ignore[no-untyped-def]
-    """A ViewEvent datum.
+def read_event(buf, at, optional_texts):  # type: ignore[no-untyped-def]
+    """A ViewEvent datum that ends with so many optional texts, see OPTIONAL_TEXTS.
 
     (the video's place, its length, viewed_at, the kind's place, its length, the viewer's place, its length, whether the
     optional texts are UTF-8, the place after it); a negative place is minus the reason.
@@ -196,7 +201,7 @@ def read_event(buf, at):  # type: ignore[no-untyped-def]
         viewed_at, at = read_varint(buf, at)
     if at >= 0:
         kind_at, kind_len, at = read_string(buf, at)
-    for optional in range(3):
+    for optional in range(optional_texts):
         if at < 0:
             break
         branch, at = read_varint(buf, at)
@@ -243,27 +248,73 @@ def _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts
     return 0
 
 
+@leaf()
+def _skip_texts(buf, at):  # type: ignore[no-untyped-def]
+    """The place after an array of texts; a negative one is minus the reason."""
+    while True:
+        count, at = read_varint(buf, at)
+        if at < 0 or count == 0:
+            return at
+        block_end = np.int64(-1)
+        if count < 0:
+            size, at = read_varint(buf, at)
+            if at < 0:
+                return at
+            if size < 0 or size > buf.shape[0] - at:
+                return -_BLOCK
+            block_end = at + size
+            count = -count
+        # Each text has a byte at least. A count of -2**63 stays negative.
+        if count < 0 or count > buf.shape[0] - at:
+            return -_COUNT
+        for _ in range(count):
+            _, _, at = read_string(buf, at)
+            if at < 0:
+                return at
+        if block_end >= 0 and at != block_end:
+            return -_BLOCK
+
+
+@leaf()
+def read_header(buf, at, optional_texts):  # type: ignore[no-untyped-def]
+    """(salt, number of salts, when it was produced, where the events begin); the place is minus the reason if negative.
+
+    Of version 2, known by its events' texts, origin, acknowledged and traceparents are read over.
+    """
+    salt = salts = produced = np.int64(0)
+    at += 16
+    if at > buf.shape[0]:
+        return salt, salts, produced, -_TRUNCATED
+    _, _, at = read_string(buf, at)
+    if at >= 0:
+        salt, at = read_varint(buf, at)
+    if at >= 0:
+        salts, at = read_varint(buf, at)
+    if at >= 0:
+        produced, at = read_varint(buf, at)
+    if optional_texts > OPTIONAL_TEXTS_1:
+        if at >= 0:
+            _, _, at = read_string(buf, at)
+        branch = np.int64(0)
+        if at >= 0:
+            branch, at = read_varint(buf, at)
+        if at >= 0 and branch == 1:
+            _, at = read_varint(buf, at)
+        elif at >= 0 and branch != 0:
+            at = -_UNION
+        if at >= 0:
+            at = _skip_texts(buf, at)
+    return salt, salts, produced, at
+
+
 @njit(cache=True)
-def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
+def _scan(buf, at, key_salt, salts, optional_texts):  # type: ignore[no-untyped-def]
     """Reads from the header on; (events or minus the reason, when it was produced, spans, viewed_at, faults)."""
     capacity = max((buf.shape[0] - at) // EVENT_BYTES_MIN, 0) + 1
     spans = np.empty((capacity, 8), np.int64)
     viewed = np.empty(capacity, np.int64)
     faults = np.empty(capacity, np.uint8)
-    produced = np.int64(0)
-    at += 16
-    if at > buf.shape[0]:
-        return -_TRUNCATED, produced, spans, viewed, faults
-    _, _, at = read_string(buf, at)
-    if at < 0:
-        return at, produced, spans, viewed, faults
-    salt, at = read_varint(buf, at)
-    if at < 0:
-        return at, produced, spans, viewed, faults
-    topic_salts, at = read_varint(buf, at)
-    if at < 0:
-        return at, produced, spans, viewed, faults
-    produced, at = read_varint(buf, at)
+    salt, topic_salts, produced, at = read_header(buf, at, optional_texts)
     if at < 0:
         return at, produced, spans, viewed, faults
     if topic_salts != salts:
@@ -291,7 +342,9 @@ def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
             return -_COUNT, produced, spans, viewed, faults
         for _ in range(count):
             start = at
-            video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, is_text, at = read_event(buf, at)
+            video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, is_text, at = read_event(
+                buf, at, optional_texts
+            )
             if at < 0:
                 return at, produced, spans, viewed, faults
             fault = _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts)
@@ -310,14 +363,14 @@ def _scan(buf, at, key_salt, salts):  # type: ignore[no-untyped-def]
 
 def scan(buf: npt.NDArray[np.uint8], key_salt: int, salts: int) -> Scan | Unreadable:
     """Reads one record's value. `key_salt` is the salt that the record's key names, below 0 if none."""
-    prefix = registry.prefix("ViewBatch")
-    if buf[: len(prefix)].tobytes() != prefix:
+    optional_texts = _optional_texts(buf)
+    if optional_texts is None:
         return Unreadable.UNKNOWN_SCHEMA
-    n, produced, spans, viewed_at, faults = _scan(buf, len(prefix), key_salt, salts)
+    at = registry.PREFIX_BYTES
+    n, produced, spans, viewed_at, faults = _scan(buf, at, key_salt, salts, optional_texts)
     if n < 0:
         return Unreadable(-n)
-    batch_id = buf[len(prefix) : len(prefix) + 16].tobytes()
-    return Scan(batch_id, produced, spans[:n], viewed_at[:n], faults[:n])
+    return Scan(buf[at : at + 16].tobytes(), produced, spans[:n], viewed_at[:n], faults[:n])
 
 
 def scan_as_named(buf: npt.NDArray[np.uint8]) -> tuple[int, Scan] | Unreadable:
@@ -325,12 +378,24 @@ def scan_as_named(buf: npt.NDArray[np.uint8]) -> tuple[int, Scan] | Unreadable:
 
     For who asks what was sent, also where it does not count.
     """
-    _, _, at = read_string(buf, len(registry.prefix("ViewBatch")) + 16)
-    # The salt, the number of salts and when it was produced.
-    named = [0, 0, 0]
-    for place in range(3):
-        if at >= 0:
-            named[place], at = read_varint(buf, at)
-    salt, salts, _ = named
+    optional_texts = _optional_texts(buf)
+    if optional_texts is None:
+        return Unreadable.UNKNOWN_SCHEMA
+    salt, salts, _, at = _read_header(buf, registry.PREFIX_BYTES, optional_texts)
     found = scan(buf, salt, max(salts, 1))
     return found if isinstance(found, Unreadable) else (int(at), found)
+
+
+@njit(cache=True)
+def _read_header(buf, at, optional_texts):  # type: ignore[no-untyped-def]
+    return read_header(buf, at, optional_texts)
+
+
+@cache
+def _texts_by_prefix() -> dict[bytes, int]:
+    return {registry.prefix("ViewBatch", version): texts for version, texts in OPTIONAL_TEXTS.items()}
+
+
+def _optional_texts(buf: npt.NDArray[np.uint8]) -> int | None:
+    """Of the version that the value begins with; None when it begins with none."""
+    return _texts_by_prefix().get(buf[: registry.PREFIX_BYTES].tobytes())

@@ -9,6 +9,7 @@ in a record of another time. What ingest refuses by the event alone is refused h
 
 import hashlib
 import io
+import json
 import struct
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from schemas.varint import varint
 from udfs.logic.kernels.hashing import salt_of
 from udfs.logic.kernels.key_table import Bytes
 from udfs.logic.kernels.numba_compat import leaf, njit
-from udfs.logic.wire.batch_scan import Unreadable, read_event
+from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS_1, Unreadable, read_event
 
 CONFLUENT_HEADER_BYTES = 5
 _CONFLUENT_MAGIC = b"\x00"
@@ -46,6 +47,8 @@ _TIME_END_MS = TIME_END_MS
 _EVENT_REASONS = {_RESERVED_ID: f"event_id: {values.ID_RESERVED}", _TIME_RANGE: f"viewed_at: {values.TIME_RANGE}"}
 # What a list of schemas calls the product's own.
 OWN_SCHEMA = "ViewEvent.v1"
+# Read field by field, since batches are written with events of version 1: what version 2 adds is left out.
+NEWER_OWN_SCHEMA = "ViewEvent.v2"
 # Of all events of a batch together, which leaves room for its head.
 EVENT_BYTES_MAX = RECORD_BYTES_MAX - (1 << 14)
 
@@ -271,8 +274,16 @@ def avro_events(topic: str, heads: Mapping[bytes, WriterSchema], unknown: Unknow
 def _parsed(one: WriterSchema, unknown: Unknown) -> Any:
     if one.schema is None:
         return registry.numeric_schema("ViewEvent")
+    if one.schema == newer_own_schema():
+        return registry.numeric_schema("ViewEvent", 2)
     _check_names([str(field["name"]) for field in one.schema.get("fields", [])], unknown)
     return fastavro.parse_schema(dict(one.schema))
+
+
+def newer_own_schema() -> Mapping[str, Any]:
+    """The schema that NEWER_OWN_SCHEMA names."""
+    found: dict[str, Any] = json.loads((registry.FOLDER / f"{NEWER_OWN_SCHEMA}.avsc").read_text())
+    return found
 
 
 def _check_names(names: Iterable[str], unknown: Unknown) -> None:
@@ -407,7 +418,7 @@ def _salts(buf, starts, ends, head, skip, salts):  # type: ignore[no-untyped-def
         if not same:
             found[i] = -_SCHEMA
             continue
-        event = read_event(record, skip)
+        event = read_event(record, skip, OPTIONAL_TEXTS_1)
         viewed_at, end = event[2], event[8]
         if end < 0:
             found[i] = end
