@@ -16,11 +16,11 @@ from typing import Annotated, get_args
 import typer
 from rich.console import Console
 
-from benchmarks import results
-from benchmarks.cpu import cpu_seconds
-from benchmarks.events import HOUR_MS, Stream, Topic, batches_topic
-from benchmarks.machine import describe
-from benchmarks.progress import METRIC_OVERRIDES, Progress
+from benchmarks.inputs.events import HOUR_MS, Stream, Topic, batches_topic
+from benchmarks.measuring import results
+from benchmarks.measuring.cpu import cpu_seconds
+from benchmarks.measuring.machine import describe
+from benchmarks.measuring.progress import METRIC_OVERRIDES, Progress
 from connectors.installation import ensure_topics
 from schemas.jobs import ARCHIVE
 from settings import ArchiveSettings, Settings

@@ -20,10 +20,10 @@ import pyarrow.fs
 import typer
 from rich.console import Console
 
-from benchmarks import results
-from benchmarks.machine import describe
-from services.query.cold import History
-from services.query.completeness import HOUR
+from benchmarks.measuring import results
+from benchmarks.measuring.machine import describe
+from services.query.counts.cold import History
+from services.query.counts.completeness import HOUR
 from settings import S3Settings
 from tools.stack import Stack, StackOptions
 from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY

@@ -18,9 +18,9 @@ import psutil
 import typer
 from rich.console import Console
 
-from benchmarks import results
-from benchmarks.charts import chart
-from benchmarks.machine import describe
+from benchmarks.measuring import results
+from benchmarks.measuring.charts import chart
+from benchmarks.measuring.machine import describe
 from settings import CountingSettings
 from tools.load import Traffic, TrafficSource
 from tools.load.encoding import records

@@ -22,9 +22,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import results
-from benchmarks.cpu import cpu_seconds
-from benchmarks.machine import describe
+from benchmarks.measuring import results
+from benchmarks.measuring.cpu import cpu_seconds
+from benchmarks.measuring.machine import describe
 from schemas.jobs import COUNT
 from settings import Settings
 from tools.demo.sources import HTTP_TIMEOUT_S

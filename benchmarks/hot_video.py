@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks import report, results
-from benchmarks.events import TRAFFIC, Stream, batches_topic
-from benchmarks.harness import Bench
-from benchmarks.lineup import FULL, JOBS, Contender
-from benchmarks.machine import describe
-from benchmarks.progress import METRIC_OVERRIDES
+from benchmarks.comparing.harness import Bench
+from benchmarks.comparing.lineup import FULL, JOBS, Contender
+from benchmarks.inputs.events import TRAFFIC, Stream, batches_topic
+from benchmarks.measuring import report, results
+from benchmarks.measuring.machine import describe
+from benchmarks.measuring.progress import METRIC_OVERRIDES
 from settings import Settings
 from tools.stack import Stack, StackOptions
 

@@ -1,4 +1,4 @@
-"""The compiled loops of benchmarks.encoding. Numba infers the types: annotations would say nothing."""
+"""The compiled loops of benchmarks.inputs.encoding. Numba infers the types: annotations would say nothing."""
 
 # ruff: noqa: ANN001, ANN201, ANN202
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"

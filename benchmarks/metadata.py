@@ -19,14 +19,14 @@ import psutil
 import typer
 from rich.console import Console
 
-from benchmarks import checkpoints, results
-from benchmarks.machine import describe
+from benchmarks.measuring import checkpoints, results
+from benchmarks.measuring.machine import describe
 from connectors.cassandra import connect
 from schemas.jobs import COUNT
 from settings import CassandraSettings, Settings
 from tools.metadata import VideoMetadata, publish
 from tools.stack import Stack, StackOptions
-from tools.stack.ports import HOST
+from tools.stack.machine.ports import HOST
 
 TARGET_S = 30.0
 PATIENCE_S = 300.0

@@ -15,16 +15,16 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from benchmarks import checkpoints, results
-from benchmarks.charts import chart
 from benchmarks.freshness import Probes
-from benchmarks.machine import describe
+from benchmarks.measuring import checkpoints, results
+from benchmarks.measuring.charts import chart
+from benchmarks.measuring.machine import describe
 from connectors.cassandra import connect
 from schemas.jobs import COUNT
 from settings import CassandraSettings, Settings
 from tools.load import KafkaSender, Traffic, TrafficSource
 from tools.stack import Stack, StackOptions
-from tools.stack.ports import HOST
+from tools.stack.machine.ports import HOST
 
 PAGE = Path(__file__).parents[1] / "docs" / "checkpoints.md"
 STEPS = (100_000, 1_000_000, 3_000_000, 10_000_000, 20_000_000)

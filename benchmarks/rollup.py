@@ -23,14 +23,14 @@ import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 
-from benchmarks import results
 from benchmarks.archive import CODECS, HOURS, archive_path, copy, filled_stack
-from benchmarks.cpu import PYTHON_WORKERS, cpu_seconds
-from benchmarks.events import Stream, Topic, batches_topic
-from benchmarks.machine import describe
-from benchmarks.rollup_contenders import SQL_DEDUPS, Contenders, newest_job
-from benchmarks.tables import MINUTES_PER_HOUR, Tables, before, by_minute_hour_day, compare, of_history
-from benchmarks.worker_peak import peak_of_workers
+from benchmarks.comparing.rollup_contenders import SQL_DEDUPS, Contenders, newest_job
+from benchmarks.inputs.events import Stream, Topic, batches_topic
+from benchmarks.inputs.tables import MINUTES_PER_HOUR, Tables, before, by_minute_hour_day, compare, of_history
+from benchmarks.measuring import results
+from benchmarks.measuring.cpu import PYTHON_WORKERS, cpu_seconds
+from benchmarks.measuring.machine import describe
+from benchmarks.measuring.worker_peak import peak_of_workers
 from schemas.jobs import ROLLUP
 from settings import Settings
 from tools.history import history_in_force

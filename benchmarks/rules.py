@@ -14,10 +14,10 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from benchmarks import results
-from benchmarks.events import BLOCK_EVENTS_PER_SALT, EVENTS_PER_MINUTE, MINUTE_MS, TRAFFIC
-from benchmarks.lineup import BATCHES
-from benchmarks.machine import describe
+from benchmarks.comparing.lineup import BATCHES
+from benchmarks.inputs.events import BLOCK_EVENTS_PER_SALT, EVENTS_PER_MINUTE, MINUTE_MS, TRAFFIC
+from benchmarks.measuring import results
+from benchmarks.measuring.machine import describe
 from settings import CountingSettings
 from tools.load import TrafficSource
 from tools.load.encoding import records

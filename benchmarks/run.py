@@ -1,9 +1,9 @@
 """`make bench`: the count job beside Flink SQL and naive PyFlink, on the same events from real Kafka.
 
 Contenders run one after the other on one session cluster, with the parallelism, TaskManager memory and checkpoints of
-flink-conf/config.yaml. What is measured, and when, is said in benchmarks.steady; what the events are, in
-benchmarks.events. A machine drifts and a cluster warms up, so that whatever runs minutes apart is hardly comparable:
-afterwards the best of each but d run again in turns, and the ratios are those of the medians of these.
+flink-conf/config.yaml. What is measured, and when, is said in benchmarks.measuring.steady; what the events are, in
+benchmarks.inputs.events. A machine drifts and a cluster warms up, so that whatever runs minutes apart is hardly
+comparable: afterwards the best of each but d run again in turns, and the ratios are those of the medians of these.
 
     a  the count job to a sink that discards     c  Flink SQL to a sink that discards
     b  the count job to Cassandra                d  PyFlink, one event at a time, to a sink that discards
@@ -18,12 +18,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks import report, results
-from benchmarks.events import Stream
-from benchmarks.harness import Bench
-from benchmarks.lineup import FULL, QUICK, Contender, chosen, contenders, limited, topics
-from benchmarks.machine import describe
-from benchmarks.progress import METRIC_OVERRIDES
+from benchmarks.comparing.harness import Bench
+from benchmarks.comparing.lineup import FULL, QUICK, Contender, chosen, contenders, limited, topics
+from benchmarks.inputs.events import Stream
+from benchmarks.measuring import report, results
+from benchmarks.measuring.machine import describe
+from benchmarks.measuring.progress import METRIC_OVERRIDES
 from settings import Settings
 from tools.stack import Stack, StackOptions
 from tools.stack.flink import template

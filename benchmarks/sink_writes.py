@@ -17,13 +17,13 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from benchmarks import results
-from benchmarks.cpu import cpu_s
-from benchmarks.machine import describe
+from benchmarks.measuring import results
+from benchmarks.measuring.cpu import cpu_s
+from benchmarks.measuring.machine import describe
 from connectors.cassandra import connect
 from settings import CassandraSettings
 from tools.stack import Stack, StackOptions
-from tools.stack.ports import HOST
+from tools.stack.machine.ports import HOST
 from udfs.logic.minutes.cells import Cell, dated_row
 from udfs.sinks.cassandra_writer import CountWriter
 

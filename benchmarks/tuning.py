@@ -17,13 +17,13 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from rich.console import Console
 
-from benchmarks import report, results
-from benchmarks.events import Stream, Topic, batches_topic
-from benchmarks.harness import Bench, ContenderError
-from benchmarks.lineup import FULL, JOBS, Contender
-from benchmarks.machine import describe
-from benchmarks.progress import METRIC_OVERRIDES
-from benchmarks.steady import TooShortError
+from benchmarks.comparing.harness import Bench, ContenderError
+from benchmarks.comparing.lineup import FULL, JOBS, Contender
+from benchmarks.inputs.events import Stream, Topic, batches_topic
+from benchmarks.measuring import report, results
+from benchmarks.measuring.machine import describe
+from benchmarks.measuring.progress import METRIC_OVERRIDES
+from benchmarks.measuring.steady import TooShortError
 from settings import Settings
 from tools.stack import Stack, StackOptions
 

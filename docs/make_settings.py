@@ -10,11 +10,11 @@ from pydantic.fields import FieldInfo
 
 from settings import Settings
 from settings.kept import OF_HISTORY, OF_STATE, variable
-from tools.stack.disk import DiskLimits
-from tools.stack.disk import variable as disk_variable
-from tools.stack.environment import JAVA_OPTIONS_VARIABLE
 from tools.stack.layout import HOME_VARIABLE
-from tools.stack.ports import DEFAULT_PORTS, environment_variable
+from tools.stack.machine.disk import DiskLimits
+from tools.stack.machine.disk import variable as disk_variable
+from tools.stack.machine.environment import JAVA_OPTIONS_VARIABLE
+from tools.stack.machine.ports import DEFAULT_PORTS, environment_variable
 
 HEAD = """\
 # Settings
@@ -43,8 +43,8 @@ STACK_HEAD = """
 ## The local stack
 
 Of `make run` and `bin/vc` alone. No other variable of the terminal reaches a part of the stack, save for PATH, TZ, TERM
-and LD_LIBRARY_PATH (`tools/stack/environment.py`), and a variable that begins with `VIEW_COUNTS_` and is on no list of
-this page is refused.
+and LD_LIBRARY_PATH (`tools/stack/machine/environment.py`), and a variable that begins with `VIEW_COUNTS_` and is on no
+list of this page is refused.
 
 | variable | default | meaning |
 |---|---|---|"""
@@ -66,7 +66,7 @@ PORTS_HEAD = """
 ### Its ports
 
 The local stack chooses the addresses of its parts and tells the services and the job; these variables change the
-ports (`tools/stack/ports.py`).
+ports (`tools/stack/machine/ports.py`).
 
 | variable | default |
 |---|---|"""

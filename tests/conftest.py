@@ -10,8 +10,8 @@ from hypothesis import settings
 
 from tests.support.tiers import FAST, FAST_EXAMPLES
 from tools.stack import Stack, StackOptions
-from tools.stack.environment import JAVA_OPTIONS_VARIABLE, without_proxy
 from tools.stack.layout import repository
+from tools.stack.machine.environment import JAVA_OPTIONS_VARIABLE, without_proxy
 
 # The JVMs of tests live for a minute or two. Without the optimising compiler, and without looking again whether what a
 # compiler has made of Java is sound, they start sooner, and two cores have more time for what is tested.

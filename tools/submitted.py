@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.stack.environment import PREFIX
+from tools.stack.machine.environment import PREFIX
 
 # What the job's driver and its workers import.
 PACKAGES = ("jobs", "udfs", "connectors", "schemas", "settings")

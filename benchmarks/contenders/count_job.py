@@ -4,7 +4,7 @@ import argparse
 
 from pyflink.datastream import FlatMapFunction, RuntimeContext, StreamExecutionEnvironment
 
-from benchmarks.names import COUNTED_GAUGE
+from benchmarks.inputs.names import COUNTED_GAUGE
 from connectors.flink_kafka import balanced_keys
 from jobs.view_counts import build, inputs
 from settings import Settings

@@ -33,7 +33,7 @@ from pyflink.datastream.state import StateTtlConfig, ValueStateDescriptor
 from pyflink.datastream.window import TumblingEventTimeWindows
 from pyflink.java_gateway import get_gateway
 
-from benchmarks.encoding import PLAIN_EVENT
+from benchmarks.inputs.encoding import PLAIN_EVENT
 from settings import Settings
 
 MINUTE_MS = 60_000

@@ -15,14 +15,14 @@ from starlette.routing import Route
 
 from services.docs_page import docs_page
 from services.openapi import HEALTHZ, JSON, Operation
-from services.query import routes
-from services.query.answers import Away, BadParameter, BadParameters
-from services.query.cold import History, TooManyFilesError
-from services.query.completeness import HistoryAwayError
-from services.query.endpoints import Endpoints
-from services.query.parameters import ParameterError, check_known
-from services.query.session import ReadSession, StoreAwayError
-from services.query.store import CountStore
+from services.query.api import routes
+from services.query.api.answers import Away, BadParameter, BadParameters
+from services.query.api.endpoints import Endpoints
+from services.query.api.parameters import ParameterError, check_known
+from services.query.counts.cold import History, TooManyFilesError
+from services.query.counts.completeness import HistoryAwayError
+from services.query.counts.session import ReadSession, StoreAwayError
+from services.query.counts.store import CountStore
 from settings import Settings
 from udfs.stores.archive import filesystem
 from udfs.stores.history_reader import HistoryFiles

@@ -15,7 +15,7 @@ from tests.support.installation import Installation
 from tests.support.metadata import titles
 from tests.support.waiting import eventually
 from tools.stack import Stack, StackOptions
-from tools.stack.local_http import open_local
+from tools.stack.machine.local_http import open_local
 
 PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
 

@@ -27,7 +27,7 @@ from settings import CassandraSettings, Settings
 from tests.support.waiting import eventually
 from tools.stack import FlinkCommandError, Stack, StackOptions
 from tools.stack.layout import HOME_VARIABLE
-from tools.stack.ports import HOST
+from tools.stack.machine.ports import HOST
 
 SETTINGS = Settings()
 SALTS = SETTINGS.counting.salts

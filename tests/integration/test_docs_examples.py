@@ -29,7 +29,7 @@ from tools.ops.app import app as operators
 from tools.stack import Stack, StackOptions
 from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
 from tools.stack.layout import HOME_VARIABLE
-from tools.stack.ports import DEFAULT_PORTS, HOST
+from tools.stack.machine.ports import DEFAULT_PORTS, HOST
 from udfs.logic.audit.minutes import Correction, Verdict
 from udfs.logic.audit.sums import DIFFERENCES, Finding
 from udfs.logic.minutes.cells import Cell, dated_row

@@ -9,7 +9,7 @@ from settings import S3Settings
 from tests.unit.test_docs_parquet import IN_PYTHON, blocks, is_connection, make_history, python_answers
 from tools.stack import Stack
 from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
-from tools.stack.ports import DEFAULT_PORTS
+from tools.stack.machine.ports import DEFAULT_PORTS
 from udfs.stores.archive import filesystem
 
 

@@ -9,7 +9,7 @@ import pytest
 from connectors.cassandra import connect, migrate
 from settings import CassandraSettings
 from tools.stack import Stack
-from tools.stack.ports import HOST
+from tools.stack.machine.ports import HOST
 from udfs.logic.history.register import Register, manifest_name, nothing_applied
 from udfs.stores.history_register import CassandraRegisters
 from udfs.stores.lease import LeaseHolder, LeaseLostError

@@ -14,7 +14,7 @@ from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.repeating import Repeating
 from tests.support.waiting import eventually
 from tools.stack import Stack
-from tools.stack.ports import HOST
+from tools.stack.machine.ports import HOST
 from udfs.stores.archive import Archive, filesystem
 
 # 2026-01-31 22:00 UTC.

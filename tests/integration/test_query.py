@@ -12,7 +12,7 @@ from settings import CassandraSettings, HistorySettings
 from tests.support.registers import put_register
 from tests.support.waiting import eventually
 from tools.stack import Stack, StackOptions
-from tools.stack.ports import HOST
+from tools.stack.machine.ports import HOST
 from udfs.logic.history.register import Applied
 
 BACK_S = 60.0

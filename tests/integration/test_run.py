@@ -19,8 +19,8 @@ import psutil
 
 from settings import Settings
 from tools.stack.layout import HOME_VARIABLE, repository
-from tools.stack.local_http import open_local
-from tools.stack.ports import HOST, environment_variable, free_ports
+from tools.stack.machine.local_http import open_local
+from tools.stack.machine.ports import HOST, environment_variable, free_ports
 
 COUNTING_S = 240.0
 STOPPED_S = 120.0

@@ -25,8 +25,8 @@ from tests.support.metrics import samples
 from tests.support.waiting import eventually
 from tools.stack import FlinkCommandError, Stack, StackOptions, flink
 from tools.stack.layout import HOME_VARIABLE, repository
-from tools.stack.local_http import open_local
-from tools.stack.ports import HOST, environment_variable, free_ports
+from tools.stack.machine.local_http import open_local
+from tools.stack.machine.ports import HOST, environment_variable, free_ports
 
 INFRASTRUCTURE = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
 GONE_S = 5.0

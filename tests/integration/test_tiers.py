@@ -18,7 +18,7 @@ from tests.support.history import write_history
 from tests.support.installation import Installation
 from tests.support.registers import applied_of, put_manifest, put_register
 from tools.stack import Stack
-from tools.stack.ports import HOST
+from tools.stack.machine.ports import HOST
 from udfs.logic.history.manifest import date_of
 from udfs.logic.minutes.cells import Cell, dated_row
 from udfs.sinks.cassandra_writer import CountWriter

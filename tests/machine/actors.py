@@ -24,13 +24,13 @@ from pyflink.common import Row
 import jobs.audit
 import jobs.rollup
 from connectors import background as beside
-from services.query import cold, completeness
-from services.query import session as query_session
-from services.query.cold import History
-from services.query.completeness import DAY, HOUR, HistoryAwayError
-from services.query.series import Series
-from services.query.session import ReadSession
-from services.query.store import CountStore
+from services.query.counts import cold, completeness
+from services.query.counts import session as query_session
+from services.query.counts.cold import History
+from services.query.counts.completeness import DAY, HOUR, HistoryAwayError
+from services.query.counts.series import Series
+from services.query.counts.session import ReadSession
+from services.query.counts.store import CountStore
 from settings import Settings
 from settings.durations import HOUR_MS
 from tests.machine.jobs import InPlace, Job, current_job, step

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
-from services.query.store import CountStore
+from services.query.counts.store import CountStore
 from tests.machine.scenes import MEETINGS, SCENES
 from tests.machine.schedule import fault, schedule
 from tools.erasure import erasing

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from services.query.completeness import HistoryAwayError
+from services.query.counts.completeness import HistoryAwayError
 from tests.machine.actors import ACTORS, answer, installed, without_threads
 from tests.machine.jobs import Job
 from tests.machine.world import VIEWERS, World, WrongError, must

@@ -7,7 +7,7 @@ import pytest
 
 from tools.stack import flink
 from tools.stack.layout import Layout
-from tools.stack.ports import free_ports
+from tools.stack.machine.ports import free_ports
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas import registry
 from schemas.values import MAX_ID, NIL_ID, TIME_MIN_MS
 from services.ingest import events, packing
-from services.query import parameters
+from services.query.api import parameters
 from tools import metadata
 from udfs.logic.wire.single_events import FieldError, Origin, datum_of, packer_of
 

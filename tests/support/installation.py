@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 from tools.history import make_register
 from tools.stack import Stack
 from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
-from tools.stack.ports import HOST
+from tools.stack.machine.ports import HOST
 from udfs.stores.archive import filesystem
 from udfs.stores.history_register import CassandraRegisters
 from udfs.stores.history_store import HistoryStore

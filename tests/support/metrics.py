@@ -4,7 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from tools.stack import Stack
-from tools.stack.local_http import open_local
+from tools.stack.machine.local_http import open_local
 
 
 def samples(stack: Stack, part: str) -> list[Sample]:

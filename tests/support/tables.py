@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from services.query.cold import History
-from services.query.completeness import Known, known
-from services.query.session import ReadSession
-from services.query.store import CountStore
+from services.query.counts.cold import History
+from services.query.counts.completeness import Known, known
+from services.query.counts.session import ReadSession
+from services.query.counts.store import CountStore
 from settings import CassandraSettings, QuerySettings
 from tests.support.history import Counts
 from udfs.logic.history.register import Register

@@ -22,10 +22,10 @@ from schemas.ledger import LEDGER_COLUMNS
 from services.ingest import app as ingest_app
 from services.ingest import routes as ingest_routes
 from services.openapi import HEALTHZ, JSON, Operation
-from services.query import answers, routes
 from services.query import app as query_app
-from services.query.cold import History, TooManyFilesError
-from services.query.store import CountStore
+from services.query.api import answers, routes
+from services.query.counts.cold import History, TooManyFilesError
+from services.query.counts.store import CountStore
 from settings import IngestSettings, Settings
 from tests.support.registers import put_manifest, register_of
 from tests.support.tables import Tables

@@ -3,8 +3,8 @@
 import pytest
 
 from benchmarks.freshness import distribution
-from benchmarks.report import compared, ratios, verdicts
-from benchmarks.steady import Rule, Sample, TooShortError, is_over, steady
+from benchmarks.measuring.report import compared, ratios, verdicts
+from benchmarks.measuring.steady import Rule, Sample, TooShortError, is_over, steady
 
 RULE = Rule(events=1_200_000, closing_after_events=300_000, length_s=20.0, patience_s=40.0)
 

@@ -14,9 +14,8 @@ import pytest
 
 from benchmarks.contenders.columns import COLUMNS
 from benchmarks.contenders.polars_tables import tables
-from benchmarks.encoding import VIEWER_EVENT, viewer_batches
-from benchmarks.rollup import verdicts
-from benchmarks.tables import (
+from benchmarks.inputs.encoding import VIEWER_EVENT, viewer_batches
+from benchmarks.inputs.tables import (
     Counts,
     DisagreementError,
     Key,
@@ -27,6 +26,7 @@ from benchmarks.tables import (
     counts_of,
     of_history,
 )
+from benchmarks.rollup import verdicts
 from schemas import registry
 from settings.durations import HOUR_MS, MINUTE_MS
 from tools.load.encoding import records

@@ -12,12 +12,13 @@ import httpx2
 import pyarrow.fs
 import pytest
 
-from services.query import app, zones
-from services.query.cold import History
-from services.query.completeness import ALWAYS, HistoryAwayError, Lost, known, lost_notice, notices
-from services.query.parameters import STEPS
-from services.query.series import Series
-from services.query.zones import local_days
+from services.query import app
+from services.query.api.parameters import STEPS
+from services.query.counts import zones
+from services.query.counts.cold import History
+from services.query.counts.completeness import ALWAYS, HistoryAwayError, Lost, known, lost_notice, notices
+from services.query.counts.series import Series
+from services.query.counts.zones import local_days
 from settings import Settings
 from tests.support.history import Counts, write_history
 from tests.support.registers import applied_of, put_manifest, register_of

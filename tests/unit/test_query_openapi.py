@@ -11,7 +11,7 @@ from services.docs_page import docs_page
 from services.ingest import app as ingest
 from services.ingest import routes as ingest_routes
 from services.query import app as query
-from services.query import routes as query_routes
+from services.query.api import routes as query_routes
 from settings import Settings
 
 SELF = {"/openapi.json", "/docs"}

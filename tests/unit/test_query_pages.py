@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from cassandra import OperationTimedOut
 
-from services.query.session import ReadSession, StoreAwayError
-from services.query.store import CountStore
-from services.query.top import TopQuestion
+from services.query.counts.session import ReadSession, StoreAwayError
+from services.query.counts.store import CountStore
+from services.query.counts.top import TopQuestion
 from settings import CassandraSettings, QuerySettings
 
 PAGE_ROWS = 5000

@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from schemas.progress import ShardProgress, complete_through
-from services.query.parameters import ParameterError, check_name, read_day, read_series
-from services.query.series import Rolled, Series, days_of_total, fill
-from services.query.spans import months
+from services.query.api.parameters import ParameterError, check_name, read_day, read_series
+from services.query.api.spans import months
+from services.query.counts.series import Rolled, Series, days_of_total, fill
 
 NOW = datetime(2026, 1, 2, 12, 30, 15, tzinfo=UTC)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from cassandra import InvalidRequest
 
-from services.query import session as query_session
-from services.query.session import ReadSession, StoreAwayError
+from services.query.counts import session as query_session
+from services.query.counts.session import ReadSession, StoreAwayError
 from settings import CassandraSettings
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from services.query.top import ShardTop, merge_top
+from services.query.counts.top import ShardTop, merge_top
 from settings import CountingSettings
 from settings.durations import MINUTE_MS
 from udfs.logic.kernels.key_table import Bytes

@@ -6,7 +6,7 @@ import pytest
 
 from tools.cli.running import Watched
 from tools.stack import Stack, StackOptions
-from tools.stack.disk import GIB, MIB, DiskError, DiskLimits, DiskSettingError, DiskWatch, disk_limits
+from tools.stack.machine.disk import GIB, MIB, DiskError, DiskLimits, DiskSettingError, DiskWatch, disk_limits
 
 
 def watch(free: list[float], said: list[str]) -> DiskWatch:

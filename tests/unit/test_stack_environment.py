@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from tools.cli.running import stop_on_signals
-from tools.stack import PreflightError, Stack, StackOptions, flink, limits, preflight, supervision
-from tools.stack.environment import inherited, user_name, without_proxy
+from tools.stack import PreflightError, Stack, StackOptions, flink, preflight, supervision
 from tools.stack.layout import Layout, repository
-from tools.stack.local_http import get_json
+from tools.stack.machine import limits
+from tools.stack.machine.environment import inherited, user_name, without_proxy
+from tools.stack.machine.local_http import get_json
+from tools.stack.machine.ports import DEFAULT_PORTS
 from tools.stack.parts import PARTS_BY_NAME, Context
-from tools.stack.ports import DEFAULT_PORTS
 
 FORGOTTEN = {
     "http_proxy": "http://127.0.0.1:9",

@@ -16,10 +16,9 @@ import pytest
 
 from settings import Settings
 from tools.stack import PartError, PreflightError, Stack, StackOptions, files, flink, preflight, supervision
-from tools.stack import ports as stack_ports
 from tools.stack.layout import UNIX_SOCKET_PATH_BYTES_MAX, Layout, repository
-from tools.stack.parts import PARTS, PARTS_BY_NAME, Context
-from tools.stack.ports import (
+from tools.stack.machine import ports as stack_ports
+from tools.stack.machine.ports import (
     DEFAULT_PORTS,
     FREE_PORT_FIRST,
     FREE_PORT_LAST,
@@ -29,6 +28,7 @@ from tools.stack.ports import (
     default_ports,
     free_ports,
 )
+from tools.stack.parts import PARTS, PARTS_BY_NAME, Context
 
 
 def test_every_port_belongs_to_one_part_and_no_number_is_used_twice() -> None:
@@ -65,7 +65,7 @@ def test_what_one_stack_was_given_no_other_gets_though_nothing_listens_there(
         free_ports()
     assert len(set.union(*given)) == sum(map(len, given))
     # Nor one that another process starts.
-    another = [sys.executable, "-c", "from tools.stack.ports import free_ports; free_ports()"]
+    another = [sys.executable, "-c", "from tools.stack.machine.ports import free_ports; free_ports()"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     finished = subprocess.run(another, env=environment, capture_output=True, text=True, check=False)
     assert "ports from 20000 to 32000 are free" in finished.stderr

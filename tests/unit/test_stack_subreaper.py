@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tools.stack import subreaper
+from tools.stack.machine import subreaper
 
 WRAPPER = [sys.executable, "-I", "-S", subreaper.__file__]
 # Starts a grandchild in a session of its own, as daemons do, tells its process id, and sleeps.

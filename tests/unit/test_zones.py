@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.query import zones
-from services.query.parameters import ParameterError, read_local_days
-from services.query.zones import LocalDays, local_days
+from services.query.api.parameters import ParameterError, read_local_days
+from services.query.counts import zones
+from services.query.counts.zones import LocalDays, local_days
 
 NOW = datetime(2026, 3, 30, 12, 30, 15, tzinfo=UTC)
 # Days that begin within an hour of UTC, or change by half an hour, or skip their midnight.

@@ -40,7 +40,7 @@ from tools.load.traffic import HOUR_MS
 from tools.recount import Finding, Store, compare_cells, end_offsets
 from tools.stack import Stack, StackOptions
 from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
-from tools.stack.ports import HOST
+from tools.stack.machine.ports import HOST
 from udfs.stores.archive import Archive, ArchiveFile, filesystem
 
 PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")

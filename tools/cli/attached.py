@@ -15,9 +15,9 @@ from tools.stack import (
     StackRunningError,
     SupervisorGoneError,
 )
-from tools.stack.disk import DiskError, DiskSettingError
 from tools.stack.layout import HOME_VARIABLE, repository
-from tools.stack.ports import PortSettingError
+from tools.stack.machine.disk import DiskError, DiskSettingError
+from tools.stack.machine.ports import PortSettingError
 from tools.stack.supervision import StartError
 from tools.upgrade import UpgradeError
 

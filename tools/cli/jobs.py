@@ -12,7 +12,7 @@ from settings import Settings
 from tools.cli.attached import attached
 from tools.stack import PartError, Stack
 from tools.stack.layout import repository
-from tools.stack.ports import HOST
+from tools.stack.machine.ports import HOST
 from tools.submitted import keep, kept
 from tools.terminal import console
 from tools.upgrade import Plan, UpgradeError

@@ -19,8 +19,8 @@ from tools.cli.attached import plain_errors, stack_home
 from tools.cli.jobs import ensure_job, roll_up
 from tools.rollups import HourlyRollups
 from tools.stack import ALL_PARTS, PartError, Stack, StackOptions
-from tools.stack.disk import DiskWatch, disk_limits
-from tools.stack.environment import JAVA_OPTIONS_VARIABLE
+from tools.stack.machine.disk import DiskWatch, disk_limits
+from tools.stack.machine.environment import JAVA_OPTIONS_VARIABLE
 from tools.stack.parts import PARTS_BY_NAME
 from tools.terminal import console
 

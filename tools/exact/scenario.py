@@ -19,7 +19,7 @@ from tools.load import KafkaSender
 from tools.load.traffic import MINUTE_MS
 from tools.recount import Report, Store
 from tools.stack import ALL_PARTS, Stack, StackOptions
-from tools.stack.ports import HOST
+from tools.stack.machine.ports import HOST
 
 FIRST_RECORDS_S = 300.0
 CATCH_UP_S = 600.0

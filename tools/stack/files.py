@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from tools.stack.layout import Layout
-from tools.stack.ports import HOST
+from tools.stack.machine.ports import HOST
 
 S3_ACCESS_KEY = "view-counts"
 S3_SECRET_KEY = "view-counts-secret"  # noqa: S105 - of the local stack alone

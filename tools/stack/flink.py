@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tools.stack import files
-from tools.stack.environment import inherited
-from tools.stack.java import java, jvm
 from tools.stack.layout import Layout, repository
-from tools.stack.ports import HOST
+from tools.stack.machine.environment import inherited
+from tools.stack.machine.java import java, jvm
+from tools.stack.machine.ports import HOST
 
 RESULT_PREFIX = "BASH_JAVA_UTILS_EXEC_RESULT:"
 JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.stack import files, flink, ready
-from tools.stack.java import jvm
 from tools.stack.layout import Layout
-from tools.stack.local_http import open_local
-from tools.stack.ports import HOST
+from tools.stack.machine.java import jvm
+from tools.stack.machine.local_http import open_local
+from tools.stack.machine.ports import HOST
 
 # Any UUID: the id that `kafka.tools.StorageTool format` stamps on a data folder.
 KAFKA_CLUSTER_ID = "dmlld19jb3VudHNfMDAwMQ"

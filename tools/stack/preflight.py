@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 
 from settings import Settings
-from tools.stack.disk import GIB, MIB, DiskLimits, disk_limits, free_bytes, variable
-from tools.stack.environment import JAVA_OPTIONS_VARIABLE, PREFIX, user_name
-from tools.stack.java import VERSION, java_home
 from tools.stack.layout import HOME_VARIABLE, Layout, repository
-from tools.stack.limits import refused_limits
+from tools.stack.machine.disk import GIB, MIB, DiskLimits, disk_limits, free_bytes, variable
+from tools.stack.machine.environment import JAVA_OPTIONS_VARIABLE, PREFIX, user_name
+from tools.stack.machine.java import VERSION, java_home
+from tools.stack.machine.limits import refused_limits
+from tools.stack.machine.ports import DEFAULT_PORTS, environment_variable, is_busy
 from tools.stack.parts import Part
-from tools.stack.ports import DEFAULT_PORTS, environment_variable, is_busy
 
 MEMORY_FREE_BYTES_MIN = 6 * GIB
 PYTHON = (3, 11)

@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
-from tools.stack.local_http import get_json, open_local
-from tools.stack.ports import HOST
+from tools.stack.machine.local_http import get_json, open_local
+from tools.stack.machine.ports import HOST
 
 TIMEOUT_S = 2.0
 

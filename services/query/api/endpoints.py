@@ -13,10 +13,8 @@ from starlette.responses import PlainTextResponse, Response
 from schemas.kinds import blocked
 from schemas.ledger import FATES, LEDGER_COLUMNS
 from schemas.limits import ABOUT_BYTES_MAX, VIDEO_ID_BYTES_MAX
-from services.query import answers
-from services.query.completeness import ALWAYS, Known, known, lost_notice, notices
-from services.query.metrics import exposition
-from services.query.parameters import (
+from services.query.api import answers
+from services.query.api.parameters import (
     STEPS,
     check_name,
     read_channel_series,
@@ -27,10 +25,12 @@ from services.query.parameters import (
     read_series,
     read_top,
 )
-from services.query.series import Series
-from services.query.spans import Span
-from services.query.store import CountStore
-from services.query.top import ClosedTopQuestion, TopVideo
+from services.query.api.spans import Span
+from services.query.counts.completeness import ALWAYS, Known, known, lost_notice, notices
+from services.query.counts.series import Series
+from services.query.counts.store import CountStore
+from services.query.counts.top import ClosedTopQuestion, TopVideo
+from services.query.metrics import exposition
 from settings import Settings
 
 # A minute of arrival that began this long before the current one is in the ledger, or something is wrong.
@@ -39,7 +39,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Endpoints:
-    """One method for each operation of services.query.routes.
+    """One method for each operation of services.query.api.routes.
 
     Methods raise ParameterError, TooManyFilesError, StoreAwayError and HistoryAwayError.
     """

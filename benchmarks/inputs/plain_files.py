@@ -7,7 +7,7 @@ import fastavro
 import pyarrow.fs
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks.events import Topic
+from benchmarks.inputs.events import Topic
 from schemas.varint import varint
 
 FILE_EVENTS = 1_000_000

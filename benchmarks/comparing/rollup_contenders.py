@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from benchmarks.comparing.lineup import JOBS
 from benchmarks.contenders.columns import COLUMNS
-from benchmarks.encoding import PLAIN_EVENT, VIEWER_EVENT
-from benchmarks.events import Stream, Topic, plain_batches_topic, viewer_batches_topic
-from benchmarks.lineup import JOBS
-from benchmarks.plain_files import write_plain_files
-from benchmarks.tables import Counts, Tables, by_minute_hour_day, compare, counts_of
+from benchmarks.inputs.encoding import PLAIN_EVENT, VIEWER_EVENT
+from benchmarks.inputs.events import Stream, Topic, plain_batches_topic, viewer_batches_topic
+from benchmarks.inputs.plain_files import write_plain_files
+from benchmarks.inputs.tables import Counts, Tables, by_minute_hour_day, compare, counts_of
 from settings import Settings
 from tools.stack import Stack
 from tools.stack.files import S3_BUCKET

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from services.openapi import HEALTHZ, Answer, Operation, Parameter, describe, metrics
-from services.query.answers import (
+from services.query.api.answers import (
     Away,
     BadParameters,
     ChannelSeries,
@@ -15,7 +15,7 @@ from services.query.answers import (
     TopVideos,
     VideoViews,
 )
-from services.query.parameters import (
+from services.query.api.parameters import (
     CHANNEL_GRANULARITY,
     CLOSED_SPANS,
     DEFAULT_GRANULARITY,

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tools.stack.environment import inherited
 from tools.stack.layout import SHORT_FOLDER, Layout
+from tools.stack.machine.environment import inherited
 
 VERSION = 17
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from benchmarks.events import Topic, batches_topic, plain_batches_topic, single_topic
+from benchmarks.inputs.events import Topic, batches_topic, plain_batches_topic, single_topic
 
 JOBS = "benchmarks/contenders"
 BATCHES = (50, 200, 2000)

@@ -1,6 +1,7 @@
 """Reads the rows that answer a question, and makes the answer's numbers of them. Knows no HTTP and no clock.
 
-Rows come from Cassandra (services.query.session), and where it no longer keeps them from history (services.query.cold).
+Rows come from Cassandra (services.query.counts.session), and where it no longer keeps them from history
+(services.query.counts.cold).
 
 The order of reads matters. Callers read how far the numbers are complete (`complete_through`, `register`) before any
 number: the other way round, a minute that closes in between would be called complete with counts from before it closed.
@@ -17,14 +18,14 @@ from typing import NamedTuple
 from schemas.kinds import OF_KINDS
 from schemas.ledger import LEDGER_COLUMNS
 from schemas.progress import PIPELINE, ShardProgress, complete_through
-from services.query import top
-from services.query.cold import History
-from services.query.completeness import ALWAYS, DAY, HOUR, Known, Lost, cut
-from services.query.series import Rolled, Series, days_of_total, fill, naive
-from services.query.session import ReadSession
-from services.query.spans import Span, dates, inside, months, outside
-from services.query.top import ClosedTop, ClosedTopQuestion, MergedTop, ShardTop, TopQuestion
-from services.query.zones import LocalDays
+from services.query.api.spans import Span, dates, inside, months, outside
+from services.query.counts import top
+from services.query.counts.cold import History
+from services.query.counts.completeness import ALWAYS, DAY, HOUR, Known, Lost, cut
+from services.query.counts.series import Rolled, Series, days_of_total, fill, naive
+from services.query.counts.session import ReadSession
+from services.query.counts.top import ClosedTop, ClosedTopQuestion, MergedTop, ShardTop, TopQuestion
+from services.query.counts.zones import LocalDays
 from settings import QuerySettings
 from udfs.logic.history.register import Applied, Register
 from udfs.stores.history_register import NAME, applied_of_text, register_of

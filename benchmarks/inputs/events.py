@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from benchmarks.encoding import plain_batches, plain_events, viewer_batches
+from benchmarks.inputs.encoding import plain_batches, plain_events, viewer_batches
 from tools.load import Block, KafkaSender, Plan, Traffic, TrafficSource
 from tools.load.encoding import heartbeat, records
 from tools.load.prediction import Cells, cells

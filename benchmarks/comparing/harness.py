@@ -7,13 +7,13 @@ from typing import Any
 from cassandra.cluster import Session
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from benchmarks.checks import difference, results_in_topic, views_in_cassandra
-from benchmarks.cpu import cpu_seconds
-from benchmarks.events import DISORDER_MS, EVENTS_PER_MINUTE, MINUTE_MS, Stream, Topic
-from benchmarks.lineup import Contender, Scale
-from benchmarks.names import COUNTED_GAUGE
-from benchmarks.progress import Progress
-from benchmarks.steady import Rule, Sample, first_progress, is_over, steady
+from benchmarks.comparing.lineup import Contender, Scale
+from benchmarks.inputs.events import DISORDER_MS, EVENTS_PER_MINUTE, MINUTE_MS, Stream, Topic
+from benchmarks.inputs.names import COUNTED_GAUGE
+from benchmarks.measuring.checks import difference, results_in_topic, views_in_cassandra
+from benchmarks.measuring.cpu import cpu_seconds
+from benchmarks.measuring.progress import Progress
+from benchmarks.measuring.steady import Rule, Sample, first_progress, is_over, steady
 from connectors.cassandra import connect, migrate
 from settings import CassandraSettings, Settings
 from tools.metadata import VideoMetadata, publish

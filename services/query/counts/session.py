@@ -11,8 +11,8 @@ from cassandra.cluster import NoHostAvailable
 from tenacity import RetryError, Retrying, sleep_using_event, stop_when_event_set, wait_exponential
 
 from connectors.cassandra import connect
-from services.query.pages import all_rows
-from services.query.statements import OPTIONAL_STATEMENTS, STATEMENTS
+from services.query.counts.pages import all_rows
+from services.query.counts.statements import OPTIONAL_STATEMENTS, STATEMENTS
 from settings import CassandraSettings
 
 LOG = structlog.get_logger("query")
@@ -53,7 +53,7 @@ class ReadSession:
             await asyncio.to_thread(self._session.cluster.shutdown)
 
     async def rows(self, statement: str, values: tuple[object, ...]) -> list[Any]:
-        """All rows of a statement of services.query.statements. Raises StoreAwayError."""
+        """All rows of a statement of services.query.counts.statements. Raises StoreAwayError."""
         if self._session is None:
             raise StoreAwayError("not connected to Cassandra yet")
         async with self._slots:

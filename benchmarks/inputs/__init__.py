@@ -1,0 +1,1 @@
+"""What benchmarks send, and what must come of it."""

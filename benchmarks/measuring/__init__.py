@@ -1,0 +1,1 @@
+"""How something is measured, and how a result is kept and shown."""

@@ -1,0 +1,1 @@
+"""What of the query service speaks HTTP: its paths, their parameters, and the answers."""
