@@ -1,6 +1,7 @@
 """Records of both versions are read alike: by the job's scan, by letters of events, and by the independent recount."""
 
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tests.support.batch_versions import VERSIONS, encode_batch, newer
 from tools.recount.avro import read, read_datum
 from tools.replay.events import fields_of, first_version
+from udfs.logic.erasure.erasures import Eraser, asked
 from udfs.logic.slices.late_events import late_spans
 from udfs.logic.wire.batch_scan import Scan, Unreadable, scan, scan_as_named
 
@@ -108,3 +110,29 @@ def test_a_letter_of_version_2_shows_all_its_fields_and_is_sent_as_version_1() -
     shown = fields_of(value[start:end])
     assert shown == {**newer(event), "event_id": str(uuid.UUID(int=7))}
     assert fields_of(first_version(value[start:end])) == {**event, "event_id": shown["event_id"]}
+
+
+@given(EVENTS, st.sampled_from(VERSIONS))
+def test_an_erasure_leaves_a_record_of_either_version_as_readable_as_it_was(
+    events: list[dict[str, Any]], version: int
+) -> None:
+    mine = [{**event, "viewer_id": "viewer" if event["event_id"][0] % 2 else "other"} for event in events]
+    value = encode_batch(batch(mine), version)
+    now = datetime(2026, 1, 31, tzinfo=UTC)
+    erasure = asked(None, "viewer", now, blocked=False, unlist=False, reach=timedelta(days=40_000))
+    found = Eraser([erasure]).record((1).to_bytes(4, "big"), value, round(now.timestamp() * 1000))
+    if all(event["viewer_id"] == "other" for event in mine):
+        assert found is None
+        return
+    assert found is not None
+    assert found.value is not None
+    assert isinstance(scanned(found.value), Scan)
+    changed = ("viewer_id", "country", "device")
+    for before, after in zip(read("ViewBatch", value)["events"], read("ViewBatch", found.value)["events"], strict=True):
+        if before["viewer_id"] == b"other":
+            assert after == before
+        else:
+            assert after["viewer_id"].startswith(b"erased:")
+            assert {n: v for n, v in after.items() if n not in changed} == {
+                n: v for n, v in before.items() if n not in changed
+            }
