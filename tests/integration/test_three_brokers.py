@@ -24,6 +24,11 @@ from tools.stack.ports import HOST, free_ports
 
 BROKERS = 3
 DELIVERY_TIMEOUT_MS = 3000
+# The stack has made those of the usual names, on the one broker that it has.
+TOPICS = {
+    f"{name}_topic": f"three-{name.replace('_', '-')}"
+    for name in ("events", "declaration", "late", "dead_letter", "metadata", "blocked", "counts")
+}
 
 
 @pytest.fixture
@@ -45,6 +50,7 @@ class Ingest:
             "VIEW_COUNTS_INGEST_PORT": str(port),
             "VIEW_COUNTS_INGEST_DELIVERY_TIMEOUT_MS": str(DELIVERY_TIMEOUT_MS),
             "VIEW_COUNTS_INGEST_TOPICS_CHECK_S": "0.5",
+            **{f"VIEW_COUNTS_KAFKA_{name.upper()}": topic for name, topic in TOPICS.items()},
         }
         self.process = subprocess.Popen([sys.executable, "-m", "services.ingest"], env=environment)
         self._http = httpx.Client(base_url=f"http://{HOST}:{port}", timeout=60)
@@ -90,7 +96,7 @@ def event_ids(servers: str, topic: str) -> set[uuid.UUID]:
 
 
 def settings_of(servers: str) -> Settings:
-    return Settings(kafka=KafkaSettings(bootstrap_servers=servers, replication_factor=BROKERS))
+    return Settings(kafka=KafkaSettings(bootstrap_servers=servers, replication_factor=BROKERS, **TOPICS))
 
 
 def kill_all(others: list[Broker]) -> None:
