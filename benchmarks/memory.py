@@ -3,14 +3,15 @@
 One process stands for the job's only worker: every salt's dedup, and every shard's windows, each stage with its budget.
 On request some of the events are late, by up to six days, or many viewers are blocked: half of those who view.
 Time is the events' own, so that an hour of them takes minutes. Each minute of it is a line of JSON: the process's
-proportional set size (PSS), what each stage holds, seconds of CPU, and `wrong`: by how much the verdicts and the counts
-that were handed out differ from what was sent.
+proportional set size (PSS), how much of it is in no file, what each stage holds, seconds of CPU, and `wrong`: by how
+much the verdicts and the counts that were handed out differ from what was sent.
 """
 
 import json
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import mmh3
@@ -195,6 +196,8 @@ def _line(
     return {
         "minute": minute,
         "pss_mib": round(memory.pss / MIB, 1),
+        # The rest are pages of files: the system may take them back at any time.
+        "pss_anonymous_mib": round(_pss_anonymous_bytes() / MIB, 1),
         "ids_mib": round(ids.held_bytes / MIB, 1),
         "ids_in_files_mib": round(ids.spilled_bytes / MIB, 1),
         "cells_mib": round(cells.held_bytes / MIB, 1),
@@ -205,6 +208,15 @@ def _line(
         "cpu_s": round(time.process_time(), 1),
         "wrong": sum(map(abs, differences)),
     }
+
+
+def _pss_anonymous_bytes() -> int:
+    """Of this process, as Linux says (proc(5), smaps_rollup)."""
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        name, *values = line.split()
+        if name == "Pss_Anon:":
+            return int(values[0]) << 10
+    return 0
 
 
 if __name__ == "__main__":

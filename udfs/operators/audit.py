@@ -1,9 +1,16 @@
-"""Flink shells of the audit, in batch mode: tables are read by ranges, and compared by shard and by partition."""
+"""Flink shells of the audit, in batch mode: tables are read by ranges, and compared by shard and by partition.
 
+None of them holds a table: rows travel in pieces, wait in files, and are compared hour by hour and day by day.
+"""
+
+import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyflink.common import Row
@@ -11,13 +18,23 @@ from pyflink.datastream import FlatMapFunction, KeyedProcessFunction, RuntimeCon
 
 from connectors.acknowledged import connect_however_long
 from settings import Settings
-from settings.durations import HOUR_MS, MINUTE_MS, MINUTES_PER_HOUR
+from settings.durations import DAY_MS, HOUR_MS, MINUTE_MS, MINUTES_PER_HOUR
 from udfs.logic.audit.accounts import compare_ledger, partition_of
 from udfs.logic.audit.minutes import STORED, Verdict, compare
-from udfs.logic.audit.sums import LEDGER, OF_TABLES, PLACES_MAX, STORED_AMOUNTS, Finding, added_up
+from udfs.logic.audit.sums import (
+    LEDGER,
+    OF_TABLES,
+    PLACES_MAX,
+    STORED_AMOUNTS,
+    VIEWS_BY_DAY,
+    VIEWS_BY_HOUR,
+    Finding,
+    added_up,
+)
 from udfs.logic.history.manifest import Manifest, hour_start
 from udfs.logic.history.register import token_of
 from udfs.logic.history.tables import MINUTES, of_hour
+from udfs.logic.kernels.rows_beside import RowsBeside
 from udfs.logic.kernels.shards import shard_of
 from udfs.sinks.audit_rows import AuditRows
 from udfs.sinks.history_rows import HistoryRows
@@ -35,6 +52,10 @@ MINUTES_TABLE = "views_by_minute"
 TABLES = (MINUTES_TABLE, *OF_TABLES, LEDGER)
 # The ledger is of partitions, which come after the shards among the keys.
 _SCHEMAS = {MINUTES_TABLE: STORED, **dict.fromkeys(OF_TABLES, STORED_AMOUNTS), LEDGER: LEDGER_ROWS}
+# Of each table the column by which its rows are compared one after the other, and how long one of these is in ms.
+_COMPARED_BY = {MINUTES_TABLE: ("minute", HOUR_MS), VIEWS_BY_HOUR: ("at", HOUR_MS), VIEWS_BY_DAY: ("at", DAY_MS)}
+# A key's rows are sent when there are so many bytes of them.
+PIECE_BYTES = 256 << 10
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -63,9 +84,10 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class ReadRows(FlatMapFunction):
-    """Row(number in TABLES, first, last) in: tokens, or hours of arrival; Row(key, that number and rows) out.
+    """Row(number in TABLES, first, last) in: tokens, or hours of arrival; Row(key, a piece of its rows) out.
 
-    Keys are shards and, from their number on, partitions. Rows are an Arrow stream.
+    Keys are shards and, from their number on, partitions. A piece is the number in TABLES, whether it is the last one
+    of these rows, and an Arrow stream.
     """
 
     def __init__(self, settings: Settings, question: bytes) -> None:
@@ -84,7 +106,7 @@ class ReadRows(FlatMapFunction):
         table = TABLES[number]
         shards, partitions = self._settings.counting.shards, self._settings.kafka.partitions
         keys = range(shards, shards + partitions) if table == LEDGER else range(shards)
-        found: dict[int, list[pa.Table]] = {key: [_SCHEMAS[table].empty_table()] for key in keys}
+        waiting: dict[int, list[pa.Table]] = {key: [_SCHEMAS[table].empty_table()] for key in keys}
         for rows in self._read(table, first, last):
             if table == LEDGER:
                 of = pa.array([shards + partition_of(s, partitions) for s in rows["salt"].to_pylist()], pa.int64())
@@ -94,9 +116,13 @@ class ReadRows(FlatMapFunction):
                 of = of.take(videos.indices)
             for key in pc.unique(of).to_pylist():
                 # A row of nobody's: foreign records of a partition that there is none of.
-                found.setdefault(key, [_SCHEMAS[table].empty_table()]).append(rows.filter(pc.equal(of, key)))
+                mine = waiting.setdefault(key, [_SCHEMAS[table].empty_table()])
+                mine.append(rows.filter(pc.equal(of, key)))
+                if sum(one.nbytes for one in mine) >= PIECE_BYTES:
+                    yield _piece(key, number, mine, is_last=False)
+                    waiting[key] = mine[:1]
         for key in keys:
-            yield Row(key, bytes([number]) + _packed(pa.concat_tables(found[key])))
+            yield _piece(key, number, waiting[key], is_last=True)
 
     def _read(self, table: str, first: int, last: int) -> Iterator[pa.Table]:
         question = self._question
@@ -108,7 +134,7 @@ class ReadRows(FlatMapFunction):
 
 
 class CompareRows(KeyedProcessFunction):
-    """Of a key the rows of each of so many ranges of each table in; with the last one Row(0, Told in JSON) out."""
+    """Of a key the pieces of so many ranges of each table in; with the last one Row(0, Told in JSON) out."""
 
     def __init__(self, settings: Settings, manifest: bytes, question: bytes, expected: dict[str, int]) -> None:
         self._settings = settings
@@ -128,22 +154,32 @@ class CompareRows(KeyedProcessFunction):
         held = self._question.lease
         self._lease = None if held is None else Lease(self._registers, held)
         self._rows = AuditRows(session, self._question.audited_at)
-        self._found: dict[int, dict[str, list[pa.Table]]] = {}
+        self._folder = settings.job.spill_folder or tempfile.gettempdir()
+        # By key and table: its rows, and of how many ranges they are whole.
+        self._found: dict[int, dict[str, RowsBeside]] = {}
+        self._whole: Counter[tuple[int, str]] = Counter()
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Compare with the last one. In batch mode what fails begins with its first element again."""
         key = ctx.get_current_key()
         content = bytes(value)
+        table, is_last = TABLES[content[0]], content[1]
         found = self._found.setdefault(key, {})
-        found.setdefault(TABLES[content[0]], []).append(_unpacked(content[1:]))
+        if table not in found:
+            found[table] = RowsBeside(_SCHEMAS[table], self._folder)
+        rows = _unpacked(content[2:])
+        found[table].put(rows, _numbers(table, rows))
+        self._whole[key, table] += is_last
         shards = self._settings.counting.shards
         wanted = [LEDGER] if key >= shards else [table for table in self._expected if table != LEDGER]
-        if all(len(found.get(table, ())) == self._expected[table] for table in wanted):
-            tables = {table: pa.concat_tables(of) for table, of in self._found.pop(key).items()}
-            told = self._shard(key, tables) if key < shards else self._partition(key - shards, tables[LEDGER])
+        if all(self._whole[key, table] == self._expected[table] for table in wanted):
+            tables = self._found.pop(key)
+            for table in wanted:
+                del self._whole[key, table]
+            told = self._shard(key, tables) if key < shards else self._partition(key - shards, tables[LEDGER].take(0))
             yield Row(0, msgspec.json.encode(told))
 
-    def _shard(self, shard: int, tables: dict[str, pa.Table]) -> Told:
+    def _shard(self, shard: int, tables: dict[str, RowsBeside]) -> Told:
         verdicts = self._minutes(shard, tables[MINUTES_TABLE])
         question, manifest, lease = self._question, self._manifest, self._lease
         of_shard = ShardHistory(
@@ -172,15 +208,14 @@ class CompareRows(KeyedProcessFunction):
             repair.close()
         return Told(verdicts, findings)
 
-    def _minutes(self, shard: int, stored: pa.Table) -> list[Verdict]:
+    def _minutes(self, shard: int, stored: RowsBeside) -> list[Verdict]:
         """Hour by hour; what differs is kept, and repaired."""
-        hours = pc.floor(pc.divide(stored["minute"].cast(pa.int64()), HOUR_MS))
         verdicts = []
         # What the archive lacks says nothing of the stream.
         gaps = set(self._manifest.gap_hours)
         for hour in (hour for hour in range(self._question.first, self._question.end) if hour not in gaps):
             truth = self._truth(hour, shard)
-            verdict, corrections = compare(hour, truth, stored.filter(pc.equal(hours, hour)))
+            verdict, corrections = compare(hour, truth, stored.take(hour))
             if corrections:
                 if self._lease is not None:
                     self._lease.check()
@@ -248,11 +283,21 @@ class WriteVerdicts(KeyedProcessFunction):
             yield len(self._by_hour)
 
 
-def _packed(table: pa.Table) -> bytes:
+def _numbers(table: str, rows: pa.Table) -> npt.NDArray[np.int64]:
+    """Of each row the hour or day since 1970 by which it is compared; 0 where all rows are compared at once."""
+    if table not in _COMPARED_BY:
+        return np.zeros(rows.num_rows, np.int64)
+    column, length_ms = _COMPARED_BY[table]
+    at: npt.NDArray[np.int64] = rows[column].cast(pa.int64()).to_numpy()
+    return at // length_ms
+
+
+def _piece(key: int, number: int, rows: Sequence[pa.Table], *, is_last: bool) -> Row:
+    table = pa.concat_tables(rows)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return sink.getvalue().to_pybytes()
+    return Row(key, bytes([number, is_last]) + sink.getvalue().to_pybytes())
 
 
 def _unpacked(stream: bytes) -> pa.Table:

@@ -12,6 +12,7 @@ from udfs.logic.audit.sums import AMOUNTS, DIFFERENCES, OF_TABLES, Finding, amou
 from udfs.logic.history import marks, tables
 from udfs.logic.history.manifest import Manifest, SliceInfo, SliceName, date_of, day_of, hour_start
 from udfs.logic.history.rollup_plan import day_through
+from udfs.logic.kernels.rows_beside import RowsBeside
 from udfs.sinks.audit_rows import AuditRows
 from udfs.sinks.history_rows import HistoryRows
 from udfs.stores.history_store import HistoryStore
@@ -53,12 +54,13 @@ class ShardHistory:
         self._first_day = first_day
 
     def differences(
-        self, stored: Mapping[str, pa.Table], *, newer: Collection[int], table_hours_from: int
+        self, stored: Mapping[str, RowsBeside], *, newer: Collection[int], table_hours_from: int
     ) -> Iterator[tuple[str, int, pa.Table]]:
         """(what, rows compared, DIFFERENCES): of Parquet first, by which the tables are judged.
 
-        `stored` are the tables' rows as STORED_AMOUNTS; nothing is said of those that were written with a token that is
-        `newer`. Rows of hours before `table_hours_from` are not asked for.
+        `stored` are the tables' rows as STORED_AMOUNTS, by hour, by day, and all totals as 0; they are taken from it.
+        Nothing is said of those that were written with a token that is `newer`. Rows of hours before `table_hours_from`
+        are not asked for.
         """
         # Of one file all hours are read at once.
         self._whole: tuple[str, pa.Table] | None = None
@@ -68,15 +70,12 @@ class ShardHistory:
         yield self._compared(sums.MINUTES_PARQUET, ((self._sliced(h), self._minutes(h)) for h in hours if self._has(h)))
         yield self._compared(sums.HOURS_PARQUET, ((self._summed(self._minutes(h), h), self._hour(h)) for h in hours))
         yield self._compared(sums.DAYS_PARQUET, ((self._day_of_hours(day), self._day(day)) for day in days))
-        totals = self._total()
         if days == sorted(manifest.files["days"]):
-            yield self._compared(sums.TOTALS_PARQUET, [(self._all_days(days), totals)])
-        of_hours = pa.concat_tables(
-            [AMOUNTS.empty_table(), *(self._hour(hour) for hour in hours if hour >= table_hours_from)]
-        )
-        of_days = pa.concat_tables([AMOUNTS.empty_table(), *(self._day(day) for day in days)])
-        for what, right in zip(OF_TABLES, (of_hours, of_days, totals), strict=True):
-            yield what, *sums.differences(*sums.without_newer(right, stored[what], newer))
+            yield self._compared(sums.TOTALS_PARQUET, [(self._all_days(days), self._total())])
+        in_table = [hour for hour in hours if hour >= table_hours_from]
+        yield self._of_table(sums.VIEWS_BY_HOUR, dict.fromkeys(in_table, self._hour), stored, newer)
+        yield self._of_table(sums.VIEWS_BY_DAY, dict.fromkeys(days, self._day), stored, newer)
+        yield self._of_table(sums.VIEW_TOTALS, {0: lambda _: self._total()}, stored, newer)
 
     def viewers(self, day: int) -> pa.Table | None:
         """Of a day the viewers and the marked views by video, None while they are not counted."""
@@ -102,6 +101,21 @@ class ShardHistory:
             compared += rows
             wrong.append(differing)
         return what, compared, pa.concat_tables(wrong)
+
+    def _of_table(
+        self,
+        what: str,
+        right: Mapping[int, Callable[[int], pa.Table]],
+        stored: Mapping[str, RowsBeside],
+        newer: Collection[int],
+    ) -> tuple[str, int, pa.Table]:
+        """A table's rows against what reads the right ones of each hour or day; of any other there should be none."""
+        rows = stored[what]
+        pairs = (
+            (right[number](number) if number in right else AMOUNTS.empty_table(), rows.take(number))
+            for number in sorted({*right, *rows.numbers})
+        )
+        return self._compared(what, (sums.without_newer(*pair, newer) for pair in pairs))
 
     def _sliced(self, hour: int) -> pa.Table:
         parts = (
@@ -199,7 +213,7 @@ class HistoryRepair:
 def audit_history(
     shard: ShardHistory,
     number: int,
-    stored: Mapping[str, pa.Table],
+    stored: Mapping[str, RowsBeside],
     rows: AuditRows,
     repair: HistoryRepair | None,
     *,
