@@ -102,9 +102,10 @@ def build(env: StreamExecutionEnvironment, settings: Settings, manifest: Manifes
 
 
 def ranges_of(question: Question) -> list[tuple[int, int, int]]:
-    """The ranges to read, at least one of each table, as (index in TABLES, first, last).
+    """The ranges to read, at least one of each table, as (index in TABLES, first, last or end).
 
-    Ranges of the ledger are hours of arrival, those of all other tables are tokens of Cassandra.
+    Ranges of the ledger are hours of arrival, without the end. Those of all other tables are tokens of Cassandra, with
+    the last one.
     """
     tokens = [(number, *one) for number, table in enumerate(TABLES) if table != LEDGER for one in token_ranges(RANGES)]
     first, end = question.arrived_first, max(question.arrived_end, question.arrived_first + 1)
