@@ -190,9 +190,9 @@ class JobSettings(_Group):
     metadata_bytes_max: int = Field(
         32 << 20,
         ge=1 << 20,
-        description="Memory for the video metadata of a subtask of the enrich stage, and the same for its notes of "
-        "what it has written. Further metadata is in a file. Further notes are dropped, so that the same metadata may "
-        "be written again.",
+        description="Memory of a subtask of the enrich stage: one half for video metadata, the other half for notes of "
+        "what it has written. Further metadata is in a file. If there are more notes, they are dropped, so that the "
+        "same metadata may be written again.",
     )
     spill_folder: str | None = Field(
         None,
