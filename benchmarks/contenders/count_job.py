@@ -9,7 +9,7 @@ from connectors.flink_kafka import balanced_keys
 from jobs.view_counts import build, inputs
 from settings import Settings
 from udfs.operators.cassandra_sink import CassandraSink
-from udfs.operators.window import Changes
+from udfs.operators.elements import Changes
 
 
 class DiscardingSink(FlatMapFunction):
