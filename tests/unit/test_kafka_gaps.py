@@ -85,7 +85,7 @@ def test_markers_of_transactions_are_no_gap(kafka: tuple[dict[int, Log], dict[in
     assert without_empty("", "t", 0, gaps) == [(5, 9), (8, 11), (11, 12), (14, 15), (26, 30)]
 
 
-@pytest.mark.parametrize(("shards", "begin"), [(2, datetime(2026, 1, 1, 11, 5)), (3, None)])
+@pytest.mark.parametrize(("shards", "begin"), [(2, datetime(2026, 1, 1, 11, 5, tzinfo=UTC)), (3, None)])
 def test_rows_say_between_which_times_views_may_lack(shards: int, begin: datetime | None) -> None:
     written: list[tuple[Any, ...]] = []
 
@@ -93,7 +93,7 @@ def test_rows_say_between_which_times_views_may_lack(shards: int, begin: datetim
         if statement.startswith("INSERT"):
             written.append(values)
         at = datetime(2026, 1, 1, 11, 5)
-        return [SimpleNamespace(shards=shards, closed_through=at + timedelta(minutes=n)) for n in range(2)]
+        return [(shard, shards, at + timedelta(minutes=shard)) for shard in range(2)]
 
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
     first_ms = int((now - timedelta(minutes=20)).timestamp() * 1000)
