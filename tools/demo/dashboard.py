@@ -18,7 +18,7 @@ from rich.live import Live
 from settings import Settings
 from tools.demo.accounts import Totals
 from tools.demo.canary import Canary
-from tools.demo.history import WINDOW_S, Counters, History
+from tools.demo.counters import WINDOW_S, Counters, CounterWindow
 from tools.demo.sources import CountsSource, JudgedSource, Poller
 from tools.demo.titles import demo_metadata
 from tools.demo.traffic import DemoTraffic
@@ -56,7 +56,7 @@ class Demo:
         self._judged_source = JudgedSource(options.settings)
         self._judged = Poller(self._judged_source.read, REFRESH_S, self._stopping)
         self._clients = _Clients(options, self._stopping) if options.events_per_second else None
-        self._history = History()
+        self._window = CounterWindow()
         self._before: Totals | None = None
         self._first_count_told = False
         self._began_s = time.monotonic()
@@ -66,7 +66,7 @@ class Demo:
         # What the ledger holds already is of former runs: look before anything is sent.
         self._judged.wait_first(BASELINE_WAIT_S)
         self._began_s = time.monotonic()
-        self._history.add(self._began_s, Counters())
+        self._window.add(self._began_s, Counters())
         if self._clients is not None:
             self._clients.start()
         return self
@@ -107,14 +107,14 @@ class Demo:
         now_s = time.monotonic()
         judged, clients = self._judged.value, self._clients
         counters = self._counters(judged.totals if judged else None)
-        self._history.add(now_s, counters)
+        self._window.add(now_s, counters)
         counts = clients.counts.value if clients else None
         return Snapshot(
             running_s=now_s - self._began_s,
             sends=clients is not None,
             total=counters,
-            recent=self._history.gained(WINDOW_S),
-            per_second=self._history.per_second(RATE_WINDOW_S),
+            recent=self._window.gained(WINDOW_S),
+            per_second=self._window.per_second(RATE_WINDOW_S),
             lag_records=judged.lag_records if judged else None,
             freshness=clients.canary.freshness if clients else None,
             waiting_s=clients.canary.waiting_s if clients else 0.0,

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.demo.canary import Freshness
-from tools.demo.history import WINDOW_S, Counters
+from tools.demo.counters import WINDOW_S, Counters
 
 # A view that has waited for longer than this is shown beside the freshness of those that came through.
 WAITING_SHOWN_S = 3.0
