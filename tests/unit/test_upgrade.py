@@ -119,7 +119,7 @@ def test_a_job_that_waits_for_slots_gives_way_to_what_ran() -> None:
     assert cluster.commands[2:] == [f"start new from {SAVEPOINT}", "cancel new", f"start back from {SAVEPOINT}"]
     first, last = str(raised.value).splitlines()
     assert first == "the new job does not run: it waits for slots after 60 s"
-    assert last == f"What ran before runs again, as job back from savepoint {SAVEPOINT}"
+    assert last == f"The old job runs again, as job back from savepoint {SAVEPOINT}"
     assert set(cluster.told) == {"back"}
 
 
@@ -142,7 +142,7 @@ def test_one_that_fails_again_and_again_gives_way_with_its_reason() -> None:
 def test_one_that_flink_refuses_gives_way_at_once() -> None:
     cluster = FakeCluster()
     cluster.refused = {"new"}
-    with pytest.raises(UpgradeError, match="no state for it\nWhat ran before runs again, as job back"):
+    with pytest.raises(UpgradeError, match="no state for it\nThe old job runs again, as job back"):
         run(cluster, tasks(RUNNING=2))
 
 
