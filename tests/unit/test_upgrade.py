@@ -100,7 +100,7 @@ def test_what_the_check_refuses_is_refused_before_the_stop_and_in_one_line() -> 
     with pytest.raises(UpgradeError) as raised:
         run(cluster, tasks(RUNNING=2))
     assert cluster.commands == ["run -py job.py --check"]
-    assert str(raised.value) == f"nothing was stopped, job old runs on. The new code was refused:\n{line}"
+    assert str(raised.value) == f"nothing was stopped, and job old still runs. The new code was refused:\n{line}"
 
 
 def test_too_few_slots_are_refused_before_the_stop_with_both_numbers() -> None:
@@ -109,7 +109,7 @@ def test_too_few_slots_are_refused_before_the_stop_with_both_numbers() -> None:
         run(cluster, tasks(RUNNING=4))
     assert cluster.commands == ["run -py job.py --check"]
     assert refused_slots(3, free=1, own=2) is None
-    assert "see whether a TaskManager runs" in str(refused_slots(1, free=0, own=0))
+    assert "check that a TaskManager runs" in str(refused_slots(1, free=0, own=0))
 
 
 def test_a_job_that_waits_for_slots_gives_way_to_what_ran() -> None:
