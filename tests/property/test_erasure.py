@@ -392,7 +392,7 @@ def test_nobody_is_found_and_nobody_is_refused(tmp_path: Path) -> None:
     assert [(one.events, one.files, one.rows, one.blocked) for one in report.viewers] == [(0, 0, 0, False)]
     assert report.files_scanned == len(place.files)
     assert place.contents() == contents
-    with pytest.raises(ErasureError, match="viewer_id='' is nobody's"):
+    with pytest.raises(ErasureError, match="viewer_id='' names no viewer"):
         place.erase("")
 
 
