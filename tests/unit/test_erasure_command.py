@@ -132,7 +132,7 @@ def test_a_lost_lease_is_told_with_what_to_do(settings: Settings, monkeypatch: p
     [
         ([], "give viewer_ids, or --again"),
         (["v", "--again"], "give viewer_ids, or --again"),
-        (["--again", "--unlist"], "--again goes with no other option"),
+        (["--again", "--unlist"], "--again cannot be combined"),
         ([""], "viewer_id='' names no viewer"),
     ],
 )

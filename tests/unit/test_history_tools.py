@@ -146,7 +146,7 @@ def test_a_history_whose_register_was_lost_does_not_begin_anew(place: Place, *, 
     place.registers.lose()
     refusal = (
         rf"^{place.path} has a history, and this keyspace has no register, so the register was lost: run `python -m "
-        r"tools\.ops history restore`, or use a path of its own for a new keyspace$"
+        r"tools\.ops history restore`, or use another path for a new keyspace$"
     )
     with pytest.raises(RegisterThereError, match=refusal):
         place.make(begin_anew=begin_anew)

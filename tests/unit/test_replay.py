@@ -378,7 +378,7 @@ def test_a_fix_that_cannot_be_trusted_is_refused() -> None:
         assert isinstance(one, dict)
         return one["views"]
 
-    with pytest.raises(FixError, match="answers differently when asked again"):
+    with pytest.raises(FixError, match="returns something else when it is called again"):
         plan(bad, fix=changeable)
     with pytest.raises(FixError, match=r"view-events/1@42#0: the fix raised KeyError: 'views'"):
         plan(bad, fix=mistaken)
@@ -396,7 +396,7 @@ def test_a_fix_is_found_in_the_working_folder(tmp_path: Path, monkeypatch: pytes
     for name, text in (
         ("my_own_fixes", "name it as module:function"),
         ("my_own_fixes:", "name it as module:function"),
-        ("my_own_fixes:HELLO", "HELLO is no function"),
+        ("my_own_fixes:HELLO", "HELLO is not a function"),
         ("my_own_fixes:nothing", "AttributeError"),
         ("no_such_module:mend", "ModuleNotFoundError"),
     ):
