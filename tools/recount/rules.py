@@ -54,7 +54,7 @@ class Recount:
 
     @property
     def closed_through_ms(self) -> int | None:
-        """The end in ms of the last minute that all salts have passed by the lateness; None until each has a record."""
+        """The end in ms of the last minute that all salts have passed by the lateness; None until all have records."""
         known = [self._append_ms[salt] for salt in range(self.rules.salts) if salt in self._append_ms]
         if len(known) < self.rules.salts:
             return None
