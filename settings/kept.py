@@ -38,9 +38,10 @@ OF_STATE: Mapping[str, Change] = {
     "kafka.metadata_topic": Change.FIXED,
     "kafka.blocked_topic": Change.FIXED,
 }
-# The settings on which history depends. Slices hand on the seen ids, and files are divided by shard. Another archive
-# may lack what was counted, and another list of erasures may lack viewers who were erased. The topic is not in the list
-# because history checks Kafka's id of it; path and keyspace are not, because the register checks them.
+# The settings on which history depends. Each slice needs the seen ids of the one before, and files are divided by
+# shard. Another archive may lack what was counted, and another list of erasures may lack viewers who were erased. The
+# topic is not in the list because history checks Kafka's id of it. Path and keyspace are not in it because the register
+# checks them.
 OF_HISTORY: Mapping[str, Change] = {
     "counting.salts": Change.FIXED,
     "counting.shards": Change.FIXED,

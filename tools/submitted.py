@@ -35,7 +35,7 @@ class Submitted:
     def again(
         self, script: str, savepoint: str, environment: Mapping[str, str]
     ) -> tuple[list[str], dict[str, str | None]]:
-        """(arguments of `flink run`, changes of the environment) that start the job from a savepoint as it was."""
+        """(arguments of `flink run`, changes of the environment) that start this job again from a savepoint."""
         changes: dict[str, str | None] = {name: None for name in environment if _is_kept(name)}
         changes |= {**self.variables, "PYTHONPATH": str(self.code)}
         files = ["-pyfs", str(self.code), "-py", str(self.code / script)]

@@ -48,7 +48,7 @@ class ViewEvent(msgspec.Struct, gc=False):
     viewed_at: Annotated[
         int | str | None,
         Meta(
-            description="RFC 3339 with an offset, cut off to the ms, or ms since 1970. Required beside an event_id, "
+            description="RFC 3339 with an offset, cut off to the ms, or ms since 1970. Required with an event_id, "
             "unless that is a UUIDv7, whose time is used. Without an event_id it is now by default."
         ),
     ] = None

@@ -26,7 +26,8 @@ def publish_unchanged(history: HistoryStore, lease: Lease, shards: int, now_s: f
         manifest,
         token=lease.token,
         made_ms=int(now_s * 1000),
-        # If rows of the manifest are not written yet, this one takes over what is owed, and what it is compared with.
+        # If some rows of the manifest are not written yet, the new manifest names the same missing rows, and the same
+        # manifest before it.
         before=before.manifest if is_applied else manifest.before,
         owed=Owed() if is_applied else manifest.owed,
     )

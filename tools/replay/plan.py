@@ -125,12 +125,12 @@ class Planner:
             yield self._judged(letter, event, datum, {name: (None, value) for name, value in event.items()})
 
     def _check(self, letter: Letter, changes: dict[str, tuple[Any, Any]]) -> None:
-        """Raise FixError if a fix makes another event of it, which could count twice."""
+        """Raise FixError if a fix changes what identifies the event, so that the event could count twice."""
         if "event_id" in changes:
             old, new = changes["event_id"]
             raise FixError(
-                f"{letter.origin}: the fix changes event_id={old} to {new}: under another id it could count twice; "
-                "return it as it was, or leave it away"
+                f"{letter.origin}: the fix changes event_id={old} to {new}: with another id the event could count "
+                "twice. Return the id unchanged, or leave it out"
             )
         if "viewed_at" in changes:
             old, new = changes["viewed_at"]
@@ -138,9 +138,10 @@ class Planner:
             # unchanged once its time has come, since the letter is kept so long.
             if TIME_MIN_MS <= old <= self._now_ms + REJECTED_RETENTION_MS:
                 raise FixError(
-                    f"{letter.origin}: the fix changes viewed_at={old} to {new}: under the old time the event may have "
-                    "been counted or added, or yet be, and would count again under the new one; only a time before "
-                    "2000 or more than 30 days ahead may change. Return it as it was, or None for the event"
+                    f"{letter.origin}: the fix changes viewed_at={old} to {new}: the event may have been counted or "
+                    "added with the old time, or may be later, and would count again with the new one. Only a time "
+                    "before 2000 or more than 30 days ahead may change. Return viewed_at unchanged, or None in place "
+                    "of the event"
                 )
 
     def _judged(

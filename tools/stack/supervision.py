@@ -58,7 +58,7 @@ def configuration(layout: Layout, programs: Sequence[Program]) -> str:
         f"""[supervisord]
 nodaemon=true
 silent=true
-{"user=root" if os.geteuid() == 0 else "; runs as whoever starts it, who may have no name"}
+{"user=root" if os.geteuid() == 0 else "; runs as the user who starts it, who may have no name"}
 directory={layout.home}
 logfile={layout.log_file("supervisord")}
 logfile_maxbytes={LOG_BYTES_MAX}
