@@ -158,9 +158,7 @@ def page(curves: dict[str, list[tuple[str, dict[str, float]]]], verdicts: Sequen
 
 def main(
     *,
-    most_ids: Annotated[
-        int, typer.Option(help="Leave out points with more live ids.", min=LIVE_IDS[1])
-    ] = LIVE_IDS[-1],
+    most_ids: Annotated[int, typer.Option(help="Leave out points with more live ids.", min=LIVE_IDS[1])] = LIVE_IDS[-1],
     keep: Annotated[bool, typer.Option(help="Keep the result, and draw the page.")] = True,
 ) -> None:
     """Measure every point, draw the page, and print which targets are reached."""

@@ -81,9 +81,7 @@ def main(
                 cells[load] = len(stream.truth(topic.filled))
                 benches[load] = Bench(stack, stream, {load: topic}, FULL)
             if max(cells.values()) > min(cells.values()) * (1 + CELLS_DIFFER_MAX):
-                raise RuntimeError(
-                    f"the loads have different numbers of cells, {cells}: take fewer videos"
-                )
+                raise RuntimeError(f"the loads have different numbers of cells, {cells}: take fewer videos")
             # The first run is not measured, because the JVMs have not compiled their code yet.
             benches["even"].run(contender("even", PARALLELISMS[0]), 0)
             for turn in range(1, turns + 1):

@@ -48,9 +48,7 @@ def bench(
         int, typer.Option(help="How often the compared contenders run again. With 0 the first runs are compared.")
     ] = 3,
     events: Annotated[int | None, typer.Option(help="The maximum number of events for each contender.")] = None,
-    home: Annotated[
-        Path | None, typer.Option(help="The folder of the stack; by default a temporary folder.")
-    ] = None,
+    home: Annotated[Path | None, typer.Option(help="The folder of the stack; by default a temporary folder.")] = None,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
     """Compare the contenders and print the results. The exit code is 1 if one did not run or counted wrongly."""

@@ -72,8 +72,10 @@ def test_what_was_not_read_and_is_gone_is_counted_by_partition(kafka: tuple[dict
     assert sentences(lost, "t") == [
         "partition 1 of t: 30 records, offsets 20 to 49, were not read, and Kafka has deleted them",
         "partition 2 of t: 1 records, offsets 69 to 69, were not read, and Kafka has deleted them",
-        "31 records are missing in the minutes: check the topic's retention and how long the job was down; the rollup "
-        "adds the records in the archive",
+        (
+            "31 records are missing in the minutes: check the topic's retention and how long the job was down; the "
+            "rollup adds the records in the archive"
+        ),
     ]
 
 

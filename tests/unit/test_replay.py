@@ -344,7 +344,7 @@ def test_a_fix_may_make_events_of_bytes() -> None:
 def test_a_fix_may_not_make_another_event() -> None:
     other = str(uuid.UUID(int=99))
     with pytest.raises(
-        FixError, match=rf"view-events/1@42#0: the fix changes event_id=0.*1 to {other}: under another id"
+        FixError, match=rf"view-events/1@42#0: the fix changes event_id=0.*1 to {other}: with another id"
     ):
         plan(letter(datum(video_id="")), fix=changes(event_id=other))
     with pytest.raises(FixError, match=r"the fix made 2 events of the one with event_id="):
@@ -355,7 +355,7 @@ def test_a_fix_may_not_make_another_event() -> None:
 def test_a_time_under_which_it_may_have_counted_stays(viewed_at: int) -> None:
     for kept in ("late", "dead-letter"):
         with pytest.raises(
-            FixError, match=rf"the fix changes viewed_at={viewed_at} to {NOW_MS - 7}: .*only a time before 2000"
+            FixError, match=rf"the fix changes viewed_at={viewed_at} to {NOW_MS - 7}: .*Only a time before 2000"
         ):
             plan(letter(datum(viewed_at=viewed_at), kept=kept), fix=changes(viewed_at=NOW_MS - 7))
 
