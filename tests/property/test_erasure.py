@@ -601,7 +601,7 @@ def test_without_a_register_nothing_is_erased(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="has no register of history"):
         place.erase("other")
     place.registers = None
-    with pytest.raises(ErasureError, match="only a dry run"):
+    with pytest.raises(ErasureError, match="make a dry run"):
         place.erase("other")
     assert place.erase("other", dry_run=True).files_rewritten > 3
     assert place.contents() == contents
