@@ -1,55 +1,57 @@
-# Two commands: `make run` and `make test`. Each makes the clone ready first (bin/setup), which takes minutes the
-# first time and no time afterwards.
+# The two commands to begin with are `make run` and `make test`. Each first sets the clone up (bin/setup), which takes
+# minutes the first time and no time afterwards.
 .POSIX:
 .SUFFIXES:
-# Whatever Python's own variables say. Without bytecode that is kept, each process that tests would compile our code anew.
+# The terminal's own Python variables are removed. With PYTHONDONTWRITEBYTECODE, for example, each test process would
+# compile all of the code again.
 PYTHON = env -u PYTHONDONTWRITEBYTECODE -u PYTHONHOME -u PYTHONPATH -u PYTHONSTARTUP .local/venv/bin/python
-# Tests wait more than they compute: two processes share the cores, and each stack is in one of them (tests/conftest.py).
+# Tests wait more than they compute, so two processes share the cores. Each stack belongs to one of them
+# (tests/conftest.py).
 PYTEST = $(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-help: ## what can be made
+help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' Makefile | expand -t 14
 
-setup: ## the environment, the jars and the compiled kernels, all in .local
+setup: ## install the environment and the jars and compile the kernels, all in .local
 	@bin/setup
 
-run: setup ## everything, counting; Ctrl-C stops it
+run: setup ## start the local stack, the demo and the count job; Ctrl-C stops them
 	@bin/vc run
 
-up: setup ## everything but the count job; Ctrl-C stops it
+up: setup ## start the local stack without the count job; Ctrl-C stops it
 	@bin/vc up
 
-upgrade: setup ## replace the running count job by this code, and check the ledger across it
+upgrade: setup ## replace the running count job by this code, and check the ledger
 	@bin/vc upgrade
 
-rollup: setup ## count what was archived, into hours, days and totals
+rollup: setup ## count the archive into history and the tables of hours, days and totals
 	@bin/vc rollup
 
-audit: setup ## compare the stream's counts with the archive's; bin/vc audit --repair mends them
+audit: setup ## compare the stream's counts with history's; bin/vc audit --repair corrects them
 	@bin/vc audit
 
 down: setup ## stop what `make run` started, from another terminal
 	@bin/vc down
 
-status: setup ## parts, ports and process ids
+status: setup ## show the parts of the stack with their ports and process ids
 	@bin/vc status
 
-clean-data: setup ## forget all data of `make run`
+clean-data: setup ## delete all data of `make run`
 	@bin/vc clean-data
 
-test: setup ## every test but benchmarks and the nightly ones, on real parts
+test: setup ## run all tests but the nightly ones, on real parts
 	@$(PYTEST)
 
-test-unit: setup ## the tests that need no server, but for the slow ones, and fewer examples of each property
+test-unit: setup ## run the fast tests that need no server, with fewer examples of each property
 	@$(PYTEST) --hypothesis-profile fast -m "not nightly and not slow" tests/unit tests/property
 
-lint: setup ## ruff, mypy, import-linter
+lint: setup ## run ruff, mypy and import-linter
 	@.local/venv/bin/ruff check .
 	@.local/venv/bin/ruff format --check .
 	@.local/venv/bin/mypy
 	@.local/venv/bin/lint-imports
 
-docs: setup ## the documentation site in .local/docs/site, its links checked
+docs: setup ## build the documentation site in .local/docs/site, and check its links
 	@bin/docs
 
 audit-demo: setup ## count hours by stream and batch while killed, and audit planted errors
@@ -58,13 +60,13 @@ audit-demo: setup ## count hours by stream and batch while killed, and audit pla
 exact: setup ## count millions of events while everything is killed, and recount
 	@$(PYTHON) -m tools.exact
 
-nightly: setup ## what CI leaves out: the long tests, audit-demo, exact; a summary at the end
+nightly: setup ## run what CI leaves out: the long tests, audit-demo and exact
 	@$(PYTHON) -m tools.nightly
 
-bench: setup ## throughput against Flink SQL and naive PyFlink
+bench: setup ## compare the throughput with Flink SQL and a simple PyFlink job
 	@$(PYTHON) -m benchmarks.run
 
-freshness: setup ## from acknowledged to visible, as a distribution
+freshness: setup ## measure the time from an event's acknowledgement to its visible count
 	@$(PYTHON) -m benchmarks.freshness
 
 .PHONY: help setup run up upgrade rollup audit audit-demo down status clean-data test test-unit lint docs exact nightly bench freshness

@@ -1,1 +1,1 @@
-"""Benchmarks: throughput of the count job beside what else Flink offers, and freshness."""
+"""Benchmarks: throughput of the jobs, compared with other programs, freshness, memory and recovery."""

@@ -1,7 +1,7 @@
-"""What the archive costs, by codec: `python -m benchmarks.archive`.
+"""Measures what the archive costs with each codec: `python -m benchmarks.archive`.
 
-jobs/archive_events.py copies one topic for each codec, with one subtask. Bytes are those of the files that came of it,
-of which each is read again; events carry what the demo's events carry, ids at random.
+jobs/archive_events.py copies one topic with each codec, by one subtask. Bytes are those of the files, which are all
+read again. Events have the same fields as those of the demo, and random ids.
 """
 
 import math
@@ -42,9 +42,9 @@ console = Console()
 
 @contextmanager
 def filled_stack(topic: Topic, *others: Topic, hours: int) -> Iterator[tuple[Stack, Stream]]:
-    """A stack of which this process is a client, with the topic filled as the one that is archived, and others.
+    """A stack with filled topics. This process becomes its client, and `topic` its events topic.
 
-    The events lie in the last so many hours of a day, and what comes long after them completes it.
+    The events are in the last `hours` hours of a day. Heartbeats long after them complete that day.
     """
     with tempfile.TemporaryDirectory(prefix="view-counts-archive-") as folder:
         options = StackOptions(
@@ -69,12 +69,12 @@ def filled_stack(topic: Topic, *others: Topic, hours: int) -> Iterator[tuple[Sta
 
 
 def archive_path(codec: str) -> str:
-    """Where what has that codec is archived."""
+    """The path of the archive with this codec."""
     return f"s3://{S3_BUCKET}/archive-{codec}"
 
 
 def copy(stack: Stack, codec: str, topic: Topic) -> dict[str, float]:
-    """Copy the topic; what it took and what there is then."""
+    """Copy the topic. Returns what it cost, and how large the archive is."""
     events, records = topic.filled, sum(map(len, topic.events_by_record.values()))
     path = archive_path(codec)
     os.environ.update({"VIEW_COUNTS_ARCHIVE_PATH": path, "VIEW_COUNTS_ARCHIVE_CODEC": codec})
@@ -85,7 +85,7 @@ def copy(stack: Stack, codec: str, topic: Topic) -> dict[str, float]:
     _wait(lambda: progress.events() >= events)
     seconds = time.monotonic() - began_s
     archive = Archive(filesystem(Settings().s3), path)
-    # Files do not change once they are there.
+    # A file never changes once it exists, so each is read once.
     archived: dict[str, int] = {}
 
     def read_new() -> int:
@@ -110,13 +110,13 @@ def _wait(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {PATIENCE_S:.0f} s")
+            raise TimeoutError(f"the archive job did not get so far within {PATIENCE_S:.0f} s")
         time.sleep(0.2)
 
 
 def main(
     *,
-    events: Annotated[int, typer.Option(help="Copied with each codec.", min=100_000)] = 16_000_000,
+    events: Annotated[int, typer.Option(help="How many events to copy with each codec.", min=100_000)] = 16_000_000,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
     """Measure each codec."""

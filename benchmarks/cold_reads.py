@@ -1,8 +1,8 @@
-"""How long counts of one video take from history: `python -m benchmarks.cold_reads`.
+"""Measures how long it takes to read counts of one video from history: `python -m benchmarks.cold_reads`.
 
-Files of hours are written to the object store of a local stack as a rollup leaves them, each hour with every video.
-Then hours of random videos are asked for as the query service does, one request at a time: at first from files of which
-nothing is known yet, then from files whose footers have been read before. Each answer is held against what was written.
+It writes files of hours to the object store of a local stack as a rollup does, with every video in each hour. Then it
+asks for hours of random videos as the query service does, one request at a time: first from files that were never read,
+then from files whose footers were read before. Each answer is compared with what was written.
 """
 
 import asyncio
@@ -39,24 +39,24 @@ PATH = f"s3://{S3_BUCKET}/cold-reads"
 FIRST_HOUR = 490_000
 MANIFEST = manifest_name(1, "cold-reads")
 SHARDS = 8
-# (hours of one request, requests)
+# (hours of one request, number of requests)
 REQUESTS = ((1, 200), (24, 40), (240, 8))
 
 console = Console()
 
 
 def views_of(number: int, hour: int) -> int:
-    """What a video has in an hour; another in each."""
+    """The views of a video in an hour, which differ for each video and hour."""
     return number * 1000 + hour - FIRST_HOUR + 1
 
 
 def name_of(number: int) -> str:
-    """As long as names of videos are."""
+    """The name of a video, which is about as long as real ones."""
     return f"video-{number:08d}"
 
 
 def write(store: HistoryStore, videos: int, hours: int) -> int:
-    """All files and the manifest; rows of one file, about."""
+    """Write all files and the manifest. Returns about how many rows one file has."""
     by_shard: dict[int, list[int]] = {shard: [] for shard in range(SHARDS)}
     for number in range(videos):
         by_shard[shard_of(name_of(number), SHARDS)].append(number)
@@ -79,7 +79,7 @@ def write(store: HistoryStore, videos: int, hours: int) -> int:
 
 
 async def ask(history: History, number: int, first: int, hours: int) -> float:
-    """Milliseconds until a video's hours are there. Raises when they are not as written."""
+    """Milliseconds until the hours of a video are read. Raises RuntimeError if they differ from what was written."""
     span = (hour_start(first), hour_start(first) + hours * HOUR)
     began_s = time.perf_counter()
     found = await history.rows(MANIFEST, "hours", name_of(number), "view", [span])
@@ -87,12 +87,12 @@ async def ask(history: History, number: int, first: int, hours: int) -> float:
     hour = timedelta(hours=1)
     got = {(at.replace(tzinfo=UTC) - datetime.fromtimestamp(0, UTC)) // hour: views for at, views in found}
     if got != {at: views_of(number, at) for at in range(first, first + hours)}:
-        raise RuntimeError(f"{name_of(number)} from hour {first}: {len(got)} of {hours} hours, or others than written")
+        raise RuntimeError(f"{name_of(number)} from hour {first}: {len(got)} of {hours} hours, or other numbers")
     return took_ms
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """Some of the distribution."""
+    """The median, the 95th percentile and the maximum."""
     ordered = sorted(values)
     return {name: round(ordered[int(len(ordered) * part)], 1) for name, part in (("p50", 0.5), ("p95", 0.95))} | {
         "max": round(ordered[-1], 1)
@@ -100,7 +100,7 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
 
 
 async def measure(store: pyarrow.fs.FileSystem, videos: int, hours: int) -> dict[str, Any]:
-    """Milliseconds of a request by the hours it asks for, footers read for the first time and known."""
+    """Milliseconds of a request, by the number of hours that it asks for, with unread footers and with known ones."""
     figures: dict[str, Any] = {}
     chance = random.Random(1)  # noqa: S311 - any will do
     for wanted, requests in REQUESTS:
@@ -113,7 +113,7 @@ async def measure(store: pyarrow.fs.FileSystem, videos: int, hours: int) -> dict
         for _ in range(requests):
             number, first = chance.randrange(videos), FIRST_HOUR + chance.randrange(hours - wanted + 1)
             fresh = History(HistoryFiles(store, PATH), files_max=hours)
-            # The manifest is known whenever the service has answered before.
+            # The manifest is read before, because a service knows it from earlier answers.
             await fresh.rows(MANIFEST, "minutes", name_of(number), "view", [(hour_start(first), hour_start(first + 1))])
             first_ms.append(await ask(fresh, number, first, wanted))
             fresh.stop()
@@ -125,11 +125,11 @@ async def measure(store: pyarrow.fs.FileSystem, videos: int, hours: int) -> dict
 
 def main(
     *,
-    videos: Annotated[int, typer.Option(help="With views in each hour.", min=SHARDS)] = 200_000,
-    hours: Annotated[int, typer.Option(help="In history.", min=1)] = 240,
+    videos: Annotated[int, typer.Option(help="How many videos have views in each hour.", min=SHARDS)] = 200_000,
+    hours: Annotated[int, typer.Option(help="How many hours history has.", min=1)] = 240,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
-    """Write, ask and say how long it took."""
+    """Write history, read from it, and print how long it took."""
     with tempfile.TemporaryDirectory(prefix="view-counts-cold-") as folder:
         options = StackOptions(home=Path(folder), ports="free", parts=("seaweedfs",), graceful_stop=False)
         with Stack(options) as stack:

@@ -1,7 +1,8 @@
-"""What an event costs, against what there is more of: `python -m benchmarks.curves` draws docs/curves.md.
+"""Measures how the cost of an event depends on ids, duplicates and videos: `python -m benchmarks.curves`.
 
-The counting rules alone, in batches of 2,000: dedup, partial counts and windows. Each point is a process of its own, so
-that its memory is its own; the events of a point are made a million at a time, before they are judged.
+It draws docs/curves.md. It runs only the counting rules, in batches of 2,000: dedup, partial counts and windows. Each
+point runs in a process of its own, so that its memory can be measured. Events are made a million at a time before they
+are judged.
 """
 
 import ctypes
@@ -31,7 +32,7 @@ from udfs.logic.warm_up import warm_up
 PAGE = Path(__file__).parents[1] / "docs" / "curves.md"
 BATCH = 2000
 MINUTE_MS = 60_000
-# A start of a generation of 12 minutes.
+# The start of a generation of 12 minutes.
 START_MS = 1_699_999_920_000 // (12 * MINUTE_MS) * (12 * MINUTE_MS)
 PART_EVENTS = 1_000_000
 FLUSH_AFTER_RECORDS = 10
@@ -46,7 +47,7 @@ console = Console()
 
 
 class Rules:
-    """The two stages, all salts and shards, in one process; CPU time of theirs alone."""
+    """The two stages with all salts and shards in one process. `spent_ns` is their CPU time."""
 
     def __init__(self) -> None:
         self._rules = CountingSettings()
@@ -56,7 +57,7 @@ class Rules:
         self.spent_ns = 0
 
     def judge(self, parts: Sequence[tuple[int, bytes]], append_ms: int) -> None:
-        """Take records (salt, value) in, of this append time."""
+        """Judge records (salt, value) with this append time, and add their counts to the windows."""
         before = time.process_time_ns()
         for salt, value in parts:
             dedup = self._dedups[salt]
@@ -69,7 +70,7 @@ class Rules:
         self.spent_ns += time.process_time_ns() - before
 
     def emit(self) -> None:
-        """Let every shard hand out what changed, as it would after such a while."""
+        """Let every shard send what changed, as it does in a job from time to time."""
         before = time.process_time_ns()
         for window in self._windows:
             window.emit()
@@ -77,7 +78,7 @@ class Rules:
 
 
 def parts(traffic: Traffic, events: int, append_ms: int) -> Iterator[list[tuple[int, bytes]]]:
-    """So many events in lists of records, made by as many sources as keep memory small; ids differ by their seed."""
+    """Events as lists of records. Each million has a source of its own, to keep memory small, and so other ids."""
     made = 0
     seed = traffic.seed
     while made < events:
@@ -90,7 +91,7 @@ def parts(traffic: Traffic, events: int, append_ms: int) -> Iterator[list[tuple[
 
 
 def plain(**changes: Any) -> Traffic:
-    """Fresh events of one moment, but for what is said."""
+    """Traffic of fresh events only, with these changes."""
     even: dict[str, Any] = {
         "duplicate_share": 0.0, "late_share": 0.0, "future_share": 0.0, "delayed_share": 0.0, "restamped_share": 0.0,
         "disorder_ms": 4 * MINUTE_MS, "zipf_exponent": 0.5,
@@ -99,14 +100,14 @@ def plain(**changes: Any) -> Traffic:
 
 
 def resident_mb() -> float:
-    """Of this process, after what can be given back is."""
+    """The resident memory of this process in MiB, after it has returned what it can to the system."""
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     return psutil.Process().memory_info().rss / (1 << 20)
 
 
 def point(traffic: Traffic, live_ids: int) -> dict[str, float]:
-    """CPU µs an event, over the last events before so many ids are live; and resident memory then, in MiB."""
+    """One point: CPU µs per event for the last events before `live_ids` are reached, and the memory then in MiB."""
     rules = Rules()
     before_mb = resident_mb()
     append_ms = START_MS + MINUTE_MS
@@ -126,13 +127,13 @@ def point(traffic: Traffic, live_ids: int) -> dict[str, float]:
 
 
 def measured(traffic: Traffic, live_ids: int) -> dict[str, float]:
-    """A point, in a process of its own."""
+    """One point, measured in a process of its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), warm_up) as child:
         return child.submit(point, traffic, live_ids).result()
 
 
 def page(curves: dict[str, list[tuple[str, dict[str, float]]]], verdicts: Sequence[str], machine: str) -> str:
-    """docs/curves.md."""
+    """The text of docs/curves.md."""
     names = {
         "live ids": "live ids, of the generation",
         "duplicates": "share of duplicates",
@@ -157,10 +158,10 @@ def page(curves: dict[str, list[tuple[str, dict[str, float]]]], verdicts: Sequen
 
 def main(
     *,
-    most_ids: Annotated[int, typer.Option(help="Leave out points above.", min=LIVE_IDS[1])] = LIVE_IDS[-1],
+    most_ids: Annotated[int, typer.Option(help="Leave out points with more live ids.", min=LIVE_IDS[1])] = LIVE_IDS[-1],
     keep: Annotated[bool, typer.Option(help="Keep the result, and draw the page.")] = True,
 ) -> None:
-    """Measure every point, draw the page, and say what is flat."""
+    """Measure every point, draw the page, and print which targets are reached."""
     curves: dict[str, list[tuple[str, dict[str, float]]]] = {"live ids": [], "duplicates": [], "videos": []}
     points = [
         *(("live ids", f"{ids // 1_000_000} M", plain(), ids) for ids in LIVE_IDS if ids <= most_ids),

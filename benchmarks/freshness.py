@@ -1,9 +1,9 @@
-"""`make freshness`: how long after ingest has acknowledged an event the query service shows it, as a distribution.
+"""`make freshness`: measures the time from ingest's acknowledgement of an event until the query service shows it.
 
-Everything runs on this machine: the stack, the load and the probes. The load goes over HTTP at a steady rate. Beside it
-probes are sent at times fixed beforehand, whatever became of those before, so that a stall is seen by every probe that
-falls into it. Each goes to a video of its own and is asked for until the answer shows it. The first minutes are left
-out: the JVMs of Flink and Cassandra compile their code in them, on the same two cores.
+Everything runs on this machine: the stack, the load and the probes. The load is sent over HTTP at a steady rate. Probes
+are sent at fixed times, even if earlier ones are not visible yet, so that every probe during a stall measures it. Each
+probe is an event of a video of its own, for which the query service is asked until the answer shows it. The first
+minutes are left out, because the JVMs of Flink and Cassandra compile their code then, on the same two cores.
 """
 
 import asyncio
@@ -36,7 +36,8 @@ TARGET_P99_S = 3.0
 PERCENTILES = (50, 90, 95, 99, 100)
 BIN_S = 0.25
 BAR_WIDTH = 50
-# Each poll costs the machine that is measured; half of it is added to every figure on average.
+# Polls load the machine that is measured, so they are not more frequent. On average every figure is too large by half
+# of this.
 POLL_S = 0.1
 LOAD_SHARE_MIN = 0.98
 FIRST_VISIBLE_S = 240.0
@@ -52,11 +53,11 @@ console = Console()
 
 
 class NeverVisibleError(RuntimeError):
-    """A probe was not acknowledged, or acknowledged and not shown in time."""
+    """A probe was not acknowledged, or was not visible in time after that."""
 
 
 class Probes:
-    """Sends events and waits until they are counted. Use as an async context manager."""
+    """An async context manager that sends events and waits until they are counted."""
 
     def __init__(self, ingest_url: str, query_url: str) -> None:
         self._ingest = httpx2.AsyncClient(base_url=ingest_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
@@ -70,12 +71,12 @@ class Probes:
         await self._query.aclose()
 
     async def one(self, patience_s: float = PATIENCE_S) -> float:
-        """Seconds from the acknowledgement of one event to the answer that shows it. Raises NeverVisibleError."""
+        """Send one event. Returns the seconds from acknowledged to visible. Raises NeverVisibleError."""
         video = f"probe-{uuid.uuid4().hex[:12]}"
         event = {"event_id": str(uuid.uuid4()), "video_id": video, "viewed_at": datetime.now(UTC).isoformat()}
         response = await self._ingest.post("/v1/events", json={"events": [event]})
         if response.status_code != httpx2.codes.ACCEPTED:
-            raise NeverVisibleError(f"ingest answered a probe with {response.status_code}: {response.text[:200]}")
+            raise NeverVisibleError(f"ingest answered {response.status_code} to a probe: {response.text[:200]}")
         acknowledged_at_s = time.monotonic()
         while (waited_s := time.monotonic() - acknowledged_at_s) < patience_s:
             answer = await self._query.get(f"/v1/videos/{video}/views")
@@ -86,7 +87,7 @@ class Probes:
         raise NeverVisibleError(f"a probe was not shown {waited_s:.0f} s after its acknowledgement")
 
     async def many(self, count: int, per_second: float) -> list[float]:
-        """The seconds of so many probes, each sent at its own time."""
+        """Send `count` events at fixed times. Returns the seconds of each."""
         begin_s = time.monotonic()
 
         async def at(number: int) -> float:
@@ -97,13 +98,13 @@ class Probes:
 
 
 def distribution(samples_s: Sequence[float]) -> dict[str, float]:
-    """Percentiles in seconds; each is a value that was measured."""
+    """Percentiles in seconds. Each is one of the measured values."""
     values = np.percentile(samples_s, PERCENTILES, method="inverted_cdf")
     return {("max" if p == 100 else f"p{p}"): round(float(v), 3) for p, v in zip(PERCENTILES, values, strict=True)}
 
 
 def histogram(samples_s: Sequence[float]) -> Table:
-    """Samples by time, as bars."""
+    """A table with bars that show how many samples took how long."""
     bins = np.bincount((np.asarray(samples_s) / BIN_S).astype(int))
     table = Table(title="From acknowledged to visible", box=None)
     table.add_column("up to s", justify="right")
@@ -118,7 +119,7 @@ def histogram(samples_s: Sequence[float]) -> Table:
 async def measure(
     stack: Stack, load: DemoTraffic, probes_per_second: float, warm_up_s: float, seconds: float
 ) -> dict[str, Any]:
-    """The figures of one run under the load that is being sent."""
+    """The figures of one run, while the load is being sent."""
     async with Probes(stack.endpoints["ingest"], stack.endpoints["query"]) as probes:
         first_s = await probes.one(FIRST_VISIBLE_S)
         console.print(f"counting: the first probe was visible after {first_s:.1f} s", highlight=False)
@@ -138,13 +139,13 @@ async def measure(
 
 def freshness(
     *,
-    events_per_second: Annotated[int, typer.Option(min=1, help="Of the load.")] = 5000,
-    probes_per_second: Annotated[float, typer.Option(min=0.1, help="Events that are timed.")] = 3.0,
-    warm_up_s: Annotated[float, typer.Option(min=0, help="Under load, before the first that counts.")] = 120.0,
-    seconds: Annotated[float, typer.Option(min=1, help="How long probes are sent.")] = 150.0,
+    events_per_second: Annotated[int, typer.Option(min=1, help="The rate of the load.")] = 5000,
+    probes_per_second: Annotated[float, typer.Option(min=0.1, help="The rate of probes.")] = 3.0,
+    warm_up_s: Annotated[float, typer.Option(min=0, help="How long probes are sent before those that count.")] = 120.0,
+    seconds: Annotated[float, typer.Option(min=1, help="How long probes that count are sent.")] = 150.0,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
-    """Time the way of single events through the whole stack under load; exit code 1 when p99 is not below 3 s."""
+    """Measure the freshness of the whole stack under load. The exit code is 1 if p99 is not below 3 s."""
     settings = Settings()
     result: dict[str, Any] = {
         "benchmark": "freshness",
@@ -169,7 +170,7 @@ def freshness(
             if load.trouble:
                 raise NeverVisibleError(f"the load failed: {load.trouble}")
     found = result["acknowledged_to_visible_s"]
-    # A load that fell behind would make the figures too good.
+    # If the load was slower than asked for, the figures would be too good.
     is_loaded = result["accepted_events_per_s"] >= LOAD_SHARE_MIN * events_per_second
     result |= {"target_p99_s": TARGET_P99_S, "is_reached": is_loaded and found["p99"] < TARGET_P99_S}
     console.print(histogram(result["samples_s"]))

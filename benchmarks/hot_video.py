@@ -1,7 +1,8 @@
-"""What a hot video costs: `python -m benchmarks.hot_video`.
+"""Measures what a hot video costs: `python -m benchmarks.hot_video`.
 
-Two topics of events, with the same videos in every minute: in one each video has its even share, in the other one video
-has nine tenths of all. The count job reads both, in turns, at two parallelisms; and how evenly its subtasks were busy.
+There are two topics of events with the same videos in every minute. In one, each video has an equal share of events. In
+the other, one video has nine tenths of them. The count job reads both in turns, at two parallelisms. It is also
+measured how evenly the subtasks were busy.
 """
 
 import tempfile
@@ -24,11 +25,11 @@ from tools.stack import Stack, StackOptions
 
 PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
 BATCH = 2000
-# So few that each has events in every minute, in both topics: as many cells, then, too.
+# There are so few videos that each has events in every minute of both topics, so both have the same number of cells.
 VIDEOS = 1000
 HOT_SHARE = 0.9
 PARALLELISMS = (2, 4)
-# Else the loads ask for different work.
+# If the numbers of cells differ by more than this, the loads are not comparable.
 CELLS_DIFFER_MAX = 0.02
 COST_MAX = 0.1
 SPREAD_MAX = 0.1
@@ -37,7 +38,7 @@ console = Console()
 
 
 def contender(load: str, parallelism: int) -> Contender:
-    """The count job to a discarding sink on the topic of a load."""
+    """The count job with a discarding sink, reading the topic of a load."""
     return Contender(
         name=f"{load}-p{parallelism}",
         kind="a",
@@ -49,19 +50,19 @@ def contender(load: str, parallelism: int) -> Contender:
 
 
 def spread(busy_ms: dict[str, list[int]], operator: str) -> float:
-    """How much longer the busiest subtask was busy than the least busy, as a share."""
+    """By which share the busiest subtask was busy longer than the least busy one."""
     (found,) = (times for name, times in busy_ms.items() if name.startswith(operator))
     return round(max(found) / min(found) - 1, 3)
 
 
 def main(
     *,
-    events: Annotated[int, typer.Option(help="Of each load.", min=1_000_000)] = 24_000_000,
+    events: Annotated[int, typer.Option(help="How many events each load has.", min=1_000_000)] = 24_000_000,
     turns: Annotated[int, typer.Option(help="How often each runs.", min=1)] = 3,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
-    """Compare, and say whether the targets are reached."""
-    # Of one kind, since rare kinds would have fewer cells in the hot load.
+    """Compare the loads, and print whether the targets are reached."""
+    # All events have one kind, because rare kinds would have fewer cells in the hot load.
     even = replace(TRAFFIC, videos=VIDEOS, zipf_exponent=0.0, other_kinds_share=0.0)
     loads = {"even": even, "hot": replace(even, hot_share=HOT_SHARE)}
     lines: list[dict[str, Any]] = []
@@ -80,10 +81,8 @@ def main(
                 cells[load] = len(stream.truth(topic.filled))
                 benches[load] = Bench(stack, stream, {load: topic}, FULL)
             if max(cells.values()) > min(cells.values()) * (1 + CELLS_DIFFER_MAX):
-                raise RuntimeError(
-                    f"the loads have different numbers of cells, {cells}: fewer videos would make them alike"
-                )
-            # The first of all finds JVMs that have compiled nothing.
+                raise RuntimeError(f"the loads have different numbers of cells, {cells}: take fewer videos")
+            # The first run is not measured, because the JVMs have not compiled their code yet.
             benches["even"].run(contender("even", PARALLELISMS[0]), 0)
             for turn in range(1, turns + 1):
                 for parallelism in PARALLELISMS:

@@ -1,4 +1,4 @@
-"""The compiled loops of benchmarks.inputs.encoding. Numba infers the types: annotations would say nothing."""
+"""The compiled loops of benchmarks.inputs.encoding. There are no annotations, because Numba infers the types."""
 
 # ruff: noqa: ANN001, ANN201, ANN202
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
@@ -41,7 +41,7 @@ def encode_plain(
     kind_names,
     kind_offsets,
 ):
-    """Writes the events in `order` to `out`; event n of it begins at starts[n], the last ends at starts[n + 1]."""
+    """Write the events in `order` to `out`. Event n of that order is out[starts[n] : starts[n + 1]]."""
     at = 0
     for n in range(order.shape[0]):
         i = order[n]
@@ -76,7 +76,7 @@ def _after_name(data, at):
 
 @njit(cache=True)
 def without_devices(out, data, at, events):
-    """Writes so many ViewEvent data, which begin at data[at], to `out` as VIEWER_EVENT data; where these end."""
+    """Write the `events` ViewEvents that begin at data[at] to `out` as VIEWER_EVENTs. Returns where these end."""
     end = 0
     for _ in range(events):
         begin = at

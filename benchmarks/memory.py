@@ -1,10 +1,10 @@
-"""`python -m benchmarks.memory --minutes N`: what a worker holds while strangers send ids and videos never seen before.
+"""Measures a worker's memory while all ids and videos are new: `python -m benchmarks.memory --minutes N`.
 
-One process stands for the job's only worker: every salt's dedup, and every shard's windows, each stage with its budget.
-On request some of the events are late, by up to six days, or many viewers are blocked: half of those who view.
-Time is the events' own, so that an hour of them takes minutes. Each minute of it is a line of JSON: the process's
-proportional set size (PSS), how much of it is in no file, what each stage holds, seconds of CPU, and `wrong`: by how
-much the verdicts and the counts that were handed out differ from what was sent.
+One process does the work of the job's only worker: dedup for every salt and windows for every shard, each stage with
+its budget. By options some of the events are late, by up to six days, or half of the viewers are blocked. Time is that
+of the events, so an hour of it takes minutes. For each minute it prints a line of JSON: the proportional set size (PSS)
+of the process, how much of it is in no file, what each stage holds, seconds of CPU, and `wrong`, by how much verdicts
+and counts differ from what was sent.
 """
 
 import json
@@ -33,13 +33,13 @@ from udfs.operators.window import CELLS_RANKED_PER_MS
 
 START_MS = 1_700_000_000_000 // MINUTE_MS * MINUTE_MS
 STEP_MS = 1000
-# Of each step's events, so many were there before, a minute ago at most.
+# This share of each step's events are repeats of events that were sent at most a minute ago.
 REPEATED_SHARE = 0.05
 MIB = 1 << 20
 
 
 class Strangers:
-    """Their events; `repeats`, `late` and `blocked` are how many of them were that so far."""
+    """Makes events with new ids and videos. `repeats`, `late` and `blocked` are how many such events it has made."""
 
     def __init__(self, events_per_s: int, kinds: int, late_share: float, blocked: int) -> None:
         self._random = np.random.default_rng(5)
@@ -52,14 +52,14 @@ class Strangers:
         self.sent = self.repeats = self.late = self.blocked = 0
 
     def step(self, now_ms: int, salts: int) -> Iterator[tuple[int, bytes]]:
-        """(salt, record) of a step. A video's name is its event's id."""
+        """(salt, record) of the events of one step. The name of a video is the id of its event."""
         ids = self._random.integers(0, 256, (self._fresh, 16), np.uint8)
         times = [now_ms] * len(ids)
         late = self._random.random(len(ids)) < self._late_share
         for i in np.nonzero(late)[0].tolist():
             times[i] -= int(self._random.integers(HOUR_MS, 6 * DAY_MS))
         self.late += int(late.sum())
-        # Who is no stranger: viewers 0 to `blocked` are blocked.
+        # Half of the viewers, those with the lower numbers, are blocked.
         viewers = self._random.integers(0, self._viewers, len(ids)).tolist() if self._viewers else []
         self.blocked += sum(
             one < self._viewers // 2 and not is_late for one, is_late in zip(viewers, late, strict=False)
@@ -70,7 +70,7 @@ class Strangers:
             again = len(ids) - self._fresh
             times += [old_ms] * again
             self.repeats += again
-        # A late event is late again.
+        # Late events are not repeated, because a repeat of one is late again and no duplicate.
         in_time = ids[: self._fresh][~late]
         self._recent = [*self._recent[-59:], (in_time, now_ms)]
         self.sent += len(ids)
@@ -93,12 +93,12 @@ class Strangers:
 
 
 def name_of(viewer: int) -> str:
-    """36 characters, as a UUID has."""
+    """The viewer_id of a viewer. It has 36 characters, like a UUID."""
     return f"viewer-{viewer:029}"
 
 
 class Worker:
-    """Both stages, as the job's operators drive them."""
+    """Both stages, called as the job's operators call them."""
 
     def __init__(self, ids: Budget, cells: Budget, blocks: BlockList) -> None:
         rules = CountingSettings()
@@ -110,7 +110,7 @@ class Worker:
         self.duplicates = self.counted = self.late = self.blocked = 0
 
     def record(self, salt: int, value: bytes, now_ms: int) -> None:
-        """Judge a record, and hand its counts to their shards."""
+        """Judge a record, and add its counts to the windows of their shards."""
         dedup = self._dedups[salt]
         outcome = dedup.record(value, now_ms, salt, self._blocks.table)
         self._blocks.let_go()
@@ -122,10 +122,10 @@ class Worker:
             self._windows[shard].absorb(element)
 
     def turn(self, now_ms: int) -> None:
-        """Emit; rank when that is due."""
+        """Send what changed, and rank when that is due."""
         for shard, window in enumerate(self._windows):
             for rows in window.emit().counts:
-                # No video has two events, so that every count is 1 and handed out once.
+                # No video has two events, so every count is 1 and is sent once.
                 self.counted += sum(cell.views for cell in unpack_dated_rows(rows))
             wait_ms = max(self.rules.rank_interval_ms, window.cells_to_rank // CELLS_RANKED_PER_MS)
             if now_ms - self._ranked_ms[shard] >= wait_ms:
@@ -135,17 +135,17 @@ class Worker:
 
 def main(
     *,
-    minutes: Annotated[int, typer.Option(help="Of the events' time.")] = 30,
-    events_per_s: int = 5000,
-    kinds: int = 4,
-    ids_mib: Annotated[int, typer.Option(help="The budget of ids; the default setting when 0.")] = 0,
-    cells_mib: Annotated[int, typer.Option(help="The budget of cells; the default setting when 0.")] = 0,
-    blocked_mib: Annotated[int, typer.Option(help="The budget of the block list; the default setting when 0.")] = 0,
-    late_share: Annotated[float, typer.Option(help="Of the events, so many are late.", min=0, max=1)] = 0.0,
-    blocked: Annotated[int, typer.Option(help="Viewers that are blocked for good.", min=0)] = 0,
-    folder: Annotated[str, typer.Option(help="Where files go.")] = tempfile.gettempdir(),
+    minutes: Annotated[int, typer.Option(help="How many minutes of the events' time to run.")] = 30,
+    events_per_s: Annotated[int, typer.Option(help="Events in a second of their time.")] = 5000,
+    kinds: Annotated[int, typer.Option(help="How many kinds the events have.")] = 4,
+    ids_mib: Annotated[int, typer.Option(help="The budget of seen ids; 0 means the default setting.")] = 0,
+    cells_mib: Annotated[int, typer.Option(help="The budget of cells; 0 means the default setting.")] = 0,
+    blocked_mib: Annotated[int, typer.Option(help="The budget of the block list; 0 means the default setting.")] = 0,
+    late_share: Annotated[float, typer.Option(help="The share of events that are late.", min=0, max=1)] = 0.0,
+    blocked: Annotated[int, typer.Option(help="How many viewers are blocked for good.", min=0)] = 0,
+    folder: Annotated[str, typer.Option(help="The folder for files.")] = tempfile.gettempdir(),
 ) -> None:
-    """Print a line of JSON a minute."""
+    """Print a line of JSON for each minute."""
     job = JobSettings()
     ids = Budget(ids_mib * MIB or job.ids_bytes_max, folder)
     cells = Budget(cells_mib * MIB or job.cells_bytes_max, folder)
@@ -167,7 +167,7 @@ def main(
 
 
 def _blocked_for_good() -> bytes:
-    """What a record of the block list's topic says after its viewer."""
+    """The part of a record of the block list that comes after the viewer: blocked for good."""
     periods = [{"effective_from": 0, "effective_until": None}]
     found = read_blocked(b"v", registry.encode("BlockedViewer", {"viewer_id": "v", "periods": periods}))
     assert isinstance(found, Keyed)
@@ -185,7 +185,7 @@ def _line(
     blocked: Budget,
 ) -> dict[str, Any]:
     memory = process.memory_full_info()
-    # A blocked view is counted too, under a kind of its own.
+    # A blocked view is counted, too, as another kind.
     counted = strangers.sent - strangers.repeats - strangers.late
     differences = (
         worker.duplicates - strangers.repeats,

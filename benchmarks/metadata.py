@@ -1,8 +1,8 @@
-"""How long it takes to know many videos: `python -m benchmarks.metadata`.
+"""Measures how long the job takes to read the metadata of many videos: `python -m benchmarks.metadata`.
 
-So many are published, then the count job is submitted. The topic has one partition, read in order: when the video that
-was published last has its title, all are known. Then the job stops with a savepoint and starts from it, and the same
-video is asked for in a partition of its own. What checkpoints cost meanwhile is looked at too.
+It publishes the metadata, and then submits the count job. The topic has one partition, which is read in order. So when
+the video that was published last has its title, the job knows all videos. Then the job is stopped with a savepoint and
+started from it, and the same is measured with a view of another kind. It also measures what checkpoints cost.
 """
 
 import tempfile
@@ -36,7 +36,7 @@ console = Console()
 
 
 class Observer:
-    """A client that sends views, and looks at counts and titles."""
+    """A client that sends views, and reads counts and titles."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -44,7 +44,7 @@ class Observer:
         self._session: Any = connect(CassandraSettings(hosts=HOST, port=stack.ports["cassandra"]))
 
     def view(self, video: str, kind: str) -> None:
-        """Send one."""
+        """Send one view."""
         event = {"event_id": str(uuid.uuid4()), "video_id": video, "viewed_at": datetime.now(UTC).isoformat()}
         self._ingest.post("/v1/events", json={"events": [{**event, "kind": kind}]}).raise_for_status()
 
@@ -58,33 +58,33 @@ class Observer:
         return found.views or 0, found.title
 
     def is_counted(self, video: str, kind: str) -> bool:
-        """Whether its one view is."""
+        """Whether the only view of the video is counted."""
         return self.row(video, kind)[0] == 1
 
     def is_titled(self, video: str, kind: str) -> bool:
-        """Whether its newest partition has a title."""
+        """Whether the newest partition of the video has a title."""
         return self.row(video, kind)[1] is not None
 
     def seconds_until(self, condition: Callable[[], bool], since_s: float) -> float:
-        """From then until it came true."""
+        """Wait until the condition is true. Returns the seconds since `since_s`."""
         while not condition():
             if time.monotonic() - since_s > PATIENCE_S:
-                raise TimeoutError(f"not within {PATIENCE_S:.0f} s")
+                raise TimeoutError(f"the count or the title was not visible within {PATIENCE_S:.0f} s")
             time.sleep(POLL_S)
         return round(time.monotonic() - since_s, 1)
 
     def workers_mb(self) -> int:
-        """Memory of the Python workers, together."""
+        """The resident memory of all Python workers together, in MiB."""
         return sum(psutil.Process(pid).memory_info().rss for pid in self._stack.python_workers()) >> 20
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         self._ingest.close()
         self._session.cluster.shutdown()
 
 
 def measure(stack: Stack, videos: int) -> dict[str, Any]:
-    """All figures, in seconds."""
+    """All figures of the benchmark."""
     observer = Observer(stack)
     try:
         last = f"video-{videos - 1:07d}"
@@ -121,7 +121,7 @@ def measure(stack: Stack, videos: int) -> dict[str, Any]:
 
 
 def metadata(number: int) -> VideoMetadata:
-    """Of a video, about as long as real ones."""
+    """The metadata of a video, which is about as long as real metadata."""
     title = f"The title of video {number}, which is about as long as titles are"
     return VideoMetadata(
         f"video-{number:07d}", title, f"UC-channel-{number % 9973:013d}", f"Channel {number % 9973}", number
@@ -130,10 +130,10 @@ def metadata(number: int) -> VideoMetadata:
 
 def main(
     *,
-    videos: Annotated[int, typer.Option(help="How many.", min=1)] = 200_000,
+    videos: Annotated[int, typer.Option(help="How many videos have metadata.", min=1)] = 200_000,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
-    """Measure, and say whether the target is reached."""
+    """Measure, and print whether the target is reached."""
     with (
         tempfile.TemporaryDirectory(prefix="view-counts-metadata-") as folder,
         Stack(StackOptions(home=Path(folder), ports="free", graceful_stop=False)) as stack,

@@ -1,6 +1,6 @@
-"""How fast events that come one in a record are packed: `python -m benchmarks.pack`.
+"""Measures how fast the pack job packs a topic with one event in each record: `python -m benchmarks.pack`.
 
-The same events in two topics, as Avro single objects and as JSON; jobs/pack_events.py packs each into `view-events`.
+Two topics have the same events, as Avro single objects and as JSON. jobs/pack_events.py packs each into `view-events`.
 """
 
 import json
@@ -34,14 +34,14 @@ console = Console()
 
 
 def single_objects(block: Block, videos: Names) -> Iterator[tuple[int, bytes, int]]:
-    """Records of ViewEvent in Avro single-object encoding."""
+    """Records with a ViewEvent in Avro single-object encoding."""
     prefix = registry.prefix("ViewEvent")
     for salt, datum in zip(block.salt.tolist(), single_events(block, videos), strict=True):
         yield salt, prefix + datum, 1
 
 
 def json_objects(block: Block, videos: Names) -> Iterator[tuple[int, bytes, int]]:
-    """Records of JSON with the fields that a client would send."""
+    """Records in JSON with the fields that a client would send."""
     names = [name.decode(errors="replace") for name in videos.names]
     columns = (block.salt.tolist(), block.events["video"].tolist(), block.events["viewed_at_ms"].tolist(), block.ids)
     for salt, video, viewed_at, identity in zip(*columns, strict=True):
@@ -51,10 +51,10 @@ def json_objects(block: Block, videos: Names) -> Iterator[tuple[int, bytes, int]
 
 def main(
     *,
-    events: Annotated[int, typer.Option(help="In each framing.", min=100_000)] = 8_000_000,
+    events: Annotated[int, typer.Option(help="How many events each topic has.", min=100_000)] = 8_000_000,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
-    """Measure each framing, and say whether the target is reached."""
+    """Measure each framing, and print whether the target is reached."""
     topics = {
         "single_object": Topic("single-object", events, single_objects),
         "json": Topic("json", events, json_objects),

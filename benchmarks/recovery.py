@@ -1,8 +1,8 @@
-"""How soon counting goes on after a kill, and what checkpoints cost, against live ids: `python -m benchmarks.recovery`.
+"""Measures recovery after a kill and the cost of checkpoints, by live ids: `python -m benchmarks.recovery`.
 
-The whole stack counts, and remembers ever more ids; at each step a few checkpoints are looked at. At the step that the
-target names, the TaskManager is killed, its Python workers with it, and a probe over HTTP tells when an event sent
-right afterwards is visible. Draws docs/checkpoints.md.
+The whole stack counts, and the number of seen ids grows in steps. At each step a few checkpoints are measured. At the
+step that the target names, the TaskManager is killed together with its Python workers, and a probe over HTTP measures
+when an event that is sent right afterwards is visible. The benchmark draws docs/checkpoints.md.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ console = Console()
 
 
 class Loader:
-    """Fresh events, straight to the events topic."""
+    """Sends fresh events directly to the events topic."""
 
     def __init__(self, stack: Stack) -> None:
         settings = Settings()
@@ -54,9 +54,9 @@ class Loader:
         self._seed = 1
 
     def until(self, ids: int) -> None:
-        """Send until so many ids have been sent in all."""
+        """Send events until `ids` ids have been sent in total."""
         while self.sent < ids:
-            # A source each million, or it would keep them all.
+            # Each million has a source of its own, because a source keeps all of its events.
             traffic = Traffic(
                 seed=self._seed, duplicate_share=0.0, late_share=0.0, future_share=0.0, delayed_share=0.0,
                 restamped_share=0.0,
@@ -72,7 +72,7 @@ class Loader:
 
 
 class Observer:
-    """Looks at the ledger and at checkpoints."""
+    """Reads the ledger and the checkpoints."""
 
     def __init__(self, stack: Stack, job: str) -> None:
         self._stack = stack
@@ -80,11 +80,11 @@ class Observer:
         self._session: Any = connect(CassandraSettings(hosts=HOST, port=stack.ports["cassandra"]))
 
     def counted(self) -> int:
-        """Events, by the ledger."""
+        """The number of counted events in the ledger."""
         return sum(row.counted for row in self._session.execute("SELECT counted FROM ledger"))
 
     def settled(self, ids: int) -> dict[str, float]:
-        """What checkpoints cost once so many ids are counted: medians of the next few."""
+        """Wait until `ids` events are counted. Returns what the next few checkpoints cost, as medians."""
         deadline = time.monotonic() + PATIENCE_S
         while self.counted() < ids:
             if time.monotonic() > deadline:
@@ -93,12 +93,12 @@ class Observer:
         return checkpoints.cost(self._stack, self._job)
 
     def close(self) -> None:
-        """End the session."""
+        """Close the session."""
         self._session.cluster.shutdown()
 
 
 async def probe(stack: Stack) -> float:
-    """Seconds until an event that is sent now is visible."""
+    """Send an event. Returns the seconds until it is visible."""
     async with Probes(stack.endpoints["ingest"], stack.endpoints["query"]) as probes:
         began_s = time.monotonic()
         await probes.one(PATIENCE_S)
@@ -106,7 +106,7 @@ async def probe(stack: Stack) -> float:
 
 
 def measure(stack: Stack, most: int) -> dict[str, Any]:
-    """All figures."""
+    """All figures of the benchmark."""
     loader = Loader(stack)
     submitted_s = time.monotonic()
     job = stack.flink_run(["-py", COUNT.file])
@@ -124,7 +124,8 @@ def measure(stack: Stack, most: int) -> dict[str, Any]:
                 for _ in range(KILLS):
                     stack.kill("taskmanager")
                     figures["killed_to_counting_s"].append(asyncio.run(probe(stack)))
-                    # A checkpoint or two, so that the next kill does not meet the replay of this one.
+                    # The next kill waits for some checkpoints, so that it does not come during the replay after this
+                    # one.
                     observer.settled(ids)
                 console.print(f"killed, counting again after {figures['killed_to_counting_s']} s", highlight=False)
     finally:
@@ -133,7 +134,7 @@ def measure(stack: Stack, most: int) -> dict[str, Any]:
 
 
 def page(figures: dict[str, Any], verdicts: list[str], machine: str) -> str:
-    """docs/checkpoints.md."""
+    """The text of docs/checkpoints.md."""
     points = [(f"{ids / 1e6:g} M", step) for ids, step in figures["steps"].items()]
     rows = [f"| {x} | {step['seconds']} | {step['written_mb']} | {step['state_mb']} |" for x, step in points]
     return "\n".join(
@@ -159,10 +160,10 @@ def page(figures: dict[str, Any], verdicts: list[str], machine: str) -> str:
 
 def main(
     *,
-    most: Annotated[int, typer.Option(help="Leave out steps above so many live ids.")] = STEPS[-1],
+    most: Annotated[int, typer.Option(help="Leave out steps with more live ids.")] = STEPS[-1],
     keep: Annotated[bool, typer.Option(help="Keep the result, and draw the page.")] = True,
 ) -> None:
-    """Measure, draw, and say whether the targets are reached."""
+    """Measure, draw the page, and print whether the targets are reached."""
     with (
         tempfile.TemporaryDirectory(prefix="view-counts-recovery-") as folder,
         Stack(StackOptions(home=Path(folder), ports="free", graceful_stop=False)) as stack,

@@ -1,11 +1,11 @@
-"""What counting the archive again costs, beside Flink SQL and polars: `python -m benchmarks.rollup`.
+"""Measures what the rollup costs, compared with Flink SQL and polars: `python -m benchmarks.rollup`.
 
-Events are archived by jobs/archive_events.py, and counted from there by jobs/rollup.py, in one job: slices, then all
-tables of history, to Parquet and to Cassandra. The same events lie in the object store as Avro files of what SQL and
-polars need of them. These count minutes alone, and then also the tables that need no more than the events: minutes,
-hours, days, countries by hour and the viewers of a day, to files. What each makes is compared, row by row: with the
-truth where that follows from the minutes, else with what the rollup makes. Rates are events by the time between the
-start and the end of a job, or of a stage.
+jobs/archive_events.py archives events, and jobs/rollup.py counts them in one job: slices, then all tables of history,
+in Parquet and in Cassandra. For SQL and polars, Avro files in the object store have the fields of the same events that
+they need. They count minutes only, and then all tables that need only events: minutes, hours, days, countries by hour
+and the viewers of a day, in files. All results are compared row by row: with the truth if it follows from the minutes,
+and otherwise with the rollup's result. Rates are events divided by the time from the start to the end of a job or
+stage.
 """
 
 import os
@@ -53,7 +53,7 @@ console = Console()
 
 
 class RolledUp(NamedTuple):
-    """What a rollup took, and what it made, of which hours before `through_hour` are complete."""
+    """What a rollup cost, and the tables that it made. Hours before `through_hour` are complete."""
 
     figures: dict[str, Any]
     tables: Tables
@@ -61,9 +61,9 @@ class RolledUp(NamedTuple):
 
 
 def roll_up(stack: Stack, codec: str, topic: Topic, stream: Stream, turn: int) -> RolledUp:
-    """Count what is archived with a codec, to a history of this turn's own."""
+    """Count the archive with a codec into a history of this turn's own."""
     path = f"s3://{S3_BUCKET}/history-{codec}-{turn}"
-    # Keyspace and path are a pair: a rollup that begins at nothing has tables of its own.
+    # Keyspace and path belong together, so a new history needs new tables.
     pair = {"VIEW_COUNTS_HISTORY_PATH": path, "VIEW_COUNTS_CASSANDRA_KEYSPACE": f"rolled_up_{codec}_{turn}"}
     os.environ.update(pair)
     subprocess.run(
@@ -102,7 +102,7 @@ def roll_up(stack: Stack, codec: str, topic: Topic, stream: Stream, turn: int) -
 
 
 def _bytes_per_row(history: HistoryStore, manifest: Manifest, data_set: str) -> dict[str, float]:
-    """Of a data set's files, with each of PARQUET_CODECS, and their rows."""
+    """The rows of a data set, and its bytes per row with each of PARQUET_CODECS."""
     sizes: Counter[str] = Counter()
     rows = 0
     for path in {path for of in manifest.files[data_set].values() for path in of.values()}:
@@ -116,7 +116,7 @@ def _bytes_per_row(history: HistoryStore, manifest: Manifest, data_set: str) -> 
 
 
 def _check(made: Tables, through_hour: int, stream: Stream, topic: Topic) -> None:
-    """Raises DisagreementError when a count is not the generator's."""
+    """Raise DisagreementError if a count differs from that of the generator."""
     minutes = stream.truth(topic.filled)
     complete = {cell: views for cell, views in minutes.items() if cell[2] < through_hour * MINUTES_PER_HOUR}
     compare("the rollup", made, by_minute_hour_day(complete))
@@ -128,7 +128,7 @@ def _size(store: pyarrow.fs.FileSystem, path: str, folder: str) -> int:
 
 
 def verdicts(median: Mapping[str, float]) -> Iterator[str]:
-    """What the rates come to beside the targets. SQL that makes the tables too is none of what a target is about."""
+    """A line for each ratio with its target. There is no target for SQL that makes the same tables."""
     best = max(rate for who, rate in median.items() if who.startswith("rollup"))
     reached: list[tuple[str, float, int | None]] = [("events/s", best, TARGET)]
     minutes_alone = [rate for who, rate in median.items() if who in SQL_MINUTES]
@@ -146,14 +146,14 @@ def verdicts(median: Mapping[str, float]) -> Iterator[str]:
 
 def main(
     *,
-    events: Annotated[int, typer.Option(help="Archived and counted.", min=1_000_000)] = 24_000_000,
-    hours: Annotated[int, typer.Option(help="In which they arrive.", min=1)] = HOURS,
-    codecs: Annotated[str, typer.Option(help="Of the archive.")] = CODECS[0],
-    turns: Annotated[int, typer.Option(help="Of each.", min=1)] = 2,
-    others: Annotated[bool, typer.Option(help="Count by Flink SQL and polars too.")] = True,
+    events: Annotated[int, typer.Option(help="How many events to archive and count.", min=1_000_000)] = 24_000_000,
+    hours: Annotated[int, typer.Option(help="Over how many hours of arrival to spread them.", min=1)] = HOURS,
+    codecs: Annotated[str, typer.Option(help="The codecs of the archive, separated by commas.")] = CODECS[0],
+    turns: Annotated[int, typer.Option(help="How often each contender runs.", min=1)] = 2,
+    others: Annotated[bool, typer.Option(help="Also count by Flink SQL and polars.")] = True,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
-    """Archive and count."""
+    """Archive events, count them by all contenders, and print rates and targets."""
     topic, contenders = batches_topic("rolled-up", events, BATCH), Contenders(events, BATCH, PARALLELISM)
     found: dict[str, list[dict[str, Any]]] = {}
 
@@ -165,7 +165,7 @@ def main(
         if others:
             contenders.write_files(stack)
         archives = {codec: copy(stack, codec, topic) for codec in codecs.split(",")}
-        # Side by side, turn by turn: what runs first on a new JVM waits for its compiler.
+        # Contenders run in turns, because the first run on a new JVM waits for its compiler.
         for turn in range(turns):
             for codec in archives:
                 os.environ["VIEW_COUNTS_ARCHIVE_PATH"] = archive_path(codec)

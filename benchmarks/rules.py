@@ -1,8 +1,9 @@
-"""`python -m benchmarks.rules`: what the counting rules themselves cost in Python, without Flink around them.
+"""Measures what the counting rules cost in Python, without Flink: `python -m benchmarks.rules`.
 
-One process judges the throughput benchmark's events in batches of a size, salt by salt, flushes every salt after so
-many of its records, as a backlog does, and sums the partials in every shard, which emit and close as minutes pass.
-CPU is this process's, of each stage alone; the first part of the events, in which tables are small, is left out.
+One process judges the events of the throughput benchmark in batches of one size, salt by salt. It flushes a salt after
+some of its records, as a job that catches up does, and adds up the partial counts in every shard, which sends and
+closes as minutes pass. It measures the CPU time of each stage in this process. The first part of the events is left
+out, because tables are still small then.
 """
 
 import time
@@ -28,9 +29,9 @@ from udfs.logic.stream.window import ShardWindow
 FLUSH_AFTER_RECORDS = 10
 START_MS = 1_700_000_000_000 // MINUTE_MS * MINUTE_MS
 WARM_UP_SHARE = 0.25
-# Of a backlog at 300,000 events/s, about 15 s.
+# This is about 15 s of a backlog that is read at 300,000 events/s.
 EMIT_AFTER_BLOCKS = 150
-# CPU µs an event in dedup and partial counts, and a partial row in the windows.
+# CPU µs per event in dedup and partial counts, and per row of partial counts in the windows.
 TARGETS = {"dedup_and_partial": 0.5, "window": 1.0}
 
 console = Console()
@@ -38,13 +39,13 @@ T = TypeVar("T")
 
 
 class Meter:
-    """CPU nanoseconds by stage."""
+    """Measures CPU time in ns, by stage."""
 
     def __init__(self) -> None:
         self.spent_ns: Counter[str] = Counter()
 
     def run(self, stage: str, call: Callable[[], T]) -> T:
-        """What the call returns."""
+        """Call a function, add its CPU time to the stage, and return its result."""
         before = time.process_time_ns()
         found = call()
         self.spent_ns[stage] += time.process_time_ns() - before
@@ -52,7 +53,7 @@ class Meter:
 
 
 def measure(events: int, events_per_batch: int) -> dict[str, Any]:
-    """CPU µs an event and a partial row."""
+    """The figures for one size of batch."""
     rules = CountingSettings()
     source = TrafficSource(TRAFFIC)
     dedups = [SaltDedup(salt, rules) for salt in range(rules.salts)]
@@ -117,7 +118,7 @@ def _rows_in(element: bytes) -> int:
 
 def main(
     *,
-    events: Annotated[int, typer.Option(help="By each size of batch.")] = 8_000_000,
+    events: Annotated[int, typer.Option(help="How many events to judge with each size of batch.")] = 8_000_000,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
     """Measure every size of batch."""

@@ -1,14 +1,15 @@
-"""`make bench`: the count job beside Flink SQL and naive PyFlink, on the same events from real Kafka.
+"""`make bench`: compares the throughput of the count job with Flink SQL and simple PyFlink, on the same events.
 
-Contenders run one after the other on one session cluster, with the parallelism, TaskManager memory and checkpoints of
-flink-conf/config.yaml. What is measured, and when, is said in benchmarks.measuring.steady; what the events are, in
-benchmarks.inputs.events. A machine drifts and a cluster warms up, so that whatever runs minutes apart is hardly
-comparable: afterwards the best of each but d run again in turns, and the ratios are those of the medians of these.
+All contenders read from real Kafka. They run one after the other on one session cluster, with the parallelism, memory
+and checkpoints of flink-conf/config.yaml. benchmarks.measuring.steady says what is measured and when, and
+benchmarks.inputs.events what the events are. The speed of a machine changes over time and a cluster warms up, so runs
+that are minutes apart are hardly comparable. Therefore the best of each kind except d run again in turns afterwards,
+and the ratios are those of the medians of these runs.
 
     a  the count job to a sink that discards     c  Flink SQL to a sink that discards
     b  the count job to Cassandra                d  PyFlink, one event at a time, to a sink that discards
-    e  the count job to Cassandra, with what is known of each video, and every changed count to Kafka
-    f  as a, with bundles of 1 s in place of 250 ms: as late as SQL's mini-batches may be, for whoever has no hurry
+    e  the count job to Cassandra, with video metadata, and every changed count to Kafka
+    f  as a, with bundles of 1 s in place of 250 ms, which may be as late as SQL's mini-batches
 """
 
 import tempfile
@@ -36,19 +37,25 @@ console = Console()
 
 def bench(
     *,
-    only: Annotated[str, typer.Option(help="By letter or beginning of the name, comma separated.")] = "a,b,e,f,c,d",
-    sql: Annotated[str, typer.Option(help="Ways of SQL to deduplicate: window, ttl.")] = "window,ttl",
-    quick: Annotated[bool, typer.Option(help="Fewer events and shorter runs: a smoke test, no figures.")] = False,
-    turns: Annotated[int, typer.Option(help="How often the compared ones run again; 0: compare the first runs.")] = 3,
-    events: Annotated[int | None, typer.Option(help="At most so many events for each contender.")] = None,
-    home: Annotated[Path | None, typer.Option(help="Where the stack lives meanwhile; a temporary folder.")] = None,
+    only: Annotated[
+        str, typer.Option(help="Contenders, by letter or beginning of the name, separated by commas.")
+    ] = "a,b,e,f,c,d",
+    sql: Annotated[str, typer.Option(help="How SQL deduplicates: window, ttl or both.")] = "window,ttl",
+    quick: Annotated[
+        bool, typer.Option(help="Fewer events and shorter runs. This is a smoke test without valid figures.")
+    ] = False,
+    turns: Annotated[
+        int, typer.Option(help="How often the compared contenders run again. With 0 the first runs are compared.")
+    ] = 3,
+    events: Annotated[int | None, typer.Option(help="The maximum number of events for each contender.")] = None,
+    home: Annotated[Path | None, typer.Option(help="The folder of the stack; by default a temporary folder.")] = None,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
-    """Compare the contenders and print what came of it; exit code 1 when one of them did not run or counted wrongly."""
+    """Compare the contenders and print the results. The exit code is 1 if one did not run or counted wrongly."""
     scale = limited(QUICK if quick else FULL, events)
     selected = chosen(contenders(), only, sql)
     if not selected:
-        raise typer.BadParameter(f"only={only}, sql={sql}: no contender is called so; try a, b, c, d, e, f or c-single")
+        raise typer.BadParameter(f"only={only}, sql={sql}: there is no such contender; try a, b, c, d, e or f")
     needed = {c.topic for c in selected} | {c.check_topic for c in selected if c.check_topic}
     by_name = {name: topic for name, topic in topics(scale).items() if name in needed}
     result: dict[str, Any] = {

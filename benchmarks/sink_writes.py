@@ -1,8 +1,9 @@
-"""`python -m benchmarks.sink_writes`: what a row costs Cassandra and the sink, by shape of element and batch.
+"""Measures what a row costs Cassandra and the sink, by the shape of elements and CQL batches.
 
-Two writers, as at parallelism 2, write elements to one local node for so many seconds a shape. An element is what a
-shard hands over: the same videos in consecutive minutes. CPU is that of Cassandra's process and of this one. The first
-shape runs twice, first for longer, so that the JVM has compiled before anything counts.
+Run it by `python -m benchmarks.sink_writes`. Two writers, as with parallelism 2, write elements to one local node, for
+some seconds with each shape. An element is what a shard sends: the same videos in consecutive minutes. CPU time is that
+of Cassandra's process and of this one. The first shape also runs before all others and for longer, so that the JVM has
+compiled its code before the measurement.
 """
 
 import os
@@ -32,7 +33,7 @@ VIDEOS = 1250
 ROWS_PER_MINUTE = 900
 FIRST_MINUTE = 29_000_000
 WARM_UP_S = 40.0
-# Minutes in an element, rows in a batch, batches in flight of a writer.
+# (minutes in an element, rows in a CQL batch, CQL batches in flight of a writer)
 SHAPES = ((5, 50, 16), (5, 200, 16), (20, 50, 16), (20, 200, 16), (20, 500, 16), (20, 200, 4))
 
 console = Console()
@@ -54,7 +55,7 @@ def element(first_minute: int, minutes: int, seed: int) -> bytes:
 
 
 def measure(stack: Stack, shape: tuple[int, int, int], seconds: float) -> dict[str, Any]:
-    """Write for so long; rows per second and CPU µs a row."""
+    """Write for `seconds`. Returns rows per second and CPU µs per row."""
     minutes, batch_rows, concurrency = shape
     settings = CassandraSettings(
         hosts=HOST, port=stack.ports["cassandra"], batch_rows_max=batch_rows, concurrency=concurrency
@@ -96,7 +97,7 @@ def measure(stack: Stack, shape: tuple[int, int, int], seconds: float) -> dict[s
 
 def main(
     *,
-    seconds: Annotated[float, typer.Option(help="For each shape.")] = 12.0,
+    seconds: Annotated[float, typer.Option(help="How long to write with each shape.")] = 12.0,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
     """Measure every shape in one run and print a line for each."""

@@ -1,8 +1,8 @@
-"""What turning each knob does to the count job's throughput: `python -m benchmarks.tuning`. Draws docs/knobs.md.
+"""Measures how settings change the count job's throughput: `python -m benchmarks.tuning`. It draws docs/knobs.md.
 
-One topic, read to a discarding sink with the defaults and then with one knob turned at a time. A machine drifts, so
-that the defaults run again after every few, and each run is compared with those of the defaults before and after it.
-What is counted is not looked at here: `make bench` does that.
+The job reads one topic to a discarding sink with the defaults, and then with one setting changed at a time. The speed
+of a machine changes over time. So the defaults run again after every few runs, and each run is compared with the
+defaults before and after it. Counts are not checked here: `make bench` does that.
 """
 
 import os
@@ -31,13 +31,13 @@ PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmana
 PAGE = Path(__file__).parents[1] / "docs" / "knobs.md"
 BATCH = 2000
 LENGTH_S = 15.0
-# Runs between two of the defaults.
+# The number of runs between two runs of the defaults.
 TOGETHER = 3
 COUNTING = "VIEW_COUNTS_COUNTING_"
 
 
 class Turn(NamedTuple):
-    """One knob turned: a variable of the environment, an option of `flink run`, or both for what goes together."""
+    """A change of one setting: environment variables, options of `flink run`, or both if they belong together."""
 
     knob: str
     value: str
@@ -63,14 +63,14 @@ TURNS = (
     _flink("execution.checkpointing.interval", "1 s"),
     _flink("execution.checkpointing.interval", "30 s"),
     _flink("execution.buffer-timeout.interval", "100 ms"),
-    # What catches up goes by these two, and a benchmark's topic is read as a backlog.
+    # A job that catches up uses these two settings, and the topic of a benchmark is a backlog.
     _setting("CATCH_UP_FLUSH_INTERVAL_MS", 200),
     _setting("CATCH_UP_FLUSH_INTERVAL_MS", 5_000),
     _setting("CATCH_UP_EMIT_INTERVAL_MS", 2_000),
     _setting("CATCH_UP_EMIT_INTERVAL_MS", 60_000),
     _setting("RANK_INTERVAL_MS", 1_000),
     _setting("RANK_INTERVAL_MS", 30_000),
-    # Less would make events of the benchmark late, and their counting less work.
+    # With a shorter lateness events of the benchmark would be late, which is less work than counting them.
     _setting("LATENESS_MS", 1_500_000, generation_ms=1_800_000),
     _setting("GENERATION_MS", 3_600_000),
     _setting("SHARDS", 4),
@@ -84,7 +84,7 @@ console = Console()
 
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """This process's environment with these on top."""
+    """Set these variables in the environment of this process, until the block ends."""
     before = dict(os.environ)
     os.environ.update(values)
     try:
@@ -95,7 +95,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def order(turns: Sequence[Turn]) -> list[Turn]:
-    """The defaults first, after every few, and last."""
+    """The runs in their order, with the defaults first, after every few runs, and last."""
     found = [DEFAULTS]
     for at in range(0, len(turns), TOGETHER):
         found += [*turns[at : at + TOGETHER], DEFAULTS]
@@ -103,7 +103,10 @@ def order(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def compared(rates: Sequence[tuple[str, float]]) -> list[float | None]:
-    """Of each run (knob, events/s), its rate against the mean of the nearest defaults on both sides; None for those."""
+    """For each run (knob, events/s) its rate divided by the mean of the defaults before and after it.
+
+    None for runs of the defaults.
+    """
     at_defaults = [index for index, (knob, _) in enumerate(rates) if knob == DEFAULTS.knob]
     found: list[float | None] = []
     for index, (knob, rate) in enumerate(rates):
@@ -131,7 +134,7 @@ def _measure(stack: Stack, stream: Stream, topic: Topic, turn: Turn) -> dict[str
 
 
 def draw(lines: Sequence[Mapping[str, Any]], machine: Mapping[str, Any]) -> str:
-    """docs/knobs.md."""
+    """The text of docs/knobs.md."""
     defaults = [one["steady"]["events_per_s"] for one in lines if one["knob"] == DEFAULTS.knob]
     rows = [
         f"| `{one['knob']}` | {one['value']} | {one['ratio']:.2f} | {one['steady']['events_per_s']:,} | "
@@ -155,11 +158,11 @@ def draw(lines: Sequence[Mapping[str, Any]], machine: Mapping[str, Any]) -> str:
 
 def main(
     *,
-    events: Annotated[int, typer.Option(help="Read by each run.", min=1_000_000)] = 40_000_000,
-    only: Annotated[str, typer.Option(help="Knobs with this in their name.")] = "",
+    events: Annotated[int, typer.Option(help="How many events each run reads.", min=1_000_000)] = 40_000_000,
+    only: Annotated[str, typer.Option(help="Change only settings with this text in their name.")] = "",
     keep: Annotated[bool, typer.Option(help="Keep the result, and draw the page.")] = True,
 ) -> None:
-    """Turn them all, one after the other."""
+    """Measure the throughput with each change, one after the other."""
     lines: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="view-counts-tuning-") as folder:
         options = StackOptions(
@@ -169,13 +172,14 @@ def main(
             topic = batches_topic("batches", events, BATCH)
             stream = Stream(stack.endpoints["kafka"], partitions=Settings().kafka.partitions)
             stream.fill([topic])
-            # The first of all finds JVMs that have compiled nothing.
+            # The first run is not kept, because the JVMs have not compiled their code yet.
             _measure(stack, stream, topic, DEFAULTS)
             for turn in order([one for one in TURNS if only.upper() in one.knob.upper()]):
                 try:
                     line = _measure(stack, stream, topic, turn)
                 except (ContenderError, TooShortError) as error:
-                    # An hour's figures are not thrown away for one; defaults are what the others are compared with.
+                    # One failed run does not end an hour of measuring, unless it is one of the defaults, with which
+                    # the others are compared.
                     if turn is DEFAULTS:
                         raise
                     console.print(f"{turn.knob} {turn.value}: no figure, {error}", style="red", highlight=False)

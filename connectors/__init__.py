@@ -1,1 +1,1 @@
-"""What joins the product to other systems: Kafka, Cassandra, S3. Only the flink_* modules import Flink."""
+"""Clients of the systems that the product uses: Kafka, Cassandra and S3. Only the flink_* modules import Flink."""

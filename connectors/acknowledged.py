@@ -1,4 +1,4 @@
-"""Cassandra, waited for however long it takes: to be there, to prepare, and to acknowledge (docs/decisions/0008)."""
+"""Requests to Cassandra that are retried until they succeed, however long Cassandra is away (docs/decisions/0008)."""
 
 import logging
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from settings import CassandraSettings
 
 log = logging.getLogger(__name__)
 
-# All that a request can end by. What the driver knows no exception for is the server's message.
+# Every error by which a request can end. ErrorMessage is an answer of the server for which the driver has no exception.
 FAILURES = (NoHostAvailable, DriverException, ErrorMessage)
 _REFUSALS = (InvalidRequest, Unauthorized, AuthenticationFailed, WriteFailure, ErrorMessage)
 
 
 def is_refusal(error: object) -> bool:
-    """Whether Cassandra has answered that it does not do this; otherwise it has not answered, or cannot now."""
+    """Whether Cassandra refused the request. Otherwise it did not answer, or cannot do it now."""
     return isinstance(error, _REFUSALS)
 
 
@@ -36,18 +36,18 @@ _however_long = partial(
 
 @_however_long(retry=tenacity.retry_if_exception_type(CassandraAwayError))
 def connect_however_long(settings: CassandraSettings) -> Session:
-    """A session: a job restarted while Cassandra is away waits for it."""
+    """A session. Waits until Cassandra answers, so that a job that restarts while Cassandra is away does not fail."""
     return connect(settings)
 
 
 @_however_long(
-    # One that it does not understand, it never will.
+    # A statement that Cassandra does not understand will not succeed later either.
     retry=tenacity.retry_if_exception(
         lambda error: isinstance(error, NoHostAvailable | DriverException) and not isinstance(error, InvalidRequest)
     )
 )
 def prepare_however_long(session: Session, statement: str) -> PreparedStatement:
-    """The statement, prepared: Cassandra may go between the session and this. Raises InvalidRequest."""
+    """The prepared statement. Waits until Cassandra answers. Raises InvalidRequest if it refuses the statement."""
     return session.prepare(statement)
 
 
@@ -58,9 +58,10 @@ def write_all(
     what: str,
     figures: WriteFigures | None = None,
 ) -> None:
-    """Execute (statement, parameters) side by side, and again those that failed, until none has.
+    """Execute all (statement, parameters), up to `concurrency` at a time, and retry those that fail until none does.
 
-    Whether they were refused or not answered: none is ever set aside. `what` is their table, for the log.
+    It gives up no statement, whether Cassandra refused it or did not answer. `what` names their table in the log.
+    `figures` gets the number of refused and of waiting writes.
     """
     figures = figures or WriteFigures()
     pending = statements
@@ -70,7 +71,7 @@ def write_all(
         error = state.outcome.exception() if state.outcome else None
         if is_refusal(error):
             log.error(
-                "Cassandra refuses %d writes to %s; they wait, and counting with them, until it takes them: %.300s",
+                "Cassandra refuses %d writes to %s; they and all counting wait until it accepts them: %.300s",
                 len(pending), what, error,
             )  # fmt: skip
         else:
@@ -93,7 +94,7 @@ def write_all(
         if failed:
             refusals = [error for _, error in failed if is_refusal(error)]
             figures.note_refused(len(refusals))
-            # What an operator can mend is said first.
+            # The log names a refusal first, because an operator can remove its cause.
             raise refusals[0] if refusals else failed[0][1]
 
     try:

@@ -1,4 +1,4 @@
-"""Runs what waits for a store or a database in threads, beside what computes."""
+"""A background pool: threads for calls that wait for a store or a database while the caller computes."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,9 +8,10 @@ from typing import Any, Self
 
 
 class Beside:
-    """So many calls at a time, and as many that wait: further ones are waited for, since each holds what it writes.
+    """A pool of `threads` threads, to be used in a `with` block. One thread calls it.
 
-    What a call raises is raised by a later one of these methods, at the latest when the block ends.
+    As many further calls may wait in its queue. If the queue is full, `run` blocks, because each call holds the data
+    that it writes. An exception of a call is raised by a later `run` or `wait`, at the latest at the end of the block.
     """
 
     def __init__(self, threads: int) -> None:
@@ -29,12 +30,12 @@ class Beside:
             self._pool.shutdown(cancel_futures=True)
 
     def run(self, work: Callable[..., object], *arguments: object) -> None:
-        """Call it soon."""
+        """Call `work` in a thread of the pool. Blocks while too many calls wait. May raise an earlier call's error."""
         while len(self._pending) >= self._most:
             self._pending.popleft().result()
         self._pending.append(self._pool.submit(work, *arguments))
 
     def wait(self) -> None:
-        """Until all of it is done."""
+        """Return when all calls are done. Raises the error of the first that failed."""
         while self._pending:
             self._pending.popleft().result()

@@ -1,7 +1,7 @@
-"""The one maker of Cassandra sessions, and the migrations that create the tables. Plain: knows no Flink.
+"""Makes all Cassandra sessions, and applies the migrations that create the tables. Knows no Flink.
 
-Migrations are schemas/cql/NNN_name.cql, applied in order of their names and recorded in `schema_migrations`.
-A file that was applied never changes again; a change is the next file.
+Migrations are the files schemas/cql/NNN_name.cql. They are applied in the order of their names and recorded in the
+table `schema_migrations`. A file that was applied never changes again: a change goes into a new file.
 """
 
 import hashlib
@@ -20,17 +20,18 @@ from settings import CassandraSettings, Settings
 MIGRATIONS = Path(__file__).parent.parent / "schemas" / "cql"
 RECONNECT_FIRST_S = 0.25
 RECONNECT_MAX_S = 5.0
-# A stock Cassandra warns of batches above 5 KiB or 10 partitions, which most of the sink's are; the driver logs each.
+# By default Cassandra warns of CQL batches above 5 KiB or 10 partitions, and the driver logs each warning. Most batches
+# of the sink are larger.
 _WARNS = "cassandra.protocol"
 _BATCH_WARNINGS = ("Server warning: Batch for ", "Server warning: Unlogged batch covering ")
 
 
 class CassandraAwayError(ConnectionError):
-    """No contact point answered. Worth trying again."""
+    """No contact point answered. The caller may try again."""
 
 
 class MigrationChangedError(RuntimeError):
-    """A migration file differs from what was applied under its name."""
+    """A migration file is no longer the same as when it was applied."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Migration:
     def statements(self) -> list[str]:
         """The CQL statements in order, without comments and semicolons.
 
-        Comments stand on lines of their own and literals hold no semicolon: the two habits of schemas/cql.
+        It relies on two rules for schemas/cql: comments are on lines of their own, and literals hold no semicolon.
         """
         lines = [line for line in self.text.splitlines() if not line.lstrip().startswith("--")]
         return [part.strip() for part in "\n".join(lines).split(";") if part.strip()]
@@ -60,11 +61,11 @@ def migrations(folder: Path = MIGRATIONS) -> list[Migration]:
 
 
 def connect(cassandra: CassandraSettings, keyspace: str | None = "") -> Session:
-    """A session on the settings' keyspace ("" means that one, None means none).
+    """A new session. Its keyspace is that of the settings if `keyspace` is "", and none if it is None.
 
-    Reads and writes at LOCAL_QUORUM, token-aware, in `local_dc` first; one request takes at most
-    `request_timeout_s`. The session reconnects by itself. End it, its threads included, by
-    `session.cluster.shutdown()`. Raises CassandraAwayError when no contact point answers.
+    It reads and writes at LOCAL_QUORUM, and sends requests to replicas in `local_dc` first. One request takes at most
+    `request_timeout_s`. The session reconnects by itself. `session.cluster.shutdown()` ends it and its threads. Raises
+    CassandraAwayError if no contact point answers.
     """
     logging.getLogger(_WARNS).addFilter(_is_no_batch_warning)
     cluster = Cluster(
@@ -80,7 +81,7 @@ def connect(cassandra: CassandraSettings, keyspace: str | None = "") -> Session:
         },
         reconnection_policy=ExponentialReconnectionPolicy(RECONNECT_FIRST_S, RECONNECT_MAX_S, max_attempts=None),
         connect_timeout=cassandra.request_timeout_s,
-        # A connection begins by reading the schema, which on a busy server takes longer than the driver's own 2 s.
+        # A connection first reads the schema. On a busy server that takes longer than the driver's default of 2 s.
         control_connection_timeout=cassandra.request_timeout_s,
     )
     try:
@@ -89,7 +90,7 @@ def connect(cassandra: CassandraSettings, keyspace: str | None = "") -> Session:
         cluster.shutdown()
         raise CassandraAwayError(
             f"no Cassandra at cassandra.hosts={cassandra.hosts} port={cassandra.port} in "
-            f"local_dc={cassandra.local_dc}; is it up, and is its data centre called so? ({error})"
+            f"local_dc={cassandra.local_dc}; check that it runs and that this is the name of its data centre ({error})"
         ) from error
     except BaseException:
         cluster.shutdown()
@@ -101,10 +102,10 @@ def _is_no_batch_warning(record: logging.LogRecord) -> bool:
 
 
 def migrate(hosts: Sequence[str], port: int, cassandra: CassandraSettings | None = None) -> list[str]:
-    """Create the keyspace and apply the migrations not applied yet; their names, in order.
+    """Create the keyspace, apply the migrations that are missing, and return their names in order.
 
-    Safe to repeat, and to break off: every statement of a migration can run twice. Raises
-    MigrationChangedError when an applied file was changed, CassandraAwayError when nobody answers.
+    It may be repeated and may be interrupted, because every statement of a migration can run twice. Raises
+    MigrationChangedError if an applied file was changed, and CassandraAwayError if no contact point answers.
     """
     base = cassandra or Settings().cassandra
     here = base.model_copy(update={"hosts": ",".join(hosts), "port": port})
@@ -130,8 +131,8 @@ def _apply_missing(session: Any) -> list[str]:
         if migration.name in applied:
             if applied[migration.name] != migration.checksum:
                 raise MigrationChangedError(
-                    f"schemas/cql/{migration.name}.cql was changed after it was applied; put it back and "
-                    "write the change as the next migration"
+                    f"schemas/cql/{migration.name}.cql was changed after it was applied; restore the file and "
+                    "put the change into a new migration"
                 )
             continue
         for statement in migration.statements():

@@ -1,4 +1,4 @@
-"""Compacted topics: read once from beginning to end, and written. Plain: knows no Flink."""
+"""Reads a compacted topic once from beginning to end, and writes to it. Knows no Flink."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ WRITE_TIMEOUT_S = 30.0
 
 
 class Record(NamedTuple):
-    """A record and its place; a value of None is a tombstone."""
+    """A record with its partition and offset. A value of None is a tombstone."""
 
     key: bytes | None
     value: bytes | None
@@ -28,16 +28,16 @@ class Record(NamedTuple):
 
 
 def read_to_end(bootstrap_servers: str, topic: str, timeout_s: float) -> Iterator[Record]:
-    """Every record that the topic held when this was called, each partition in its order.
+    """Every record that the topic had when this was called. Each partition is in order.
 
-    Raises confluent_kafka.KafkaException when Kafka refuses, as for a topic that does not exist, or nothing more has
-    come in so long a time.
+    Raises confluent_kafka.KafkaException if Kafka refuses, for example because the topic does not exist, or if no
+    record comes for `timeout_s` seconds.
     """
     deadline = time.monotonic() + timeout_s
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap_servers,
-            # Joins no group; the name is only asked for.
+            # The client requires a name, but joins no group.
             "group.id": "view-counts-reads-to-end",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
@@ -56,7 +56,7 @@ def read_to_end(bootstrap_servers: str, topic: str, timeout_s: float) -> Iterato
                 error = message.error()
                 if error is None:
                     yield Record(message.key(), message.value(), message.partition() or 0, message.offset() or 0)
-                    # Not before: who takes the records may take their time.
+                    # The time starts only now, because the caller may have been slow with the last record.
                     deadline = time.monotonic() + timeout_s
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                     unread.discard(message.partition())
@@ -67,17 +67,17 @@ def read_to_end(bootstrap_servers: str, topic: str, timeout_s: float) -> Iterato
 
 
 class Written(NamedTuple):
-    """Records that Kafka has acknowledged, and the latest time that it gave one of them, in ms."""
+    """The number of records that Kafka has acknowledged, and the latest of their record timestamps in ms."""
 
     number: int
     newest_ms: int
 
 
 def write(bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> Written:
-    """Write each (key, value), placed as Java clients place keys; returns when Kafka has acknowledged all.
+    """Write each (key, value), and return when Kafka has acknowledged all of them.
 
-    Raises confluent_kafka.KafkaException when it refuses one or does not answer within 30 s, and what `records` raises,
-    after which those before it are written.
+    A key goes to the partition that Java clients would choose. Raises confluent_kafka.KafkaException if Kafka refuses a
+    record or does not answer within 30 s. If `records` raises, the records before that are written.
     """
     failed: list[KafkaError] = []
     newest_ms = 0

@@ -1,4 +1,4 @@
-"""What the writes of one operator have met, for its metrics. Knows no Flink."""
+"""Counts what happened to the writes of one operator, for its metrics. Knows no Flink."""
 
 import threading
 from collections import Counter
@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class Gauges(Protocol):
-    """What a runtime's metric group has of it."""
+    """The part of a runtime's metric group that is used here."""
 
     def gauge(self, name: str, obj: Callable[[], int]) -> None:
         """Show what `obj` returns under this name."""
 
 
 class WriteFigures:
-    """Thread-safe: writes go on beside the operator, which shows the figures."""
+    """The numbers of refused, waiting and set-aside writes. Thread-safe, because writes run in threads of their own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,10 +24,11 @@ class WriteFigures:
         self._out: set[str] = set()
 
     def show(self, gauges: Gauges, optional: Iterable[str]) -> None:
-        """As gauges; `optional` are the names of what counts do without.
+        """Register the figures as gauges. `optional` names the tables and topics without which counting goes on.
 
-        `refused_writes`: how often a write that must be made was refused; `waiting_writes`: those that wait now;
-        `set_aside_NAME`: rows or records that were given up; `optional_out`: how many of the names take nothing now.
+        `refused_writes` says how often a required write was refused, and `waiting_writes` how many of them wait now.
+        `set_aside_NAME` is the number of rows or records of an optional name that were given up. `optional_out` is the
+        number of optional names that take no writes now.
         """
         gauges.gauge("refused_writes", lambda: self.refused)
         gauges.gauge("waiting_writes", lambda: self.waiting)
@@ -37,39 +38,39 @@ class WriteFigures:
 
     @property
     def refused(self) -> int:
-        """How often Cassandra refused a write that must be made."""
+        """How often Cassandra refused a required write."""
         return self._refused
 
     @property
     def waiting(self) -> int:
-        """Writes that must be made and were refused or not answered, and are tried again."""
+        """How many required writes were refused or not answered, and are being retried."""
         return self._waiting
 
     @property
     def out(self) -> frozenset[str]:
-        """Names of what takes nothing now."""
+        """The optional names that take no writes now."""
         return frozenset(self._out)
 
     def set_aside(self, name: str) -> int:
-        """How many rows or records of this name were given up."""
+        """How many rows or records of this optional name were given up."""
         return self._set_aside[name]
 
     def note_refused(self, number: int) -> None:
-        """So many writes that must be made were refused once more."""
+        """Count `number` more refusals of required writes."""
         with self._lock:
             self._refused += number
 
     def note_waiting(self, more: int) -> None:
-        """So many more writes wait; fewer, below 0."""
+        """Count `more` further waiting writes. A negative number means that so many wait no longer."""
         with self._lock:
             self._waiting += more
 
     def note_set_aside(self, name: str, number: int) -> None:
-        """So many were given up."""
+        """Count `number` rows or records of this optional name as given up."""
         with self._lock:
             self._set_aside[name] += number
 
     def note_out(self, name: str, *, is_out: bool) -> None:
-        """Whether it takes anything now."""
+        """Say whether this optional name takes no writes now."""
         with self._lock:
             (self._out.add if is_out else self._out.discard)(name)

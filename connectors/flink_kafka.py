@@ -1,9 +1,9 @@
-"""Kafka in Flink: the keyed source without a Python hop, and byte sinks. The Flink half of connectors.
+"""Kafka sources and sinks for Flink jobs. Together with flink_ticks this is the part of connectors that imports Flink.
 
-`key_by` is a Python operator of its own, so the stream is keyed in the JVM: a SQL expression turns the record's key
-into the salt's key, which also means that no key, however hostile, can fail there. What bears no salt, or lies in
-another partition than its salt's, gets its partition's own key, below 0: records of several partitions come in no fixed
-order, and a replay must put each into the same minute.
+PyFlink's `key_by` adds a Python operator, so the sources key their streams in the JVM: a SQL expression turns the key
+of a record into the Flink key of its salt. No record key, however malformed, can make that expression fail. A record
+without a salt, or in another partition than its salt's, gets a negative key of its partition. Records of different
+partitions arrive in no fixed order, so with one common key a replay could put such a record into another minute.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,9 +24,9 @@ from pyflink.table.udf import UserDefinedFunctionWrapper
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 from settings import KafkaSettings
 
-# How often Flink looks whether a topic that was missing is there.
+# How often Flink checks whether a missing topic exists now.
 MISSING_LOOK_INTERVAL = "30 s"
-# SQL: a record's time in ms since 1970.
+# A SQL expression for a record's timestamp in ms since 1970.
 _EPOCH = "TO_TIMESTAMP_LTZ(0, 3)"
 MILLIS = (
     f"CAST(TIMESTAMPDIFF(SECOND, {_EPOCH}, ts) AS BIGINT) * 1000 + EXTRACT(MILLISECOND FROM CAST(ts AS TIMESTAMP(3)))"
@@ -34,18 +34,19 @@ MILLIS = (
 
 
 def record_type() -> TypeInformation:
-    """Row(value, record time in ms, partition, offset)."""
+    """The type of Row(value, record timestamp in ms, partition, offset)."""
     return Types.ROW([Types.PRIMITIVE_ARRAY(Types.BYTE()), Types.LONG(), Types.INT(), Types.LONG()])
 
 
 def balanced_keys(keys: int, max_parallelism: int) -> list[int]:
-    """An integer key for each of 0 to keys - 1 such that any parallelism that divides `keys` gets equal shares.
+    """An integer for each number from 0 to keys - 1, to be used as its Flink key.
 
-    Key i falls into key group i * max_parallelism // keys, by Flink's own hash of Row(key).
+    With these, each subtask gets the same number of keys for any parallelism that divides `keys`: number i falls into
+    key group i * max_parallelism // keys, by Flink's own hash of Row(key).
     """
     jvm = get_gateway().jvm
     assign = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignToKeyGroup
-    # One for all: every part of a Java class's name is asked of the JVM each time.
+    # One row is reused, because each construction would look up every part of the class's name in the JVM.
     row = jvm.org.apache.flink.types.Row(1)
     wanted = {i * max_parallelism // keys: i for i in range(keys)}
     found: dict[int, int] = {}
@@ -68,7 +69,7 @@ def key_by_first_field(stream: DataStream, value_type: TypeInformation) -> Keyed
 
 
 def side_output(stream: DataStream, tag: OutputTag) -> DataStream:
-    """The tag's elements, without the identity map, a Python operator more, that `get_side_output` puts after them."""
+    """The stream of a tag. PyFlink's `get_side_output` would add an identity map, which is one more Python operator."""
     return DataStream(stream._j_data_stream.getSideOutput(tag.get_java_output_tag()))  # noqa: SLF001
 
 
@@ -80,9 +81,10 @@ def events_source(
     *,
     bounded: bool = False,
 ) -> DataStream:
-    """Row(key, record_type()) of every record of the events topic, from the earliest on a first start.
+    """Row(key, record_type()) of every record of the events topic. A first start begins at the earliest offset.
 
-    The key is the salt's; -1 - partition where the record's key is no salt of that partition (salt mod partitions).
+    The key is that of the record's salt. It is -1 - partition if the record's key is no salt of that partition. A salt
+    belongs to partition salt mod number of partitions.
     """
     cases = " ".join(
         f"WHEN k = x'{salt:08x}' AND p = {salt % kafka.partitions} THEN {key}" for salt, key in enumerate(salt_keys)
@@ -101,9 +103,10 @@ def events_source(
 def compacted_source(
     env: StreamExecutionEnvironment, kafka: KafkaSettings, topic: str, uid: str, *, may_be_missing: bool = False
 ) -> DataStream:
-    """Row(key, value, record time in ms, partition, offset) of every record of a topic, from the earliest.
+    """Row(key, value, record timestamp in ms, partition, offset) of every record of a topic, from the earliest on.
 
-    A tombstone has no value. A topic that may be missing is no failure when it is: its records come when it does.
+    The value of a tombstone is None. With `may_be_missing` the job does not fail if the topic does not exist, and reads
+    it once it does.
     """
     octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
     fields = {"k": octets, "v": octets, "t": Types.LONG(), "p": Types.INT(), "o": Types.LONG()}
@@ -125,16 +128,17 @@ def records(
     functions: Mapping[str, UserDefinedFunctionWrapper] = MappingProxyType({}),
     config: Mapping[str, str] = MappingProxyType({}),
 ) -> DataStream:
-    """SQL columns, made of k(ey), v(alue), ts, p(artition) and o(ffset), of every record of a topic.
+    """A row of SQL `columns` for every record of a topic.
 
-    `functions` are those of the columns, by name; `config` is for them.
+    The expressions may use k (key), v (value), ts (record timestamp), p (partition) and o (offset), and the Python
+    `functions` by their names. `row_type` is the type of the row. `config` are options of Flink's tables.
     """
     tables = StreamTableEnvironment.create(env)
     for name, function in functions.items():
         tables.create_temporary_function(name, function)
     for key, value in config.items():
         tables.get_config().set(key, value)
-    # Uids are set by hand below; generated ones would change with the plan.
+    # Uids are set below, because generated ones would change with the plan.
     tables.get_config().set("table.exec.uid.generation", "DISABLED")
     create_records_table(tables, kafka, topic, group, bounded=bounded, may_be_missing=may_be_missing)
     stream = tables.to_data_stream(tables.sql_query(f"SELECT {columns} FROM records"))
@@ -153,8 +157,12 @@ def create_records_table(
     bounded: bool = False,
     may_be_missing: bool = False,
 ) -> None:
-    """The table `records` of a topic, from the earliest: k(ey), v(alue), ts, p(artition), o(ffset)."""
-    # A name that is not there ends the job whenever Flink looks for partitions; a pattern that fits nothing does not.
+    """Create the table `records` of a topic, from the earliest offset on.
+
+    Its columns are k (key), v (value), ts (record timestamp), p (partition) and o (offset).
+    """
+    # If a topic is given by name and does not exist, the job fails when Flink discovers partitions. With a pattern that
+    # matches nothing, it does not.
     source = (
         {"topic-pattern": topic.replace(".", "[.]"), "scan.topic-partition-discovery.interval": MISSING_LOOK_INTERVAL}
         if may_be_missing
@@ -181,7 +189,7 @@ def create_records_table(
 
 
 def set_uids(transformation: Any, uid: str) -> None:
-    """Give the source its uid and what stands between it and the stream uids derived from it."""
+    """Give the source the uid, and the operators between the source and the stream uids derived from it."""
     *steps, source = upstream(transformation)
     for step, one in enumerate(steps):
         one.setUid(f"{uid}-step-{step}")
@@ -189,7 +197,7 @@ def set_uids(transformation: Any, uid: str) -> None:
 
 
 def upstream(transformation: Any) -> Iterator[Any]:
-    """A transformation and all from which it comes, each of one input, the source last."""
+    """A transformation and all those before it, up to the source, which is last. Each must have one input."""
     yield transformation
     while not (inputs := transformation.getInputs()).isEmpty():
         transformation = inputs.get(0)
@@ -197,13 +205,13 @@ def upstream(transformation: Any) -> Iterator[Any]:
 
 
 def discard(stream: DataStream, uid: str) -> None:
-    """End a stream of which nothing is wanted any more: Flink wants a sink."""
+    """End a stream whose elements nobody needs. Flink requires a sink."""
     nowhere = get_gateway().jvm.org.apache.flink.streaming.api.functions.sink.v2.DiscardingSink()
     stream._j_data_stream.sinkTo(nowhere).uid(uid).name("end")  # noqa: SLF001
 
 
 def bytes_sink(kafka: KafkaSettings, topic: str) -> KafkaSink:
-    """Record values to a topic, at least once; each carries its origin, by which readers drop repeats."""
+    """A sink that writes bytes as record values, at least once. Readers drop repeats by the origin in each value."""
     return (
         KafkaSink.builder()
         .set_bootstrap_servers(kafka.bootstrap_servers)

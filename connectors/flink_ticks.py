@@ -1,4 +1,4 @@
-"""A stream that ticks, for what a job must do though nothing arrives. The Flink half of connectors."""
+"""A stream that ticks, for what a job must do even while no record arrives. Imports Flink."""
 
 from pyflink.common import Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
@@ -9,7 +9,10 @@ from connectors.flink_kafka import set_uids, upstream
 
 
 def each_second(env: StreamExecutionEnvironment, function: UserDefinedFunctionWrapper, uid: str) -> DataStream:
-    """Calls a function of one number about once a second, in one subtask; what it returns, a BIGINT."""
+    """A stream of the results of `function`, which is called with one number about once a second, in one subtask.
+
+    The function returns a BIGINT.
+    """
     tables = StreamTableEnvironment.create(env)
     tables.create_temporary_function("on_tick", function)
     tables.get_config().set("table.exec.uid.generation", "DISABLED")

@@ -1,6 +1,6 @@
-"""An installation's topics and its declaration in Kafka: made, read, compared. Plain: knows no Flink.
+"""Creates, reads and compares an installation's topics and its declaration in Kafka. Knows no Flink.
 
-See schemas.declaration for what is declared, schemas.topics for what a broker must promise.
+schemas.declaration says what is declared, and schemas.topics what a broker must promise.
 """
 
 from collections.abc import Collection
@@ -18,10 +18,10 @@ from settings import Settings
 
 
 def declaration(settings: Settings, timeout_s: float = TIMEOUT_S) -> Declaration | None:
-    """What is declared of the events topic; None where nothing is.
+    """The declaration of the events topic; None if there is none.
 
-    Raises TopicMismatchError for a record that cannot be read, confluent_kafka.KafkaException when Kafka does not
-    answer in time.
+    Raises TopicMismatchError if the record cannot be read, and confluent_kafka.KafkaException if Kafka does not answer
+    in time.
     """
     kafka = settings.kafka
     key = kafka.events_topic.encode()
@@ -40,21 +40,22 @@ def declaration(settings: Settings, timeout_s: float = TIMEOUT_S) -> Declaration
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise TopicMismatchError(
             f"topic {kafka.declaration_topic}: the declaration of {kafka.events_topic} cannot be read: {error}; use "
-            "code at least as new as that which wrote it"
+            "a version of this product at least as new as the one that wrote it"
         ) from error
 
 
 def declare(settings: Settings, declared: Declaration) -> None:
-    """Write the declaration. Raises confluent_kafka.KafkaException when Kafka does not acknowledge it within 30 s."""
+    """Write the declaration. Raises confluent_kafka.KafkaException if Kafka does not acknowledge it within 30 s."""
     kafka = settings.kafka
     write(kafka.bootstrap_servers, kafka.declaration_topic, [(kafka.events_topic.encode(), declared.encode())])
 
 
 def ensure_topics(settings: Settings, accepts: Collection[str] = ()) -> list[Difference]:
-    """Create the topics that are missing, and declare the settings' numbers where nothing is declared.
+    """Create missing topics, and declare the salts and partitions of the settings if nothing is declared yet.
 
-    What exists stays as it is; the result are the differences that are only said. Raises TopicMismatchError for all
-    others, confluent_kafka.KafkaException when Kafka does not answer within 30 s or refuses.
+    Existing topics and an existing declaration stay as they are. `accepts` are names of differences that a new
+    declaration accepts. Returns the harmless differences. Raises TopicMismatchError for all others, and
+    confluent_kafka.KafkaException if Kafka refuses or does not answer within 30 s.
     """
     kafka = settings.kafka
     create_topics(kafka.bootstrap_servers, topics(settings), kafka.replication_factor)
@@ -64,15 +65,15 @@ def ensure_topics(settings: Settings, accepts: Collection[str] = ()) -> list[Dif
         if events.partitions != kafka.partitions:
             raise TopicMismatchError(
                 f"topic {kafka.events_topic} has {events.partitions} partitions and VIEW_COUNTS_KAFKA_PARTITIONS="
-                f"{kafka.partitions}; the number is declared now and stays for ever: set the variable to that under "
+                f"{kafka.partitions}; the number is declared now and never changes: set the variable to the value with "
                 "which events were written so far"
             )
         declared = Declaration(settings.counting.salts, kafka.partitions, events.id, tuple(accepts))
         declare(settings, declared)
-    return _only_said(differences(settings, seen, declared))
+    return _harmless(differences(settings, seen, declared))
 
 
-# A broker may hear of a new topic a moment later than the one that made it.
+# Other brokers may learn of a new topic a moment later than the broker that created it.
 @retry(
     retry=retry_if_exception_type(TopicMismatchError),
     wait=wait_fixed(0.2),
@@ -83,38 +84,42 @@ def _when_all_are_known(settings: Settings) -> dict[str, Seen]:
     names = [topic.name for topic in topics(settings)]
     seen = describe_topics(settings.kafka.bootstrap_servers, names)
     if len(seen) < len(names):
-        raise TopicMismatchError("topics that were just created are not there; look at the brokers' logs")
+        raise TopicMismatchError("Kafka does not show topics that were just created; look at the brokers' logs")
     return seen
 
 
 def accept(settings: Settings, names: Collection[str]) -> None:
-    """Add to what the declaration accepts, by `Difference.name`. Raises TopicMismatchError where there is none."""
+    """Add differences, by their `Difference.name`, to those that the declaration accepts.
+
+    Raises TopicMismatchError if there is no declaration.
+    """
     declared = declaration(settings)
     if declared is None:
         raise TopicMismatchError(
-            f"topic {settings.kafka.declaration_topic} says nothing of {settings.kafka.events_topic}; declare salts "
-            "and partitions first: python -m tools.stack.provision topics"
+            f"topic {settings.kafka.declaration_topic} has no declaration of {settings.kafka.events_topic}; declare "
+            "salts and partitions first: python -m tools.stack.provision topics"
         )
     accepts = tuple(sorted({*declared.accepts, *names}))
     declare(settings, msgspec.structs.replace(declared, accepts=accepts))
 
 
 def found_differences(settings: Settings, timeout_s: float = TIMEOUT_S) -> list[Difference]:
-    """All differences between Kafka and what the product needs. Raises as `declaration` and `describe_topics`."""
+    """All differences between Kafka and what the product needs. Raises what `declaration` and `describe_topics` do."""
     servers = settings.kafka.bootstrap_servers
     seen = describe_topics(servers, [topic.name for topic in topics(settings)], timeout_s)
     return differences(settings, seen, declaration(settings, timeout_s))
 
 
 def check_topics(settings: Settings, timeout_s: float = TIMEOUT_S) -> list[Difference]:
-    """The differences that are only said. Raises TopicMismatchError for those that nobody goes on with.
+    """The harmless differences between Kafka and what the product needs.
 
-    And confluent_kafka.KafkaException when Kafka does not answer in time.
+    Raises TopicMismatchError, with a line for each, if there are others, and confluent_kafka.KafkaException if Kafka
+    does not answer in time.
     """
-    return _only_said(found_differences(settings, timeout_s))
+    return _harmless(found_differences(settings, timeout_s))
 
 
-def _only_said(found: list[Difference]) -> list[Difference]:
+def _harmless(found: list[Difference]) -> list[Difference]:
     needed = [one.line for one in found if one.needed]
     if needed:
         raise TopicMismatchError("\n".join(needed))

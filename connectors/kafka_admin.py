@@ -1,4 +1,4 @@
-"""Creates the topics of schemas.topics, describes and alters them. Plain: knows no Flink."""
+"""Creates, describes and alters the topics of schemas.topics. Knows no Flink."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
@@ -21,15 +21,15 @@ Key = TypeVar("Key")
 
 
 class TopicMismatchError(RuntimeError):
-    """Kafka has other topics than the product needs; a line for each difference."""
+    """Kafka's topics are not as the product needs them. The text has a line for each difference."""
 
 
 def create_topics(bootstrap_servers: str, wanted: Iterable[Topic], replication_factor: int) -> None:
-    """Create the topics that are missing; those that exist stay as they are.
+    """Create the topics that are missing. Existing topics stay as they are.
 
-    Raises confluent_kafka.KafkaException when Kafka does not answer within 30 s or refuses.
+    Raises confluent_kafka.KafkaException if Kafka refuses or does not answer within 30 s.
     """
-    # Held by a name: a client that nobody holds takes its requests with it.
+    # The variable keeps the client alive: if it were collected, its requests would end with it.
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     created = admin.create_topics(
         [
@@ -53,10 +53,10 @@ def create_topics(bootstrap_servers: str, wanted: Iterable[Topic], replication_f
 
 
 def describe_topics(bootstrap_servers: str, names: Collection[str], timeout_s: float = TIMEOUT_S) -> dict[str, Seen]:
-    """Those of these topics that exist. Asks as an administrator does, which makes no topic.
+    """The topics of these names that exist, by name. The request never creates a topic.
 
-    Raises confluent_kafka.KafkaException when Kafka does not answer in time or forbids to look (the rights Describe and
-    DescribeConfigs of a topic are needed).
+    Raises confluent_kafka.KafkaException if Kafka does not answer in time, or if the client lacks the rights Describe
+    and DescribeConfigs on a topic.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     there = _those_there(admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s))
@@ -69,15 +69,15 @@ def describe_topics(bootstrap_servers: str, names: Collection[str], timeout_s: f
             configs[name],
         )
         for name, topic in there.items()
-        # Deleted between the two questions.
+        # A topic may be deleted between the two requests.
         if name in configs
     }
 
 
 def alter_topics(bootstrap_servers: str, changes: Iterable[tuple[str, str, str]]) -> None:
-    """Set configurations, each (topic, name, value), and leave all others.
+    """Set configurations, each given as (topic, name, value). All others stay as they are.
 
-    Raises confluent_kafka.KafkaException when Kafka does not answer within 30 s or refuses.
+    Raises confluent_kafka.KafkaException if Kafka refuses or does not answer within 30 s.
     """
     by_topic: dict[str, list[ConfigEntry]] = {}
     for topic, name, value in changes:
@@ -92,9 +92,10 @@ def alter_topics(bootstrap_servers: str, changes: Iterable[tuple[str, str, str]]
 
 
 def kept_ms(bootstrap_servers: str, topic: str) -> int | None:
-    """How long the broker keeps what is written to a topic, its retention and a segment: -1 for good.
+    """How long the broker may keep a record of a topic, in ms: the retention plus the time of one segment.
 
-    None where there is no such topic. Raises confluent_kafka.KafkaException when Kafka does not answer within 30 s.
+    It is -1 if the broker deletes nothing, and None if the topic does not exist. Raises confluent_kafka.KafkaException
+    if Kafka does not answer within 30 s.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     found = _configs(admin, [topic], TIMEOUT_S).get(topic)
@@ -106,9 +107,9 @@ def kept_ms(bootstrap_servers: str, topic: str) -> int | None:
 
 
 def topic_id(bootstrap_servers: str, topic: str) -> str:
-    """Kafka's own id of a topic, which another one of the same name does not have; "" where the broker gives none.
+    """Kafka's id of a topic, which changes if the topic is deleted and created again; "" if the broker gives no ids.
 
-    Raises TopicMismatchError when there is no such topic, confluent_kafka.KafkaException when Kafka does not answer
+    Raises TopicMismatchError if there is no such topic, and confluent_kafka.KafkaException if Kafka does not answer
     within 30 s.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
@@ -119,7 +120,7 @@ def topic_id(bootstrap_servers: str, topic: str) -> str:
 
 
 def _those_there(asked: Mapping[Key, Any]) -> dict[Key, Any]:
-    """The answers about those topics that exist."""
+    """The answers about the topics that exist."""
     found = {}
     for key, future in asked.items():
         try:
@@ -131,7 +132,7 @@ def _those_there(asked: Mapping[Key, Any]) -> dict[Key, Any]:
 
 
 def _configs(admin: AdminClient, names: Iterable[str], timeout_s: float) -> dict[str, dict[str, str]]:
-    """The effective configuration of those topics that exist."""
+    """The effective configuration of the topics that exist, by topic."""
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     if not resources:
         return {}

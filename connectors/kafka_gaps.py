@@ -1,6 +1,6 @@
-"""Which offsets of a topic Kafka has no longer, and which it never had a record at. Plain: knows no Flink.
+"""Finds offsets of a topic whose records Kafka has deleted, and offsets that never had a record. Knows no Flink.
 
-Offsets that no record has are no gap: Kafka puts its own marks of transactions there.
+An offset that never had a record is no gap: Kafka's own markers of transactions take offsets, too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,9 +14,9 @@ POLLS_MAX = 6
 
 
 class Lost(NamedTuple):
-    """Offsets from `first` to before `next` of a partition were not read, and are gone.
+    """The offsets from `first` to `next` - 1 of a partition, which Kafka deleted before they were read.
 
-    `began_ms` is the stamp of the first record that there is, None where there is none.
+    `began_ms` is the record timestamp of the oldest record that the partition still has, and None if it has none.
     """
 
     partition: int
@@ -26,12 +26,16 @@ class Lost(NamedTuple):
 
     @property
     def number(self) -> int:
-        """How many offsets."""
+        """How many offsets these are."""
         return self.next - self.first
 
 
 def lost_before(bootstrap_servers: str, topic: str, group: str, partitions: int) -> list[Lost]:
-    """What a group has committed against where the log begins. Raises confluent_kafka.KafkaException."""
+    """The offsets that a consumer group has not read and Kafka has deleted, for partitions 0 to `partitions` - 1.
+
+    A partition in which the group has committed nothing is left out. Raises confluent_kafka.KafkaException, and
+    TimeoutError if Kafka gives no record.
+    """
     consumer = _consumer(bootstrap_servers, group)
     try:
         asked = [TopicPartition(topic, partition) for partition in range(partitions)]
@@ -51,9 +55,10 @@ def lost_before(bootstrap_servers: str, topic: str, group: str, partitions: int)
 def without_empty(
     bootstrap_servers: str, topic: str, partition: int, gaps: Iterable[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """Those of these offsets, (first, last), that Kafka does not say to be no records.
+    """The gaps, ranges of offsets (first, last), without those of which Kafka shows that they never had a record.
 
-    What it has no longer it says nothing of. Raises confluent_kafka.KafkaException.
+    A gap stays in the result if Kafka has deleted a part of it, since Kafka then cannot show anything. Raises
+    confluent_kafka.KafkaException, and TimeoutError if Kafka gives no record.
     """
     consumer = _consumer(bootstrap_servers, "view-counts-gaps")
     try:
@@ -73,7 +78,7 @@ def _has_record(consumer: Consumer, topic: str, partition: int, first: int, last
 
 
 def _first_at(consumer: Consumer, topic: str, partition: int, offset: int) -> tuple[int, int] | None:
-    """(offset, stamp in ms) of the first record from there on; None: there is none before the end of the log."""
+    """(offset, record timestamp in ms) of the first record from `offset` on; None if there is none up to the end."""
     consumer.assign([TopicPartition(topic, partition, offset)])
     for _ in range(POLLS_MAX):
         message = consumer.poll(POLL_S)
@@ -95,12 +100,12 @@ def _consumer(bootstrap_servers: str, group: str) -> Consumer:
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
-            # As the jobs read.
+            # The jobs read in the same way.
             "isolation.level": "read_uncommitted",
         }
     )
 
 
 def total(lost: Sequence[Lost]) -> int:
-    """How many offsets in all."""
+    """How many offsets these are together."""
     return sum(one.number for one in lost)

@@ -1,1 +1,1 @@
-"""The job graphs: each a function that takes its streams and sinks, and a thin `main` for `flink run`."""
+"""The Flink jobs. Each module has a function that builds the job's graph, and a thin `main` for `flink run`."""

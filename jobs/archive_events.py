@@ -1,8 +1,10 @@
-"""Copies every record of the events topic to the object store, each once: Avro files by hour of arrival and partition.
+"""The archive job: copies every record of the events topic once to the object store.
 
-Submitted by `flink run -py jobs/archive_events.py`; settings come from VIEW_COUNTS_ARCHIVE_* in the environment. All of
-it runs in the JVM. A file appears when the checkpoint that ends it is complete. What a restore from an older savepoint
-copies again is the same record in another file, by (partition, offset), and readers drop it (udfs.stores.archive).
+It writes Avro files, in a folder for each hour of arrival and Kafka partition. Submit it by
+`flink run -py jobs/archive_events.py`; its settings come from VIEW_COUNTS_ARCHIVE_* in the environment. All of it runs
+in the JVM. A file appears when the checkpoint that ends it is complete. After a restore from an older savepoint the job
+copies some records again, into other files. Readers recognise them by (partition, offset) and drop them
+(udfs.stores.archive).
 """
 
 from pyflink.common import Configuration
@@ -15,7 +17,7 @@ from schemas.jobs import ARCHIVE
 from settings import Settings
 
 GROUP = "view-counts-archive"
-# A record may lack a key or a value; all else it always has.
+# A record may lack a key or a value. It always has the other columns.
 _COLUMNS = (
     "kafka_offset BIGINT NOT NULL, record_ms BIGINT NOT NULL, record_key BYTES, record_value BYTES, "
     "arrival_day STRING NOT NULL, arrival_hour STRING NOT NULL, kafka_partition INT NOT NULL"
@@ -25,13 +27,13 @@ _CONFIG = {
     "pipeline.name": ARCHIVE.name,
     # Hours of arrival are UTC.
     "table.local-time-zone": "UTC",
-    # By place in the plan, which has had one shape.
+    # These uids follow the place of an operator in the plan, so the plan must keep its shape.
     "table.exec.uid.generation": "ALWAYS",
 }
 
 
 def build(env: StreamExecutionEnvironment, settings: Settings) -> StreamTableEnvironment:
-    """The tables; what remains is to insert."""
+    """Create the tables `records` and `archive`. The caller runs the INSERT that starts the job."""
     tables = StreamTableEnvironment.create(env)
     for key, value in _CONFIG.items():
         tables.get_config().set(key, value)

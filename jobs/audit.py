@@ -1,9 +1,13 @@
-"""The audit: holds the counts against the archive, one against the other, and repairs Cassandra's tables if told to.
+"""The audit: a batch job that compares all counts with each other, and with --repair corrects Cassandra's tables.
 
-Submitted by `flink run -py jobs/audit.py [--repair] [--hours N] [--recent]`; settings come from VIEW_COUNTS_* in the
-environment. Compared are the stream's minutes with history's, in hours viewed that are complete in the archive and
-closed in the stream, so that neither can be merely behind; history with itself, from the slices up to the totals;
-hours, days and totals in Cassandra with history; and the ledger with the tallies of the archive's slices.
+Submit it by `flink run -py jobs/audit.py [--repair] [--hours N] [--recent]`; its settings come from VIEW_COUNTS_* in
+the environment. The audit makes four comparisons:
+
+- The stream's minutes are compared with those of history. It takes only hours viewed that are complete in history and
+  closed in the stream, so that a difference never means that one of the two is behind.
+- History is compared with itself, from the slices up to the totals.
+- Hours, days and totals in Cassandra are compared with history.
+- The ledger is compared with the tallies in the slices of history.
 """
 
 import argparse
@@ -57,17 +61,17 @@ _NOT_AS = {
     HOURS_PARQUET: "hours in Parquet are not the sums of their minutes",
     DAYS_PARQUET: "days in Parquet are not the sums of their hours",
     TOTALS_PARQUET: "totals in Parquet are not the sums of all days",
-    VIEWS_BY_HOUR: "rows do not say what the Parquet of hours does",
-    VIEWS_BY_DAY: "rows do not say what the Parquet of days does",
-    VIEW_TOTALS: "rows do not say what the Parquet of totals does",
-    LEDGER: "minutes of arrival are not accounted for as the archive's slices have them",
+    VIEWS_BY_HOUR: "rows differ from the Parquet of hours",
+    VIEWS_BY_DAY: "rows differ from the Parquet of days",
+    VIEW_TOTALS: "rows differ from the Parquet of totals",
+    LEDGER: "minutes of arrival have other numbers than the slices of the archive",
 }
-# Of the 8 days that minutes are kept, those of which none can go meanwhile.
+# Minutes are kept for 8 days. One day less, so that no minute expires while the audit reads it.
 HOURS = 7 * 24
 
 
 def build(env: StreamExecutionEnvironment, settings: Settings, manifest: Manifest, question: Question) -> None:
-    """Add the graph."""
+    """Add the audit's graph to the environment. `question` says which hours it compares."""
     settings = without_credentials(settings)
     asked, history = msgspec.json.encode(question), msgspec.json.encode(manifest)
     octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
@@ -98,7 +102,11 @@ def build(env: StreamExecutionEnvironment, settings: Settings, manifest: Manifes
 
 
 def ranges_of(question: Question) -> list[tuple[int, int, int]]:
-    """What is read, and how: (number in TABLES, first, last), of each table one at least."""
+    """The ranges to read, at least one of each table, as (index in TABLES, first, last or end).
+
+    Ranges of the ledger are hours of arrival, without the end. Those of all other tables are tokens of Cassandra, with
+    the last one.
+    """
     tokens = [(number, *one) for number, table in enumerate(TABLES) if table != LEDGER for one in token_ranges(RANGES)]
     first, end = question.arrived_first, max(question.arrived_end, question.arrived_first + 1)
     hours = range(first, end, LEDGER_HOURS_AT_ONCE)
@@ -107,13 +115,20 @@ def ranges_of(question: Question) -> list[tuple[int, int, int]]:
 
 
 def closed_hour(rows: Sequence[tuple[int, int, datetime | None]]) -> int | None:
-    """The hour before which every shard of the stream has closed all minutes; rows are (shard, shards, closed)."""
+    """The hour, as hours since 1970, before which all shards have closed all minutes; None if there is none.
+
+    `rows` are rows of the table progress: (shard, number of shards, closed_through).
+    """
     closed = complete_through([ShardProgress(*row) for row in rows])
     return None if closed is None else int(closed.timestamp()) // 3600
 
 
 def told(verdicts: Sequence[Verdict], findings: Sequence[Finding] = ()) -> str:
-    """The stream's sums in the last line; before it what else was compared, and all that is wrong, thing by thing."""
+    """The report that is printed, in lines.
+
+    It begins with every hour and every comparison in which something is wrong. Then come the sums of the other
+    comparisons, and in the last line the sums of the stream's minutes.
+    """
     lines = [
         f"{hour_start(one.hour):%Y-%m-%dT%H:%MZ}: {one.wrong} wrong (by {one.biggest_difference} at most), "
         f"{one.late} late (+{one.late_added}), {one.repaired} repaired"
@@ -136,7 +151,7 @@ def told(verdicts: Sequence[Verdict], findings: Sequence[Finding] = ()) -> str:
 
 
 def wrong_in(finding: Finding) -> str:
-    """What is wrong with one thing, where, and what to do."""
+    """A line about one comparison: how many rows are wrong, where the first of them are, and what to do."""
     bucket = "partition" if finding.what == LEDGER else "shard"
     places = [f"{_time(finding.what, at_ms)}{bucket} {number}" for at_ms, number in finding.places[:PLACES_SHOWN]]
     more = "" if len(finding.places) <= PLACES_SHOWN else ", ..."
@@ -145,13 +160,14 @@ def wrong_in(finding: Finding) -> str:
         remedy = ""
     elif finding.what in OF_PARQUET:
         remedy = (
-            "; an audit does not write Parquet: see whether files are as they were written (python -m tools.ops "
-            "history verify; the object store's versions), else count again from the archive (docs/rebuild.md)"
+            "; an audit does not write Parquet: check whether files were changed after they were written "
+            "(python -m tools.ops history verify), and put them back from the object store's versions, or count "
+            "again from the archive (docs/rebuild.md)"
         )
     elif finding.repaired:
-        remedy = f"; {left} were not repaired, since the Parquet is wrong there itself"
+        remedy = f"; {left} were not repaired, because the Parquet itself is wrong there"
     else:
-        remedy = "; --repair writes what is right"
+        remedy = "; --repair corrects them"
     return (
         f"{finding.what}: {finding.wrong:,} of {finding.compared:,} rows wrong, {finding.repaired:,} repaired, at "
         f"{', '.join(places)}{more}: {_NOT_AS[finding.what]}{remedy}"
@@ -159,16 +175,21 @@ def wrong_in(finding: Finding) -> str:
 
 
 def main() -> None:
-    """Run the job to its end, and say what it found; exit code 1 when something is wrong and was not repaired."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repair", action="store_true", help="Write what is right; else only say what is not.")
+    """Run the job to its end and print what it found. The exit code is 1 if something wrong was not repaired."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--hours", type=int, default=HOURS, help="Viewed so long ago at most; minutes of over 8 days have expired."
+        "--repair", action="store_true", help="Correct wrong rows in Cassandra. Without this, only report them."
+    )
+    parser.add_argument(
+        "--hours",
+        type=int,
+        default=HOURS,
+        help="Compare minutes viewed at most this many hours ago. Minutes older than 8 days have expired.",
     )
     parser.add_argument(
         "--recent",
         action="store_true",
-        help="Of days only those of these hours, and no totals against their days: for a large history.",
+        help="Compare only the days of these hours, and do not compare totals with days. Use it for a large history.",
     )
     arguments = parser.parse_args()
     settings = settings_or_exit()
@@ -184,7 +205,7 @@ def main() -> None:
 
 
 def _audit(settings: Settings, session: Session, hours: int, *, repair: bool, is_recent: bool) -> bool:
-    """Whether something is wrong and was not repaired. A repair holds the lease of history."""
+    """Run the audit, and return whether something wrong was not repaired. A repair holds the lease of history."""
     registers, path = CassandraRegisters(session), settings.history.path
     with ExitStack() as stack:
         lease = None
@@ -200,17 +221,17 @@ def _audit(settings: Settings, session: Session, hours: int, *, repair: bool, is
             register = settle(settings, history, register, lease)
         applied = register.applied
         if applied is None:
-            raise HistoryError("history was restored, and its rows are not written yet: run the rollup first")
+            raise HistoryError("history was restored, but its rows are not yet in the tables: run the rollup first")
         manifest = history.manifest(applied.manifest, settings.counting.shards)
         missing = history.missing_files(manifest)
         if missing:
             raise HistoryError(
-                f"{len(missing)} files of {applied.manifest} are not there, the first is {missing[0]}: type "
+                f"{len(missing)} files that {applied.manifest} names are missing, the first is {missing[0]}: run "
                 "`python -m tools.ops history verify`, and put them back from the object store's versions or a copy"
             )
         question = _question(settings, session, manifest, hours, lease, is_recent=is_recent)
         if question is None:
-            print("nothing to audit: no hour is complete in the archive")
+            print("nothing to audit: no hour is complete in history")
             return False
         env = batch_environment()
         build(env, settings, manifest, question)
@@ -233,10 +254,10 @@ def _question(
     first = max(min(manifest.files["minutes"], default=manifest.through_hour), since)
     skipped = [hour for hour in manifest.gap_hours if first <= hour < end]
     if skipped:
-        print(f"{len(skipped)} hours are not audited: the archive lacks records of them")
+        print(f"{len(skipped)} hours are not audited, because the archive lacks records of them")
     arrived = [name.hour for name in manifest.all_slices]
     arrived_first = max(min(arrived, default=0), since)
-    # As a rollup, which writes no rows of hours that the table would let go before long.
+    # One day less than the time to live, as the rollup does: it writes no rows that would soon expire.
     kept = (settings.query.hours_kept_days - 1) * HOURS_PER_DAY
     if not manifest.files["days"]:
         return None
@@ -253,7 +274,7 @@ def _question(
 
 
 def _verdicts(session: Session, question: Question) -> list[Verdict]:
-    """What the audit wrote, hour by hour."""
+    """The rows that this audit wrote to audit_verdicts, in the order of their hours."""
     verdicts = []
     for day in {hour_start(hour).date() for hour in range(question.first, question.end)}:
         for row in session.execute("SELECT * FROM audit_verdicts WHERE day = %s", (day,)):
@@ -265,7 +286,7 @@ def _verdicts(session: Session, question: Question) -> list[Verdict]:
 
 
 def _findings(session: Session, question: Question) -> list[Finding]:
-    """What the audit wrote, thing by thing."""
+    """The rows that this audit wrote to audit_findings, added up: one finding for each comparison."""
     asked = "SELECT what, compared, wrong, repaired, places FROM audit_findings WHERE day = %s AND audited_at = %s"
     rows = session.execute(asked, (question.audited_at.date(), question.audited_at))
     found = []
@@ -276,7 +297,7 @@ def _findings(session: Session, question: Question) -> list[Finding]:
 
 
 def _time(what: str, at_ms: int) -> str:
-    """When a wrong row is of, and nothing of all time."""
+    """The day or hour of a wrong row, and a space after it. It is empty for totals, which have no time."""
     if what in (TOTALS_PARQUET, VIEW_TOTALS):
         return ""
     at = datetime.fromtimestamp(at_ms / 1000, UTC)

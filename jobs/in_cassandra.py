@@ -1,4 +1,4 @@
-"""What a submission asks of Cassandra and can do without: a store that is away is no reason not to count."""
+"""Optional requests to Cassandra when a job is submitted. The job starts even if Cassandra does not answer."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,7 +13,11 @@ Result = TypeVar("Result")
 
 
 def in_cassandra(settings: Settings, do: Callable[[Session], Result], otherwise: str) -> Result | None:
-    """What `do` gives, of a session of its own. Where Cassandra does not, None, and `otherwise` is printed with why."""
+    """Call `do` with a new session, and return its result.
+
+    If Cassandra does not answer or refuses, return None and print `otherwise`, a text without a full stop that says
+    what is not done, followed by the error. Any other exception of `do` passes through.
+    """
     try:
         session = connect(settings.cassandra)
     except CassandraAwayError as error:

@@ -1,7 +1,7 @@
-"""What is looked at before a job goes on from a savepoint: that its settings are those that the state was made by.
+"""Checks, before a job continues from a savepoint, that its settings fit the settings with which the state was made.
 
-The state says it itself, and its operators refuse others, again at each restart. So what the count job was last
-submitted with is kept in Cassandra too, where it can be read before anything is stopped or started.
+The state itself holds those settings, and operators refuse others. But they refuse only when the job runs, and again at
+each restart. So Cassandra also keeps the settings of the last submission, which can be read before the job starts.
 """
 
 import argparse
@@ -15,26 +15,34 @@ from settings import Settings
 from udfs.logic.stream.kept_settings import ACCEPT, SettingsRefusedError, of_state
 from udfs.sinks.kept_settings import check_submitted, keep_submitted
 
-# Where `flink run -s` puts it.
+# Where `flink run -s` puts the path of the savepoint.
 RESTORED_FROM = "execution.state-recovery.path"
-LOOKED_AT = "the settings are looked at in the state alone"
+LOOKED_AT = "the settings are not compared before the start; the operators compare them with the state when they run"
 NOT_KEPT = "the settings are not kept for the next submission"
 
 
 def accepts_settings(description: str | None) -> bool:
-    """Whether the job's arguments say so. Exits when they say something else."""
+    """Whether the arguments of the process have --accept-settings. Exits if they have anything else."""
     parser = argparse.ArgumentParser(description=description)
     add_accept(parser)
     return bool(parser.parse_args().accept_settings)
 
 
 def add_accept(parser: argparse.ArgumentParser) -> None:
-    """Its option, `accept_settings`."""
-    parser.add_argument(ACCEPT, action="store_true", help="once, for what does not say by which settings it was made")
+    """Add the option --accept-settings, as `accept_settings`."""
+    parser.add_argument(
+        ACCEPT,
+        action="store_true",
+        help="Accept the settings even if the state or history does not say with which settings it was made, or if a "
+        "setting has changed that may change only on request. Give it once.",
+    )
 
 
 def check_kept_or_exit(env: StreamExecutionEnvironment, settings: Settings, *, accepts: bool) -> None:
-    """Exits with a line when the job is to go on from a savepoint under other settings than it was submitted with."""
+    """Exit with a line if the job continues from a savepoint and its settings do not fit those of the last submission.
+
+    `accepts` allows the changes that need --accept-settings.
+    """
     flink = Configuration(j_configuration=env._j_stream_execution_environment.getConfiguration())  # noqa: SLF001
     if not flink.to_dict().get(RESTORED_FROM):
         return
@@ -48,6 +56,6 @@ def check_kept_or_exit(env: StreamExecutionEnvironment, settings: Settings, *, a
 
 
 def keep_settings(settings: Settings) -> None:
-    """For the next submission. A store that is away is no reason not to count: the state says it, too."""
+    """Keep the settings in Cassandra for the next submission. Does not fail if Cassandra is away."""
     kept = of_state(settings)
     in_cassandra(settings, lambda session: keep_submitted(session, kept), NOT_KEPT)

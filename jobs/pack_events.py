@@ -1,7 +1,7 @@
-"""Packs an ordinary topic, one event in a record, into `view-events`, for producers that know nothing of salts.
+"""The pack job: reads a topic with one event in each record, and packs the events into batches on `view-events`.
 
-Submitted by `flink run -py jobs/pack_events.py`; settings come from VIEW_COUNTS_PACK_* in the environment. At least
-once: a record that is packed again is the same event again, which the count job drops.
+It serves producers that know nothing of salts. Submit it by `flink run -py jobs/pack_events.py`; its settings come from
+VIEW_COUNTS_PACK_* in the environment. It writes each event at least once; the count job drops the repeats.
 """
 
 import json
@@ -32,7 +32,7 @@ from udfs.operators.pack import Heartbeats, Pack
 
 
 def build(env: StreamExecutionEnvironment, settings: Settings, schemas: list[WriterSchema]) -> None:
-    """Add the graph."""
+    """Add the graph to the environment. `schemas` are those of `schemas_or_exit`."""
     plain = without_credentials(settings)
     pack = udf(Pack(plain, schemas), result_type=DataTypes.BIGINT(), func_type="pandas")
     packed = records(
@@ -56,7 +56,10 @@ def build(env: StreamExecutionEnvironment, settings: Settings, schemas: list[Wri
 
 
 def schemas_or_exit(settings: Settings) -> list[WriterSchema]:
-    """The schemas that the settings name. Exits with a line when one is not as it must be."""
+    """The Avro schemas that the settings name. Exits with a line if a file cannot be read or its schema is not usable.
+
+    No names mean the product's own schema, ViewEvent.v1.
+    """
     pack = settings.pack
     found = []
     file = ""
@@ -71,7 +74,7 @@ def schemas_or_exit(settings: Settings) -> list[WriterSchema]:
             found.append(WriterSchema(schema, number))
         found = found or [OWN]
         packer_of(pack.framing, "", 1, 1, found, Unknown(pack.unknown_fields))
-    # Whatever a file or a schema can be wrong by.
+    # A file and a schema can be wrong in many ways, and each library raises its own errors.
     except Exception as error:
         sys.exit(f"refused: VIEW_COUNTS_PACK_SCHEMA_FILE={pack.schema_file}: {file}: {type(error).__name__}: {error}")
     return found

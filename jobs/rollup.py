@@ -1,8 +1,9 @@
-"""The rollup: counts the archive's closed hours again, and makes hours, days and totals of them. A batch job.
+"""The rollup: a batch job that counts the archive again, adds late events, and writes history and its tables.
 
-Submitted by `flink run -py jobs/rollup.py [--accept-settings]`; settings come from VIEW_COUNTS_* in the environment.
-Does what there is to do since the last one, so many hours of arrival at a time, and ends. It holds the lease of history
-meanwhile. Killed anywhere, it leaves the history that there was, or one whose last rows the next one writes.
+Submit it by `flink run -py jobs/rollup.py [--accept-settings]`; its settings come from VIEW_COUNTS_* in the
+environment. It counts what has arrived since the last rollup, a number of hours of arrival at a time, and ends. It
+holds the lease of history while it runs. It may be killed at any moment: the old state of history is then still in
+force, or the new one is in force already and the next rollup writes the rest of its rows.
 """
 
 import sys
@@ -31,10 +32,10 @@ from udfs.stores.lease import LeaseHolder, LeaseLostError
 
 
 def build(env: StreamExecutionEnvironment, settings: Settings, work: Work) -> None:
-    """Add the graph."""
+    """Add the graph for one unit of work to the environment."""
     settings = without_credentials(settings)
     unit = msgspec.json.encode(work.unit)
-    # Else one of two workers may have most of the shards.
+    # Without this, one of two workers may get most of the shards.
     env.set_max_parallelism(settings.counting.max_parallelism)
     shard_keys = balanced_keys(settings.counting.shards, settings.counting.max_parallelism)
     octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
@@ -66,26 +67,26 @@ def build(env: StreamExecutionEnvironment, settings: Settings, work: Work) -> No
 
 
 def told(work: Work, after: Manifest, settings: Settings) -> str:
-    """What a unit of work did, in lines."""
+    """What one unit of work did, in lines that are printed. `after` is the manifest that it published."""
     lines, counted = [], 0
     for task in work.tasks:
         waiting = [hour for hour in task.hours if hour > after.last_hours.get(task.partition, -1)]
         counted += len(task.hours) - len(waiting)
         if waiting:
             at = f"{hour_start(waiting[0]):%Y-%m-%dT%H:%MZ}"
-            lines.append(f"partition {task.partition} waits at {at}: records are missing")
+            lines.append(f"partition {task.partition} waits at {at}, because records are missing")
         if task.again:
             since = f"{hour_start(task.again[0].hour):%Y-%m-%dT%H:%MZ}"
-            lines.append(f"partition {task.partition} is counted again from {since}: records were archived late")
+            lines.append(f"partition {task.partition} is counted again from {since}, as records were archived late")
     if work.marks:
-        lines.append(f"days marked again: {len(work.marks)}, by {rules_of(settings.history)}")
+        lines.append(f"{len(work.marks)} days are marked again, with {rules_of(settings.history)}")
     through = f"{after.complete_through:%Y-%m-%dT%H:%M:%SZ}"
     lines.append(f"run {after.run}: {counted} hours of partitions counted; complete through {through}")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Run units of work until nothing is left, and say what each did."""
+    """Run units of work until nothing is left, and print what each did."""
     accepts = accepts_settings(__doc__)
     settings = settings_or_exit()
     store = filesystem(settings.s3)
@@ -112,10 +113,11 @@ def main() -> None:
                     say=print,
                 )
                 if work is None:
-                    print("nothing to count: no hour of arrival has closed since the last run")
+                    print("nothing to count: no hour of arrival has ended since the last run")
                     if accepts:
                         print(
-                            f"history says by which settings it is made when something is counted: give {ACCEPT} then"
+                            f"{ACCEPT} had no effect, because only a rollup that counts something writes the settings "
+                            "to history: give it again then"
                         )
                     return
                 env = batch_environment()

@@ -1,4 +1,4 @@
-"""What is looked at before a job is submitted: one clear line in place of a job that cannot do what it promises."""
+"""Checks before a job is submitted. They end the process with a clear line if the job could not count correctly."""
 
 import re
 import sys
@@ -26,12 +26,12 @@ PYTHON_MODE = "python.execution-mode"
 
 
 _BATCH = {
-    # All stages run from the beginning, as in a stream. Operators of a slot then share one Python worker, which is
-    # started once; stage after stage each would start one of its own (docs/decisions/0045).
+    # All stages run from the beginning, as in a stream. The operators of a slot then share one Python worker. If the
+    # stages ran one after another, each would start a worker of its own (docs/decisions/0045).
     "execution.batch-shuffle-mode": "ALL_EXCHANGES_PIPELINED",
-    # The scheduler for batches knows no such exchange.
+    # Flink's scheduler for batch jobs does not support pipelined exchanges.
     "jobmanager.scheduler": "Default",
-    # A killed part is survived, an error that comes again is not tried for ever.
+    # The job survives a killed process, but does not retry for ever when the same error comes again.
     "restart-strategy.type": "fixed-delay",
     "restart-strategy.fixed-delay.attempts": "5",
     "restart-strategy.fixed-delay.delay": "2 s",
@@ -39,7 +39,7 @@ _BATCH = {
 
 
 def batch_environment() -> StreamExecutionEnvironment:
-    """For a job that ends: batch mode, and a bounded number of restarts."""
+    """The environment of a batch job: batch mode, pipelined stages, and at most five restarts."""
     env = StreamExecutionEnvironment.get_execution_environment()
     configuration = Configuration()
     for key, value in _BATCH.items():
@@ -50,7 +50,7 @@ def batch_environment() -> StreamExecutionEnvironment:
 
 
 def without_credentials(settings: Settings) -> Settings:
-    """For what travels in a job: a worker that needs the object store has credentials of its own environment."""
+    """A copy without the credentials of the object store, for the job graph. Workers have their own credentials."""
     return settings.model_copy(update={"s3": S3Settings()})
 
 
@@ -63,9 +63,9 @@ def settings_or_exit() -> Settings:
 
 
 def check_topics_or_exit(settings: Settings) -> None:
-    """Exits with a line for each difference between Kafka and what the product needs, or when Kafka does not answer.
+    """Exit with a line for each way in which Kafka's topics are not as the product needs, or if Kafka is away.
 
-    Differences that do no harm to a count are printed alone.
+    Differences that cannot make a count wrong are only printed.
     """
     try:
         for one in check_topics(settings):
@@ -77,7 +77,7 @@ def check_topics_or_exit(settings: Settings) -> None:
 
 
 def mark_archive_or_exit(settings: Settings) -> None:
-    """Say in the archive which topic it is of. Exits with a line when it is of another one of the same name."""
+    """Write into the archive which topic it copies. Exit with a line if it copies another topic of the same name."""
     store, path = filesystem(settings.s3), settings.archive.path
     topic = settings.kafka.events_topic
     found = topic_id(settings.kafka.bootstrap_servers, topic)
@@ -89,7 +89,7 @@ def mark_archive_or_exit(settings: Settings) -> None:
 
 
 def check_flink_or_exit(env: StreamExecutionEnvironment, settings: Settings) -> None:
-    """Exits with a line for everything in Flink's own settings that the job cannot keep its promise with."""
+    """Exit with a line for each of Flink's own settings with which the job could not count correctly."""
     configuration = Configuration(j_configuration=env._j_stream_execution_environment.getConfiguration())  # noqa: SLF001
     refused = refused_flink_settings(configuration.to_dict(), env.get_parallelism(), settings)
     if refused:
@@ -97,39 +97,40 @@ def check_flink_or_exit(env: StreamExecutionEnvironment, settings: Settings) -> 
 
 
 def refused_flink_settings(flink: Mapping[str, str], parallelism: int, settings: Settings) -> list[str]:
-    """A line for each."""
+    """A line, which begins with "refused:", for each of Flink's settings with which the job could count wrongly."""
     lines = []
     interval = flink.get(INTERVAL)
     if interval is None or not re.search("[1-9]", interval):
         lines.append(
             f"refused: {INTERVAL}={interval}: without checkpoints every restart would read the whole topic again; set "
-            "it, 5s is usual"
+            "it, for example to 5s"
         )
     guarantee = flink.get(GUARANTEE, "EXACTLY_ONCE")
     if guarantee != "EXACTLY_ONCE":
         lines.append(
-            f"refused: {GUARANTEE}={guarantee}: a restore could bring state that has seen events which it will read "
+            f"refused: {GUARANTEE}={guarantee}: a restored state could already contain events that the job reads "
             "again; use EXACTLY_ONCE"
         )
     mode = flink.get(PYTHON_MODE, "process")
     if mode != "process":
         lines.append(
             f"refused: {PYTHON_MODE}={mode}: all subtasks would share one interpreter, and a restore in another mode "
-            "loses state silently; use process"
+            "would lose state without an error; use process"
         )
     most = settings.counting.max_parallelism
     if parallelism > most:
         lines.append(
-            f"refused: parallelism={parallelism} is above VIEW_COUNTS_COUNTING_MAX_PARALLELISM={most}, which is fixed "
-            "for a state's life; use at most that"
+            f"refused: parallelism={parallelism} is above VIEW_COUNTS_COUNTING_MAX_PARALLELISM={most}, which cannot "
+            f"change while the state lives; use at most {most}"
         )
     return lines
 
 
 def slots_needed(env: StreamExecutionEnvironment, name: str) -> int:
-    """Of the job whose graph has been added to the environment. Flink compiles the graph, which shows what it lacks.
+    """How many task slots the job needs whose graph was added to the environment.
 
-    Nothing is submitted. Operators of a slot sharing group share slots, so that the widest of each group counts.
+    Flink compiles the graph and raises an error if the graph is wrong, but submits nothing. Operators of one slot
+    sharing group share slots, so the result is the sum of the highest parallelism of each group.
     """
     graph = env._generate_stream_graph(True, name)  # noqa: SLF001 - as execute_async has it
     loader = get_gateway().jvm.java.lang.Thread.currentThread().getContextClassLoader()
@@ -142,9 +143,9 @@ def slots_needed(env: StreamExecutionEnvironment, name: str) -> int:
 
 
 def execute_until(env: StreamExecutionEnvironment, name: str, deadline_ms: int) -> None:
-    """Run a batch job to its end, and cancel it when that has not come by the deadline. Exits with a line then.
+    """Run a batch job to its end. At `deadline_ms`, in ms since 1970, cancel it and exit with a line.
 
-    Raises what the job failed of.
+    Raises Py4JJavaError with the cause if the job fails.
     """
     client = env.execute_async(name)
     units = get_gateway().jvm.java.util.concurrent.TimeUnit
@@ -154,5 +155,5 @@ def execute_until(env: StreamExecutionEnvironment, name: str, deadline_ms: int) 
     except Py4JJavaError as error:
         if "java.util.concurrent.TimeoutException" in str(error.java_exception.getClass()):
             client.cancel().result()
-            sys.exit(f"{name} was cancelled at its deadline, history.deadline_s; the next one does what is left")
+            sys.exit(f"{name} was cancelled at its deadline, history.deadline_s; the next run does what is left")
         raise

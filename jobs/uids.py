@@ -1,4 +1,4 @@
-"""Every operator uid of every job. Append-only: a savepoint finds its state by these."""
+"""Every operator uid of every job. Never change or remove one: a savepoint finds an operator's state by its uid."""
 
 from enum import StrEnum
 
@@ -32,7 +32,7 @@ class PackEventsUid(StrEnum):
 
 
 class BatchUid(StrEnum):
-    """Ends of batch jobs, which keep no state: what they know is in the object store and in Cassandra."""
+    """The last operators of batch jobs. Batch jobs keep no state in Flink: it is in the object store and Cassandra."""
 
     ROLLUP_END = "rollup-end"
     AUDIT_END = "audit-end"

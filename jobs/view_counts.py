@@ -1,9 +1,10 @@
-"""The count job: Kafka -> dedup by salt -> one-minute windows by shard -> Cassandra; late and bad input to Kafka.
+"""The count job: Kafka -> dedup by salt -> one-minute windows by shard -> Cassandra.
 
-Then, off that path, counts meet what is known of their videos: titles to Cassandra, enriched counts to Kafka.
+Late events and dead letters go to topics of their own. After the Cassandra sink, the enrich stage joins counts with
+video metadata: it writes metadata to Cassandra and enriched counts to Kafka.
 
-Submitted by `flink run -py jobs/view_counts.py [--check] [--accept-settings]`; settings come from VIEW_COUNTS_* in the
-environment.
+Submit it by `flink run -py jobs/view_counts.py [--check] [--accept-settings]`; its settings come from VIEW_COUNTS_* in
+the environment.
 """
 
 import argparse
@@ -41,9 +42,10 @@ from udfs.operators.window import Window
 
 
 class Inputs(NamedTuple):
-    """What the job reads: Row(salt key, record) of events, and records of compacted topics.
+    """The streams that the job reads.
 
-    Without metadata nothing is enriched.
+    `events` are Row(salt key, record), `blocked` and `metadata` are records of compacted topics. If `metadata` is None,
+    the job has no enrich stage.
     """
 
     events: DataStream
@@ -52,7 +54,7 @@ class Inputs(NamedTuple):
 
 
 def inputs(env: StreamExecutionEnvironment, settings: Settings, salt_keys: list[int]) -> Inputs:
-    """The topics of the settings."""
+    """The streams of the topics that the settings name. `salt_keys` is the key of each salt, by salt."""
     kafka = settings.kafka
     return Inputs(
         events_source(env, kafka, salt_keys, Uid.EVENTS_SOURCE),
@@ -72,9 +74,10 @@ def build(
     sink: FlatMapFunction,
     accepts: bool = False,
 ) -> None:
-    """Add the graph to the environment of what is read. What `sink` hands on is enriched, if there is metadata.
+    """Add the graph to the environment of the streams. The elements that `sink` returns go to the enrich stage.
 
-    `accepts`: state that does not say by which settings it was made is carried on (udfs.logic.stream.kept_settings).
+    `salt_keys` and `shard_keys` are Flink's keys, by salt and by shard. If `accepts` is true, the job continues from
+    state that does not say with which settings it was made (udfs.logic.stream.kept_settings).
     """
     kept = of_state(settings, accepts=accepts)
     rules, kafka = settings.counting, settings.kafka
@@ -105,7 +108,7 @@ def build(
         Window(rules, settings.job, kept, shard_keys), output_type=Types.PICKLED_BYTE_ARRAY()
     )
     _lay_out(windows, settings.job.window_parallelism).uid(Uid.WINDOW).name("window")
-    # At the same parallelism, or the two would not share a worker.
+    # With another parallelism than the windows, the sink would not share their Python worker.
     written = windows.flat_map(sink, output_type=handed_on_type())
     _lay_out(written, settings.job.window_parallelism).uid(Uid.CASSANDRA_SINK).name("cassandra")
     discard(written if read.metadata is None else _enrich(settings, written, read.metadata, kept), Uid.END)
@@ -127,7 +130,7 @@ def _enrich(settings: Settings, written: DataStream, metadata: DataStream, kept:
 def _broadcast(
     settings: Settings, records: DataStream, topic: str, reader: Reader, state: str, uid: Uid, dead_letter_uid: Uid
 ) -> BroadcastStream:
-    """A compacted topic's records, read once and given to every subtask; those that cannot be read are dead letters."""
+    """The records of a compacted topic, decoded by one subtask and broadcast. Unreadable ones become dead letters."""
     rests = records.process(ReadKeyedRecords(topic, reader), output_type=rest_type())
     rests.set_parallelism(1).uid(uid).name(topic)
     _to_topic(side_output(rests, dead_letter_tag()), settings, settings.kafka.dead_letter_topic, dead_letter_uid)
@@ -143,10 +146,12 @@ def _lay_out(stream: DataStream, parallelism: int | None) -> DataStream:
 
 
 def main() -> None:
-    """Submit the job and return; or, told to check, say how many slots it needs once nothing speaks against it."""
+    """Submit the job and return. With --check, submit nothing and print how many slots the job needs."""
     parser = argparse.ArgumentParser(prog="jobs/view_counts.py")
     parser.add_argument(
-        "--check", action="store_true", help="Do all but submit: settings, topics, Flink's settings and the graph."
+        "--check",
+        action="store_true",
+        help="Check the settings, the topics, Flink's settings and the graph, and do not submit the job.",
     )
     add_accept(parser)
     arguments = parser.parse_args()

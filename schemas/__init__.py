@@ -1,1 +1,1 @@
-"""The data contracts: Avro schemas and their versions, CQL tables, topics. Knows no Flink and no network."""
+"""The data contracts: Avro schemas and their versions, CQL tables, topics, names and limits. No Flink, no network."""

@@ -1,18 +1,19 @@
-"""What an installation has declared in Kafka: the numbers that everybody who writes or reads events must agree on.
+"""The declaration of an installation: the numbers on which all that writes or reads events must agree.
 
-One record of a compacted topic, whose key is the name of the events topic. Ingest, jobs and tools compare their
-settings with it: an environment variable that one of them lacks is then a sentence, not events under another salt.
+It is one record of a compacted topic. Its key is the name of the events topic. Ingest, jobs and tools compare their
+settings with it. So if one of them lacks an environment variable, it stops with an error, and does not write events
+under another salt.
 """
 
 import msgspec
 
 
 class Declaration(msgspec.Struct, frozen=True):
-    """The record's value, as JSON.
+    """The value of the record, which is stored as JSON.
 
-    `salts` and `partitions` as in the settings; partitions that were added to the topic later stay empty. `topic_id` is
-    Kafka's id of the events topic, "" where the broker gives none. `accepts` are the differences from the promises of
-    schemas.topics that the operator has accepted by name, each as `Difference.name`.
+    `salts` and `partitions` are those of the settings. Partitions that are added to the topic later stay empty.
+    `topic_id` is Kafka's id of the events topic, and "" if the broker gives none. `accepts` has the `Difference.name`
+    of each difference from the promises of schemas.topics that an operator has accepted.
     """
 
     salts: int
@@ -21,10 +22,13 @@ class Declaration(msgspec.Struct, frozen=True):
     accepts: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
-        """The value."""
+        """The declaration as the value of the record."""
         return msgspec.json.encode(self)
 
     @classmethod
     def decode(cls, value: bytes) -> "Declaration":
-        """Raises msgspec.ValidationError and msgspec.DecodeError. Fields of newer code are left out."""
+        """The declaration in a record's value. Ignores unknown fields, which newer versions may write.
+
+        Raises msgspec.DecodeError, or its subclass msgspec.ValidationError, if the value is none.
+        """
         return msgspec.json.decode(value, type=cls)

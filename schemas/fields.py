@@ -1,4 +1,4 @@
-"""The names of an event's fields, and names that were meant to be one of them. Imports nothing."""
+"""The names of an event's fields, and how to recognise a misspelt one. Imports nothing."""
 
 from collections.abc import Iterable
 
@@ -8,17 +8,20 @@ _MEANT = {name.replace("_", ""): name for name in EVENT_FIELDS}
 
 
 def meant(name: str) -> str | None:
-    """The field that a name spells otherwise, as viewedAt, Viewed-At or VIEWED_AT do; None when it is like none."""
+    """The field that a misspelt name means: viewed_at for viewedAt, Viewed-At or VIEWED_AT.
+
+    None if the name is that of a field, or is similar to none.
+    """
     if name in _KNOWN:
         return None
     return _MEANT.get("".join(letter for letter in name if letter.isalnum()).lower())
 
 
 def first_meant(names: Iterable[str]) -> tuple[str, str] | None:
-    """The first of these names that spells a field otherwise, and that field."""
+    """The first misspelt name among these, and the field that it means; None if there is none."""
     return next(((name, field) for name in names if (field := meant(name)) is not None), None)
 
 
 def misspelt(name: str, field: str) -> str:
-    """What is said of a name that spells a field otherwise."""
-    return f"{name:.64} is not known, and is most likely meant to be {field}; write it so, or leave it out"
+    """The error text for a misspelt name."""
+    return f"{name:.64} is not known, and most likely means {field}; write {field}, or leave it out"

@@ -1,10 +1,10 @@
-"""The jobs by name and file, for those who submit them or look for them without Flink."""
+"""The names and files of the jobs, for programs that submit or look for jobs and do not import Flink."""
 
 from typing import NamedTuple
 
 
 class Job(NamedTuple):
-    """A job: the name that Flink shows, and the file that is submitted, from the root of the repository."""
+    """A job: the name that Flink shows, and the file to submit, as a path from the root of the repository."""
 
     name: str
     file: str

@@ -1,11 +1,12 @@
-"""Kinds of events: clients name them as they like, but for those of the system's own."""
+"""The system's own kinds of events. Clients choose all other names."""
 
-# Views of a blocked viewer do not count as their kind; they count under it with this before it. No client may.
+# An event of a blocked viewer does not count as its kind, but as this prefix and its kind. Clients must not send such
+# a kind.
 BLOCKED_PREFIX = "blocked:"
-# Of no event. In top_videos it has the list of kinds, of a shard that has left some out.
+# No event has this kind. In top_videos its row is the list of the kinds that a shard has ranked, if it left any out.
 OF_KINDS = ""
 
 
 def blocked(kind: str) -> str:
-    """The kind under which blocked events of a kind are counted."""
+    """The kind under which events of a kind count if their viewer is blocked."""
     return BLOCKED_PREFIX + kind

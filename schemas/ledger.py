@@ -1,7 +1,7 @@
 """The columns of the ledger. Imports nothing.
 
 A row of the ledger says what became of the events of one salt that arrived in one minute. Every event received has
-exactly one fate, so that `received` is the sum of FATES. tools/recount keeps a list of its own on purpose.
+exactly one fate, so `received` is the sum of FATES. tools/recount has a list of its own on purpose.
 """
 
 FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")

@@ -1,4 +1,4 @@
-"""How far the stream has closed its minutes, as the rows of the table progress say. Pure."""
+"""The rule by which the rows of the table progress say how far the stream has closed its minutes. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ class ShardProgress(NamedTuple):
 def complete_through(rows: Sequence[ShardProgress]) -> datetime | None:
     """The end of the last minute that every shard has closed; None until each of them has closed one.
 
-    It is None, too, while rows disagree on the number of shards.
+    It is also None while the rows disagree on the number of shards.
     """
     if not rows:
         return None

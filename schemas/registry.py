@@ -1,8 +1,8 @@
-"""The schema registry: every version of every Avro schema, found by its fingerprint.
+"""The schema registry: finds every version of every Avro schema by its fingerprint.
 
-Values carry Avro single-object encoding (C3 01, then the CRC-64-AVRO fingerprint of the schema's canonical form,
-little-endian: Avro 1.12 specification, "Single-object encoding"). The files in schemas/avro are append-only:
-a changed schema is a new version beside the old one, which every reader still decodes.
+Values are in Avro's single-object encoding: C3 01, then the CRC-64-AVRO fingerprint of the schema's canonical form in
+little-endian order (Avro 1.12 specification, "Single-object encoding"). A file in schemas/avro never changes: a changed
+schema is a new version in a new file, and readers still decode the old one.
 """
 
 import io
@@ -20,18 +20,18 @@ PREFIX_BYTES = 10
 
 
 class UnknownSchemaError(ValueError):
-    """The bytes name a schema that this version of the registry does not hold, or are no such encoding."""
+    """The bytes name a schema that is not in the registry, or are not in single-object encoding."""
 
 
 @cache
 def schema(name: str, version: int = 1) -> Any:
-    """The parsed schema NAME.vVERSION, for fastavro. FileNotFoundError when there is none."""
+    """The schema NAME.vVERSION, parsed for fastavro. Raises FileNotFoundError if there is none."""
     return fastavro.parse_schema(json.loads((FOLDER / f"{name}.v{version}.avsc").read_text()))
 
 
 @cache
 def numeric_schema(name: str, version: int = 1) -> Any:
-    """The same schema with the numbers below its logical types: a datetime cannot hold every long."""
+    """The same schema without logical types, so that times are read as numbers: a datetime cannot hold every long."""
 
     def plain(part: Any) -> Any:
         if isinstance(part, dict):
@@ -43,20 +43,20 @@ def numeric_schema(name: str, version: int = 1) -> Any:
 
 @cache
 def prefix(name: str, version: int = 1) -> bytes:
-    """The ten bytes that begin every value of this schema."""
+    """The ten bytes with which every value of this schema begins."""
     return prefix_of(schema(name, version))
 
 
 def prefix_of(any_schema: Any) -> bytes:
-    """The same of a schema that need not be in the registry."""
+    """The ten bytes with which every value of a schema begins. The schema need not be in the registry."""
     canonical = to_parsing_canonical_form(any_schema)
-    # fastavro gives the fingerprint as the hex of its little-endian bytes, the order it is sent in.
+    # fastavro returns the fingerprint as hex of its little-endian bytes, which is the order in the encoding.
     return MARKER + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
 
 
 @cache
 def by_prefix() -> dict[bytes, tuple[str, int]]:
-    """(name, version) of every schema in the folder, by its ten bytes."""
+    """(name, version) of every schema in the registry, by its ten bytes."""
     found = {}
     for path in FOLDER.glob("*.v*.avsc"):
         name, version = path.stem.split(".v")
@@ -65,7 +65,7 @@ def by_prefix() -> dict[bytes, tuple[str, int]]:
 
 
 def encode(name: str, value: dict[str, Any], version: int = 1) -> bytes:
-    """VALUE in single-object encoding. Raises what fastavro raises when it does not fit the schema."""
+    """The value in single-object encoding. Raises what fastavro raises if the value does not fit the schema."""
     out = io.BytesIO()
     out.write(prefix(name, version))
     fastavro.schemaless_writer(out, schema(name, version), value)
@@ -73,11 +73,11 @@ def encode(name: str, value: dict[str, Any], version: int = 1) -> bytes:
 
 
 def decode(value: bytes) -> tuple[str, dict[str, Any]]:
-    """(schema name, value) of a single-object encoding; UnknownSchemaError when its schema is not here."""
+    """(name of the schema, value) of bytes in single-object encoding. Raises UnknownSchemaError."""
     found = by_prefix().get(bytes(value[:PREFIX_BYTES]))
     if found is None:
         raise UnknownSchemaError(
-            f"no schema with the prefix {bytes(value[:PREFIX_BYTES]).hex() or 'empty'}; known: "
+            f"no schema has the prefix {bytes(value[:PREFIX_BYTES]).hex() or 'empty'}; these are known: "
             + ", ".join(f"{name}.v{version}" for name, version in sorted(by_prefix().values()))
         )
     name, version = found

@@ -1,4 +1,4 @@
-"""What Kafka has, held against what the product needs of it: a line for each difference. Pure."""
+"""Compares Kafka's topics with what the product needs, and describes each difference in a line. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,11 @@ MEND = "python -m tools.ops topics mend"
 
 @dataclass(frozen=True)
 class Seen:
-    """A topic as Kafka describes it: replicas of the partition that has the fewest; effective configuration."""
+    """A topic as Kafka describes it.
+
+    `replicas` is the number of replicas of the partition that has the fewest. `id` is "" if the broker gives none.
+    `config` is the effective configuration by name.
+    """
 
     partitions: int
     replicas: int
@@ -22,9 +26,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Difference:
-    """`name` is what an operator may accept it by, "" where it cannot be. Where `needed`, nobody goes on with it.
+    """A difference between a topic and what the product needs. `line` describes it and names the remedy.
 
-    `alter` is the configuration that mends it, as (topic, name, value), if one does.
+    `name` is the name by which an operator may accept the difference, and "" if it cannot be accepted. If `needed` is
+    true, jobs and services do not run with it. `alter` is the configuration that removes the difference, as (topic,
+    name, value), if there is one.
     """
 
     line: str
@@ -34,7 +40,7 @@ class Difference:
 
 
 def differences(settings: Settings, seen: Mapping[str, Seen], declared: Declaration | None) -> list[Difference]:
-    """All that differs, without what the declaration accepts."""
+    """All differences, without those that the declaration accepts. `seen` has the existing topics by name."""
     accepts = frozenset() if declared is None else frozenset(declared.accepts)
     found: list[Difference] = []
     for topic in topics(settings):
@@ -54,8 +60,8 @@ def _of_topic(topic: Topic, seen: Seen | None, settings: Settings) -> Iterable[D
     if seen.replicas < wanted:
         yield Difference(
             f"topic {topic.name}: a partition has {seen.replicas} replicas, and "
-            f"VIEW_COUNTS_KAFKA_REPLICATION_FACTOR={wanted}: records are lost with fewer brokers than planned; add "
-            "replicas by kafka-reassign-partitions, or set the variable to what there is",
+            f"VIEW_COUNTS_KAFKA_REPLICATION_FACTOR={wanted}: the loss of fewer brokers than planned loses records; add "
+            f"replicas by kafka-reassign-partitions, or set the variable to {seen.replicas}",
             f"{topic.name} replicas={seen.replicas}",
             needed=topic.needed,
         )
@@ -78,8 +84,8 @@ def _of_declaration(settings: Settings, events: Seen | None, declared: Declarati
     kafka, salts = settings.kafka, settings.counting.salts
     if declared is None:
         yield Difference(
-            f"topic {kafka.declaration_topic} says nothing of {kafka.events_topic}: salts and partitions are not "
-            "declared; declare those of the settings: python -m tools.stack.provision topics"
+            f"topic {kafka.declaration_topic} has no declaration of {kafka.events_topic}, so salts and partitions are "
+            "not declared; declare those of the settings: python -m tools.stack.provision topics"
         )
         return
     for variable, mine, theirs in (
@@ -88,26 +94,27 @@ def _of_declaration(settings: Settings, events: Seen | None, declared: Declarati
     ):
         if mine != theirs:
             yield Difference(
-                f"{variable}={mine}, and {theirs} is declared for {kafka.events_topic}: events would lie where nobody "
-                f"looks for them; set {variable}={theirs} (docs/operations.md, Salts and partitions)"
+                f"{variable}={mine}, and {theirs} is declared for {kafka.events_topic}: events would go where no other "
+                f"process expects them; set {variable}={theirs} (docs/operations.md, Salts and partitions)"
             )
     if events is None:
         return
     if events.partitions < declared.partitions:
         yield Difference(
             f"topic {kafka.events_topic} has {events.partitions} partitions, and {declared.partitions} are declared: "
-            "some salts have no place; a topic cannot lose partitions, so it is another one "
+            "some salts have no partition; a topic cannot lose partitions, so this is another topic of the same name "
             "(docs/operations.md, A topic that was made anew)"
         )
     if events.partitions > declared.partitions:
         yield Difference(
             f"topic {kafka.events_topic} has {events.partitions} partitions, and {declared.partitions} are declared: "
-            f"those from {declared.partitions} on stay empty, since a salt lives in one partition for ever; nothing "
-            "is to be done (docs/operations.md, Salts and partitions)",
+            f"those from {declared.partitions} on stay empty, because a salt never changes its partition; you need not "
+            "do anything (docs/operations.md, Salts and partitions)",
             needed=False,
         )
     if events.id and declared.topic_id and events.id != declared.topic_id:
         yield Difference(
             f"topic {kafka.events_topic} was made anew: its id is {events.id}, and {declared.topic_id} is declared; "
-            "offsets and ids of the old one mean nothing in it (docs/operations.md, A topic that was made anew)"
+            "offsets and ids of the old topic mean nothing in the new one (docs/operations.md, A topic that was made "
+            "anew)"
         )

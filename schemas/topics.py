@@ -1,4 +1,4 @@
-"""Every Kafka topic of the product, and what a broker must promise of each: the list that creates and checks them."""
+"""Every Kafka topic of the product, and the configuration that each must have. Topics are created and checked by it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,13 +7,13 @@ from settings import Settings
 from settings.durations import DAY_MS
 
 RECORD_BYTES_MAX = 4 << 20
-# A dead letter carries a whole record and its origin.
+# A dead letter holds a whole record and its origin.
 DEAD_LETTER_BYTES_MAX = RECORD_BYTES_MAX + (1 << 16)
-# Late events and dead letters.
+# The retention of late events and dead letters.
 REJECTED_RETENTION_MS = 30 * DAY_MS
-# Kafka deletes whole segments: so much longer than its retention a record may stay.
+# Kafka deletes whole segments, so a record may stay for this time longer than its retention.
 SEGMENT_MS = DAY_MS
-# In-sync replicas that must have a record before it is acknowledged, where there are so many.
+# So many in-sync replicas must have a record before it is acknowledged, if the topic has so many replicas.
 IN_SYNC_MIN = 2
 
 Rule = Literal["equal", "at_least", "at_most"]
@@ -21,10 +21,10 @@ Rule = Literal["equal", "at_least", "at_most"]
 
 @dataclass(frozen=True)
 class Promise:
-    """One configuration of a topic: what it is created with, and what else would do.
+    """One configuration of a topic. The topic is created with `value`, and `rule` says which other values will do.
 
-    `why` completes the sentence "otherwise ...". Where `needed`, nobody who counts or writes goes on without it; else
-    the difference is only said.
+    `why` completes the sentence "otherwise ...". If `needed` is true, jobs and services do not run with a topic that
+    breaks the promise. Otherwise they only report it.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Promise:
     needed: bool = True
 
     def is_kept_by(self, found: str) -> bool:
-        """Whether a topic with this value keeps the promise. Of a list of words, as policies are, the order is free."""
+        """Whether a topic with this value keeps the promise. The words of a list, such as policies, have any order."""
         if self.rule == "equal":
             return sorted(found.split(",")) == sorted(self.value.split(","))
         at_least = self.rule == "at_least"
@@ -45,7 +45,10 @@ class Promise:
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic: how many partitions it is created with, and what is promised of it. `needed` as of a promise."""
+    """One topic, the number of partitions with which it is created, and its promises.
+
+    If `needed` is true, jobs and services do not run without the topic or if it breaks a needed promise.
+    """
 
     name: str
     partitions: int
@@ -54,14 +57,14 @@ class Topic:
 
     @property
     def config(self) -> dict[str, str]:
-        """What it is created with."""
+        """The configuration with which the topic is created, by name."""
         return {promise.name: promise.value for promise in self.promises}
 
 
 def topics(settings: Settings) -> tuple[Topic, ...]:
-    """The topics of an installation with these settings, that of the events first."""
+    """The topics of an installation with these settings. The events topic is the first."""
     kafka = settings.kafka
-    # A record that was acknowledged is there, whichever broker is lost.
+    # With these, no acknowledged record is lost with any one broker.
     safe = (
         Promise(
             "min.insync.replicas",
@@ -76,7 +79,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
         ),
     )
     short_segments = Promise(
-        "segment.ms", str(SEGMENT_MS), "records stay longer than the erasure's report says", "at_most", needed=False
+        "segment.ms", str(SEGMENT_MS), "records stay longer than the report of an erasure says", "at_most", needed=False
     )
     return (
         Topic(
@@ -86,7 +89,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
                 Promise(
                     "message.timestamp.type",
                     "LogAppendTime",
-                    "each client's clock would be the clock of every counting rule",
+                    "all counting rules would go by the clocks of clients",
                 ),
                 Promise("cleanup.policy", "delete", "Kafka would keep one record of each salt and drop the others"),
                 Promise(
@@ -95,7 +98,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
                     "events are lost when a job is away for longer",
                     "at_least",
                 ),
-                Promise("retention.bytes", "-1", "events would leave by size, however new they are"),
+                Promise("retention.bytes", "-1", "Kafka would delete even new events once the topic is large"),
                 Promise(
                     "max.message.bytes",
                     str(RECORD_BYTES_MAX),
@@ -111,11 +114,11 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
                 name,
                 kafka.partitions,
                 (
-                    Promise("cleanup.policy", "delete", "Kafka would refuse letters, which have no key"),
+                    Promise("cleanup.policy", "delete", "Kafka would refuse the records, because they have no key"),
                     Promise(
                         "retention.ms",
                         str(REJECTED_RETENTION_MS),
-                        "letters are gone before anybody has replayed them",
+                        "Kafka deletes records before anybody has replayed them",
                         "at_least",
                         needed=False,
                     ),
@@ -123,7 +126,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
                     Promise(
                         "max.message.bytes",
                         str(DEAD_LETTER_BYTES_MAX),
-                        "Kafka would refuse the letter of a large record, and the job would end of it",
+                        "Kafka would refuse the dead letter of a large record, and the job would fail",
                         "at_least",
                     ),
                     *safe,
@@ -134,7 +137,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
         Topic(
             kafka.metadata_topic,
             1,
-            (Promise("cleanup.policy", "compact", "what is known of a video would be gone after some days"), *safe),
+            (Promise("cleanup.policy", "compact", "Kafka would delete video metadata after some days"), *safe),
             needed=False,
         ),
         Topic(
@@ -142,11 +145,11 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
             1,
             (
                 Promise("cleanup.policy", "compact", "a viewer would no longer be blocked after some days"),
-                # The time of a record is when it could first be known.
+                # So the timestamp of a record is the time from which the job could know of the block.
                 Promise(
                     "message.timestamp.type",
                     "LogAppendTime",
-                    "a block could be dated back, and a replay would decide otherwise",
+                    "a block could be dated back, and a replay would then judge events differently",
                 ),
                 *safe,
             ),
@@ -158,7 +161,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
                 Promise(
                     "retention.ms",
                     str(kafka.counts_retention_ms),
-                    "consumers that are away for long miss changes of counts",
+                    "consumers that are down for long miss changes of counts",
                     "at_least",
                     needed=False,
                 ),
@@ -168,6 +171,6 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
         Topic(
             kafka.declaration_topic,
             1,
-            (Promise("cleanup.policy", "compact", "the declaration would be gone after some days"), *safe),
+            (Promise("cleanup.policy", "compact", "Kafka would delete the declaration after some days"), *safe),
         ),
     )

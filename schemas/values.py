@@ -1,14 +1,14 @@
-"""Times, ids and whole numbers as strangers write them: read the same way by every door.
+"""Parses times, ids and whole numbers that come from outside the product. Imports nothing but the standard library.
 
-Ingest, the pack job, replay, the metadata command and query take what this module takes, and nothing else, so that one
-event has one id and one time whichever door it comes through. Imports nothing but the standard library.
+Ingest, the pack job, replay, the metadata command and query all accept what this module accepts, and nothing else. So
+one event has the same id and the same time, whichever way it comes in.
 """
 
 import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-# Beyond these years a time is none in milliseconds, but seconds, microseconds or a slip.
+# The years 2000 to 2099. A number outside of them is not in milliseconds, but in seconds or microseconds, or a mistake.
 TIME_MIN_MS = 946_684_800_000
 TIME_END_MS = 4_102_444_800_000
 ID_BYTES = 16
@@ -18,7 +18,7 @@ RESERVED_IDS = frozenset((NIL_ID, MAX_ID))
 _UUID7_TIME_SHIFT = 80
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-# A space for the T, and an offset without its colon, are no RFC 3339, but ingest has always taken them.
+# RFC 3339 does not allow a space in place of the T, or an offset without a colon, but ingest has always accepted both.
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:?[0-5][0-9])"
 )
@@ -31,11 +31,14 @@ TIME_FORM = "must be RFC 3339 with Z or an offset, such as 2026-01-31T12:00:00Z,
 TIME_RANGE = "ms since 1970 is not in the years 2000 to 2099"
 TIME_MISSING = "missing: an event with an id needs its time, unless the id is a UUIDv7"
 ID_FORM = "must be a UUID, as 8-4-4-4-12 or 32 hex digits, also in braces or behind urn:uuid:"
-ID_RESERVED = "the nil and the max UUID are no event's: whoever sends them makes no ids; send a random UUID, or none"
+ID_RESERVED = (
+    "the nil UUID and the max UUID cannot be the id of an event: a client that makes no ids sends them; send a random "
+    "UUID, or no id"
+)
 
 
 class ValueFormError(ValueError):
-    """A value that no door takes; the text says what it must be, without the value."""
+    """A value that is not accepted. The text says what it must be, and does not contain the value."""
 
 
 def time_ms(text: str) -> int:
@@ -50,12 +53,12 @@ def time_ms(text: str) -> int:
 
 
 def ms_of(at: datetime) -> int:
-    """An aware datetime in ms since 1970, cut off."""
+    """An aware datetime in ms since 1970. Digits beyond the millisecond are cut off."""
     return (at - _EPOCH) // _MILLISECOND
 
 
 def event_id(text: str) -> UUID:
-    """An id as text. Raises ValueFormError, also for an id that is no event's."""
+    """The id that a text gives. Raises ValueFormError, also for the nil and the max UUID."""
     found = _ID.fullmatch(text)
     if found is None:
         raise ValueFormError(ID_FORM)
@@ -65,13 +68,13 @@ def event_id(text: str) -> UUID:
 
 
 def check_id(identity: bytes) -> None:
-    """Raises ValueFormError for 16 bytes that are no event's id."""
+    """Raise ValueFormError if these 16 bytes are the nil or the max UUID, which no event has."""
     if identity in RESERVED_IDS:
         raise ValueFormError(ID_RESERVED)
 
 
 def time_of_id(identity: UUID) -> int | None:
-    """The time in a UUIDv7, in ms since 1970; None of any other id."""
+    """The time in a UUIDv7, in ms since 1970; None for any other id."""
     return identity.int >> _UUID7_TIME_SHIFT if identity.version == 7 else None
 
 

@@ -1,8 +1,8 @@
-"""Avro's int and long: zigzag, seven bits a byte, the lowest first (Avro 1.12 specification, "Binary encoding")."""
+"""Avro's int and long: zigzag, seven bits in a byte, lowest bits first (Avro 1.12 specification, "Binary encoding")."""
 
 
 def varint(value: int) -> bytes:
-    """VALUE, an int64, as Avro writes it."""
+    """`value`, which must fit an int64, as Avro encodes it."""
     rest = (value << 1) ^ (value >> 63)
     out = bytearray()
     while rest > 127:

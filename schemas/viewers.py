@@ -1,6 +1,7 @@
-"""Texts that are sent as a viewer_id by programs that have none. Imports nothing."""
+"""Texts that programs send as a viewer_id though they have none. Imports nothing."""
 
-# In any case. Whoever has one of these as a viewer_id is nobody: not one viewer, whom a rule could mark.
+# Upper and lower case do not matter. Events with such a viewer_id come from many viewers, so they count as events
+# without a viewer, and no rule marks them as one.
 NO_VIEWERS = (
     "undefined",
     "null",
@@ -14,5 +15,5 @@ NO_VIEWERS = (
 
 
 def is_no_viewer(viewer_id: str) -> bool:
-    """Whether a viewer_id is nobody's."""
+    """Whether a viewer_id names no viewer."""
     return viewer_id.lower() in NO_VIEWERS or not viewer_id

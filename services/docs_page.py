@@ -1,4 +1,4 @@
-"""An OpenAPI description as a page for people, without scripts or assets from elsewhere."""
+"""Shows an OpenAPI description as a page of HTML, without scripts and without files from other servers."""
 
 import html
 import json

@@ -20,7 +20,7 @@ A = TypeVar("A")
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a path, where `in_path`, or of a query. `schema` is its JSON Schema."""
+    """A parameter of the path if `in_path` is true, and otherwise of the query. `schema` is its JSON Schema."""
 
     name: str
     text: str
@@ -31,7 +31,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Body:
-    """A form of request body. `shape` is the type that JSON is decoded into; None for other media types."""
+    """One media type of a request body. `shape` is the type into which JSON is decoded; None for other media types."""
 
     media: str
     text: str
@@ -42,7 +42,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Answer(Generic[A]):
-    """An answer: JSON of one of the structs `shapes`, or without them text. With `retry` it bears Retry-After."""
+    """An answer: JSON of one of the structs `shapes`, or text if there are none. With `retry` it has Retry-After."""
 
     text: str
     shapes: tuple[type[A], ...] = ()
@@ -86,7 +86,7 @@ def metrics(summary: str, refusals: Mapping[int, Answer[Any]] | None = None) -> 
 
 
 def describe(title: str, text: str, operations: Iterable[Operation[Any]]) -> dict[str, Any]:
-    """The OpenAPI document, as JSON takes it. Operations stand in it in their order, and paths must be unique."""
+    """The OpenAPI document, ready for JSON. It has the operations in their order. Paths must be unique."""
     table = list(operations)
     shapes = list(dict.fromkeys(shape for operation in table for shape in _shapes(operation)))
     references, components = msgspec.json.schema_components(shapes, ref_template=_REFERENCE)

@@ -1,4 +1,4 @@
-"""Spans of time in ms, and in minutes, for settings, contracts, rules and services alike. Imports nothing."""
+"""Spans of time in ms and in minutes, for all packages. Imports nothing."""
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS

@@ -1,8 +1,8 @@
-"""Which settings a job's state and history mean something by, and how each may change. The one list of them.
+"""The settings on which Flink's state and history depend, and how each of them may change. This is the only list.
 
-State and history say by name and value what they were made by (udfs.logic.stream.kept_settings compares), so that a
-restore or a rollup under others is refused with a sentence. A setting that is named in neither list may change with
-every start.
+State and history hold the names and values of the settings with which they were made. A restore or a rollup with other
+settings is refused with an error text (udfs.logic.stream.kept_settings). A setting that is in neither list may change
+at every start.
 """
 
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ Value = int | str
 
 
 class Change(StrEnum):
-    """How a setting may change while what was made by it is there."""
+    """How a setting may change as long as state or history that was made with it exists."""
 
     FIXED = "fixed"
     MAY_FALL = "may only fall"
     ASKED = "may change when that is asked for"
 
 
-# Of the count job's state. Keys are of salts, shards and max_parallelism; ids are remembered by generation; a minute
-# that has closed takes no events, so that it must not close later; topics and partitions are the source's, and the
-# block list's places are those of its topic.
+# The settings on which the count job's state depends. Its keys are made from salts, shards and max_parallelism. It
+# keeps seen ids by generation. A minute that has closed takes no events, so it must not close later under a new
+# setting. The source keeps offsets by topic and partition, and the block list keeps offsets of its topic.
 OF_STATE: Mapping[str, Change] = {
     "counting.salts": Change.FIXED,
     "counting.shards": Change.FIXED,
@@ -38,9 +38,10 @@ OF_STATE: Mapping[str, Change] = {
     "kafka.metadata_topic": Change.FIXED,
     "kafka.blocked_topic": Change.FIXED,
 }
-# Of history. Slices hand dedup's memory on, files are by shard; another archive may lack what was counted, another list
-# of erasures whom it must not show. Which topic it is of, Kafka's own id of it says; path and keyspace are the
-# register's.
+# The settings on which history depends. Each slice needs the seen ids of the one before, and files are divided by
+# shard. Another archive may lack what was counted, and another list of erasures may lack viewers who were erased. The
+# topic is not in the list because history checks Kafka's id of it. Path and keyspace are not in it because the register
+# checks them.
 OF_HISTORY: Mapping[str, Change] = {
     "counting.salts": Change.FIXED,
     "counting.shards": Change.FIXED,
@@ -51,11 +52,11 @@ OF_HISTORY: Mapping[str, Change] = {
     "archive.path": Change.ASKED,
     "erasure.path": Change.ASKED,
 }
-# By group, those that may change with every start; a group that is not named is free as a whole.
+# The settings that may change at every start, by group. All settings of a group that is not named may change.
 FREE: Mapping[str, frozenset[str]] = {
     "counting": frozenset(
         {
-            # An id counted under one skew is a repeat under another: the generation bounds both.
+            # An event counted under one skew is still recognised under another: generation_ms limits both.
             "future_skew_ms", "flush_interval_ms", "emit_interval_ms", "catch_up_flush_interval_ms",
             "catch_up_emit_interval_ms", "rank_interval_ms", "ranked_kinds", "state_ttl_ms", "rows_per_element_max",
         }
@@ -69,17 +70,17 @@ FREE: Mapping[str, frozenset[str]] = {
     "archive": frozenset({"roll_ms", "codec", "kept_days"}),
     "history": frozenset(
         {
-            # The register holds it.
+            # The register checks it.
             "path",
-            # What is forgotten stays so, also when these are raised.
+            # What was removed is not made again if these are raised.
             "late_hours", "late_file_hours",
             "hours_at_once", "deadline_s", "slice_events_max",
-            # Days are marked again.
+            # After a change, the rollup marks days again.
             "viewer_minute_max", "viewer_day_max",
         }
     ),
     "erasure": frozenset(),
-    # The register holds the keyspace; Flink itself refuses state of a part that is not there.
+    # The register checks the keyspace.
     "cassandra": frozenset(
         {
             "hosts", "port", "keyspace", "local_dc", "replication_factor", "batch_rows_max",
@@ -89,8 +90,9 @@ FREE: Mapping[str, frozenset[str]] = {
     ),
     "job": frozenset(
         {
+            # Flink itself refuses state of an operator that is not in the graph, such as that of enrichment.
             "dedup_parallelism", "window_parallelism", "enrichment", "untitled_max",
-            # Where a table lies decides nothing.
+            # No count depends on whether a table is in memory or in a file.
             "ids_bytes_max", "blocked_bytes_max", "cells_bytes_max", "metadata_bytes_max", "spill_folder",
         }
     ),
@@ -98,7 +100,7 @@ FREE: Mapping[str, frozenset[str]] = {
 
 
 def values_of(settings: Settings, changes: Mapping[str, Change]) -> dict[str, Value]:
-    """By name what these settings are."""
+    """The values of the settings that `changes` lists, by name (GROUP.FIELD)."""
     found: dict[str, Value] = {}
     for name in changes:
         group, field = name.split(".")
@@ -107,7 +109,7 @@ def values_of(settings: Settings, changes: Mapping[str, Change]) -> dict[str, Va
 
 
 def variable(name: str) -> str:
-    """The environment variable of a setting."""
+    """The environment variable of a setting, which is given as GROUP.FIELD."""
     return f"VIEW_COUNTS_{name.replace('.', '_')}".upper()
 
 

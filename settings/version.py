@@ -1,7 +1,7 @@
-"""The version of this code, written here alone.
+"""The version of this code. It is written only here.
 
-The wheel, `bin/vc --version` and the OpenAPI descriptions read it. A release is the commit that git's tag `v` and this
-version names: see CONTRIBUTING.md.
+The wheel, `bin/vc --version` and the OpenAPI descriptions read it. A release is the commit with the git tag v and this
+version: see CONTRIBUTING.md.
 """
 
 VERSION = "0.1.0"

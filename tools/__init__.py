@@ -1,1 +1,1 @@
-"""Programs around the product: the command line, the local stack, load, recounts."""
+"""Programs around the product: operators' commands, the local stack, the load generator, recounts."""

@@ -1,7 +1,7 @@
-"""Compares what producers have had acknowledged with the ledger.
+"""Compares the tallies of producers, which count what Kafka has acknowledged, with the ledger.
 
-Asks GET /v1/tally of each process of ingest, and the ledger in Cassandra for the minutes of arrival that the stream has
-closed. That the ledger is what the archive says, the audit tells (jobs/audit.py).
+It asks each ingest process for GET /v1/tally, and reads the ledger in Cassandra for the minutes of arrival that the
+stream has closed. The audit compares the ledger with the archive (jobs/audit.py).
 """
 
 from collections import Counter
@@ -34,14 +34,14 @@ class _Answer(msgspec.Struct):
 
 
 def read_tally(content: bytes) -> ProducerTally:
-    """An answer of GET /v1/tally. msgspec.DecodeError or ValidationError when it is none."""
+    """The tally in an answer of GET /v1/tally. Raises msgspec.DecodeError or ValidationError if it is none."""
     answer = msgspec.json.decode(content, type=_Answer)
     minutes = {_minute(one.start): Amount(one.events, one.records) for one in answer.minutes}
     return ProducerTally(answer.producer_id, minutes)
 
 
 def told(verdicts: Sequence[ProducersVerdict]) -> str:
-    """The sums in a line, with a line before for each of the first minutes that are wrong."""
+    """The report: a line for each of the first minutes that are wrong, and a last line with the sums."""
     lines = []
     for one in [one for one in verdicts if one.verdict == WRONG][:SHOWN_MAX]:
         at = datetime.fromtimestamp(one.minute * 60, UTC)
@@ -70,8 +70,8 @@ def compare(
 ) -> Sequence[ProducersVerdict]:
     """The verdict on each closed minute in which the processes of ingest at these URLs wrote.
 
-    A process that does not answer is named to `warn`; minutes in which it wrote are then unknown. Raises
-    CassandraAwayError.
+    If a process does not answer, `warn` is called with a line that names it, and minutes in which it may have written
+    are unknown. Raises CassandraAwayError.
     """
     producers = []
     for url in tally:
@@ -79,7 +79,7 @@ def compare(
             content = httpx2.get(f"{url}/v1/tally", timeout=TIMEOUT_S, trust_env=False).raise_for_status().content
             producers.append(read_tally(content))
         except (httpx2.HTTPError, httpx2.InvalidURL, msgspec.MsgspecError) as error:
-            warn(f"--tally {url} tells nothing, so that minutes in which it wrote are unknown: {error}")
+            warn(f"--tally {url} does not answer, so the minutes in which it wrote are unknown: {error}")
     session = connect(cassandra)
     try:
         closed = closed_minute(session)
@@ -90,14 +90,14 @@ def compare(
 
 
 def closed_minute(session: Any) -> int:
-    """The minute before which every shard of the stream has closed all; 0 while one has closed none."""
+    """The minute, since 1970, before which all shards have closed all minutes; 0 until each has closed one."""
     rows = session.execute("SELECT shard, shards, closed_through FROM progress WHERE pipeline = %s", (PIPELINE,))
     closed = complete_through([ShardProgress(*row) for row in rows])
     return 0 if closed is None else _minute(closed)
 
 
 def received_in(session: Any, minutes: Sequence[int]) -> dict[int, Amount]:
-    """What the ledger says of these minutes of arrival, of all salts."""
+    """What was received in these minutes of arrival by the ledger, over all salts."""
     events, records = Counter[int](), Counter[int]()
     asked = session.prepare("SELECT minute, received, records FROM ledger WHERE minute IN ?")
     for at in range(0, len(minutes), MINUTES_AT_ONCE):

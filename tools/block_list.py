@@ -1,4 +1,4 @@
-"""Changes the block list: each change takes effect a while after it is written, so that every run judges alike."""
+"""Changes the block list. A change takes effect a while after it is written, so that every replay judges alike."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -11,21 +11,22 @@ from udfs.logic.stream.block_table import Period
 from udfs.logic.wire.keyed_records import Refusal
 
 READ_TIMEOUT_S = 30.0
-# What the rules ask for, and what is left for writing.
+# A change must be written at least NOTICE_MS before it takes effect. By default it takes effect after NOTICE_GIVEN_MS,
+# which leaves time for the write.
 NOTICE_MS = 60_000
 NOTICE_GIVEN_MS = 90_000
 
 
 class TooEarlyError(ValueError):
-    """A change would take effect before every run of the job is sure to know it."""
+    """A change would take effect so soon that the job might not know it in time."""
 
 
 class RefusedError(ValueError):
-    """The job would not take it."""
+    """The job would refuse the change. The text says why."""
 
 
 def periods(kafka: KafkaSettings) -> dict[str, list[Period]]:
-    """The list as the topic holds it. Raises confluent_kafka.KafkaException."""
+    """The periods of each viewer in the topic, by viewer_id. Raises confluent_kafka.KafkaException."""
     found: dict[str, list[Period]] = {}
     for key, value, *_ in read_to_end(kafka.bootstrap_servers, kafka.blocked_topic, READ_TIMEOUT_S):
         record = read_blocked(key, value)
@@ -39,7 +40,11 @@ def periods(kafka: KafkaSettings) -> dict[str, list[Period]]:
 
 
 def block(kafka: KafkaSettings, viewers: Iterable[str], from_ms: int | None = None, until_ms: int | None = None) -> int:
-    """Block viewers from a time on, the earliest by default, until another or for good; when it takes effect, in ms."""
+    """Block viewers from `from_ms`, by default as soon as possible, until `until_ms`, by default for good.
+
+    Returns when the change takes effect, in ms since 1970. Raises TooEarlyError, RefusedError and
+    confluent_kafka.KafkaException.
+    """
     from_ms = _effective_ms(from_ms)
     until_ms = FOR_GOOD_MS if until_ms is None else until_ms
     if until_ms <= from_ms:
@@ -50,7 +55,7 @@ def block(kafka: KafkaSettings, viewers: Iterable[str], from_ms: int | None = No
 
 
 def unblock(kafka: KafkaSettings, viewers: Iterable[str], from_ms: int | None = None) -> int:
-    """End what blocks viewers, at a time, the earliest by default; when it takes effect, in ms."""
+    """End the blocking of viewers at `from_ms`, by default as soon as possible. Returns and raises as `block`."""
     at_ms = _effective_ms(from_ms)
     known = periods(kafka)
     _write(kafka, {viewer: ended(known.get(viewer, []), at_ms) for viewer in viewers}, at_ms)
@@ -58,17 +63,20 @@ def unblock(kafka: KafkaSettings, viewers: Iterable[str], from_ms: int | None = 
 
 
 def stand_in(kafka: KafkaSettings, viewer: str, of: Sequence[Period]) -> None:
-    """Block in these periods, past ones too, a viewer whom no event on its way names: nothing was judged without it."""
+    """Block a viewer in these periods, which may be past.
+
+    No event that is not judged yet may name this viewer, or a replay would judge it differently.
+    """
     write(kafka.bootstrap_servers, kafka.blocked_topic, [(viewer.encode(), _value(viewer, of))])
 
 
 def forget(kafka: KafkaSettings, viewer: str) -> None:
-    """Take a viewer off the list, whose periods have ended before everything that Kafka still holds of the events."""
+    """Remove a viewer from the list. Their periods must have ended before the oldest events that Kafka still has."""
     write(kafka.bootstrap_servers, kafka.blocked_topic, [(viewer.encode(), None)])
 
 
 def ended(known: Sequence[Period], at_ms: int) -> list[Period]:
-    """These periods, none of which reaches beyond a time. What has been stays: it decides on every replay."""
+    """These periods, cut off at a time. Past periods stay, because replays need them."""
     return [Period(one.from_ms, min(one.until_ms, at_ms)) for one in known if one.from_ms < at_ms]
 
 
@@ -78,8 +86,8 @@ def _effective_ms(wanted_ms: int | None) -> int:
         return now_ms + NOTICE_GIVEN_MS
     if wanted_ms < now_ms + NOTICE_MS:
         raise TooEarlyError(
-            f"from={wanted_ms} is less than a minute away: views might be judged before every run of the job knows of "
-            f"it; choose {now_ms + NOTICE_GIVEN_MS} or later"
+            f"from={wanted_ms} is less than a minute away: the job might judge views before it knows the change; "
+            f"choose {now_ms + NOTICE_GIVEN_MS} or later"
         )
     return wanted_ms
 
@@ -92,8 +100,8 @@ def _write(kafka: KafkaSettings, changed: dict[str, list[Period]], effective_ms:
     newest_ms = write(kafka.bootstrap_servers, kafka.blocked_topic, records).newest_ms
     if newest_ms > effective_ms - NOTICE_MS:
         raise TooEarlyError(
-            f"written at {newest_ms}, less than a minute before it takes effect at {effective_ms}: views of that "
-            "minute may have been judged without it, and a replay would judge them with it"
+            f"the change was written at {newest_ms}, less than a minute before it takes effect at {effective_ms}: "
+            "views of that minute may have been judged without it, and a replay would judge them with it"
         )
 
 

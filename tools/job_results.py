@@ -1,14 +1,15 @@
-"""Completes what Flink 2.3.0 keeps of jobs that failed before they ran, so that a JobManager can start.
+"""Completes the results that Flink 2.3.0 keeps of jobs that failed before they ran, so that a JobManager can start.
 
-A job that ends leaves a result in the HA storage until all it had is removed. That of a job which failed before it ran,
-such as a refused restore, names no application and is never removed, and a JobManager that finds it ends at once, again
-and again, with all other jobs. The same happens when it is killed between the result of a job and that of the
-application around it. Completed, the results are ones that Flink cleans up by itself.
+A job that ends leaves a result in the HA storage until everything of the job is removed. If a job failed before it ran,
+for example because of a refused restore, its result names no application and is never removed. A JobManager that finds
+such a result ends at once, at every start, and no other job can run either. The same happens if the JobManager is
+killed after it wrote the result of a job and before it wrote that of the job's application. This program completes such
+results, and Flink then removes them by itself.
 
     python -m tools.job_results [COMMAND...]
 
-looks where Flink's configuration in FLINK_CONF_DIR says, and then becomes COMMAND. Run it before each start of a
-JobManager; it does no harm to one that runs.
+It reads the place from Flink's configuration in FLINK_CONF_DIR, and then replaces itself by COMMAND. Run it before each
+start of a JobManager. It does no harm to a JobManager that runs.
 """
 
 import json
@@ -22,7 +23,7 @@ import pyarrow.fs
 from ruamel.yaml import YAML
 
 DIRTY = "_DIRTY.json"
-# A store that is away is the JobManager's own business to tell of.
+# These are short, because the JobManager itself reports a store that is away.
 TIMEOUT_S = 5.0
 ATTEMPTS = 2
 
@@ -32,7 +33,7 @@ class ConfigurationError(ValueError):
 
 
 def complete(store: pyarrow.fs.FileSystem, storage: str, cluster_id: str) -> list[str]:
-    """Complete the results below `storage`, high-availability.storageDir as a path; the ids of the jobs concerned."""
+    """Complete the results below `storage`, the path of high-availability.storageDir. Returns the jobs' ids."""
     jobs = f"{storage.rstrip('/')}/job-result-store/{cluster_id.strip('/')}"
     applications = f"{storage.rstrip('/')}/application-result-store/{cluster_id.strip('/')}"
     completed = []
@@ -43,14 +44,14 @@ def complete(store: pyarrow.fs.FileSystem, storage: str, cluster_id: str) -> lis
             entry = json.load(stream)
         result = entry["result"]
         job = result["id"]
-        # What `flink run` submits is an application with the job's own id. Others Flink keeps, and finds again.
+        # `flink run` submits an application with the same id as the job. Flink handles other applications correctly.
         if result.get("application-id", job) != job:
             continue
         application = f"{applications}/{job}{DIRTY}"
         is_there = store.get_file_info(application).type is pyarrow.fs.FileType.File
         if is_there and "application-id" in result:
             continue
-        # First, so that an attempt that ends between the two is made again.
+        # This is written first. If the program ends between the two writes, the next run does both again.
         store.create_dir(applications)
         _write(store, application, {"result": _application(result), "version": entry["version"]})
         _write(store, file.path, {**entry, "result": {**result, "application-id": job}})
@@ -76,7 +77,7 @@ def _write(store: pyarrow.fs.FileSystem, path: str, content: Mapping[str, Any]) 
 
 
 def read_configuration(folder: Path) -> dict[str, str]:
-    """Flink's config.yaml, nested keys joined by dots."""
+    """The values of Flink's config.yaml, with nested keys joined by dots."""
     with (folder / "config.yaml").open(encoding="utf-8") as stream:
         return dict(_flat("", YAML(typ="safe").load(stream) or {}))
 
@@ -89,10 +90,10 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def complete_as_configured(configuration: Mapping[str, str]) -> list[str]:
-    """`complete` where Flink's configuration says. Raises ConfigurationError, and OSError from the store."""
+    """Complete the results in the place that Flink's configuration names. Raises ConfigurationError and OSError."""
     storage = configuration.get("high-availability.storageDir")
     if storage is None:
-        raise ConfigurationError("high-availability.storageDir is not set in Flink's config.yaml: nothing to look at")
+        raise ConfigurationError("high-availability.storageDir is not set in Flink's config.yaml: set it")
     store, path = _store(storage, configuration)
     return complete(store, path, configuration.get("high-availability.cluster-id", "default"))
 
@@ -122,12 +123,15 @@ def _configuration_folder() -> Path:
 
 
 def main(command: list[str]) -> int:
-    """Complete, say so, become the command."""
+    """Complete the results, print which, and replace this process by the command, if there is one.
+
+    Errors are printed. They end the program with exit code 1 only if there is no command.
+    """
     try:
         for job in complete_as_configured(read_configuration(_configuration_folder())):
             print(f"completed the result of job {job}, which ended without being cleaned up", flush=True)
     except (ConfigurationError, OSError, ValueError, KeyError) as error:
-        print(f"job results could not be looked through: {error}", file=sys.stderr, flush=True)
+        print(f"job results could not be checked: {error}", file=sys.stderr, flush=True)
         if not command:
             return 1
     if command:

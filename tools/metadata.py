@@ -1,4 +1,4 @@
-"""Publishes what is known of videos to the metadata topic, from lines of JSON."""
+"""Publishes video metadata, given as lines of JSON, to the metadata topic."""
 
 from collections.abc import Iterable, Iterator
 from typing import Annotated
@@ -15,11 +15,11 @@ from udfs.logic.wire.metadata import read_metadata
 
 
 class BadLineError(ValueError):
-    """A line that is no metadata; the text names the line and what is wrong."""
+    """A line that cannot be published. The text names the line and what is wrong."""
 
 
 class VideoMetadata(msgspec.Struct, forbid_unknown_fields=True):
-    """One line; `created_at` in RFC 3339 with a zone, or ms since 1970."""
+    """The metadata of one video. `created_at` is text in RFC 3339 with an offset, or ms since 1970."""
 
     video_id: Annotated[str, Meta(min_length=1)]
     title: str
@@ -50,7 +50,7 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[VideoMetadata]:
 
 
 def publish(kafka: KafkaSettings, videos: Iterable[VideoMetadata]) -> int:
-    """Write each to the topic; how many they were. Raises as connectors.compacted_topic.write."""
+    """Write the metadata to the topic, and return for how many videos. Raises as connectors.compacted_topic.write."""
     return write(kafka.bootstrap_servers, kafka.metadata_topic, map(_record, videos)).number
 
 

@@ -1,6 +1,7 @@
-"""`python -m tools.nightly`: what CI leaves out because it takes long, one part after the other, and what came of each.
+"""`python -m tools.nightly`: runs what CI leaves out because it takes long, and prints a summary at the end.
 
-All parts run whatever became of those before: a night is not to be lost to its first fault.
+The parts run one after the other. Each runs even if an earlier one has failed, so that one failure does not cost a
+night.
 """
 
 import subprocess
@@ -14,7 +15,7 @@ MARKER = "nightly"
 
 @dataclass(frozen=True)
 class Part:
-    """One command, in a process of its own. `good` are the exit codes with which it has not failed."""
+    """One command, which runs in a process of its own. `good` are the exit codes that mean success."""
 
     name: str
     command: tuple[str, ...]
@@ -23,7 +24,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a part."""
+    """The result of a part."""
 
     name: str
     exit_code: int
@@ -31,7 +32,7 @@ class Outcome:
     seconds: float
 
     def line(self) -> str:
-        """For the summary: verdict, name, seconds; of a part that failed also how it ended."""
+        """The line of the summary: verdict, name and seconds, and the exit code if it is not 0."""
         verdict = "passed" if self.is_good else "FAILED"
         how = "" if self.exit_code == 0 else f", exit code {self.exit_code}"
         return f"{verdict}  {self.name:<12}{self.seconds:>8.0f} s{how}"
@@ -45,12 +46,12 @@ PARTS = (
 
 
 def in_process(command: Sequence[str]) -> int:
-    """Run it with this process's output; its exit code."""
+    """Run a command with this process's output, and return its exit code."""
     return subprocess.run(command, check=False).returncode
 
 
 def run(parts: Sequence[Part], execute: Callable[[Sequence[str]], int] = in_process) -> list[Outcome]:
-    """Run every part and time it."""
+    """Run every part, and measure its time."""
     found = []
     for part in parts:
         print(f"nightly: {part.name}", flush=True)
@@ -61,7 +62,7 @@ def run(parts: Sequence[Part], execute: Callable[[Sequence[str]], int] = in_proc
 
 
 def main(parts: Sequence[Part] = PARTS, execute: Callable[[Sequence[str]], int] = in_process) -> int:
-    """Run all, print the summary last; 1 if any part failed."""
+    """Run all parts and print the summary. Returns 1 if any part failed, otherwise 0."""
     outcomes = run(parts, execute)
     print("\nnightly:")
     for outcome in outcomes:

@@ -1,4 +1,4 @@
-"""Runs the rollup by itself beside the local stack, when an hour of arrival may have closed."""
+"""Runs the rollup every hour beside the local stack, when an hour of arrival has ended."""
 
 import threading
 import time
@@ -11,12 +11,12 @@ RETRY_S = 300.0
 
 
 def wait_s(now_s: float, settled_s: float) -> float:
-    """From now until the next hour is over by so much, in which what arrived in it is archived."""
+    """Seconds from now until `settled_s` after the end of the hour, when everything that arrived in it is archived."""
     return HOUR_S - (now_s - settled_s) % HOUR_S
 
 
 class HourlyRollups:
-    """A thread that calls `run` every hour; use as a context manager. What it printed or raised is in the log."""
+    """A context manager with a thread that calls `run` every hour, and writes what it returned or raised to a log."""
 
     def __init__(self, run: Callable[[], str], log: Path, *, settled_s: float) -> None:
         self._run = run
@@ -30,7 +30,7 @@ class HourlyRollups:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # One that runs ends with the stack it runs on.
+        # A rollup that still runs ends with the stack.
         self._stopping.set()
 
     def _loop(self) -> None:
@@ -39,7 +39,7 @@ class HourlyRollups:
             try:
                 printed = self._run()
                 pause_s = wait_s(time.time(), self._settled_s)
-            # Whatever it is, the next attempt begins where this one did.
+            # After any error the next attempt can do the same work again.
             except Exception as error:
                 printed, pause_s = str(error), RETRY_S
             with self._log.open("a", encoding="utf-8") as file:

@@ -1,6 +1,6 @@
-"""Savepoints that upgrades have left: which may go, and by which command.
+"""Lists savepoints that earlier upgrades have left, and the commands that remove them.
 
-Nothing is removed here: whether somebody wants to go back that far is for a person to say.
+It removes nothing itself, because only an operator knows whether somebody may want to go back to one of them.
 """
 
 from collections.abc import Iterable
@@ -12,10 +12,10 @@ from udfs.stores.archive import filesystem
 
 
 def older_than(newest: str, s3: S3Settings) -> list[str]:
-    """Paths of the savepoints beside this one that were written before it, the oldest first. Raises OSError."""
+    """The savepoints in the folder of `newest` that were written before it, the oldest first. Raises OSError."""
     scheme, _, path = newest.partition("://")
     folder, _, name = path.rstrip("/").rpartition("/")
-    # A folder has no time in an object store; what is written last into it has.
+    # A folder in an object store has no time, so the time of the file is used that Flink writes last.
     metadata = filesystem(s3).get_file_info(FileSelector(folder, recursive=True))
     written = {info.path.split("/")[-2]: info.mtime_ns for info in metadata if info.path.endswith("/_metadata")}
     if name not in written:
@@ -25,9 +25,9 @@ def older_than(newest: str, s3: S3Settings) -> list[str]:
 
 
 def disposal(savepoints: Iterable[str]) -> Iterable[str]:
-    """What to tell of savepoints that may go; nothing where there are none."""
+    """Lines for an operator with the commands that remove these savepoints; no line if there are none."""
     found = list(savepoints)
     if found:
-        yield f"{len(found)} older savepoints are left, which may go unless you want to go back that far:"
+        yield f"{len(found)} older savepoints are left; remove them unless you may want to go back to one of them:"
     for one in found:
         yield f"bin/vc flink savepoint --dispose {one}"

@@ -1,7 +1,7 @@
-"""How the count job that runs was submitted: arguments, settings and code, kept so that an upgrade can go back to it.
+"""Keeps how the running count job was submitted, so that an upgrade can go back to it.
 
-A job's graph is Flink's, but its Python workers import code from the clone, which an upgrade has changed by then. So a
-copy of the code is kept beside the arguments. Knows files, not Flink.
+It keeps the arguments, the settings and a copy of the code. The copy is needed because the Python workers of a job
+import their code from the clone, which has the new code by then. Knows files, and no Flink.
 """
 
 import json
@@ -13,15 +13,19 @@ from pathlib import Path
 
 from tools.stack.machine.environment import PREFIX
 
-# What the job's driver and its workers import.
+# The packages that the job's driver and its workers import.
 PACKAGES = ("jobs", "udfs", "connectors", "schemas", "settings")
-# Not for a file: where one is needed it is in the environment, before and after.
+# Variables with one of these words are not written to a file. The environment has them whenever they are needed.
 SECRET = ("SECRET", "PASSWORD", "ACCESS_KEY")
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """Of one job. `arguments` are those of `flink run` up to `-py`, and then the job's own after the script."""
+    """How one job was submitted.
+
+    `flink_arguments` are the arguments of `flink run` before `-py`, and `job_arguments` those after the script.
+    `variables` are the settings, by environment variable. `code` is the folder with the copy of the code.
+    """
 
     flink_arguments: tuple[str, ...]
     job_arguments: tuple[str, ...]
@@ -31,7 +35,7 @@ class Submitted:
     def again(
         self, script: str, savepoint: str, environment: Mapping[str, str]
     ) -> tuple[list[str], dict[str, str | None]]:
-        """(arguments of `flink run`, changes of the environment) that start it from a savepoint, as it was."""
+        """(arguments of `flink run`, changes of the environment) that start this job again from a savepoint."""
         changes: dict[str, str | None] = {name: None for name in environment if _is_kept(name)}
         changes |= {**self.variables, "PYTHONPATH": str(self.code)}
         files = ["-pyfs", str(self.code), "-py", str(self.code / script)]
@@ -45,7 +49,7 @@ def keep(
     job_arguments: Sequence[str],
     environment: Mapping[str, str] = os.environ,
 ) -> None:
-    """Write down what has just been submitted with this environment; `code` is the clone. Replaces what was kept."""
+    """Keep how a job was just submitted with this environment. `code` is the clone. Replaces what was kept before."""
     partial, old = folder.with_suffix(".new"), folder.with_suffix(".old")
     for rest in (partial, old):
         shutil.rmtree(rest, ignore_errors=True)
@@ -64,7 +68,7 @@ def keep(
 
 
 def kept(folder: Path) -> Submitted | None:
-    """What was written last; None when nothing was, or not all of it."""
+    """What was kept last; None if nothing was kept, or if it is not complete."""
     try:
         known = json.loads((folder / "submitted.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

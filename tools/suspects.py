@@ -1,6 +1,6 @@
-"""Viewers who viewed more than the rules allow: who they are, and onto the block list with them.
+"""Finds suspects, viewers with marked views, and their viewer_ids, so that they can be blocked.
 
-History knows a viewer by a hash alone. Whose it is, the archive tells: the events of the slices in which the hash is.
+History has only hashes of viewers. Their viewer_ids are in the archive, in the events of the slices that have the hash.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ from udfs.stores.history_store import HistoryStore
 
 
 class Suspect(NamedTuple):
-    """Views of one video on one day by one viewer; `marked` of them are beyond the rules."""
+    """A viewer's views of one video and kind on one day. `viewer` is a hash. `marked` of the views are marked."""
 
     day: date
     viewer: bytes
@@ -33,7 +33,7 @@ class Suspect(NamedTuple):
 
 
 def suspects(history: HistoryStore, manifest: Manifest, day: date | None = None) -> list[Suspect]:
-    """Those of one day, or of all days that are known, by day and with the most marked views first."""
+    """The suspects of one day, or of all days, ordered by day, and then by marked views with the most first."""
     found = []
     for at, paths in manifest.files["suspects"].items():
         if day in (None, date_of(at)):
@@ -44,7 +44,7 @@ def suspects(history: HistoryStore, manifest: Manifest, day: date | None = None)
 
 
 def with_marked_of(found: Iterable[Suspect], least: int) -> list[Suspect]:
-    """Those of viewers who have so many marked views, all their videos and days together."""
+    """The rows of viewers who have at least `least` marked views, in all their videos and days together."""
     found = list(found)
     marked: dict[bytes, int] = {}
     for one in found:
@@ -55,7 +55,7 @@ def with_marked_of(found: Iterable[Suspect], least: int) -> list[Suspect]:
 def names(
     history: HistoryStore, archive: Archive, manifest: Manifest, found: Sequence[Suspect], salts: int
 ) -> dict[bytes, str]:
-    """The viewer_ids of these by hash; not of one whose events have left the archive."""
+    """The viewer_ids of these suspects, by hash. A viewer is left out if their events have left the archive."""
     ids: dict[bytes, str] = {}
     wanted: dict[int, set[Suspect]] = {}
     for one in found:
@@ -78,7 +78,7 @@ def names(
 
 
 def _seen_in(history: HistoryStore, info: SliceInfo, hours: range, those: Iterable[Suspect], shards: int) -> set[bytes]:
-    """Which of them have views of these hours in a slice."""
+    """Which of these suspects have views of these hours in a slice."""
     by_shard: dict[int, set[bytes]] = {}
     for one in those:
         by_shard.setdefault(shard_of(one.video_id, shards), set()).add(one.viewer)
@@ -92,7 +92,7 @@ def _seen_in(history: HistoryStore, info: SliceInfo, hours: range, those: Iterab
 
 
 def not_blocked(kafka: KafkaSettings, viewers: Iterable[str]) -> list[str]:
-    """Those who are not on the block list for good. Raises confluent_kafka.KafkaException."""
+    """The viewers among these who are not blocked for good. Raises confluent_kafka.KafkaException."""
     known = block_list.periods(kafka)
     return sorted(
         viewer for viewer in viewers if all(period.until_ms != FOR_GOOD_MS for period in known.get(viewer, []))

@@ -9,7 +9,7 @@ console = Console()
 
 
 def show_any_letter() -> None:
-    """Let a terminal show a question mark for a letter that it lacks; without this the command would fail."""
+    """Let a terminal show a question mark for a letter that it lacks. Otherwise the command would fail."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

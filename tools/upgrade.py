@@ -1,10 +1,12 @@
-"""Upgrades the count job: stops it with a savepoint, starts this code from it, and checks the ledger across it.
+"""Upgrades the count job: stops it with a savepoint, starts this code from the savepoint, and checks the ledger.
 
-What can be refused is refused before anything is stopped: the code and its settings by the job's own check, too few
-slots by asking Flink. When the new job does not run all the same, what ran before is started again from the savepoint.
+As much as possible is checked before anything is stopped: the job itself checks its code and settings, and Flink says
+whether there are enough slots. If the new job does not run nevertheless, the old job is started again from the
+savepoint.
 
-The ledger is absolute, so that a loss or a repetition shows: no row may shrink, every row must balance, and the records
-in it must become those in the topic, not one more. Knows Flink's command line and the tables, not the job.
+The ledger shows a loss or a repetition, because its values are absolute: no row may shrink, every row must balance, and
+the number of records in it must become that of the topic and no more. Knows Flink's command line and the tables, and
+not the job.
 """
 
 import re
@@ -17,48 +19,49 @@ from typing import Any, Literal, Protocol
 from schemas.ledger import FATES
 from tools.stack import FlinkCommandError
 
-# How long a new job may be without all its tasks before what ran is started again; one that loads its state gets more.
+# How long a new job may take until all its tasks run. After that the old job is started again. A job that loads its
+# state gets more time.
 RUNS_S = 60.0
 LOADS_S = 600.0
 CAUGHT_UP_S = 600.0
 POLL_S = 0.5
-# Of a job that comes and goes: after so many failures nobody waits for a lucky one.
+# A job that fails and restarts this often is given up.
 FAILURES_MAX = 3
 REASON_LINES = 4
 REASON_CHARACTERS = 300
-# As tools.recount has them, whose clients of Kafka and Cassandra no other command should have to load.
 CHECKED = re.compile(r"^checked: the job needs (\d+) slots$", re.MULTILINE)
+# The same type as in tools.recount. It is not imported, because that would load clients of Kafka and Cassandra.
 Ledger = Mapping[tuple[int, int], Counter[str]]
 State = Literal["runs", "loads", "waits for slots", "starts", "failed"]
 
 
 class Cluster(Protocol):
-    """What of a stack an upgrade uses; see tools.stack.Stack."""
+    """The part of a stack that an upgrade uses; see tools.stack.Stack."""
 
     def flink(self, *arguments: str) -> str:
-        """What a `flink` command printed. Raises FlinkCommandError."""
+        """Run a `flink` command and return what it printed. Raises FlinkCommandError."""
         ...
 
     def flink_stop(self, job_id: str, /) -> str:
-        """Stop with a savepoint; its path. Raises FlinkCommandError."""
+        """Stop a job with a savepoint, and return the path of the savepoint. Raises FlinkCommandError."""
         ...
 
     def flink_rest(self, path: str) -> Any:
-        """The answer of Flink's REST interface, or None."""
+        """The answer of Flink's REST interface, or None if there is none."""
         ...
 
     def unfinished_jobs(self) -> Mapping[str, str]:
-        """Name by id."""
+        """The names of the jobs that have not ended, by id."""
         ...
 
 
 class UpgradeError(RuntimeError):
-    """The new job was not started, or the ledger does not hold across the upgrade; the message says what to do."""
+    """The new job was not started, or the ledger is wrong after the upgrade. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class Upgrade:
-    """How it went: the savepoint, the new job, and for how long none ran."""
+    """The result: the savepoint, the new job, for how long no job ran, and the records in the ledger."""
 
     savepoint: str
     job: str
@@ -68,21 +71,24 @@ class Upgrade:
 
 @dataclass(frozen=True)
 class Plan:
-    """How the new job is checked and started, and the old one started again."""
+    """How the new job is checked and started, and how the old job is started again."""
 
-    # Arguments of `flink run`, between it and the end.
+    # The arguments of `flink run` with which the new job checks itself.
     check: Sequence[str]
-    # From a savepoint: the id. Raises FlinkCommandError.
+    # These start the new or the old job from a savepoint, and return its id. They raise FlinkCommandError.
     start: Callable[[str], str]
     go_back: Callable[[str], str]
-    # What a person types to go back, given the savepoint.
+    # The command that an operator types to go back to a savepoint.
     by_hand: Callable[[str], str]
-    # Where all that Flink printed is written, of which messages have the reason alone.
+    # Keeps the whole output of Flink, since messages have only the reason. Returns a text that says where.
     keep_output: Callable[[str], str] = field(default=lambda _printed: "")
 
 
 def findings(before: Ledger, after: Ledger, records_written: int) -> list[str]:
-    """What is wrong with a ledger after an upgrade. `records_written`: in the topic, read after the ledger."""
+    """What is wrong with the ledger after an upgrade, in lines.
+
+    `records_written` is the number of records in the topic, which must be read after the ledger.
+    """
     found = []
     for place, tally in before.items():
         now = after.get(place, Counter())
@@ -94,7 +100,7 @@ def findings(before: Ledger, after: Ledger, records_written: int) -> list[str]:
     for (minute, salt), tally in after.items():
         explained = sum(tally[fate] for fate in FATES)
         if tally["received"] != explained:
-            found.append(f"minute {minute} salt {salt}: received {tally['received']}, explained {explained}")
+            found.append(f"minute {minute} salt {salt}: received {tally['received']}, the sum of fates is {explained}")
     records = records_of(after)
     if records > records_written:
         found.append(f"the ledger holds {records} records, the topic {records_written}: some were read twice")
@@ -102,15 +108,15 @@ def findings(before: Ledger, after: Ledger, records_written: int) -> list[str]:
 
 
 def records_of(ledger: Ledger) -> int:
-    """All Kafka records in it."""
+    """The number of Kafka records in the ledger."""
     return sum(tally["records"] for tally in ledger.values())
 
 
-# --- what Flink says
+# --- reading Flink's answers
 
 
 def reason(printed: str) -> str:
-    """What a failed `flink` command means, in a few short lines: our own refusals, or the causes that Java names."""
+    """Why a `flink` command failed, in a few short lines: the job's own refusals, or the causes that Java names."""
     lines = [line.strip() for line in printed.splitlines()]
     refused = [line for line in lines if line.startswith(("refused: ", "usage: ")) or ": error: " in line]
     causes = [line for line in lines if line.startswith("Caused by: ")]
@@ -120,7 +126,7 @@ def reason(printed: str) -> str:
 
 
 def slots_in_use(job: Any) -> int:
-    """By a job, as /jobs/<id> describes it: its tasks share slots, so that its widest operator counts."""
+    """The slots that a job uses, as /jobs/<id> describes it. Tasks share slots, so its widest operator counts."""
     waiting = ("CREATED", "SCHEDULED")
     return max(
         (sum(n for state, n in vertex["tasks"].items() if state not in waiting) for vertex in job["vertices"]),
@@ -129,18 +135,18 @@ def slots_in_use(job: Any) -> int:
 
 
 def refused_slots(needed: int, free: int, own: int) -> str | None:
-    """A sentence when a job that needs so many slots would wait for them."""
+    """A sentence if there are too few slots for the new job, otherwise None. `own` are those of the running job."""
     if needed <= free + own:
         return None
-    fewer = f"give --parallelism {free + own} or less, " if free + own else "see whether a TaskManager runs, "
+    fewer = f"give --parallelism {free + own} or less, " if free + own else "check that a TaskManager runs, "
     return (
         f"the new job needs {needed} slots, and there are {free + own}: {free} free and {own} of the job that runs; "
-        f"{fewer}wait for a rollup to end, or give the TaskManagers more (taskmanager.numberOfTaskSlots)"
+        f"{fewer}wait for a rollup to end, or give the TaskManagers more slots (taskmanager.numberOfTaskSlots)"
     )
 
 
 def state_of(job: Any) -> State:
-    """How far a job is that was just submitted, as /jobs/<id> describes it."""
+    """The state of a job that was just submitted, as /jobs/<id> describes it."""
     if job["state"] in {"FAILED", "FAILING", "CANCELED", "CANCELLING"}:
         return "failed"
     tasks = Counter[str]()
@@ -150,7 +156,7 @@ def state_of(job: Any) -> State:
         return "runs"
     if tasks and set(tasks) <= {"RUNNING", "INITIALIZING", "DEPLOYING"}:
         return "loads"
-    # Scheduled and not deployed: there is no slot for it.
+    # A task that is scheduled and not deployed has no slot.
     if tasks["SCHEDULED"]:
         return "waits for slots"
     return "starts"
@@ -172,8 +178,8 @@ def upgrade(
 ) -> Upgrade:
     """Upgrade a running job.
 
-    Returns when the new job has read all that was written while none ran. Raises UpgradeError: then either nothing was
-    stopped, or what ran before runs again, or the message says that no job runs and what to type.
+    Returns when the new job has read everything that was written while no job ran. If it raises UpgradeError, either
+    nothing was stopped, or the old job runs again, or the message says that no job runs and what to type.
     """
     needed = _check(cluster, job, plan)
     say(f"checked: the new job needs {needed} slots")
@@ -182,7 +188,7 @@ def upgrade(
         savepoint = cluster.flink_stop(job)
     except FlinkCommandError as error:
         raise UpgradeError(
-            f"the job could not be stopped with a savepoint; it runs on unless Flink's page says otherwise"
+            f"the job could not be stopped with a savepoint; see on Flink's page whether it still runs"
             f"{plan.keep_output(str(error))}:\n{reason(str(error))}"
         ) from error
     say(f"stopped with savepoint {savepoint}")
@@ -207,14 +213,15 @@ def upgrade(
             raise UpgradeError(_back(cluster, plan, savepoint, successor, why, clock))
         if now_s() > deadline_s:
             raise UpgradeError(
-                f"{CAUGHT_UP_S:.0f} s after its start job {successor} has told of {records_of(after)} of {written} "
-                f"records, and runs on. If it fails, see its exceptions on Flink's page; the savepoint is {savepoint}"
+                f"{CAUGHT_UP_S:.0f} s after its start, job {successor} has judged {records_of(after)} of {written} "
+                f"records, and still runs. If it fails, see its exceptions on Flink's page; the savepoint is "
+                f"{savepoint}"
             )
         sleep(POLL_S)
     found = findings(before, after, count_written())
     if found:
         raise UpgradeError(
-            "the ledger does not hold across the upgrade:\n" + "\n".join(found) + f"\nThe savepoint is {savepoint}"
+            "the ledger is wrong after the upgrade:\n" + "\n".join(found) + f"\nThe savepoint is {savepoint}"
         )
     return Upgrade(savepoint, successor, stopped_for_s, records_of(after))
 
@@ -226,21 +233,23 @@ class _Clock:
 
 
 def _check(cluster: Cluster, job: str, plan: Plan) -> int:
-    """The slots that the new job needs. Raises UpgradeError when it is refused or would wait for slots."""
+    """The slots that the new job needs. Raises UpgradeError if it is refused or if there are too few slots."""
     try:
         printed = cluster.flink("run", *plan.check)
     except FlinkCommandError as error:
         raise UpgradeError(
-            f"nothing was stopped, job {job} runs on. The new code was refused{plan.keep_output(str(error))}:\n"
+            f"nothing was stopped, and job {job} still runs. The new code was refused{plan.keep_output(str(error))}:\n"
             f"{reason(str(error))}"
         ) from error
     told = CHECKED.search(printed)
     if told is None:
-        raise UpgradeError(f"nothing was stopped, job {job} runs on. The check of the new code ended without a word")
+        raise UpgradeError(
+            f"nothing was stopped, and job {job} still runs. The check of the new code printed no result"
+        )
     running = cluster.flink_rest(f"/jobs/{job}") or {"vertices": []}
     refused = refused_slots(int(told[1]), _free_slots(cluster), slots_in_use(running))
     if refused is not None:
-        raise UpgradeError(f"nothing was stopped, job {job} runs on: {refused}")
+        raise UpgradeError(f"nothing was stopped, and job {job} still runs: {refused}")
     return int(told[1])
 
 
@@ -249,16 +258,16 @@ def _free_slots(cluster: Cluster) -> int:
 
 
 def _failures(cluster: Cluster, job: str) -> list[str]:
-    """A line for each time that the job failed, the last first."""
+    """The reason of each failure of the job, the last failure first."""
     told = (cluster.flink_rest(f"/jobs/{job}/exceptions") or {}).get("exceptionHistory") or {}
     return [reason(entry.get("stacktrace") or entry.get("exceptionName", "")) for entry in told.get("entries", ())]
 
 
 def _trouble(cluster: Cluster, job: str, clock: _Clock) -> str | None:
-    """Wait until all tasks run; None then, else why one does not wait any longer."""
+    """Wait until all tasks run, and return None; or return why they will not run, in a few words."""
     began_at_s = clock.now_s()
     while True:
-        # No answer is the JobManager's trouble, which comes back with the job.
+        # If there is no answer, the JobManager is away. It will come back with the job.
         told = cluster.flink_rest(f"/jobs/{job}")
         state: State = "starts" if told is None else state_of(told)
         if state == "runs":
@@ -274,7 +283,7 @@ def _trouble(cluster: Cluster, job: str, clock: _Clock) -> str | None:
 
 
 def _back(cluster: Cluster, plan: Plan, savepoint: str, job: str | None, why: str, clock: _Clock) -> str:
-    """Start again what ran before; what became of it, with the reason, to be the last that is printed."""
+    """Start the old job again, and return a message that says why and whether it runs."""
     trouble = None
     try:
         if job is not None and job in cluster.unfinished_jobs():
@@ -287,9 +296,9 @@ def _back(cluster: Cluster, plan: Plan, savepoint: str, job: str | None, why: st
     except FlinkCommandError as error:
         trouble = reason(str(error))
     if trouble is None:
-        return f"the new job does not run: {why}\nWhat ran before runs again, as job {old} from savepoint {savepoint}"
+        return f"the new job does not run: {why}\nThe old job runs again, as job {old} from savepoint {savepoint}"
     return (
         f"the new job does not run: {why}\n"
-        f"Neither does what ran before, so that nobody counts now (nothing is lost, it waits in Kafka): {trouble}\n"
+        f"The old job does not run either, so no job counts now (no event is lost, they wait in Kafka): {trouble}\n"
         f"Type: {plan.by_hand(savepoint)}"
     )

@@ -8,7 +8,7 @@ from settings.version import VERSION
 
 
 def add_version_option(app: typer.Typer) -> None:
-    """Lets `--version`, typed before any command, print the version of this code and end with exit code 0."""
+    """Add the option `--version`, typed before any command. It prints this code's version, and exits with code 0."""
 
     @app.callback()
     def _before_any_command(

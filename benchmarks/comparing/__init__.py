@@ -1,1 +1,1 @@
-"""Who is compared with whom, and how each of them is run."""
+"""The contenders of comparisons, and how each of them is run."""

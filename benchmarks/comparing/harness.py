@@ -1,4 +1,4 @@
-"""Runs a contender on the stack: check, submit, sample until the steady state is over, check again, cancel."""
+"""Runs a contender on the stack: checks it, submits it, samples until the steady state ends, checks again, cancels."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -20,9 +20,9 @@ from tools.metadata import VideoMetadata, publish
 from tools.stack import Stack
 
 SAMPLE_S = 1.0
-# From submission to the first record.
+# How long the first record may take after the submission.
 START_S = 120.0
-# Until the rest of a topic is counted, which the slowest sink takes a hundred seconds for and more.
+# How long counting the rest of a topic may take. The slowest sink needs more than a hundred seconds.
 SETTLE_S = 360.0
 
 
@@ -39,15 +39,15 @@ class Bench:
         self._topics = by_name
         self._scale = scale
         self._is_metadata_published = False
-        # The first minute can close when an event of its end plus the lateness has come, in append and in event time.
+        # The first minute can close after an event with its end plus the lateness, in append time and in event time.
         horizon_ms = Settings().counting.lateness_ms + MINUTE_MS + DISORDER_MS
         self._closing_after = horizon_ms * EVENTS_PER_MINUTE // MINUTE_MS
 
     def run(self, contender: Contender, turn: int, *, is_checked: bool = True) -> dict[str, Any]:
-        """Measure and check, unless that is left out; what goes into the results.
+        """Measure a contender and check its counts, if `is_checked`. Returns the entry for the results.
 
-        Turn 0 is the first time. In it alone a contender that is not checked by what it counts in the run is checked by
-        a run of its own. Raises ContenderError, TooShortError, FlinkCommandError.
+        Turn 0 is the first run. If the counts of a measured run cannot be checked, a run on a shorter topic is checked
+        before turn 0. Raises ContenderError, TooShortError, FlinkCommandError.
         """
         if contender.check_topic is not None and turn == 0:
             self._check_run(contender)
@@ -77,10 +77,10 @@ class Bench:
                 self._settle("cells", lambda: views_in_cassandra(session)[1], len(self._stream.truth(topic.filled)))
         finally:
             try:
-                # One in the middle of its topic is not cancelled: see docs/decisions/0023.
+                # A job that has not read its whole topic is stopped and not cancelled: see docs/decisions/0023.
                 self._end(job, "cancel" if is_checked else "stop")
                 if session is not None:
-                    # What Cassandra has to do for it must not slow down the next one.
+                    # Cassandra's later work for this keyspace must not slow down the next contender.
                     session.execute(f"DROP KEYSPACE {session.keyspace}")
             finally:
                 if session is not None:
@@ -110,7 +110,7 @@ class Bench:
         }
 
     def _publish_metadata(self) -> None:
-        """What is known of every video of the events."""
+        """Publish metadata of every video, once."""
         if self._is_metadata_published:
             return
         self._is_metadata_published = True
@@ -129,24 +129,24 @@ class Bench:
     def _sample(self, job: str, progress: Progress, rule: Rule, submitted_at: float) -> list[Sample]:
         samples: list[Sample] = []
         while not is_over(samples, rule):
-            # Together: between them lie the milliseconds that one HTTP request takes.
+            # The events and the CPU time are read one right after the other, within some milliseconds.
             events = progress.events()
             samples.append(Sample(time.monotonic(), events, cpu_seconds(self._stack)))
             if first_progress(samples) is None and time.monotonic() - submitted_at > START_S:
                 raise ContenderError(f"no event was read within {START_S:.0f} s:\n{self._exceptions()}")
-            # One that restarts has failed too: what it reads again would be counted twice, or never be enough.
+            # A restart counts as a failure, because the job then reads events again and the rate would be wrong.
             if failures := self._failures([job]):
                 raise ContenderError(f"the job failed or restarted:\n{failures}")
             time.sleep(SAMPLE_S)
         return samples
 
     def _check_run(self, contender: Contender) -> None:
-        """The same job to the end of a short topic, with its results in Kafka: every count must be right."""
+        """Run the same job to the end of a short topic, and check every count, which it writes to Kafka."""
         assert contender.check_topic is not None
         topic = self._topics[contender.check_topic]
         servers = self._stack.endpoints["kafka"]
         name = f"results-{contender.name}"
-        # Held by a name: a client that nobody holds takes its requests with it.
+        # The variable keeps the client alive: if it were collected, its requests would end with it.
         admin = AdminClient({"bootstrap.servers": servers})
         admin.create_topics([NewTopic(name, num_partitions=1)])[name].result()
         job = self._stack.flink_run(
@@ -182,7 +182,7 @@ class Bench:
         return self._failures(self._stack.jobs()) or self._stack.logs("taskmanager", 20)
 
     def _failures(self, jobs: Iterable[str]) -> str:
-        """Of each job the last one."""
+        """The last failure of each job."""
         found = []
         for job in jobs:
             told = self._stack.flink_rest(f"/jobs/{job}/exceptions") or {}

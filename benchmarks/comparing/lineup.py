@@ -1,4 +1,4 @@
-"""Who is compared, on which topics, with how many events. Starts nothing."""
+"""Lists the contenders of the throughput benchmark, their topics, and how many events they read. Starts nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ SQL_DEDUPS = ("window", "ttl")
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is read and for how long. Event counts are what the fastest of a kind reads in the time."""
+    """How many events are read and for how long. The numbers are what the fastest contender of a kind can read."""
 
     batches: dict[int, int]
     cassandra: int
@@ -53,7 +53,7 @@ QUICK = Scale(
 
 @dataclass(frozen=True)
 class Contender:
-    """One line of the table. `arguments` go to `flink run`, the results topic of a check run after them."""
+    """One line of the table. `arguments` are those of `flink run`; a check run adds its topic of results."""
 
     name: str
     kind: str
@@ -66,7 +66,7 @@ class Contender:
 
 
 def contenders() -> list[Contender]:
-    """All of them, in the order in which they run."""
+    """All contenders, in the order in which they run."""
     found = []
     for size in BATCHES:
         for kind, sink in (("a", "discard"), ("b", "cassandra")):
@@ -147,7 +147,7 @@ def topics(scale: Scale) -> dict[str, Topic]:
 
 
 def chosen(every: Sequence[Contender], only: str, sql: str) -> list[Contender]:
-    """The contenders that `--only` names: by letter or by the beginning of the name."""
+    """The contenders that `only` names by letter or beginning of the name, and the kinds of SQL that `sql` names."""
     wanted = [part.strip() for part in only.split(",") if part.strip()]
     ways = [part.strip() for part in sql.split(",") if part.strip()]
     found = [c for c in every if any(c.name == w or c.name.startswith(w + "-") for w in wanted)]
@@ -155,7 +155,7 @@ def chosen(every: Sequence[Contender], only: str, sql: str) -> list[Contender]:
 
 
 def limited(scale: Scale, events: int | None) -> Scale:
-    """The scale with at most so many events for each contender."""
+    """The scale with at most `events` events for each contender."""
     if events is None:
         return scale
     return replace(

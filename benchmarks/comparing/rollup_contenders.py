@@ -1,4 +1,4 @@
-"""Runs those who count the rollup's events too, Flink SQL and polars, and compares what they count with the truth."""
+"""Runs the rollup's contenders, Flink SQL and polars, and compares what they count with the truth."""
 
 import io
 import json
@@ -22,7 +22,7 @@ from tools.stack import Stack
 from tools.stack.files import S3_BUCKET
 from udfs.stores.archive import filesystem
 
-# Ways to count each id once (benchmarks/contenders/sql_batch_job.py).
+# The ways in which SQL counts each id once (benchmarks/contenders/sql_batch_job.py).
 SQL_DEDUPS = ("distinct", "count-distinct")
 PLAIN = f"{S3_BUCKET}/plain-events"
 VIEWERS = f"{S3_BUCKET}/viewer-events"
@@ -31,13 +31,16 @@ Figures = dict[str, Any]
 
 
 def newest_job(stack: Stack, name: str) -> dict[str, Any]:
-    """What Flink says of the last job whose name begins so."""
+    """Flink's overview of the last job whose name begins with `name`."""
     jobs = (stack.flink_rest("/jobs/overview") or {"jobs": []})["jobs"]
     return max((one for one in jobs if one["name"].startswith(name)), key=lambda one: one["start-time"])
 
 
 class Contenders:
-    """Of as many events as the rollup. Those that count minutes alone read files of what these need and no more."""
+    """The contenders, which count as many events as the rollup.
+
+    Those that count only minutes read files that have only the fields for that.
+    """
 
     def __init__(self, events: int, events_per_batch: int, parallelism: int) -> None:
         self._plain = plain_batches_topic("plain", events, events_per_batch)
@@ -46,17 +49,17 @@ class Contenders:
 
     @property
     def topics(self) -> tuple[Topic, ...]:
-        """To be filled before anything else."""
+        """The topics that must be filled first."""
         return self._plain, self._viewers
 
     def write_files(self, stack: Stack) -> None:
-        """From the topics to the object store."""
+        """Write the events of the topics to files in the object store."""
         servers, store = stack.endpoints["kafka"], filesystem(Settings().s3)
         write_plain_files(servers, self._plain, PLAIN_EVENT, store, PLAIN)
         write_plain_files(servers, self._viewers, VIEWER_EVENT, store, VIEWERS)
 
     def sql(self, stack: Stack, stream: Stream, dedup: str, turn: int) -> Figures:
-        """Flink SQL in batch mode, minutes alone."""
+        """Count minutes by Flink SQL in batch mode. Raises DisagreementError if they are wrong."""
         minutes = f"{S3_BUCKET}/sql-{dedup}-{turn}"
         arguments = ["--events", f"s3://{PLAIN}", "--minutes", f"s3://{minutes}", "--dedup", dedup]
         figures = self._run_sql(stack, "sql_batch_job.py", arguments)
@@ -64,7 +67,7 @@ class Contenders:
         return figures
 
     def sql_tables(self, stack: Stack, stream: Stream, turn: int) -> tuple[Figures, Tables]:
-        """Flink SQL in batch mode, all tables; what it counts that the truth does not say."""
+        """Count all tables by Flink SQL in batch mode. Returns figures, and the tables that the truth does not have."""
         folder = f"{S3_BUCKET}/sql-tables-{turn}"
         arguments = ["--events", f"s3://{VIEWERS}", "--tables", f"s3://{folder}"]
         figures = self._run_sql(stack, "sql_tables_job.py", arguments)
@@ -72,14 +75,14 @@ class Contenders:
         return figures, _check("Flink SQL", found, stream, self._viewers)
 
     def polars(self, stream: Stream) -> Figures:
-        """Polars in a process of its own, minutes alone."""
+        """Count minutes by polars in a process of its own. Raises DisagreementError if they are wrong."""
         target = f"{S3_BUCKET}/polars.parquet"
         figures = self._run_polars("polars_count", PLAIN, target)
         _check("polars", {"minutes": _of_parquet("minutes", target)}, stream, self._plain)
         return figures
 
     def polars_tables(self, stream: Stream) -> tuple[Figures, Tables]:
-        """Polars in a process of its own, all tables; what it counts that the truth does not say."""
+        """Count all tables by polars in a process of its own. Returns as `sql_tables`."""
         folder = f"{S3_BUCKET}/polars-tables"
         figures = self._run_polars("polars_tables", VIEWERS, folder)
         found = {name: _of_parquet(name, f"{folder}/{name}.parquet") for name in COLUMNS}
@@ -97,7 +100,7 @@ class Contenders:
 
 
 def _check(who: str, found: Tables, stream: Stream, topic: Topic) -> Tables:
-    """Raises DisagreementError where the truth says otherwise; the tables that it says nothing of."""
+    """Raise DisagreementError if a table differs from the truth. Returns the tables that the truth does not have."""
     truth = by_minute_hour_day(stream.truth(topic.filled))
     compare(who, found, {name: counts for name, counts in truth.items() if name in found})
     return {name: counts for name, counts in found.items() if name not in truth}

@@ -1,1 +1,1 @@
-"""The jobs that are compared, one script each, for `flink run -py`. Only these reach pyflink."""
+"""The jobs that are compared, each a script for `flink run -py`. In benchmarks only these import pyflink."""

@@ -1,6 +1,6 @@
-"""The tables that contenders make of all that is counted, and their columns: a key, and last what is counted.
+"""The tables that contenders make, and their columns. The last column of each is the count, the others are the key.
 
-Times are minutes, hours and days since 1970; a country that is not known is ''.
+Times are minutes, hours and days since 1970. A country that is not known is ''.
 """
 
 COLUMNS = {

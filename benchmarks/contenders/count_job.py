@@ -1,4 +1,4 @@
-"""The count job itself, to Cassandra or to a sink that discards: `flink run -py benchmarks/contenders/count_job.py`."""
+"""The count job itself, with Cassandra or a discarding sink: `flink run -py benchmarks/contenders/count_job.py`."""
 
 import argparse
 
@@ -9,11 +9,11 @@ from connectors.flink_kafka import balanced_keys
 from jobs.view_counts import build, inputs
 from settings import Settings
 from udfs.operators.cassandra_sink import CassandraSink
-from udfs.operators.window import Changes
+from udfs.operators.elements import Changes
 
 
 class DiscardingSink(FlatMapFunction):
-    """Takes what the Cassandra sink takes and keeps only the ledger's count of events, as a gauge."""
+    """Accepts the same elements as the Cassandra sink. Keeps only the ledger's number of counted events, as a gauge."""
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Register the gauge."""
@@ -21,7 +21,7 @@ class DiscardingSink(FlatMapFunction):
         runtime_context.get_metrics_group().gauge(COUNTED_GAUGE, lambda: sum(self._counted.values()))
 
     def flat_map(self, value: object) -> tuple[()]:
-        """Forget the element, unless it is a tally: the last one of each minute and salt is the right one."""
+        """Drop the element, but keep its tallies. The last tally of each minute and salt is the right one."""
         if isinstance(value, Changes):
             self._counted.update(((salt, tally.minute), tally.counted) for salt, tally in value.tallies)
         return ()
@@ -32,8 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--topic", required=True)
     parser.add_argument("--sink", choices=("discard", "cassandra"), required=True)
-    parser.add_argument("--enrich", action="store_true", help="Join what is known of videos, as the product does.")
-    parser.add_argument("--keyspace", help="Of Cassandra; the settings' own when it is left out.")
+    parser.add_argument("--enrich", action="store_true", help="Join video metadata, as the product does.")
+    parser.add_argument("--keyspace", help="The keyspace in Cassandra; by default that of the settings.")
     arguments = parser.parse_args()
     base = Settings()
     settings = base.model_copy(

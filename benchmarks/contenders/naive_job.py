@@ -1,7 +1,7 @@
-"""PyFlink as its tutorials have it: one Python call an event, one piece of keyed state an event id.
+"""PyFlink as in its tutorials: one Python call for each event, and one keyed state for each event id.
 
-Keyed by event id, a value with a time-to-live says whether the id was seen; then tumbling event-time windows of one
-minute by video and kind. Submitted by `flink run -py benchmarks/contenders/naive_job.py`.
+The stream is keyed by event id, and a value with a time to live says whether the id was seen. Then tumbling event-time
+windows of one minute count by video and kind. Submit it by `flink run -py benchmarks/contenders/naive_job.py`.
 """
 
 import argparse
@@ -44,12 +44,12 @@ class ViewedAt(TimestampAssigner):
     """The time of an event is when it was viewed."""
 
     def extract_timestamp(self, value: Row, record_timestamp: int) -> int:  # noqa: ARG002
-        """In ms."""
+        """The time viewed, in ms since 1970."""
         return int(value[2])
 
 
 class FirstOfId(KeyedProcessFunction):
-    """Lets the first event of each id pass."""
+    """Passes on only the first event of each id."""
 
     def __init__(self, remember_ms: int) -> None:
         self._remember_ms = remember_ms
@@ -61,21 +61,21 @@ class FirstOfId(KeyedProcessFunction):
         self._seen = runtime_context.get_state(descriptor)
 
     def process_element(self, value: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:  # noqa: ARG002
-        """Judge one event."""
+        """Pass the event on, unless its id was seen."""
         if self._seen.value() is None:
             self._seen.update(True)
             yield value
 
 
 class Count(AggregateFunction):
-    """One more for every event."""
+    """Counts events."""
 
     def create_accumulator(self) -> int:
-        """Nothing yet."""
+        """Begin with 0."""
         return 0
 
     def add(self, value: Row, accumulator: int) -> int:  # noqa: ARG002
-        """One more."""
+        """Count one event more."""
         return accumulator + 1
 
     def get_result(self, accumulator: int) -> int:
@@ -88,21 +88,21 @@ class Count(AggregateFunction):
 
 
 class AsJson(ProcessWindowFunction):
-    """A window's count as a line of JSON, named like the columns of the job in SQL."""
+    """Writes the count of a window as JSON, with the names of the columns of the job in SQL."""
 
     def process(self, key: Row, context: ProcessWindowFunction.Context, elements: Iterable[int]) -> Iterator[str]:
-        """At the window's end."""
+        """Write the count at the end of the window."""
         video_id, kind = key
         start = datetime.fromtimestamp(context.window().start / 1000, UTC)
         count = {"video_id": video_id, "kind": kind, "minute_at": f"{start:%Y-%m-%d %H:%M:%S}"}
         yield json.dumps({**count, "views": next(iter(elements))})
 
     def clear(self, context: ProcessWindowFunction.Context) -> None:
-        """Nothing is kept."""
+        """Do nothing, since there is no state to clear."""
 
 
 def read(datum: bytes) -> Row:
-    """A PLAIN_EVENT datum as Row(event_id, video_id, viewed_at, kind)."""
+    """An encoded PLAIN_EVENT as Row(event_id, video_id, viewed_at, kind)."""
     event: Any = fastavro.schemaless_reader(io.BytesIO(datum), SCHEMA, None)
     return Row(event["event_id"].hex(), event["video_id"], event["viewed_at"], event["kind"])
 
@@ -111,7 +111,7 @@ def main() -> None:
     """Submit the job and return."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--topic", required=True)
-    parser.add_argument("--results-topic", help="Write there instead of discarding, and end with the topic.")
+    parser.add_argument("--results-topic", help="Write counts to this topic, and end at the end of the events topic.")
     arguments = parser.parse_args()
     settings = Settings()
     rules = settings.counting

@@ -1,7 +1,7 @@
-"""The same recount by polars, in one process without Flink: `python -m benchmarks.contenders.polars_count IN OUT`.
+"""Counts minutes by polars, in one process without Flink: `python -m benchmarks.contenders.polars_count IN OUT`.
 
-Reads a folder of Avro files of plain events in the object store, all at once, counts each event id once by video, kind
-and minute, and writes one Parquet file.
+It reads a folder of Avro files of plain events in the object store into memory, counts each event id once by video,
+kind and minute, and writes one Parquet file.
 """
 
 import sys
@@ -24,7 +24,7 @@ def minutes(events: pl.LazyFrame) -> pl.DataFrame:
 
 
 def main(source: str, target: str) -> None:
-    """Count."""
+    """Count the events in `source`, and write the result to `target`."""
     measure(source, lambda events: {target: minutes(events)})
 
 

@@ -1,4 +1,4 @@
-"""What every count by polars does with its files: reads all events, writes what they come to, and says what it took."""
+"""The common part of counts by polars: reads all events, writes the result, and prints what it cost."""
 
 import io
 import json
@@ -18,9 +18,10 @@ def measure(
     count: Callable[[pl.LazyFrame], Mapping[str, pl.DataFrame]],
     prepared: Callable[[pl.DataFrame], pl.DataFrame] = lambda frame: frame,
 ) -> None:
-    """Count a folder of Avro files in the object store, each of them prepared; what comes of it is by Parquet file.
+    """Count a folder of Avro files in the object store. `count` returns the frames to write, by Parquet file.
 
-    Prints seconds, from the first byte read to the last one written, and MiB.
+    `prepared` changes the frame of each file after it is read. Prints JSON with the seconds from the first byte read to
+    the last one written, and the peak of memory in MiB.
     """
     store = filesystem(Settings().s3)
     began_s = time.monotonic()

@@ -1,7 +1,7 @@
-"""Five tables of history by polars, in one process: `python -m benchmarks.contenders.polars_tables IN OUT`.
+"""Counts five tables of history by polars, in one process: `python -m benchmarks.contenders.polars_tables IN OUT`.
 
-Reads a folder of Avro files of events with viewers in the object store, all at once, tells ids apart once for all
-tables, and writes a Parquet file of each table into the folder OUT.
+It reads a folder of Avro files of events with viewers in the object store into memory, removes repeated ids once for
+all tables, and writes a Parquet file of each table into the folder OUT.
 """
 
 import sys
@@ -12,13 +12,14 @@ from benchmarks.contenders.polars_files import measure
 from settings.durations import HOUR_MS, MINUTE_MS
 
 OF = ("video_id", "kind")
-# Numbers to polars: compared and copied faster than texts, in less memory.
+# These columns become categories, which polars stores as numbers: they are faster and smaller than texts.
 NAMES = ("video_id", "kind", "viewer_id", "country")
 
 
 def tables(events: pl.LazyFrame) -> dict[str, pl.LazyFrame]:
-    """Each table, sorted by video. Collected together, what they share is made once."""
-    # Kept explicitly: left to the optimiser, columns are chosen below it, each table's own, and it is made three times.
+    """Each table, sorted by video. If they are collected together, their common parts are computed once."""
+    # The cache is explicit. Otherwise the optimiser selects each table's columns before this step, and computes it
+    # three times.
     once = events.unique("event_id").cache()
     minutes = once.group_by(*OF, (pl.col("viewed_at") // MINUTE_MS).alias("at_minute")).agg(_rows()).cache()
     hours = minutes.group_by(*OF, (pl.col("at_minute") // 60).alias("at_hour")).agg(pl.col("views").sum()).cache()
@@ -41,7 +42,7 @@ def _rows() -> pl.Expr:
 
 
 def main(source: str, target: str) -> None:
-    """Count."""
+    """Count the events in `source`, and write each table to the folder `target`."""
 
     def collected(events: pl.LazyFrame) -> dict[str, pl.DataFrame]:
         made = tables(events)

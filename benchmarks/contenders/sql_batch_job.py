@@ -1,8 +1,8 @@
-"""The same recount in Flink SQL's batch mode: events once each by their id, counted by video, kind and minute.
+"""Counts minutes in Flink SQL's batch mode: each event id once, by video, kind and minute.
 
-From Avro files of plain events in the object store to Avro files of minutes. Two ways to count each id once: `distinct`
-rows, then counts; or COUNT(DISTINCT event_id). Submitted by `flink run -py benchmarks/contenders/sql_batch_job.py`; all
-of it runs in the JVM, and it returns when it has ended.
+It reads Avro files of plain events in the object store, and writes Avro files of minutes. There are two ways to count
+each id once: `distinct` rows that are then counted, or COUNT(DISTINCT event_id). Submit it by
+`flink run -py benchmarks/contenders/sql_batch_job.py`. All of it runs in the JVM, and the command waits for its end.
 """
 
 import argparse
@@ -24,8 +24,8 @@ COUNTS = {
 def main() -> None:
     """Run the job to its end."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", required=True, help="A folder of Avro files.")
-    parser.add_argument("--minutes", required=True, help="A folder for Avro files.")
+    parser.add_argument("--events", required=True, help="The folder of Avro files to read.")
+    parser.add_argument("--minutes", required=True, help="The folder of Avro files to write.")
     parser.add_argument("--dedup", choices=tuple(COUNTS), required=True)
     arguments = parser.parse_args()
     tables = TableEnvironment.create(EnvironmentSettings.in_batch_mode())

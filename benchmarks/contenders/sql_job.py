@@ -1,14 +1,14 @@
-"""The same counting in Flink SQL: deduplicate by event id, count by video, kind and minute.
+"""Counts in Flink SQL: deduplicates by event id, and counts by video, kind and minute.
 
-Two ways to deduplicate, each with the count job's lateness as the watermark's delay:
+There are two ways to deduplicate, each with the count job's lateness as the delay of the watermark:
 
-`window`: the first of each event id in a one-minute window (ROW_NUMBER over the window TVF). State goes with
-    the window. A repeat stamped with another minute counts again.
-`ttl`: the first of each event id for as long as state lives (ROW_NUMBER by processing time with a state TTL of G), then
-    the windows. The TTL runs on the wall clock: a repeat that comes after an outage counts again.
-COUNT(DISTINCT event_id) in the window would be a third; Flink 2.3 has no plan for it on these columns.
+`window`: takes the first event of each id in a one-minute window (ROW_NUMBER over the window TVF). The state ends with
+    the window. A repeat with a time in another minute counts again.
+`ttl`: takes the first event of each id while its state lives (ROW_NUMBER by processing time, with a state TTL of one
+    generation), then the windows. The TTL goes by the wall clock, so a repeat after an outage counts again.
+COUNT(DISTINCT event_id) in the window would be a third way, but Flink 2.3 has no plan for it on these columns.
 
-Submitted by `flink run -Dstate.backend.type=... -py benchmarks/contenders/sql_job.py`; all of it runs in the JVM.
+Submit it by `flink run -Dstate.backend.type=... -py benchmarks/contenders/sql_job.py`. All of it runs in the JVM.
 """
 
 import argparse
@@ -45,7 +45,9 @@ def main() -> None:
     parser.add_argument("--topic", required=True)
     parser.add_argument("--input", choices=("single", "batches"), required=True)
     parser.add_argument("--dedup", choices=tuple(DEDUPS), required=True)
-    parser.add_argument("--results-topic", help="Write JSON there instead of discarding, and end with the topic.")
+    parser.add_argument(
+        "--results-topic", help="Write counts as JSON to this topic, and end at the end of the events topic."
+    )
     arguments = parser.parse_args()
     settings = Settings()
     rules = settings.counting
@@ -78,7 +80,7 @@ def main() -> None:
             f"SELECT event_id, video_id, kind, {ROWTIME} AS ts FROM batches "
             "CROSS JOIN UNNEST(events) AS e (event_id, video_id, viewed_at, kind)"
         )
-        # A table's own watermark cannot be on what an array holds.
+        # The watermark of a table cannot be on a field inside an array.
         stream = tables.to_data_stream(unpacked)
         schema = (
             Schema.new_builder()

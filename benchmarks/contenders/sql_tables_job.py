@@ -1,10 +1,11 @@
-"""Five tables of history in Flink SQL's batch mode: minutes, hours, days, countries by hour, viewers of a day.
+"""Counts five tables of history in Flink SQL's batch mode: minutes, hours, days, countries by hour, viewers of a day.
 
-From Avro files of events with viewers in the object store to a folder of Avro files for each table. Submitted by `flink
-run -py benchmarks/contenders/sql_tables_job.py`; all of it runs in the JVM, and it returns when it has ended.
+It reads Avro files of events with viewers in the object store, and writes a folder of Avro files for each table. Submit
+it by `flink run -py benchmarks/contenders/sql_tables_job.py`. All of it runs in the JVM, and the command waits for its
+end.
 
-Files are read once and ids told apart once, for all tables: it is one statement set, and `once` one block of its plan.
-A day is the sum of its hours, an hour of its minutes.
+It reads files once and removes repeated ids once for all tables: all INSERTs are one statement set, and the view `once`
+is one block of its plan. A day is the sum of its hours, and an hour the sum of its minutes.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from benchmarks.contenders.columns import COLUMNS
 
 OPTIONS = {
     "execution.batch.adaptive.auto-parallelism.enabled": "false",
-    # Or the condition of viewers would be pushed below `once`, which would be made twice then.
+    # Without this, the condition of the table of viewers would be pushed below `once`, which would then run twice.
     "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",
 }
 VIEWS = {
@@ -41,7 +42,7 @@ TABLES = {
 
 
 def build(tables: TableEnvironment, events: str, folder: str) -> StatementSet:
-    """All INSERTs, of files below `events` to files below `folder`."""
+    """All INSERTs, from the files in `events` to files in `folder`."""
     for option, value in OPTIONS.items():
         tables.get_config().set(option, value)
     tables.execute_sql(
@@ -69,8 +70,8 @@ def _type(column: str) -> str:
 def main() -> None:
     """Run the job to its end."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", required=True, help="A folder of Avro files.")
-    parser.add_argument("--tables", required=True, help="A folder for folders of Avro files.")
+    parser.add_argument("--events", required=True, help="The folder of Avro files to read.")
+    parser.add_argument("--tables", required=True, help="The folder in which each table gets a folder of Avro files.")
     arguments = parser.parse_args()
     tables = TableEnvironment.create(EnvironmentSettings.in_batch_mode())
     build(tables, arguments.events, arguments.tables).execute().wait()

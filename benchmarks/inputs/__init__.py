@@ -1,1 +1,1 @@
-"""What benchmarks send, and what must come of it."""
+"""The events that benchmarks send, and the counts that they must have."""

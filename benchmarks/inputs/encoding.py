@@ -1,8 +1,8 @@
-"""Events as Flink SQL reads them best: plain Avro, no schema prefix, no field that the query does not ask for.
+"""Encodes events in the form that Flink SQL reads fastest: plain Avro without a schema prefix and unneeded fields.
 
-Flink's avro format derives its schema from the table's columns and knows no `fixed`, so that the id is `bytes`. The
-same events go to the count job as ViewBatch records, with all their fields. Whoever counts viewers and countries too
-reads VIEWER_EVENT.
+Flink's avro format derives its schema from the table's columns and has no `fixed`, so the id is `bytes`. The count job
+reads the same events as ViewBatch records with all their fields. Contenders that also count viewers and countries read
+VIEWER_EVENT.
 """
 
 from collections.abc import Iterator
@@ -37,12 +37,12 @@ VIEWER_EVENT: dict[str, Any] = {
     ],
 }
 _KINDS = Names(KINDS)
-# Id with its length, time, the lengths of two names, and the longest kind.
+# The bytes of an event without its video: the id with its length, the time, the lengths of two names, the longest kind.
 _FIXED_BYTES = 17 + 6 + 2 + 2 + max(map(len, KINDS))
 
 
 def _encoded(block: Block, order: npt.NDArray[np.int64], videos: Names) -> tuple[bytes, list[int]]:
-    """The events in this order, one after the other, and where each begins; the end comes last."""
+    """(the events in this order, where each of them begins and at last where they end)."""
     capacity = int(np.diff(videos.offsets)[block.events["video"]].sum()) + len(block) * _FIXED_BYTES
     out = np.empty(capacity, np.uint8)
     starts = np.empty(len(block) + 1, np.int64)
@@ -54,14 +54,14 @@ def _encoded(block: Block, order: npt.NDArray[np.int64], videos: Names) -> tuple
 
 
 def plain_events(block: Block, videos: Names) -> Iterator[tuple[int, bytes]]:
-    """(salt, a PLAIN_EVENT datum) of each event, in the block's order."""
+    """(salt, encoded PLAIN_EVENT) of each event, in the order of the block."""
     data, starts = _encoded(block, np.arange(len(block)), videos)
     for place, salt in enumerate(block.salt.tolist()):
         yield salt, data[starts[place] : starts[place + 1]]
 
 
 def plain_batches(block: Block, videos: Names, *, events_per_batch: int) -> Iterator[tuple[int, bytes, int]]:
-    """(salt, an Avro array of PLAIN_EVENT, events in it), cut exactly as tools.load cuts ViewBatch records."""
+    """(salt, an Avro array of PLAIN_EVENT, number of events), with the same events in each as tools.load's records."""
     data, starts = _encoded(block, np.argsort(block.salt, kind="stable"), videos)
     at = 0
     for salt, end in enumerate(np.cumsum(np.bincount(block.salt, minlength=block.salts)).tolist()):
@@ -72,10 +72,10 @@ def plain_batches(block: Block, videos: Names, *, events_per_batch: int) -> Iter
 
 
 def viewer_batches(block: Block, videos: Names, *, events_per_batch: int) -> Iterator[tuple[int, bytes, int]]:
-    """(salt, an array of VIEWER_EVENT, events in it), each made of a ViewBatch record: of the same events."""
+    """(salt, an Avro array of VIEWER_EVENT, number of events), each made from the ViewBatch record of the events."""
     for record in records(block, videos, events_per_batch=events_per_batch):
         before = header(bytes(16), record.salt, block.salts, block.now_ms) + varint(record.events)
-        # To each event comes the length of its id, and its device goes, which is a byte at least.
+        # Each event gets the length of its id, and loses its device, which has at least one byte. So it never grows.
         out = np.empty(len(record.value), np.uint8)
         end = without_devices(out, np.frombuffer(record.value, np.uint8), len(before), record.events)
         yield record.salt, varint(record.events) + out[:end].tobytes() + b"\x00", record.events

@@ -1,8 +1,8 @@
-"""The events of the benchmark and the topics that hold them, in the form that each contender reads.
+"""The events of the benchmarks, and the topics with them, in the form that each contender reads.
 
-One seeded stream; every topic holds a prefix of it, in the same order and with the same record times, cut into
-batches of its own size or into single events. Nothing in it is late, invalid or stamped anew, so that contenders whose
-rules differ at those edges still owe the same counts, and so that the truth needs no rules.
+There is one seeded stream. Every topic has the first part of it, in the same order and with the same record timestamps,
+as batches of its own size or as single events. No event is late, invalid or repeated with a new time. So contenders
+with different rules for these must have the same counts, and the truth needs no rules.
 """
 
 import time
@@ -22,54 +22,54 @@ from tools.load.vocabulary import Names
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
-# A block is one step of time: for each of 16 salts just under 2,000 events, so that a batch of at most 2,000 nearly
-# always holds all that a salt has in it.
+# A block is one step of time. It has just under 2,000 events for each of 16 salts, so that a batch of up to 2,000
+# nearly always has all events of a salt in it.
 BLOCK_EVENTS_PER_SALT = 1937
 EVENTS_PER_MINUTE = 60_000
-# Summed at once.
+# How many events are added up at a time.
 TRUTH_EVENTS = 16_000_000
 HEARTBEATS_AFTER_MS = HOUR_MS // 2
 TRAFFIC = Traffic(
     seed=11, restamped_share=0.0, delayed_share=0.0, late_share=0.0, future_share=0.0, duplicate_share=0.05
 )
-# Fresh events come up to this much out of order.
+# Fresh events are out of order by up to this.
 DISORDER_MS = TRAFFIC.disorder_ms
 
 Encoded = Iterable[tuple[int, bytes, int]]
-"""(salt, record value, events in it)"""
+"""(salt, record value, number of events in it)"""
 
 
 @dataclass
 class Topic:
-    """A topic to fill with the first `events` of the stream; `encode` cuts a block into records."""
+    """A topic to fill with the first `events` events of the stream. `encode` makes records of a block."""
 
     name: str
     events: int
     encode: Callable[[Block, Names], Encoded]
-    # A batch of no events to each salt at the end, some time on, so that the count job closes every minute. Before, no
-    # salt is ever idle, and in plain Avro there is no such batch.
+    # Whether each salt gets a heartbeat at the end, with a later time, so that the count job closes every minute.
+    # Before the end no salt needs one. Plain Avro has no heartbeats.
     has_heartbeats: bool = False
     events_by_record: dict[int, list[int]] = field(default_factory=dict)
     fresh: int = 0
 
     def events_until(self) -> dict[int, npt.NDArray[np.int64]]:
-        """By partition: [o] is the number of events in its records through offset o."""
+        """By partition an array: element o is the number of events in the records up to offset o."""
         return {p: np.cumsum(sizes, dtype=np.int64) for p, sizes in self.events_by_record.items()}
 
     @property
     def filled(self) -> int:
-        """Events that were sent."""
+        """How many events were sent."""
         return sum(map(sum, self.events_by_record.values()))
 
     @property
     def events_per_record(self) -> float:
-        """The mean over records that hold any."""
+        """The mean number of events in a record, without heartbeats."""
         sizes = [size for of_partition in self.events_by_record.values() for size in of_partition if size]
         return sum(sizes) / len(sizes)
 
 
 def batches_topic(name: str, events: int, events_per_batch: int) -> Topic:
-    """ViewBatch records, for the count job."""
+    """A topic of ViewBatch records, for the count job."""
 
     def encode(block: Block, videos: Names) -> Iterator[tuple[int, bytes, int]]:
         for record in records(block, videos, events_per_batch=events_per_batch):
@@ -79,22 +79,22 @@ def batches_topic(name: str, events: int, events_per_batch: int) -> Topic:
 
 
 def plain_batches_topic(name: str, events: int, events_per_batch: int) -> Topic:
-    """Plain Avro arrays, for UNNEST."""
+    """A topic of plain Avro arrays, for UNNEST."""
     return Topic(name, events, lambda block, videos: plain_batches(block, videos, events_per_batch=events_per_batch))
 
 
 def viewer_batches_topic(name: str, events: int, events_per_batch: int) -> Topic:
-    """Plain Avro arrays with viewers and countries."""
+    """A topic of plain Avro arrays with viewers and countries."""
     return Topic(name, events, lambda block, videos: viewer_batches(block, videos, events_per_batch=events_per_batch))
 
 
 def single_topic(name: str, events: int) -> Topic:
-    """A record an event, plain Avro."""
+    """A topic with one event in each record, in plain Avro."""
     return Topic(name, events, lambda block, videos: ((salt, value, 1) for salt, value in plain_events(block, videos)))
 
 
 class Stream:
-    """Makes the events once and fills every topic with them."""
+    """Makes the events once, and fills every topic with them."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Stream:
         return self._source.good_videos
 
     def fill(self, topics: Iterable[Topic]) -> None:
-        """Create the topics, with the clients' timestamps, and send. To be called once."""
+        """Create the topics, which keep the sender's timestamps, and send the events. Call it once."""
         topics = list(topics)
         admin = AdminClient({"bootstrap.servers": self._bootstrap_servers})
         config = {"message.timestamp.type": "CreateTime", "retention.ms": "-1", "max.message.bytes": str(4 << 20)}
@@ -127,7 +127,7 @@ class Stream:
         for future in admin.create_topics(wanted).values():
             future.result()
         most = max(topic.events for topic in topics)
-        # Kafka refuses times an hour ahead of its own clock.
+        # Kafka refuses timestamps an hour ahead of its own clock, so the events end an hour before now.
         span_ms = most * MINUTE_MS // self._events_per_minute
         newest_start_ms = (int(time.time() * 1000) - span_ms - HOUR_MS) // HOUR_MS * HOUR_MS
         start_ms = newest_start_ms if self._start_ms is None else self._start_ms
@@ -146,7 +146,7 @@ class Stream:
             block = self._source.block(n, now_ms)
             sent += n
             for topic in topics:
-                # Whole blocks only, so that a batch is cut alike in every topic.
+                # Topics get only whole blocks, so that batches have the same events in every topic.
                 if block.first < topic.events:
                     self._send(senders[topic.name], topic, topic.encode(block, self._source.videos), now_ms)
         for topic in topics:
@@ -159,7 +159,7 @@ class Stream:
             topic.fresh = int((events["plan"] == Plan.FRESH).sum())
 
     def truth(self, events: int) -> Cells:
-        """Views by (video, kind, epoch minute) of the first so many events."""
+        """The right counts of the first `events` events, by (video, kind, minute since 1970)."""
         found: Counter[tuple[str, str, int]] = Counter()
         for begin in range(0, events, TRUTH_EVENTS):
             some = self._source.events[begin : min(begin + TRUTH_EVENTS, events)]

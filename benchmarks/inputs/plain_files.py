@@ -1,4 +1,4 @@
-"""The benchmark's events as files that others read best: Avro containers of plain events."""
+"""Writes events in the form that other contenders read fastest: Avro containers of plain events."""
 
 import io
 from typing import Any
@@ -16,7 +16,7 @@ FILE_EVENTS = 1_000_000
 def write_plain_files(
     bootstrap_servers: str, topic: Topic, schema: dict[str, Any], store: pyarrow.fs.FileSystem, folder: str
 ) -> int:
-    """Copy a topic of batches, arrays of events of this schema, to the folder; how many files that is."""
+    """Copy a topic of batches, which are arrays of events of this schema, to files. Returns how many files."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": topic.name, "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic.name, partition, 0) for partition in topic.events_by_record])
     left = {partition: len(sizes) for partition, sizes in topic.events_by_record.items()}
@@ -30,7 +30,7 @@ def write_plain_files(
                 assert offset is not None
                 assert value is not None
                 events = topic.events_by_record[partition][offset]
-                # A batch is the number of its events, these, and the end of an array.
+                # A batch has the number of its events, the events, and the end of an array.
                 waiting.append((events, value[len(varint(events)) : -1]))
                 left[partition] -= 1
             if sum(events for events, _ in waiting) >= FILE_EVENTS or not any(left.values()):
@@ -43,7 +43,7 @@ def write_plain_files(
 
 
 def _container(schema: dict[str, Any], batches: list[tuple[int, bytes]]) -> bytes:
-    """A container without compression, a block for each batch."""
+    """A container without compression, with a block for each batch."""
     header = io.BytesIO()
     fastavro.writer(header, fastavro.parse_schema(schema), [])
     # The header ends with the marker that ends each block.

@@ -1,6 +1,6 @@
-"""The tables that the rollup makes and others can: as counts by key, to be compared with the truth and each other's.
+"""Tables as counts by key, of the rollup and of other contenders, to compare them with the truth and with each other.
 
-A table that has a key twice is refused.
+A table with the same key in two rows is refused.
 """
 
 from collections import Counter
@@ -22,11 +22,11 @@ MINUTES_PER_HOUR = HOUR_MS // MINUTE_MS
 
 
 class DisagreementError(RuntimeError):
-    """Somebody counts what others do not."""
+    """A contender's counts are wrong, or differ from those of another one."""
 
 
 def counts_of(name: str, table: pa.Table) -> Counts:
-    """A table that has its COLUMNS."""
+    """The counts in a table that has the COLUMNS of `name`. Raises DisagreementError if a key is there twice."""
     *key, count = (table[column].to_pylist() for column in COLUMNS[name])
     found: Counts = dict(zip(zip(*key, strict=True), count, strict=True))
     if len(found) < table.num_rows:
@@ -35,7 +35,7 @@ def counts_of(name: str, table: pa.Table) -> Counts:
 
 
 def of_history(history: HistoryStore, manifest: Manifest) -> Tables:
-    """What the rollup made, of all hours and days that it counted."""
+    """The tables that the rollup made, with all hours and days that it counted."""
     return {
         "minutes": _counts_of_files(history, manifest, "minutes", "minute", MINUTE_MS),
         "hours": _counts_of_files(history, manifest, "hours", "hour", HOUR_MS),
@@ -48,7 +48,7 @@ def of_history(history: HistoryStore, manifest: Manifest) -> Tables:
 def _counts_of_files(
     history: HistoryStore, manifest: Manifest, name: str, time: str | None = None, unit_ms: int = 1
 ) -> Counts:
-    """A data set whose time is a column, or else what its files are by."""
+    """The counts of a data set. Its time is the column `time`; if that is None, it is the key of the files."""
     paths = {path: at for at, of in manifest.files[name].items() for path in of.values()}
     at_column = next(column for column in COLUMNS[name] if column.startswith("at_"))
     parts = []
@@ -63,7 +63,7 @@ def _counts_of_files(
 
 
 def by_minute_hour_day(minutes: Cells) -> Tables:
-    """What follows from the truth about minutes."""
+    """The tables of minutes, hours and days that follow from the true minutes."""
     hours: Counter[Key] = Counter()
     days: Counter[Key] = Counter()
     for (video, kind, minute), views in minutes.items():
@@ -74,7 +74,7 @@ def by_minute_hour_day(minutes: Cells) -> Tables:
 
 
 def before(tables: Mapping[str, Counts], through_hour: int) -> Tables:
-    """Countries and viewers of hours and days that end with this hour or before."""
+    """The tables of countries and viewers, with only the hours and days that end at `through_hour` or before."""
     return {
         "countries": {key: views for key, views in tables["countries"].items() if int(key[-1]) < through_hour},
         "viewers": {
@@ -86,7 +86,7 @@ def before(tables: Mapping[str, Counts], through_hour: int) -> Tables:
 
 
 def compare(who: str, found: Mapping[str, Counts], wanted: Mapping[str, Counts]) -> None:
-    """Raises DisagreementError unless each of the wanted tables is found, row by row."""
+    """Raise DisagreementError if a wanted table differs from the one found in any row."""
     for name, counts in wanted.items():
         if found[name] != counts:
             wrong = [(key, found[name].get(key), counts.get(key)) for key in found[name].keys() | counts.keys()]

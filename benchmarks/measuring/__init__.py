@@ -1,1 +1,1 @@
-"""How something is measured, and how a result is kept and shown."""
+"""Measures runs, and keeps and shows results."""

@@ -1,4 +1,4 @@
-"""Charts as Mermaid text, which a page of docs shows. Pure."""
+"""Draws charts as Mermaid text for pages of docs. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def chart(title: str, x_name: str, points: Sequence[tuple[str, Mapping[str, float]]], figure: str, unit: str) -> str:
-    """A line through one figure of each point, over the points' names."""
+    """A line chart of one figure of each point. The names of the points are on the x axis."""
     values = [one[figure] for _, one in points]
     names = ", ".join(f'"{x}"' for x, _ in points)
     return (
@@ -17,5 +17,5 @@ def chart(title: str, x_name: str, points: Sequence[tuple[str, Mapping[str, floa
 
 
 def _plain(value: float) -> str:
-    """Without an exponent, which Mermaid does not read."""
+    """A number without an exponent, which Mermaid cannot read."""
     return np.format_float_positional(value, trim="-")

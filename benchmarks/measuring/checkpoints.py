@@ -1,4 +1,4 @@
-"""What a running job's checkpoints cost."""
+"""Measures what the checkpoints of a running job cost."""
 
 import time
 from statistics import median
@@ -11,14 +11,14 @@ POLL_S = 1.0
 
 
 def cost(stack: Stack, job: str) -> dict[str, float]:
-    """Medians of the next few that the job completes: time, bytes written and bytes of state, in MiB."""
+    """Medians of the next few checkpoints that complete: seconds, MiB written, and MiB of state."""
 
     def completed() -> list[dict[str, Any]]:
         answer = stack.flink_rest(f"/jobs/{job}/checkpoints") or {"history": []}
         return [one for one in answer["history"] if one["status"] == "COMPLETED"]
 
     newest = max((one["id"] for one in completed()), default=0)
-    # The next one still holds the last of what came before.
+    # The next checkpoint is left out, because it still has changes from before.
     while len(found := [one for one in completed() if one["id"] > newest + 1]) < CHECKPOINTS:
         time.sleep(POLL_S)
     return {

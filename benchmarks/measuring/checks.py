@@ -1,4 +1,4 @@
-"""Is what a contender counted right? Reads what it wrote and compares it with what was sent. Knows no Flink."""
+"""Checks a contender's counts: reads what it wrote, and compares it with what was sent. Knows no Flink."""
 
 import json
 from datetime import UTC, datetime
@@ -10,13 +10,13 @@ from tools.load.prediction import Cells
 
 MINUTE_MS = 60_000
 TOKEN_MIN, TOKEN_MAX = -(1 << 63), (1 << 63) - 1
-# A whole-table sum in one request would run into Cassandra's time-out.
+# The table is summed in ranges, because a sum of the whole table in one request would time out.
 TOKEN_RANGES = 64
 TIMEOUT_S = 60.0
 
 
 def difference(found: Cells, truth: Cells) -> str | None:
-    """What is wrong, None when nothing is."""
+    """A text that says what is wrong; None if nothing is."""
     wrong = [cell for cell in found.keys() | truth.keys() if found.get(cell, 0) != truth.get(cell, 0)]
     if not wrong:
         return None
@@ -28,7 +28,7 @@ def difference(found: Cells, truth: Cells) -> str | None:
 
 
 def results_in_topic(bootstrap_servers: str, topic: str) -> Cells:
-    """Every count in a topic of JSON results. A count said twice is added up: final counts come once."""
+    """Every count in a topic of JSON results. Each count must be there once; counts of the same key are added up."""
     consumer = Consumer(
         {"bootstrap.servers": bootstrap_servers, "group.id": "benchmark", "enable.auto.commit": False, "log_level": 2}
     )

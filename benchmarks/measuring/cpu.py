@@ -1,4 +1,4 @@
-"""CPU seconds of a stack's processes so far. Knows process ids, not what the processes do."""
+"""Reads the CPU time of a stack's processes. Knows process ids, and not what the processes do."""
 
 import contextlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ PYTHON_WORKERS = "python workers"
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time of a process so far; 0 when it is gone."""
+    """User and system time of a process so far, in seconds; 0 if it has ended."""
     with contextlib.suppress(psutil.Error):
         times = psutil.Process(pid).cpu_times()
         return float(times.user + times.system)
@@ -19,7 +19,7 @@ def cpu_s(pid: int) -> float:
 
 
 def cpu_seconds(stack: Stack) -> Mapping[str, float]:
-    """User and system time of each part's own process, and of the TaskManager's Python workers together."""
+    """User and system time in seconds of each part's own process, and of all Python workers together."""
     found = {}
     for part in stack.parts:
         with contextlib.suppress(PartError):

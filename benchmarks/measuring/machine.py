@@ -1,4 +1,4 @@
-"""What a result was made on: processor, memory, kernel, versions, commit."""
+"""Describes the machine and the code of a result: processor, memory, kernel, versions, commit."""
 
 import importlib.metadata
 import os
@@ -28,7 +28,7 @@ def _git(*arguments: str) -> str:
 
 
 def describe() -> dict[str, Any]:
-    """As JSON. `load_before` is the load average of the last minute: near 0 on an idle machine."""
+    """The description, ready for JSON. `load_before` is the load of the last minute, near 0 on an idle machine."""
     pom = (repository() / "pom.xml").read_text()
     printed = subprocess.run([java(), "-version"], capture_output=True, text=True, check=False).stderr
     return {

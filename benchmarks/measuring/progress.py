@@ -1,4 +1,4 @@
-"""How far a job has read, from Flink's own metrics. Knows partitions and offsets, not what the job does."""
+"""Reads from Flink's metrics how far a job has read. Knows partitions and offsets, and not what the job does."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,27 +9,27 @@ import numpy.typing as npt
 
 from tools.stack import Stack
 
-# The JobManager fetches metrics when asked, if what it has is older, and answers with what it had: asked steadily,
-# every answer is one asking old, and differences between answers are true.
+# When the JobManager is asked for metrics, it answers with those that it has, and fetches new ones if they are older
+# than this. So with regular requests every answer is as old as one interval, and differences between answers are right.
 FETCH_INTERVAL_MS = 1000
 METRIC_OVERRIDES = {"metrics.fetcher.update-interval": str(FETCH_INTERVAL_MS)}
 _OFFSET = "currentOffset"
 
 
 class Progress:
-    """Of one job over one topic."""
+    """The progress of one job on one topic."""
 
     def __init__(self, stack: Stack, job: str, topic: str, events_until: Mapping[int, npt.NDArray[np.int64]]) -> None:
         self._stack = stack
         self._job = job
-        # As Flink names it in metrics; a job may read other topics too.
+        # The name of the topic in Flink's metrics. A job may also read other topics.
         self._place = f".topic.{topic}.partition."
         self._events_until = events_until
         self._vertex: str | None = None
         self._partition_by_metric: dict[str, int] = {}
 
     def events(self) -> int:
-        """Events in the records that the source has handed on; 0 until it tells."""
+        """The number of events in the records that the source has sent on; 0 until there are metrics."""
         if len(self._partition_by_metric) < len(self._events_until):
             self._find()
         if self._vertex is None:
@@ -53,7 +53,7 @@ class Progress:
                     self._partition_by_metric[name] = int(name.split(self._place)[1].split(".")[0])
 
     def busy_ms(self) -> dict[str, list[int]]:
-        """By operator, how long each of its subtasks was busy since the job began, by Flink's account."""
+        """How many ms each subtask was busy since the job began, by operator, from Flink's metrics."""
         details = self._stack.flink_rest(f"/jobs/{self._job}") or {"vertices": []}
         found = {}
         for vertex in details["vertices"]:
@@ -66,7 +66,7 @@ class Progress:
         return found
 
     def gauge(self, name: str) -> int | None:
-        """The sum over subtasks of a metric whose name ends so, wherever it is; None while there is none."""
+        """The sum over subtasks of a metric whose name ends with `name`, of any operator; None if there is none."""
         for vertex in self._vertices():
             found = [m["id"] for m in self._metrics(f"/{vertex}/subtasks/metrics") or [] if m["id"].endswith(name)]
             if found:

@@ -1,4 +1,4 @@
-"""The throughput benchmark's results as text: lines, a table, ratios. Pure: from the JSON object to what is printed."""
+"""Shows the results of the throughput benchmark as text: lines, a table, ratios. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
@@ -27,12 +27,12 @@ PROCESSES = {
     "zookeeper": "ZooKeeper",
 }
 COMPARED_BATCH = 2000
-# Kinds of the count job, to different sinks.
+# The kinds of contenders that are the count job, with different sinks.
 COUNT_JOB = ("a", "b", "e", "f")
 
 
 def line(contender: Mapping[str, Any]) -> str:
-    """One contender as it comes in."""
+    """The result of one run in a line."""
     steady = contender["steady"]
     closing = "" if steady["minutes_closing"] else ", no minute closed yet"
     return (
@@ -42,7 +42,7 @@ def line(contender: Mapping[str, Any]) -> str:
 
 
 def best(contenders: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
-    """The fastest of a kind; of the count job, with the batches that are compared."""
+    """The fastest contender of a kind. Of the count job only those with batches of COMPARED_BATCH are considered."""
     found = [
         c
         for c in contenders
@@ -52,7 +52,7 @@ def best(contenders: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any
 
 
 def compared(contenders: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The names of those that run again in turns."""
+    """The names of the contenders that run again in turns."""
     contenders = list(contenders)
     return [found["name"] for kind in (*COUNT_JOB, "c") if (found := best(contenders, kind)) is not None]
 
@@ -60,9 +60,9 @@ def compared(contenders: Iterable[Mapping[str, Any]]) -> list[str]:
 def ratios(
     contenders: Sequence[Mapping[str, Any]], targets: Mapping[str, float], turns: Sequence[Mapping[str, Any]] = ()
 ) -> list[dict[str, Any]]:
-    """The count job against the best of the others, where both ran; with the target where there is one.
+    """The ratios of the count job to the best of the other kinds, if both ran, with the target if there is one.
 
-    Of those that ran in turns, the medians; then `by_turn` has each turn's own ratio of events/s.
+    If contenders ran in turns, the ratio is that of the medians, and `by_turn` has the ratio of events/s of each turn.
     """
     found = []
     for mine in COUNT_JOB:
@@ -80,7 +80,7 @@ def ratios(
                 "cpu_per_event": round(median(others_cpu.values()) / median(cpu.values()), 2),
             }
             if theirs == "c" and turns:
-                # Of a turn in which one of the two failed there is no ratio.
+                # A turn in which one of the two failed has no ratio.
                 both = sorted(rates.keys() & others_rates.keys())
                 entry["by_turn"] = [round(rates[turn] / others_rates[turn], 2) for turn in both]
             if theirs == "c" and mine in targets:
@@ -90,7 +90,7 @@ def ratios(
 
 
 def _by_turn(contender: Mapping[str, Any], figure: str, turns: Iterable[Mapping[str, Any]]) -> dict[int, float]:
-    """What a contender reached in its turns, by their number, or as 0 in its only run."""
+    """A figure of a contender by turn, or that of its first run as turn 0 if it had no turns."""
     again = {line["turn"]: float(line["steady"][figure]) for line in turns if line["name"] == contender["name"]}
     return again or {0: float(contender["steady"][figure])}
 
@@ -112,7 +112,7 @@ def verdicts(found: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def table(contenders: Sequence[Mapping[str, Any]]) -> Table:
-    """Rates, start-up, and CPU seconds per million events by process."""
+    """A table of rates, start-up times, and CPU seconds per million events by process."""
     shown = Table(title="Steady state; CPU in seconds per million events")
     shown.add_column("contender")
     for name in ("events/s", "start-up s", "minutes close", "CPU", *PROCESSES.values()):

@@ -1,4 +1,4 @@
-"""Where results are kept and how they are printed: JSON in benchmarks/results, and as the last line of the output."""
+"""Keeps results as JSON in benchmarks/results, and prints them as the last line of the output."""
 
 import json
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parents[1] / "results"
 
 
 def keep(name: str, result: dict[str, Any], folder: Path = FOLDER) -> Path:
-    """Write the result as <date>-<name>.json; a second one of a day gets a number. Returns the path."""
+    """Write the result as <date>-<name>.json, with a number if there is one already. Returns the path."""
     folder.mkdir(exist_ok=True)
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     path = folder / f"{day}-{name}.json"
@@ -22,7 +22,7 @@ def keep(name: str, result: dict[str, Any], folder: Path = FOLDER) -> Path:
 
 
 def publish(name: str, result: dict[str, Any], *, is_kept: bool) -> None:
-    """Keep the result, if it is to be, and say where; then the same object on one line, for programs."""
+    """Keep the result if `is_kept`, and print where. Then print the result on one line, for programs."""
     if is_kept:
         print(f"kept in {keep(name, result)}")
     print(json.dumps(result, ensure_ascii=False, separators=(",", ":")), flush=True)

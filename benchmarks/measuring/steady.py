@@ -1,13 +1,13 @@
-"""Which part of a run is the steady state, and what it says: the same rule for every contender. Pure.
+"""Finds the steady state of a run and its figures, by the same rule for every contender. Pure.
 
-Progress is the number of events in the records that the Kafka source has handed on (its `currentOffset`, looked up in
-what was sent): the same meter for a batch of 2,000, a single event and a job in SQL, and with bounded buffers behind
-the source and tens of seconds of run it is the rate of the whole job.
+Progress is the number of events in the records that the Kafka source has sent on: its `currentOffset`, looked up in
+what was sent. It is the same measure for batches of 2,000, for single events and for a job in SQL. Buffers after the
+source are bounded, so over tens of seconds it is the rate of the whole job.
 
-The steady state begins when the job has had 10 s to warm up since its first progress *and* has passed as many events
-as it takes until minutes close; a job too slow for the latter begins after `patience_s` all the same, and `is_closing`
-says so. It ends with `length_s`, or with the last sample before nine tenths of the topic are read. Rate and CPU are
-differences between those two samples.
+The steady state begins when the job has had 10 s to warm up since its first progress, and has read so many events that
+minutes close. A job that is too slow for the latter begins after `patience_s`, and `is_closing` is then false. The
+steady state ends after `length_s`, or with the last sample before nine tenths of the topic are read. Rate and CPU time
+are differences between the first and the last sample.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ BACKLOG_SHARE = 0.9
 
 @dataclass(frozen=True)
 class Sample:
-    """At one moment: events read since the start of the topic, and CPU seconds since each process's start."""
+    """The state at one moment: events read from the topic, and CPU seconds of each process since its start."""
 
     at_s: float
     events: int
@@ -28,7 +28,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Rule:
-    """Where the steady state lies in a run over `events` events."""
+    """The rule for the steady state of a run over `events` events."""
 
     events: int
     closing_after_events: int
@@ -37,13 +37,13 @@ class Rule:
 
     @property
     def end_events(self) -> int:
-        """Beyond this, the end of the topic is near."""
+        """The number of events after which the end of the topic is near, so that the steady state ends."""
         return int(self.events * BACKLOG_SHARE)
 
 
 @dataclass(frozen=True)
 class Steady:
-    """What the steady state showed. CPU in seconds per million events, by process."""
+    """The figures of a steady state. CPU time is in seconds per million events, by process."""
 
     seconds: float
     events: int
@@ -53,21 +53,21 @@ class Steady:
 
     @property
     def cpu_s_per_million_all(self) -> float:
-        """Summed over the processes."""
+        """The CPU time of all processes together."""
         return sum(self.cpu_s_per_million.values())
 
 
 class TooShortError(RuntimeError):
-    """The run has no steady state: the topic was read before it began, or nothing moved in it."""
+    """The run has no steady state: the topic was read before it began, or nothing was read in it."""
 
 
 def first_progress(samples: Sequence[Sample]) -> Sample | None:
-    """The first sample that has read anything."""
+    """The first sample in which events were read; None if there is none."""
     return next((sample for sample in samples if sample.events), None)
 
 
 def begin(samples: Sequence[Sample], rule: Rule) -> int | None:
-    """The index of the steady state's first sample, None while there is none."""
+    """The index of the steady state's first sample; None if it has not begun."""
     first = first_progress(samples)
     if first is None:
         return None
@@ -79,7 +79,7 @@ def begin(samples: Sequence[Sample], rule: Rule) -> int | None:
 
 
 def is_over(samples: Sequence[Sample], rule: Rule) -> bool:
-    """Whether further samples would change nothing."""
+    """Whether the steady state has ended, so that no further samples are needed."""
     if not samples:
         return False
     start = begin(samples, rule)

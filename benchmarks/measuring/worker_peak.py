@@ -1,4 +1,4 @@
-"""The most memory that a stack's Python workers had while something ran."""
+"""Measures the peak of memory of a stack's Python workers while something runs."""
 
 import contextlib
 import threading
@@ -12,7 +12,7 @@ _EVERY_S = 0.25
 
 
 class Peak:
-    """`mib`: the resident memory of the largest worker when it was largest, its share of what it maps included."""
+    """`mib` is the highest resident memory of any worker, in MiB, with mapped files."""
 
     def __init__(self) -> None:
         self.mib = 0
@@ -20,7 +20,7 @@ class Peak:
 
 @contextlib.contextmanager
 def peak_of_workers(stack: Stack) -> Iterator[Peak]:
-    """Looks every quarter of a second, from a thread of its own, until the block ends."""
+    """Measure every quarter of a second in a thread, until the block ends."""
     peak, ended = Peak(), threading.Event()
 
     def look() -> None:

@@ -1,1 +1,1 @@
-"""The ingest service: view events over HTTP into Kafka, acknowledged only when Kafka has them."""
+"""The ingest service: takes view events over HTTP, writes them to Kafka, and answers when Kafka has them."""

@@ -6,7 +6,7 @@ from settings import Settings
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until SIGTERM or SIGINT."""
     settings = Settings()
     serve(
         build_app(settings),

@@ -41,5 +41,5 @@ class TallyMinute(Struct, frozen=True):
 class Tally(Struct, frozen=True):
     """What one process has written since its start."""
 
-    producer_id: Annotated[str, Meta(description="The process, as the batches that it writes name it.")]
+    producer_id: Annotated[str, Meta(description="The name of the process in the batches that it writes.")]
     minutes: list[TallyMinute]

@@ -108,13 +108,12 @@ class _Endpoints:
     async def _take(self, request: Request) -> Response:
         media = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
         if media not in JSON_TYPES | NDJSON_TYPES | AVRO_TYPES:
+            wrong = f"{media} is not supported" if media else "is missing"
             return _refusal(
-                415,
-                f"Content-Type {media or 'is missing and'} is not taken; send application/json, "
-                "application/x-ndjson or application/avro",
+                415, f"Content-Type {wrong}; send application/json, application/x-ndjson or application/avro"
             )
         if request.headers.get("content-encoding", "identity").lower() != "identity":
-            return _refusal(415, "Content-Encoding is not taken; send the body as it is")
+            return _refusal(415, "Content-Encoding is not supported; send the body without compression")
         trouble = self._writer.trouble
         if trouble is not None:
             return _refusal(503, trouble, retry=True)

@@ -1,8 +1,9 @@
 """Reads an untrusted Avro object container within bounds of memory and time. Knows no HTTP.
 
-fastavro's own reader trusts the file: a small file can unpack to gigabytes, or skip 10^12 nulls of an array that nobody
-asked for. So this module reads the frame and bounds the unpacking. It takes only flat schemas, whose every record takes
-at least a byte; fastavro decodes the records. See the Avro 1.12 specification, "Object Container Files".
+fastavro's own reader trusts the file: a small file could make it unpack gigabytes, or skip 10^12 nulls of an array. So
+this module reads the file's blocks itself and limits their unpacked size. It accepts only flat schemas, so that every
+record has at least one byte. fastavro then decodes the records. See the Avro 1.12 specification, "Object Container
+Files".
 """
 
 import io
@@ -92,20 +93,20 @@ def _check_end(source: io.BytesIO, cursor: "_Cursor", sync: bytes) -> None:
 def _header(cursor: "_Cursor") -> tuple[Any, list[str], str]:
     """The writer's schema, the names of its fields, and the codec."""
     if cursor.take(len(MAGIC)) != MAGIC:
-        raise ContainerError("the body does not begin as an Avro object container does")
+        raise ContainerError("the body is no Avro object container, which begins with the bytes Obj and 1")
     metadata: dict[bytes, bytes] = {}
     while count := cursor.long():
         if count < 0:
             cursor.long()
             count = -count
         if len(metadata) + count > METADATA_ENTRIES_MAX:
-            raise ContainerError(f"more than {METADATA_ENTRIES_MAX} entries of metadata")
+            raise ContainerError(f"the header has more than {METADATA_ENTRIES_MAX} entries of metadata")
         for _ in range(count):
             key = cursor.take(cursor.long())
             metadata[key] = cursor.take(cursor.long())
     codec = metadata.get(b"avro.codec", b"null").decode(errors="replace")
     if codec not in {"null", "deflate"}:
-        raise ContainerError(f"avro.codec={codec} is not taken; write the file with null or deflate")
+        raise ContainerError(f"avro.codec={codec} is not supported; write the file with null or deflate")
     try:
         declared = json.loads(metadata.get(b"avro.schema", b""))
         _check_flat(declared)
@@ -125,7 +126,9 @@ def _check_flat(declared: Any) -> None:
         for kind in kinds:
             name = kind.get("type") if isinstance(kind, dict) else kind
             if name not in FLAT:
-                raise ContainerError(f"field {field['name']} of avro.schema has the type {name}; send it flat")
+                raise ContainerError(
+                    f"field {field['name']} of avro.schema has the type {name}; use a schema without nested types"
+                )
 
 
 def _inflate(block: bytes, room: int) -> bytes:
@@ -163,7 +166,7 @@ class _Cursor:
 
     def take(self, size: int) -> bytes:
         if not 0 <= size <= self.left:
-            raise ContainerError(f"a length of {size} bytes, where {self.left} are left")
+            raise ContainerError(f"the file gives a length of {size} bytes where {self.left} are left")
         self._at += size
         return self._data[self._at - size : self._at]
 
@@ -174,4 +177,4 @@ class _Cursor:
             value |= (byte & 127) << (7 * place)
             if byte < 128:
                 return (value >> 1) ^ -(value & 1)
-        raise ContainerError("a number longer than ten bytes")
+        raise ContainerError("the file has a number longer than ten bytes")

@@ -1,4 +1,4 @@
-"""From a request's body to valid events: JSON, NDJSON or an Avro object container. Knows no HTTP and no Kafka.
+"""Reads valid events from a request's body: JSON, NDJSON or an Avro object container. Knows no HTTP and no Kafka.
 
 A body that cannot be read at all raises BodyError. A bad event among good ones becomes a Rejection, and the others go
 on. Every format ends in the same `ViewEvent` and the same checks; services.ingest.packing has the checks that need
@@ -48,7 +48,7 @@ class ViewEvent(msgspec.Struct, gc=False):
     viewed_at: Annotated[
         int | str | None,
         Meta(
-            description="RFC 3339 with an offset, cut off to the ms, or ms since 1970. Required beside an event_id, "
+            description="RFC 3339 with an offset, cut off to the ms, or ms since 1970. Required with an event_id, "
             "unless that is a UUIDv7, whose time is used. Without an event_id it is now by default."
         ),
     ] = None
@@ -212,7 +212,7 @@ def _event(raw: bytes | msgspec.Raw, unknown: dict[str, None]) -> ViewEvent:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         try:
             fields = _ANY.decode(raw)
-        # It is not an object at all, and the first error says better what was expected.
+        # It is not a JSON object at all. The first error says better what was expected.
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise error from None
     if (found := first_meant(fields)) is not None:
@@ -230,7 +230,7 @@ def _event(raw: bytes | msgspec.Raw, unknown: dict[str, None]) -> ViewEvent:
 
 
 def _unknown(events: Iterable[_Fields]) -> list[str]:
-    """The names of unknown fields. Raises _FieldError for a name that is a known one, misspelt."""
+    """The names of unknown fields. Raises _FieldError for a misspelt name of a known field."""
     found: dict[str, None] = {}
     for fields in events:
         for name in fields:

@@ -1,4 +1,4 @@
-"""From valid events to Avro bytes, sorted by salt. Knows no HTTP and no Kafka; the time is an argument.
+"""Encodes valid events as Avro bytes, sorted by salt. Knows no HTTP and no Kafka; the time is an argument.
 
 The bytes are those of schemas/avro/ViewEvent.v1 and ViewBatch.v1. A template puts them together in a quarter of the
 time that a general encoder takes; tests/property compares them with fastavro's.
@@ -48,7 +48,8 @@ _SOME_LENGTH = [b"\x02" + varint(n) for n in range(65)]
 _LOW_14_BITS = [bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14)]
 _NONE = b"\x00"
 _VIEW = _LENGTH[4] + b"view"
-# The longest datum: id, time, at most 3 bytes of branch and length for each string, and each string at its limit.
+# The length of the longest encoded event: id, time, for each string at most 3 bytes of branch and length, and each
+# string at its limit.
 EVENT_BYTES_MAX = (
     ID_BYTES
     + 6
@@ -140,7 +141,7 @@ def pack(
                 continue
             if event.kind.startswith(BLOCKED_PREFIX):
                 rejected.append(
-                    Rejection(index, "kind", f'begins with "{BLOCKED_PREFIX}", which is kept for what is not counted')
+                    Rejection(index, "kind", f'begins with "{BLOCKED_PREFIX}", which is reserved for blocked viewers')
                 )
                 continue
             kind = _LENGTH[len(kind)] + kind

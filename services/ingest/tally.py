@@ -29,7 +29,7 @@ class IngestTally:
         self.registry = CollectorRegistry()
         self._events = Counter(
             "view_counts_ingest_events",
-            "Events by what became of them here: acknowledged by Kafka, rejected for what they say, or not written.",
+            "Events by their outcome: acknowledged by Kafka, rejected because of their content, or not written.",
             ["outcome"],
             registry=self.registry,
         )
@@ -68,7 +68,7 @@ class IngestTally:
         self._events.labels("not_written").inc(events)
 
     def rejected(self, events: int) -> None:
-        """Note events that were rejected for what is in them."""
+        """Note events that were rejected because of their content."""
         self._events.labels("rejected").inc(events)
 
     def answered(self, status: int) -> None:
@@ -76,5 +76,5 @@ class IngestTally:
         self._answers.labels(str(status)).inc()
 
     def minutes(self) -> list[tuple[int, Minute]]:
-        """(epoch minute, what was acknowledged), in order."""
+        """(minutes since 1970, what was acknowledged in that minute), in order."""
         return sorted(self._minutes.items())

@@ -1,7 +1,6 @@
-"""Checks again and again whether Kafka's topics are what ingest needs.
+"""Checks regularly that Kafka's topics are as ingest needs them.
 
-An event that is acknowledged into a topic that loses it, or under a salt that no job looks for, would be lost without
-any error.
+Otherwise a topic could lose acknowledged events, or events could get a salt that no job reads, both without any error.
 """
 
 import asyncio
@@ -14,7 +13,7 @@ from connectors.kafka_admin import TopicMismatchError
 from settings import Settings
 
 LOG = structlog.get_logger("ingest")
-# While something is wrong.
+# The time between two checks while something is wrong.
 WRONG_CHECK_S = 1.0
 ANSWER_S = 10.0
 
@@ -28,7 +27,7 @@ class TopicWatch:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._noted: set[str] = set()
-        self.trouble: str | None = "not looked at yet"
+        self.trouble: str | None = "Kafka's topics were not checked yet"
         self.was_right = False
 
     async def run(self) -> None:

@@ -85,7 +85,8 @@ class EventWriter:
                 "message.max.bytes": RECORD_BYTES_MAX,
                 "queue.buffering.max.kbytes": QUEUE_KBYTES,
                 "reconnect.backoff.max.ms": 1000,
-                # Only critical lines: else each failed connection would be a line, and `trouble` reports it anyway.
+                # Only critical messages are logged. Otherwise each failed connection would be a line, and `trouble`
+                # reports it anyway.
                 "log_level": 2,
                 "error_cb": self._on_error,
             }
@@ -212,7 +213,7 @@ class EventWriter:
         interval_s = self._ingest.heartbeat_ms / 1000
         while True:
             self._failures.say()
-            # Trouble that comes later must not stop heartbeats: the events taken before could not close their minutes.
+            # Trouble that comes later must not stop heartbeats: without them the minutes of earlier events never close.
             if not self._topics.was_right:
                 await asyncio.sleep(interval_s / 4)
                 continue
@@ -233,7 +234,7 @@ class EventWriter:
 
     def _note_error(self, error: KafkaError) -> None:
         if error.fatal():
-            LOG.error("ends, to be started anew", error=str(error))
+            LOG.error("ends after a fatal error and must be started again", error=str(error))
             # After a fatal error an idempotent producer refuses everything; a new process has a new producer.
             signal.raise_signal(signal.SIGTERM)
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the client's own public name for it

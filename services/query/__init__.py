@@ -1,1 +1,1 @@
-"""The query service: counts out of Cassandra over HTTP, each answer saying how far it is complete."""
+"""The query service: answers counts over HTTP. Each answer says how far it is complete."""

@@ -33,7 +33,7 @@ A = TypeVar("A")
 
 
 class _Name(Convertor[str]):
-    """Takes all that a name may contain: slashes, and line breaks, which no other convertor takes."""
+    """Accepts everything that a name may contain: slashes, and line breaks, which no other convertor accepts."""
 
     regex = r"[\s\S]*"
 

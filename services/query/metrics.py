@@ -27,7 +27,7 @@ def exposition(
     registry = CollectorRegistry()
     events = Gauge(
         "view_counts_ledger_events",
-        "Ledger of the last minute of arrival that is surely written: events by fate, received, and records.",
+        "The ledger of the last minute of arrival that is surely written: events by fate, received, and records.",
         ["fate"],
         registry=registry,
     )
@@ -35,12 +35,12 @@ def exposition(
         events.labels(name).set(value)
     Gauge(
         "view_counts_ledger_balanced",
-        "1 where received = counted + duplicate + late + invalid + blocked + dead-lettered in that minute.",
+        "1 if received = counted + duplicate + late + invalid + blocked + dead-lettered in that minute, otherwise 0.",
         registry=registry,
     ).set(is_balanced)
     Gauge(
         "view_counts_missing_records",
-        "Records that the stream has not counted, since Kafka had them no longer when the count job was started.",
+        "Records that the stream has not counted, because Kafka had deleted them before the count job was started.",
         registry=registry,
     ).set(missing_records)
     complete = Gauge(
@@ -69,17 +69,17 @@ def _add_history(registry: CollectorRegistry, applied: Applied | None) -> None:
     )
     add(
         "late_through_timestamp_seconds",
-        "Events that arrived before are in history, late ones as well; NaN before the first rollup.",
+        "History contains the late events that arrived before this time; NaN before the first rollup.",
         late_through,
     )
     add(
         "revision",
-        "Grows with every rollup and repair that has written history's tables; NaN where nobody knows what they have.",
+        "Grows with every rollup and repair that writes history's tables; NaN if it is unknown what they have.",
         None if applied is None else applied.revision,
     )
     add(
         "gap_hours",
-        "Hours viewed of which the archive lacks records.",
+        "Hours viewed for which the archive lacks records.",
         None if applied is None else sum(last - first + 1 for first, last in applied.gap_hours),
     )
     add(
@@ -89,6 +89,6 @@ def _add_history(registry: CollectorRegistry, applied: Applied | None) -> None:
     )
     add(
         "warnings",
-        "How many sentences the last rollup has for operators: /readyz has them.",
+        "How many warnings the last rollup has for operators: /readyz shows them.",
         None if applied is None else len(applied.warnings),
     )

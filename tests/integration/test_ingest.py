@@ -228,7 +228,7 @@ def test_a_topic_that_could_lose_events_takes_none_until_it_is_mended(stack: Sta
     assert eventually(lambda: not ready(client), BACK_S)
     said = client.get("/readyz").text
     assert said.startswith(
-        "topic view-events: retention.bytes=1000000 must be -1, otherwise events would leave by size"
+        "topic view-events: retention.bytes=1000000 must be -1, otherwise Kafka would delete even new events"
     )
     refused = client.post("/v1/events", json={"events": some_events(1)})
     assert (refused.status_code, refused.json()["error"]) == (503, said.strip())

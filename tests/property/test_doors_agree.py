@@ -145,7 +145,7 @@ def test_the_nil_and_the_max_uuid_are_refused(reserved: bytes, form: str) -> Non
     assert through_all(event_id=form.format(uuid.UUID(bytes=reserved)), viewed_at=NOW_MS) is None
     datum = reserved + datum_of({"video_id": "A", "event_id": ID, "viewed_at": NOW_MS}, b"", 0)[16:]
     ((_, reason),) = packer_of("plain", "t", 1, 9).pack([datum], Origin([0], [0], [0]), 0).refused
-    assert reason.startswith("event_id: the nil and the max UUID")
+    assert reason.startswith("event_id: the nil UUID and the max UUID")
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_errors_of_every_kind_are_chosen_in_every_table() -> None:
     # What nobody viewed stays, and says 0.
     extra = [error for error in errors if error.kind is RowKind.EXTRA_ROW]
     assert [finding.found for finding in differing_rows(ROWS, repaired)] == [0] * len(extra)
-    with pytest.raises(ValueError, match="ledger has 4 rows, 6 are needed"):
+    with pytest.raises(ValueError, match="ledger has 4 rows, and 6 are needed"):
         chosen_rows(ROWS, MINUTE + 5, 3, seed=1)
 
 

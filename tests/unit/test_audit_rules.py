@@ -235,12 +235,10 @@ def test_what_is_said_names_things_places_and_what_to_do() -> None:
     days, totals, ledger, beside, last = told([Verdict(HOUR, 7, 7)], findings).splitlines()
     assert days.startswith("days_parquet: 1 of 9 rows wrong, 0 repaired, at 2024-10-04 shard 3: ")
     assert "docs/rebuild.md" in days
-    assert totals == (
-        "view_totals: 2 of 5 rows wrong, 2 repaired, at shard 1: rows do not say what the Parquet of totals does"
-    )
+    assert totals == ("view_totals: 2 of 5 rows wrong, 2 repaired, at shard 1: rows differ from the Parquet of totals")
     assert "at 2025-11-24T16:00Z partition 0, " in ledger
     assert ledger.count("partition") == 5
-    assert ledger.endswith("; --repair writes what is right")
+    assert ledger.endswith("; --repair corrects them")
     assert beside == "114 rows beside them: 10 wrong; 2 repaired (days_parquet 9, view_totals 5, ledger 100)"
     assert last == "1 hours, 7 cells: 7 equal, 0 wrong, 0 late (+0 views); 0 repaired"
 

@@ -361,7 +361,7 @@ def test_what_kafka_had_no_longer_is_missing_in_minutes_of_the_stream_and_not_in
     nothing = known(register(nothing_applied()), [Lost(1, None, at)])
     assert nothing.missing([(CUT - DAY, CUT + DAY)]) == [(CUT - DAY, CUT)]
     (sentence,) = lost_notice(lost)
-    assert sentence.startswith("the stream lacks 12 records, which Kafka had no longer when the count job was started")
+    assert sentence.startswith("the stream lacks 12 records, which Kafka had deleted before the count job was started")
     assert f"viewed before {CUT + 2 * HOUR:%Y-%m-%dT%H:%MZ}" in sentence
     assert lost_notice([]) == []
 

@@ -65,7 +65,7 @@ def test_what_is_counted_by_waits_while_it_is_refused_with_an_alarm(
     assert bench.figures.refused == 20 * attempts[0]
     assert bench.figures.waiting == 0
     assert sum(bench.figures.set_aside(name) for name in (LISTS, table)) == 0
-    assert f"Cassandra refuses {attempts[0]} writes to {table}; they wait" in caplog.text
+    assert f"Cassandra refuses {attempts[0]} writes to {table}; they and all counting wait" in caplog.text
     assert f"unconfigured table {table}" in caplog.text
     written = bench.cassandra.rows[table]
     assert (sum(batch.number for batch in written) == 100) if table == "views_by_minute" else (len(written) == 1)

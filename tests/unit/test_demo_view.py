@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from tools.demo.canary import Freshness
-from tools.demo.history import Counters
+from tools.demo.counters import Counters
 from tools.demo.view import Snapshot, as_line, as_table
 
 KNOWN = Snapshot(

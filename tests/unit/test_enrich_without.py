@@ -18,8 +18,8 @@ from udfs.logic.stream.kept_settings import of_state
 from udfs.logic.stream.window import Ranking
 from udfs.logic.wire.keyed_records import Keyed
 from udfs.operators import enrich
+from udfs.operators.elements import Changes, Top
 from udfs.operators.enrich import Enrich
-from udfs.operators.window import Changes, Top
 from udfs.sinks.about_writer import ABOUTS, TITLES
 from udfs.sinks.optional_rows import PATIENCE_S
 from udfs.sinks.optional_topic import OptionalTopic

@@ -132,8 +132,8 @@ def test_a_lost_lease_is_told_with_what_to_do(settings: Settings, monkeypatch: p
     [
         ([], "give viewer_ids, or --again"),
         (["v", "--again"], "give viewer_ids, or --again"),
-        (["--again", "--unlist"], "--again goes with no other option"),
-        ([""], "viewer_id='' is nobody's"),
+        (["--again", "--unlist"], "--again cannot be combined"),
+        ([""], "viewer_id='' names no viewer"),
     ],
 )
 def test_what_makes_no_sense_is_refused(settings: Settings, arguments: list[str], complaint: str) -> None:
@@ -149,7 +149,7 @@ def test_the_local_command_has_the_same_options() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept_ms", "said"), [(None, None), (3_600_000, "until 20"), (-1, "until somebody sees to it")]
+    ("kept_ms", "said"), [(None, None), (3_600_000, "until 20"), (-1, "until somebody removes it")]
 )
 def test_the_source_of_the_pack_job_remains(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, kept_ms: int | None, said: str | None

@@ -145,8 +145,8 @@ def test_beginning_anew_where_there_are_no_totals_is_as_any_beginning(empty: Pla
 def test_a_history_whose_register_was_lost_does_not_begin_anew(place: Place, *, begin_anew: bool) -> None:
     place.registers.lose()
     refusal = (
-        rf"^{place.path} has a history, and this keyspace has no register, so that it was lost: type `python -m "
-        r"tools\.ops history restore`, or use a path of its own for a new keyspace$"
+        rf"^{place.path} has a history, and this keyspace has no register, so the register was lost: run `python -m "
+        r"tools\.ops history restore`, or use another path for a new keyspace$"
     )
     with pytest.raises(RegisterThereError, match=refusal):
         place.make(begin_anew=begin_anew)
@@ -191,7 +191,7 @@ def test_where_nothing_is_lost_nothing_is_restored(place: Place, empty: Place) -
     before = place.now()
     # What is missing of those that are kept is nothing that a restore could mend.
     place.lose(before.kept[0])
-    with pytest.raises(RestoreError, match="nothing is lost: the register names a manifest that is there"):
+    with pytest.raises(RestoreError, match="nothing is lost: the register names a manifest that exists"):
         place.restore()
     assert place.now() == before
     new = Place(empty.folder.parent / "new")
@@ -264,7 +264,7 @@ def test_whoever_takes_the_lease_meanwhile_is_not_overridden(place: Place) -> No
 
     place.lose(place.now().manifest)
     place.registers = Taken(place.now())
-    with pytest.raises(RestoreError, match="the register changed meanwhile: somebody holds the lease; wait"):
+    with pytest.raises(RestoreError, match="the register changed in the meantime, so a process holds the lease; wait"):
         place.restore()
     assert place.now().holder == "rollup 1"
 

@@ -70,9 +70,12 @@ def test_what_was_not_read_and_is_gone_is_counted_by_partition(kafka: tuple[dict
     lost = lost_before("", "t", "view-counts", 4)
     assert lost == [Lost(1, 20, 50, STAMP_MS), Lost(2, 69, 70, None)]
     assert sentences(lost, "t") == [
-        "partition 1 of t: 30 records, offsets 20 to 49, were not read, and Kafka has them no longer",
-        "partition 2 of t: 1 records, offsets 69 to 69, were not read, and Kafka has them no longer",
-        "31 records are missing in the minutes: see retention and outages; the rollup adds those that the archive has",
+        "partition 1 of t: 30 records, offsets 20 to 49, were not read, and Kafka has deleted them",
+        "partition 2 of t: 1 records, offsets 69 to 69, were not read, and Kafka has deleted them",
+        (
+            "31 records are missing in the minutes: check the topic's retention and how long the job was down; the "
+            "rollup adds the records in the archive"
+        ),
     ]
 
 
@@ -84,7 +87,7 @@ def test_markers_of_transactions_are_no_gap(kafka: tuple[dict[int, Log], dict[in
     assert without_empty("", "t", 0, gaps) == [(5, 9), (8, 11), (11, 12), (14, 15), (26, 30)]
 
 
-@pytest.mark.parametrize(("shards", "begin"), [(2, datetime(2026, 1, 1, 11, 5)), (3, None)])
+@pytest.mark.parametrize(("shards", "begin"), [(2, datetime(2026, 1, 1, 11, 5, tzinfo=UTC)), (3, None)])
 def test_rows_say_between_which_times_views_may_lack(shards: int, begin: datetime | None) -> None:
     written: list[tuple[Any, ...]] = []
 
@@ -92,7 +95,7 @@ def test_rows_say_between_which_times_views_may_lack(shards: int, begin: datetim
         if statement.startswith("INSERT"):
             written.append(values)
         at = datetime(2026, 1, 1, 11, 5)
-        return [SimpleNamespace(shards=shards, closed_through=at + timedelta(minutes=n)) for n in range(2)]
+        return [(shard, shards, at + timedelta(minutes=shard)) for shard in range(2)]
 
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
     first_ms = int((now - timedelta(minutes=20)).timestamp() * 1000)

@@ -101,7 +101,7 @@ def test_a_kafka_that_is_not_there_is_one_line_with_its_setting(command: str, mo
     monkeypatch.setattr(operating, "KAFKA_ANSWERS_S", 0.1)
     done = CliRunner().invoke(app, command.split(), input="")
     (line,) = done.output.splitlines()
-    assert line.startswith(f"no Kafka at {KAFKA}={NOWHERE}; is it up, and is the address right? (")
+    assert line.startswith(f"no Kafka at {KAFKA}={NOWHERE}; check that it runs and that the address is right (")
     assert done.exit_code == 1
 
 
@@ -133,9 +133,9 @@ def test_a_setting_that_is_refused_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("command", "complaint"),
     [
-        ("suspects --send", "says nothing without --block"),
-        ("topics accept", "takes names of differences"),
-        ("topics check view-events", "takes names of differences"),
+        ("suspects --send", "can be given only with --block"),
+        ("topics accept", "give names of differences"),
+        ("topics check view-events", "give names of differences"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anybody_is_asked(command: str, complaint: str) -> None:

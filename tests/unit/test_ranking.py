@@ -14,7 +14,7 @@ from udfs.logic.minutes.cells import Cell, dated_row
 from udfs.logic.ranking.lists import KINDS_MAX, TOP, Ranked, most_viewed, most_viewed_and_growing, summed
 from udfs.logic.stream.window import ShardWindow
 from udfs.operators.cassandra_sink import lists_of_kinds
-from udfs.operators.window import Top
+from udfs.operators.elements import Top
 
 
 def rows(*cells: tuple[str, str, int]) -> Bytes:

@@ -344,7 +344,7 @@ def test_a_fix_may_make_events_of_bytes() -> None:
 def test_a_fix_may_not_make_another_event() -> None:
     other = str(uuid.UUID(int=99))
     with pytest.raises(
-        FixError, match=rf"view-events/1@42#0: the fix changes event_id=0.*1 to {other}: under another id"
+        FixError, match=rf"view-events/1@42#0: the fix changes event_id=0.*1 to {other}: with another id"
     ):
         plan(letter(datum(video_id="")), fix=changes(event_id=other))
     with pytest.raises(FixError, match=r"the fix made 2 events of the one with event_id="):
@@ -355,7 +355,7 @@ def test_a_fix_may_not_make_another_event() -> None:
 def test_a_time_under_which_it_may_have_counted_stays(viewed_at: int) -> None:
     for kept in ("late", "dead-letter"):
         with pytest.raises(
-            FixError, match=rf"the fix changes viewed_at={viewed_at} to {NOW_MS - 7}: .*only a time before 2000"
+            FixError, match=rf"the fix changes viewed_at={viewed_at} to {NOW_MS - 7}: .*Only a time before 2000"
         ):
             plan(letter(datum(viewed_at=viewed_at), kept=kept), fix=changes(viewed_at=NOW_MS - 7))
 
@@ -378,7 +378,7 @@ def test_a_fix_that_cannot_be_trusted_is_refused() -> None:
         assert isinstance(one, dict)
         return one["views"]
 
-    with pytest.raises(FixError, match="answers differently when asked again"):
+    with pytest.raises(FixError, match="returns something else when it is called again"):
         plan(bad, fix=changeable)
     with pytest.raises(FixError, match=r"view-events/1@42#0: the fix raised KeyError: 'views'"):
         plan(bad, fix=mistaken)
@@ -396,7 +396,7 @@ def test_a_fix_is_found_in_the_working_folder(tmp_path: Path, monkeypatch: pytes
     for name, text in (
         ("my_own_fixes", "name it as module:function"),
         ("my_own_fixes:", "name it as module:function"),
-        ("my_own_fixes:HELLO", "HELLO is no function"),
+        ("my_own_fixes:HELLO", "HELLO is not a function"),
         ("my_own_fixes:nothing", "AttributeError"),
         ("no_such_module:mend", "ModuleNotFoundError"),
     ):

@@ -31,7 +31,7 @@ def test_values_that_do_not_fit_each_other_are_refused(values: dict[str, int], c
 @pytest.mark.parametrize("name", ["archive", "history"])
 def test_the_list_of_erasures_lies_in_no_folder_that_others_read(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("VIEW_COUNTS_ERASURE_PATH", f"s3://view-counts/{name}/erasures")
-    with pytest.raises(ValidationError, match=rf"erasure\.path=.* lies in {name}\.path=s3://view-counts/{name}"):
+    with pytest.raises(ValidationError, match=rf"erasure\.path=.* is inside {name}\.path=s3://view-counts/{name}"):
         Settings()
     monkeypatch.setenv("VIEW_COUNTS_ERASURE_PATH", f"s3://view-counts/{name}-erasures")
     assert Settings().erasure.path.endswith("-erasures")

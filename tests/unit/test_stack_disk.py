@@ -37,7 +37,7 @@ def test_too_little_is_an_error_that_says_where_how_much_and_what_to_do() -> Non
 def test_the_limits_are_settings_and_a_wrong_one_names_its_variable() -> None:
     assert disk_limits({}) == DiskLimits(5120, 2048, 512)
     assert disk_limits({"VIEW_COUNTS_STACK_DISK_STOP_MIB": "7"}).stop_mib == 7
-    with pytest.raises(DiskSettingError, match="VIEW_COUNTS_STACK_DISK_WARN_MIB='2 GiB' is no number of MiB"):
+    with pytest.raises(DiskSettingError, match="VIEW_COUNTS_STACK_DISK_WARN_MIB='2 GiB' is not a number of MiB"):
         disk_limits({"VIEW_COUNTS_STACK_DISK_WARN_MIB": "2 GiB"})
 
 

@@ -202,7 +202,7 @@ def test_a_variable_that_is_no_setting_is_refused_with_the_one_that_is_meant() -
         preflight.unknown_variables({"VIEW_COUNTS_COUNTING_SALT": "8", "VIEW_COUNTS_TEST_X": "", "SALTS": "1"})
     )
     assert lines == [
-        "VIEW_COUNTS_COUNTING_SALT is set and is no setting: unset it, or do you mean VIEW_COUNTS_COUNTING_SALTS?"
+        "VIEW_COUNTS_COUNTING_SALT is set and is not a setting: unset it, or do you mean VIEW_COUNTS_COUNTING_SALTS?"
     ]
 
 
@@ -249,7 +249,7 @@ def test_few_open_files_are_raised_where_that_is_allowed_and_told_where_it_is_no
     soft, *lines = run_limited("least")
     assert soft == "256"
     (line,) = [line for line in lines if "open files" in line]
-    assert line.startswith("256 open files are allowed here (ulimit -n), 4096 are needed")
+    assert line.startswith("256 open files are allowed here (ulimit -n), and 4096 are needed")
 
 
 # --- nohup

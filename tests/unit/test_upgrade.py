@@ -100,7 +100,7 @@ def test_what_the_check_refuses_is_refused_before_the_stop_and_in_one_line() -> 
     with pytest.raises(UpgradeError) as raised:
         run(cluster, tasks(RUNNING=2))
     assert cluster.commands == ["run -py job.py --check"]
-    assert str(raised.value) == f"nothing was stopped, job old runs on. The new code was refused:\n{line}"
+    assert str(raised.value) == f"nothing was stopped, and job old still runs. The new code was refused:\n{line}"
 
 
 def test_too_few_slots_are_refused_before_the_stop_with_both_numbers() -> None:
@@ -109,7 +109,7 @@ def test_too_few_slots_are_refused_before_the_stop_with_both_numbers() -> None:
         run(cluster, tasks(RUNNING=4))
     assert cluster.commands == ["run -py job.py --check"]
     assert refused_slots(3, free=1, own=2) is None
-    assert "see whether a TaskManager runs" in str(refused_slots(1, free=0, own=0))
+    assert "check that a TaskManager runs" in str(refused_slots(1, free=0, own=0))
 
 
 def test_a_job_that_waits_for_slots_gives_way_to_what_ran() -> None:
@@ -119,7 +119,7 @@ def test_a_job_that_waits_for_slots_gives_way_to_what_ran() -> None:
     assert cluster.commands[2:] == [f"start new from {SAVEPOINT}", "cancel new", f"start back from {SAVEPOINT}"]
     first, last = str(raised.value).splitlines()
     assert first == "the new job does not run: it waits for slots after 60 s"
-    assert last == f"What ran before runs again, as job back from savepoint {SAVEPOINT}"
+    assert last == f"The old job runs again, as job back from savepoint {SAVEPOINT}"
     assert set(cluster.told) == {"back"}
 
 
@@ -142,7 +142,7 @@ def test_one_that_fails_again_and_again_gives_way_with_its_reason() -> None:
 def test_one_that_flink_refuses_gives_way_at_once() -> None:
     cluster = FakeCluster()
     cluster.refused = {"new"}
-    with pytest.raises(UpgradeError, match="no state for it\nWhat ran before runs again, as job back"):
+    with pytest.raises(UpgradeError, match="no state for it\nThe old job runs again, as job back"):
         run(cluster, tasks(RUNNING=2))
 
 

@@ -27,7 +27,7 @@ def test_a_row_that_shrank_or_is_gone_is_found() -> None:
 
 def test_an_event_without_a_fate_is_found() -> None:
     after = {**BEFORE, (101, 1): Counter(received=3, counted=2)}
-    assert findings(BEFORE, after, records_written=9) == ["minute 101 salt 1: received 3, explained 2"]
+    assert findings(BEFORE, after, records_written=9) == ["minute 101 salt 1: received 3, the sum of fates is 2"]
 
 
 def test_records_read_twice_are_found() -> None:

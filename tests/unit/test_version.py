@@ -43,7 +43,7 @@ def test_the_command_line_prints_it_and_has_its_commands_still() -> None:
     printed = CliRunner().invoke(app, ["--version"])
     assert (printed.exit_code, printed.output) == (0, f"view-counts {VERSION}\n")
     helped = CliRunner().invoke(app, ["--help"])
-    assert "The view counter on this machine." in helped.output
+    assert "Run and operate the local stack" in helped.output
     assert "clean-data" in helped.output
 
 

@@ -1,4 +1,4 @@
-"""`make audit-demo`: stream and batch count the same hours though killed, and an audit finds every planted error."""
+"""`make audit-demo`: stream and batch count the same hours while parts are killed, and audits find planted errors."""
 
 from tools.audit_demo.scenario import Result, Scenario, run
 

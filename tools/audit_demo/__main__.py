@@ -1,4 +1,4 @@
-"""`python -m tools.audit_demo`: runs the demo, prints what was compared, and ends with 1 when anything is wrong."""
+"""`python -m tools.audit_demo`: runs the demo, prints what was compared, and exits with 1 if anything is wrong."""
 
 import shutil
 import tempfile
@@ -21,14 +21,14 @@ console = Console(highlight=False)
 
 def main(
     *,
-    events: Annotated[int, typer.Option(min=100_000, help="Events that are sent.")] = 2_000_000,
-    events_per_second: Annotated[float, typer.Option(min=1, help="While nothing holds the load back.")] = 20_000,
-    hours: Annotated[int, typer.Option(min=2, max=100, help="Hours of event time that they go over.")] = 5,
-    kills: Annotated[int, typer.Option(min=0, help="How often the TaskManager is killed while the stream counts.")] = 2,
-    errors: Annotated[int, typer.Option(min=1, help="Errors of each kind that are planted.")] = 10,
-    seed: Annotated[int, typer.Option(help="Another seed, other events and errors.")] = 1,
+    events: Annotated[int, typer.Option(min=100_000, help="How many events to send.")] = 2_000_000,
+    events_per_second: Annotated[float, typer.Option(min=1, help="The rate, while nothing is being killed.")] = 20_000,
+    hours: Annotated[int, typer.Option(min=2, max=100, help="Over how many hours of event time to spread them.")] = 5,
+    kills: Annotated[int, typer.Option(min=0, help="How often to kill the TaskManager while the stream counts.")] = 2,
+    errors: Annotated[int, typer.Option(min=1, help="How many errors of each kind to plant.")] = 10,
+    seed: Annotated[int, typer.Option(help="The seed of events and errors.")] = 1,
 ) -> None:
-    """Count hours by the stream and by the batch, kill -9 in both, and audit: at first as it is, then with errors."""
+    """Count hours by stream and batch, kill both with -9, and audit: first the right counts, then planted errors."""
     home = Path(tempfile.mkdtemp(prefix="audit-demo-"))
     scenario = Scenario(
         home=home,
@@ -42,23 +42,23 @@ def main(
     result = run(scenario, lambda line: console.print(f"  {line}", soft_wrap=True, markup=False))
     show(result)
     if result.findings:
-        console.print(f"what the run left is kept in {home}")
+        console.print(f"the data and logs of the run are kept in {home}")
         raise typer.Exit(1)
     shutil.rmtree(home, ignore_errors=True)
 
 
 def show(result: Result) -> None:
-    """The audits, the comparisons, the first differences and the closing line."""
+    """Print the audits, the comparisons, the first differences and the closing line."""
     audits = Table("audit", *SUMS, title="what the audits found in minutes", title_justify="left")
     for name, found in result.audits.items():
         audits.add_row(name, *(f"{found.sums[of]:,}" for of in SUMS))
-    others = Table("wrong, repaired", *result.audits, title="and in sums and accounts", title_justify="left")
+    others = Table("wrong, repaired", *result.audits, title="and in sums and the ledger", title_justify="left")
     for what in WHATS:
         each = (f"{found.wrong.get(what, '-')}, {found.repaired.get(what, '-')}" for found in result.audits.values())
         others.add_row(what, *each)
     console.print(audits)
     console.print(others)
-    compared = Table("held against the sender's record", "rows", "wrong", title_justify="left")
+    compared = Table("compared with the sender's record", "rows", "wrong", title_justify="left")
     for comparison in result.comparisons:
         compared.add_row(comparison.name, f"{comparison.rows:,}", str(len(comparison.findings)))
     console.print(compared)
@@ -76,11 +76,11 @@ def show(result: Result) -> None:
 
 
 def closing_line(result: Result) -> str:
-    """What came of it."""
+    """The result in one line."""
     first, found, repaired, last = result.audits.values()
     planted = len(result.planted) + len(result.planted_rows)
     return (
-        f"audit: {_wrong(first)} wrong of {first.sums['compared']:,} cells, and of sums and accounts, as counted; "
+        f"audit: {_wrong(first)} wrong of {first.sums['compared']:,} cells, and of sums and the ledger, as counted; "
         f"{_wrong(found)} of {planted} planted errors found; {repaired.sums['repaired']} cells and "
         f"{sum(repaired.repaired.values())} rows repaired; then {_wrong(last)} wrong, {last.sums['late']} late; "
         f"{len(result.findings)} findings against the sender's record"
@@ -88,7 +88,7 @@ def closing_line(result: Result) -> str:
 
 
 def _wrong(one: Audit) -> int:
-    """Cells of minutes and rows of everything else."""
+    """How many cells of minutes and rows of other tables were wrong."""
     return one.sums["wrong"] + sum(one.wrong.values())
 
 

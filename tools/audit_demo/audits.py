@@ -1,4 +1,4 @@
-"""Runs audits, and reads what they wrote of themselves."""
+"""Runs audits, reads what they wrote to their tables, and computes what they should have found."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +23,8 @@ Correction = tuple[str, str, int, str, int, int, bool]
 class Audit:
     """One audit: whether its job ended with 0, its sums over all hours, and each cell that was late or wrong.
 
-    `wrong` and `repaired` are by what else was compared, and `places` are all rows of these that were wrong.
+    `wrong` and `repaired` are numbers of rows, by comparison, of everything but minutes. `places` are all such rows
+    that were wrong.
     """
 
     ended_well: bool
@@ -35,7 +36,7 @@ class Audit:
 
 
 def audit(stack: Stack, session: Any, *, repair: bool = False) -> Audit:
-    """Audit once. Raises FlinkCommandError when the job fails for another reason than errors found."""
+    """Run one audit. Raises FlinkCommandError if the job fails for another reason than wrong counts."""
     before = _last(session)
     options = ["--repair"] if repair else []
     failure: FlinkCommandError | None = None
@@ -45,13 +46,13 @@ def audit(stack: Stack, session: Any, *, repair: bool = False) -> Audit:
         failure = error
     at = _last(session)
     if at is None or at == before:
-        raise failure or FlinkCommandError("the audit ended and wrote no verdict: no hour was to be audited")
+        raise failure or FlinkCommandError("the audit ended without a verdict, because there was no hour to audit")
     sums = Counter[str]()
     for row in session.execute("SELECT * FROM audit_verdicts"):
         if row.audited_at == at:
             sums.update({name: getattr(row, name) for name in SUMS})
     rows = [row for row in session.execute("SELECT * FROM audit_minute_corrections") if row.audited_at == at]
-    # What was compared of nothing says nothing.
+    # Comparisons of no rows are left out.
     others = [
         row for row in session.execute("SELECT * FROM audit_findings") if row.audited_at == at and row.compared > 0
     ]
@@ -73,9 +74,9 @@ def audit(stack: Stack, session: Any, *, repair: bool = False) -> Audit:
 
 
 def expected_audit(truth: Truth, stored: Cells, *, repair: bool, rows: Sequence[PlantedRow] = ()) -> Audit:
-    """What an audit must find when this stands in the stream's table, by the words of what it does.
+    """What an audit must find if the stream's table has these numbers, by the definition of an audit.
 
-    `rows` are the errors that stand in other tables.
+    `rows` are the errors in other tables.
     """
     views = truth.views()
     corrections = set()
@@ -107,7 +108,7 @@ def expected_audit(truth: Truth, stored: Cells, *, repair: bool, rows: Sequence[
 
 
 def differences_of(name: str, expected: Audit, found: Audit) -> list[Finding]:
-    """Each sum and each cell in which an audit differs from what it must find."""
+    """Each sum, row and cell in which an audit differs from what it must find."""
     what = f"audit {name}"
     findings = [
         Finding(what, of, expected.sums[of], found.sums.get(of))

@@ -1,4 +1,4 @@
-"""Errors that no correct stream makes, chosen and written into its table."""
+"""Chooses errors that a correct stream never makes, and writes them into its table."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class PlantedError:
-    """A cell with what is right and what stands there instead, 0 where nothing does."""
+    """A cell with its right number and the wrong one in the table, which is 0 if the row is deleted."""
 
     kind: Kind
     cell: Cell
@@ -35,12 +35,14 @@ class PlantedError:
 
 
 def chosen(truth: Truth, of_each: int, seed: int) -> list[PlantedError]:
-    """So many of each kind, in cells of which no view came late. ValueError when there are too few cells."""
+    """`of_each` errors of each kind, in cells without late views. Raises ValueError if there are too few cells."""
     r = random.Random(seed)  # noqa: S311 - errors need be no secret
     candidates = sorted(cell for cell, views in truth.counted.items() if views > 2 and cell not in truth.late)
     kinds = [kind for kind in Kind for _ in range(of_each)]
     if len(candidates) < len(kinds):
-        raise ValueError(f"{len(candidates)} minutes have more than 2 views, {len(kinds)} are needed: send more events")
+        raise ValueError(
+            f"{len(candidates)} minutes have more than 2 views, and {len(kinds)} are needed: send more events"
+        )
     return [
         _error(kind, cell, truth.counted, r) for kind, cell in zip(kinds, r.sample(candidates, len(kinds)), strict=True)
     ]
@@ -63,7 +65,7 @@ def _error(kind: Kind, cell: Cell, counted: Cells, r: random.Random) -> PlantedE
 
 
 def plant(session: Any, errors: Iterable[PlantedError]) -> None:
-    """Write them. What is lost goes as of the time it was written at, as if it had never been."""
+    """Write the errors. A lost row is deleted at its own write timestamp, so that it can be written again."""
     for error in errors:
         video, kind, minute = error.cell
         at = datetime.fromtimestamp(minute * 60, UTC)
@@ -81,7 +83,7 @@ def plant(session: Any, errors: Iterable[PlantedError]) -> None:
 
 
 def with_errors(cells: Cells, errors: Sequence[PlantedError]) -> Cells:
-    """What then stands in the table."""
+    """The numbers in the table after the errors were planted."""
     found = cells | {error.cell: error.wrong for error in errors}
     for error in errors:
         if error.kind is Kind.LOST_ROW:

@@ -1,4 +1,4 @@
-"""Reads history as an analyst would: the manifest as JSON, and the files that it names. No code of the rollup's."""
+"""Reads history as an analyst would: the manifest as JSON, and the files that it names. Uses no code of the rollup."""
 
 import json
 from collections.abc import Iterator
@@ -18,11 +18,14 @@ _TIMES = {"minutes": "minute", "hours": "hour"}
 
 
 class RepeatedRowError(ValueError):
-    """Two rows are about the same video, kind and time; the text names them."""
+    """Two rows have the same video, kind and time. The text names them."""
 
 
 class History(NamedTuple):
-    """Hours viewed before `through_hour` are complete; by data set, `views` and `late` by (video, kind, minute)."""
+    """The rows of history: by data set, the views and the late views by (video, kind, minute).
+
+    Hours viewed before `through_hour`, in hours since 1970, are complete.
+    """
 
     through_hour: int
     views: dict[str, Cells]
@@ -39,7 +42,7 @@ def read(store: pyarrow.fs.FileSystem, root: str) -> History:
         late: Cells = {}
         for path in sorted({path for of in manifest["files"][data_set].values() for path in of.values()}):
             with store.open_input_file(f"{root}/{path}") as file:
-                # Not by way of its path, from which pyarrow would make columns.
+                # The open file is passed, because pyarrow would make columns from parts of a path.
                 rows = pq.read_table(file)
             for cell, row_views, row_late in _rows(data_set, path, rows):
                 if cell in views:
@@ -51,7 +54,7 @@ def read(store: pyarrow.fs.FileSystem, root: str) -> History:
 
 
 class Comparison(NamedTuple):
-    """How many rows were compared with what they must be, and what is wrong."""
+    """One comparison: how many rows were compared, and what is wrong."""
 
     name: str
     rows: int
@@ -59,7 +62,7 @@ class Comparison(NamedTuple):
 
 
 def compare(truth: Truth, history: History) -> Iterator[Comparison]:
-    """Every row of every data set, and every row that there should be."""
+    """Compare every row of every data set with the truth, and find missing rows."""
     complete = truth.before(history.through_hour)
     for data_set, span in SPANS.items():
         views, late = summed(complete.views(), span), summed(complete.late, span)

@@ -1,4 +1,4 @@
-"""Errors in hours, days, totals and the ledger, as they stand in Cassandra: chosen, written and foretold."""
+"""Chooses and writes errors in the tables of hours, days, totals and the ledger, and predicts what a repair leaves."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from tools.load.prediction import Cells
 from tools.recount import Finding
 
 LEDGER = "ledger"
-# The key of each table, and which of its columns say of when a row is.
+# The key columns of each table.
 KEYS: dict[str, tuple[str, ...]] = {
     "views_by_hour": ("video_id", "kind", "month", "hour"),
     "views_by_day": ("video_id", "kind", "day"),
@@ -21,12 +21,12 @@ KEYS: dict[str, tuple[str, ...]] = {
     LEDGER: ("minute", "salt"),
 }
 SPANS = {"views_by_hour": MINUTES_PER_HOUR, "views_by_day": 24 * MINUTES_PER_HOUR, "view_totals": None}
-# What an audit holds against something, beside the stream's minutes.
+# The names of an audit's comparisons, without that of the stream's minutes.
 WHATS = ("minutes_parquet", "hours_parquet", "days_parquet", "totals_parquet", *KEYS)
 Key = tuple[Any, ...]
-# By table the rows, and of each the number that is spoilt: views, or of the ledger what was received.
+# The rows by table and key, with the number that errors change: views, or in the ledger the received events.
 Rows = dict[str, dict[Key, int]]
-# (what, video or salt, kind or nothing, epoch minute)
+# (comparison, video or salt, kind or "", minute since 1970)
 Place = tuple[str, str, str, int]
 
 
@@ -40,7 +40,7 @@ class RowKind(StrEnum):
 
 @dataclass(frozen=True)
 class PlantedRow:
-    """A row with what is right and what stands there instead, None where nothing does."""
+    """A row with its right number and the wrong one in the table. None means that there is no row."""
 
     table: str
     kind: RowKind
@@ -50,17 +50,17 @@ class PlantedRow:
 
     @property
     def name(self) -> str:
-        """What a report calls it."""
+        """The name of the error in the report."""
         return f"{self.table} row {self.kind.value}"
 
     @property
     def place(self) -> Place:
-        """Where an audit must find it."""
+        """The place at which an audit must find the error."""
         return place(self.table, self.key)
 
 
 def place(table: str, key: Key) -> Place:
-    """What an audit calls a row."""
+    """The place by which an audit names a row."""
     named = dict(zip(KEYS[table], key, strict=True))
     at = named.get("hour") or named.get("day") or named.get("minute")
     if isinstance(at, date) and not isinstance(at, datetime):
@@ -70,7 +70,7 @@ def place(table: str, key: Key) -> Place:
 
 
 def read_rows(session: Any) -> Rows:
-    """What stands in all of these tables."""
+    """All rows of these tables."""
     found: Rows = {}
     for table, key in KEYS.items():
         number = "received" if table == LEDGER else "views"
@@ -82,9 +82,10 @@ def read_rows(session: Any) -> Rows:
 
 
 def chosen_rows(rows: Rows, ledger_end_minute: int, of_each: int, seed: int) -> list[PlantedRow]:
-    """So many of each kind in each table; of the ledger in minutes before this one, and none of nobody's.
+    """`of_each` errors of each kind in each table.
 
-    ValueError when there are too few rows.
+    Errors in the ledger are in minutes before `ledger_end_minute`, and none of them is an additional row. Raises
+    ValueError if there are too few rows.
     """
     r = random.Random(seed)  # noqa: S311 - errors need be no secret
     found = []
@@ -97,7 +98,7 @@ def chosen_rows(rows: Rows, ledger_end_minute: int, of_each: int, seed: int) -> 
         )
         wanted = [kind for kind in kinds for _ in range(of_each)]
         if len(candidates) < len(wanted):
-            raise ValueError(f"{table} has {len(candidates)} rows, {len(wanted)} are needed: send more events")
+            raise ValueError(f"{table} has {len(candidates)} rows, and {len(wanted)} are needed: send more events")
         for kind, key in zip(wanted, r.sample(candidates, len(wanted)), strict=True):
             found.append(_error(table, kind, key, there[key], r.randrange(1, 1000)))
     return found
@@ -114,7 +115,7 @@ def _error(table: str, kind: RowKind, key: Key, right: int, by: int) -> PlantedR
 
 
 def plant_rows(session: Any, errors: Iterable[PlantedRow]) -> None:
-    """Write them."""
+    """Write the errors into the tables."""
     for error in errors:
         key = KEYS[error.table]
         number = "received" if error.table == LEDGER else "views"
@@ -129,7 +130,7 @@ def plant_rows(session: Any, errors: Iterable[PlantedRow]) -> None:
 
 
 def with_row_errors(rows: Rows, errors: Iterable[PlantedRow]) -> Rows:
-    """What then stands in the tables."""
+    """The rows in the tables after the errors were planted."""
     found = {table: dict(of) for table, of in rows.items()}
     for error in errors:
         if error.wrong is None:
@@ -140,7 +141,7 @@ def with_row_errors(rows: Rows, errors: Iterable[PlantedRow]) -> Rows:
 
 
 def with_rows_repaired(rows: Rows, errors: Iterable[PlantedRow]) -> Rows:
-    """What stands there after a repair: of nobody's views 0."""
+    """The rows in the tables after a repair. An additional row stays, with the number 0."""
     found = {table: dict(of) for table, of in rows.items()}
     for error in errors:
         found[error.table].setdefault(error.key, 0)
@@ -148,7 +149,7 @@ def with_rows_repaired(rows: Rows, errors: Iterable[PlantedRow]) -> Rows:
 
 
 def differing_rows(expected: Rows, found: Rows) -> list[Finding]:
-    """Each row of any table that is not as it must be."""
+    """Each row of any table that differs from what it must be."""
     return [
         Finding(table, str(key), expected[table].get(key), found[table].get(key))
         for table in expected
@@ -158,7 +159,7 @@ def differing_rows(expected: Rows, found: Rows) -> list[Finding]:
 
 
 def not_the_truth(truth: Truth, rows: Rows) -> list[Finding]:
-    """Each hour, day and total that is not what was sent; the ledger is held against the archive by the audit."""
+    """Each hour, day and total that differs from what was sent. The ledger is not compared; the audit does that."""
     findings = []
     for table, span in SPANS.items():
         expected = summed(truth.views(), span)
@@ -176,12 +177,12 @@ def _placed(table: str, rows: Mapping[Key, int]) -> dict[Place, int]:
 
 
 def count_by_table(errors: Sequence[PlantedRow]) -> dict[str, int]:
-    """How many are planted in what an audit looks at."""
+    """How many errors are planted, by the name of the comparison that must find them."""
     return {what: sum(error.table == what for error in errors) for what in WHATS}
 
 
 def _plain(value: Any) -> Any:
-    """Times with their zone, and the driver's own dates as Python's."""
+    """The value with a time zone if it is a time, and as Python's date if it is one of the driver's."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC)
     return value.date() if type(value).__name__ == "Date" else value

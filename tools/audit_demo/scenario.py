@@ -1,4 +1,4 @@
-"""One run: a stack of its own, both counts with their TaskManager killed, planted errors, audits, every comparison."""
+"""One run in a stack of its own: both counts while TaskManagers are killed, planted errors, audits, comparisons."""
 
 import threading
 import time
@@ -45,7 +45,7 @@ from udfs.stores.archive import Archive, ArchiveFile, filesystem
 
 PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
 TASKMANAGER = "taskmanager"
-# Two for the count job, one for the archive job, two for a batch job.
+# Two slots for the count job, one for the archive job, and two for a batch job.
 SLOTS = 5
 ROLL_MS = 10_000
 FIRST_RECORDS_S = 300.0
@@ -55,12 +55,12 @@ POLL_S = 0.5
 
 
 class NotDoneError(RuntimeError):
-    """Something did not come about in time; the text says what."""
+    """Something did not happen in time. The text says what."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What to run: events over some hours, how often the TaskManager dies in the load, errors of each kind."""
+    """What to run: how many events over how many hours, how many kills in the load, how many errors of each kind."""
 
     home: Path
     events: int = 2_000_000
@@ -74,7 +74,7 @@ class Scenario:
 
 @dataclass
 class Result:
-    """How it went: what was compared, what is wrong, and each audit by what it was for."""
+    """The result: what was compared, what is wrong, and each audit by its purpose."""
 
     comparisons: list[Comparison] = field(default_factory=list)
     audits: dict[str, Audit] = field(default_factory=dict)
@@ -85,12 +85,12 @@ class Result:
 
     @property
     def findings(self) -> list[Finding]:
-        """Everything that is not as the sender's record has it."""
+        """Everything that differs from the sender's record."""
         return [finding for comparison in self.comparisons for finding in comparison.findings]
 
 
 def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> Result:
-    """Run it in `scenario.home`, which is left as it is; no process is. Raises when something does not come back."""
+    """Run a scenario in `scenario.home`. Its files stay, and all processes end. Raises if a part does not come back."""
     result = Result()
     started_at = time.monotonic()
 
@@ -131,7 +131,7 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
             result.kills = load_and_harm(load, harm, kills, Turns(scenario.events, len(kills)), say)
             stamp("load is sent")
             truth = truth_of(load.source.events, load.prediction.fates, load.source.videos)
-            # Later than an hour after all: so that the last hours of arrival are over.
+            # This is more than an hour after the last event, so that the last hours of arrival have ended.
             closing_ms = load.prediction.closed_through_ms + settings.counting.lateness_ms + HOUR_MS
             sender.heartbeats(closing_ms)
             sender.flush()
@@ -147,7 +147,7 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
             stamp("Parquet is compared")
 
             def is_closed() -> bool:
-                # As ingest does all the time: what wakes a job whose timers a checkpoint lacked.
+                # Ingest sends heartbeats all the time. They wake a job whose timers were not in its checkpoint.
                 sender.heartbeats(closing_ms)
                 sender.flush()
                 closed = store.closed_through_ms()
@@ -162,7 +162,7 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
 
 
 def _archived(archive: Archive) -> dict[int, int]:
-    """By partition the offset after the last one, which lies in the newest hour."""
+    """The next offset after the last archived one, by partition. The last one is in the newest hour."""
     newest: dict[int, list[ArchiveFile]] = {}
     for file in archive.files():
         of_partition = newest.setdefault(file.partition, [])
@@ -191,7 +191,7 @@ def _roll_up(stack: Stack, files: pyarrow.fs.FileSystem, root: str, say: Callabl
     printed = stack.flink("run", "-p", "2", "-py", ROLLUP.file, timeout_s=ROLLUP_TIMEOUT_S)
     killer.join()
     if not killed:
-        raise NotDoneError("the rollup was over before anything was killed: send more events")
+        raise NotDoneError("the rollup ended before the TaskManager was killed: send more events")
     say(printed.strip().splitlines()[-1])
 
 
@@ -204,12 +204,12 @@ def _audit_all(
     result: Result,
     say: Callable[[str], None],
 ) -> None:
-    """Audit what is right, then what has errors, without repair and with it, and then look again."""
+    """Audit the right counts, then planted errors without and with repair, and compare the tables after each."""
     views = truth.views()
     end = max(minute for _, _, minute in views) // MINUTES_PER_HOUR * MINUTES_PER_HOUR + MINUTES_PER_HOUR
     errors = chosen(truth, scenario.errors_of_each, scenario.seed)
     with_planted = with_errors(truth.counted, errors)
-    # A row of what nobody viewed stays, and says 0.
+    # A repair cannot delete the additional rows, so they stay with the number 0.
     repaired = views | {error.cell: 0 for error in errors if not error.right}
     rows = read_rows(session)
     result.comparisons.append(
@@ -218,7 +218,7 @@ def _audit_all(
     row_errors = chosen_rows(rows, end, scenario.errors_of_each, scenario.seed)
 
     def look(name: str, expected: Cells) -> None:
-        # Of hours that are not complete nothing is said.
+        # Hours that are not complete are not compared.
         found = {cell: n for cell, n in store.cells().items() if cell[2] < end}
         differences = compare_cells(expected, found)
         if len(found) != len(expected):
@@ -227,7 +227,7 @@ def _audit_all(
 
     def look_at_rows(name: str, expected: Rows) -> None:
         found = read_rows(session)
-        # What a quiet stream still counts is heartbeats, in the ledger alone.
+        # The ledger may get further rows, because the stream still counts heartbeats.
         expected = {**expected, LEDGER: {**found[LEDGER], **expected[LEDGER]}}
         differences = differing_rows(expected, found)
         number = sum(map(len, expected.values()))
@@ -258,7 +258,7 @@ def _until(what: str, is_so: Callable[[], bool], timeout_s: float = CATCH_UP_S) 
     deadline_s = time.monotonic() + timeout_s
     while not is_so():
         if time.monotonic() > deadline_s:
-            raise NotDoneError(f"after {timeout_s:.0f} s it is not so that {what}")
+            raise NotDoneError(f"after {timeout_s:.0f} s this is still not true: {what}")
         time.sleep(POLL_S)
 
 

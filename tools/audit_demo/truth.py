@@ -1,6 +1,6 @@
-"""What must be in history, from the sender's own record: each view once, those too late for the stream beside it. Pure.
+"""Computes what history must have from the sender's own record: each view once, and late views separately. Pure.
 
-Shares no code with the rollup.
+It shares no code with the rollup.
 """
 
 from collections import Counter
@@ -14,37 +14,37 @@ from tools.load import Fate
 from tools.load.prediction import Cells, cells
 from tools.load.vocabulary import Names
 
-# Minutes that a row of each data set is about; None: all of them.
+# The length in minutes of the time of a row, by data set. None means all time.
 SPANS = {"minutes": 1, "hours": MINUTES_PER_HOUR, "days": 24 * MINUTES_PER_HOUR, "totals": None}
 
 
 @dataclass(frozen=True)
 class Truth:
-    """By (video, kind, epoch minute): what the stream must count, and what the rollup must add to it."""
+    """What the stream must count, and what the rollup must add to it, by (video, kind, minute since 1970)."""
 
     counted: Cells
     late: Cells
 
     def views(self) -> Cells:
-        """Both."""
+        """The sum of both."""
         return dict(Counter(self.counted) + Counter(self.late))
 
     def before(self, through_hour: int) -> "Truth":
-        """That of hours viewed before this one, since 1970."""
+        """The part viewed before the hour `through_hour`, in hours since 1970."""
         end = through_hour * MINUTES_PER_HOUR
         return Truth(*({cell: n for cell, n in of.items() if cell[2] < end} for of in (self.counted, self.late)))
 
 
 def truth_of(events: npt.NDArray[np.void], fates: npt.NDArray[np.uint8], videos: Names) -> Truth:
-    """Of what was sent (tools.load.traffic.EVENT[n]), with the fate of each in the stream."""
+    """The truth about sent events (tools.load.traffic.EVENT[n]), given the fate of each in the stream."""
     return Truth(cells(events[fates == Fate.COUNTED], videos), cells(events[added(events, fates)], videos))
 
 
 def added(events: npt.NDArray[np.void], fates: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """The places of the late events that the rollup adds.
 
-    Each (id, viewed_at) once, unless that was counted in time. Which of several it is does not matter, for they are of
-    one video and kind.
+    The rollup adds each (id, viewed_at) once, unless the stream has counted it. It does not matter which of several
+    events it adds, because they have the same video and kind.
     """
     late = np.nonzero(fates == Fate.LATE)[0]
     alike = np.isin(events["origin"], events["origin"][late]) & (fates == Fate.COUNTED)
@@ -61,7 +61,7 @@ def added(events: npt.NDArray[np.void], fates: npt.NDArray[np.uint8]) -> npt.NDA
 
 
 def summed(minutes: Cells, span: int | None) -> Cells:
-    """By (video, kind, first minute of the span), or 0 for all time."""
+    """The sums by (video, kind, first minute of the span). The minute is 0 if `span` is None, which means all time."""
     found: Cells = {}
     for (video, kind, minute), views in minutes.items():
         cell = video, kind, 0 if span is None else minute // span * span

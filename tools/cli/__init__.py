@@ -1,9 +1,9 @@
 """The command line of the local stack: `python -m tools.cli`, or `bin/vc`.
 
-It turns arguments into calls of tools.stack, and results into text. The commands of operators are those of tools.ops;
-here they are pointed at the local stack first.
+It turns arguments into calls of tools.stack, and results into text. It also has the operators' commands of tools.ops,
+which then use the local stack.
 
-Each command imports what it needs when it runs, so that the others answer sooner.
+Each command imports what it needs only when it runs, so that the other commands start sooner.
 """
 
 from tools.cli.app import app, main

@@ -1,4 +1,4 @@
-"""All commands of the local stack in one program."""
+"""Joins all commands of the local stack to one program."""
 
 import typer
 
@@ -12,7 +12,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="The view counter on this machine.",
+    help="Run and operate the local stack: everything that counts views, on this machine.",
 )
 add_version_option(app)
 for _commands in (running.app, jobs.app, parts.app, pointed_at_stack(operators)):

@@ -1,4 +1,4 @@
-"""The stack that commands are about, and errors as plain lines."""
+"""Finds the stack on which commands work, and prints their errors as plain lines."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ def stack_home() -> Path:
 
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
-    """End the command with the text of an error that the user can mend and exit code 1, without a traceback."""
+    """Print an error that the user can correct as plain text, without a traceback, and exit with code 1."""
     try:
         yield
     except (

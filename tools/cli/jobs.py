@@ -1,4 +1,4 @@
-"""Commands that submit jobs to the local stack, and Flink's own command line."""
+"""Commands that submit jobs to the local stack, and a command that runs Flink's own command line."""
 
 import os
 import shlex
@@ -19,14 +19,15 @@ from tools.upgrade import Plan, UpgradeError
 from tools.upgrade import upgrade as upgrade_job
 from udfs.logic.stream.kept_settings import ACCEPT, SettingsRefusedError, of_state
 
-# A rollup and an audit end by themselves at their deadline.
+# A rollup and an audit end by themselves at their deadline, so the command waits a little longer.
 AFTER_DEADLINE_S = 120.0
 
 app = typer.Typer()
 AcceptSettings = Annotated[
     bool,
     typer.Option(
-        "--accept-settings", help="Accept, once, state or history that does not say by which settings it was made."
+        "--accept-settings",
+        help="Accept, once, state or history that does not say with which settings it was made.",
     ),
 ]
 
@@ -36,18 +37,18 @@ def upgrade(
     context: typer.Context,
     *,
     parallelism: Annotated[
-        int | None, typer.Option(help="Parallelism of the new job; the configured one when left out.", min=1)
+        int | None, typer.Option(help="Parallelism of the new job; by default the configured one.", min=1)
     ] = None,
     accept_settings: AcceptSettings = False,
 ) -> None:
     """Replace the running count job by this code: check it, stop with savepoint, start from it, check the ledger.
 
-    Other arguments are the job's own. What ran before is started again when the new job does not run.
+    Further arguments are passed to the new job. If the new job does not run, the old job is started again.
     """
     with attached() as stack:
         jobs = [job for job, name in stack.unfinished_jobs().items() if name == COUNT.name]
         if len(jobs) != 1:
-            raise PartError(f"{len(jobs)} jobs called {COUNT.name} run, and one is to be upgraded; see `vc flink list`")
+            raise PartError(f"{len(jobs)} jobs called {COUNT.name} run, and there must be one; see `vc flink list`")
         from connectors.cassandra import connect, migrate
         from connectors.installation import ensure_topics
         from connectors.kafka_admin import TopicMismatchError
@@ -55,7 +56,7 @@ def upgrade(
         from udfs.sinks.kept_settings import check_upgrade
 
         cassandra = Settings().cassandra.model_copy(update={"hosts": HOST, "port": stack.ports["cassandra"]})
-        # The code of before does not mind what is added; and before anything is stopped.
+        # Migrations come before anything is stopped. They only add to the tables, so the old code can still use them.
         migrate([HOST], stack.ports["cassandra"], cassandra)
         session = connect(cassandra)
         try:
@@ -83,15 +84,15 @@ def upgrade(
                 ),
                 say=console.print,
             )
-        # What is accepted once is accepted.
+        # --accept-settings is not kept: it was needed once.
         _keep_submitted(stack, at_parallelism, context.args)
-        console.print(f"the ledger holds: each of {done.records:,} records once, every row balanced")
+        console.print(f"the ledger holds each of {done.records:,} records once, and every row balances")
         _name_old_savepoints(stack, done.savepoint)
 
 
 @app.command()
 def rollup(*, accept_settings: AcceptSettings = False) -> None:
-    """Count what was archived since the last time, into hours, days and totals; ends when it is done."""
+    """Count what was archived since the last rollup into history and the tables of hours, days and totals."""
     with attached() as stack:
         typer.echo(roll_up(stack, *([ACCEPT] if accept_settings else [])))
 
@@ -99,7 +100,9 @@ def rollup(*, accept_settings: AcceptSettings = False) -> None:
 @app.command()
 def audit(
     *,
-    repair: Annotated[bool, typer.Option(help="Write what is right; without it only print what is wrong.")] = False,
+    repair: Annotated[
+        bool, typer.Option(help="Correct wrong rows in Cassandra; without it only print what is wrong.")
+    ] = False,
     hours: Annotated[
         int | None, typer.Option(help="Compare what was viewed within this number of hours; 168 if not given.", min=1)
     ] = None,
@@ -107,7 +110,7 @@ def audit(
         bool, typer.Option(help="Compare only the days of these hours, and no totals against their days.")
     ] = False,
 ) -> None:
-    """Compare counts of all kinds with what was counted from the archive; fails when something is wrong."""
+    """Compare the counts of the stream, of history and of the tables; fails when something is wrong."""
     options = [
         *(["--repair"] if repair else []),
         *([] if hours is None else ["--hours", str(hours)]),
@@ -125,7 +128,7 @@ def flink(context: typer.Context) -> None:
 
 
 def ensure_job(stack: Stack, title: str, job: Job, *flink_arguments: str) -> None:
-    """Submit a job, unless it came back with its cluster."""
+    """Submit a job, unless it runs again already because the cluster has restored it."""
     if job.name in stack.unfinished_jobs().values():
         console.print(f"         the {title} job goes on where it was")
     else:
@@ -136,18 +139,18 @@ def ensure_job(stack: Stack, title: str, job: Job, *flink_arguments: str) -> Non
 
 
 def roll_up(stack: Stack, *options: str) -> str:
-    """Run the rollup to its end; what it printed."""
+    """Run the rollup to its end, and return what it printed."""
     return _run_to_its_end(stack, ROLLUP, *options)
 
 
 def _run_to_its_end(stack: Stack, job: Job, *options: str) -> str:
-    """What a batch job printed. It runs in one slot, which two cores have left beside the other jobs."""
+    """Run a batch job to its end, and return what it printed. It gets one slot, which the other jobs leave free."""
     limit_s = Settings().history.deadline_s + AFTER_DEADLINE_S
     return stack.flink("run", "-p", "1", "-py", job.file, *options, timeout_s=limit_s)
 
 
 def _plan(stack: Stack, running: str, at_parallelism: list[str], own: list[str]) -> Plan:
-    """How the new job is checked and started, and how the one that runs is started again."""
+    """How the new job is checked and started, and how the running job is started again."""
     old = kept(stack.layout.submitted)
     widest = max(
         (vertex["parallelism"] for vertex in (stack.flink_rest(f"/jobs/{running}") or {}).get("vertices", ())),
@@ -182,7 +185,7 @@ def _keep_submitted(stack: Stack, flink_arguments: Iterable[str], own: Iterable[
 
 
 def _name_old_savepoints(stack: Stack, newest: str) -> None:
-    """Each upgrade leaves one, with all ids of days in it; nobody else takes them away."""
+    """Print the savepoints of earlier upgrades. They have all seen ids of their time, and nothing removes them."""
     os.environ.update(stack.environment())
     from tools.savepoints import disposal, older_than
 

@@ -1,4 +1,4 @@
-"""The commands of operators on the local stack: the same functions, with the stack's environment."""
+"""Runs the operators' commands on the local stack: the same functions, with the stack's environment."""
 
 import copy
 import functools
@@ -12,7 +12,7 @@ from tools.cli.attached import attached
 
 
 def pointed_at_stack(commands: typer.Typer) -> typer.Typer:
-    """The same commands with the same options, each of which first takes the environment of the running stack."""
+    """A copy of these commands. Each first sets the environment of the running stack, and then runs as usual."""
     made = copy.copy(commands)
     made.registered_commands = [copy.copy(one) for one in commands.registered_commands]
     for command in made.registered_commands:

@@ -1,4 +1,4 @@
-"""Commands about a stack that is there: its parts, its logs, its environment, its data."""
+"""Commands that show and control an existing stack: its parts, its logs, its environment, its data."""
 
 import contextlib
 import shlex
@@ -56,7 +56,7 @@ def logs(
     with plain_errors():
         stack = Stack(StackOptions(home=stack_home()))
         if name not in PARTS_BY_NAME:
-            raise PartError(f"{name}: no such part; there are {', '.join(PARTS_BY_NAME)}")
+            raise PartError(f"there is no part {name}; the parts are {', '.join(PARTS_BY_NAME)}")
         typer.echo(stack.logs(name, lines))
         if following:
             with contextlib.suppress(KeyboardInterrupt):
@@ -66,7 +66,7 @@ def logs(
 
 @app.command()
 def restart(name: Name) -> None:
-    """Stop a part in good order, start it and wait until it is ready."""
+    """Stop a part by a signal that lets it finish, start it, and wait until it is ready."""
     with attached() as stack:
         stack.restart(name)
 
@@ -77,14 +77,14 @@ def kill(
     *,
     signal_number: Annotated[int, typer.Option("--signal", "-s", help="Which signal to send.")] = signal.SIGKILL,
 ) -> None:
-    """Kill a part's process, with -9 unless told otherwise; it comes back by itself."""
+    """Kill a part's process, by default with -9; it is started again by itself."""
     with attached() as stack:
         typer.echo(stack.kill(name, signal_number))
 
 
 @app.command()
 def environment() -> None:
-    """Print what points a program at this stack, for `eval`."""
+    """Print the environment variables with which a program uses this stack, for `eval`."""
     with attached() as stack:
         for name, value in stack.environment().items():
             typer.echo(f"export {name}={shlex.quote(value)}")
@@ -92,7 +92,7 @@ def environment() -> None:
 
 @app.command()
 def clean_data() -> None:
-    """Forget all data and logs of the stopped stack."""
+    """Delete all data and logs of the stopped stack."""
     home = stack_home()
     with plain_errors():
         try:

@@ -26,10 +26,10 @@ from tools.terminal import console
 
 RUNNING_POLL_S = 0.5
 SAID_LINES = 10
-# After an hour, until all of it is archived.
+# So long after the end of an hour everything that arrived in it is archived.
 ROLLUP_SETTLED_S = 180.0
-# For `run`, unless the user gives options: without the optimising compiler, the JVMs start with half the CPU time, and
-# they still count many times the demo load. `up` leaves the compiler on.
+# The options of `run` by default. Without the optimising compiler, the JVMs need half the CPU time to start, and they
+# can still count many times the demo load. `up` leaves the compiler on.
 QUICK_JAVA_OPTIONS = "-XX:TieredStopAtLevel=1"
 
 app = typer.Typer()
@@ -39,7 +39,7 @@ app = typer.Typer()
 def up(
     part: Annotated[list[str] | None, typer.Option(help="Only this part; may be given several times.")] = None,
 ) -> None:
-    """Start everything and keep it running until Ctrl-C."""
+    """Start everything but the jobs, and keep it running until Ctrl-C."""
     with plain_errors(), _running_stack(tuple(part or ALL_PARTS)) as stack:
         _show_endpoints(stack)
         _wait_until_stopped(stack)
@@ -49,15 +49,15 @@ def up(
 def run(
     *,
     events_per_second: Annotated[int, typer.Option(help="Events a second of the demo load.", min=1)] = 2000,
-    demo: Annotated[bool, typer.Option(help="Send a demo load, and time its way.")] = True,
+    demo: Annotated[bool, typer.Option(help="Send a demo load, and measure its freshness.")] = True,
 ) -> None:
-    """Start everything and count until Ctrl-C; submit the jobs unless they came back with their cluster."""
+    """Start everything and count until Ctrl-C. Jobs of an earlier run continue; otherwise they are submitted."""
     started_at_s = psutil.Process().create_time()
     os.environ.setdefault(JAVA_OPTIONS_VARIABLE, QUICK_JAVA_OPTIONS)
     with plain_errors(), _running_stack() as stack:
         ensure_job(stack, "count", COUNT)
         _show_endpoints(stack)
-        # This process is a client of the stack like any other from here on.
+        # From here on this process is a client of the stack like any other.
         os.environ.update(stack.environment())
         from tools.demo import Demo, DemoOptions
 
@@ -75,14 +75,14 @@ def run(
             return f"{roll_up(stack)}\n{_erase_again()}\n{_abort_uploads()}"
 
         with Demo(options) as running, HourlyRollups(hourly, log, settled_s=ROLLUP_SETTLED_S):
-            # Second, since counting comes first, and two cores start one job sooner than two. All of it is copying: one
-            # subtask does many times what the count job counts.
+            # The archive job is submitted after the first count, because two cores start one job sooner than two. It
+            # only copies, so one subtask can copy many times what the count job counts.
             running.show(console, watched.running, lambda: ensure_job(stack, "archive", ARCHIVE, "-p", "1"))
         raise watched.ended()
 
 
 def _erase_again() -> str:
-    """Erase viewers whose erasures are open from what has been archived since; returns the report."""
+    """Erase viewers whose erasures are open from what was archived since the last run. Returns the report."""
     from tools.erasure import as_text, erase_again, stores_of
 
     settings = Settings()
@@ -91,16 +91,16 @@ def _erase_again() -> str:
 
 
 def _abort_uploads() -> str:
-    """Abort the uploads that nobody can complete any more, as a rule of the bucket does on a cluster."""
+    """Abort uploads that no job can complete any more. On a cluster a rule of the bucket does it."""
     from tools.stack.lifecycle import abort_old_uploads
 
     return f"{abort_old_uploads(Settings())} unfinished uploads are aborted"
 
 
 def stop_on_signals() -> None:
-    """Let SIGTERM and a closed terminal end `up` as Ctrl-C does: in good order.
+    """Let SIGTERM and a closed terminal (SIGHUP) stop the stack in the same way as Ctrl-C.
 
-    Where SIGHUP is ignored already somebody has typed `nohup`, and means it.
+    If SIGHUP is ignored already, the user has typed `nohup`, and it stays ignored.
     """
 
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -122,7 +122,8 @@ def _running_stack(parts: tuple[str, ...] = ALL_PARTS) -> Iterator[Stack]:
             console.print(f"{seconds:6.1f} s  {PARTS_BY_NAME[name].title} is ready")
 
     stopped = f"stopped; the data stays in {stack.layout.home} until `make clean-data`"
-    # What could not be started has ended itself, and a stack that another process runs is not ours to stop.
+    # If the start fails, `start` has stopped the parts again, or the stack belongs to another process. So the stack is
+    # stopped only after a successful start.
     try:
         stack.start(progress)
     except KeyboardInterrupt:
@@ -149,21 +150,21 @@ def _show_endpoints(stack: Stack) -> None:
 
 
 class Watched:
-    """A running stack and the disk that it fills. Neither ends without a word on why."""
+    """Watches a running stack and the disk that it fills, and says why the stack has ended."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._disk = DiskWatch(stack.layout.home, disk_limits(), lambda line: console.print(line, style="red"))
 
     def running(self) -> bool:
-        """Whether the stack runs. Raises DiskError when it is to be stopped."""
+        """Whether the stack runs. Raises DiskError if it must be stopped because the disk is full."""
         is_running = self._stack.running()
-        # A disk that was full before anybody looked is the reason, too.
+        # The disk is also checked if the stack has ended, because a full disk may be the reason.
         self._disk.look()
         return is_running
 
     def ended(self) -> PartError:
-        """Why it does not run any more, as far as is known; the last lines of supervisord come first."""
+        """An error that says why the stack has ended, as far as is known, with the last lines of supervisord."""
         said = self._stack.logs("supervisord-start", SAID_LINES)
         stopped = "the stack was stopped from outside"
         if not said.strip():

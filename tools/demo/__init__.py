@@ -1,7 +1,7 @@
-"""What `make run` shows: traffic over HTTP, and a live table of what becomes of it.
+"""The demo of `make run`: it sends traffic over HTTP, and shows a live table of the counts.
 
-It stands where a client and an operator stand: it sends to ingest, asks the query service, and reads the ledger
-and the topic's end. It must not know how the job counts.
+It uses the product as a client and an operator do: it sends to ingest, asks the query service, and reads the ledger and
+the topic's end. It must not know how the job counts.
 """
 
 from tools.demo.dashboard import Demo, DemoOptions

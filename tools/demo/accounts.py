@@ -1,70 +1,47 @@
-"""The ledger's rows as one running sum, with only the rows read again that can still change. Pure: no database."""
+"""Keeps the sum of the ledger's rows, and says which rows can still change and must be read again. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple, Self
+from typing import NamedTuple
+
+from schemas.ledger import FATES
 
 MINUTE_MS = 60_000
+# The columns of the ledger that the demo reads: events by fate, and the Kafka records they came in, with heartbeats.
+COLUMNS = ("received", *FATES, "records")
 
 
 class LedgerRow(NamedTuple):
-    """What became of one salt's events of one minute of arrival, so far. Absolute, and only ever growing."""
+    """A row of the ledger: the numbers of one salt in one minute of arrival, by column. They only grow."""
 
     minute_ms: int
     salt: int
-    received: int
-    counted: int
-    duplicate: int
-    late: int
-    invalid: int
-    dead_lettered: int
-    records: int
-    blocked: int = 0
-
-
-class Totals(NamedTuple):
-    """Sums of ledger rows: events by fate, and the Kafka records they came in (heartbeats are records too)."""
-
-    received: int = 0
-    counted: int = 0
-    duplicate: int = 0
-    late: int = 0
-    invalid: int = 0
-    dead_lettered: int = 0
-    records: int = 0
-    blocked: int = 0
-
-    def plus(self, row: Iterable[int]) -> Self:
-        """The sum, field by field."""
-        return type(self)(*(a + b for a, b in zip(self, row, strict=True)))
-
-    def minus(self, other: Iterable[int]) -> Self:
-        """The difference, field by field."""
-        return type(self)(*(a - b for a, b in zip(self, other, strict=True)))
+    numbers: Counter[str]
 
 
 class Accounts:
-    """Keeps the sum of all rows seen; a row seen again replaces its former self."""
+    """The sum of all rows that were read. If a row is read again, the new one replaces the old one."""
 
     def __init__(self) -> None:
-        self._settled = Totals()
+        self._settled = Counter[str]()
         self._open: dict[tuple[int, int], LedgerRow] = {}
 
     def take(self, rows: Iterable[LedgerRow]) -> None:
-        """Take rows in, in any order: all of the table at first, then those of `open_from_ms` and later."""
+        """Add rows in any order: first all rows of the table, later those from the minute `open_from_ms` on."""
         for row in rows:
             self._open[row.minute_ms, row.salt] = row
         open_from_ms = self.open_from_ms
         if open_from_ms is None:
             return
         for key in [key for key in self._open if key[0] < open_from_ms]:
-            self._settled = self._settled.plus(self._open.pop(key)[2:])
+            self._settled.update(self._open.pop(key).numbers)
 
     @property
     def open_from_ms(self) -> int | None:
-        """The first minute whose rows may still change or appear; None before the first row.
+        """The first minute whose rows may still change or appear, in ms since 1970; None before the first row.
 
-        A salt's append time never steps back, so its minutes before its latest are final; one more is kept for
-        a write that was under way. Salts below zero stand for records of no salt and have no clock.
+        The append time of a salt never steps back, so only its latest minute can change. One minute more is kept open
+        for a write that is late. A salt below zero stands for records without a salt, which are in no order.
         """
         latest: dict[int, int] = {}
         for minute_ms, salt in self._open:
@@ -72,9 +49,9 @@ class Accounts:
                 latest[salt] = max(minute_ms, latest.get(salt, minute_ms))
         return min(latest.values()) - MINUTE_MS if latest else None
 
-    def totals(self) -> Totals:
-        """The sum of every row."""
-        sums = self._settled
+    def totals(self) -> Counter[str]:
+        """The sums of all rows, by column."""
+        sums = self._settled.copy()
         for row in self._open.values():
-            sums = sums.plus(row[2:])
+            sums.update(row.numbers)
         return sums

@@ -1,6 +1,6 @@
-"""How fresh the numbers are: one event a second, and how long after its acknowledgement the count shows it.
+"""Measures freshness: sends one event a second, and measures the time from its acknowledgement to its visible count.
 
-A client like any other: it knows ingest's and the query service's addresses and nothing else.
+It is a client like any other: it knows only the addresses of ingest and of the query service.
 """
 
 import threading
@@ -17,13 +17,13 @@ from tools.demo.sources import AWAY, HTTP_TIMEOUT_S, views
 
 INTERVAL_S = 1.0
 POLL_S = 0.1
-# A view that is not seen for so long is given up, and the next one goes to a video of its own.
+# A view that is not visible after this time is given up, and the next view goes to another video.
 PATIENCE_S = 120.0
 SAMPLES = 300
 
 
 class Freshness(NamedTuple):
-    """Seconds from acknowledged to visible, over the last few hundred probes."""
+    """Seconds from an event's acknowledgement to its visible count, over the last few hundred events."""
 
     last_s: float
     median_s: float
@@ -31,7 +31,7 @@ class Freshness(NamedTuple):
 
     @classmethod
     def of(cls, samples_s: Sequence[float]) -> Self | None:
-        """From samples in order of time; None without any."""
+        """The freshness of samples, which are in order of time; None if there are none."""
         if not samples_s:
             return None
         ordered = sorted(samples_s)
@@ -39,7 +39,7 @@ class Freshness(NamedTuple):
 
 
 class Canary:
-    """Probes from `start` until `stopping` is set, in a thread of its own."""
+    """Measures from `start` until `stopping` is set, in a thread of its own."""
 
     def __init__(self, ingest_url: str, query_url: str, stopping: threading.Event) -> None:
         self._ingest = httpx2.Client(base_url=ingest_url, timeout=HTTP_TIMEOUT_S, trust_env=False)
@@ -50,27 +50,27 @@ class Canary:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.sent = 0
         self.accepted = 0
-        # time.time() when a count was visible for the first time.
+        # When the first count was visible, in seconds since 1970.
         self.first_visible_at_s: float | None = None
 
     def start(self) -> None:
-        """Send the first event, soon."""
+        """Begin to send. Returns at once."""
         self._thread.start()
 
     def join(self) -> None:
-        """Wait for the end of the request under way, after `stopping` was set."""
+        """Wait until the thread has ended, and close the clients. Set `stopping` first."""
         self._thread.join()
         self._ingest.close()
         self._query.close()
 
     @property
     def freshness(self) -> Freshness | None:
-        """None before the first visible count."""
+        """The freshness of the last events; None before the first visible count."""
         return Freshness.of(list(self._samples_s))
 
     @property
     def waiting_s(self) -> float:
-        """How long the view under way has been acknowledged and not visible; 0 without one."""
+        """For how long the current view has been acknowledged and not visible; 0 if there is none."""
         since_s = self._acknowledged_at_s
         return 0.0 if since_s is None else time.monotonic() - since_s
 
@@ -79,7 +79,7 @@ class Canary:
         while not self._stopping.is_set():
             started_s = time.monotonic()
             sent += 1
-            # After a failure nobody knows whether the event was written: the next goes to another video.
+            # After a failure it is unknown whether the event was written, so the next goes to another video.
             if not (self._send(video) and self._seen(video, sent)):
                 video, sent = _new_video(), 0
             self._stopping.wait(max(0.0, INTERVAL_S - (time.monotonic() - started_s)))

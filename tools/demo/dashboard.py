@@ -1,11 +1,12 @@
-"""The demo as a whole: its traffic, its probes, and the table or the lines that show what becomes of them.
+"""The whole demo: its traffic, its freshness probes, and the table or the lines that show the numbers.
 
-The numbers come from threads of their own; the caller's thread only shows what they know.
+Threads of their own get the numbers; the caller's thread only shows them.
 """
 
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -15,10 +16,10 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.live import Live
 
+from schemas.ledger import FATES
 from settings import Settings
-from tools.demo.accounts import Totals
 from tools.demo.canary import Canary
-from tools.demo.history import WINDOW_S, Counters, History
+from tools.demo.counters import WINDOW_S, Counters, CounterWindow
 from tools.demo.sources import CountsSource, JudgedSource, Poller
 from tools.demo.titles import demo_metadata
 from tools.demo.traffic import DemoTraffic
@@ -34,11 +35,11 @@ BASELINE_WAIT_S = 10.0
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What to send and what to show.
+    """What the demo sends and shows.
 
-    `settings` point at the stack; `endpoints` hold the URLs of "ingest", "query" and "flink".
-    `events_per_second` 0 sends nothing at all. `started_at_s` (epoch seconds) is what the first visible count is
-    measured from.
+    `settings` must point at the stack. `endpoints` has the URLs of "ingest", "query" and "flink". With
+    `events_per_second` 0 the demo sends nothing. The time to the first visible count is measured from `started_at_s`,
+    in seconds since 1970.
     """
 
     settings: Settings
@@ -48,7 +49,7 @@ class DemoOptions:
 
 
 class Demo:
-    """A context: entered, it sends and looks; left, it has stopped both."""
+    """A context manager: the demo sends and polls between its begin and its end."""
 
     def __init__(self, options: DemoOptions) -> None:
         self._options = options
@@ -56,17 +57,17 @@ class Demo:
         self._judged_source = JudgedSource(options.settings)
         self._judged = Poller(self._judged_source.read, REFRESH_S, self._stopping)
         self._clients = _Clients(options, self._stopping) if options.events_per_second else None
-        self._history = History()
-        self._before: Totals | None = None
-        self._first_count_told = False
+        self._window = CounterWindow()
+        self._before: Counter[str] | None = None
+        self._first_count_shown = False
         self._began_s = time.monotonic()
 
     def __enter__(self) -> Self:
         self._judged.start()
-        # What the ledger holds already is of former runs: look before anything is sent.
+        # The ledger may have numbers of earlier runs, so it is read before anything is sent.
         self._judged.wait_first(BASELINE_WAIT_S)
         self._began_s = time.monotonic()
-        self._history.add(self._began_s, Counters())
+        self._window.add(self._began_s, Counters())
         if self._clients is not None:
             self._clients.start()
         return self
@@ -81,9 +82,9 @@ class Demo:
         self._judged_source.close()
 
     def show(self, console: Console, goes_on: Callable[[], bool], once_counting: Callable[[], None]) -> None:
-        """Show until `goes_on` says no: a table that renews itself on a terminal, else a line now and then.
+        """Show the numbers until `goes_on` returns False: on a terminal a table, otherwise a line now and then.
 
-        `once_counting` is called when the first count is visible; at once when nothing is sent.
+        `once_counting` is called when the first count is visible, or at once if the demo sends nothing.
         """
         if self._clients is None:
             once_counting()
@@ -91,13 +92,13 @@ class Demo:
             with Live(console=console, auto_refresh=False) as live:
                 while goes_on():
                     live.update(as_table(self._snapshot()), refresh=True)
-                    self._tell_first_count(console, once_counting)
+                    self._show_first_count(console, once_counting)
                     time.sleep(REFRESH_S)
             return
         line_at_s = time.monotonic()
         while goes_on():
             snapshot = self._snapshot()
-            self._tell_first_count(console, once_counting)
+            self._show_first_count(console, once_counting)
             if time.monotonic() >= line_at_s:
                 console.print(as_line(snapshot), soft_wrap=True, highlight=False)
                 line_at_s += LINE_EVERY_S
@@ -107,14 +108,14 @@ class Demo:
         now_s = time.monotonic()
         judged, clients = self._judged.value, self._clients
         counters = self._counters(judged.totals if judged else None)
-        self._history.add(now_s, counters)
+        self._window.add(now_s, counters)
         counts = clients.counts.value if clients else None
         return Snapshot(
             running_s=now_s - self._began_s,
             sends=clients is not None,
             total=counters,
-            recent=self._history.gained(WINDOW_S),
-            per_second=self._history.per_second(RATE_WINDOW_S),
+            recent=self._window.gained(WINDOW_S),
+            per_second=self._window.per_second(RATE_WINDOW_S),
             lag_records=judged.lag_records if judged else None,
             freshness=clients.canary.freshness if clients else None,
             waiting_s=clients.canary.waiting_s if clients else 0.0,
@@ -124,21 +125,18 @@ class Demo:
             trouble=clients.traffic.trouble if clients else "",
         )
 
-    def _counters(self, totals: Totals | None) -> Counters:
-        if totals is not None and self._before is None:
-            self._before = totals
-        since = totals.minus(self._before) if totals and self._before else Totals()
+    def _counters(self, totals: Counter[str] | None) -> Counters:
+        since = Counter[str]()
+        if totals is not None:
+            if self._before is None:
+                self._before = totals
+            since.update(totals)
+            since.subtract(self._before)
         return Counters(
             sent=self._clients.sent if self._clients else 0,
             accepted=self._clients.accepted if self._clients else 0,
             refused=self._clients.traffic.refused if self._clients else 0,
-            received=since.received,
-            counted=since.counted,
-            duplicate=since.duplicate,
-            late=since.late,
-            invalid=since.invalid,
-            dead_lettered=since.dead_lettered,
-            blocked=since.blocked,
+            **{name: since[name] for name in ("received", *FATES)},
         )
 
     def _addresses(self) -> dict[str, str]:
@@ -152,18 +150,18 @@ class Demo:
             addresses["for example"] = f"curl {at['query']}/v1/videos/{self._clients.traffic.top_videos[0]}/views"
         return addresses
 
-    def _tell_first_count(self, console: Console, once_counting: Callable[[], None]) -> None:
-        if self._clients is None or self._first_count_told:
+    def _show_first_count(self, console: Console, once_counting: Callable[[], None]) -> None:
+        if self._clients is None or self._first_count_shown:
             return
         at_s = self._clients.canary.first_visible_at_s
         if at_s is not None:
-            self._first_count_told = True
+            self._first_count_shown = True
             console.print(f"first count visible after {at_s - self._options.started_at_s:.1f} s", highlight=False)
             once_counting()
 
 
 class _Clients:
-    """Those who use the services: the demo's traffic, the canary, and whoever asks for the top videos."""
+    """The clients of the services: the demo's traffic, the canary, and the poller of the top videos."""
 
     def __init__(self, options: DemoOptions, stopping: threading.Event) -> None:
         ingest, query = options.endpoints["ingest"], options.endpoints["query"]
@@ -184,7 +182,7 @@ class _Clients:
         return self.traffic.accepted + self.canary.accepted
 
     def start(self) -> None:
-        # Without titles the demo is poorer, and counts all the same.
+        # The demo counts without titles, too.
         with contextlib.suppress(KafkaException):
             publish(self._kafka, demo_metadata(self.traffic.videos))
         self.traffic.start()

@@ -1,10 +1,11 @@
-"""Where the table's numbers come from: the ledger in Cassandra, the topic's end in Kafka, counts over HTTP.
+"""Reads the numbers of the demo's table: the ledger in Cassandra, the topic's end in Kafka, counts over HTTP.
 
-Every part may be away at any moment and come back: its last answer stands meanwhile.
+Every part may be away at any moment and come back. Until it does, its last answer stays.
 """
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -18,7 +19,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from connectors.cassandra import CassandraAwayError, connect
 from settings import Settings
-from tools.demo.accounts import MINUTE_MS, Accounts, LedgerRow, Totals
+from tools.demo.accounts import COLUMNS, MINUTE_MS, Accounts, LedgerRow
 
 AWAY = (
     CassandraAwayError,
@@ -35,9 +36,9 @@ Answer = TypeVar("Answer")
 
 
 class Poller(Generic[Answer]):
-    """Asks again and again in a thread of its own, so that a part that hangs holds up nothing else.
+    """Asks again and again in a thread of its own, so that a part that hangs does not delay the others.
 
-    `value` is the newest answer, None before the first; an error of AWAY is no answer.
+    `value` is the newest answer, and None before the first. An error of AWAY leaves it as it is.
     """
 
     def __init__(self, ask: Callable[[], Answer], interval_s: float, stopping: threading.Event) -> None:
@@ -49,15 +50,15 @@ class Poller(Generic[Answer]):
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Ask for the first time, soon."""
+        """Begin to ask. Returns at once."""
         self._thread.start()
 
     def wait_first(self, timeout_s: float) -> None:
-        """Wait for the first answer, or until the time is over."""
+        """Wait for the first answer, for at most `timeout_s`."""
         self._answered.wait(timeout_s)
 
     def join(self) -> None:
-        """Wait for the end of the question under way, after `stopping` was set."""
+        """Wait until the thread has ended. Set `stopping` first."""
         self._thread.join()
 
     def _run(self) -> None:
@@ -69,18 +70,18 @@ class Poller(Generic[Answer]):
 
 
 class Judged(NamedTuple):
-    """The job's account of all events so far, and the records of the topic that it has not accounted for yet."""
+    """The sums of the ledger so far, by column, and how many records of the topic are not in the ledger yet."""
 
-    totals: Totals
+    totals: Counter[str]
     lag_records: int
 
 
 class JudgedSource:
     """Reads the ledger, and compares it with the topic's end.
 
-    Lag is what is appended to the topic less the records in the ledger: it falls to zero only when every record
-    is judged and its verdict is in Cassandra. Flink's own lag metric ends at the source and is refreshed every
-    10 s. It holds while the ledger keeps all that was ever appended, 100 days (its TTL in schemas/cql).
+    The lag is the number of records in the topic minus the number in the ledger. It is zero only when every record is
+    judged and its fates are in Cassandra. Flink's own lag metric ends at the source and is refreshed every 10 s. The
+    lag is right only while the ledger still has every record, which is for 100 days (its time to live in schemas/cql).
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -91,11 +92,11 @@ class JudgedSource:
 
     def read(self) -> Judged:
         """Raises one of AWAY."""
-        # The topic's end first: the other way round, records judged in between would make the lag negative.
+        # The topic's end is read first. Otherwise records that are judged in between would make the lag negative.
         end = self._appended()
         self._accounts.take(self._rows())
         totals = self._accounts.totals()
-        return Judged(totals, max(0, end - totals.records))
+        return Judged(totals, max(0, end - totals["records"]))
 
     def close(self) -> None:
         """End both connections."""
@@ -107,21 +108,21 @@ class JudgedSource:
     def _appended(self) -> int:
         kafka = self._settings.kafka
         if self._consumer is None:
-            # Joins no group and reads nothing: the group's name is only asked for. What it logs would go right
-            # through the table, and a broker that is away shows as a lag that stands still.
+            # The client joins no group and reads nothing; it only requires a group's name. Log lines would break the
+            # table on the terminal, and a broker that is away is visible as a lag that does not change.
             self._consumer = Consumer(
                 {"bootstrap.servers": kafka.bootstrap_servers, "group.id": "view-counts-demo", "log_level": 0}
             )
         partitions = [TopicPartition(kafka.events_topic, number) for number in range(kafka.partitions)]
         marks = [self._consumer.get_watermark_offsets(p, timeout=KAFKA_TIMEOUT_S) for p in partitions]
         if None in marks:
-            raise KafkaException("the topic's end was not told in time")
+            raise KafkaException("Kafka did not give the topic's end in time")
         return sum(high for _, high in marks)
 
     def _rows(self) -> list[LedgerRow]:
         if self._session is None:
             session = connect(self._settings.cassandra)
-            columns = ", ".join(("minute", *LedgerRow._fields[1:]))
+            columns = ", ".join(("minute", "salt", *COLUMNS))
             self._of_minute = session.prepare(f"SELECT {columns} FROM ledger WHERE minute = ?")
             self._all = session.prepare(f"SELECT {columns} FROM ledger")
             self._session = session
@@ -129,7 +130,7 @@ class JudgedSource:
         if first_ms is None:
             return [_row(row) for row in self._session.execute(self._all)]
         now_ms = int(datetime.now(UTC).timestamp() * 1000)
-        # A broker's clock may be ahead of ours.
+        # A broker's clock may be ahead of this machine's.
         minutes = [(minute,) for minute in range(first_ms, now_ms + 2 * MINUTE_MS, MINUTE_MS)]
         results = execute_concurrent_with_args(self._session, self._of_minute, minutes, concurrency=32)
         return [_row(row) for result in results for row in result.result_or_exc]
@@ -137,11 +138,11 @@ class JudgedSource:
 
 def _row(row: Any) -> LedgerRow:
     minute_ms = round(row.minute.replace(tzinfo=UTC).timestamp() * 1000)
-    return LedgerRow(minute_ms, *row[1:])
+    return LedgerRow(minute_ms, row.salt, Counter({name: getattr(row, name) or 0 for name in COLUMNS}))
 
 
 class Counts(NamedTuple):
-    """What the query service says of some videos: (video, views), most views first."""
+    """What the query service answers about some videos: (video, views), the most views first."""
 
     videos: list[tuple[str, int]]
     complete_through: str | None

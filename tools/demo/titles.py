@@ -1,4 +1,4 @@
-"""What is known of the demo's videos: made-up titles and channels."""
+"""The metadata of the demo's videos: made-up titles and channels."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ FIRST_CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def demo_metadata(videos: Sequence[str]) -> Iterator[VideoMetadata]:
-    """Of every video but each tenth, so that some stay without a title."""
+    """Metadata of these videos. Every tenth video has none, so that some stay without a title."""
     for number, video_id in enumerate(videos):
         if number % 10 == 9:
             continue

@@ -1,4 +1,4 @@
-"""The demo's load: the load generator's traffic at a steady rate over HTTP, for as long as wanted."""
+"""The demo's traffic: events of the load generator, sent over HTTP at a steady rate without an end."""
 
 import asyncio
 import contextlib
@@ -8,15 +8,15 @@ import time
 from tools.load import HttpSender, NotAcknowledgedError, Traffic, TrafficSource
 
 BODIES_PER_S = 4
-# Every so many bodies one holds an event that ingest refuses.
+# One body of so many has an event that ingest refuses.
 BAD_EVERY = 20
 LATE_SHARE = 0.01
 TOP_VIDEOS = 8
-# A source remembers all it made, to repeat it. Ids follow from the seed, which is 24 bits of the clock: the next
-# source, or the next run, has ids of its own.
+# A source remembers all events that it made, so that it can repeat them; after this many a new source begins. Ids come
+# from the seed, which is 24 bits of the clock, so the next source, and the next run, has other ids.
 EVENTS_PER_SOURCE = 1_000_000
 SEEDS = 1 << 24
-# Behind by more than this, after ingest was away, what was missed is left out and not made up for.
+# If the traffic is behind by more than this, because ingest was away, the missed events are left out.
 BEHIND_MAX_S = 2.0
 STOP_POLL_S = 0.1
 
@@ -33,7 +33,7 @@ class DemoTraffic:
         self._sender: HttpSender | None = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self.sent = 0
-        # What ingest answered that it must not have; empty while all is well.
+        # A wrong answer of ingest; empty while all is well.
         self.trouble = ""
 
     @property
@@ -43,12 +43,12 @@ class DemoTraffic:
 
     @property
     def refused(self) -> int:
-        """Malformed events that ingest refused, one by one; they are sent beside those of `sent`."""
+        """Malformed events that ingest refused. They are sent in addition to those of `sent`."""
         return self._sender.tally.bad_events_refused if self._sender else 0
 
     @property
     def top_videos(self) -> list[str]:
-        """The videos viewed most, by their law."""
+        """The videos that are viewed most, by the distribution of the traffic."""
         return [name.decode() for name in self._source.videos.names[:TOP_VIDEOS]]
 
     @property
@@ -57,11 +57,11 @@ class DemoTraffic:
         return self._source.good_videos
 
     def start(self) -> None:
-        """Send the first events, soon."""
+        """Begin to send. Returns at once."""
         self._thread.start()
 
     def join(self) -> None:
-        """Wait for the end, after `stopping` was set; what is under way then is broken off."""
+        """Wait until the thread has ended. Set `stopping` first; requests that are under way are cancelled."""
         self._thread.join()
 
     def _new_source(self) -> TrafficSource:

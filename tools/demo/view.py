@@ -1,4 +1,4 @@
-"""A snapshot of the demo as a table for a terminal, or as one line for a log. Pure: asks nobody anything."""
+"""Shows a snapshot of the demo as a table for a terminal, or as one line for a log. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.demo.canary import Freshness
-from tools.demo.history import WINDOW_S, Counters
+from tools.demo.counters import WINDOW_S, Counters
 
-# A view that has waited for longer than this is shown beside the freshness of those that came through.
+# If a view has waited for longer than this, its waiting time is shown beside the freshness of earlier views.
 WAITING_SHOWN_S = 3.0
 _SENT_ROWS = (("sent", "sent"), ("accepted", "accepted"), ("refused", "refused"))
 _LEDGER_ROWS = (
@@ -27,7 +27,7 @@ _LEDGER_ROWS = (
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that is shown. What is not known yet is None or empty; `sends` is False without a demo load."""
+    """Everything that is shown. What is not known yet is None or empty. `sends` says whether the demo sends events."""
 
     running_s: float
     sends: bool
@@ -44,7 +44,7 @@ class Snapshot:
 
 
 def as_table(snapshot: Snapshot) -> RenderableType:
-    """Counters, lag and freshness, the top videos and the addresses, one below the other."""
+    """A table with the counters and the top videos, and below it lag, freshness and addresses."""
     events = Table("events", box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("per second", f"last {WINDOW_S / 60:.0f} min", "since the start"):
         events.add_column(title, justify="right")
@@ -79,13 +79,13 @@ def as_table(snapshot: Snapshot) -> RenderableType:
 
 
 def as_line(snapshot: Snapshot) -> str:
-    """The same in one line, without the addresses."""
+    """The same numbers in one line, without the addresses."""
     total = snapshot.total
     parts = [_duration(snapshot.running_s)]
     if snapshot.sends:
         parts.append(f"sent {snapshot.per_second.get('sent', 0.0):,.0f}/s, accepted {total.accepted:,}")
     parts.append(f"counted {total.counted:,} ({snapshot.per_second.get('counted', 0.0):,.0f}/s)")
-    # Most installations block nobody, and the line is long.
+    # Blocked events are left out while there are none, because the line is long.
     parts += [
         f"{title} {getattr(total, name):,}" for title, name in _LEDGER_ROWS[2:] if name != "blocked" or total.blocked
     ]

@@ -1,6 +1,6 @@
-"""Erases viewers from the archive and from history, while every number that was counted stays as it was.
+"""Erases viewers from the archive and from history. No count changes.
 
-Rewrites what udfs.logic.erasure.erasures says, keeps the list of erasures, and reports. Knows no rule itself.
+It rewrites files as udfs.logic.erasure.erasures says, keeps the list of erasures, and reports. It has no rules itself.
 """
 
 from tools.erasure.erasing import ErasureError, Stores, erase, erase_again, stores_of

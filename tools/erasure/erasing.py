@@ -1,8 +1,8 @@
-"""Runs erasures on the stores: says first who is erased, rewrites, and reads again until nothing is found.
+"""Runs erasures on the stores: lists who is erased, rewrites files, and reads again until nothing is found.
 
-A file is rewritten only as it was read, under the lease of history, which is given up between passes: rollups and
-other erasures take turns with this. Killed anywhere and run again, it comes to the same: the list is written first, and
-with it the key that pseudonyms come from.
+It holds the lease of history, and replaces a file only if it is still as it was read. Between passes it gives up the
+lease, so that rollups and other erasures can run. If it is killed and run again, the result is the same, because it
+first writes the list with the key from which pseudonyms are made.
 """
 
 import time
@@ -33,33 +33,34 @@ from udfs.stores.history_register import CassandraRegisters, Registers
 from udfs.stores.history_store import HistoryStore
 from udfs.stores.lease import Lease, LeaseHolder
 
-# Each pass reads what came while the one before it read; only an erased viewer who views on keeps them coming.
+# Each pass reads what came during the pass before. Many passes are needed only if an erased viewer still views.
 PASSES_MAX = 5
-# An object may bear the time when its upload began, and appear when a job that was away is back. What takes longer is
-# found by the run that closes an erasure, which reads everything.
+# An object may have the time at which its upload began, and appear only when a job that was away is back. If that takes
+# longer than this, the run that closes an erasure finds the object, because it reads everything.
 UPLOAD_S = 86_400.0
-# For what waits to be archived while its job is away.
+# The time that records may wait for the archive job while it is away.
 ARCHIVED_MS = DAY_MS
-# The lease is given up after so long, and then whoever waits for it, looking each second, takes it.
+# The lease is given up after TURN_S. The process then waits for GIVE_WAY_S, so that others, which look for the lease
+# every second, can take it.
 TURN_S = 300.0
 GIVE_WAY_S = 3.0
-# A turn ends with the file that is being rewritten.
+# A turn ends when the current file is rewritten, so it may last longer than TURN_S.
 DEADLINE_S = 2 * TURN_S
 
 
-# What is to be listed of a viewer, given what is.
+# Computes the erasure to be listed from the one that is listed already, if there is one.
 Ask = Callable[[Erasure | None], Erasure]
 
 
 class ErasureError(ValueError):
-    """What was asked for cannot be done; the text says why and what to do."""
+    """The request cannot be done. The text says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Stores:
-    """Where erasures work. `files` are those of `store`; `kept_ms` is connectors.kafka_admin's.
+    """The stores on which erasures work. `files` replaces files of `store`; `kept_ms` is connectors.kafka_admin's.
 
-    Without registers nothing but a dry run can be done.
+    Without `registers` only a dry run is possible.
     """
 
     store: pyarrow.fs.FileSystem
@@ -71,9 +72,9 @@ class Stores:
 
 @contextmanager
 def stores_of(settings: Settings, *, dry_run: bool = False) -> Iterator[Stores]:
-    """Those that the settings name. A dry run does without Cassandra.
+    """The stores that the settings name, for the body of a `with` block. A dry run does not connect to Cassandra.
 
-    Raises ConditionalPutError, CassandraAwayError, and botocore's and pyarrow's errors.
+    Raises ConditionalPutError, CassandraAwayError, and errors of botocore and pyarrow.
     """
     files, store = S3Files(settings.s3), filesystem(settings.s3)
     if dry_run:
@@ -89,7 +90,7 @@ def stores_of(settings: Settings, *, dry_run: bool = False) -> Iterator[Stores]:
 
 @dataclass
 class _Done:
-    """What passes have read and rewritten; by viewer the files, events and rows of slices."""
+    """What all passes have read and rewritten. `files`, `events` and `rows` (of slices) are by viewer."""
 
     passes: int = 0
     read: set[str] = field(default_factory=set)
@@ -112,13 +113,15 @@ def erase(
     unlist: bool = False,
     dry_run: bool = False,
 ) -> Report:
-    """Erase viewers; what was done. With `unlist` their blocks end, and their names leave the block list in the end.
+    """Erase viewers, given by their viewer_ids, and report what was done.
 
-    Raises ErasureError, LeaseLostError, HistoryError, the errors of the stores, and confluent_kafka.KafkaException.
+    With `unlist` their blocking ends, and their ids leave the block list when the erasure closes. A dry run changes
+    nothing. Raises ErasureError, LeaseLostError, HistoryError, errors of the stores, and
+    confluent_kafka.KafkaException.
     """
     for one in ids:
         if not one:
-            raise ErasureError("viewer_id='' is nobody's: events without a viewer_id have none to erase; give an id")
+            raise ErasureError("viewer_id='' names no viewer, so there is nothing to erase; give an id")
     kept = ErasureList(stores.store, settings.erasure.path)
     if unlist and not dry_run:
         listed = block_list.periods(settings.kafka)
@@ -133,7 +136,7 @@ def erase(
 
 
 def erase_again(settings: Settings, stores: Stores, now: datetime) -> Report:
-    """Erase from what has come since all viewers whose erasures are open, and close those whose time has come.
+    """Erase viewers with open erasures from what has come since the last run, and close erasures that are due.
 
     Raises as `erase`.
     """
@@ -147,12 +150,12 @@ def erase_again(settings: Settings, stores: Stores, now: datetime) -> Report:
 
 
 def _there(listed: Erasure, there: Erasure | None) -> Erasure:
-    """The erasure as it is: another run may have closed it since it was listed."""
+    """The erasure as it is listed now, because another run may have closed it in the meantime."""
     return listed if there is None else there
 
 
 class _Turns:
-    """The lease of history, for one turn after the other."""
+    """Takes the lease of history for one turn after the other."""
 
     def __init__(self, registers: Registers, path: str, sleep: Callable[[float], None]) -> None:
         self._registers = registers
@@ -163,7 +166,7 @@ class _Turns:
         self._ends_s = 0.0
 
     def lease(self) -> Lease:
-        """That of this turn, checked. Raises LeaseLostError, and HistoryError without a register."""
+        """The lease of the current turn, checked. Raises LeaseLostError, and HistoryError without a register."""
         if self._holder is not None and time.monotonic() >= self._ends_s:
             self.end()
         if self._holder is None:
@@ -177,7 +180,7 @@ class _Turns:
         return self._holder.lease
 
     def end(self) -> None:
-        """Give the lease up, if it is held."""
+        """Give up the lease, if it is held."""
         holder, self._holder = self._holder, None
         if holder is not None:
             holder.__exit__(None, None, None)
@@ -196,11 +199,14 @@ class _Run:
         self._turns: _Turns | None = None
         if not dry_run:
             if stores.registers is None:
-                raise ErasureError("an erasure takes the lease of history; without its register only a dry run can be")
+                raise ErasureError(
+                    "an erasure needs the lease of history, and there is no register of it; make a dry run, or make "
+                    "the register (python -m tools.ops history init)"
+                )
             self._turns = _Turns(stores.registers, settings.history.path, stores.sleep)
 
     def erase(self, asks: Mapping[str, Ask], ids: Collection[str], since_s: float) -> Report:
-        """Erase viewers, by hash, of whose erasures each ask says what is to be listed, given what is."""
+        """Erase viewers. `asks` computes the erasure to be listed, by the viewer's hash; `ids` are their viewer_ids."""
         erasures, listed = self._listed(asks) if asks else ([], {})
         if not erasures:
             return Report(self._dry_run, [], 0, 0, 0, 0, 0, 0, [])
@@ -213,7 +219,7 @@ class _Run:
         for one in erasures:
             told = partial(self._told, one, done)
             leaves = one.unlist and one.viewer in listed and not self._dry_run
-            # Before it closes, or nobody would do it after a kill.
+            # The id leaves the block list before the erasure closes. Otherwise nothing would do it after a kill.
             if leaves and not told(self._kept.get(one.viewer)).is_open:
                 block_list.forget(self._settings.kafka, listed[one.viewer])
             after.append(told(one) if self._dry_run else self._kept.change(self._files, one.viewer, told))
@@ -244,10 +250,11 @@ class _Run:
         return self._kept_ms(self._settings.kafka.bootstrap_servers, self._settings.pack.source_topic)
 
     def _listed(self, asks: Mapping[str, Ask]) -> tuple[list[Erasure], dict[str, str]]:
-        """The erasures that are open, and by hash the ids that are on the block list; with pseudonyms beside those.
+        """The open erasures, and the viewer_ids on the block list by hash.
 
-        All of it is written before anything is rewritten, so that no recount sees what it does not know of. Of two runs
-        that begin at once both have the key that is written first.
+        Also puts a pseudonym on the block list for each viewer who is on it. All of this is written before any file is
+        rewritten, so that no rollup finds a pseudonym that it does not know. If two runs begin at the same time, both
+        use the key that was written first.
         """
         periods = {name: of for name, of in block_list.periods(self._settings.kafka).items() if of}
         listed = {viewer_hash(name).hex(): name for name in periods}
@@ -266,12 +273,13 @@ class _Run:
         return found, listed
 
     def _passes(self, eraser: Eraser, since_s: float, closes: bool) -> _Done:
-        """Until one finds nothing in a history that is still in force.
+        """Run passes until one finds nothing, and history has not changed during that pass.
 
-        Before any erasure closes that history is published again: who counted before and wakes cannot publish then.
+        If an erasure closes, the state of history is then published again. So a rollup that counted before, and was
+        asleep in the meantime, can no longer publish.
         """
         done = _Done()
-        # What was found to be without them has them never again: whoever writes anew reads who is being erased.
+        # A file without erased viewers needs no second look: a process that writes new files reads the list first.
         clean: set[ArchiveFile | str] = set()
         while True:
             done.passes += 1
@@ -282,20 +290,20 @@ class _Run:
             assert self._turns is not None
             if is_clean:
                 lease = self._turns.lease()
-                # A rollup whose turn it was meanwhile may have read a file before it was rewritten.
+                # A rollup that ran between the turns may have read a file before it was rewritten.
                 if lease.check().manifest == began:
                     if closes:
                         publish_unchanged(self._history, lease, self._settings.counting.shards, time.time())
                     return done
             if done.passes == PASSES_MAX:
                 raise ErasureError(
-                    f"pass {done.passes} still found events: the viewer views on, or another erasure or a rollup runs; "
-                    "see to it and run this again"
+                    f"pass {done.passes} still found events: the viewer still views, or another erasure or a rollup "
+                    "runs; wait until it has ended, and run this again"
                 )
             self._turns.end()
 
     def _pass(self, eraser: Eraser, since_s: float, clean: set[ArchiveFile | str], done: _Done) -> bool:
-        """Whether nothing was found, and nothing has changed or gone meanwhile."""
+        """Run one pass. Returns whether it found nothing, and no file has changed or gone in the meantime."""
         is_clean = True
         for file in self._archive.files():
             if file.written_s >= since_s and file not in clean:
@@ -319,7 +327,7 @@ class _Run:
             self._turns.lease()
 
     def _rewrite_file(self, eraser: Eraser, file: ArchiveFile, done: _Done) -> bool:
-        """Whether anything was found in it, or it is not there any more."""
+        """Rewrite a file of the archive. Returns whether an erased viewer was found, or the file is gone or changed."""
         events: Counter[str] = Counter()
         emptied = 0
 
@@ -335,7 +343,7 @@ class _Run:
         try:
             content, tag = self._files.read(file.path)
         except FileNotFoundError:
-            # It has left the archive, as raw events do in the end.
+            # The file has left the archive, as all raw events do after some days.
             return True
         changed = rewritten(file.path, content, change)
         done.read.add(file.path)
@@ -352,7 +360,7 @@ class _Run:
         return True
 
     def _rewrite_viewers(self, eraser: Eraser, path: str, day: int | None, done: _Done) -> bool:
-        """Whether anything was found in a slice's viewers, or in the suspects of a day, or they are gone."""
+        """Rewrite the viewers of a slice, or the suspects of a day. Returns as `_rewrite_file`."""
         try:
             before = self._history.read(self._files, path)
         except FileNotFoundError:
@@ -373,7 +381,7 @@ class _Run:
         return erasure.closes_at <= self._now
 
     def _told(self, erasure: Erasure, done: _Done, there: Erasure | None) -> Erasure:
-        """The erasure after this run; closed when its time has come, and nobody has asked for it again meanwhile."""
+        """The erasure after this run. It is closed if it is due and was not asked for again in the meantime."""
         now = erasure if there is None else there
         told = msgspec.structs.replace(
             now,

@@ -1,4 +1,4 @@
-"""The manifest in force, put in force again by whoever has erased: nobody who counted before can publish any more."""
+"""Publishes the manifest in force again after an erasure, so that a process that counted before can publish no more."""
 
 import secrets
 
@@ -11,10 +11,10 @@ from udfs.stores.lease import Lease
 
 
 def publish_unchanged(history: HistoryStore, lease: Lease, shards: int, now_s: float) -> None:
-    """Publish what the manifest in force says under the lease's own token; with no history yet, nothing.
+    """Publish the content of the manifest in force again, with the token of this lease. Does nothing without a history.
 
-    Whatever a holder before this one still puts beside it is older, and a restore takes the newest. Raises
-    LeaseLostError and HistoryError.
+    A manifest that an earlier holder of the lease may still write has a lower token, and a restore takes the highest.
+    Raises LeaseLostError and HistoryError.
     """
     before = lease.check()
     if not before.manifest:
@@ -26,7 +26,8 @@ def publish_unchanged(history: HistoryStore, lease: Lease, shards: int, now_s: f
         manifest,
         token=lease.token,
         made_ms=int(now_s * 1000),
-        # Rows that the manifest still owes are owed by this one, against the same manifest before it.
+        # If some rows of the manifest are not written yet, the new manifest names the same missing rows, and the same
+        # manifest before it.
         before=before.manifest if is_applied else manifest.before,
         owed=Owed() if is_applied else manifest.owed,
     )

@@ -1,4 +1,4 @@
-"""What an erasure did, and where the viewer still stands, for people and programs."""
+"""Reports what an erasure did, and where something of the viewers remains, for people and for programs."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -11,12 +11,12 @@ from settings.durations import DAY_MS
 from udfs.logic.erasure.erasures import Erasure
 from udfs.logic.history.raw_files import upload_days
 
-# What a topic that this product has not made keeps a segment for, unless told otherwise.
+# Kafka's default of segment.ms, for topics that do not set it.
 KAFKA_SEGMENT_MS = 7 * DAY_MS
 
 
 class Viewer(msgspec.Struct, frozen=True):
-    """One viewer, by hash: what this run rewrote, and until when its key is kept; None: it is not any more."""
+    """One viewer, by hash: what this run rewrote, and until when the key is kept. None means that it is deleted."""
 
     viewer: str
     files: int
@@ -27,7 +27,7 @@ class Viewer(msgspec.Struct, frozen=True):
 
 
 class Remains(msgspec.Struct, frozen=True):
-    """Where something of the viewers is left: what, and until when; None: until somebody sees to it."""
+    """Where something of the viewers remains, what it is, and until when. None means until somebody removes it."""
 
     where: str
     what: str
@@ -35,7 +35,7 @@ class Remains(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Files are the archive's. `records_emptied` could not be read and held an id."""
+    """The report. Files are those of the archive. `records_emptied` are unreadable records that contained an id."""
 
     dry_run: bool
     viewers: list[Viewer]
@@ -51,9 +51,10 @@ class Report(msgspec.Struct, frozen=True):
 def remains(
     settings: Settings, erasures: Iterable[Erasure], now: datetime, listed: bool, source_kept_ms: int | None
 ) -> list[Remains]:
-    """What an erasure cannot reach. `listed`: one of the viewers is on the block list by name.
+    """What an erasure cannot reach. `listed` says whether the viewer_id of one of the viewers is on the block list.
 
-    `source_kept_ms`: how long the pack job's source topic keeps a record; -1: for good; None: there is no such topic.
+    `source_kept_ms` is how long the source topic of the pack job keeps a record: -1 for good, None if there is no such
+    topic.
     """
     kafka = settings.kafka
     what = {
@@ -90,7 +91,8 @@ def remains(
         Remains(
             settings.erasure.path, "the hash of the viewer_id, so that it can be erased from what is restored", None
         ),
-        # They may hold raw events, or viewers of slices; a rule of the bucket aborts them, or the local stack.
+        # Unfinished uploads may have raw events or viewers of slices. A rule of the bucket, or the local stack, aborts
+        # them.
         Remains(
             f"{settings.archive.path}, {settings.history.path}",
             "uploads that were never completed, where the bucket aborts those",
@@ -104,7 +106,7 @@ def remains(
 
 
 def as_text(report: Report) -> str:
-    """For people."""
+    """The report for people, in lines."""
     if not report.viewers:
         return "no erasure is open"
     would = "would be " if report.dry_run else ""
@@ -129,6 +131,6 @@ def as_text(report: Report) -> str:
         lines.append(f"viewer {one.viewer}: {found}{blocked}; {key}")
     lines.append("what remains:")
     for left in report.remains:
-        until = "until somebody sees to it" if left.until is None else f"until {left.until:%Y-%m-%dT%H:%M:%SZ}"
+        until = "until somebody removes it" if left.until is None else f"until {left.until:%Y-%m-%dT%H:%M:%SZ}"
         lines.append(f"  {left.where}: {left.what}, {until}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""`make exact`: millions of events counted while everything is killed, and every count looked at afterwards."""
+"""`make exact`: counts millions of events while every part is killed, and compares every count afterwards."""
 
 from tools.exact.scenario import Result, Scenario, run
 

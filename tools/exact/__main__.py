@@ -1,4 +1,4 @@
-"""`python -m tools.exact`: runs the scenarios, prints what was compared, and ends with 1 when anything is wrong."""
+"""`python -m tools.exact`: runs the scenarios, prints what was compared, and exits with 1 if anything is wrong."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Mode(StrEnum):
-    """Which load."""
+    """Which load is sent."""
 
     HTTP = "http"
     CREATETIME = "createtime"
@@ -32,18 +32,20 @@ class Mode(StrEnum):
 
 @app.command()
 def main(
-    mode: Annotated[Mode, typer.Option(help="Over HTTP in real time, or straight to a topic with trusted times.")] = (
-        Mode.BOTH
-    ),
-    events: Annotated[int, typer.Option(min=1000, help="Events of each mode.")] = 2_000_000,
-    events_per_second: Annotated[float, typer.Option(min=1, help="While nothing holds the load back.")] = 10_000,
-    kills: Annotated[str, typer.Option(help="What to kill in this order, comma separated; yes: all; no: none.")] = (
-        "yes"
-    ),
-    seed: Annotated[int, typer.Option(help="Another seed, other events.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    mode: Annotated[
+        Mode,
+        typer.Option(help="Send over HTTP in real time, or directly to a topic whose record timestamps are trusted."),
+    ] = Mode.BOTH,
+    events: Annotated[int, typer.Option(min=1000, help="How many events to send in each mode.")] = 2_000_000,
+    events_per_second: Annotated[float, typer.Option(min=1, help="The rate, while nothing is being killed.")] = 10_000,
+    kills: Annotated[
+        str,
+        typer.Option(help="The parts to kill, in this order, separated by commas; yes kills all parts, no kills none."),
+    ] = "yes",
+    seed: Annotated[int, typer.Option(help="The seed of the events.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON on standard output.")] = False,
 ) -> None:
-    """Count events while everything is killed with -9, one part after the other, and recount independently."""
+    """Count events while every part is killed with -9, one after the other, and recount them independently."""
     console = Console(stderr=as_json, highlight=False)
     chosen = {"yes": PARTS, "no": ()}.get(kills) if kills in ("yes", "no") else tuple(kills.split(","))
     results = []
@@ -66,7 +68,7 @@ def main(
         if result.is_exact:
             shutil.rmtree(home, ignore_errors=True)
         else:
-            console.print(f"what the run left is kept in {home}")
+            console.print(f"the data and logs of the run are kept in {home}")
     if as_json:
         sys.stdout.write(json.dumps([as_dict(result) for result in results], default=str) + "\n")
     if not all(result.is_exact for result in results):
@@ -74,7 +76,7 @@ def main(
 
 
 def show(console: Console, result: Result) -> None:
-    """The table of comparisons, the first differences and the closing line."""
+    """Print the table of comparisons, the first differences and the closing line."""
     table = Table(title=f"exact, {result.mode}", title_justify="left")
     table.add_column("compared")
     table.add_column("how many", justify="right")
@@ -96,7 +98,7 @@ def show(console: Console, result: Result) -> None:
 
 
 def closing_line(result: Result) -> str:
-    """How many of how many are wrong, and where every event went."""
+    """The result in one line: how many minutes and hours are wrong, and how many events had which fate."""
     report, fates = result.report, result.fates
     sums = " + ".join(f"{fates.get(name, 0)} {name.replace('_', '-')}" for name in FATES)
     return (

@@ -1,4 +1,4 @@
-"""Everything that is compared at the end: the sender's record, the recount, the store and the answers."""
+"""The comparisons at the end: the sender's record, the recount, the tables in Cassandra, and the service's answers."""
 
 import time
 from collections import Counter
@@ -21,7 +21,7 @@ SAMPLED_VIDEOS = 100
 
 
 def rules_of(settings: Settings) -> Rules:
-    """The numbers the recount needs."""
+    """The settings that the recount needs."""
     counting = settings.counting
     return Rules(
         counting.salts,
@@ -34,7 +34,7 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def recount_topic(bootstrap_servers: str, settings: Settings) -> Recount:
-    """The events topic, counted again."""
+    """Count the whole events topic again."""
     recount = Recount(rules_of(settings))
     for partition, offset, timestamp_ms, key, value in read_topic(bootstrap_servers, settings.kafka.events_topic):
         recount.record(partition, offset, timestamp_ms, key, value)
@@ -42,7 +42,7 @@ def recount_topic(bootstrap_servers: str, settings: Settings) -> Recount:
 
 
 def sender_against_recount(load: Load, recount: Recount) -> Report:
-    """What the sender knows, against what the topic holds: every id, and with trusted times every tally."""
+    """Compare the sender's record with the topic: every id, and with trusted timestamps also every ledger row."""
     report = Report()
     report.add(
         "minutes, sender's record against recount",
@@ -86,7 +86,7 @@ def _add_predicted(report: Report, load: CreateTimeLoad, recount: Recount) -> No
 
 
 def store_against(load: Load, recount: Recount, store: Store, bootstrap_servers: str, settings: Settings) -> Report:
-    """What the system wrote, against the sender's cells and the recount's everything else; as it stands now."""
+    """Compare what the product has written so far with the sender's cells and, for everything else, the recount."""
     report = Report()
     expected = load.expected_cells()
     found = store.cells()
@@ -110,7 +110,7 @@ def store_against(load: Load, recount: Recount, store: Store, bootstrap_servers:
 
 
 def answers_against(load: Load, recount: Recount, url: str) -> Report:
-    """What the query service says: hours, totals, and how far they are complete."""
+    """Compare the answers of the query service: hours, totals, and how far they are complete."""
     report = Report()
     with Answers(url) as answers:
         compared, findings = compare_hours(answers, load.expected_cells(), top=TOP_VIDEOS, sampled=SAMPLED_VIDEOS)
@@ -127,7 +127,10 @@ def answers_against(load: Load, recount: Recount, url: str) -> Report:
 
 
 def settled(check: Callable[[], Report], settle_s: float = SETTLE_S) -> Report:
-    """The report of the last look: looks again while something is wrong, for writes are a second behind the ledger."""
+    """Repeat the check while something is wrong, for at most `settle_s`, because some writes come after the ledger's.
+
+    Returns the last report.
+    """
     deadline = time.monotonic() + settle_s
     while True:
         report = check()
@@ -138,12 +141,12 @@ def settled(check: Callable[[], Report], settle_s: float = SETTLE_S) -> Report:
 
 def _closed(recount: Recount) -> int | None:
     closed = recount.closed_through_ms
-    # A shard says nothing before it has closed its first minute.
+    # A shard writes no progress before it has closed its first minute.
     return closed if closed is not None and closed > 0 else None
 
 
 def fates_of(ledger: dict[tuple[int, int], Counter[str]]) -> Counter[str]:
-    """Sums over the whole ledger."""
+    """The sums of the whole ledger, by column."""
     total: Counter[str] = Counter()
     for tally in ledger.values():
         total.update(tally)

@@ -21,12 +21,12 @@ AWAY = (NoHostAvailable, DriverException, OperationTimedOut, RequestExecutionExc
 
 
 class NotRecoveredError(RuntimeError):
-    """The job did not count again in time."""
+    """The job did not count again in time after a kill."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """What was killed, after how many events sent, and how long it took until all written so far was counted."""
+    """One kill: of which part, after how many events, and how long it took until everything written was counted."""
 
     part: str
     process_id: int
@@ -35,7 +35,7 @@ class Kill:
 
 
 class Harm:
-    """Acts on one stack with one job."""
+    """Kills parts of one stack with one job."""
 
     def __init__(self, stack: Stack, store: Store, job: str, topic: str) -> None:
         self._stack = stack
@@ -44,7 +44,7 @@ class Harm:
         self._topic = topic
 
     def all(self, parts: tuple[str, ...], turns: Turns, say: Callable[[str], None]) -> list[Kill]:
-        """Kill each in its turn. Raises NotRecoveredError, PartError, and what Turns raises."""
+        """Kill each part in its turn. Raises NotRecoveredError, PartError, and what Turns raises."""
         kills = []
         for number, part in enumerate(parts):
             sent = turns.wait_to_kill(number, DUE_TIMEOUT_S)
@@ -60,7 +60,7 @@ class Harm:
         return kills
 
     def wait_counted(self, after: str, timeout_s: float = RECOVERY_TIMEOUT_S) -> None:
-        """Wait until the job runs and its ledger holds every record that the topic holds now."""
+        """Wait until the job runs and its ledger has every record that the topic has now. Raises NotRecoveredError."""
         deadline = time.monotonic() + timeout_s
         end = None
         seen: object = None
@@ -81,7 +81,7 @@ class Harm:
             time.sleep(POLL_S)
 
     def topic_records(self) -> int:
-        """How many records the events topic holds."""
+        """How many records the events topic has."""
         return sum(end_offsets(self._stack.endpoints["kafka"], self._topic).values())
 
     def is_running(self) -> bool:
@@ -97,7 +97,7 @@ class Harm:
             try:
                 return self._stack.kill_python_worker()
             except (PartError, ProcessLookupError):
-                # Between two lives of the job there may be no worker.
+                # There may be no worker while the job restarts.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(POLL_S)

@@ -1,4 +1,4 @@
-"""The two loads, each with what must come of it: over HTTP in real time, and straight to a topic with trusted times."""
+"""The two loads, and the counts that each must have: over HTTP in real time, or directly to a topic with own times."""
 
 import asyncio
 import time
@@ -25,12 +25,12 @@ EVENTS_PER_BATCH = 500
 BAD_EVERY_BODIES = 20
 STEP_BACK_MAX_MS = 30_000
 STEP_BACK_SHARE = 0.1
-# Between the events' last moment and the wall clock: a broker takes no timestamp far ahead of its own clock.
+# The events end this long before the wall clock, because a broker refuses timestamps far ahead of its own clock.
 MARGIN_MS = 10 * MINUTE_MS
 
 
 class Load(ABC):
-    """Sends its events once; then it knows which of them must have been counted."""
+    """A load. It sends its events once, and then knows which of them must have been counted."""
 
     def __init__(self, traffic: Traffic, events: int, events_per_second: float) -> None:
         self.source = TrafficSource(traffic)
@@ -40,14 +40,14 @@ class Load(ABC):
 
     @abstractmethod
     def send(self, turns: Turns) -> None:
-        """Send everything, in turn with the harm."""
+        """Send everything, in turns with the kills."""
 
     @abstractmethod
     def counted(self) -> npt.NDArray[np.bool_]:
-        """bool[n]: which of the events, by place in the history, must be counted once."""
+        """bool[n]: whether each event, in the order in which they were made, must be counted once."""
 
     def expected_cells(self) -> Cells:
-        """Views by (video, kind, epoch minute)."""
+        """The views that must be counted, by (video, kind, minute since 1970)."""
         return cells(self.source.events[self.counted()], self.source.videos)
 
     def expected_ids(self) -> npt.NDArray[np.void]:
@@ -72,7 +72,7 @@ class Load(ABC):
 
 
 class HttpLoad(Load):
-    """Over HTTP, at the time the broker gives it. No event lies near a bound, so the plan alone says what counts."""
+    """Events over HTTP, with the broker's timestamps. None is near a limit of a rule, so the plan says what counts."""
 
     def __init__(
         self, url: str, sender: KafkaSender, *, events: int, events_per_second: float, traffic: Traffic
@@ -117,7 +117,10 @@ class HttpLoad(Load):
 
 
 class CreateTimeLoad(Load):
-    """Straight to a CreateTime topic: hours of event time in minutes, at every bound, predicted to the event."""
+    """Events written directly to a CreateTime topic: hours of event time in minutes, and at every limit of the rules.
+
+    The fate of each event is predicted.
+    """
 
     def __init__(
         self,
@@ -136,7 +139,7 @@ class CreateTimeLoad(Load):
         self._rng = np.random.default_rng(traffic.seed + 1)
 
     def send(self, turns: Turns) -> None:
-        """See Load. Ends with heartbeats late enough for every minute to close."""
+        """See Load. Ends with heartbeats that are late enough to close every minute."""
         rules = self.prediction.rules
         rest_ms = rules.lateness_ms + 2 * MINUTE_MS
         start_ms = time.time_ns() // 1_000_000 - self._span_ms - rest_ms - MARGIN_MS
@@ -147,7 +150,7 @@ class CreateTimeLoad(Load):
         while sent < self._events:
             wait_from = time.monotonic()
             while not turns.may_send():
-                # Event time stands still meanwhile, and the job still has something to read.
+                # Event time stands still in the meantime. With heartbeats the job still has something to read.
                 self._sender.heartbeats(now_ms, self.prediction)
                 time.sleep(HEARTBEAT_S)
             held_s += time.monotonic() - wait_from
@@ -183,7 +186,7 @@ class CreateTimeLoad(Load):
 
 
 def http_traffic(seed: int, videos: int, salts: int) -> Traffic:
-    """Nothing within minutes of a bound: fresh up to 4 min old, late by an hour, ahead by a day."""
+    """Traffic that is minutes away from every limit of the rules: up to 4 min old, an hour late, or a day ahead."""
     return Traffic(seed=seed, videos=videos, salts=salts)
 
 
@@ -197,7 +200,7 @@ def createtime_load(
     span_ms: int,
     seed: int,
 ) -> CreateTimeLoad:
-    """A load of so much event time, judged by these rules."""
+    """A load of `span_ms` of event time, whose fates are predicted by these rules."""
     return CreateTimeLoad(
         sender,
         events=events,
@@ -209,7 +212,7 @@ def createtime_load(
 
 
 def _createtime_traffic(seed: int, videos: int, salts: int, lateness_ms: int, span_ms: int) -> Traffic:
-    """Every bound is crossed by events on both sides of it; repeats come after any time, also with a new one."""
+    """Traffic with events on both sides of every limit of the rules. Repeats come at any time, some with new times."""
     return Traffic(
         seed=seed,
         videos=videos,
@@ -227,7 +230,7 @@ def _createtime_traffic(seed: int, videos: int, salts: int, lateness_ms: int, sp
 
 
 def sorted_ids(raw: bytes | bytearray) -> npt.NDArray[np.void]:
-    """The 16-byte ids in `raw`, sorted as two big numbers each."""
+    """The 16-byte ids in `raw`, sorted by their bytes."""
     halves = np.frombuffer(raw, [("high", ">u8"), ("low", ">u8")])
     order = np.lexsort((halves["low"], halves["high"]))
     found: npt.NDArray[np.void] = halves[order]

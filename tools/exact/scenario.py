@@ -1,4 +1,4 @@
-"""One run: a stack of its own, load and harm at the same time, then every comparison."""
+"""One run in a stack of its own: the load and the kills at the same time, and then all comparisons."""
 
 import threading
 import time
@@ -41,12 +41,12 @@ class Scenario:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.kills) - set(PARTS))
         if unknown:
-            raise ValueError(f"kills={','.join(unknown)}: can kill {', '.join(PARTS)}")
+            raise ValueError(f"kills={','.join(unknown)}: there is no such part; the parts are {', '.join(PARTS)}")
 
 
 @dataclass
 class Result:
-    """How it went. `fates` are the sums of the system's ledger."""
+    """The result of a run. `fates` are the sums of the ledger, by column."""
 
     mode: str
     report: Report = field(default_factory=Report)
@@ -62,8 +62,8 @@ class Result:
 
 
 def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> Result:
-    """Run it in `scenario.home`, which is left as it is; no process is. Raises when a part does not come back."""
-    # The ingest service would write heartbeats at the wall clock into a topic with times of its own.
+    """Run a scenario in `scenario.home`. Its files stay, and all processes end. Raises if a part does not come back."""
+    # In mode createtime there is no ingest service: it would write heartbeats with the wall clock's time.
     parts = tuple(part for part in ALL_PARTS if scenario.mode == "http" or part != "ingest")
     result = Result(scenario.mode)
     started_at = time.monotonic()
@@ -112,7 +112,7 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
 
 
 def trust_timestamps(bootstrap_servers: str, settings: Settings) -> None:
-    """Let the empty events topic take each record's own timestamp for its time, and everybody accept that."""
+    """Let the empty events topic keep each record's own timestamp, and accept that difference for all processes."""
     topic, name, value = settings.kafka.events_topic, "message.timestamp.type", "CreateTime"
     alter_topics(bootstrap_servers, [(topic, name, value)])
     kafka = settings.kafka.model_copy(update={"bootstrap_servers": bootstrap_servers})
@@ -142,7 +142,7 @@ def _load(scenario: Scenario, stack: Stack, sender: KafkaSender, settings: Setti
 def load_and_harm(
     load: Load, harm: Harm, kills: tuple[str, ...], turns: Turns, say: Callable[[str], None]
 ) -> list[Kill]:
-    """Send the load while these parts are killed in turn; how each came back. Raises what either side raises."""
+    """Send the load while these parts are killed in turn. Returns the kills. Raises what either side raises."""
     failed: list[BaseException] = []
 
     def send() -> None:

@@ -1,7 +1,7 @@
-"""Load and harm take turns, so that every kill falls into the load and every recovery has load to face.
+"""Lets load and kills take turns, so that every kill and every recovery happens while there is load.
 
-With k kills the load has k + 2 equal stages. The n-th kill comes when stage n is sent; the load then goes on, and
-waits at the end of the next stage until what was killed has recovered.
+With k kills the load has k + 2 equal stages. The n-th kill comes when stage n is sent. The load then continues, and
+waits at the end of the next stage until the killed part has recovered.
 """
 
 import threading
@@ -12,7 +12,7 @@ class AbortedError(RuntimeError):
 
 
 class Turns:
-    """Shared by the thread that sends and the one that kills."""
+    """The state that the sending thread and the killing thread share. Thread-safe."""
 
     def __init__(self, events: int, kills: int) -> None:
         self._events = events
@@ -24,7 +24,7 @@ class Turns:
         self._changed = threading.Condition()
 
     def sent(self, events: int) -> None:
-        """The load has sent this many in all."""
+        """Say how many events the load has sent in total."""
         with self._changed:
             self._sent = events
             self._changed.notify_all()
@@ -33,27 +33,30 @@ class Turns:
         """Whether the load may send more now. Raises AbortedError."""
         with self._changed:
             if self._aborted:
-                raise AbortedError("stopped, since the harm side failed")
+                raise AbortedError("stopped, because a kill or a recovery failed")
             return self._recovered == self._kills or self._sent < self._stage_end(self._recovered + 1)
 
     def wait_to_kill(self, number: int, timeout_s: float) -> int:
-        """Return, when kill `number` (from 0) is due, the events sent so far. Raises AbortedError, TimeoutError."""
+        """Wait until kill `number` (from 0) is due. Returns the events sent so far.
+
+        Raises AbortedError and TimeoutError.
+        """
         with self._changed:
             due = self._changed.wait_for(lambda: self._aborted or self._sent >= self._stage_end(number), timeout_s)
             if self._aborted:
-                raise AbortedError("stopped, since the load failed")
+                raise AbortedError("stopped, because the load failed")
             if not due:
-                raise TimeoutError(f"the load has sent {self._sent} of {self._events} events in {timeout_s:.0f} s")
+                raise TimeoutError(f"the load has sent only {self._sent} of {self._events} events in {timeout_s:.0f} s")
             return self._sent
 
     def recovered(self) -> None:
-        """What was killed last is back."""
+        """Say that the part that was killed last has recovered."""
         with self._changed:
             self._recovered += 1
             self._changed.notify_all()
 
     def abort(self) -> None:
-        """Let the other side end."""
+        """Let the other side end, because this side has failed."""
         with self._changed:
             self._aborted = True
             self._changed.notify_all()

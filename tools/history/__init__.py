@@ -1,4 +1,4 @@
-"""The register of history and what operators do with it: make it, look at it, hold it against files, restore it."""
+"""What operators do with the register of history: make it, read it, verify it against the files, restore it."""
 
 from tools.history.in_force import history_in_force
 from tools.history.making import RegisterThereError, make_register

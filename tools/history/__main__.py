@@ -1,4 +1,4 @@
-"""`python -m tools.history` is `python -m tools.ops history`: error texts of `udfs` tell people to type it."""
+"""`python -m tools.history` is the same as `python -m tools.ops history`. Error texts of `udfs` name it."""
 
 from tools.ops.history import app
 

@@ -1,4 +1,4 @@
-"""The manifest in force, for whoever reads history and does not write it."""
+"""Finds the manifest in force, for programs that read history and do not write it."""
 
 from connectors.cassandra import connect
 from settings import Settings
@@ -9,7 +9,7 @@ from udfs.stores.lease import checked
 
 
 def history_in_force(settings: Settings, history: HistoryStore) -> Manifest:
-    """What the register names. Raises HistoryError, and CassandraAwayError when Cassandra does not answer."""
+    """The manifest that the register names. Raises HistoryError and CassandraAwayError."""
     session = connect(settings.cassandra)
     try:
         register = checked(CassandraRegisters(session).read(), settings.history.path)

@@ -1,4 +1,4 @@
-"""Makes the register of a keyspace, once: of a new pair of keyspace and path, or of a history of versions 1 to 3."""
+"""Makes the register of a keyspace once: for a new pair of keyspace and path, or for a history of versions 1 to 3."""
 
 import secrets
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from udfs.stores.history_store import HistoryStore
 
 
 class RegisterThereError(HistoryError):
-    """There is something that a new register would forget; the text says what to do."""
+    """There is a history or there are totals that a new register would ignore. The text says what to do."""
 
 
 def make_register(
@@ -25,11 +25,11 @@ def make_register(
     has_totals: Callable[[], bool],
     begin_anew: bool = False,
 ) -> Register:
-    """The register, made if there is none. A history that was written without one is carried on.
+    """The register of the keyspace, which is made if there is none.
 
-    Jobs of a version without a register must have ended. `begin_anew`: where the tables have totals and there is no
-    history, new totals are to replace them. Raises RegisterThereError where the register was lost, or the history is;
-    HistoryError when there is a register of another path.
+    If a version without a register has written a history, the register takes it over; jobs of that version must have
+    ended. If the tables have totals and there is no history, `begin_anew` allows new totals to replace them. Raises
+    RegisterThereError if the register or the history was lost, and HistoryError if the register is of another path.
     """
     there = registers.read()
     if there is not None:
@@ -37,17 +37,17 @@ def make_register(
         return there
     if history.manifest_names():
         raise RegisterThereError(
-            f"{path} has a history, and this keyspace has no register, so that it was lost: type `python -m "
-            "tools.ops history restore`, or use a path of its own for a new keyspace"
+            f"{path} has a history, and this keyspace has no register, so the register was lost: run `python -m "
+            "tools.ops history restore`, or use another path for a new keyspace"
         )
-    # An hour above all write times before: those of versions without a register are the clock's.
+    # This is an hour above all earlier write timestamps, which versions without a register took from the clock.
     token = now_ms * 1000 + ABOVE_US
     old = history.copied()
     if old is None:
         if has_totals() and not begin_anew:
             raise RegisterThereError(
-                f"the keyspace has totals, and there is no history at {path}: set VIEW_COUNTS_HISTORY_PATH to where "
-                "it is, or restore it; `python -m tools.ops history init --begin-anew` replaces the totals by what the "
+                f"the keyspace has totals, and there is no history at {path}: set VIEW_COUNTS_HISTORY_PATH to its "
+                "path, or restore it; `python -m tools.ops history init --begin-anew` replaces the totals by what the "
                 "archive still has"
             )
         made = Register(path, now_ms, token, "", "", (), None if begin_anew and has_totals() else nothing_applied())
@@ -62,7 +62,7 @@ def make_register(
 
 
 def _carried_on(history: HistoryStore, old: Manifest, path: str, token: int, now_ms: int) -> Register:
-    """A register of the history that a version without one has left, whose rows were written before its manifest."""
+    """A register for the history of a version without one. Such a version wrote all rows before the manifest."""
     name = manifest_name(token, secrets.token_hex(4))
     manifest = msgspec.structs.replace(old, token=token, made_ms=now_ms)
     history.put_manifest(name, manifest)

@@ -1,4 +1,4 @@
-"""What repeats an id and is another event, as slices have it."""
+"""Shows events that repeat an id and are other events, as slices have recorded them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from udfs.stores.history_store import HistoryStore
 
 
 def repeats_told(history: HistoryStore, manifest: Manifest, samples: int) -> Iterator[dict[str, Any]]:
-    """Of each slice that has some: its hour of arrival and partition, how many they are, and so many of them."""
+    """For each slice with such events its hour of arrival, its partition, their number, and up to `samples` of them."""
     for one in sorted((one for of in manifest.counted.values() for one in of), key=lambda one: one.name):
         if not one.conflicting + one.restamped:
             continue

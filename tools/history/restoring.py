@@ -1,4 +1,4 @@
-"""Restores a history whose manifest or register was lost: an explicit step, when no holder can live any more."""
+"""Restores a history whose manifest or register was lost. An operator runs it when no holder of the lease runs."""
 
 from collections.abc import Collection
 
@@ -9,29 +9,32 @@ from udfs.stores.history_store import HistoryStore
 
 
 class RestoreError(HistoryError):
-    """There is nothing to restore, or nothing to restore it from; the text says which."""
+    """Nothing was lost, or there is nothing from which to restore. The text says which."""
 
 
 def restore(registers: Registers, history: HistoryStore, path: str, shards: int, *, now_ms: int) -> str:
-    """Put the newest manifest that is whole in force; its name. The next rollup writes every row anew.
+    """Put the newest complete manifest in force, and return its name. The next rollup writes every row again.
 
-    Of those that the register names; of all that are there, if it was lost. Lost is also the one before that in force
-    while rows of that are owed, since nobody can say any more which they are. Nobody may hold the lease meanwhile: jobs
-    and erasures have ended, or their deadlines passed. Raises RestoreError.
+    It takes a manifest that the register names, or any that exists if the register was lost. While rows of the
+    manifest in force are not written, the manifest before it is needed, too, since the two say which rows are missing.
+    No process may hold the lease in the meantime: jobs and erasures must have ended, or their deadlines must have
+    passed. Raises RestoreError.
     """
     old = registers.read()
     there = history.manifest_names()
     if old is not None:
         check_path(old, path)
         if not old.manifest or (old.manifest in there and not _lacks_the_one_before(old, history, there, shards)):
-            raise RestoreError("nothing is lost: the register names a manifest that is there")
+            raise RestoreError("nothing is lost: the register names a manifest that exists")
     candidates = [name for name in there if old is None or name in old.all_kept]
     token = max([old.token if old else 0, now_ms * 1000, *(token_of(name) for name in there), history.newest_token()])
     for name in sorted(candidates, reverse=True):
         if _is_whole(history, name, shards):
             made_ms = now_ms if old is None else old.made_ms
             if not registers.swap(old, Register(path, made_ms, token + ABOVE_US, "", name, (), None)):
-                raise RestoreError("the register changed meanwhile: somebody holds the lease; wait until it has ended")
+                raise RestoreError(
+                    "the register changed in the meantime, so a process holds the lease; wait until it has ended"
+                )
             return name
     raise RestoreError(
         f"no manifest at {path} has all of its files: put back what is missing (`python -m tools.ops history verify` "
@@ -40,7 +43,7 @@ def restore(registers: Registers, history: HistoryStore, path: str, shards: int,
 
 
 def _is_whole(history: HistoryStore, name: str, shards: int) -> bool:
-    """Whether a manifest can be read, and all of its files are there."""
+    """Whether a manifest can be read and all of its files exist."""
     try:
         return not history.missing_files(history.manifest(name, shards))
     except HistoryError:
@@ -48,7 +51,7 @@ def _is_whole(history: HistoryStore, name: str, shards: int) -> bool:
 
 
 def _lacks_the_one_before(register: Register, history: HistoryStore, there: Collection[str], shards: int) -> bool:
-    """Whether rows are owed against a manifest that is lost."""
+    """Whether rows are still to be written, and the manifest with which they must be compared is lost."""
     if register.applied is None or register.applied.manifest == register.manifest:
         return False
     before = history.manifest(register.manifest, shards).before

@@ -1,4 +1,4 @@
-"""Holds the history in force against its files and its manifests, and says what is missing."""
+"""Compares the manifests that the register names with the files that exist, and says what is missing."""
 
 import msgspec
 
@@ -9,7 +9,11 @@ from udfs.stores.lease import checked
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """What `verify` found: by kept manifest what it names and is not there, and what nobody names."""
+    """What `verify` found.
+
+    `missing_files` are the missing files of each kept manifest. `unnamed` is the number of files that no kept manifest
+    names. `owes_rows` says whether rows of the manifest in force are still to be written.
+    """
 
     manifest: str
     revision: int
@@ -25,7 +29,7 @@ class Findings(msgspec.Struct, frozen=True):
 
 
 def verify(registers: Registers, history: HistoryStore, path: str, shards: int) -> Findings:
-    """Look at all that the register names. Raises HistoryError when there is no register, or that of another path."""
+    """Check all that the register names. Raises HistoryError if there is no register, or if it is of another path."""
     register = checked(registers.read(), path)
     there = set(history.manifest_names())
     missing, named = {}, set(register.all_kept)

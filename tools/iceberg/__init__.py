@@ -1,7 +1,7 @@
-"""Iceberg tables of history: metadata beside the Parquet, derived from the manifest in force.
+"""Iceberg tables of history: metadata for the Parquet files, derived from the manifest in force.
 
-Nothing of the product reads them, and no rollup waits for them: they are for Spark, Trino, DuckDB and whatever else
-reads Iceberg. Only this package knows pyiceberg.
+They are for Spark, Trino, DuckDB and other readers of Iceberg. The product itself never reads them, and no rollup waits
+for them. Only this package imports pyiceberg.
 """
 
 from tools.iceberg.publishing import Stores, Told, publish_tables

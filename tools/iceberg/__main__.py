@@ -1,4 +1,4 @@
-"""`python -m tools.iceberg`: bring the Iceberg tables of history to the manifest in force; settings say where."""
+"""`python -m tools.iceberg`: updates the Iceberg tables of history to the manifest in force. Settings say where."""
 
 from typing import Annotated
 
@@ -19,9 +19,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__d
 
 @app.command()
 def publish(
-    *, rebuild: Annotated[bool, typer.Option(help="Make every table from the manifest, whatever it is like.")] = False
+    *, rebuild: Annotated[bool, typer.Option(help="Make every table again from the manifest alone.")] = False
 ) -> None:
-    """Bring every table to the manifest in force; do nothing where it is there already."""
+    """Update every table to the manifest in force. Tables that are up to date do not change."""
     settings = Settings()
     store = filesystem(settings.s3)
     history = HistoryStore(store, settings.history.path)

@@ -1,7 +1,7 @@
-"""The columns of a table, from the Parquet files that it is to have, and what Iceberg wants to know of such a file.
+"""Derives the columns of a table from its Parquet files, and describes such a file for Iceberg.
 
-The files have no ids of columns, which Iceberg goes by: the table's name mapping gives the ids by name. The day viewed
-is in no file; the file's folder names it, and Iceberg takes a value that a file lacks from the file's partition.
+Iceberg identifies columns by ids, which the files do not have. So the table's name mapping gives the ids by name. The
+day viewed is in no file, but in the name of its folder. Iceberg takes it from the file's partition.
 """
 
 import re
@@ -42,7 +42,7 @@ from udfs.logic.history.manifest import day_number
 
 DAY = "viewed_day"
 _DAY_FOLDER = re.compile(rf"/{DAY}=(\d{{4}}-\d\d-\d\d)/")
-# Iceberg gives ids to fields of partitions from here on.
+# The first id that Iceberg gives to fields of partitions.
 _DAY_FIELD_ID = 1000
 _TYPES: Mapping[pa.DataType, PrimitiveType] = {
     pa.string(): StringType(),
@@ -54,7 +54,7 @@ _TYPES: Mapping[pa.DataType, PrimitiveType] = {
 
 
 class Footer(NamedTuple):
-    """A Parquet file: its URL, its length in bytes, and what it says at its end."""
+    """A Parquet file: its URL, its length in bytes, and the metadata in its footer."""
 
     url: str
     size: int
@@ -62,26 +62,26 @@ class Footer(NamedTuple):
 
     @property
     def fields(self) -> dict[str, PrimitiveType]:
-        """The type of each column. Raises TableError."""
+        """The type of each column, by name. Raises TableError if Iceberg has none for it here."""
         return {field.name: _type_of(self.url, field) for field in self.metadata.schema.to_arrow_schema()}
 
 
 def read_footer(store: pyarrow.fs.FileSystem, url: str) -> Footer:
-    """Read the end of a file. Raises FileNotFoundError."""
+    """Read the footer of a file. Raises FileNotFoundError."""
     with store.open_input_file(path_of(url)) as file:
         return Footer(url, file.size(), pq.read_metadata(file))
 
 
 def day_of_url(url: str) -> date | None:
-    """The day viewed that a file's folder names; None of a file of all time."""
+    """The day viewed in the name of a file's folder; None for a file of all time."""
     found = _DAY_FOLDER.search(url)
     return None if found is None else date.fromisoformat(found[1])
 
 
 def schema_of(before: Schema | None, footers: Iterable[Footer]) -> Schema:
-    """The columns of all of these files, with those that there were before, whose ids stay.
+    """The columns of all of these files and of the schema before. Columns keep their ids.
 
-    Raises TableError when files do not agree on a column's type.
+    Raises TableError if files have different types of a column.
     """
     fields = {} if before is None else {field.name: field for field in before.fields}
     number = max((field.field_id for field in fields.values()), default=0)
@@ -100,28 +100,28 @@ def schema_of(before: Schema | None, footers: Iterable[Footer]) -> Schema:
 
 
 def spec_of(schema: Schema) -> PartitionSpec:
-    """How the files of such columns lie: by day viewed, or all together."""
+    """The partitioning of a table with these columns: by day viewed, or none."""
     if DAY not in schema.column_names:
         return UNPARTITIONED_PARTITION_SPEC
     return PartitionSpec(PartitionField(schema.find_field(DAY).field_id, _DAY_FIELD_ID, IdentityTransform(), DAY))
 
 
 def properties_of(schema: Schema) -> dict[str, str]:
-    """What a table of such columns says of them: their names in files, how to read them, and which have no bounds."""
+    """The properties of a table with these columns: their names in files, how to read them, which have no bounds."""
     properties = {TableProperties.DEFAULT_NAME_MAPPING: schema.name_mapping.model_dump_json()}
     for field in schema.fields:
-        # A viewer's hash must not stay in metadata after an erasure; bounds of a sketch say nothing.
+        # A viewer's hash must not stay in metadata after an erasure, and the bounds of a sketch have no meaning.
         if isinstance(field.field_type, BinaryType | FixedType):
             properties[f"{TableProperties.METRICS_MODE_COLUMN_CONF_PREFIX}.{field.name}"] = "counts"
-        # The files' times are in milliseconds, which Spark's vectorized reader takes for microseconds where they lie in
-        # a dictionary (apache/iceberg issue 17135).
+        # Times in the files are in milliseconds. If they are in a dictionary, Spark's vectorized reader takes them for
+        # microseconds (apache/iceberg issue 17135).
         if isinstance(field.field_type, TimestamptzType):
             properties["read.parquet.vectorization.enabled"] = "false"
     return properties
 
 
 def data_file(metadata: TableMetadata, footer: Footer) -> DataFile:
-    """What a table's metadata says of a file."""
+    """The entry of a file in a table's metadata."""
     schema = metadata.schema()
     statistics = data_file_statistics_from_parquet_metadata(
         parquet_metadata=footer.metadata,

@@ -1,8 +1,8 @@
-"""Brings the tables to the state that the manifest in force describes.
+"""Updates the tables to the manifest in force.
 
-Each table goes from one state to the next in one step: files that the manifest no longer names leave in the snapshot in
-which their successors enter. A run that is killed leaves every table as it was or as it is to be, and the next run
-goes on from there. No data file is written, moved or deleted.
+Each table changes in one step: the snapshot that adds new files also removes those that the manifest no longer names.
+If a run is killed, each table is either unchanged or up to date, and the next run continues. No data file is written,
+moved or deleted.
 """
 
 import time
@@ -31,20 +31,20 @@ from tools.iceberg.table_files import VERSIONS_KEPT, TableError, TableFiles
 from udfs.logic.history.manifest import Manifest
 from udfs.stores.conditional_files import ConditionalFiles
 
-# Below the path of history.
+# The folder of the tables in the path of history.
 FOLDER = "iceberg"
-# Which manifest a table follows: its token, and up to when it is complete.
+# The properties of a table that say which manifest it follows: the manifest's token, and until when it is complete.
 REVISION = "view-counts.revision"
 COMPLETE_THROUGH = "view-counts.complete-through"
-# The one data set whose files an erasure rewrites under their own names.
+# The only data set whose files an erasure rewrites under the same names.
 REWRITTEN = "suspects"
-# Reading the end of a file is waiting for the store.
+# Threads that read footers. They mostly wait for the store.
 READERS = 16
-# Each publication of a manifest may make one run begin again; four of them delete files that it needs.
+# A run begins again when a newer manifest is published, or when files that it needs are deleted.
 ATTEMPTS = 5
-# What every table says of itself, whatever its columns.
+# The properties of every table.
 _FIXED = {
-    # Others' maintenance would delete data files that this product still needs.
+    # Maintenance by other programs would delete data files that this product still needs.
     "gc.enabled": "false",
     TableProperties.METADATA_PREVIOUS_VERSIONS_MAX: str(VERSIONS_KEPT),
 }
@@ -52,7 +52,7 @@ _FIXED = {
 
 @dataclass(frozen=True)
 class Stores:
-    """Where history lies. `files` are those of `store`."""
+    """The store of history. `files` replaces files of `store`."""
 
     store: pyarrow.fs.FileSystem
     files: ConditionalFiles
@@ -60,7 +60,7 @@ class Stores:
 
 @dataclass(frozen=True)
 class Told:
-    """What became of a table: the files that entered and left, and the number of its new version."""
+    """A change of a table: how many files were added and removed, and the number of the new version."""
 
     data_set: str
     added: int
@@ -69,7 +69,7 @@ class Told:
 
 
 class _OvertakenError(Exception):
-    """A newer manifest, or another run, came meanwhile."""
+    """There is a newer manifest in the meantime, or another run has written a version."""
 
 
 def publish_tables(
@@ -80,10 +80,10 @@ def publish_tables(
     rebuild: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> list[Told]:
-    """Let every table have the files of the manifest in force; the tables that have changed.
+    """Give every table the files of the manifest in force. Returns the tables that have changed.
 
     `path` is that of history, `in_force` reads the manifest in force, `clock` is in seconds since 1970. With `rebuild`
-    each table is made from the manifest alone, whatever its metadata says. Raises TableError, and the stores' errors.
+    each table is made again from the manifest alone. Raises TableError and errors of the stores.
     """
     told: dict[str, Told] = {}
     for _ in range(ATTEMPTS):
@@ -92,7 +92,7 @@ def publish_tables(
             for data_set, by_time in manifest.files.items():
                 urls = {f"{url_of(path)}/{file}" for of in by_time.values() for file in of.values()}
                 table = TableFiles(stores.store, stores.files, f"{url_of(path)}/{FOLDER}/{data_set}")
-                # What a rebuild has made before it was overtaken goes on like any other table.
+                # A table that this rebuild has made in an earlier attempt is updated like any other.
                 anew = rebuild and data_set not in told
                 changed = _Table(stores.store, table, data_set, manifest).bring(urls, anew=anew, now_s=clock())
                 if changed is not None:
@@ -102,9 +102,9 @@ def publish_tables(
         else:
             return list(told.values())
     raise TableError(
-        f"the tables at {path}/{FOLDER} were overtaken {ATTEMPTS} times ({overtaken_by}): run this after the rollup, "
-        "one at a time; if Parquet is missing, `python -m tools.history verify` says which; if a file of the tables' "
-        "metadata is missing, `python -m tools.iceberg --rebuild` writes it anew"
+        f"the tables at {path}/{FOLDER} changed during {ATTEMPTS} attempts ({overtaken_by}): run this after the "
+        "rollup, one run at a time; if Parquet is missing, `python -m tools.history verify` says which; if a file of "
+        "the tables' metadata is missing, `python -m tools.iceberg --rebuild` writes it again"
     )
 
 
@@ -116,11 +116,11 @@ class _Table:
     manifest: Manifest
 
     def bring(self, urls: set[str], *, anew: bool, now_s: float) -> Told | None:
-        """Let the table have these files; None when it has."""
+        """Give the table these files; None if it has them already."""
         version = self.table.newest()
         if not version and not urls:
             return None
-        # Of a table that is to have no file nothing says the columns, but what it is.
+        # If the table is to have no files, only its present metadata says which columns it has.
         metadata = None if not version or (anew and urls) else self.table.read(version)
         if metadata is not None and int(metadata.properties.get(REVISION, 0)) > self.manifest.token:
             raise _OvertakenError(
@@ -133,7 +133,7 @@ class _Table:
         footers = self._footers(urls - kept)
         made = self._made(version, metadata, before, footers, removed)
         if made is None:
-            # As a run may have left it that was killed before it wrote the hint.
+            # An earlier run may have been killed before it wrote the hint.
             self.table.point_at(version)
             return None
         if not self.table.put(version + 1, made):
@@ -150,7 +150,7 @@ class _Table:
         footers: list[Footer],
         removed: list[Live],
     ) -> TableMetadata | None:
-        """The next metadata; None when it says what there is."""
+        """The next metadata of the table; None if nothing has changed."""
         schema = schema_of(None if metadata is None else metadata.schema(), footers)
         properties = {
             **properties_of(schema),
@@ -160,7 +160,7 @@ class _Table:
         }
         url = None
         if metadata is None:
-            # The same whoever makes it anew: readers who have seen the table know it again.
+            # The id depends only on the URL, so readers recognise a table that was made again.
             table_uuid = uuid.uuid5(uuid.NAMESPACE_URL, self.table.url)
             metadata = new_table_metadata(
                 schema, spec_of(schema), UNSORTED_SORT_ORDER, self.table.url, dict(properties), table_uuid
@@ -193,10 +193,10 @@ class _Table:
         return {f"{scheme}://{info.path}": info.size for info in self.store.get_file_info(selector)}
 
     def _is_rewritten(self, one: Live, sizes: dict[str, int]) -> bool:
-        """Whether a file is not any more what the table says of it."""
+        """Whether a file was rewritten since the table's entry of it was made."""
         return self.data_set == REWRITTEN and sizes.get(one.url) != one.entry.data_file.file_size_in_bytes
 
     def _footers(self, urls: Iterable[str]) -> list[Footer]:
-        # The newest first: a table that is made anew takes the order of its columns from them.
+        # The newest come first, because a new table takes the order of its columns from the first file.
         with ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(partial(read_footer, self.store), sorted(urls, reverse=True)))

@@ -1,8 +1,8 @@
-"""The next snapshot of a table: which files enter and leave it, in one step.
+"""Makes the next snapshot of a table, which adds and removes files in one step.
 
-Entries of a month lie in one file (which Iceberg calls a manifest), so that a change writes that of its month again and
-no other, and a table of years has some tens of them. pyiceberg's own transactions would add one or two with each change
-and never merge them.
+All entries of a month are in one file, which Iceberg calls a manifest. So a change writes only the manifest of its
+month again, and a table of several years has some tens of manifests. pyiceberg's own transactions would add one or two
+with each change, and never merge them.
 """
 
 import uuid
@@ -35,19 +35,19 @@ _Month = tuple[int, int]
 
 
 class Live(NamedTuple):
-    """A file that a snapshot has, and the manifest that says so."""
+    """A file of a snapshot, and the manifest that has its entry."""
 
     entry: ManifestEntry
     manifest: ManifestFile
 
     @property
     def url(self) -> str:
-        """Where the file is."""
+        """The URL of the file."""
         return self.entry.data_file.file_path
 
 
 def live_files(table: TableFiles, metadata: TableMetadata) -> list[Live]:
-    """The files that the current snapshot has."""
+    """The files of the current snapshot."""
     snapshot = metadata.current_snapshot()
     manifests = [] if snapshot is None else snapshot.manifests(table.io)
     return [Live(entry, manifest) for manifest in manifests for entry in manifest.fetch_manifest_entry(table.io)]
@@ -60,9 +60,9 @@ def next_snapshot(
     added: Sequence[DataFile],
     removed: Sequence[Live],
 ) -> tuple[TableUpdate, ...]:
-    """Write a snapshot's files; what is to be changed in the metadata so that it is the current one.
+    """Write the files of a new snapshot, and return the changes of the metadata that make it the current one.
 
-    `before` are all files of the snapshot before it. Snapshots older than the last few are forgotten.
+    `before` are all files of the snapshot before it. The changes also remove snapshots older than the last few.
     """
     parent = metadata.current_snapshot()
     number = metadata.new_snapshot_id()
@@ -86,7 +86,7 @@ def next_snapshot(
         summary=_summary(metadata, added, removed),
         schema_id=metadata.current_schema_id,
     )
-    # The new one is one of those that are kept.
+    # The new snapshot counts as one of those that are kept.
     old = sorted(metadata.snapshots, key=lambda one: one.sequence_number or 0)[: 1 - VERSIONS_KEPT]
     return (
         AddSnapshotUpdate(snapshot=snapshot),
@@ -103,7 +103,7 @@ def next_snapshot(
 
 
 def urls_named(table: TableFiles, metadata: TableMetadata) -> set[str]:
-    """The URLs of all files of metadata that snapshots of this version need."""
+    """The URLs of all metadata files that the snapshots of this version need."""
     lists = {snapshot.manifest_list for snapshot in metadata.snapshots}
     return lists | {one.manifest_path for snapshot in metadata.snapshots for one in snapshot.manifests(table.io)}
 
@@ -154,7 +154,7 @@ def _manifest(
         for file in new:
             writer.add(ManifestEntry.from_args(status=ManifestEntryStatus.ADDED, snapshot_id=number, data_file=file))
         for one in old:
-            # What has left stays for one snapshot, for readers who ask what changed.
+            # The entry of a removed file stays for one snapshot, for readers that ask what changed.
             (writer.delete if one.url in gone else writer.existing)(one.entry)
     return writer.to_manifest_file()
 
@@ -172,7 +172,7 @@ def _summary(metadata: TableMetadata, added: Sequence[DataFile], removed: Sequen
 
 
 def _of_several_months(before: Iterable[Live]) -> set[ManifestFile]:
-    """Manifests that have files of more than one month, as another writer may leave them."""
+    """Manifests with files of more than one month, which another writer may have made."""
     months: dict[ManifestFile, set[_Month]] = defaultdict(set)
     for one in before:
         months[one.manifest].add(_month(one.url))

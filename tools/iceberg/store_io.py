@@ -6,7 +6,7 @@ from pyiceberg.io.pyarrow import PyArrowFile
 
 
 def url_of(path: str) -> str:
-    """The URL of a path: of an s3:// URL itself, of a folder of this machine its file:// URL."""
+    """The URL of a path. An s3:// URL stays as it is; a folder of this machine becomes a file:// URL."""
     return path if "://" in path else f"file://{path}"
 
 
@@ -23,13 +23,13 @@ class StoreIO(FileIO):
         self._store = store
 
     def new_input(self, location: str) -> InputFile:
-        """Give access to a file that is to be read."""
+        """Access to a file for reading."""
         return PyArrowFile(location, path_of(location), self._store)
 
     def new_output(self, location: str) -> OutputFile:
-        """Give access to a file that is to be written."""
+        """Access to a file for writing."""
         path = path_of(location)
-        # Object stores know no folders, and would keep an object in place of one.
+        # Object stores have no folders; creating one would leave an object.
         if isinstance(self._store, pyarrow.fs.LocalFileSystem):
             self._store.create_dir(path.rsplit("/", 1)[0], recursive=True)
         return PyArrowFile(location, path, self._store)

@@ -1,7 +1,7 @@
-"""The files of one table's metadata: numbered versions, and the hint that says which is the newest.
+"""Reads and writes the metadata files of one table: numbered versions, and the hint that says which is the newest.
 
-They lie where readers without a catalogue look for them: <table>/metadata/v1.metadata.json, v2.metadata.json and so on,
-and version-hint.text, which holds the number. Iceberg calls this layout a Hadoop table.
+Readers without a catalogue look for them at <table>/metadata/v1.metadata.json, v2.metadata.json and so on, and
+version-hint.text, which has the number. Iceberg calls this layout a Hadoop table.
 """
 
 import re
@@ -16,16 +16,16 @@ from tools.iceberg.store_io import StoreIO, path_of
 from udfs.stores.conditional_files import ConditionalFiles
 from udfs.stores.replaced_file import replace
 
-# A reader that has begun with a version may still need its files.
+# Old versions are kept for readers that have begun with them.
 VERSIONS_KEPT = 4
-# What no kept version names may be of a run that is under way.
+# A file that no kept version names may belong to a run that is under way. It is deleted only when it is this old.
 SWEPT_AFTER_S = 86_400.0
 HINT = "version-hint.text"
 _VERSION = re.compile(r"v(\d+)\.metadata\.json")
 
 
 class TableError(ValueError):
-    """A table cannot be written; the text says why and what to do."""
+    """A table cannot be written. The text says why and what to do."""
 
 
 class TableFiles:
@@ -47,27 +47,27 @@ class TableFiles:
         return max((int(found[1]) for one in self._infos() if (found := _VERSION.fullmatch(one.base_name))), default=0)
 
     def read(self, version: int) -> TableMetadata:
-        """Read a version. Raises TableError when it cannot be read."""
+        """Read a version. Raises TableError if it cannot be read."""
         url = self.url_of(f"v{version}.metadata.json")
         try:
             return FromInputFile.table_metadata(self.io.new_input(url))
         except (ValueError, ValidationError) as error:
             raise TableError(
-                f"{url} is no metadata of a table: {error}; type `python -m tools.iceberg --rebuild`"
+                f"{url} is not the metadata of a table: {error}; run `python -m tools.iceberg --rebuild`"
             ) from error
 
     def put(self, version: int, metadata: TableMetadata) -> bool:
-        """Write a version, at once; False when there is one of that number, which somebody else has written."""
+        """Write a version in one step. Returns False if another run has written a version of that number already."""
         content = metadata.model_dump_json(exclude_none=True).encode()
         return self._files.create(f"{self._folder}/v{version}.metadata.json", content)
 
     def point_at(self, version: int) -> None:
-        """Let the hint name this version, if it does not."""
+        """Write this version into the hint, unless the hint names it already."""
         if self._hint() != str(version):
             replace(self._store, f"{self._folder}/{HINT}", str(version).encode())
 
     def sweep(self, version: int, named: Collection[str], now_s: float) -> None:
-        """Delete what neither this version and those just before it are, nor the URLs `named`, when it is old."""
+        """Delete old files, except the kept versions up to this one, and the files at the URLs `named`."""
         kept = {url.rsplit("/", 1)[1] for url in named} | {HINT}
         kept |= {f"v{number}.metadata.json" for number in range(version - VERSIONS_KEPT + 1, version + 1)}
         infos = [info for info in self._infos() if info.base_name not in kept]

@@ -1,4 +1,4 @@
-"""The load generator: seeded traffic that knows what it sent, and the ways to send it. Knows nothing of the job."""
+"""The load generator: makes seeded traffic, keeps a record of it, and sends it in several ways. Knows no job."""
 
 from tools.load.http import HttpSender, NotAcknowledgedError
 from tools.load.kafka import KafkaSender, fill_topic

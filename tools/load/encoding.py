@@ -1,4 +1,4 @@
-"""From a block of events to ViewBatch records by salt, hundreds of thousands of events a second. Knows no Kafka.
+"""Encodes blocks of events as ViewBatch records by salt, hundreds of thousands of events a second. Knows no Kafka.
 
 The bytes are those of schemas/avro/ViewBatch.v1 in single-object encoding; tests compare them with fastavro's.
 """
@@ -16,7 +16,7 @@ from tools.load.traffic import Block
 from tools.load.vocabulary import COUNTRIES, DEVICES, KINDS, Names
 
 PRODUCER_ID = b"load"
-# An id, a time, and of each name two bytes of branch and length more than its own.
+# Upper limit of an event's bytes without the names that differ: id, time, and two bytes of branch and length per name.
 _FIXED_BYTES = 16 + 6 + 5 * 2 + 8 + 2 + 6
 _KINDS = Names(KINDS)
 _COUNTRIES = Names(COUNTRIES)
@@ -25,7 +25,7 @@ _DEVICES = Names(DEVICES)
 
 @dataclass(frozen=True)
 class Record:
-    """One Kafka record to be: its salt, its value and the number of events inside."""
+    """A Kafka record to send: its salt, its value and the number of events in it."""
 
     salt: int
     value: bytes
@@ -33,7 +33,7 @@ class Record:
 
 
 def header(batch_id: bytes, salt: int, salts: int, produced_at_ms: int) -> bytes:
-    """All of a batch before its events."""
+    """The bytes of a batch before its events."""
     return b"".join(
         (
             prefix("ViewBatch"), batch_id, varint(len(PRODUCER_ID)), PRODUCER_ID, varint(salt), varint(salts),
@@ -43,12 +43,12 @@ def header(batch_id: bytes, salt: int, salts: int, produced_at_ms: int) -> bytes
 
 
 def heartbeat(batch_id: bytes, salt: int, salts: int, now_ms: int) -> Record:
-    """A batch of no events: it says that time has passed."""
+    """A heartbeat: a batch without events."""
     return Record(salt, header(batch_id, salt, salts, now_ms) + b"\x00", 0)
 
 
 def records(block: Block, videos: Names, *, events_per_batch: int) -> Iterator[Record]:
-    """The block's records, salt by salt, each of at most this many events; the order within a salt is the block's."""
+    """The records of a block, salt by salt, each with at most `events_per_batch` events in the order of the block."""
     order = np.argsort(block.salt, kind="stable")
     capacity = int(np.diff(videos.offsets)[block.events["video"]].sum())
     capacity += len(block) * (_FIXED_BYTES + max(map(len, KINDS)))
@@ -63,7 +63,7 @@ def records(block: Block, videos: Names, *, events_per_batch: int) -> Iterator[R
     for salt, end in enumerate(ends.tolist()):
         while at < end:
             upto = min(at + events_per_batch, end)
-            # The first event's place makes a batch's id: as unique as the block, and the same on every run.
+            # The batch's id contains the place of its first event, so it is unique and the same in every run.
             batch_id = b"load" + int(salt).to_bytes(4, "big") + int(block.first + at).to_bytes(8, "big")
             data = out[starts[at] : starts[upto]].tobytes()
             yield Record(
@@ -75,7 +75,7 @@ def records(block: Block, videos: Names, *, events_per_batch: int) -> Iterator[R
 
 
 def single_events(block: Block, videos: Names) -> Iterator[bytes]:
-    """The ViewEvent datum of each of the block's events."""
+    """Each event of the block as ViewEvent in Avro."""
     capacity = int(np.diff(videos.offsets)[block.events["video"]].sum())
     capacity += len(block) * (_FIXED_BYTES + max(map(len, KINDS)))
     out = np.empty(capacity, np.uint8)

@@ -1,8 +1,7 @@
-"""Sends blocks to the ingest service as JSON and does not rest until every event is acknowledged.
+"""Sends blocks to the ingest service as JSON, and repeats events until each is acknowledged.
 
-An event counts as acknowledged when an answer 202 does not list it. Whatever was not acknowledged (503, 429, a
-time-out, a broken connection, a rejection because the write failed) is sent again with the same ids: it may be in
-Kafka already, and then it is a duplicate.
+An event is acknowledged if an answer 202 does not list it. Otherwise (503, 429, a time-out, a broken connection, a
+rejection because the write failed) it is sent again with the same id. If Kafka has it already, it is a duplicate.
 """
 
 import asyncio
@@ -18,16 +17,16 @@ from tools.load.malformed import BAD_BODIES, bad_json_event, is_about_the_event
 from tools.load.traffic import Block
 from tools.load.vocabulary import COUNTRIES, DEVICES, KINDS, Names
 
-# Longer than ingest waits for Kafka.
+# This is longer than ingest waits for Kafka.
 ANSWER_TIMEOUT_S = 45.0
 AGAIN_AFTER_S = 0.25
 AGAIN_AFTER_MAX_S = 2.0
-# One time in eight is written as text, the others as a number.
+# One of so many times is written as text, the others as numbers.
 TEXT_TIME_EVERY = 8
 
 
 class NotAcknowledgedError(RuntimeError):
-    """Events were not acknowledged in time, or ingest answered what it must not."""
+    """Events were not acknowledged in time, or an answer of ingest was wrong."""
 
 
 @dataclass
@@ -42,7 +41,7 @@ class HttpTally:
 
 
 class HttpSender:
-    """Use as an async context manager. Not for several blocks at once: a block ends before the next begins."""
+    """An async context manager that sends blocks. Send one block at a time: await it before the next."""
 
     def __init__(
         self,
@@ -54,7 +53,10 @@ class HttpSender:
         bad_every: int = 0,
         give_up_s: float = 300.0,
     ) -> None:
-        """`bad_every` bodies hold one malformed event more (0: none ever); now and then a whole body is bad."""
+        """One of `bad_every` bodies has a malformed event, and a malformed body is sent before it; 0 means never.
+
+        `give_up_s` is how long one body is repeated before NotAcknowledgedError.
+        """
         self._videos = [name.decode(errors="replace") for name in videos.names]
         self._kinds = [kind.decode() for kind in KINDS]
         self._events_per_body = events_per_body
@@ -91,7 +93,7 @@ class HttpSender:
             again_after_s = AGAIN_AFTER_S
             pending = good
             while pending:
-                # The bad one goes into the middle, so that indexes on both sides of it are put to the test.
+                # The bad event is in the middle, so that indexes on both sides of it are tested.
                 place = len(pending) // 2
                 body = pending if bad is None else [*pending[:place], bad, *pending[place:]]
                 left, is_bad_refused = await self._once(body, None if bad is None else place)
@@ -103,15 +105,15 @@ class HttpSender:
                     return
                 if time.monotonic() > deadline:
                     raise NotAcknowledgedError(
-                        f"{len(pending)} events not acknowledged within {self._give_up_s:.0f} s, the first of them "
-                        f"{pending[0]}; is ingest up, and Kafka?"
+                        f"{len(pending)} events were not acknowledged within {self._give_up_s:.0f} s, the first of "
+                        f"them {pending[0]}; check that ingest and Kafka run"
                     )
                 self.tally.sent_again += len(pending)
                 await asyncio.sleep(again_after_s)
                 again_after_s = min(2 * again_after_s, AGAIN_AFTER_MAX_S)
 
     async def _once(self, body: list[str], bad_at: int | None) -> tuple[list[str], bool]:
-        """(the good events that are still not acknowledged, whether the bad one was refused)."""
+        """Send once. Returns (the good events that are not acknowledged, whether the bad event was refused)."""
         good = [text for index, text in enumerate(body) if index != bad_at]
         answer = await self._post(f'{{"events":[{",".join(body)}]}}'.encode())
         if answer is None:
@@ -151,7 +153,7 @@ class HttpSender:
 
 
 def texts(block: Block, videos: Sequence[str], kinds: Sequence[str]) -> list[str]:
-    """The block's events in JSON. What is optional follows from the id, so that a repeat repeats it."""
+    """The events of a block in JSON. Optional fields follow from the id, so that a repeat has the same ones."""
     raw = block.ids.tobytes()
     found = []
     for place, (_, video, viewed_at_ms, kind, _plan) in enumerate(block.events.tolist()):

@@ -1,4 +1,4 @@
-"""Sends blocks and heartbeats straight to the events topic, as fast as Kafka takes them."""
+"""Sends blocks and heartbeats directly to the events topic, as fast as Kafka accepts them."""
 
 import os
 from collections.abc import Callable
@@ -18,7 +18,7 @@ FLUSH_S = 600.0
 
 
 class KafkaSender:
-    """An idempotent producer of ViewBatch records: each arrives once and in order, whatever dies meanwhile."""
+    """An idempotent producer of ViewBatch records. Each arrives once and in order, even if brokers are killed."""
 
     def __init__(self, bootstrap_servers: str, topic: str, *, partitions: int, salts: int) -> None:
         self._topic = topic
@@ -30,7 +30,7 @@ class KafkaSender:
                 "bootstrap.servers": bootstrap_servers,
                 "acks": "all",
                 "enable.idempotence": True,
-                # However long the broker is away.
+                # 0 means that the producer retries for as long as the broker is away.
                 "delivery.timeout.ms": 0,
                 "linger.ms": 20,
                 "batch.size": 1_000_000,
@@ -50,9 +50,10 @@ class KafkaSender:
         timestamps_ms: npt.NDArray[np.int64] | None = None,
         prediction: Prediction | None = None,
     ) -> None:
-        """Hand the block over. `timestamps_ms`, by salt, are for a CreateTime topic; salts without events get none.
+        """Give the records of a block to the producer, and note them in the prediction.
 
-        Raises RuntimeError when Kafka refused an earlier record for good.
+        `timestamps_ms` are the record timestamps by salt, for a CreateTime topic. Salts without events get no record.
+        Raises RuntimeError if Kafka has refused an earlier record for good.
         """
         for record in records(block, videos, events_per_batch=events_per_batch):
             at = block.now_ms if timestamps_ms is None else int(timestamps_ms[record.salt])
@@ -63,14 +64,14 @@ class KafkaSender:
             prediction.events(block)
 
     def heartbeats(self, now_ms: int, prediction: Prediction | None = None) -> None:
-        """An empty batch to every salt."""
+        """Send a heartbeat to every salt."""
         for salt in range(self._salts):
             if prediction is not None:
                 prediction.record(salt, now_ms)
             self.send(salt, heartbeat(os.urandom(16), salt, self._salts, now_ms).value, timestamp_ms=now_ms)
 
     def send(self, salt: int, value: bytes, *, timestamp_ms: int, key: bytes | None = None) -> None:
-        """One record as it is; by default under its salt's key."""
+        """Send one record as it is. Its key is by default that of its salt. Raises as `send_block`."""
         if self._failed:
             raise RuntimeError(f"Kafka refused a record for good: {self._failed[0]}")
         while True:
@@ -89,10 +90,10 @@ class KafkaSender:
         self._producer.poll(0)
 
     def flush(self) -> None:
-        """Wait until Kafka has acknowledged everything. Raises RuntimeError when it does not within ten minutes."""
+        """Wait until Kafka has acknowledged everything. Raises RuntimeError if that takes more than ten minutes."""
         left = self._producer.flush(FLUSH_S)
         if left or self._failed:
-            raise RuntimeError(f"{left} records not acknowledged; refused: {self._failed[:3]}")
+            raise RuntimeError(f"Kafka did not acknowledge {left} records; it refused: {self._failed[:3]}")
 
     def _delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
@@ -111,11 +112,11 @@ def fill_topic(
     prediction: Prediction | None = None,
     after_block: Callable[[int], None] = lambda _sent: None,
 ) -> None:
-    """Send this many events with timestamps that go evenly over `span_ms` from `start_ms`, and wait for Kafka.
+    """Send events with times that are evenly spread over `span_ms` from `start_ms`, and wait for Kafka.
 
-    Batches hold `events_per_batch` events, save for the last of each salt in a block (a block is about
-    `batches_per_block` batches of every salt, and one step of time). Every block is followed by a heartbeat of each
-    salt. `after_block` is told the number of events sent so far.
+    A block has one time and about `batches_per_block` batches of every salt. Batches have `events_per_batch` events,
+    except the last batch of each salt in a block. A heartbeat of each salt follows every block. `after_block` is called
+    with the number of events sent so far.
     """
     salts = source.traffic.salts
     size = min(events, events_per_batch * salts * batches_per_block)

@@ -1,6 +1,6 @@
-"""The compiled loops of the load generator: encoding events, and judging them by the rules of counting.
+"""The compiled loops of the load generator: they encode events, and judge them by the rules of counting.
 
-Numba infers the types: annotations would say nothing.
+There are no annotations, because Numba infers the types.
 """
 
 # ruff: noqa: ANN001, ANN201, ANN202
@@ -48,7 +48,7 @@ def encode(
     device_names,
     device_offsets,
 ):
-    """Writes the events in `order` to `out`; event n of it begins at starts[n], the last ends at starts[n + 1]."""
+    """Write the events in `order` to `out`. Event n of that order is out[starts[n] : starts[n + 1]]."""
     at = 0
     for n in range(order.shape[0]):
         i = order[n]
@@ -65,7 +65,7 @@ def encode(
         out[at] = zigzag
         at += 1
         at = _name(out, at, kind_names, kind_offsets, kind[i])
-        # What is optional is there for some and follows from the id, so that a repeat repeats it.
+        # Some events have optional fields. They follow from the id, so that a repeat has the same ones.
         chance = ids[i, 5]
         if chance & 3:
             out[at] = 2
@@ -96,7 +96,7 @@ def encode(
 
 @njit(cache=True)
 def judge(fates, origin, viewed_at_ms, bad, append_ms, first_generation, lateness_ms, future_skew_ms, generation_ms):
-    """The fate of each event into `fates`; `first_generation`, by origin, is read and kept up to date."""
+    """Write the fate of each event to `fates`. Reads and updates `first_generation`, which is by origin."""
     for i in range(origin.shape[0]):
         append = append_ms[i]
         generation = append // generation_ms

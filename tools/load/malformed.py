@@ -1,6 +1,6 @@
-"""What no good client sends: JSON events that ingest must refuse, records that the job must dead-letter.
+"""Malformed input: JSON events that ingest must refuse, and records that must become dead letters.
 
-Each list holds one of each kind of harm; senders go through them in turn.
+Each list has one example of each kind. Senders use them one after the other.
 """
 
 import json
@@ -15,7 +15,7 @@ from tools.load.encoding import header
 
 _ID = "0b5a4e5e-6f0e-4c5d-9d5c-2f6f1f0a3b7c"
 
-# Each is refused alone, by ingest, with the field named.
+# Ingest must refuse each of these events alone, and name the field.
 BAD_JSON_EVENTS: tuple[str, ...] = tuple(
     json.dumps(event)
     for event in (
@@ -34,15 +34,15 @@ BAD_JSON_EVENTS: tuple[str, ...] = tuple(
     )
 )
 
-# Each is answered 400 as a whole.
+# Ingest must answer each of these bodies with 400.
 BAD_BODIES: tuple[bytes, ...] = (b"", b"{", b'{"events": 1}', b'{"events": []}', b"\xff\xfe", b"[]")
 
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A record of which nothing can be counted. It goes to `salt`'s partition under `key`.
+    """A record in which nothing can be counted. It goes to the partition of `salt` with the key `key`.
 
-    `events` is how many bad events a readable one holds, 0 for one that cannot be read.
+    `events` is the number of bad events in a readable record, and 0 for an unreadable one.
     """
 
     name: str
@@ -53,7 +53,7 @@ class BadRecord:
 
 
 def bad_records(salt: int, salts: int, now_ms: int) -> list[BadRecord]:
-    """One record of every kind of harm, all under this salt."""
+    """One malformed record of every kind, all with the key of this salt."""
     good = _batch(salt, salts, now_ms, salt)
     key = salt.to_bytes(4, "big")
     return [
@@ -74,7 +74,7 @@ def bad_records(salt: int, salts: int, now_ms: int) -> list[BadRecord]:
 
 
 def foreign_records(salt: int, salts: int, now_ms: int) -> list[BadRecord]:
-    """Records in this salt's partition whose keys name no salt."""
+    """Records for the partition of this salt whose keys name no salt."""
     good = _batch(salt, salts, now_ms, salt)
     return [
         BadRecord(f"the key {key.hex() or 'of no bytes'}", salt, key, good)
@@ -93,10 +93,10 @@ def _batch(salt: int, salts: int, now_ms: int, event_salt: int) -> bytes:
 
 
 def bad_json_event(n: int) -> str:
-    """The n-th bad event, going round."""
+    """The n-th malformed event. The list begins again after its end."""
     return BAD_JSON_EVENTS[n % len(BAD_JSON_EVENTS)]
 
 
 def is_about_the_event(rejection: dict[str, Any]) -> bool:
-    """Whether a rejection blames the event, so that sending it again is of no use."""
+    """Whether a rejection is about the event's content, so that it is useless to send the event again."""
     return not str(rejection["reason"]).startswith("not written")

@@ -1,8 +1,8 @@
-"""What must come of what was sent, from the sender's record alone: the rules of counting, written once more.
+"""Predicts fates and counts from the sender's record alone, by a second implementation of the counting rules.
 
-Needs the append time of every record, so it predicts to the event where the sender sets the records' timestamps
-(a CreateTime topic); where the broker sets them, `TrafficSource` alone says which events are counted. Shares no code
-with the job.
+It needs the append time of every record. So it can predict each event's fate only if the sender sets the records'
+timestamps (a CreateTime topic). If the broker sets them, only `TrafficSource` says which events are counted. It shares
+no code with the job.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ Cells = dict[tuple[str, str, int], int]
 
 @dataclass(frozen=True)
 class Rules:
-    """The numbers of the rules, in ms, and the topic's salts."""
+    """The settings of the rules, in ms, and the number of salts."""
 
     salts: int
     lateness_ms: int
@@ -31,7 +31,7 @@ class Rules:
 
 
 class Fate(IntEnum):
-    """What becomes of an event."""
+    """The fate of an event."""
 
     COUNTED = kernels.COUNTED
     DUPLICATE = kernels.DUPLICATE
@@ -41,7 +41,7 @@ class Fate(IntEnum):
 
 
 class Prediction:
-    """Follows the records as they are sent, salt by salt in the order of sending."""
+    """Predicts fates from the records, which must be noted in the order in which they are sent to each salt."""
 
     def __init__(self, rules: Rules, videos: Names, *, good_videos: int) -> None:
         self.rules = rules
@@ -51,24 +51,24 @@ class Prediction:
         self._first_generation = np.full(1 << 16, kernels.NEVER, np.int64)
         self._fates = np.empty(1 << 16, np.uint8)
         self._used = 0
-        # By (arrival minute, salt): events by fate, and records, readable or not.
+        # The predicted ledger by (minute of arrival, salt): events by fate, records, and unreadable records.
         self.ledger: dict[tuple[int, int], Counter[str]] = {}
 
     @property
     def fates(self) -> npt.NDArray[np.uint8]:
-        """uint8[n]: the fate of every event sent so far, by its place in the traffic's history."""
+        """uint8[n]: the fate of every event sent so far, in the order in which events were made."""
         return self._fates[: self._used]
 
     @property
     def closed_through_ms(self) -> int:
-        """The end of the last minute that every salt has passed by the lateness."""
+        """The end of the last minute that is closed, in ms since 1970: every salt has passed it by the lateness."""
         return int((self._append_ms.min() - self.rules.lateness_ms) // MINUTE_MS * MINUTE_MS)
 
     def record(self, salt: int, timestamp_ms: int, *, unreadable: bool = False, dead_lettered: int = 0) -> None:
-        """One record went to this salt; with `dead_lettered`, it holds that many events, none of them good."""
+        """Note a record that was sent to this salt. `dead_lettered` is its number of events if all are bad."""
         if not unreadable:
             self._append_ms[salt] = max(int(self._append_ms[salt]), timestamp_ms)
-        # What cannot be read moves no clock; before the first that can be read there is none.
+        # An unreadable record does not move the append time. Before the first readable record there is none.
         tally = self.ledger.setdefault((max(int(self._append_ms[salt]), 0) // MINUTE_MS, salt), Counter())
         tally["records"] += 1
         tally["unreadable_records"] += unreadable
@@ -76,10 +76,10 @@ class Prediction:
         tally["received"] += dead_lettered
 
     def events(self, block: Block) -> None:
-        """The block's events went out in the last records of their salts, all at one time each."""
+        """Note the events of a block. They are in the records of their salts that were noted last."""
         end = block.first + len(block)
         if block.first != self._used:
-            raise ValueError(f"block.first={block.first} follows {self._used} events: hand over every block, in order")
+            raise ValueError(f"block.first={block.first} follows {self._used} events: note every block, in order")
         if end > len(self._fates):
             self._fates = np.concatenate((self._fates, np.empty(max(end, len(self._fates)), np.uint8)))
             more = np.full(max(end, len(self._first_generation)), kernels.NEVER, np.int64)
@@ -103,7 +103,7 @@ class Prediction:
 
 
 def cells(events: npt.NDArray[np.void], videos: Names) -> Cells:
-    """Views by (video, kind, epoch minute) when each of these events (EVENT[n]) is counted once."""
+    """The views by (video, kind, minute since 1970) if each of these events (EVENT[n]) is counted once."""
     assert events.dtype == EVENT
     if not len(events):
         return {}

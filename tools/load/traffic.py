@@ -1,7 +1,7 @@
-"""Seeded traffic: which events are sent, in which order, and what the sender means each of them to be.
+"""Makes seeded traffic: which events are sent, in which order, and what each of them is meant to be.
 
-The same settings and the same calls give the same events. Every event sent so far is kept, in 18 bytes, so that
-later ones can repeat it and so that the truth about the counts needs no other source. Knows no encoding, no clock.
+The same settings and the same calls give the same events. Every event is kept, in 18 bytes, so that later events can
+repeat it and the right counts can be computed from it. Knows no encoding and no clock.
 """
 
 from dataclasses import dataclass
@@ -34,13 +34,14 @@ class Plan(IntEnum):
 
 @dataclass(frozen=True)
 class Traffic:
-    """What the traffic is like; shares are of all events.
+    """The properties of the traffic. Shares are shares of all events, except `restamped_share` and `delayed_share`.
 
-    `videos` are drawn by Zipf's law, but for `hot_share` of the events, which are of the first. A fresh event was
-    viewed up to `disorder_ms` before it is sent, a late one `late_ms` before at least, one of the future `future_ms`
-    ahead at least. `bad_share` events have a video_id that the job must refuse. Of `duplicate_share` repeats,
-    `restamped_share` carry a new time, if their original is fresh and no older than `restamp_age_max_ms`; the others
-    are unchanged, most of them soon after the original, the rest after any time.
+    `videos` are drawn by Zipf's law, but a share of `hot_share` of the events is always of the first video. A fresh
+    event was viewed up to `disorder_ms` before it is sent, a late event at least `late_ms` before, and an event of the
+    future is at least `future_ms` ahead. A share of `bad_share` has a video_id that the job must refuse. A share of
+    `duplicate_share` are repeats. Of these, `restamped_share` have a new time, if the original is fresh and not older
+    than `restamp_age_max_ms`. The others are unchanged: most come soon after the original, and `delayed_share` at any
+    time.
     """
 
     seed: int = 1
@@ -64,7 +65,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Block:
-    """Events to send together. `events` (EVENT[n]) lie at `first` and after in the history."""
+    """Events to send together. `events` (EVENT[n]) are those from place `first` on of all events made."""
 
     first: int
     events: npt.NDArray[np.void]
@@ -84,7 +85,7 @@ class Block:
 
 
 class TrafficSource:
-    """Makes blocks, remembers them."""
+    """Makes blocks of events, and keeps all events."""
 
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
@@ -99,16 +100,16 @@ class TrafficSource:
 
     @property
     def events(self) -> npt.NDArray[np.void]:
-        """EVENT[n] of everything made so far, in order."""
+        """EVENT[n]: all events made so far, in order."""
         return self._events[: self._used]
 
     @property
     def good_videos(self) -> list[str]:
-        """The videos that are counted; the others have names that the job refuses."""
+        """The videos that are counted. The other ones have names that the job refuses."""
         return [name.decode() for name in self.videos.names[: self.traffic.videos]]
 
     def ids(self, origins: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
-        """uint8[n, 16]: the ids of the events first sent at these places."""
+        """uint8[n, 16]: the ids of the events that were made at these places."""
         halves = np.empty((len(origins), 2), np.uint64)
         base = np.uint64(self.traffic.seed) << np.uint64(40)
         place = (origins.astype(np.uint64) + base) * np.uint64(2)
@@ -117,7 +118,7 @@ class TrafficSource:
         return halves.view(np.uint8).reshape(-1, 16)
 
     def block(self, n: int, now_ms: int) -> Block:
-        """The next n events, as sent at `now_ms`, which must not step back. Repeats are of what was made before."""
+        """Make the next n events, which are sent at `now_ms`. That time must not step back."""
         traffic, rng, first = self.traffic, self._rng, self._used
         self._reserve(n)
         events = self._events[first : first + n]
@@ -163,15 +164,15 @@ class TrafficSource:
         return plan
 
     def _repeat(self, first: int, n: int, now_ms: int) -> None:
-        """Turn what is planned as a repeat into one, and what finds nothing to repeat into a fresh event."""
+        """Turn planned repeats into repeats of earlier events, or into fresh events if there is nothing to repeat."""
         traffic, rng = self.traffic, self._rng
         events = self._events[first : first + n]
         places = np.nonzero(events["plan"] >= Plan.REPEAT)[0]
         if not len(places):
             return
         restamped = events["plan"][places] == Plan.RESTAMPED
-        # Within the block an original can be repeated only after it, and never with a new time: blocks are sent by
-        # several senders at once, and of two times of one id the first to arrive is counted.
+        # Within a block a repeat must come after its original, and must not have a new time: several senders send one
+        # block at the same time, and of two times of one id the job counts the one that arrives first.
         within = first + (rng.random(len(places)) * places).astype(np.int64)
         is_within = ~restamped & (rng.random(len(places)) < 0.3) & (self._events["plan"][within] < Plan.REPEAT)
         source = np.where(is_within, within, -1)
@@ -199,7 +200,7 @@ class TrafficSource:
         events["plan"][kept[again]] = Plan.RESTAMPED
 
     def _first_since(self, at_ms: int) -> int:
-        """The place of the first event sent at this time or later; the number of events when there is none."""
+        """The place of the first event sent at this time or later, or the number of events if there is none."""
         low, high = 0, len(self._sent_at_ms)
         while low < high:
             middle = (low + high) // 2
@@ -217,7 +218,7 @@ class TrafficSource:
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """SplitMix64 (Steele, Lea, Flood 2014) of each: distinct inputs give distinct outputs."""
+    """SplitMix64 (Steele, Lea, Flood 2014) of each number. Different inputs give different outputs."""
     x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,7 +1,7 @@
-"""The operators' program: `python -m tools.ops`, for whoever looks after the product in production.
+"""The operators' program: `python -m tools.ops`, for people who operate the product.
 
-It works against any cluster and needs nothing but settings (VIEW_COUNTS_* variables). It knows no local stack;
-`bin/vc` has the same commands and sets these variables to those of the local stack first.
+It works against any cluster, and needs only settings (VIEW_COUNTS_* variables). It knows no local stack. `bin/vc` has
+the same commands, and first sets these variables to those of the local stack.
 
-Each command imports what it needs when it runs, so that `--help` answers at once.
+Each command imports what it needs only when it runs, so that `--help` answers at once.
 """

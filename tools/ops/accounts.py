@@ -1,4 +1,4 @@
-"""What producers had acknowledged, compared with the ledger."""
+"""Compares what Kafka has acknowledged to producers with the ledger."""
 
 from typing import Annotated
 
@@ -13,13 +13,13 @@ app = typer.Typer()
 def accounts(
     *,
     tally: Annotated[
-        list[str], typer.Option(help="http://host:port of a process of ingest; give it once for each process.")
+        list[str], typer.Option(help="http://host:port of an ingest process; give it once for each process.")
     ],
 ) -> None:
-    """Compare what ingest had acknowledged with the ledger, by minute; exit code 1 when the ledger lacks some of it.
+    """Compare the tallies of ingest with the ledger, by minute. The exit code is 1 if the ledger lacks events.
 
-    It asks GET /v1/tally of each process of ingest, and the ledger in Cassandra for the minutes that the stream has
-    closed. Whether the ledger is what the archive says, the audit tells.
+    The command asks each ingest process for GET /v1/tally, and reads the ledger in Cassandra for the minutes that the
+    stream has closed. The audit compares the ledger with the archive.
     """
     from cassandra import DriverException
 

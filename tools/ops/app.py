@@ -1,4 +1,4 @@
-"""All commands of operators in one program."""
+"""Joins all commands of operators to one program."""
 
 import typer
 
@@ -9,7 +9,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Look after the view counter in production. VIEW_COUNTS_* variables say where it runs (docs/operations.md).",
+    help="Operate an installation. VIEW_COUNTS_* variables say where it runs (docs/operations.md).",
 )
 for _commands in (viewers, erasure, metadata, topics, accounts):
     app.add_typer(_commands.app)

@@ -1,4 +1,4 @@
-"""Viewers who asked to be forgotten."""
+"""The command that erases viewers who asked for it."""
 
 import sys
 import unicodedata
@@ -15,33 +15,37 @@ app = typer.Typer()
 
 
 def other_forms(viewer_id: str) -> list[str]:
-    """The same text in Unicode's other normal forms, as another program may have sent it."""
+    """The same text in Unicode's other normal forms, in which another program may have sent it."""
     found = {unicodedata.normalize(form, viewer_id) for form in ("NFC", "NFD")}
     return sorted(found - {viewer_id})
 
 
 @app.command()
 def erase(
-    viewers: Annotated[list[str] | None, typer.Argument(help="viewer_ids; - for lines of standard input.")] = None,
+    viewers: Annotated[
+        list[str] | None, typer.Argument(help="viewer_ids; - reads them from lines of standard input.")
+    ] = None,
     *,
-    again: Annotated[bool, typer.Option(help="Erase all whose erasures are open from what has come since.")] = False,
-    unlist: Annotated[
-        bool, typer.Option(help="End their blocks, and drop them from the block list at the end.")
+    again: Annotated[
+        bool, typer.Option(help="Erase all viewers with open erasures from what has come since the last run.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option(help="Only say what would be rewritten.")] = False,
+    unlist: Annotated[
+        bool, typer.Option(help="End their blocking, and remove them from the block list when the erasure closes.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only print what would be rewritten.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take viewers out of archive and history; every number that was counted stays as it was."""
+    """Erase viewers from the archive and from history. No count changes."""
     ids = sys.stdin.read().splitlines() if viewers == ["-"] else viewers or []
     if again == bool(ids):
-        raise typer.BadParameter("give viewer_ids, or --again for those whose erasures are open")
+        raise typer.BadParameter("give viewer_ids, or --again for viewers whose erasures are open")
     if again and (unlist or dry_run):
-        raise typer.BadParameter("--again goes with no other option but --json")
+        raise typer.BadParameter("--again cannot be combined with other options than --json")
     for one in ids:
         if others := other_forms(one):
             typer.echo(
-                f"viewer_id {one!a}: letters with accents are written in more than one way in Unicode, and bytes "
-                f"decide. If the viewer may be in the data so too, erase: {', '.join(map(ascii, others))}",
+                f"viewer_id {one!a}: Unicode can write letters with accents in more than one way, and only equal bytes "
+                f"are the same viewer. If another form may be in the data, erase: {', '.join(map(ascii, others))}",
                 err=True,
             )
     from botocore.exceptions import BotoCoreError, ClientError
@@ -79,5 +83,5 @@ def erase(
                 else:
                     report = erase_viewers(settings, stores, ids, now, unlist=unlist, dry_run=dry_run)
         except LeaseLostError as error:
-            end_with(f"{error}. What was found is rewritten, and the erasures stay open: run this again")
+            end_with(f"{error}. What was found until then is rewritten, and the erasures stay open: run this again")
     typer.echo(msgspec.json.encode(report).decode() if as_json else as_text(report))

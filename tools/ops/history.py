@@ -1,4 +1,4 @@
-"""The register of history, which names the manifest in force: make it, show it, verify its files, restore it."""
+"""Commands for the register of history, which names the manifest in force: make, show, verify, restore."""
 
 import json
 import time
@@ -51,10 +51,12 @@ def init(
     *,
     begin_anew: Annotated[
         bool,
-        typer.Option(help="Begin with what the archive has, although the tables have totals and no history is left."),
+        typer.Option(
+            help="Begin with what the archive has, although the tables have totals and there is no history for them."
+        ),
     ] = False,
 ) -> None:
-    """Make the register, once; a history of an older version is carried on, when its jobs have ended."""
+    """Make the register once. It takes over the history of an older version, whose jobs must have ended."""
     from tools.history import make_register
     from udfs.stores.history_register import has_totals
 
@@ -80,7 +82,7 @@ def show() -> None:
 
 @app.command()
 def verify(*, as_json: AsJson = False) -> None:
-    """Look for every file of the manifests that are kept, and say what is missing; exit code 1 when anything is."""
+    """Check that every file of the kept manifests exists. The exit code is 1 if anything is missing."""
     from tools.history import verify as verify_history
 
     with _opened() as (settings, _, registers, history):
@@ -103,7 +105,7 @@ def verify(*, as_json: AsJson = False) -> None:
 def repeats(
     *, samples: Annotated[int, typer.Option(help="Show up to this many of each hour and partition.", min=0)] = 3
 ) -> None:
-    """Show events that bear the id of another event: a line of JSON for each hour of arrival and partition."""
+    """Show events that have the id of another event: a line of JSON for each hour of arrival and partition."""
     from tools.history import history_in_force
     from tools.history.repeating import repeats_told
 
@@ -114,7 +116,7 @@ def repeats(
 
 @app.command()
 def restore() -> None:
-    """Put the newest whole manifest in force after the register, or its manifest, was lost. No job may run."""
+    """Put the newest complete manifest in force after the register or its manifest was lost. No job may run."""
     from tools.history import restore as restore_history
 
     with _opened() as (settings, _, registers, history):

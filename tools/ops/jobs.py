@@ -1,4 +1,4 @@
-"""What jobs leave behind on a cluster: results that stop a JobManager, and savepoints that may go."""
+"""Commands for what jobs leave behind on a cluster: results that stop a JobManager, and old savepoints."""
 
 from typing import Annotated
 
@@ -6,15 +6,15 @@ import typer
 
 from tools.ops.operating import operating
 
-app = typer.Typer(no_args_is_help=True, help="Look after what jobs leave behind on a cluster.")
+app = typer.Typer(no_args_is_help=True, help="Complete results and list savepoints that jobs leave on a cluster.")
 
 
 @app.command()
 def results() -> None:
-    """Complete the results of jobs that failed before they ran, which would end a JobManager at its start.
+    """Complete the results of jobs that failed before they ran. With such results a JobManager cannot start.
 
     FLINK_CONF_DIR says where Flink's configuration is. `python -m tools.job_results COMMAND` does the same and then
-    becomes COMMAND, for the start of a JobManager.
+    replaces itself by COMMAND, which starts the JobManager.
     """
     from tools.job_results import main
 
@@ -25,7 +25,7 @@ def results() -> None:
 def savepoints(
     newest: Annotated[str, typer.Argument(help="The path of the savepoint to keep, s3://.../savepoint-...")],
 ) -> None:
-    """Print the savepoints beside this one that are older, the oldest first. Nothing is removed."""
+    """Print the older savepoints in the folder of this one, the oldest first. The command removes nothing."""
     from tools.savepoints import older_than
 
     with operating() as settings:

@@ -1,4 +1,4 @@
-"""Metadata of videos, published from a file."""
+"""The command that publishes video metadata from a file."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ app = typer.Typer()
 def metadata(
     file: Annotated[typer.FileBinaryRead, typer.Argument(help="Lines of JSON; - for standard input.")],
 ) -> None:
-    """Publish metadata of videos: video_id, title, channel_id, channel_name and created_at in each line."""
+    """Publish video metadata. Each line has video_id, title, channel_id, channel_name and created_at."""
     from tools.metadata import BadLineError, publish, read_lines
 
     with operating(kafka=True) as settings:

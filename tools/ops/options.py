@@ -1,4 +1,4 @@
-"""Options that several commands of operators take, each declared once."""
+"""Options of several commands of operators. Each is declared once, here."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -11,5 +11,5 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of tex
 
 
 def milliseconds(at: datetime | None) -> int | None:
-    """A time of the command line, which is UTC, in ms since 1970."""
+    """A time of the command line, which is in UTC, as ms since 1970; None stays None."""
     return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * 1000)

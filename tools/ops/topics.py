@@ -1,6 +1,6 @@
-"""Kafka's topics compared with what the product needs of them.
+"""The command that compares Kafka's topics with what the product needs.
 
-Jobs at their submission and ingest in its readiness make the same comparison.
+Jobs make the same comparison when they are submitted, and ingest makes it for its readiness.
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -22,17 +22,19 @@ def topics(
     ] = "check",
     name: Annotated[
         list[str] | None,
-        typer.Argument(help="With `accept`: differences as `check` prints them, 'view-events retention.bytes=1000'."),
+        typer.Argument(
+            help="Only for `accept`: names of differences as `check` prints them, 'view-events retention.bytes=1000'."
+        ),
     ] = None,
 ) -> None:
-    """Compare Kafka's topics with what the product needs of them; exit code 1 when one can lose or move a count.
+    """Compare Kafka's topics with what the product needs. The exit code is 1 if a difference can make counts wrong.
 
-    `check` prints a line for each difference, with its remedy. `mend` sets the configurations that differ to those
-    that the product creates topics with. `accept` accepts differences by name, for everybody, until the topic changes
+    `check` prints a line for each difference, with its remedy. `mend` sets different configurations to the values with
+    which the product creates topics. `accept` accepts differences by name, for all processes, until the topic changes
     again.
     """
     if (action == "accept") != bool(name):
-        raise typer.BadParameter("`accept` takes names of differences, and nothing else does", param_hint="NAME")
+        raise typer.BadParameter("give names of differences with `accept`, and only with it", param_hint="NAME")
     from connectors.installation import accept, found_differences
     from connectors.kafka_admin import TopicMismatchError, alter_topics
 
@@ -47,7 +49,7 @@ def topics(
             known = {one.name for one in found if one.name}
             unknown = [one for one in name if one not in known]
             if unknown:
-                end_with(f"{unknown[0]}: no such difference; there are: {', '.join(sorted(known)) or 'none'}")
+                end_with(f"there is no difference {unknown[0]}; there are: {', '.join(sorted(known)) or 'none'}")
             accept(settings, name)
         if action != "check":
             found = found_differences(settings)
@@ -57,7 +59,7 @@ def topics(
 
 
 def report(found: "list[Difference]") -> str:
-    """A line for each difference; those that jobs and ingest refuse come first."""
+    """A line for each difference. Differences with which jobs and ingest do not run come first."""
     ranked = sorted(found, key=lambda one: not one.needed)
     lines = [f"{'WRONG' if one.needed else 'note '}  {one.line}" for one in ranked]
     return "\n".join(lines) if lines else "the topics are as they should be"

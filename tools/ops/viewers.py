@@ -1,4 +1,4 @@
-"""Viewers whose views are not to count: the block list, and who should be on it."""
+"""Commands for the block list, and for suspects, viewers who may have to be on it."""
 
 import json
 from datetime import datetime
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 app = typer.Typer()
 Viewers = Annotated[list[str], typer.Argument(help="viewer_ids.")]
 From = Annotated[
-    datetime | None, typer.Option("--from", formats=TIME_FORMATS, help="UTC; the earliest possible by default.")
+    datetime | None,
+    typer.Option("--from", formats=TIME_FORMATS, help="From when on, in UTC; by default as soon as possible."),
 ]
-Until = Annotated[datetime | None, typer.Option(formats=TIME_FORMATS, help="UTC; for good by default.")]
+Until = Annotated[datetime | None, typer.Option(formats=TIME_FORMATS, help="Until when, in UTC; by default for good.")]
 
 
 @app.command()
 def block(viewers: Viewers, *, since: From = None, until: Until = None) -> None:
-    """Let views of these viewers not count, by the time they arrive. Takes effect in a minute and a half."""
+    """Do not count views of these viewers that arrive from a time on. By default that is in a minute and a half."""
     from tools.block_list import RefusedError, TooEarlyError
     from tools.block_list import block as block_viewers
 
@@ -35,7 +36,7 @@ def block(viewers: Viewers, *, since: From = None, until: Until = None) -> None:
 
 @app.command()
 def unblock(viewers: Viewers, *, since: From = None) -> None:
-    """Let views of these viewers count again. Takes effect in a minute and a half."""
+    """Count views of these viewers again that arrive from a time on. By default that is in a minute and a half."""
     from tools.block_list import RefusedError, TooEarlyError
     from tools.block_list import unblock as unblock_viewers
 
@@ -45,7 +46,7 @@ def unblock(viewers: Viewers, *, since: From = None) -> None:
 
 @app.command()
 def blocked() -> None:
-    """Show who is, was or will be blocked, and when."""
+    """Show which viewers are, were or will be blocked, and when."""
     from tools.block_list import periods
     from udfs.logic.stream.block_list import FOR_GOOD_MS
 
@@ -61,19 +62,19 @@ def blocked() -> None:
 @app.command()
 def suspects(
     *,
-    day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Show this day only, UTC.")] = None,
+    day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Show only this day (UTC).")] = None,
     marked_min: Annotated[
-        int, typer.Option(help="Show viewers who have this many marked views in all of what is shown.", min=1)
+        int, typer.Option(help="Show only viewers with at least this many marked views in total.", min=1)
     ] = 1,
     block: Annotated[
-        bool, typer.Option(help="Look up who they are, in the archive, and say who would be blocked.")
+        bool, typer.Option(help="Find their viewer_ids in the archive, and print which of them would be blocked.")
     ] = False,
-    send: Annotated[bool, typer.Option(help="With --block: block them, as `block` does.")] = False,
+    send: Annotated[bool, typer.Option(help="With --block: block them, as the command `block` does.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show viewers who viewed a video more than the rules allow, by hash; put them on the block list."""
+    """Show suspects, viewers with marked views, by hash. Can put them on the block list."""
     if send and not block:
-        raise typer.BadParameter("says nothing without --block", param_hint="--send")
+        raise typer.BadParameter("can be given only with --block", param_hint="--send")
     from cassandra import DriverException
 
     from schemas.viewers import is_no_viewer
@@ -97,12 +98,12 @@ def suspects(
             return
         unknown = len({one.viewer for one in found} - ids.keys())
         if unknown:
-            typer.echo(f"{unknown} are not found: their events have left the archive", err=True)
+            typer.echo(f"{unknown} viewers are not found, because their events have left the archive", err=True)
         nobody = sorted(name for name in ids.values() if is_no_viewer(name))
         if nobody:
             typer.echo(
-                f"not to be blocked: {', '.join(map(repr, nobody))}, which clients send that know no viewer: all their "
-                "views would count for nothing. Mend the client",
+                f"not to be blocked: {', '.join(map(repr, nobody))}, which clients without viewer_ids send: none of "
+                "their views would count. Correct the client",
                 err=True,
             )
         new = marked.not_blocked(settings.kafka, (name for name in ids.values() if not is_no_viewer(name)))

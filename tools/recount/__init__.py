@@ -1,7 +1,7 @@
-"""The independent recount: what the topic holds, counted again, against what the store and the services say.
+"""The independent recount: counts the topic again, and compares the result with the tables and the services' answers.
 
-Shares no code with the system it judges: its own reader (kafka-python, fastavro), its own rules, its own queries.
-Only the schema files are common, read as data.
+It shares no code with the product: it has its own reader (kafka-python, fastavro), its own rules, and its own queries.
+It only reads the same schema files as data.
 """
 
 from tools.recount.answers import Answers, compare_hours

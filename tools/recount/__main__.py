@@ -1,7 +1,7 @@
 """`python -m tools.recount`: recounts an installation's topic and compares, while nothing is being written.
 
-Ends with 1 when anything is wrong. The numbers of the rules are given here, not read from the settings: whoever
-judges says what is right.
+The exit code is 1 if anything is wrong. The numbers of the rules are options and do not come from the settings, so that
+a wrong setting is found.
 """
 
 from typing import Annotated
@@ -24,27 +24,27 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    kafka: Annotated[str, typer.Option(help="host:port.")] = "127.0.0.1:9092",
-    cassandra: Annotated[str, typer.Option(help="host:port.")] = "127.0.0.1:9042",
-    query: Annotated[str, typer.Option(help="URL of the query service.")] = "http://127.0.0.1:8090",
-    keyspace: Annotated[str, typer.Option(help="Of the tables.")] = "view_counts",
-    topic: Annotated[str, typer.Option(help="Of the events; its late and dead-letter topics are beside it.")] = (
-        "view-events"
-    ),
-    blocked: Annotated[str, typer.Option(help="Topic of the block list.")] = "blocked-viewers",
-    salts: Annotated[int, typer.Option(help="Salts of the topic.")] = _DEFAULT.salts,
-    partitions: Annotated[int, typer.Option(help="Partitions of the topic.")] = _DEFAULT.partitions,
-    lateness_minutes: Annotated[int, typer.Option(help="How long a minute stays open.")] = (
+    kafka: Annotated[str, typer.Option(help="Kafka's host:port.")] = "127.0.0.1:9092",
+    cassandra: Annotated[str, typer.Option(help="Cassandra's host:port.")] = "127.0.0.1:9042",
+    query: Annotated[str, typer.Option(help="The URL of the query service.")] = "http://127.0.0.1:8090",
+    keyspace: Annotated[str, typer.Option(help="The keyspace of the tables.")] = "view_counts",
+    topic: Annotated[
+        str, typer.Option(help="The events topic. Topics of its name with -late and -dead-letter are read, too.")
+    ] = "view-events",
+    blocked: Annotated[str, typer.Option(help="The topic of the block list.")] = "blocked-viewers",
+    salts: Annotated[int, typer.Option(help="The number of salts of the topic.")] = _DEFAULT.salts,
+    partitions: Annotated[int, typer.Option(help="The number of partitions of the topic.")] = _DEFAULT.partitions,
+    lateness_minutes: Annotated[int, typer.Option(help="How long after its end a minute takes events.")] = (
         _DEFAULT.lateness_ms // MINUTE_MS
     ),
-    generation_minutes: Annotated[int, typer.Option(help="G of the dedup rule.")] = (
+    generation_minutes: Annotated[int, typer.Option(help="The length of a generation of append time.")] = (
         _DEFAULT.generation_ms // MINUTE_MS
     ),
-    clock_ahead_minutes: Annotated[int, typer.Option(help="How far a stamp counts ahead of its batch.")] = (
-        _DEFAULT.clock_ahead_ms // MINUTE_MS
-    ),
+    clock_ahead_minutes: Annotated[
+        int, typer.Option(help="How far the append time of a record may be after its batch was made.")
+    ] = _DEFAULT.clock_ahead_ms // MINUTE_MS,
 ) -> None:
-    """Count the topic again, by other code, and compare with every minute, every fate and the answers."""
+    """Count the topic again by other code, and compare every minute, every fate and the services' answers."""
     rules = Rules(
         salts,
         partitions,

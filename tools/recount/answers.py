@@ -28,11 +28,11 @@ class Answers:
         self._client.close()
 
     def views(self, video_id: str, kind: str) -> dict[str, Any]:
-        """The answer to /views."""
+        """The answer of /v1/videos/VIDEO/views."""
         return self._get(f"/v1/videos/{video_id}/views", {"kind": kind})
 
     def hours(self, video_id: str, kind: str, first_hour: int, last_hour: int) -> dict[int, int]:
-        """Views by epoch hour, of every hour from the first through the last."""
+        """The views of every hour from the first to the last, by hours since 1970. Raises ValueError for gaps."""
         start = datetime.fromtimestamp(first_hour * 3600, UTC)
         end = datetime.fromtimestamp((last_hour + 1) * 3600, UTC)
         told = self._get(
@@ -58,9 +58,9 @@ class Answers:
 def compare_hours(
     answers: Answers, cells: dict[tuple[str, str, int], int], *, top: int, sampled: int
 ) -> tuple[int, list[Finding]]:
-    """(hours compared, what is wrong) for the `top` most viewed (video, kind), and every n-th of the others.
+    """Compare the `top` most viewed (video, kind), and `sampled` of the others. Returns (hours compared, findings).
 
-    Every hour that the cells span is asked for, those without views too, and the total.
+    For each it compares the total, and every hour from the first to the last of all cells, also those without views.
     """
     hours: dict[tuple[str, str], Counter[int]] = {}
     for (video_id, kind, minute), views in cells.items():

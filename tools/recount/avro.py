@@ -1,6 +1,6 @@
-"""Reads ViewBatch, ViewEvent and RejectedEvents values with fastavro and the schema files, strings as bytes.
+"""Reads values of ViewBatch, ViewEvent and RejectedEvents with fastavro and the schema files.
 
-A string and bytes are written alike, and only as bytes can a text that is no UTF-8 be told from one that is.
+It reads strings as bytes, which have the same encoding, so that it can recognise text that is not UTF-8.
 """
 
 import io
@@ -18,12 +18,12 @@ VERSIONS = {"ViewBatch": (1, 2), "ViewEvent": (1, 2)}
 
 
 class UnreadableError(ValueError):
-    """The value is no single-object encoding of the schema, from its first byte to its last."""
+    """The value is not exactly one record of the schema in single-object encoding."""
 
 
 @cache
 def prefix(name: str, version: int) -> bytes:
-    """The marker and the fingerprint that begin every value of the schema."""
+    """The marker and the fingerprint with which every value of the schema begins."""
     canonical = to_parsing_canonical_form(json.loads((SCHEMAS / f"{name}.v{version}.avsc").read_text()))
     return b"\xc3\x01" + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
 
@@ -39,7 +39,7 @@ def _without_strings(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_without_strings(branch) for branch in schema]
     if isinstance(schema, dict):
-        # Times stay numbers, and defaults would be of the wrong type.
+        # Without logical types times stay numbers. Defaults are left out, because they would have the wrong type.
         return {
             key: value if key in ("name", "doc", "namespace", "size") else _without_strings(value)
             for key, value in schema.items()
@@ -57,7 +57,7 @@ def read(name: str, value: bytes) -> dict[str, Any]:
 
 
 def read_datum(name: str, datum: bytes) -> dict[str, Any]:
-    """The record in a bare datum, which must end where the bytes end, in one version. Raises UnreadableError."""
+    """The record in bytes without a prefix, in the first version that uses all of them. Raises UnreadableError."""
     error = UnreadableError("no version")
     for version in VERSIONS.get(name, (1,)):
         try:

@@ -1,4 +1,4 @@
-"""Compares what was expected with what was found, and says what is wrong. Pure: reads nothing by itself."""
+"""Compares expected with found numbers, and lists what is wrong. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, name: str, compared: int, findings: list[Finding]) -> None:
-        """Take the result of one comparison in."""
+        """Add the result of one comparison."""
         self.compared[name] = self.compared.get(name, 0) + compared
         self.findings += findings
 
@@ -52,7 +52,7 @@ def _minute(number: int) -> str:
 
 
 def compare_cells(expected: Mapping[Cell, int], found: Mapping[Cell, int], what: str = "minute") -> list[Finding]:
-    """Every (video, kind, minute) of either side."""
+    """Compare the views of every (video, kind, minute) on either side."""
     return [
         Finding(what, f"{video_id} {kind} {_minute(minute)}", expected.get(cell, 0), found.get(cell, 0))
         for cell in sorted(expected.keys() | found.keys())
@@ -62,7 +62,7 @@ def compare_cells(expected: Mapping[Cell, int], found: Mapping[Cell, int], what:
 
 
 def by_hour(cells: Mapping[Cell, int]) -> dict[Cell, int]:
-    """Views by (video, kind, epoch hour)."""
+    """The sums of views by (video, kind, hour since 1970)."""
     hours: dict[Cell, int] = {}
     for (video_id, kind, minute), views in cells.items():
         hour = video_id, kind, minute // MINUTES_PER_HOUR
@@ -73,7 +73,7 @@ def by_hour(cells: Mapping[Cell, int]) -> dict[Cell, int]:
 def compare_ledger(
     expected: Mapping[tuple[int, int], Counter[str]], found: Mapping[tuple[int, int], Counter[str]]
 ) -> list[Finding]:
-    """Every number of every (minute, salt), and that the fates add up to what was received."""
+    """Compare every number of every (minute, salt), and check that the fates add up to what was received."""
     findings = []
     for minute, salt in sorted(expected.keys() | found.keys()):
         mine, theirs = expected.get((minute, salt), Counter()), found.get((minute, salt), Counter())
@@ -92,7 +92,7 @@ def compare_ledger(
 
 
 def totals(ledger: Mapping[tuple[int, int], Counter[str]]) -> Counter[str]:
-    """The sums over every minute and salt."""
+    """The sums over all minutes and salts, by column."""
     total: Counter[str] = Counter()
     for tally in ledger.values():
         total.update(tally)
@@ -102,7 +102,7 @@ def totals(ledger: Mapping[tuple[int, int], Counter[str]]) -> Counter[str]:
 def compare_rejected(
     what: str, expected: Mapping[Place, Any], found: Mapping[Place, tuple[str, bytes]]
 ) -> list[Finding]:
-    """Every (partition, offset, index), with the event that lies there; with index -1 the whole value."""
+    """Compare the event at every (partition, offset, index), or the record's whole value if the index is -1."""
     findings = []
     for place in sorted(expected.keys() | found.keys()):
         if place not in found:
@@ -124,7 +124,7 @@ def compare_rejected(
 
 
 def compare_progress(expected_ms: int | None, found_ms: Mapping[int, int], shards: int) -> list[Finding]:
-    """Every shard has closed what every salt has passed, and nothing more."""
+    """Check that every shard has closed exactly the minutes that all salts have passed by the lateness."""
     if expected_ms is None:
         return []
     return [

@@ -1,4 +1,4 @@
-"""The rules of counting, written as plainly as they are said, and applied to the topic's records one by one."""
+"""The rules of counting, written as simply as possible, and applied to the records of a topic one by one."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ FATES = ("counted", "duplicate", "late", "invalid", "blocked", "dead_lettered")
 
 Cell = tuple[str, str, int]
 Place = tuple[int, int, int]
-# Periods by viewer, from and until, by append time in ms; None: for good.
+# The periods (from, until) by viewer_id, in append time in ms. An `until` of None means for good.
 Blocked = Mapping[bytes, Sequence[tuple[int, int | None]]]
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The numbers that the system was configured with; times in ms."""
+    """The numbers with which the product was configured. Times are in ms."""
 
     salts: int = 16
     partitions: int = 4
@@ -33,11 +33,11 @@ class Rules:
 
 
 class Recount:
-    """Feed it every record, each partition in the order of its offsets. What it found lies in its attributes.
+    """Counts records. Give it every record, each partition in the order of its offsets. Its attributes have the result.
 
-    `cells`: views by (video, kind, epoch minute). `ledger`: tallies by (epoch minute of arrival, salt), where -1 -
-    partition stands for records that bear no salt of their partition. `late` and
-    `dead`: by (partition, offset, index) the event, or the whole value with index -1. `counted_ids`: 16 bytes each.
+    `cells` are views by (video, kind, minute since 1970). `ledger` has the numbers by (minute of arrival, salt), where
+    the salt -1 - partition stands for records without a salt of their partition. `late` and `dead` are the events by
+    (partition, offset, index), or whole values with index -1. `counted_ids` are the ids, 16 bytes each.
     """
 
     def __init__(self, rules: Rules, blocked: Blocked | None = None) -> None:
@@ -54,18 +54,18 @@ class Recount:
 
     @property
     def closed_through_ms(self) -> int | None:
-        """The end of the last minute that every salt has passed by the lateness; None before each has a record."""
+        """The end in ms of the last minute that all salts have passed by the lateness; None until all have records."""
         known = [self._append_ms[salt] for salt in range(self.rules.salts) if salt in self._append_ms]
         if len(known) < self.rules.salts:
             return None
         return (min(known) - self.rules.lateness_ms) // MINUTE_MS * MINUTE_MS
 
     def record(self, partition: int, offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> None:
-        """One Kafka record."""
+        """Count one Kafka record."""
         value = value or b""
         salt = int.from_bytes(key, "big") if key is not None and len(key) == 4 else -1
         if not 0 <= salt < self.rules.salts or salt % self.rules.partitions != partition:
-            # Nobody's: each partition has a tally of its own for these.
+            # The record has no salt. Each partition has a ledger row of its own for such records.
             salt = -1 - partition
         try:
             batch = read("ViewBatch", value)
@@ -93,11 +93,12 @@ class Recount:
             self.received_ids.add(event["event_id"])
 
     def _move_clock(self, salt: int, timestamp_ms: int, batch: dict[str, Any] | None) -> bool:
-        """Whether the salt has a time now."""
+        """Move the salt's append time on. Returns whether the salt has one."""
         said_ms = timestamp_ms
         if batch is not None:
             said_ms = min(timestamp_ms, batch["produced_at"] + self.rules.clock_ahead_ms)
-        # What bears no salt has its stamp alone; else a record moves the clock that says when it was made.
+        # A record without a salt goes by its timestamp alone. Another one moves the time only if it says when it was
+        # made.
         if salt < 0 or (batch is not None and batch["produced_at"] >= TIMES_BEGIN_MS):
             self._append_ms[salt] = max(self._append_ms.get(salt, said_ms), said_ms)
         return salt in self._append_ms

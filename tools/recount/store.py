@@ -1,4 +1,4 @@
-"""Reads what the system wrote to Cassandra, by queries of its own."""
+"""Reads what the product wrote to Cassandra, by its own queries."""
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -19,7 +19,7 @@ TALLIES = (
 
 
 class Store:
-    """A session on the tables. Use as a context manager."""
+    """A session on the tables, as a context manager."""
 
     def __init__(self, host: str, port: int, keyspace: str = "view_counts") -> None:
         profile = ExecutionProfile(request_timeout=TIMEOUT_S, row_factory=tuple_factory)
@@ -28,7 +28,7 @@ class Store:
             port=port,
             protocol_version=5,
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-            # A node that was away is asked again soon.
+            # The driver connects again soon to a node that was away.
             reconnection_policy=ConstantReconnectionPolicy(RECONNECT_S, max_attempts=None),
         )
         try:
@@ -45,7 +45,7 @@ class Store:
         self._cluster.shutdown()
 
     def cells(self) -> dict[tuple[str, str, int], int]:
-        """Views by (video, kind, epoch minute). ValueError when a row lies under another day than its minute's."""
+        """The views by (video, kind, minute since 1970). Raises ValueError if the day of a row is not its minute's."""
         found: dict[tuple[str, str, int], int] = {}
         for video_id, kind, day, minute, views in self._rows(
             "SELECT video_id, kind, day, minute, views FROM views_by_minute"
@@ -54,12 +54,12 @@ class Store:
                 continue
             number = _epoch_ms(minute) // MINUTE_MS
             if date(1970, 1, 1) + timedelta(minutes=number) != day.date():
-                raise ValueError(f"views_by_minute: {video_id} {kind} {minute} lies under day={day}")
+                raise ValueError(f"views_by_minute: {video_id} {kind} {minute} has the wrong day={day}")
             found[video_id, kind, number] = views
         return found
 
     def ledger(self) -> dict[tuple[int, int], Counter[str]]:
-        """Tallies by (epoch minute of arrival, salt)."""
+        """The numbers of the ledger by (minute of arrival since 1970, salt)."""
         query = f"SELECT minute, salt, {', '.join(TALLIES)} FROM ledger"
         return {
             (_epoch_ms(minute) // MINUTE_MS, salt): Counter(
@@ -69,11 +69,11 @@ class Store:
         }
 
     def records(self) -> int:
-        """Kafka records in the ledger: how far the job has come."""
+        """How many Kafka records are in the ledger, which shows how far the job has come."""
         return sum(row[0] or 0 for row in self._rows("SELECT records FROM ledger"))
 
     def closed_through_ms(self) -> dict[int, int]:
-        """By shard, the end of the last closed minute. ValueError when shards disagree on their number."""
+        """The end of the last closed minute in ms, by shard. Raises ValueError if a shard is beyond their number."""
         found = {}
         for _, shard, shards, closed in self._rows("SELECT pipeline, shard, shards, closed_through FROM progress"):
             if not 0 <= shard < shards:

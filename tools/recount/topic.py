@@ -1,4 +1,4 @@
-"""Reads whole topics with kafka-python, up to the end they had at the first look. Knows no values."""
+"""Reads whole topics with kafka-python, up to the end that they have at the start. Knows no rules."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ Place = tuple[int, int, int]
 
 
 class TopicUnreadError(RuntimeError):
-    """Kafka gave no more records, though the end was not reached."""
+    """Kafka gave no more records before the end of the topic was reached, or there is no such topic."""
 
 
 def _consumer(bootstrap_servers: str, topic: str) -> tuple[Any, list[Any]]:
@@ -56,7 +56,9 @@ def read_topic(bootstrap_servers: str, topic: str) -> Iterator[tuple[int, int, i
             polled = consumer.poll(timeout_ms=POLL_MS)
             empty = 0 if polled else empty + 1
             if empty > EMPTY_POLLS_MAX:
-                raise TopicUnreadError(f"topic {topic}: nothing came for {EMPTY_POLLS_MAX * POLL_MS / 1000:.0f} s")
+                raise TopicUnreadError(
+                    f"topic {topic}: Kafka gave no record for {EMPTY_POLLS_MAX * POLL_MS / 1000:.0f} s"
+                )
             for partition, records in polled.items():
                 for record in records:
                     if record.offset < ends[partition]:
@@ -66,7 +68,10 @@ def read_topic(bootstrap_servers: str, topic: str) -> Iterator[tuple[int, int, i
 
 
 def read_blocked(bootstrap_servers: str, topic: str) -> dict[bytes, list[tuple[int, int | None]]]:
-    """When each viewer is blocked, from and until, by append time in ms; None: for good. Of a viewer the last word."""
+    """The periods (from, until) of each blocked viewer, in append time in ms. An `until` of None means for good.
+
+    The last record of a viewer replaces earlier ones.
+    """
     found: dict[bytes, list[tuple[int, int | None]]] = {}
     for _, _, _, key, value in read_topic(bootstrap_servers, topic):
         if key is None:
@@ -80,9 +85,9 @@ def read_blocked(bootstrap_servers: str, topic: str) -> dict[bytes, list[tuple[i
 
 
 def read_rejected(bootstrap_servers: str, topic: str, origin: str) -> dict[Place, tuple[str, bytes]]:
-    """(reason, payload) of every event of the topic `origin` in a late or dead-letter topic, by its place there.
+    """(reason, payload) of every event in a late or dead-letter topic, by its place in the topic `origin`.
 
-    Repeats are dropped.
+    Repeats are dropped, and events of other topics are left out.
     """
     found: dict[Place, tuple[str, bytes]] = {}
     for _, _, _, _, value in read_topic(bootstrap_servers, topic):

@@ -1,5 +1,5 @@
-"""Late events and dead letters: shown, mended and sent again, so that none can count twice.
+"""Shows, fixes and resends late events and dead letters, so that none can count twice.
 
-The rules (letters, events, fixes, plan) know no Kafka and no clock. What was sent is kept nowhere: the ids tell it from
-what was not, in the count job and in the rollup.
+A letter is one late event or dead letter. The rules (letters, events, fixes, plan) know no Kafka and no clock. No list
+of resent events is needed, because the count job and the rollup recognise repeats by their ids.
 """

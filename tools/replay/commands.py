@@ -1,4 +1,4 @@
-"""What the commands of replay do: from what was chosen to lines of text or JSON, and into Kafka."""
+"""The work of the replay commands: they choose letters, print them as text or JSON, and send events to Kafka."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from tools.replay.topics import letters, send_events
 from tools.times import utc
 from udfs.sinks.kafka_writer import KafkaRefusedError
 
-# What these raise, besides KafkaException, and whoever typed the command can mend.
+# The errors of these functions, besides KafkaException, that the user of a command can correct.
 ERRORS = (FixError, KafkaRefusedError, TopicMismatchError)
 
 
@@ -26,20 +26,20 @@ def choose(
     to_ms: int | None,
     limit: int | None,
 ) -> list[Letter]:
-    """Those of a topic or both, of these reasons or any, that arrived in this time; the first so many."""
+    """The first `limit` letters that arrived in a time, of one topic or both, and with one of these reasons or any."""
     kept = frozenset(get_args(Kept) if topic is None else (topic,))
     choice = Choice(kept, frozenset(reasons or ()), from_ms, to_ms)
     return chosen(letters(settings, choice), choice, limit)
 
 
 def list_lines(found: Iterable[Letter], *, as_json: bool) -> Iterator[str]:
-    """How many there are, by topic, reason and hour."""
+    """A line for each topic, reason and hour of arrival, with the number of letters."""
     for group in groups(found):
         yield shown.as_json(shown.group_fields(group)) if as_json else shown.group_text(group)
 
 
 def show_lines(found: Iterable[Letter], settings: Settings, *, as_json: bool) -> Iterator[str]:
-    """Each of them, with what is in it."""
+    """A line or more for each letter, with its content."""
     events_topic = settings.kafka.events_topic
     for letter in found:
         if as_json:
@@ -51,9 +51,9 @@ def show_lines(found: Iterable[Letter], settings: Settings, *, as_json: bool) ->
 def resubmit_lines(
     found: Iterable[Letter], settings: Settings, *, fix: str | None, late_as_is: bool, send: bool, as_json: bool
 ) -> Iterator[str]:
-    """What is done with each of their events, and at the end, in JSON, what was done; sends in between.
+    """Plan what is done with each event, yield a line for each, then send, and yield a summary in JSON.
 
-    Raises FixError before the first line.
+    It sends only if `send` is true. Raises FixError before the first line.
     """
     function = None if fix is None else load_fix(fix)
     planned = list(Planner(settings, _now_ms(), fix=function, late_as_is=late_as_is).plan(found))

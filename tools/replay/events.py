@@ -1,4 +1,4 @@
-"""The events in a letter: found by the count job's own scan, and as the dicts that people see and fixes take."""
+"""Finds the events in a letter by the count job's own scan, and decodes them to dicts for fixes and people."""
 
 import io
 import uuid
@@ -14,9 +14,9 @@ from udfs.logic.wire.batch_scan import Unreadable, scan_as_named
 
 
 def events_in(letter: Letter, events_topic: str) -> list[bytes] | str:
-    """The ViewEvent data of a letter, in their order; or why there are none to be read.
+    """The ViewEvents of a letter, as bytes and in their order, or the reason why none can be read.
 
-    A record counts as readable under whatever salt it names itself: only its bytes matter here.
+    A record is readable whichever salt it names, because only its bytes matter here.
     """
     if letter.origin.topic != events_topic or is_cut(letter.reason):
         return letter.reason
@@ -30,9 +30,9 @@ def events_in(letter: Letter, events_topic: str) -> list[bytes] | str:
 
 
 def fields_of(datum: bytes) -> dict[str, Any]:
-    """A ViewEvent datum of either version as a dict: event_id as a UUID's text, viewed_at in ms since 1970.
+    """A ViewEvent of either version as a dict, with event_id as a UUID in text, and viewed_at in ms since 1970.
 
-    Bytes that are no UTF-8 are lone surrogates in the text, as Python's `surrogateescape` has them.
+    Bytes that are not UTF-8 become lone surrogates, as with Python's `surrogateescape`.
     """
     version = 1 if len(first_version(datum)) == len(datum) else 2
     record, _ = _read(datum, version)
@@ -40,13 +40,13 @@ def fields_of(datum: bytes) -> dict[str, Any]:
 
 
 def first_version(datum: bytes) -> bytes:
-    """The same event as version 1 has it, which is how version 2 begins: replay writes version 1."""
+    """The same event in version 1, which replay writes. The bytes of version 2 begin with those of version 1."""
     _, end = _read(datum, 1)
     return datum[:end]
 
 
 def _read(datum: bytes, version: int) -> tuple[dict[str, Any], int]:
-    """(the record, where it ends)."""
+    """(the record, the place where it ends)."""
     stream = io.BytesIO(datum)
     schema = registry.numeric_schema("ViewEvent", version)
     record = fastavro.schemaless_reader(stream, schema, None, handle_unicode_errors="surrogateescape")

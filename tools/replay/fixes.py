@@ -1,7 +1,7 @@
-"""Functions of one's own that mend what could not be counted: found by name, called, and held to their word.
+"""Loads and calls fixes, functions of an operator that correct events, and checks what they return.
 
-A fix is `fix(event, letter)`: an event as a dict, or the bytes of what cannot be read as one, and the letter it is in.
-It returns the event as it should be, or None to leave it out; of bytes, a list of events too.
+A fix is `fix(event, letter)`. It gets an event as a dict, or the bytes of an unreadable record, and its letter. It
+returns the corrected event, or None to leave the event out. For bytes it may also return a list of events.
 """
 
 import importlib
@@ -18,11 +18,11 @@ Fix = Callable[[dict[str, Any] | bytes, Letter], Any]
 
 
 class FixError(ValueError):
-    """The fix is not to be trusted with any event; the text says which one and what to do."""
+    """The fix is wrong, so nothing is sent. The text says for which letter, and what to do."""
 
 
 def load_fix(name: str) -> Fix:
-    """The function that `module:function` names, in the working folder or installed. Raises FixError."""
+    """The function that `module:function` names, in the working folder or in an installed package. Raises FixError."""
     module, _, function = name.partition(":")
     if not module or not function:
         raise FixError(f"--fix {name}: name it as module:function")
@@ -31,28 +31,28 @@ def load_fix(name: str) -> Fix:
         sys.path.insert(0, folder)
     try:
         found = getattr(importlib.import_module(module), function)
-    # Whatever the module does.
+    # The module may raise anything.
     except Exception as error:
         raise FixError(f"--fix {name}: {type(error).__name__}: {error}; looked in {folder} first") from error
     if not callable(found):
-        raise FixError(f"--fix {name}: {function} is no function")
+        raise FixError(f"--fix {name}: {function} is not a function")
     return cast("Fix", found)
 
 
 def mended(fix: Fix, given: dict[str, Any] | bytes, letter: Letter) -> list[dict[str, Any]]:
-    """What the fix makes of it. Raises FixError for what is no event, and for answers that differ when asked twice."""
+    """The events that the fix returns. Raises FixError if they are no events, or if a second call returns others."""
     answers = []
     for _ in range(2):
         try:
             answers.append(fix(deepcopy(given), letter))
-        # Whatever it does.
+        # The fix may raise anything.
         except Exception as error:
             raise FixError(f"{letter.origin}: the fix raised {type(error).__name__}: {error}") from error
     answer = answers[0]
     if answer != answers[1]:
         raise FixError(
-            f"{letter.origin}: the fix answers differently when asked again, and a second replay would make another "
-            "event of it; let it use nothing but its arguments"
+            f"{letter.origin}: the fix returns something else when it is called again, so a second replay would make "
+            "another event; it must use only its arguments"
         )
     events = [] if answer is None else answer if isinstance(answer, list) else [answer]
     for event in events:

@@ -1,4 +1,4 @@
-"""What was not counted, as the late and dead-letter topics hold it: read, chosen, counted. Knows no Kafka."""
+"""Reads, chooses and groups letters: late events and dead letters of the two topics. Knows no Kafka."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from schemas import registry
 from settings.durations import HOUR_MS
 from udfs.logic.wire.keyed_records import read_whole
 
-# The topic in which it lies.
+# The topic in which a letter is.
 Kept = Literal["late", "dead-letter"]
 NO_LETTER = "not_of_this_topic"
 _SCHEMA = "RejectedEvents"
@@ -17,7 +17,7 @@ _SCHEMA = "RejectedEvents"
 
 @dataclass(frozen=True, order=True, slots=True)
 class Origin:
-    """The place of an event, or with the index -1 of a whole record, that was not counted."""
+    """The place in its first topic of an event that was not counted, or of a whole record if the index is -1."""
 
     topic: str
     partition: int
@@ -31,7 +31,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Letter:
-    """One event or record that was not counted, why, and its bytes; `append_ms` is when it arrived."""
+    """One event or record that was not counted, with the reason and its bytes. `append_ms` is its append time."""
 
     kept: Kept
     origin: Origin
@@ -41,11 +41,14 @@ class Letter:
 
 
 def read_letters(kept: Kept, value: bytes, origin: Origin) -> list[Letter]:
-    """The letters in a record's value; `origin` is that record's own, for one that holds none. Never raises."""
+    """The letters in a record's value. Never raises.
+
+    If the value has none, the record itself becomes a letter; `origin` is the record's place.
+    """
     record: Any = None
     prefix = registry.prefix(_SCHEMA)
     if value[: len(prefix)] == prefix:
-        # Whatever a decoder meets in bytes that are not what they say they are.
+        # A decoder may raise anything for bytes that are not what their prefix says.
         with contextlib.suppress(Exception):
             record = read_whole(registry.numeric_schema(_SCHEMA), value[len(prefix) :])
     if record is None:
@@ -59,7 +62,7 @@ def read_letters(kept: Kept, value: bytes, origin: Origin) -> list[Letter]:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which letters: of these topics, of these reasons or any, arrived from one time until before another."""
+    """Which letters are chosen: by topic, by reason (none means any), and by the time of arrival."""
 
     kept: frozenset[Kept] = frozenset(("late", "dead-letter"))
     reasons: frozenset[str] = frozenset()
@@ -67,7 +70,7 @@ class Choice:
     to_ms: int | None = None
 
     def takes(self, letter: Letter) -> bool:
-        """Whether this letter is one."""
+        """Whether this letter is chosen."""
         return (
             letter.kept in self.kept
             and (not self.reasons or letter.reason in self.reasons)
@@ -77,13 +80,13 @@ class Choice:
 
 
 def chosen(letters: Iterable[Letter], choice: Choice, limit: int | None = None) -> list[Letter]:
-    """Those of the choice, each origin once, in the order of arrival however they are read; the first so many."""
+    """The first `limit` letters of the choice, each origin once, in the order of arrival."""
     by_origin = {letter.origin: letter for letter in letters if choice.takes(letter)}
     return sorted(by_origin.values(), key=lambda letter: (letter.append_ms, letter.origin))[:limit]
 
 
 class Group(NamedTuple):
-    """How many letters of one topic and reason arrived in an hour, since 1970; and the first and the last."""
+    """How many letters of one topic and reason arrived in an hour (since 1970), and when the first and last did."""
 
     kept: Kept
     reason: str
@@ -94,7 +97,7 @@ class Group(NamedTuple):
 
 
 def groups(letters: Iterable[Letter]) -> Iterator[Group]:
-    """By topic, reason and hour."""
+    """The letters grouped by topic, reason and hour of arrival, in this order."""
     times: dict[tuple[Kept, str, int], list[int]] = {}
     for letter in letters:
         times.setdefault((letter.kept, letter.reason, letter.append_ms // HOUR_MS), []).append(letter.append_ms)

@@ -1,7 +1,8 @@
-"""What sending letters again would do, event by event, by the count job's own rules. The time is an argument.
+"""Predicts, event by event, what resending letters would do, by the count job's own rules. The time is an argument.
 
-Why nothing can count twice by it: an event keeps its id, and its `viewed_at` unless nothing can have counted it under
-the one it had. Sent again within G it is a duplicate; later it is late, and the rollup adds an id and a time once.
+No event can count twice: it keeps its id, and it keeps its `viewed_at`, unless nothing can have counted it with that
+time. If it is sent again within the generation, it is a duplicate. If it is sent later, it is late, and the rollup adds
+each id and time once.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,13 +20,12 @@ from tools.replay.letters import Letter
 from udfs.logic.stream.dedup import SaltDedup
 from udfs.logic.wire.single_events import FieldError, Origin, Packer, datum_of, id_of_place, topic_mark
 
-# A time before 2000 is none in milliseconds: nothing was ever counted, or added, when it was that time.
 COUNTS = "the stream counts it, unless it knows its id"
 ADDS = "late: the rollup adds it once, unless it was counted or added before"
 
 
 class Action(StrEnum):
-    """What is done with an event or record."""
+    """What replay does with an event or record."""
 
     AS_IS = "as is"
     CHANGED = "changed"
@@ -35,10 +35,11 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Planned:
-    """One event, or a record that is none.
+    """The plan for one event, or for a record without events.
 
-    `note` says what will become of it, or why it is not sent; `changes` are the fields that differ, each as (old, new),
-    all of them for an event that a fix made of bytes. `datum` is what is sent; empty, nothing is.
+    `note` says what its fate will be, or why it is not sent. `changes` are the fields that differ, as (old, new); for
+    an event that a fix made of bytes these are all fields. `datum` is the event in Avro that is sent; it is empty if
+    nothing is sent.
     """
 
     letter: Letter
@@ -50,7 +51,7 @@ class Planned:
 
 
 class Planner:
-    """Plans one replay at a time in ms. `late_as_is`: send late events too that the rollup adds already."""
+    """Plans one replay at `now_ms`. With `late_as_is` it also sends late events that the rollup adds anyway."""
 
     def __init__(self, settings: Settings, now_ms: int, *, fix: Fix | None = None, late_as_is: bool = False) -> None:
         self._settings = settings
@@ -62,7 +63,7 @@ class Planner:
         self._planned: set[bytes] = set()
 
     def plan(self, letters: Iterable[Letter]) -> Iterator[Planned]:
-        """For each letter, in their order, what becomes of its events. Raises FixError: then send nothing."""
+        """The plan for each event of each letter, in their order. If it raises FixError, send nothing."""
         for letter in letters:
             yield from self._letter(letter)
 
@@ -82,7 +83,7 @@ class Planner:
             yield from self._from_bytes(letter, mended(self._fix, letter.payload, letter))
 
     def _event(self, letter: Letter, datum: bytes) -> Planned:
-        """One that could be read."""
+        """The plan for an event that could be read."""
         datum = first_version(datum)
         before = fields_of(datum)
         if self._fix is None:
@@ -107,7 +108,10 @@ class Planner:
         return self._judged(letter, after, fixed, changes)
 
     def _from_bytes(self, letter: Letter, found: list[dict[str, Any]]) -> Iterator[Planned]:
-        """What a fix made of bytes. Without id and time it gets the record's place and arrival, as packed events do."""
+        """The plan for events that a fix made of bytes.
+
+        An event without id and time gets an id from the record's place and its time of arrival, like packed events.
+        """
         if not found:
             yield Planned(letter, Action.LEFT_OUT, "the fix leaves it out")
         own_id = id_of_place(topic_mark(letter.origin.topic), letter.origin.partition, letter.origin.offset)
@@ -121,27 +125,29 @@ class Planner:
             yield self._judged(letter, event, datum, {name: (None, value) for name, value in event.items()})
 
     def _check(self, letter: Letter, changes: dict[str, tuple[Any, Any]]) -> None:
-        """That it stays the same event."""
+        """Raise FixError if a fix changes what identifies the event, so that the event could count twice."""
         if "event_id" in changes:
             old, new = changes["event_id"]
             raise FixError(
-                f"{letter.origin}: the fix changes event_id={old} to {new}: under another id it could count twice; "
-                "return it as it was, or leave it away"
+                f"{letter.origin}: the fix changes event_id={old} to {new}: with another id the event could count "
+                "twice. Return the id unchanged, or leave it out"
             )
         if "viewed_at" in changes:
             old, new = changes["viewed_at"]
-            # What is less far ahead can be sent as it is when its time has come: so long the letter is kept.
+            # No event is ever counted with a time before 2000. An event that is less than 30 days ahead can be sent
+            # unchanged once its time has come, since the letter is kept so long.
             if TIME_MIN_MS <= old <= self._now_ms + REJECTED_RETENTION_MS:
                 raise FixError(
-                    f"{letter.origin}: the fix changes viewed_at={old} to {new}: under the old time the event may have "
-                    "been counted or added, or yet be, and would count again under the new one; only a time before "
-                    "2000 or more than 30 days ahead may change. Return it as it was, or None for the event"
+                    f"{letter.origin}: the fix changes viewed_at={old} to {new}: the event may have been counted or "
+                    "added with the old time, or may be later, and would count again with the new one. Only a time "
+                    "before 2000 or more than 30 days ahead may change. Return viewed_at unchanged, or None in place "
+                    "of the event"
                 )
 
     def _judged(
         self, letter: Letter, event: dict[str, Any], datum: bytes, changes: dict[str, tuple[Any, Any]]
     ) -> Planned:
-        """What the job would do with it now, and the rollup."""
+        """The plan for an event, by what the job and the rollup would do with it now."""
         reason, is_late = self._verdict(datum)
         viewed_ms = event["viewed_at"]
         if reason is not None:
@@ -160,7 +166,7 @@ class Planner:
         return Planned(letter, action, ADDS if is_late else COUNTS, event, changes, datum)
 
     def _verdict(self, datum: bytes) -> tuple[str | None, bool]:
-        """(the reason if it would be a dead letter, whether it would be late), by dedup with nothing to remember."""
+        """(the reason if it would be a dead letter, whether it would be late), by dedup rules without seen ids."""
         packed = self._packer.pack([datum], Origin([0], [0], [0]), self._now_ms)
         if packed.refused:
             return packed.refused[0][1], False

@@ -1,4 +1,4 @@
-"""Letters and plans as lines: JSON for programs, text for people."""
+"""Shows letters and plans as lines: JSON for programs, text for people."""
 
 import json
 from collections import Counter
@@ -16,12 +16,12 @@ SHOWN_BYTES = 64
 
 
 def as_json(value: object) -> str:
-    """One line; what a fix may return and JSON does not know is text."""
+    """One line of JSON. A value of a fix that JSON does not know becomes text."""
     return json.dumps(value, default=lambda other: other.hex() if isinstance(other, bytes) else str(other))
 
 
 def group_fields(group: Group) -> dict[str, Any]:
-    """One line of `list`."""
+    """The fields of one line of `list`."""
     return {
         "kept": group.kept,
         "reason": group.reason,
@@ -33,7 +33,7 @@ def group_fields(group: Group) -> dict[str, Any]:
 
 
 def group_text(group: Group) -> str:
-    """The same for people."""
+    """One line of `list` for people."""
     fields = group_fields(group)
     times = f"{fields['first']} to {fields['last']}"
     return f"{fields['hour']}  {group.letters:>9,}  {group.kept:<11}  {group.reason:<26}  {times}"
@@ -44,7 +44,7 @@ def _letter_fields(letter: Letter) -> dict[str, Any]:
 
 
 def letter_fields(letter: Letter, events_topic: str) -> dict[str, Any]:
-    """One line of `show`: the events as dicts, or all bytes in hex of what holds none that can be read."""
+    """The fields of one line of `show`, with the events as dicts, or all bytes in hex if none can be read."""
     events = events_in(letter, events_topic)
     if isinstance(events, str):
         return {**_letter_fields(letter), "hex": letter.payload.hex()}
@@ -52,7 +52,7 @@ def letter_fields(letter: Letter, events_topic: str) -> dict[str, Any]:
 
 
 def letter_text(letter: Letter, events_topic: str) -> str:
-    """For people: a line, and one below it for each event, or the first bytes in hex."""
+    """A letter of `show` for people: a line, and below it a line for each event, or the first bytes in hex."""
     events = events_in(letter, events_topic)
     lines = [_head(letter)]
     if isinstance(events, str):
@@ -64,7 +64,7 @@ def letter_text(letter: Letter, events_topic: str) -> str:
 
 
 def planned_fields(planned: Planned) -> dict[str, Any]:
-    """One line of `resubmit`."""
+    """The fields of one line of `resubmit`."""
     return {
         **_letter_fields(planned.letter),
         "action": planned.action,
@@ -75,7 +75,7 @@ def planned_fields(planned: Planned) -> dict[str, Any]:
 
 
 def planned_text(planned: Planned) -> str:
-    """For people: what is done with the event, which one it is, and what changes."""
+    """An event of `resubmit` for people: what is done with it, its fields, and what changes."""
     lines = [f"{_head(planned.letter)}  {planned.action}: {planned.note}"]
     if planned.event is not None:
         lines.append(f"    {as_json(planned.event)}")
@@ -88,6 +88,6 @@ def _head(letter: Letter) -> str:
 
 
 def summary(planned: Iterable[Planned]) -> dict[str, int]:
-    """How many events and records there are of each action."""
+    """How many events and records have each action."""
     counts = Counter(one.action for one in planned)
     return {action: counts[action] for action in Action}

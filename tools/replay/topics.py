@@ -1,4 +1,4 @@
-"""Letters from Kafka, and events to it."""
+"""Reads letters from Kafka, and sends events to it."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,10 @@ READ_TIMEOUT_S = 30.0
 
 
 def letters(settings: Settings, choice: Choice) -> Iterator[Letter]:
-    """All that the choice's topics held when this was called, repeats too. Raises confluent_kafka.KafkaException."""
+    """All letters that the chosen topics had when this was called, with repeats.
+
+    Raises confluent_kafka.KafkaException.
+    """
     kafka = settings.kafka
     topics = {"late": kafka.late_topic, "dead-letter": kafka.dead_letter_topic}
     for kept in sorted(choice.kept):
@@ -26,9 +29,9 @@ def letters(settings: Settings, choice: Choice) -> Iterator[Letter]:
 
 
 def batches(settings: Settings, datums: Sequence[bytes], now_ms: int) -> list[tuple[int, bytes, int]]:
-    """ViewBatch values of these events, by the salts of their ids, as (salt, value, events in it)."""
+    """These events as ViewBatch values, by the salts of their ids, as (salt, value, number of events)."""
     packer = Packer(settings.counting.salts, settings.ingest.batch_events_max, producer_id=PRODUCER_ID)
-    # What brings an id and a time asks for no place.
+    # The place is needed only for events without an id or a time.
     nowhere = [0] * len(datums)
     packed = packer.pack(datums, Places(nowhere, nowhere, nowhere), now_ms)
     assert not packed.refused, packed.refused[:3]
@@ -36,10 +39,10 @@ def batches(settings: Settings, datums: Sequence[bytes], now_ms: int) -> list[tu
 
 
 def send_events(settings: Settings, datums: Sequence[bytes]) -> int:
-    """Write planned events to the events topic; the number of records, when Kafka has acknowledged all.
+    """Write planned events to the events topic. Returns the number of records when Kafka has acknowledged all.
 
-    Raises TopicMismatchError, before anything is written, and as udfs.sinks.kafka_writer. What was written when this
-    ends otherwise is sent again with all the rest: that counts nothing twice.
+    Raises TopicMismatchError before anything is written, and what udfs.sinks.kafka_writer raises. After an error, send
+    all events again; none counts twice.
     """
     kafka = settings.kafka
     check_topics(settings)

@@ -1,4 +1,4 @@
-"""Configuration files of Kafka, Cassandra and SeaweedFS for one local node each. Text in, text out."""
+"""Renders the configuration files of Kafka, Cassandra and SeaweedFS for one local node each. Writes no file."""
 
 import json
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ S3_BUCKET = "view-counts"
 
 
 def kafka_server_properties(layout: Layout, ports: Mapping[str, int]) -> str:
-    """Broker and controller in one process, one replica of everything."""
+    """The configuration of a broker and controller in one process, with one replica of everything."""
     broker = f"PLAINTEXT://{HOST}:{ports['kafka']}"
     controller = f"CONTROLLER://{HOST}:{ports['kafka_controller']}"
     return _properties(
         {
             "process.roles": "broker,controller",
             "node.id": "1",
-            # A static voter, so that the controller's port may change between starts.
+            # The voter is static, so that the controller's port may change between starts.
             "controller.quorum.voters": f"1@{HOST}:{ports['kafka_controller']}",
             "controller.listener.names": "CONTROLLER",
             "listeners": f"{broker},{controller}",
@@ -33,19 +33,19 @@ def kafka_server_properties(layout: Layout, ports: Mapping[str, int]) -> str:
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
             "share.coordinator.state.topic.num.partitions": "1",
-            # Topics come from schemas/topics.py alone; a misspelt name must fail.
+            # All topics come from schemas/topics.py. A misspelt name must fail.
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
-            # After a kill -9 logs are checked segment by segment; one thread a core.
+            # After a kill -9 Kafka checks its logs segment by segment. Two threads use both cores.
             "num.recovery.threads.per.data.dir": "2",
-            # A killed broker comes back under the same id: its old session must not fence it for long.
+            # A killed broker comes back with the same id. Its old session must not fence it for long.
             "broker.session.timeout.ms": "6000",
         }
     )
 
 
 def kafka_log4j2(_layout: Layout) -> str:
-    """Warnings and the few lines that tell a start from a stop, to standard output."""
+    """The logging configuration: warnings, and a few lines about start and stop, to standard output."""
     return _properties(
         {
             "rootLogger.level": "WARN",
@@ -63,7 +63,7 @@ def kafka_log4j2(_layout: Layout) -> str:
 
 
 def cassandra_yaml(layout: Layout, ports: Mapping[str, int]) -> str:
-    """One node that owns the ring and acknowledges nothing it could lose to a kill -9."""
+    """The configuration of a single node, which loses no acknowledged write by a kill -9."""
     data = layout.data / "cassandra"
     settings: dict[str, object] = {
         "cluster_name": "view-counts",
@@ -74,8 +74,8 @@ def cassandra_yaml(layout: Layout, ports: Mapping[str, int]) -> str:
         "saved_caches_directory": str(data / "saved_caches"),
         "hints_directory": str(data / "hints"),
         "cdc_raw_directory": str(data / "cdc"),
-        # The commit log is on disk before a write is acknowledged: there is no second replica to ask. Not "group":
-        # rows of a batch are applied one after the other, and each would wait for the next group.
+        # The commit log is on disk before a write is acknowledged, because there is no second replica. It is not
+        # "group", because rows of a batch are applied one after the other, and each would wait for the next group.
         "commitlog_sync": "batch",
         "commitlog_segment_size": "16MiB",
         "commitlog_total_space": "512MiB",
@@ -93,8 +93,8 @@ def cassandra_yaml(layout: Layout, ports: Mapping[str, int]) -> str:
         ],
         "hinted_handoff_enabled": False,
         "auto_snapshot": False,
-        # No size or number that a cluster limits is set here: what this node takes, a stock one takes.
-        # No older node to agree with: the newest formats, and TTLs beyond 2038.
+        # Limits of sizes and numbers keep their defaults, so that a default cluster accepts what this node accepts.
+        # There are no older nodes, so the node uses the newest formats, and TTLs beyond 2038.
         "storage_compatibility_mode": "NONE",
         "memtable_heap_space": "128MiB",
         "memtable_offheap_space": "128MiB",
@@ -106,18 +106,18 @@ def cassandra_yaml(layout: Layout, ports: Mapping[str, int]) -> str:
         "native_transport_max_threads": 32,
         "concurrent_reads": 16,
         "concurrent_writes": 16,
-        # Full cores make slow answers, not lost ones.
+        # Answers are slow on busy cores, but not lost.
         "read_request_timeout": "10s",
         "range_request_timeout": "20s",
         "write_request_timeout": "10s",
         "request_timeout": "20s",
     }
-    # JSON is YAML.
+    # Every JSON text is YAML, too.
     return json.dumps(settings, indent=1) + "\n"
 
 
 def cassandra_logback(_layout: Layout) -> str:
-    """Warnings and the start-up lines, to standard output."""
+    """The logging configuration: warnings, and the lines of the start, to standard output."""
     return """<configuration>
   <appender name="STDOUT" class="ch.qos.logback.core.ConsoleAppender">
     <encoder><pattern>%date{ISO8601} %-5level %logger{30} - %msg%n</pattern></encoder>
@@ -132,7 +132,7 @@ def cassandra_logback(_layout: Layout) -> str:
 
 
 def seaweedfs_identities(_layout: Layout) -> str:
-    """The one S3 user."""
+    """The configuration of the only S3 user."""
     identity = {
         "name": "view-counts",
         "credentials": [{"accessKey": S3_ACCESS_KEY, "secretKey": S3_SECRET_KEY}],

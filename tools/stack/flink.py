@@ -1,6 +1,6 @@
 """Flink for the local stack: its folders and settings, the JVM commands, and the `flink` command line.
 
-Uses the pip package as it is, through FLINK_*_DIR. Must not know the supervisor, nor any job of ours.
+It uses the pip package unchanged, by way of FLINK_*_DIR. It must not know the supervisor or any job of the product.
 """
 
 import functools
@@ -24,44 +24,44 @@ from tools.stack.machine.ports import HOST
 RESULT_PREFIX = "BASH_JAVA_UTILS_EXEC_RESULT:"
 JOB_ID = re.compile(r"JobID ([0-9a-f]{32})")
 SAVEPOINT_PATH = re.compile(r"Savepoint completed\. Path: (\S+)")
-# What the memory of a JVM process is computed from; a change of anything else keeps the cached result.
+# The settings from which the memory of a JVM process is computed. If others change, the cached result is still used.
 MEMORY_KEYS = (
     "jobmanager.memory.",
     "taskmanager.memory.",
     "taskmanager.numberOfTaskSlots",
     "taskmanager.cpu.",
 )
-# A client lives for seconds: the quick compiler saves it one of them.
+# A client runs for seconds, and the quick compiler saves it one second.
 CLIENT_JVM_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-# The package's own plugins that are of use here.
+# The plugins of the package that are used here.
 PACKAGE_PLUGINS = ("metrics-prometheus",)
 
 
 class FlinkCommandError(RuntimeError):
-    """A `flink` command ended with an error; the message ends with what it printed."""
+    """A `flink` command failed. The message ends with what it printed."""
 
 
 @functools.cache
 def template() -> Mapping[str, str]:
-    """flink-conf/config.yaml as flat text values."""
+    """The settings in flink-conf/config.yaml, as text by key."""
     return _read_settings(repository() / "flink-conf" / "config.yaml")
 
 
 def _read_settings(path: Path) -> dict[str, str]:
-    """One `key: value` a line, by agreement."""
+    """Read a file with one `key: value` in each line."""
     settings: dict[str, str] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         key, colon, value = line.partition(": ")
         if not colon or key != key.strip():
-            raise ValueError(f"{path}:{number}: {line!r} is no flat `key: value` line")
+            raise ValueError(f"{path}:{number}: {line!r} is not a flat `key: value` line")
         settings[key] = value.strip()
     return settings
 
 
 def settings(layout: Layout, ports: Mapping[str, int], overrides: Mapping[str, str]) -> dict[str, str]:
-    """The template with this stack's addresses, ports and paths; `overrides` win over both."""
+    """The template with this stack's addresses, ports and paths. `overrides` replace both."""
     return {
         **template(),
         "jobmanager.bind-host": HOST,
@@ -74,19 +74,19 @@ def settings(layout: Layout, ports: Mapping[str, int], overrides: Mapping[str, s
         "rest.port": str(ports["flink"]),
         "taskmanager.bind-host": HOST,
         "taskmanager.host": HOST,
-        # The same name after a restart: its registration replaces the dead one's at once, without waiting for
-        # the heartbeat timeout.
+        # The name stays the same after a restart. So the new registration replaces the old one at once, and does not
+        # wait for the heartbeat timeout.
         "taskmanager.resource-id": "taskmanager-1",
         "high-availability.zookeeper.quorum": f"{HOST}:{ports['zookeeper']}",
         "s3.access-key": files.S3_ACCESS_KEY,
         "s3.secret-key": files.S3_SECRET_KEY,
         "s3.endpoint": f"http://{HOST}:{ports['s3']}",
         "io.tmp.dirs": str(layout.tmp),
-        # Local copies of RocksDB belong to one process's life; in the scratch folder they go with it.
+        # Local copies of RocksDB are needed only while the process lives. They go with the scratch folder.
         "state.backend.rocksdb.localdir": str(layout.tmp / "rocksdb"),
         "web.log.path": str(layout.log_file("jobmanager")),
         "taskmanager.log.path": str(layout.log_file("taskmanager")),
-        # By name where the path has spaces, at which Flink's script splits it: it is the first on PATH.
+        # Flink's script splits the path at spaces. If it has any, only the name is given, which is the first on PATH.
         "python.executable": plain_python(layout),
         "python.client.executable": str(layout.python),
         **overrides,
@@ -94,25 +94,25 @@ def settings(layout: Layout, ports: Mapping[str, int], overrides: Mapping[str, s
 
 
 def plain_python(layout: Layout) -> str:
-    """The interpreter of the Python workers, in a word without spaces."""
+    """The interpreter of the Python workers, as one word without spaces."""
     return layout.python.name if has_spaces(layout.python) else str(layout.python)
 
 
 def has_spaces(path: Path) -> bool:
-    """Whether the script that starts Flink's Python workers would split it."""
+    """Whether a path has spaces, at which the script that starts Flink's Python workers would split it."""
     return re.search(r"\s", str(path)) is not None
 
 
 def write_configuration(layout: Layout, values: Mapping[str, str], ports: Mapping[str, int]) -> None:
-    """Write FLINK_CONF_DIR and link FLINK_LIB_DIR and FLINK_PLUGINS_DIR together."""
-    # A JSON string is a YAML string, so that no value needs thought about quotes. The scripts, however, read
-    # env.* keys with sed and want those plain.
+    """Write the files of FLINK_CONF_DIR, and make the links of FLINK_LIB_DIR and FLINK_PLUGINS_DIR."""
+    # Values are written as JSON strings, which are valid in YAML and have safe quotes. Flink's scripts read env.* keys
+    # with sed, so these have no quotes.
     lines = [f"{k}: {v if k.startswith('env.') else json.dumps(v)}" for k, v in sorted(values.items())]
     (layout.flink_conf / "config.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for name in ("log4j-console.properties", "log4j-cli.properties"):
         shutil.copyfile(repository() / "flink-conf" / name, layout.flink_conf / name)
     (layout.flink_conf / "zoo.cfg").write_text(_zoo_cfg(layout, ports), encoding="utf-8")
-    # PyFlink's own jar among them, so that its classes are loaded once and not with each job: see
+    # PyFlink's own jar is one of them, so that its classes are loaded once and not with each job: see
     # classloader.resolve-order in config.yaml.
     own = [*(layout.flink_home / "lib").glob("*.jar"), *(layout.flink_home / "opt").glob("flink-python-*.jar")]
     _link_all(layout.flink_lib, [*own, *(layout.jars / "flink-lib").iterdir()])
@@ -123,12 +123,12 @@ def write_configuration(layout: Layout, values: Mapping[str, str], ports: Mappin
 def _zoo_cfg(layout: Layout, ports: Mapping[str, int]) -> str:
     return "\n".join(
         (
-            # Sessions last 2 to 20 ticks: this allows Flink the 10 s it asks for.
+            # A session lasts 2 to 20 ticks, so this allows the 10 s for which Flink asks.
             "tickTime=1000",
             f"dataDir={layout.data / 'zookeeper'}",
             f"clientPort={ports['zookeeper']}",
             f"clientPortAddress={HOST}",
-            # Its default port is the ingest service's.
+            # The admin server's default port is that of the ingest service.
             "admin.enableServer=false",
             "4lw.commands.whitelist=srvr",
             "autopurge.purgeInterval=1",
@@ -146,7 +146,7 @@ def _link_all(folder: Path, targets: Sequence[Path]) -> None:
 
 
 def environment(layout: Layout) -> dict[str, str]:
-    """What the package's scripts and PyFlink need to find this stack's folders."""
+    """The variables by which the package's scripts and PyFlink find this stack's folders."""
     return {
         "FLINK_HOME": str(layout.flink_home),
         "FLINK_CONF_DIR": str(layout.flink_conf),
@@ -160,10 +160,10 @@ def environment(layout: Layout) -> dict[str, str]:
 
 
 def jvm_command(layout: Layout, values: Mapping[str, str], process: str, own: Mapping[str, str]) -> list[str]:
-    """The java command of `process`: "jobmanager", "taskmanager" or "zookeeper"; `own` are settings of it alone.
+    """The java command of `process`: "jobmanager", "taskmanager" or "zookeeper". `own` are settings for it alone.
 
-    The same command that the package's scripts build. The scripts start two more JVMs for it each time, which
-    costs a killed part seconds of its comeback; here the one result that needs Java is kept by its inputs.
+    It is the command that the package's scripts build. The scripts start two more JVMs each time, which delays the
+    restart of a killed part by seconds. Here the result that needs Java is cached by its inputs.
     """
     logging = layout.flink_conf / "log4j-console.properties"
     common = [f"-Dlog4j.configurationFile={logging.as_uri()}", "-classpath", _classpath(layout)]
@@ -184,13 +184,13 @@ def jvm_command(layout: Layout, values: Mapping[str, str], process: str, own: Ma
 
 def _classpath(layout: Layout) -> str:
     jars = sorted(str(path) for path in layout.flink_lib.iterdir())
-    # flink-dist last, as the scripts have it: the other jars may override it.
+    # flink-dist is the last, as in the scripts, so that the other jars may override its classes.
     jars.sort(key=lambda path: "flink-dist" in path)
     return ":".join(jars)
 
 
 def _resources(layout: Layout, values: Mapping[str, str], process: str) -> tuple[list[str], list[str]]:
-    """JVM memory flags and `-D` settings as Flink itself computes them from its memory settings."""
+    """(JVM memory flags, `-D` settings), as Flink itself computes them from its memory settings."""
     relevant = {key: value for key, value in sorted(values.items()) if key.startswith(MEMORY_KEYS)}
     version = next(layout.flink_lib.glob("flink-dist*")).name
     digest = hashlib.sha256(json.dumps([process, version, relevant]).encode()).hexdigest()[:24]
@@ -227,7 +227,7 @@ def _bash_java_utils(layout: Layout, command: str) -> list[str]:
     results = [line.removeprefix(RESULT_PREFIX) for line in lines if line.startswith(RESULT_PREFIX)]
     if finished.returncode != 0 or len(results) != 2:
         reasons = [line for line in (finished.stdout + finished.stderr).splitlines() if "Exception" in line]
-        raise FlinkCommandError(f"Flink refuses its memory settings {MEMORY_KEYS}: {' '.join(reasons)}")
+        raise FlinkCommandError(f"Flink refuses the memory settings {MEMORY_KEYS}: {' '.join(reasons)}")
     return results
 
 
@@ -249,9 +249,10 @@ def _only(pattern: re.Pattern[str], printed: str, what: str) -> str:
 
 
 def run_client(layout: Layout, arguments: Sequence[str], environment_: Mapping[str, str], *, timeout_s: float) -> str:
-    """Run Flink's command line; returns what it printed. Raises FlinkCommandError.
+    """Run Flink's command line, and return what it printed. Raises FlinkCommandError.
 
-    Like the package's `flink` script, which needs a second more: it starts a JVM to read the settings, too.
+    It does the same as the package's `flink` script, which takes a second longer because it starts another JVM to read
+    the settings.
     """
     options = _read_settings(layout.flink_conf / "config.yaml")["env.java.opts.all"].split()
     logging = [
@@ -279,17 +280,17 @@ def run_client(layout: Layout, arguments: Sequence[str], environment_: Mapping[s
 
 
 def opt_without_classes(layout: Layout) -> Path:
-    """A FLINK_OPT_DIR in which PyFlink's jar, which is sent with each Python job, has no classes.
+    """A FLINK_OPT_DIR in which PyFlink's jar, which the client sends with each Python job, has no classes.
 
-    Those of this cluster come from its `lib` (classloader.resolve-order in config.yaml), and 42 MB a job need not go
-    through the object store. Here alone: a cluster's own client sends the jar, since nobody can know from outside that
-    the cluster's `lib` has it, and jobs are submitted there once an hour. See docs/decisions/0029.
+    This cluster loads the classes from its `lib` (classloader.resolve-order in config.yaml), so 42 MB for each job need
+    not go through the object store. Only the local stack does this: a client cannot know whether the `lib` of another
+    cluster has the jar. See docs/decisions/0029.
     """
     folder = layout.home / "flink" / "opt"
     jar = folder / "flink-python-in-lib.jar"
     if not jar.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        # Whoever submits at the same time finds all of it or nothing.
+        # A client that submits at the same time finds the whole file or none.
         partial = folder / f"{os.getpid()}-{threading.get_ident()}"
         with zipfile.ZipFile(partial, "w") as empty:
             empty.writestr("META-INF/MANIFEST.MF", "Manifest-Version: 1.0\n\n")

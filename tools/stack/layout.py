@@ -1,4 +1,4 @@
-"""Where everything lives: the clone's own folders and one stack's home. Knows paths only, starts nothing."""
+"""The paths of the clone and of one stack. Only computes paths; starts nothing."""
 
 import hashlib
 import os
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOME_VARIABLE = "VIEW_COUNTS_STACK_HOME"
-# Linux refuses a longer name for a unix socket; one byte is for the closing zero.
+# Linux allows 108 bytes for the path of a unix socket, and one of them is the closing zero.
 UNIX_SOCKET_PATH_BYTES_MAX = 107
-# Not TMPDIR, which may be another in the terminal in which a stack was started than in one that asks for it.
+# This is not TMPDIR, which may differ between the terminal that started a stack and one that uses it.
 SHORT_FOLDER = Path("/tmp")  # noqa: S108 - the name of a socket there says whose it is
 
 
@@ -20,48 +20,48 @@ def repository() -> Path:
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths of one stack. `home` holds all it writes, so that removing it forgets the stack completely."""
+    """The paths of one stack. It writes only into `home`, so removing that folder removes the stack completely."""
 
     home: Path
 
     @property
     def local(self) -> Path:
-        """The git-ignored folder shared by all stacks of this clone: environment, jars, caches."""
+        """The git-ignored folder that all stacks of this clone share: environment, jars, caches."""
         return repository() / ".local"
 
     @property
     def jars(self) -> Path:
-        """What pom.xml fetched: flink-lib, flink-plugins, kafka, cassandra."""
+        """The folder of the jars that Maven fetches: flink-lib, flink-plugins, kafka, cassandra."""
         return self.local / "jars"
 
     @property
     def python(self) -> Path:
-        """The interpreter everything runs on, named within the virtual environment."""
+        """The interpreter of all processes, as a path in the virtual environment."""
         return Path(sys.executable)
 
     @property
     def flink_home(self) -> Path:
-        """Flink as the pip package brings it; read only."""
+        """The folder of Flink in the pip package. It is never changed."""
         return Path(sys.prefix) / "lib" / f"python3.{sys.version_info.minor}" / "site-packages" / "pyflink"
 
     @property
     def cache(self) -> Path:
-        """Results of slow look-ups that depend on settings alone, shared by all stacks of the clone."""
+        """The folder of cached results that depend only on settings. All stacks of the clone share it."""
         return self.local / "cache"
 
     @property
     def numba_cache(self) -> Path:
-        """Compiled kernels."""
+        """The folder of compiled kernels."""
         return self.local / "numba-cache"
 
     @property
     def data(self) -> Path:
-        """What survives a restart of the stack."""
+        """The folder of data that survive a restart of the stack."""
         return self.home / "data"
 
     @property
     def conf(self) -> Path:
-        """Rendered configuration, written anew at every start."""
+        """The folder of configuration files, which are written again at every start."""
         return self.home / "conf"
 
     @property
@@ -71,7 +71,7 @@ class Layout:
 
     @property
     def flink_lib(self) -> Path:
-        """FLINK_LIB_DIR: links to the package's jars and to ours."""
+        """FLINK_LIB_DIR: links to the jars of the package and to those that Maven fetches."""
         return self.home / "flink" / "lib"
 
     @property
@@ -81,32 +81,32 @@ class Layout:
 
     @property
     def logs(self) -> Path:
-        """One log a part, rotated by the supervisor."""
+        """The folder with a log for each part. The supervisor rotates them."""
         return self.home / "logs"
 
     @property
     def run(self) -> Path:
-        """Process ids of the parts' main processes."""
+        """The folder with files of process ids and with sockets."""
         return self.home / "run"
 
     @property
     def tmp(self) -> Path:
-        """Scratch space of the parts."""
+        """The scratch folder of the parts."""
         return self.home / "tmp"
 
     @property
     def part_home(self) -> Path:
-        """HOME of the parts, empty at their start: what is in the user's own folder is not for them."""
+        """HOME of the parts. It is empty at their start, so that no part reads files of the user."""
         return self.tmp / "home"
 
     @property
     def submitted(self) -> Path:
-        """How the count job that runs was submitted: see tools/submitted.py."""
+        """The folder that says how the running count job was submitted: see tools/submitted.py."""
         return self.data / "submitted"
 
     @property
     def state_file(self) -> Path:
-        """What a second command needs to find this stack: parts and ports."""
+        """The file by which another command finds this stack: its parts and ports."""
         return self.home / "stack.json"
 
     def log_file(self, part: str) -> Path:
@@ -114,11 +114,11 @@ class Layout:
         return self.logs / f"{part}.log"
 
     def pid_file(self, part: str) -> Path:
-        """Written by the part's wrapper while the part runs."""
+        """The file with the process id of a part. The part's wrapper writes it while the part runs."""
         return self.run / f"{part}.pid"
 
     def socket(self, name: str) -> Path:
-        """A unix socket's path: in the home, or in /tmp when the home's name is too long."""
+        """The path of a unix socket: in the home, or in /tmp if the path in the home is too long."""
         path = self.run / f"{name}.sock"
         if len(os.fsencode(path)) <= UNIX_SOCKET_PATH_BYTES_MAX:
             return path
@@ -126,7 +126,7 @@ class Layout:
         return SHORT_FOLDER / f"view-counts-{digest}-{name}.sock"
 
     def make_folders(self) -> None:
-        """Create every folder that parts expect to find."""
+        """Create every folder that parts need."""
         for folder in (
             self.data,
             self.flink_conf,

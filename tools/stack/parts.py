@@ -1,7 +1,7 @@
-"""The parts of the local stack: one declarative list.
+"""The list of the parts of the local stack.
 
-Says what each part is, not how it is supervised. To add a part: its ports in ports.py, its question in
-ready.py, an entry here.
+It says what each part is, and not how it is supervised. To add a part, add its ports to machine/ports.py, its check to
+ready.py, and an entry here.
 """
 
 import http.client
@@ -20,7 +20,7 @@ from tools.stack.machine.java import jvm
 from tools.stack.machine.local_http import open_local
 from tools.stack.machine.ports import HOST
 
-# Any UUID: the id that `kafka.tools.StorageTool format` stamps on a data folder.
+# The id that `kafka.tools.StorageTool format` writes into a data folder. Any UUID would do.
 KAFKA_CLUSTER_ID = "dmlld19jb3VudHNfMDAwMQ"
 
 CASSANDRA_EXPORTS = (
@@ -55,12 +55,12 @@ CASSANDRA_OPENS = (
 
 
 class PartError(RuntimeError):
-    """A part could not be prepared or did not become ready; the message says which and what to do."""
+    """A part could not be prepared or did not become ready. The message says which part, and why."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a part's command and preparation may depend on."""
+    """What a part's command and preparation may use."""
 
     layout: Layout
     ports: Mapping[str, int]
@@ -71,7 +71,7 @@ class Context:
 
     @property
     def conf(self) -> Path:
-        """Where this stack's configuration files are."""
+        """The folder of this stack's configuration files."""
         return self.layout.conf
 
 
@@ -83,9 +83,9 @@ def _nothing(_context: Context) -> None:
 class Part:
     """One process of the stack.
 
-    `ports` are names of ports.DEFAULT_PORTS. `files` maps a file name in the stack's conf folder to what
-    renders it. `prepare` runs before each start of the stack, `provision` each time the stack has started the
-    part and found it ready, `clean_up` after the stack has ended; all may run again and again.
+    `ports` are names of ports.DEFAULT_PORTS. `files` maps the name of a file in the stack's conf folder to the function
+    that renders it. `prepare` runs before each start of the part. `provision` runs each time the stack has started the
+    part and found it ready. `clean_up` runs after the stack has ended. All of them may run repeatedly.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Part:
     prepare: Callable[[Context], None] = _nothing
     provision: Callable[[Context], None] = _nothing
     clean_up: Callable[[Context], None] = _nothing
-    # Where two cores were busy with other things, 90 s were not enough for Cassandra.
+    # On two cores that were busy with other work, 90 s were not enough for Cassandra.
     ready_timeout_s: float = 240.0
     stop_grace_s: float = 15.0
 
@@ -125,7 +125,7 @@ def _prepare_kafka(context: Context) -> None:
     folder = context.layout.data / "kafka"
     if (folder / "meta.properties").exists():
         return
-    # Left by a format that was interrupted; the tool refuses a folder that is not empty.
+    # An interrupted format may have left files, and the tool refuses a folder that is not empty.
     shutil.rmtree(folder, ignore_errors=True)
     java, *options = _kafka_java(context)
     properties = str(context.conf / "kafka.properties")
@@ -135,7 +135,7 @@ def _prepare_kafka(context: Context) -> None:
 
 
 def _run(context: Context, command: list[str], failure: str) -> None:
-    """Wait for a command to end. Raises PartError, which says the failure and what was printed."""
+    """Run a command to its end. Raises PartError with `failure` and what was printed."""
     finished = subprocess.run(
         command,
         env=dict(context.environment),
@@ -159,7 +159,7 @@ def _cassandra_command(context: Context) -> list[str]:
         f"-Dlogback.configurationFile={context.conf / 'cassandra-logback.xml'}",
         f"-Dcassandra.storagedir={data}",
         f"-Dcassandra.jmx.local.port={context.ports['cassandra_jmx']}",
-        # One node: nobody to gossip with, and no ring to wait for.
+        # A single node need not wait for gossip or for the ring.
         "-Dcassandra.ring_delay_ms=0",
         "-Dcassandra.skip_wait_for_gossip_to_settle=0",
         "-Dcassandra.join_ring=true",
@@ -176,7 +176,7 @@ def _seaweedfs_command(context: Context) -> list[str]:
     ports, layout = context.ports, context.layout
     return [
         str(Path(sys.executable).with_name("weed")),
-        # To standard error alone, without log files of its own.
+        # Logs go only to standard error, without log files.
         "-logtostderr=true",
         "server",
         f"-dir={layout.data / 'seaweedfs'}",
@@ -184,7 +184,7 @@ def _seaweedfs_command(context: Context) -> list[str]:
         f"-ip.bind={HOST}",
         "-s3",
         f"-s3.config={context.conf / 's3-identities.json'}",
-        # The identities file is all there is; the IAM service only complains that it has no key.
+        # The file of identities is enough. The IAM service would only log that it has no key.
         "-s3.iam=false",
         f"-s3.port={ports['s3']}",
         f"-s3.port.grpc={ports['s3_grpc']}",
@@ -193,15 +193,15 @@ def _seaweedfs_command(context: Context) -> list[str]:
         f"-s3.localSocket={layout.socket('s3')}",
         f"-master.port={ports['seaweed_master']}",
         f"-master.port.grpc={ports['seaweed_master_grpc']}",
-        # Phones home unless told not to.
+        # SeaweedFS sends telemetry by default.
         "-master.telemetry=false",
-        # Files of 64 MiB: the space of deleted checkpoints is taken back in small pieces, and early.
+        # With files of 64 MiB, the space of deleted checkpoints is freed early and in small pieces.
         "-master.volumeSizeLimitMB=64",
-        # There is nobody to hold an election with: the default 10 s are spent waiting.
+        # A single master would wait for an election for 10 s by default.
         "-master.electionTimeout=500ms",
         f"-volume.port={ports['seaweed_volume']}",
         f"-volume.port.grpc={ports['seaweed_volume_grpc']}",
-        # As many of them as the disk has room for.
+        # 0 means as many volumes as the disk has room for.
         "-volume.max=0",
         "-volume.preStopSeconds=0",
         "-filer",
@@ -216,32 +216,32 @@ def _prepare_seaweedfs(context: Context) -> None:
 
 
 def _clean_up_seaweedfs(context: Context) -> None:
-    """Remove the sockets that it makes in /tmp, a path fixed in its code, and leaves there."""
+    """Remove the sockets that SeaweedFS leaves in /tmp. That path is fixed in its code."""
     for port in PARTS_BY_NAME["seaweedfs"].ports:
         for socket in Path("/tmp").glob(f"seaweedfs-*-{context.ports[port]}.sock"):  # noqa: S108
             socket.unlink(missing_ok=True)
 
 
 def _provision_seaweedfs(context: Context) -> None:
-    """Make the bucket, in SeaweedFS a folder below /buckets, without a rule of older versions."""
+    """Make the bucket, which is a folder below /buckets in SeaweedFS, and remove the rule of older versions."""
     url = f"http://{HOST}:{context.ports['seaweed_filer']}/buckets/{files.S3_BUCKET}/"
     try:
         with open_local(urllib.request.Request(url, method="POST"), timeout_s=10):
             pass
     except urllib.error.HTTPError as error:
         if error.code != http.client.CONFLICT:
-            raise PartError(f"seaweedfs: no bucket {files.S3_BUCKET} could be made: {error}") from error
+            raise PartError(f"seaweedfs: the bucket {files.S3_BUCKET} could not be made: {error}") from error
     _provision("lifecycle")(context)
 
 
 def _flink_process(process: str) -> Callable[[Context], list[str]]:
     def command(context: Context) -> list[str]:
         port = context.ports.get(f"{process}_metrics")
-        # Both processes read one configuration; which of them takes which port of a range there is chance.
+        # Both processes read one configuration, so with a range of ports there each would get a random one.
         own = {} if port is None else {"metrics.reporter.prom.port": str(port)}
         if process == "taskmanager" and flink.has_spaces(context.layout.tmp):
-            # From its working folder, the stack's home: Flink's script splits the path of the log of a Python worker's
-            # start at spaces, and this one has none.
+            # Flink's script splits the path of a Python worker's start log at spaces. The working folder is the stack's
+            # home, so this relative path has none.
             own["io.tmp.dirs"] = f"./{context.layout.tmp.name}"
         return flink.jvm_command(context.layout, context.flink_settings, process, own)
 
@@ -249,18 +249,18 @@ def _flink_process(process: str) -> Callable[[Context], list[str]]:
 
 
 def _jobmanager_command(context: Context) -> list[str]:
-    # It would not start while the result of a refused restore is there.
+    # The JobManager does not start while there is the result of a refused restore.
     completing = [str(context.layout.python), "-m", "tools.job_results"]
     return [*completing, *_flink_process("jobmanager")(context)]
 
 
 def _prepare_taskmanager(context: Context) -> None:
-    # Working copies of RocksDB that a killed process left behind; the truth is in the checkpoints.
+    # A killed process leaves working copies of RocksDB. They are not needed, since the checkpoints have the state.
     shutil.rmtree(context.layout.tmp / "rocksdb", ignore_errors=True)
 
 
 def _provision_cassandra(context: Context) -> None:
-    """Make the tables, and the register of history where there is a place for history."""
+    """Make the tables, and the register of history if the stack has an object store."""
     _provision("tables", *(["register"] if "seaweedfs" in context.parts else []))(context)
 
 
@@ -323,8 +323,8 @@ PARTS: tuple[Part, ...] = (
         prepare=_prepare_seaweedfs,
         provision=_provision_seaweedfs,
         clean_up=_clean_up_seaweedfs,
-        # It would wait 15 s for its own streams to end. What it has acknowledged it has written, and its
-        # start copes with a kill -9 anyway.
+        # SeaweedFS would wait 15 s for its own streams to end. Acknowledged data are written, and its start copes with
+        # a kill -9 anyway.
         stop_grace_s=2.0,
     ),
     Part(
@@ -341,7 +341,7 @@ PARTS: tuple[Part, ...] = (
         command=_flink_process("taskmanager"),
         ports=("taskmanager_metrics",),
         ready=ready.taskmanager,
-        # It finds the JobManager through ZooKeeper, whenever that one comes.
+        # The TaskManager finds the JobManager through ZooKeeper, so it need not wait for it.
         depends_on=("zookeeper", "seaweedfs"),
         prepare=_prepare_taskmanager,
     ),

@@ -1,7 +1,7 @@
-"""What must be true before anything starts: one clear line for each thing that is not.
+"""Checks the machine and the clone before anything starts, and says in one line what is wrong with each thing.
 
-Checks only; repairs nothing. The tools that the set-up installs itself are checked again here, since the
-stack is also started from tests and after a machine has changed.
+It repairs nothing. It also checks tools that the set-up installs, because tests start the stack without set-up, and the
+machine may have changed.
 """
 
 import difflib
@@ -25,14 +25,14 @@ from tools.stack.parts import Part
 MEMORY_FREE_BYTES_MIN = 6 * GIB
 PYTHON = (3, 11)
 SET_UP = "run `make setup`"
-# Of what belongs to tests and says so.
+# The prefix of variables that only tests use.
 TEST_PREFIX = "VIEW_COUNTS_TEST_"
-# Letters and digits of any language, and what does not end a word in a class path, a URL, or the settings of a part.
+# Letters and digits of any language, and signs that end no word in a class path, a URL, or the settings of a part.
 GOOD_PATH = re.compile(r"[\w ./+@=~-]+")
 
 
 class PreflightError(RuntimeError):
-    """The machine or the clone is not ready; one line for each finding."""
+    """The machine or the clone is not ready. The text has a line for each finding."""
 
     def __init__(self, findings: Iterable[str]) -> None:
         self.findings = tuple(findings)
@@ -40,7 +40,7 @@ class PreflightError(RuntimeError):
 
 
 def check(layout: Layout, parts: Iterable[Part], ports: Mapping[str, int]) -> None:
-    """Raise PreflightError unless everything that `parts` need is there and free."""
+    """Raise PreflightError unless everything that `parts` need exists and is free."""
     parts = tuple(parts)
     findings = [
         *_tools(layout),
@@ -84,13 +84,13 @@ def _room(home: Path) -> Iterable[str]:
     if disk_free_bytes < needed_mib * MIB:
         yield (
             f"{disk_free_bytes / GIB:.1f} GiB of disk are free at {home}, "
-            f"{needed_mib / 1024:g} are needed: free some, or clone to a larger disk"
+            f"and {needed_mib / 1024:g} are needed: free some, or clone to a larger disk"
         )
     memory_free_bytes = psutil.virtual_memory().available
     if memory_free_bytes < MEMORY_FREE_BYTES_MIN:
         yield (
             f"{memory_free_bytes / GIB:.1f} GiB of memory are free, "
-            f"{MEMORY_FREE_BYTES_MIN // GIB} are needed: end other programs"
+            f"and {MEMORY_FREE_BYTES_MIN // GIB} are needed: end other programs"
         )
 
 
@@ -99,8 +99,8 @@ def _paths(layout: Layout) -> Iterable[str]:
         bad = sorted(set(GOOD_PATH.sub("", str(path))))
         if bad:
             signs = " ".join(map(repr, bad))
-            yield f"the path {str(path)!r} has {signs}, which parts take for something else: {remedy}"
-    # As another user may have made them, root above all.
+            yield f"the path {str(path)!r} has {signs}, which parts misread: {remedy}"
+    # Another user, such as root, may have made these folders.
     for folder in (layout.home, layout.data, layout.logs, layout.conf, layout.cache, layout.numba_cache):
         existing = next(one for one in (folder, *folder.parents) if one.exists())
         if not os.access(existing, os.W_OK | os.X_OK):
@@ -111,7 +111,7 @@ def _paths(layout: Layout) -> Iterable[str]:
 
 
 def known_variables() -> set[str]:
-    """Every VIEW_COUNTS_* that means something here."""
+    """Every VIEW_COUNTS_* variable that has a meaning."""
     known = {HOME_VARIABLE, JAVA_OPTIONS_VARIABLE, *map(environment_variable, DEFAULT_PORTS)}
     known |= {variable(name) for name in DiskLimits.__dataclass_fields__}
     for group, outer in Settings.model_fields.items():
@@ -120,10 +120,10 @@ def known_variables() -> set[str]:
 
 
 def unknown_variables(environment: Mapping[str, str]) -> Iterable[str]:
-    """A line for each that looks like a setting and is none: whoever set it believes that it is in force."""
+    """A line for each variable that looks like a setting and is none, because its user believes that it has effect."""
     known = known_variables()
     for name in sorted(environment):
         if not name.startswith(PREFIX) or name.startswith(TEST_PREFIX) or name.upper() in known:
             continue
         near = difflib.get_close_matches(name.upper(), known, 1)
-        yield f"{name} is set and is no setting: unset it" + (f", or do you mean {near[0]}?" if near else "")
+        yield f"{name} is set and is not a setting: unset it" + (f", or do you mean {near[0]}?" if near else "")

@@ -1,8 +1,8 @@
-"""What fresh Kafka, Cassandra and buckets get first: `python -m tools.stack.provision WHAT...`.
+"""Makes topics, tables, the register and the bucket ready: `python -m tools.stack.provision WHAT...`.
 
-WHAT is "topics", "tables", "register" or "lifecycle". A program of its own, because settings are read from the
-environment, and that of a stack is not the one of the process which starts it. Idempotent: it runs at every start, so
-that a newer clone brings older data up to date.
+WHAT is "topics", "tables", "register" or "lifecycle". It is a program of its own, because it reads settings from the
+environment, and the stack's environment is not that of the process which starts the stack. It may be repeated: it runs
+at every start, so that a newer clone updates older data.
 """
 
 import sys
@@ -12,12 +12,12 @@ from pyarrow.fs import FileType
 
 from settings import Settings
 
-# How long the object store may take to be there.
+# How long the object store may take to answer.
 STORE_S = 60.0
 
 
 def topics() -> None:
-    """Create the topics that are missing, and declare salts and partitions where nobody has."""
+    """Create the topics that are missing, and declare salts and partitions if they are not declared."""
     from connectors.installation import ensure_topics  # noqa: PLC0415 - each half needs one client library
 
     for one in ensure_topics(Settings()):
@@ -33,7 +33,7 @@ def tables() -> None:
 
 
 def register() -> None:
-    """Make the register of history where there is none; waits for the object store, which may start meanwhile."""
+    """Make the register of history if there is none. Waits for the object store, which may still be starting."""
     from tools.ops.history import init  # noqa: PLC0415 - as above
     from udfs.stores.archive import filesystem  # noqa: PLC0415
 
@@ -54,8 +54,8 @@ def register() -> None:
 
 
 def lifecycle() -> None:
-    """Withdraw the rule of the bucket by which raw events left before the rollup removed them."""
-    from tools.stack.lifecycle import withdraw_old_rule  # noqa: PLC0415 - as above, none of the others' business
+    """Remove the rule of the bucket that removed raw events in versions before the rollup did."""
+    from tools.stack.lifecycle import withdraw_old_rule  # noqa: PLC0415 - as above
 
     withdraw_old_rule(Settings())
 

@@ -1,6 +1,6 @@
-"""Is a part ready? One question to the part itself each, short and side-effect free, over its own protocol.
+"""Checks whether a part is ready, by one short request over the part's own protocol. A request changes nothing.
 
-Each check answers within about a second and never raises for a part that is away.
+Each check takes a few seconds at most, and never raises for a part that is away.
 """
 
 import http.client
@@ -21,7 +21,7 @@ TIMEOUT_S = 2.0
 
 @dataclass(frozen=True)
 class Probe:
-    """What a check may look at: the stack's ports, and the process id of the part's main process."""
+    """What a check may use: the stack's ports, and the process id of the part's main process."""
 
     ports: Mapping[str, int]
     pid: int
@@ -31,12 +31,12 @@ ReadyCheck = Callable[[Probe], bool]
 
 
 def http_get_json(url: str) -> Any:
-    """The decoded answer, or None when there is none with status 200."""
+    """The decoded answer, or None if there is none with status 200."""
     return get_json(url, timeout_s=TIMEOUT_S)
 
 
 def _ask(port: int, question: bytes, answer_bytes_max: int) -> bytes:
-    """Send, and read once: enough for answers that fit in one segment. Empty when nobody answers."""
+    """Send a request and read once, which is enough for short answers. Returns b"" if there is no answer."""
     try:
         with socket.create_connection((HOST, port), timeout=TIMEOUT_S) as connection:
             connection.sendall(question)
@@ -55,7 +55,7 @@ def http_ok(port_name: str, path: str) -> ReadyCheck:
 
 
 def zookeeper(probe: Probe) -> bool:
-    """Ready when it serves clients; while it loads its data it answers that it does not."""
+    """Ready when it serves clients. While it loads its data, it answers that it does not."""
     return b"Mode: standalone" in _ask(probe.ports["zookeeper"], b"srvr", 4096)
 
 
@@ -93,15 +93,15 @@ def _status(port: int, path: str) -> int | None:
 
 
 def jobmanager(probe: Probe) -> bool:
-    """Ready when the dispatcher answers: it does so only once this process leads."""
+    """Ready when the dispatcher answers. It does so only when this process is the leader."""
     return http_get_json(f"http://{HOST}:{probe.ports['flink']}/overview") is not None
 
 
 def taskmanager(probe: Probe) -> bool:
-    """Ready when the JobManager knows this very process.
+    """Ready when the JobManager knows this process.
 
-    A killed one stays in the list for a while and its successor has the same name, so the registered address
-    is compared with what the process listens on.
+    A killed TaskManager stays in the JobManager's list for a while, and its successor has the same name. So the
+    registered address is compared with the ports on which the process listens.
     """
     answer = http_get_json(f"http://{HOST}:{probe.ports['flink']}/taskmanagers") or {}
     # "pekko.tcp://flink@127.0.0.1:45123/user/rpc/taskmanager_0"

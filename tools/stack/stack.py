@@ -1,7 +1,7 @@
-"""The local stack as one object: start, look, kill, restart, stop.
+"""The local stack as one object: starts, shows, kills, restarts and stops its parts.
 
-Puts together the list of parts, their supervision and their ready checks. Tests, benchmarks and the command
-line use this and nothing below it. Must not know what the jobs and services do.
+It combines the list of parts, their supervision and their ready checks. Tests, benchmarks and the command line use this
+module and none below it. It must not know what the jobs and services do.
 """
 
 import contextlib
@@ -45,12 +45,12 @@ class StackRunningError(RuntimeError):
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What to start and where.
+    """What to start, and where.
 
-    `home` keeps data, logs and configuration; a stack started there again goes on from its data. `ports` is
-    "default" (the usual numbers, or VIEW_COUNTS_PORT_*) or "free" (whatever is free, kept for the home).
-    `flink_overrides` win over flink-conf/config.yaml; `environment` is given to every part and wins over what
-    the stack sets. `graceful_stop=False` ends everything at once, for a home that is thrown away.
+    `home` has data, logs and configuration. A stack that is started there again continues with its data. `ports` is
+    "default" (the usual numbers, or VIEW_COUNTS_PORT_*) or "free" (any free ports, which stay the same for the home).
+    `flink_overrides` replace settings of flink-conf/config.yaml. `environment` is given to every part, and replaces
+    what the stack sets. `graceful_stop=False` ends everything at once, for a home that is thrown away.
     """
 
     home: Path
@@ -64,12 +64,12 @@ class StackOptions:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.parts) - set(ALL_PARTS))
         if unknown:
-            raise PartError(f"parts={unknown}: no such part; there are {', '.join(ALL_PARTS)}")
+            raise PartError(f"parts={unknown}: there is no such part; the parts are {', '.join(ALL_PARTS)}")
 
 
 @dataclass(frozen=True)
 class PartStatus:
-    """One part as seen now. `pid` is the part's own process, None while there is none."""
+    """The present state of one part. `pid` is the part's own process, and None if there is none."""
 
     name: str
     state: str
@@ -81,8 +81,8 @@ class PartStatus:
 class Stack:
     """A running stack, or one that can be started.
 
-    Whoever calls `start` owns it: everything ends with that process, even when it is killed. `attach` gives
-    another process the same calls, save for `start`.
+    The process that calls `start` owns it: everything ends with that process, even if it is killed. With `attach`
+    another process can use the stack in the same way, except for `start`.
     """
 
     def __init__(self, options: StackOptions) -> None:
@@ -121,14 +121,14 @@ class Stack:
         self.stop()
 
     def start(self, progress: Progress = lambda _name, _event, _seconds: None) -> None:
-        """Start all parts, each as soon as what it depends on is ready, and return when all are.
+        """Start all parts, each as soon as those that it depends on are ready, and return when all are ready.
 
-        `progress(part, "starting" | "ready", seconds since the call)` may be called from other threads.
-        Raises PreflightError before anything starts, PartError when a part fails; nothing is left running.
+        `progress(part, "starting" | "ready", seconds since the call)` may be called from other threads. Raises
+        PreflightError before anything starts, and PartError if a part fails. Then nothing is left running.
         """
         if self._supervisor.answers():
             raise StackRunningError(f"a stack runs in {self.layout.home} already: `vc down` stops it")
-        # All parts inherit them.
+        # All parts inherit the limits.
         limits.raise_limits()
         preflight.check(self.layout, self.parts, self.ports)
         self._write_files()
@@ -142,7 +142,7 @@ class Stack:
             raise
 
     def stop(self) -> None:
-        """Stop all parts, those that use others first, and wait until no process is left."""
+        """Stop all parts, first those that use others, and wait until no process is left."""
         if self._options.graceful_stop:
             with contextlib.suppress(supervision.SupervisorGoneError):
                 self._stop_in_order()
@@ -162,7 +162,7 @@ class Stack:
             self.layout.socket(name).unlink(missing_ok=True)
 
     def running(self) -> bool:
-        """Whether the supervisor runs; parts may be down or coming back."""
+        """Whether supervisord runs. Parts may be down or be restarting."""
         return self._lifeline.running() if self._lifeline is not None else self._supervisor.answers()
 
     # --- look
@@ -174,7 +174,7 @@ class Stack:
         for part in self.parts:
             pid = self._pid(part.name)
             is_ready = pid is not None and part.ready(Probe(self.ports, pid))
-            # One that was started by an older version may not have all.
+            # A stack that an older version has started may lack some ports.
             ports = {name: self.ports[name] for name in part.ports if name in self.ports}
             found.append(PartStatus(part.name, states[part.name], pid, ports, is_ready))
         return found
@@ -203,7 +203,7 @@ class Stack:
         return found
 
     def logs(self, name: str, lines_max: int | None = None) -> str:
-        """What the part has printed since its log was last rotated, or the end of it."""
+        """What the part has printed since its log was last rotated, or the last `lines_max` lines of it."""
         path = self.layout.log_file(name)
         if not path.exists():
             return ""
@@ -220,12 +220,12 @@ class Stack:
             **{name: f"{HOST}:{self.ports[name]}" for name in plain},
         }
 
-    # --- harm and repair
+    # --- kill and restart
 
     def kill(self, name: str, signal: int = signals.SIGKILL) -> int:
-        """Signal the part's own process and return its id; after SIGKILL it is gone on return.
+        """Send a signal to the part's own process, and return its id. After SIGKILL it has ended on return.
 
-        The supervisor starts it again. `wait_ready` says when it is back.
+        supervisord starts it again. `wait_ready` waits until it is ready.
         """
         pid = self.pid(name)
         process = psutil.Process(pid)
@@ -235,15 +235,15 @@ class Stack:
         return pid
 
     def kill_python_worker(self) -> int:
-        """SIGKILL one of the TaskManager's Python workers and return its process id. Raises PartError."""
+        """Kill one of the TaskManager's Python workers with -9, and return its process id. Raises PartError."""
         workers = self.python_workers()
         if not workers:
-            raise PartError("taskmanager: no Python worker runs; is a job running?")
+            raise PartError("taskmanager: no Python worker runs; check that a job runs")
         os.kill(workers[0], signals.SIGKILL)
         return workers[0]
 
     def stop_part(self, name: str) -> None:
-        """Stop one part; it stays away until `start_part`."""
+        """Stop one part, which stays stopped until `start_part`."""
         self._supervisor.stop(self._part(name).name, wait=True)
 
     def start_part(self, name: str) -> None:
@@ -254,7 +254,7 @@ class Stack:
         self._wait_part(part, part.ready_timeout_s)
 
     def restart(self, name: str) -> None:
-        """Stop one part in good order, start it, and wait until it is ready."""
+        """Stop one part by a signal that lets it finish, start it, and wait until it is ready."""
         self.stop_part(name)
         self.start_part(name)
 
@@ -263,9 +263,9 @@ class Stack:
     def flink(
         self, *arguments: str, timeout_s: float = 180.0, variables: Mapping[str, str | None] = MappingProxyType({})
     ) -> str:
-        """Run Flink's own command line against this cluster, e.g. `flink("cancel", job_id)`; what it prints.
+        """Run Flink's own command line against this cluster, such as `flink("cancel", job_id)`. Returns its output.
 
-        `variables` win over the environment that it has anyway; one that is None is left out. Raises FlinkCommandError.
+        `variables` replace variables of its environment, and None removes one. Raises FlinkCommandError.
         """
         changed = {**self.process_environment(), **variables}
         environment = {name: value for name, value in changed.items() if value is not None}
@@ -278,16 +278,16 @@ class Stack:
         timeout_s: float = 180.0,
         variables: Mapping[str, str | None] = MappingProxyType({}),
     ) -> str:
-        """`flink run -d ...`; returns the job's id. Give `-py FILE` or `-pym MODULE`, then its arguments."""
+        """Run `flink run -d ...`, and return the job's id. Give `-py FILE` or `-pym MODULE`, then its arguments."""
         printed = self.flink("run", "-d", *arguments, timeout_s=timeout_s, variables=variables)
         return flink.job_id(printed)
 
     def flink_stop(self, job_id: str, *, timeout_s: float = 180.0) -> str:
-        """Stop the job with a savepoint; returns the savepoint's path."""
+        """Stop the job with a savepoint, and return the savepoint's path."""
         return flink.savepoint_path(self.flink("stop", job_id, timeout_s=timeout_s))
 
     def flink_savepoint(self, job_id: str, *, timeout_s: float = 180.0) -> str:
-        """Take a savepoint, the job runs on; returns the savepoint's path."""
+        """Take a savepoint of a job that continues to run, and return the savepoint's path."""
         return flink.savepoint_path(self.flink("savepoint", job_id, timeout_s=timeout_s))
 
     def flink_rest(self, path: str) -> Any:
@@ -295,14 +295,14 @@ class Stack:
         return http_get_json(self.endpoints["flink"] + path)
 
     def jobs(self) -> dict[str, str]:
-        """State by job id, finished jobs included; empty while the JobManager is away."""
+        """The state of each job by its id, also of finished jobs. Empty while the JobManager is away."""
         answer = self.flink_rest("/jobs/overview") or {"jobs": []}
         return {job["jid"]: job["state"] for job in answer["jobs"]}
 
     def unfinished_jobs(self) -> dict[str, str]:
-        """Name by job id of the jobs that run, restart or are being restored.
+        """The names of the jobs that run, restart or are being restored, by id.
 
-        Waits for the JobManager: no answer does not mean that there are none. Raises PartError.
+        Waits for the JobManager's answer. Raises PartError if there is none.
         """
         answers: list[Any] = []
 
@@ -310,13 +310,13 @@ class Stack:
             answers.append(self.flink_rest("/jobs/overview"))
             return answers[-1] is not None
 
-        self._await(is_answered, JOBS_ANSWER_S, "the JobManager does not say which jobs it has", "jobmanager")
+        self._await(is_answered, JOBS_ANSWER_S, "the JobManager does not list its jobs", "jobmanager")
         return {job["jid"]: job["name"] for job in answers[-1]["jobs"] if job["state"] not in FINAL_JOB_STATES}
 
     # --- environment
 
     def environment(self) -> dict[str, str]:
-        """What points a process at this stack: VIEW_COUNTS_* settings, FLINK_* folders, caches."""
+        """The variables with which a process uses this stack: VIEW_COUNTS_* settings, FLINK_* folders, caches."""
         return {
             "VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS": self.endpoints["kafka"],
             "VIEW_COUNTS_CASSANDRA_HOSTS": HOST,
@@ -336,23 +336,23 @@ class Stack:
         }
 
     def process_environment(self) -> dict[str, str]:
-        """`environment` on top of what parts may inherit, with the virtual environment first on PATH."""
+        """`environment`, added to what parts may inherit, with the virtual environment first on PATH."""
         outer = inherited(self.layout.part_home)
         path = f"{self.layout.python.parent}{os.pathsep}{outer['PATH']}"
         home = java_home()
         java = {} if home is None else {"JAVA_HOME": str(home)}
         return {**outer, **java, "PATH": path, **self.environment()}
 
-    # --- below
+    # --- helpers
 
     def _choose_ports(self) -> Mapping[str, int]:
         if self._options.ports == "default":
             return default_ports()
         if self.layout.state_file.exists():
-            # Jobs restored from this home's checkpoints hold the addresses they were submitted with.
+            # The ports must stay the same: jobs in this home's checkpoints have the addresses of their submission.
             kept: dict[str, int] = json.loads(self.layout.state_file.read_text(encoding="utf-8"))["ports"]
             if not any(is_busy(port) for port in kept.values()):
-                # An older version of this list may have written them.
+                # An older version may have written a list that lacks some ports.
                 return {**free_ports(DEFAULT_PORTS.keys() - kept.keys()), **kept}
         return free_ports()
 
@@ -372,7 +372,7 @@ class Stack:
         return Context(self.layout, self.ports, flink_settings, self.process_environment(), names)
 
     def _write_files(self) -> None:
-        # Configuration and scratch never outlive a stack, so that nothing stale can be read.
+        # Configuration and scratch files of an earlier run are removed, so that no part reads old ones.
         for folder in (self.layout.conf, self.layout.tmp, self.layout.run):
             shutil.rmtree(folder, ignore_errors=True)
         self.layout.make_folders()
@@ -397,7 +397,7 @@ class Stack:
         def bring_up(part: Part) -> None:
             try:
                 for dependency in part.depends_on:
-                    # A part whose dependency was left out on purpose starts at once.
+                    # If the stack does not have the dependency, the part does not wait for it.
                     while dependency in is_ready and not is_ready[dependency].wait(POLL_S):
                         if failed.is_set():
                             return
@@ -443,7 +443,7 @@ class Stack:
     def _wait_part(self, part: Part, timeout_s: float, cancelled: threading.Event | None = None) -> None:
         def is_ready() -> bool:
             if cancelled is not None and cancelled.is_set():
-                raise PartError(f"{part.title}: not waited for, since another part failed")
+                raise PartError(f"{part.title} may not be ready: the wait ended because another part failed")
             pid = self._pid(part.name)
             return pid is not None and part.ready(Probe(self.ports, pid))
 
@@ -471,7 +471,7 @@ def statuses_as_json(statuses: Iterable[PartStatus]) -> str:
 
 
 def follow(path: Path) -> Iterator[str]:
-    """Lines as they are appended to a log, across its rotation; never ends."""
+    """Lines as they are appended to a log, also after its rotation. Never ends."""
     while not path.exists():
         time.sleep(POLL_S)
     while True:

@@ -1,6 +1,6 @@
-"""supervisord as the stack uses it: its configuration, its start under a life line, and its XML-RPC client.
+"""Uses supervisord: writes its configuration, starts it so that it ends with this process, and calls its XML-RPC.
 
-Knows processes by name and command only: nothing of ports, readiness or what a part is for.
+It knows processes only by name and command. It knows no ports, no readiness and no purpose of a part.
 """
 
 import contextlib
@@ -19,16 +19,16 @@ from tools.stack.layout import Layout
 
 LOG_BYTES_MAX = 20 * 1024 * 1024
 LOG_BACKUPS = 2
-# Supervisor waits this much longer than the wrapper before it kills the wrapper itself.
+# supervisord waits this much longer than the wrapper before it kills the wrapper itself.
 STOP_MARGIN_S = 5
 
 
 class StartError(RuntimeError):
-    """supervisord cannot run a program at all; the message has its words."""
+    """supervisord cannot run a program at all. The message has supervisord's reason."""
 
 
 class SupervisorGoneError(RuntimeError):
-    """The stack's supervisor does not answer: the stack is not running."""
+    """The stack's supervisord does not answer, so the stack is not running."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +42,23 @@ class Program:
 
 
 def _wrapper(layout: Layout) -> list[str]:
-    # -I -S: no site-packages, no user folder; it starts in milliseconds.
+    # With -I -S Python reads no site-packages and no user folder, so it starts in milliseconds.
     return [str(layout.python), "-I", "-S", str(Path(__file__).with_name("subreaper.py"))]
 
 
 def _quoted(value: str) -> str:
-    """`value` for a supervisor setting: quoted, with % doubled."""
+    """`value` as it must be written in supervisord's configuration: quoted, with % doubled."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
 
 
 def configuration(layout: Layout, programs: Sequence[Program]) -> str:
-    """The text of supervisord.conf. Nothing starts by itself at first; what has started comes back."""
+    """The text of supervisord.conf. A program must be started once, and is then restarted when it ends."""
     blocks = [
         f"""[supervisord]
 nodaemon=true
 silent=true
-{"user=root" if os.geteuid() == 0 else "; runs as whoever starts it, who may have no name"}
+{"user=root" if os.geteuid() == 0 else "; runs as the user who starts it, who may have no name"}
 directory={layout.home}
 logfile={layout.log_file("supervisord")}
 logfile_maxbytes={LOG_BYTES_MAX}
@@ -102,14 +102,14 @@ stdout_logfile_backups={LOG_BACKUPS}
 
 
 class Lifeline:
-    """A running supervisord. It and all it runs end with this process, however this process ends.
+    """A running supervisord. It ends with this process, however this process ends, and so do all its programs.
 
-    The life line is a pipe and not PR_SET_PDEATHSIG, because that signal already comes when the *thread* ends
-    that started the child.
+    The lifeline is a pipe. PR_SET_PDEATHSIG would not do, because that signal already comes when the *thread* that
+    started the child ends.
     """
 
     def __init__(self, layout: Layout, environment: Mapping[str, str]) -> None:
-        """Start supervisord with the written configuration; every part inherits `environment`."""
+        """Start supervisord with the configuration in the home. Every part inherits `environment`."""
         layout.socket("supervisor").unlink(missing_ok=True)
         supervisord = str(layout.python.with_name("supervisord"))
         conf = str(layout.conf / "supervisord.conf")
@@ -117,7 +117,8 @@ class Lifeline:
         self._write_end: int | None = write_end
         wrapper = [*_wrapper(layout), "--lifeline", str(read_end), "--"]
         with layout.log_file("supervisord-start").open("wb") as log:
-            # Its own session: Ctrl-C reaches this process alone, which then stops the parts in order.
+            # supervisord has a session of its own, so that Ctrl-C reaches only this process, which then stops the
+            # parts in order.
             self._process = subprocess.Popen(
                 [*wrapper, supervisord, "-n", "-c", conf],
                 env=dict(environment),
@@ -131,7 +132,7 @@ class Lifeline:
 
     @property
     def pid(self) -> int:
-        """The wrapper around supervisord, below which everything of the stack runs."""
+        """The process id of the wrapper around supervisord. Everything of the stack runs below it."""
         return self._process.pid
 
     def running(self) -> bool:
@@ -139,7 +140,7 @@ class Lifeline:
         return self._process.poll() is None
 
     def cut(self, wait_s: float = 10.0) -> None:
-        """End supervisord and all below it at once, and wait until they are gone."""
+        """End supervisord and everything below it at once, and wait until all have ended."""
         if self._write_end is not None:
             os.close(self._write_end)
             self._write_end = None
@@ -147,14 +148,14 @@ class Lifeline:
 
 
 class Supervisor:
-    """The XML-RPC client. Raises SupervisorGoneError from every call when nobody answers."""
+    """A client of supervisord's XML-RPC. Every call raises SupervisorGoneError if supervisord does not answer."""
 
     def __init__(self, layout: Layout) -> None:
         self._url = f"unix://{layout.socket('supervisor')}"
 
     @contextlib.contextmanager
     def _api(self) -> Iterator[Any]:
-        # A connection for each use: calls come from several threads.
+        # Each use has a connection of its own, because calls come from several threads.
         transport = SupervisorTransport(None, None, self._url)
         try:
             yield xmlrpc.client.ServerProxy("http://localhost", transport=transport).supervisor
@@ -164,7 +165,7 @@ class Supervisor:
             transport.close()
 
     def answers(self) -> bool:
-        """Whether supervisord takes commands."""
+        """Whether supervisord accepts commands."""
         try:
             with self._api() as api:
                 return bool(api.getState()["statename"] == "RUNNING")
@@ -172,12 +173,12 @@ class Supervisor:
             return False
 
     def states(self) -> dict[str, str]:
-        """State by name: STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL or UNKNOWN."""
+        """The state of each process: STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL or UNKNOWN."""
         with self._api() as api:
             return {entry["name"]: entry["statename"] for entry in api.getAllProcessInfo()}
 
     def start(self, name: str) -> None:
-        """Start one process and return at once; nothing happens when it runs already. Raises StartError."""
+        """Start one process and return at once. Does nothing if it runs already. Raises StartError."""
         with self._api() as api:
             try:
                 api.startProcess(name, False)
@@ -186,7 +187,7 @@ class Supervisor:
                     raise StartError(f"{name} cannot be started: {fault.faultString}") from fault
 
     def stop(self, name: str, *, wait: bool) -> None:
-        """Stop one process; it stays stopped until `start`. Nothing happens when it is stopped already."""
+        """Stop one process, which stays stopped until `start`. Does nothing if it is stopped already."""
         with self._api() as api:
             try:
                 api.stopProcess(name, wait)
@@ -195,6 +196,6 @@ class Supervisor:
                     raise
 
     def shut_down(self) -> None:
-        """Stop all processes and supervisord itself; returns at once."""
+        """Stop all processes and supervisord itself. Returns at once."""
         with self._api() as api:
             api.shutdown()

@@ -17,7 +17,7 @@ from connectors.write_behind import WriteBehind
 from schemas.kinds import OF_KINDS
 from schemas.progress import PIPELINE
 from settings import CassandraSettings
-from udfs.operators.window import Changes, Closed, Settle, Top
+from udfs.operators.elements import Changes, Closed, Settle, Top
 from udfs.sinks.cassandra_writer import LISTS, CountWriter, TopList
 
 
@@ -27,7 +27,7 @@ def handed_on_type() -> TypeInformation:
 
 
 class CassandraSink(FlatMapFunction):
-    """Objects of udfs.operators.window in; out, if it is to, counts and lists, for what comes after the counting."""
+    """Objects of udfs.operators.elements in; out, if it is to, counts and lists, for what comes after the counting."""
 
     def __init__(self, settings: CassandraSettings, shard_keys: list[int], *, hands_on: bool) -> None:
         self._settings = settings

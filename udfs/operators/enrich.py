@@ -26,10 +26,10 @@ from udfs.logic.stream.time_rules import next_turn_ms
 from udfs.logic.wire.metadata import read_metadata
 from udfs.operators.cassandra_sink import top_lists
 from udfs.operators.due import Due
+from udfs.operators.elements import Changes, Top
 from udfs.operators.keyed_records import broadcast_descriptor
 from udfs.operators.memory import show, spill_folder
 from udfs.operators.state_settings import StateSettings
-from udfs.operators.window import Changes, Top
 from udfs.sinks.about_writer import ABOUTS, TITLES, AboutWriter, Titled
 from udfs.sinks.kafka_writer import BY_KEY
 from udfs.sinks.optional_topic import OptionalTopic

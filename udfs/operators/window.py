@@ -1,12 +1,11 @@
-"""Flink shell of udfs.logic.stream.window: keeps one ShardWindow per key in step with keyed state.
+"""The Flink operator of the window stage: keeps one udfs.logic.stream.window.ShardWindow per key in step with state.
 
-In: Row(shard key, element of udfs.operators.dedup). Out, for the sink in the same worker: Changes, Closed, Settle and
-Top objects. While anything handed out may be unwritten the shard has a timer, and so, after a restore, a turn in which
-all open cells are handed out again, even if nothing more arrives.
+Its input is Row(shard key, element of udfs.operators.dedup). Its output, for the sink in the same worker, are the
+elements of udfs.operators.elements. While anything that it sent may be unwritten, the shard has a timer. So after a
+restore it sends all open cells again when the timer fires, even if no further element arrives.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from pyflink.common import Types
@@ -17,51 +16,20 @@ from settings import CountingSettings, JobSettings
 from udfs.logic.stream.kept_settings import KeptSettings, SettingsRefusedError
 from udfs.logic.stream.ledger import Tally
 from udfs.logic.stream.time_rules import is_behind, next_turn_ms
-from udfs.logic.stream.window import Ranking, ShardWindow
+from udfs.logic.stream.window import ShardWindow
 from udfs.operators.dedup import LEDGER
 from udfs.operators.due import Due
+from udfs.operators.elements import Changes, Closed, Settle, Top
 from udfs.operators.memory import budget
 from udfs.operators.state_settings import StateSettings, foreign_key
 
-# By shard: so that ranking, which goes through some 2,000 cells a millisecond, takes a twentieth of a core of each four
-# shards, however many cells there are.
+# A shard ranks at most this many cells per millisecond of processing time. Ranking goes through about 2,000 cells in a
+# millisecond, so four shards take a twentieth of a core, however many cells there are.
 CELLS_RANKED_PER_MS = 25
 
 
-@dataclass(frozen=True)
-class Changes:
-    """What changed in a shard, absolute: counts, as dated rows of udfs.logic.minutes.cells, and tallies by salt."""
-
-    shard: int
-    counts: list[bytes]
-    tallies: list[tuple[int, Tally]]
-
-
-@dataclass(frozen=True)
-class Closed:
-    """A shard has closed every minute through this one: to be told when all that it has handed out is written."""
-
-    shard: int
-    minute: int
-
-
-@dataclass(frozen=True)
-class Settle:
-    """All that the shard has handed out must be written now."""
-
-    shard: int
-
-
-@dataclass(frozen=True)
-class Top:
-    """Lists of a shard."""
-
-    shard: int
-    rankings: list[Ranking]
-
-
 class Window(KeyedProcessFunction):
-    """Keyed by the shard's key."""
+    """The operator, keyed by the shard's Flink key. `shard_keys` are these keys, by shard."""
 
     def __init__(self, rules: CountingSettings, job: JobSettings, kept: KeptSettings, shard_keys: list[int]) -> None:
         self._rules = rules
@@ -81,7 +49,7 @@ class Window(KeyedProcessFunction):
         self._rank_due = Due()
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterable[Any]:
-        """Take one element in."""
+        """Add one element to its shard's window and to the state. Sends nothing; the timer does."""
         shard, window = self._of(ctx.get_current_key())
         if value[:1] == LEDGER:
             salt = int.from_bytes(value[1:3], "little", signed=True)
@@ -96,7 +64,7 @@ class Window(KeyedProcessFunction):
     def on_timer(
         self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext
     ) -> Iterator[Changes | Closed | Settle | Top]:
-        """Emit what changed, then say what closed; from time to time rank."""
+        """Send what changed, then what closed; from time to time also the lists of top videos."""
         shard, window = self._of(ctx.get_current_key())
         if self._emit_due.take(shard, timestamp):
             yield from self._emit(shard, window)
@@ -119,12 +87,13 @@ class Window(KeyedProcessFunction):
             yield Closed(shard, emission.closed_through)
 
     def _arm(self, timers: TimerService, shard: int, window: ShardWindow) -> None:
-        """Set the timers that there is work for, each on its own: a ranking far off must not hold back counts."""
+        """Set a timer for each kind of work that waits. They are separate, so that a late ranking delays no counts."""
         rules = self._rules
         now_ms = timers.current_processing_time()
         behind = is_behind(window.newest_append_ms, now_ms)
         if window.has_work:
-            # Shards write together, since each bundle has its price; a backlog's many rows they write in turn.
+            # All shards send at the same time, because each bundle has a fixed cost. While the job catches up they send
+            # in turn, because each sends many rows.
             at_ms = (
                 next_turn_ms(now_ms, rules.catch_up_emit_interval_ms, shard, rules.shards)
                 if behind

@@ -15,6 +15,7 @@ from cassandra.query import BoundStatement, PreparedStatement
 
 from connectors.acknowledged import prepare_however_long, write_all
 from connectors.figures import WriteFigures
+from schemas.ledger import LEDGER_COLUMNS
 from settings import CassandraSettings
 from settings.durations import HOUR_MS, MINUTE_MS
 from udfs.logic.outgoing.cql_rows import pack_inserts
@@ -26,9 +27,10 @@ _LONG = struct.Struct(">q")
 
 _COUNT = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
 _LEDGER = (
-    "INSERT INTO ledger (minute, salt, received, counted, duplicate, late, invalid, blocked, dead_lettered, records, "
-    "unreadable_records, clamped_records) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+    f"INSERT INTO ledger (minute, salt, {', '.join(LEDGER_COLUMNS)}) "
+    f"VALUES (?, ?, {', '.join('?' * len(LEDGER_COLUMNS))}) USING TIMESTAMP ?"
 )
+_RECEIVED, _RECORDS = (LEDGER_COLUMNS.index(name) for name in ("received", "records"))
 # In metrics and logs.
 LISTS = "top_videos"
 _PROGRESS = "INSERT INTO progress (pipeline, shard, shards, closed_through) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
@@ -85,10 +87,11 @@ class CountWriter:
     def ledger(self, tallies: Sequence[tuple[int, ...]]) -> None:
         """Write tallies: salt, epoch minute, then the columns of the table from `received` on, in its order."""
         rows = []
-        for salt, minute, *fates in tallies:
+        for salt, minute, *columns in tallies:
             start_ms = minute * MINUTE_MS
             # Received events and records only grow within a minute, so the later tally has the larger timestamp.
-            rows.append((self._ledger, (start_ms, salt, *fates, start_ms * 1000 + fates[0] + fates[7])))
+            grown = columns[_RECEIVED] + columns[_RECORDS]
+            rows.append((self._ledger, (start_ms, salt, *columns, start_ms * 1000 + grown)))
         self._write("ledger", rows)
 
     def top(self, shard: int, lists: Iterable[TopList]) -> None:

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connectors.kafka_gaps import Lost
-from schemas.progress import PIPELINE
+from schemas.progress import PIPELINE, ShardProgress, complete_through
 
-_PROGRESS = "SELECT shards, closed_through FROM progress WHERE pipeline = %s"
+_PROGRESS = "SELECT shard, shards, closed_through FROM progress WHERE pipeline = %s"
 _INSERT = (
     "INSERT INTO missing_records (pipeline, kafka_partition, first_offset, next_offset, viewed_from, viewed_to, "
     "noticed_at) VALUES (%s, %s, %s, %s, %s, %s, %s)"
@@ -22,16 +22,10 @@ class MissingRecords:
 
     def write(self, lost: Iterable[Lost], now: datetime, skew_ms: int) -> None:
         """A row for each; of the same offsets, one. Views of `skew_ms` ahead may be among them."""
-        closed = self._closed_through()
+        # Before this time the stream had everything that counts; None while that is not known.
+        closed = complete_through([ShardProgress(*row) for row in self._session.execute(_PROGRESS, (PIPELINE,))])
         for one in lost:
             until = now if one.began_ms is None else datetime.fromtimestamp(one.began_ms / 1000, UTC)
             until = min(until, now) + timedelta(milliseconds=skew_ms)
             place = PIPELINE, one.partition, one.first, one.next
             self._session.execute(_INSERT, (*place, closed, until, now))
-
-    def _closed_through(self) -> datetime | None:
-        """Before it, everything that counts was there; None while that is not known."""
-        rows = list(self._session.execute(_PROGRESS, (PIPELINE,)))
-        if not rows or len(rows) < rows[0].shards or any(row.closed_through is None for row in rows):
-            return None
-        return min(row.closed_through for row in rows)

@@ -1,1 +1,1 @@
-"""What of the query service speaks HTTP: its paths, their parameters, and the answers."""
+"""The HTTP part of the query service: its paths, their parameters, and the answers."""

@@ -17,7 +17,7 @@ CompleteThrough = Annotated[
         "every shard of the count job has closed a minute."
     ),
 ]
-# What an answer says of the history that it came from.
+# What an answer says about the history that it came from.
 LateThrough = Annotated[
     Time | None,
     Meta(description="History contains the late events that arrived before this time; null before the first rollup."),
@@ -29,11 +29,11 @@ HistoryRevision = Annotated[
 
 
 class MissingSpan(Struct, frozen=True):
-    """A time of views of which records are missing."""
+    """A time viewed for which records are missing."""
 
     start: Annotated[
         Time | None,
-        Meta(description="Of a total it is null where records of everything viewed before `to` may be missing."),
+        Meta(description="In the answer of a total it is null if any record viewed before `to` may be missing."),
     ] = field(name="from")
     end: Annotated[Time, Meta(description="Not included.")] = field(name="to")
 
@@ -41,8 +41,8 @@ class MissingSpan(Struct, frozen=True):
 Missing = Annotated[
     list[MissingSpan],
     Meta(
-        description="The times viewed, within what was asked for, of which records are missing: in the archive, or in "
-        "Kafka where the answer comes from minutes of the stream. There may have been more views. Empty as a rule."
+        description="The times viewed, within what was asked for, for which records are missing: in the archive, or in "
+        "Kafka if the answer comes from minutes of the stream. There may have been more views. It is normally empty."
     ),
 ]
 
@@ -69,7 +69,7 @@ class Point(Struct):
         int | UnsetType | None,
         Meta(
             description="Only days of UTC have it: how many of `views` are beyond the rules for what one viewer may "
-            "view. Null until the day is complete, and where no viewer is known."
+            "view. Null until the day is complete, and if no viewer is known."
         ),
     ] = UNSET
 
@@ -85,12 +85,12 @@ class Series(Struct, frozen=True):
 
 
 class DayChange(Struct, frozen=True):
-    """What the numbers of a day became at one time."""
+    """The numbers of a day after one change."""
 
     at: Time
     views: int
     marked: int
-    reason: Annotated[str, Meta(description="Why they changed.")]
+    reason: Annotated[str, Meta(description="Why the numbers changed.")]
     rules: Annotated[str, Meta(description="The rules by which views were marked.")]
 
 
@@ -127,7 +127,7 @@ class ChannelSeries(Struct, frozen=True):
 
 
 class RankedVideo(Struct, frozen=True, kw_only=True):
-    """A place in a list, with the metadata of the video, which are null while they are not known."""
+    """A place in a list, with the metadata of the video. Metadata that is not known is null."""
 
     video_id: str
     views: int
@@ -193,7 +193,7 @@ Balanced = Annotated[bool, Meta(description="Whether every event received has ex
 
 
 class Tally(Struct, frozen=True):
-    """What became of events: those received, those of each fate, and the Kafka records that they came in."""
+    """How many events were received, how many had which fate, and how many Kafka records they came in."""
 
     received: int
     counted: int
@@ -209,7 +209,7 @@ class Tally(Struct, frozen=True):
 
 
 class TallyMinute(Struct, frozen=True):
-    """The same for the events that arrived in one minute."""
+    """The numbers of the ledger for the events that arrived in one minute."""
 
     start: Time
     received: int

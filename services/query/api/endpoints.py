@@ -1,4 +1,4 @@
-"""From a request to its answer: reads the parameters, asks the store, and puts what it found into a struct."""
+"""Answers requests: reads the parameters, asks the store, and puts the result into a struct."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ from services.query.counts.top import ClosedTopQuestion, TopVideo
 from services.query.metrics import exposition
 from settings import Settings
 
-# A minute of arrival that began this long before the current one is in the ledger, or something is wrong.
+# A minute of arrival that began this long before the current one is in the ledger, unless something is wrong.
 LEDGER_SETTLED = timedelta(minutes=2)
 MINUTE = timedelta(minutes=1)
 
@@ -177,13 +177,13 @@ class Endpoints:
     async def readyz(self, _request: Request) -> Response:
         """Whether counts can be read, and in further lines what is wrong with history or the stream."""
         _, register = await asyncio.gather(self._store.complete_through(), self._store.register())
-        # Trouble with history is for operators: other answers are given all the same, and no restart would mend it.
+        # Trouble with history is only reported: the service can still answer, and no restart would remove the trouble.
         lost = lost_notice(await self._store.lost())
         lines = ["ready", *notices(register, path=self._history_path, now=self._now()), *lost]
         return PlainTextResponse("".join(f"{line}\n" for line in lines))
 
     async def _complete(self) -> tuple[datetime | None, Known]:
-        """How far the stream and history are. Read it before any number."""
+        """How far the stream and history are complete. Read it before any number."""
         complete, history = await asyncio.gather(self._store.complete_through(), self._known())
         return complete, history
 
@@ -199,7 +199,7 @@ class _OfHistory(TypedDict):
 
 
 def _of_history(history: Known, spans: Sequence[Span], *, before: datetime | None = None) -> _OfHistory:
-    """What an answer about these spans says of the history that it came from."""
+    """What an answer about these spans says about the history that it came from."""
     missing = history.missing(spans, before=before)
     return {
         "late_through": _time(history.late_through),
@@ -223,8 +223,8 @@ def _ranked(video: TopVideo, *, is_compared: bool) -> answers.RankedVideo:
 
 def _left_out(kind: str, shards: int) -> str:
     return (
-        f"{shards} shards had more kinds than they rank and left this one out, so that videos may be missing; to have "
-        f"it ranked always, name {kind} in VIEW_COUNTS_COUNTING_RANKED_KINDS"
+        f"{shards} shards had more kinds than they rank and left this one out, so videos may be missing; to rank it "
+        f"always, name {kind} in VIEW_COUNTS_COUNTING_RANKED_KINDS"
     )
 
 

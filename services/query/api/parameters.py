@@ -1,7 +1,7 @@
-"""From a request's parameters to a checked question. Knows no HTTP framework and no Cassandra.
+"""Reads and checks a request's parameters. Knows no HTTP framework and no Cassandra.
 
-A bad parameter raises ParameterError, which names the field, its value and what it may be. The names of parameters and
-what they are by default are in services.query.api.routes, too, from the constants below.
+A bad parameter raises ParameterError, which names the field, its value and what it may be. services.query.api.routes
+describes the parameters and their defaults by the constants below.
 """
 
 import re
@@ -17,14 +17,14 @@ from services.query.counts.series import Series
 from services.query.counts.top import ClosedTopQuestion, TopQuestion
 from services.query.counts.zones import LocalDays
 
-# The kind of blocked views is a kind of a client's with a prefix.
+# The kind of blocked views is a client's kind with a prefix.
 KIND_BYTES_MAX = limits.KIND_BYTES_MAX + len(BLOCKED_PREFIX)
 DEFAULT_KIND = "view"
 STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 DEFAULT_GRANULARITY = "minute"
 # How long a series is without `from`, by granularity.
 DEFAULT_SPANS = {"minute": timedelta(hours=1), "hour": timedelta(days=1), "day": timedelta(days=30)}
-# A channel has only this one.
+# The only granularity of channels.
 CHANNEL_GRANULARITY = "hour"
 SPANS = ("hour", "minute", "trending")
 DEFAULT_SPAN = "hour"
@@ -56,7 +56,7 @@ def check_known(query: Mapping[str, str], known: Iterable[str]) -> None:
     names = tuple(known)
     for field, value in query.items():
         if field not in names:
-            raise ParameterError(field, value, f"is not known here; known are {', '.join(names)}")
+            raise ParameterError(field, value, f"is not known here; the parameters are {', '.join(names)}")
 
 
 def check_name(field: str, value: str, bytes_max: int) -> str:

@@ -68,7 +68,8 @@ SERIES = Operation(
         ),
         Parameter(
             "from",
-            "RFC 3339 or ms since 1970. By default an hour before `to`; of hours a day, and of days 30 days before it.",
+            "RFC 3339 or ms since 1970. By default it is an hour before `to` for minutes, a day for hours, and 30 days "
+            "for days.",
         ),
         TO,
         Parameter(
@@ -78,14 +79,14 @@ SERIES = Operation(
             {"type": "string", "examples": ["Europe/Berlin", "Asia/Kathmandu"]},
         ),
     ),
-    description="Views of any age are answered. Minutes of the last week and hours of the last 14 weeks come from "
-    "Cassandra, older ones from history in the object store. Late events are in what history has counted: in complete "
-    "hours and days, and in minutes that come from history. If history cannot be read, the answer is 503 and never a "
-    "part.",
+    description="Views may be of any age. Minutes of the last week and hours of the last 14 weeks come from Cassandra, "
+    "older ones from history in the object store. Late events are in what history has counted: in complete hours and "
+    "days, and in minutes that come from history. If history cannot be read, the answer is 503; an answer is never "
+    "partial.",
 )
 HISTORY = Operation(
     "/v1/videos/{video_id}/history",
-    "How the views of a day and the marked ones among them have changed, of a video with marked views.",
+    "How the views of a day and the marked views among them have changed, for a video with marked views.",
     Answer("Every change, the oldest first; none if no view of the day was ever marked.", (DayHistory,)),
     REFUSALS,
     (VIDEO, KIND, Parameter("day", "The day (UTC), such as 2026-01-31.", required=True)),
@@ -102,8 +103,8 @@ CHANNEL = Operation(
         Parameter("from", "RFC 3339 or ms since 1970; a day before `to` by default."),
         TO,
     ),
-    description="The rollup counts complete hours; those of the last 99 days are answered. A video belongs to the "
-    "channel that its metadata named when the hour was counted.",
+    description="The rollup counts complete hours, and the service answers those of the last 99 days. A video belongs "
+    "to the channel that its metadata named when the hour was counted.",
 )
 TOP = Operation(
     "/v1/top",
@@ -144,7 +145,10 @@ LEDGER = Operation(
         TO,
     ),
 )
-METRICS = metrics("The ledger's newest settled minute, and how far counting and history are, as metrics.", {503: AWAY})
+METRICS = metrics(
+    "The newest minute of the ledger that is surely written, and how far counting and history are, as metrics.",
+    {503: AWAY},
+)
 READYZ: Operation[Any] = Operation(
     "/readyz",
     "Can counts be read now?",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 
-# From one time to before another, both UTC.
+# The time from the first to before the second, both in UTC.
 Span = tuple[datetime, datetime]
 
 

@@ -1,1 +1,1 @@
-"""What of the query service reads: rows of Cassandra, history's files, and the numbers that answer a question."""
+"""The reading part of the query service: reads Cassandra and the files of history, and computes the numbers."""

@@ -1,7 +1,7 @@
 """Reads counts that Cassandra no longer keeps from history in the object store. Never blocks the loop; knows no HTTP.
 
-Callers name the manifest that the tables were written from, so that rows and files belong to one state of history. They
-have checked before that history reaches as far as they ask.
+Callers name the manifest from which the tables were written, so that rows and files belong to one state of history.
+They must check beforehand that history reaches as far as they ask.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ LOG = structlog.get_logger("query")
 # The manifest in force, and earlier ones for answers that began before it came into force.
 MANIFESTS_KEPT = 3
 THREADS = 16
-# By one request, so that a large request does not keep the others waiting.
+# How many files one request reads at a time, so that a large request does not keep the others waiting.
 FILES_AT_ONCE = 8
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class History:
         self._files = files
         self._files_max = files_max
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="history")
-        # By name: a manifest never changes.
+        # Manifests by name. A manifest never changes.
         self._known: dict[str, Manifest] = {}
         self._reading: dict[str, asyncio.Task[Manifest]] = {}
 
@@ -57,10 +57,10 @@ class History:
     async def rows(
         self, manifest: str, data_set: str, video_id: str, kind: str, spans: Sequence[Span]
     ) -> list[tuple[datetime, int]]:
-        """(minute or hour, views) of a video within these spans, in no order. Times are naive UTC, as Cassandra's.
+        """(minute or hour, views) of a video within these spans, in no order. Times are naive UTC, like Cassandra's.
 
         `manifest` is the name of a manifest; "" stands for one without rows. `data_set` is "minutes" or "hours".
-        Raises HistoryAwayError, and TooManyFilesError if the rows lie in more than `files_max` files.
+        Raises HistoryAwayError, and TooManyFilesError if the rows are in more than `files_max` files.
         """
         if not spans or not manifest:
             return []
@@ -102,7 +102,7 @@ class History:
     async def _manifest(self, name: str) -> Manifest:
         if name in self._known:
             return self._known[name]
-        # Requests that come while it is being read wait for that read: a store that hangs is asked once, not by each.
+        # Requests that come while it is being read wait for that read, so that a store that hangs is asked only once.
         reading = self._reading.get(name)
         if reading is None or reading.done():
             reading = self._reading[name] = asyncio.create_task(self._read_manifest(name))

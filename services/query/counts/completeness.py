@@ -1,8 +1,8 @@
-"""How complete the tables are, as the register of history says, and what may be answered from them. Pure.
+"""Decides how complete the tables are, by the register of history, and what may be answered from them. Pure.
 
 Views before `through` are in the rows of history, and only there. Later views are in the minutes of the stream, which
-Cassandra keeps for some days. Minutes before a time called the cut may be gone already. So if `through` lies before the
-cut, nobody knows the views in between until the next rollup has run: a question for them gets an error, never 0.
+Cassandra keeps for some days. Minutes before a time called the cut may have expired. So if `through` is before the cut,
+the views in between are in neither until the next rollup has run: a question for them gets an error, never 0.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ from udfs.logic.history.register import Register, check_path
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-# Before every view.
+# A time before every view, and a time after every view.
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
-# With a rollup each hour, history is at most two hours behind: the hour under way, and the one being counted.
+# With a rollup each hour, history is at most two hours behind: the current hour, and the one that is being counted.
 BEHIND = 3 * HOUR
 
 
 class HistoryAwayError(ConnectionError):
-    """The answer is in history alone, which lacks it or cannot be read now. The read is worth trying again."""
+    """Only history could answer, and it lacks the answer or cannot be read now. The caller may try again."""
 
 
 def cut(now: datetime, kept_days: int) -> datetime:
-    """The time before which history answers. Rows of this time and later are kept a day more, however clocks differ."""
+    """The time before which history answers. Later rows are kept for at least a day more, even if clocks differ."""
     return now.replace(minute=0, second=0, microsecond=0) - (kept_days - 1) * DAY
 
 
@@ -53,7 +53,7 @@ class Known:
 
     @property
     def end(self) -> datetime:
-        """The time before which rows of history answer, and from which minutes of the stream do."""
+        """The time before which rows of history answer, and from which on minutes of the stream answer."""
         return ALWAYS if self.through is None else self.through
 
     def check(self, spans: Sequence[Span], *, cut: datetime, now: datetime) -> None:
@@ -61,14 +61,14 @@ class Known:
         if self.through is not None:
             if inside(spans, (self.through, cut)):
                 raise HistoryAwayError(
-                    f"history is complete through {_text(self.through)}, and minutes that are older than {_text(cut)} "
-                    "are answered from it: what was viewed in between is counted when the next rollup has run"
+                    f"history is complete through {_text(self.through)}, and only history has minutes older than "
+                    f"{_text(cut)}: what was viewed in between is known when the next rollup has run"
                 )
         # A register younger than the cut means that nothing was counted before the cut.
         elif self.made < cut and inside(spans, (ALWAYS, cut)):
             raise HistoryAwayError(
-                f"no rollup has run for {(now - self.made) // DAY} days, since {_text(self.made)}: minutes that are "
-                f"older than {_text(cut)} are answered from history, and there is none"
+                f"no rollup has run for {(now - self.made) // DAY} days, since {_text(self.made)}: only history could "
+                f"have minutes older than {_text(cut)}, and there is none; run the rollup"
             )
 
     def missing(self, spans: Sequence[Span], *, before: datetime | None = None) -> list[Span]:
@@ -103,19 +103,19 @@ def known(register: Register | None, lost: Sequence[Lost] = ()) -> Known:
     """
     if register is None:
         raise HistoryAwayError(
-            "this keyspace has no register of history, so that nobody can say how far its tables are complete: make it "
-            "by `python -m tools.ops history init`, or by `python -m tools.ops history restore` where history was "
-            "there before"
+            "this keyspace has no register of history, so it is unknown how far its tables are complete: make it "
+            "by `python -m tools.ops history init`, or by `python -m tools.ops history restore` if there was a history "
+            "before"
         )
     applied = register.applied
     if applied is None:
         raise HistoryAwayError(
-            "history was restored, and is not in the tables of this keyspace yet: the next rollup writes them"
+            "history was restored, but its rows are not yet in the tables of this keyspace: the next rollup writes them"
         )
     start = hour_start(applied.from_hour)
     gaps = [(hour_start(first), hour_start(last + 1)) for first, last in applied.gap_hours]
     if applied.from_hour > 0:
-        # Where the archive lacks the topic's first records, history begins with the first hour that is certain.
+        # If the archive lacks the topic's first records, history begins with the first hour that is certain.
         gaps.append((ALWAYS, start))
     return Known(
         manifest=applied.manifest,
@@ -134,7 +134,7 @@ def lost_notice(lost: Sequence[Lost]) -> list[str]:
     if not lost:
         return []
     records, until = sum(one.records for one in lost), max(one.span[1] for one in lost)
-    lacks = f"the stream lacks {records} records, which Kafka had no longer when the count job was started"
+    lacks = f"the stream lacks {records} records, which Kafka had deleted before the count job was started"
     return [f"{lacks}, the last of them viewed before {_text(until)}: see table missing_records"]
 
 

@@ -1,7 +1,7 @@
-"""From the Cassandra driver's callbacks to an asyncio future with all rows of a statement. Knows no statement.
+"""Turns the Cassandra driver's callbacks into an asyncio future with all rows of a statement. Knows no statement.
 
-The driver hands a callback the rows of one page, 5,000 unless it is told otherwise. Whoever took the first page for the
-whole answer would cut a longer one without any error.
+The driver gives a callback the rows of one page, which has 5,000 rows by default. Code that takes the first page for
+the whole answer loses the rest without any error.
 """
 
 import asyncio

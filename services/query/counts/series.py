@@ -1,6 +1,6 @@
 """A series of points, and how the counts of minutes, hours and days become its points. Pure.
 
-Rows from Cassandra and from history bear naive UTC times, as the Cassandra driver gives them; points bear aware ones.
+Rows from Cassandra and from history have naive UTC times, as the Cassandra driver gives them. Points have aware times.
 """
 
 from collections.abc import Iterable

@@ -22,7 +22,7 @@ AWAY = (NoHostAvailable, DriverException, RequestExecutionException)
 
 
 class StoreAwayError(ConnectionError):
-    """Cassandra does not answer. The read is worth trying again."""
+    """Cassandra does not answer. The caller may try again."""
 
 
 class ReadSession:
@@ -59,7 +59,7 @@ class ReadSession:
         async with self._slots:
             try:
                 if statement not in self._statements:
-                    # Its table was missing when the session connected.
+                    # The table of this optional statement was missing when the session connected.
                     text = OPTIONAL_STATEMENTS[statement]
                     self._statements[statement] = await asyncio.to_thread(self._session.prepare, text)
                 return await all_rows(self._session.execute_async(self._statements[statement], values), self._loop)

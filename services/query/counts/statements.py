@@ -4,7 +4,7 @@ from schemas.ledger import LEDGER_COLUMNS
 
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in LEDGER_COLUMNS)
 
-# The service is not ready before all of these are prepared: without their tables it could not count.
+# The service is not ready before all of these are prepared, because it needs all of their tables.
 STATEMENTS = {
     "progress": "SELECT shard, shards, closed_through FROM progress WHERE pipeline = ?",
     "register": "SELECT path, made_at, lease, holder, manifest, kept, applied FROM history_register WHERE name = ?",
@@ -19,8 +19,8 @@ STATEMENTS = {
         "SELECT day, views, complete_through FROM views_by_day "
         "WHERE video_id = ? AND kind = ? AND day >= ? AND day <= ?"
     ),
-    # One request for all days: ten small ones cost both sides several times as much. Grouped, since Cassandra logs a
-    # warning for a sum over several partitions that is not grouped.
+    # One request asks for all days, because ten small ones cost both sides several times as much. It has GROUP BY,
+    # since Cassandra logs a warning for a sum over several partitions without it.
     "day_sums": (
         "SELECT sum(views) AS views FROM views_by_minute "
         "WHERE video_id = ? AND kind = ? AND day IN ? AND minute >= ? GROUP BY video_id, kind, day"
@@ -40,7 +40,7 @@ STATEMENTS = {
         "WHERE video_id = ? AND kind = ? AND day = ? ORDER BY run"
     ),
 }
-# Counts do without lists: while their tables are missing, the service answers everything else.
+# These read lists of top videos. While their tables are missing, the service answers everything else.
 OPTIONAL_STATEMENTS = {
     "top": (
         "SELECT minute, shard, videos, about FROM top_videos "

@@ -1,12 +1,14 @@
-"""Reads the rows that answer a question, and makes the answer's numbers of them. Knows no HTTP and no clock.
+"""Reads the rows that answer a question, and computes the numbers of the answer. Knows no HTTP and no clock.
 
-Rows come from Cassandra (services.query.counts.session), and where it no longer keeps them from history
+Rows come from Cassandra (services.query.counts.session), or from history if Cassandra no longer keeps them
 (services.query.counts.cold).
 
-The order of reads matters. Callers read how far the numbers are complete (`complete_through`, `register`) before any
-number: the other way round, a minute that closes in between would be called complete with counts from before it closed.
-They hand on what the register says: rows of history answer up to there, minutes from there on. Then rows of history are
-read, and minutes last: the other way round, a rollup in between could put views into both, or into neither.
+The order of reads matters:
+
+1. Callers first read how far the numbers are complete (`complete_through`, `register`). If they read it last, a minute
+   that closes in between would be called complete, though its counts were read before it closed.
+2. Callers pass on what the register says. Rows of history answer up to that time, and minutes from it on.
+3. Rows of history are read before minutes. Otherwise a rollup in between could make views count in both, or in neither.
 """
 
 import asyncio
@@ -31,7 +33,7 @@ from udfs.logic.history.register import Applied, Register
 from udfs.stores.history_register import NAME, applied_of_text, register_of
 
 MINUTE = timedelta(minutes=1)
-# A list older than this is no longer "now".
+# A list older than this is not answered as the newest.
 MINUTES_LOOKED_BACK = timedelta(minutes=30)
 # When no rollup has run for longer, there is no newest list of the rollup.
 ROLLUPS_LOOKED_BACK = timedelta(days=7)
@@ -61,7 +63,7 @@ class CountStore:
         self._minutes_kept_days = query.minutes_kept_days
         self._hours_kept_days = query.hours_kept_days
         self._history = history
-        # The register's text of what is applied, and that text decoded.
+        # The register's column `applied`, and that text decoded.
         self._applied: tuple[str | None, Applied | None] = None, None
         # When missing_records was read, and what it said.
         self._lost: tuple[float, list[Lost]] | None = None
@@ -96,12 +98,12 @@ class CountStore:
             return None
         row = rows[0]
         if row.applied != self._applied[0]:
-            # With many gaps the text is long, and it is the same from one question to the next.
+            # With many gaps the text is long, and it seldom changes between two questions, so it is decoded once.
             self._applied = row.applied, applied_of_text(row.applied)
         return register_of(row, self._applied[1])
 
     def check(self, known: Known, spans: Sequence[Span], *, now: datetime) -> None:
-        """Raise HistoryAwayError when nobody may know some views within these spans before the next rollup."""
+        """Raise HistoryAwayError if some views within these spans may be unknown until the next rollup."""
         known.check(spans, cut=cut(now, self._minutes_kept_days), now=now)
 
     async def totals(self, video_id: str, kinds: Sequence[str], known: Known, *, now: datetime) -> list[int]:
@@ -232,11 +234,11 @@ class CountStore:
         return top.merge_top(rows, kinds, kind=question.kind, by_growth=by_growth, limit=question.limit)
 
     async def closed_top(self, question: ClosedTopQuestion, known: Known, *, now: datetime) -> ClosedTop | None:
-        """The list that is asked for; None when the rollup has not made it yet, or the table has dropped it."""
+        """The list that is asked for; None if the rollup has not made it yet, or if its row has expired."""
         last = question.start or now
         first = question.start or last - ROLLUPS_LOOKED_BACK
         step = DAY if question.is_of_day else HOUR
-        # When later views are unknown, nobody knows which list is the newest either.
+        # If later views are unknown, it is also unknown which list is the newest.
         self.check(known, [(ALWAYS, now) if question.start is None else (first, first + step)], now=now)
         name = question.kind, question.country
         if question.is_of_day:
@@ -265,7 +267,7 @@ class CountStore:
     async def channel_hours(
         self, channel_id: str, kind: str, series: Series, known: Known, *, now: datetime
     ) -> list[tuple[datetime, int | None]]:
-        """(start, views) of every hour. Views are None for hours not counted yet, and for those perhaps dropped."""
+        """(start, views) of every hour. Views are None if the hour is not counted yet or its row may have expired."""
         if series.points == 0:
             return []
         self.check(known, [(series.start, series.end)], now=now)

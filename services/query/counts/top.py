@@ -1,7 +1,7 @@
-"""Lists of top videos: the stream's, merged from the lists of all shards, and the rollup's. Pure; knows no HTTP.
+"""Makes lists of top videos: the stream's, merged from the lists of all shards, and the rollup's. Pure; no HTTP.
 
-A shard that does not rank all of its kinds says which ones it has ranked, and how many events the most frequent of the
-others has. So it is always known whether a merged list is exact.
+A shard that does not rank all of its kinds writes which kinds it has ranked, and how many events the most frequent of
+the other kinds has. So it is always known whether a merged list is exact.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class TopQuestion:
 
 @dataclass(frozen=True)
 class ClosedTopQuestion:
-    """Asks for the first `limit` videos of the hour or day that begins at `start`; None asks for the newest list."""
+    """Asks for the rollup's list of the hour or day that begins at `start`; None asks for the newest list."""
 
     kind: str
     span: str
@@ -92,12 +92,12 @@ def merge_top(
 ) -> MergedTop:
     """The merged list of the newest minute, or of a minute just before it that more shards have.
 
-    Shards write their lists one after another: until all of them have, the minute before is the one to show. `kinds`
-    are the lists of ranked kinds of the same minutes, from the shards that left any kind out.
+    Shards write their lists one after another. Until all of them have written the newest minute, the list of the minute
+    before is shown. `kinds` are the lists of ranked kinds of the same minutes, from the shards that left any kind out.
     """
     shards: dict[datetime, dict[int, ShardTop]] = {}
     for row in rows:
-        # Metadata are written after the list, and are left alone in the row when the list has expired.
+        # Metadata is written after the list, so it remains alone in the row for a while when the list has expired.
         if row.videos is not None:
             shards.setdefault(row.minute, {})[row.shard] = row
     silent = [row for row in kinds if row.videos is not None and kind not in {name for name, *_ in row.videos}]
@@ -112,8 +112,8 @@ def merge_top(
         videos += [TopVideo(*video, About(*known[video[0]]) if video[0] in known else None) for video in row.videos]
     videos.sort(key=lambda video: (-_score(video, by_growth=by_growth), video.video_id))
     videos = videos[:limit]
-    # No video of a kind that was left out has more views, or has grown by more, than the most frequent of those kinds
-    # has events: below a full list it changes nothing.
+    # No video of a kind that was left out has more views, or more growth, than the most frequent of those kinds has
+    # events. If that number is below the last place of a full list, the kind cannot change the list.
     last = _score(videos[-1], by_growth=by_growth) if len(videos) == limit else 0
     at_minute = {row.shard for row in silent if row.minute == minute and _left_out_events(row) >= last}
     # These would have a newer list if they had ranked the kind.

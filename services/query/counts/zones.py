@@ -13,15 +13,15 @@ DAY = timedelta(days=1)
 
 @functools.cache
 def names() -> frozenset[str]:
-    """All zones of the IANA database: the system's, or the tzdata package's where the system has none.
+    """The names of all zones of the IANA database, from the system, or from the package tzdata if the system has none.
 
-    Two names that are no place are left out: the zone of the machine that answers, and that of a clock never set.
+    Two names are left out because they are no place: localtime, the zone of this machine, and Factory.
     """
     return frozenset(zoneinfo.available_timezones()) - {"localtime", "Factory"}
 
 
 def day_start(day: date, zone: ZoneInfo) -> datetime:
-    """When the day begins in the zone, in UTC: at its first midnight, or when clocks skip midnight, if they do."""
+    """When the day begins in the zone, in UTC: at its first midnight, or at the change if clocks skip midnight."""
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 

@@ -1,1 +1,1 @@
-"""What the local stack asks of the machine it runs on and looks at there: ports, disk, limits, Java, variables."""
+"""What the local stack checks and uses on its machine: ports, disk, limits, Java, environment variables."""

@@ -1,7 +1,7 @@
-"""Room on the disk of a stack's data, while the stack runs: told when it becomes little, ended before there is none.
+"""Watches the disk while a stack runs: warns when there is little room, and ends the stack before the disk is full.
 
-A full disk takes down what watches the others as well: supervisord cannot write a line, and dies of it. So the stack
-is stopped while all can still write what they have to. Knows a folder and numbers, not what fills it.
+On a full disk supervisord ends, too, because it cannot write its log. So the stack is stopped while all parts can still
+write. Knows a folder and limits, and not what fills the disk.
 """
 
 import os
@@ -15,16 +15,16 @@ GIB = 1 << 30
 
 
 class DiskError(RuntimeError):
-    """There is too little room to go on; the message says where, how much, and what to do."""
+    """There is too little room on the disk to continue. The message says where, how much, and what to do."""
 
 
 class DiskSettingError(ValueError):
-    """A variable of room holds something that is no number of MiB."""
+    """A variable of DiskLimits is not a number of MiB."""
 
 
 @dataclass(frozen=True)
 class DiskLimits:
-    """Free MiB below which a stack does not start, says so, and is stopped."""
+    """The MiB of free disk below which a stack does not start, below which it warns, and below which it is stopped."""
 
     start_mib: int = 5120
     warn_mib: int = 2048
@@ -32,30 +32,30 @@ class DiskLimits:
 
 
 def variable(name: str) -> str:
-    """The one that sets a field of DiskLimits."""
+    """The environment variable that sets a field of DiskLimits."""
     return f"VIEW_COUNTS_STACK_DISK_{name.upper()}"
 
 
 def disk_limits(environment: Mapping[str, str] = os.environ) -> DiskLimits:
-    """The usual ones, or what VIEW_COUNTS_STACK_DISK_* say. Raises DiskSettingError."""
+    """The default limits, with what VIEW_COUNTS_STACK_DISK_* say. Raises DiskSettingError."""
     found = {}
     for name in DiskLimits.__dataclass_fields__:
         text = environment.get(variable(name))
         if text is None:
             continue
         if not text.isdecimal():
-            raise DiskSettingError(f"{variable(name)}={text!r} is no number of MiB: set a whole number, or unset it")
+            raise DiskSettingError(f"{variable(name)}={text!r} is not a number of MiB: set a whole number, or unset it")
         found[name] = int(text)
     return DiskLimits(**found)
 
 
 def free_bytes(folder: Path) -> int:
-    """What this user may still write where `folder` is, or would be."""
+    """How many bytes this user may still write on the disk of `folder`, which need not exist."""
     return shutil.disk_usage(next(one for one in (folder, *folder.parents) if one.exists())).free
 
 
 class DiskWatch:
-    """Looked at by whoever waits for a running stack, a few times a second."""
+    """Checks the disk. A program that waits for a running stack calls `look` a few times a second."""
 
     def __init__(
         self,
@@ -68,13 +68,16 @@ class DiskWatch:
         self._told = False
 
     def look(self) -> None:
-        """Say once that there is little, and again after there was enough. Raises DiskError when it is too little."""
+        """Warn once when there is little room, and again after there was enough.
+
+        Raises DiskError if there is too little room to continue.
+        """
         free = self._free(self._folder)
         if free < self._limits.stop_mib * MIB:
             raise DiskError(
                 f"{free / GIB:.2f} GiB of disk are free at {self._folder}, fewer than {self._limits.stop_mib / 1024:g} "
-                f"({variable('stop_mib')}): the stack was stopped in good order, and nothing counted is lost; free "
-                "some, and start it again"
+                f"({variable('stop_mib')}): the stack was stopped, and no count is lost; free some disk, and start it "
+                "again"
             )
         is_little = free < self._limits.warn_mib * MIB
         if is_little and not self._told:

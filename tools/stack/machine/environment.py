@@ -1,8 +1,8 @@
-"""The environment of every process of the stack: what it may inherit from whoever types, and nothing else.
+"""The environment of every process of the stack, which inherits only listed variables of the terminal.
 
-A list of what is let through, since nobody can list all that a JVM, an SDK, a broker or Python takes from a forgotten
-variable: a proxy for addresses of this machine, another Flink's folders, options of a debugger, a locale in which an i
-has no dot. Knows names of variables only, starts nothing.
+There is a list of allowed variables, because nobody can list all variables that could harm a JVM, a broker or Python: a
+proxy for addresses of this machine, the folders of another Flink, the options of a debugger, a locale with another case
+of letters. Only computes variables; starts nothing.
 """
 
 import os
@@ -13,19 +13,19 @@ from pathlib import Path
 from tools.stack.layout import repository
 
 PREFIX = "VIEW_COUNTS_"
-# Options for all of the stack's JVMs; Java's own variables are not let through.
+# Options for all JVMs of the stack. Java's own variables are not inherited.
 JAVA_OPTIONS_VARIABLE = "VIEW_COUNTS_STACK_JAVA_OPTIONS"
-# Where commands and the libraries of a Python that is not the system's are found, and in whose time logs are written.
+# Commands, the libraries of a Python that is not the system's, and the time zone of logs.
 INHERITED = ("PATH", "LD_LIBRARY_PATH", "TZ", "TERM")
-# Behind the user's own, which may lack them: Flink starts its Python workers by bash, env and tee.
+# These folders come after the user's PATH, which may lack them. Flink starts its Python workers by bash, env and tee.
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-# The same letters, case and file names everywhere, whatever the terminal speaks.
+# With this locale, letters, case and file names do not depend on the terminal.
 LOCALE = "C.UTF-8"
 LOCAL_ADDRESSES = ("127.0.0.1", "localhost")
 
 
 def inherited(home: Path, outer: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What every process of the stack begins with. `home` is an empty folder: no part reads the user's own files."""
+    """The first variables of every process of the stack. `home` is an empty folder, in place of the user's own."""
     kept = {name: value for name, value in outer.items() if name in INHERITED or name.startswith(PREFIX)}
     user = user_name()
     options = outer.get(JAVA_OPTIONS_VARIABLE)
@@ -33,12 +33,12 @@ def inherited(home: Path, outer: Mapping[str, str] = os.environ) -> dict[str, st
         **kept,
         "PATH": f"{outer.get('PATH') or SYSTEM_PATH}:{SYSTEM_PATH}",
         "HOME": str(home),
-        # Some containers run as a number without a name; then Python's getpass finds this one.
+        # In some containers the user has no name. Then Python's getpass finds this one.
         "USER": user,
         "LOGNAME": user,
         "LANG": LOCALE,
         "LC_ALL": LOCALE,
-        # The code of this clone, wherever a part's working folder is.
+        # Parts import the code of this clone, whatever their working folder is.
         "PYTHONPATH": str(repository()),
         "PYTHONNOUSERSITE": "1",
         **({"JDK_JAVA_OPTIONS": options} if options else {}),
@@ -46,7 +46,7 @@ def inherited(home: Path, outer: Mapping[str, str] = os.environ) -> dict[str, st
 
 
 def user_name() -> str:
-    """Of whom this process runs as, as USER need not say it."""
+    """The name of the user of this process, which the variable USER need not be."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -54,7 +54,7 @@ def user_name() -> str:
 
 
 def without_proxy(outer: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Variables by which a client asks addresses of this machine itself, whatever proxy is there for others."""
+    """Variables with which a client uses no proxy for addresses of this machine."""
     listed = (outer.get("no_proxy") or outer.get("NO_PROXY") or "").split(",")
     names = [name for name in map(str.strip, listed) if name]
     value = ",".join([*names, *(address for address in LOCAL_ADDRESSES if address not in names)])

@@ -1,4 +1,4 @@
-"""Which Java runs Kafka, Cassandra and Flink: the first 17 found, in the order that bin/setup looks."""
+"""Finds the Java for Kafka, Cassandra and Flink: the first Java 17, in the same order as bin/setup."""
 
 import functools
 import os
@@ -15,7 +15,7 @@ VERSION = 17
 
 @functools.cache
 def java_home() -> Path | None:
-    """The home folder of a Java 17, or None: JAVA_HOME's, the one on PATH, or one of Debian's packages."""
+    """The home folder of a Java 17: that of JAVA_HOME, on PATH, or of a Debian package. None if there is none."""
     candidates = [
         *([Path(os.environ["JAVA_HOME"], "bin", "java")] if os.environ.get("JAVA_HOME") else []),
         *([Path(found)] if (found := shutil.which("java")) else []),
@@ -28,17 +28,17 @@ def java_home() -> Path | None:
 
 
 def java() -> str:
-    """The java command. Preflight has made sure that there is one; plain `java` where it has not."""
+    """The java command. Preflight checks that there is one; otherwise this is `java`."""
     home = java_home()
     return str(home / "bin" / "java") if home else "java"
 
 
 def jvm(layout: Layout) -> list[str]:
-    """How the command of a part in Java begins.
+    """The beginning of the command of a part that runs in a JVM.
 
-    One that crashes leaves its report among the logs. What it unpacks goes to the stack's own folder, not to the
-    machine's, which may be full or forbid programs; and Java takes the user's folder from the list of users, in which
-    who runs this need not be.
+    With these options the report of a crash is in the folder of logs. The JVM unpacks files into the stack's own
+    scratch folder, because the machine's may be full or forbid programs. The home folder is set, because Java looks it
+    up in the list of users, which need not have the user of this process.
     """
     own = (f"-Djava.io.tmpdir={layout.tmp}", f"-Duser.home={layout.part_home}")
     return [java(), f"-XX:ErrorFile={layout.logs / 'hs_err_%p.log'}", *own]
@@ -47,7 +47,7 @@ def jvm(layout: Layout) -> list[str]:
 def _major_version(command: Path) -> int | None:
     try:
         printed = subprocess.run(
-            # Else an option in a variable of Java's, which parts do not see, would be an answer.
+            # The environment is that of the parts, since options in Java's own variables could change the answer.
             [command, "-version"],
             env=inherited(SHORT_FOLDER),
             capture_output=True,

@@ -1,7 +1,4 @@
-"""What the shell or the system lets a process have, which all parts inherit: raised where that is allowed, or told.
-
-Knows numbers of processes and files, not what parts do with them.
-"""
+"""Raises the limits of processes and files that all parts inherit, as far as allowed, and reports those too low."""
 
 import contextlib
 import os
@@ -12,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limit:
-    """One of `ulimit`. `least` is what the stack needs; None: no limit at all, since a JVM cannot live with one."""
+    """One limit of `ulimit`. `least` is what the stack needs. None means that a JVM cannot work with any limit."""
 
     number: int
     what: str
@@ -21,9 +18,9 @@ class Limit:
 
 
 LIMITS = (
-    # Kafka and Cassandra keep a file for each segment and table open, RocksDB all of its own, each client a socket.
+    # Kafka and Cassandra keep a file open for each segment and table, RocksDB all its files, and each client a socket.
     Limit(resource.RLIMIT_NOFILE, "open files", "-n", 4096),
-    # Threads count: some 700 of the JVMs, and those of the Python workers.
+    # Threads count as processes: the JVMs have about 700, and the Python workers have some more.
     Limit(resource.RLIMIT_NPROC, "processes", "-u", 2048),
     Limit(resource.RLIMIT_AS, "KiB of virtual memory", "-v", None),
     Limit(resource.RLIMIT_DATA, "KiB of data", "-d", None),
@@ -34,11 +31,11 @@ OPEN_FILES_WANTED = 65_536
 
 
 def raise_limits() -> None:
-    """As far as this process may: what is in force to what it may set, and as root above that, if need be."""
+    """Raise the limits of this process as far as it may: up to the hard limit, and as root beyond it."""
     for limit in LIMITS:
         soft, hard = resource.getrlimit(limit.number)
         files = limit.number == resource.RLIMIT_NOFILE
-        # More files than anybody opens cost programs that go through all numbers.
+        # The limit of files is not infinite, because some programs go through all possible numbers of files.
         wanted = OPEN_FILES_WANTED if files else resource.RLIM_INFINITY
         if soft == resource.RLIM_INFINITY or (files and soft >= wanted):
             continue
@@ -57,15 +54,15 @@ def _is_below(limit: int, other: int) -> bool:
 
 
 def refused_limits() -> Iterable[str]:
-    """A line for each that is too low, as they are in force now."""
+    """A line for each limit of this process that is too low."""
     for limit in LIMITS:
         soft, _ = resource.getrlimit(limit.number)
         if soft == resource.RLIM_INFINITY or (limit.least is not None and soft >= limit.least):
             continue
         if limit.number == resource.RLIMIT_NPROC and os.geteuid() == 0:
-            continue  # It does not hold for root.
-        needed = "no limit can be worked with" if limit.least is None else f"{limit.least} are needed"
+            continue  # This limit does not apply to root.
+        needed = "a JVM works only without a limit" if limit.least is None else f"{limit.least} are needed"
         yield (
-            f"{soft} {limit.what} are allowed here (ulimit {limit.option}), {needed}: raise the hard limit, "
+            f"{soft} {limit.what} are allowed here (ulimit {limit.option}), and {needed}: raise the hard limit, "
             "`ulimit -H` and /etc/security/limits.conf, or type this in another shell"
         )

@@ -1,6 +1,6 @@
-"""The one way in which the stack's own tools ask its parts over HTTP: never through a proxy.
+"""Sends HTTP requests to parts of the stack, never through a proxy.
 
-Whoever has `http_proxy` set means the world outside. A proxy does not know this machine's 127.0.0.1.
+A user's `http_proxy` is meant for other machines. A proxy cannot reach 127.0.0.1 of this machine.
 """
 
 import http.client
@@ -17,7 +17,7 @@ def open_local(request: str | urllib.request.Request, *, timeout_s: float) -> ht
 
 
 def get_json(url: str, *, timeout_s: float) -> Any:
-    """The decoded answer, or None when there is none with status 200."""
+    """The decoded answer, or None if there is none with status 200."""
     try:
         with open_local(url, timeout_s=timeout_s) as answer:
             return json.load(answer)

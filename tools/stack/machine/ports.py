@@ -1,4 +1,4 @@
-"""Every port the stack listens on: its name, its usual number, the environment variable that changes it."""
+"""Every port of the stack: its name, its default number, and the environment variable that changes it."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from typing import IO
 HOST = "127.0.0.1"
 ENVIRONMENT_PREFIX = "VIEW_COUNTS_PORT_"
 
-# The numbers people expect; SeaweedFS's own rule for its gRPC ports is the HTTP port + 10000.
+# The usual numbers. SeaweedFS's gRPC ports are its HTTP ports + 10000, by its own rule.
 DEFAULT_PORTS: Mapping[str, int] = {
     "ingest": 8080,
     "query": 8090,
@@ -37,16 +37,16 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "seaweed_filer_grpc": 18888,
 }
 
-# Below Linux's range for outgoing connections (32768 and up), so that no client of a running stack can take
-# the port of one about to start; above the ports that people know.
+# These are below Linux's range for outgoing connections (32768 and up), so that no client can take the port of a stack
+# that is about to start. They are above the well-known ports.
 FREE_PORT_FIRST, FREE_PORT_LAST = 20_000, 32_000
 PORTS_AT_ONCE = 40
-# Held until this process ends.
+# The locks of blocks of ports. They are held until this process ends.
 _claims: list[IO[bytes]] = []
 
 
 class PortSettingError(ValueError):
-    """A port variable holds something that is no port."""
+    """The value of a port variable is not a port."""
 
 
 def environment_variable(name: str) -> str:
@@ -57,7 +57,7 @@ def environment_variable(name: str) -> str:
 def is_busy(port: int) -> bool:
     """Whether something listens on the port already."""
     with socket.socket() as probe:
-        # As the servers do; else a connection in TIME_WAIT after a restart would count as busy.
+        # The servers set this option, too. Without it a connection in TIME_WAIT after a restart would count as busy.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -67,7 +67,7 @@ def is_busy(port: int) -> bool:
 
 
 def default_ports(environment: Mapping[str, str] = os.environ) -> dict[str, int]:
-    """The usual ports, or what VIEW_COUNTS_PORT_<NAME> says. Raises PortSettingError."""
+    """The default ports, with what VIEW_COUNTS_PORT_<NAME> says. Raises PortSettingError."""
     ports = dict(DEFAULT_PORTS)
     for name in ports:
         variable = environment_variable(name)
@@ -75,16 +75,16 @@ def default_ports(environment: Mapping[str, str] = os.environ) -> dict[str, int]
         if text is None:
             continue
         if not text.isdecimal() or not 1 <= int(text) <= 65_535:
-            raise PortSettingError(f"{variable}={text!r} is no port: set a number from 1 to 65535, or unset it")
+            raise PortSettingError(f"{variable}={text!r} is not a port: set a number from 1 to 65535, or unset it")
         ports[name] = int(text)
     return ports
 
 
 def free_ports(names: Iterable[str] = DEFAULT_PORTS) -> dict[str, int]:
-    """A free port for every name, for as long as this process lives.
+    """A free port for every name, which stays reserved as long as this process lives.
 
-    They are of a block of ports that no other process of this user takes meanwhile: a part that is down for a moment
-    listens on none of its ports, and gets them back all the same. Raises OSError when every block is taken.
+    The ports are of a block that no other process of this user can reserve. So a part that is down for a moment, and
+    does not listen on its ports, still gets them back. Raises OSError if every block is taken.
     """
     wanted = list(names)
     firsts = range(FREE_PORT_FIRST, FREE_PORT_LAST, PORTS_AT_ONCE)
@@ -101,7 +101,7 @@ def free_ports(names: Iterable[str] = DEFAULT_PORTS) -> dict[str, int]:
 
 
 def _claim(first: int) -> IO[bytes] | None:
-    """The lock of a block, which ends with the process or when it is closed; None: another process has it."""
+    """The lock of a block, which is held until it is closed or the process ends; None if another process has it."""
     folder = Path(tempfile.gettempdir(), f"view-counts-ports-{os.geteuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     claim = (folder / str(first)).open("ab")

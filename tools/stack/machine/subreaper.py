@@ -1,12 +1,11 @@
-"""Run one command so that nothing it started can outlive it.
+"""Runs one command so that no process that it started can outlive it.
 
-Stands between supervisord and a part. It adopts every orphan the part leaves (PR_SET_CHILD_SUBREAPER),
-kills them all when the part's main process ends, and dies with its own parent (PR_SET_PDEATHSIG), taking the
-part along. That is why a TaskManager killed with -9 leaves no Python workers, and a killed command line no
-servers.
+It runs between supervisord and a part. It adopts every orphan of the part (PR_SET_CHILD_SUBREAPER), kills them all when
+the part's main process ends, and ends with its own parent (PR_SET_PDEATHSIG), together with the part. So a TaskManager
+that is killed with -9 leaves no Python workers, and a command line that is killed leaves no servers.
 
-Stand-alone on purpose: only the standard library, started with `python -I -S`, no import from the project,
-because it must start in milliseconds and work when everything else is broken.
+It uses only the standard library, imports nothing from the project, and is started with `python -I -S`, because it must
+start in milliseconds and work when everything else is broken.
 
     subreaper.py [--pid-file FILE] [--grace SECONDS] [--lifeline FD] -- COMMAND [ARGUMENT ...]
 
@@ -40,15 +39,16 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _before_exec() -> None:
-    # SIGKILL: whatever ended this wrapper (itself perhaps a -9) must end the part at once as well.
+    # If this wrapper ends in any way, even by SIGKILL, the part must end at once, too.
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, WAITED)
 
 
 def descendants(root: int) -> list[int]:
-    """Process ids below `root`, as /proc shows them now; a process that ends meanwhile is left out.
+    """The ids of all processes below `root` in /proc. A process that ends in the meantime is left out.
 
-    With zombies: one whose first thread alone has ended is called so too, and its other threads live.
+    Zombies are included: a process of which only the first thread has ended is shown as one, and its other threads
+    still run.
     """
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
@@ -56,7 +56,7 @@ def descendants(root: int) -> list[int]:
             continue
         try:
             with open(f"/proc/{entry}/stat", "rb") as stat:
-                # The second field is the name in brackets and may itself hold spaces and brackets.
+                # The second field is the name in brackets, which may have spaces and brackets itself.
                 fields = stat.read().rpartition(b")")[2].split()
         except OSError:
             continue
@@ -71,9 +71,9 @@ def descendants(root: int) -> list[int]:
 
 
 def _kill_descendants() -> None:
-    """SIGKILL everything below this process until nothing is left; new orphans arrive while we kill.
+    """Kill everything below this process with SIGKILL until nothing is left. New orphans may arrive in the meantime.
 
-    All of them become children of this process, and a child is there until its last thread has ended.
+    All of them become children of this process, and a child exists until its last thread has ended.
     """
     while _has_children():
         for pid in descendants(os.getpid()):
@@ -83,7 +83,7 @@ def _kill_descendants() -> None:
 
 
 def _has_children() -> bool:
-    """Collect every child that has ended; whether others are left."""
+    """Collect every child that has ended. Returns whether others are left."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0] != 0:
             pass
@@ -93,7 +93,7 @@ def _has_children() -> bool:
 
 
 def _status_if_ended(main_pid: int) -> int | None:
-    """Collect every child that has ended; the wait status of the main one, or None while it runs."""
+    """Collect every child that has ended. Returns the wait status of the main one, or None while it runs."""
     status = None
     while True:
         try:
@@ -113,14 +113,14 @@ def _write_pid(path: str, pid: int) -> None:
 
 
 def run(command: list[str], *, pid_file: str | None, grace_s: float, lifeline: int | None) -> int:
-    """Run `command` to its end and return its exit code; nothing below this process is left afterwards."""
+    """Run `command` to its end and return its exit code. Afterwards no process below this one is left."""
     parent = os.getppid()
     signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     _prctl(PR_SET_PDEATHSIG, PARENT_DIED)
     if os.getppid() != parent:
         return 128 + PARENT_DIED
-    # This process has one thread, which is what makes code between fork and exec safe.
+    # Code between fork and exec is safe here, because this process has only one thread.
     main = subprocess.Popen(command, preexec_fn=_before_exec)  # noqa: PLW1509
     if pid_file is not None:
         _write_pid(pid_file, main.pid)
@@ -132,7 +132,7 @@ def run(command: list[str], *, pid_file: str | None, grace_s: float, lifeline: i
             if event is not None and event.si_signo == PARENT_DIED:
                 return 128 + PARENT_DIED
             if lifeline is not None and select.select([lifeline], [], [], 0)[0]:
-                # End of file: the process that holds the other end of the pipe is gone.
+                # At end of file, the process with the other end of the pipe has ended.
                 return 128 + PARENT_DIED
             if event is not None and event.si_signo in STOP_SIGNALS:
                 main.send_signal(signal.SIGTERM)
@@ -142,7 +142,7 @@ def run(command: list[str], *, pid_file: str | None, grace_s: float, lifeline: i
                 code = os.waitstatus_to_exitcode(status)
                 return code if code >= 0 else 128 - code
             if kill_at is not None and time.monotonic() >= kill_at:
-                print(f"still running {grace_s:g} s after SIGTERM, killed", file=sys.stderr, flush=True)
+                print(f"the part still ran {grace_s:g} s after SIGTERM, and was killed", file=sys.stderr, flush=True)
                 return 128 + signal.SIGKILL
     finally:
         _kill_descendants()
@@ -152,11 +152,11 @@ def run(command: list[str], *, pid_file: str | None, grace_s: float, lifeline: i
 
 
 def main() -> int:
-    """Read the command line and run."""
-    parser = argparse.ArgumentParser(description="Run one command so that nothing it started outlives it.")
-    parser.add_argument("--pid-file", help="where to write the command's process id")
-    parser.add_argument("--grace", type=float, default=10.0, metavar="SECONDS", help="from SIGTERM to SIGKILL")
-    parser.add_argument("--lifeline", type=int, metavar="FD", help="end everything at end of file on this pipe")
+    """Read the command line and run the command."""
+    parser = argparse.ArgumentParser(description="Run one command so that no process that it started outlives it.")
+    parser.add_argument("--pid-file", help="the file into which the command's process id is written")
+    parser.add_argument("--grace", type=float, default=10.0, metavar="SECONDS", help="the time from SIGTERM to SIGKILL")
+    parser.add_argument("--lifeline", type=int, metavar="FD", help="a pipe: at its end of file everything is ended")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     return run(options.command, pid_file=options.pid_file, grace_s=options.grace, lifeline=options.lifeline)

@@ -1,4 +1,4 @@
-"""Cumulative counters over time: what they gained lately and how fast. Pure: time is an argument."""
+"""Counters of events that only grow: how much they gained lately, and how fast. Pure: time is an argument."""
 
 from collections import deque
 from dataclasses import astuple, dataclass
@@ -9,7 +9,7 @@ WINDOW_S = 300.0
 
 @dataclass(frozen=True)
 class Counters:
-    """Events since the demo began. What was sent is known to the sender, the rest to the job's ledger."""
+    """Events since the demo began. The demo's clients count `sent`, `accepted` and `refused`, the ledger the others."""
 
     sent: int = 0
     accepted: int = 0
@@ -27,28 +27,28 @@ class Counters:
         return type(self)(*(a - b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-class History:
-    """Samples of the last `window_s` seconds, in order of time."""
+class CounterWindow:
+    """The samples of the counters of the last `window_s` seconds, in order of time."""
 
     def __init__(self, window_s: float = WINDOW_S) -> None:
         self._window_s = window_s
         self._samples: deque[tuple[float, Counters]] = deque()
 
     def add(self, now_s: float, counters: Counters) -> None:
-        """Take a sample. `now_s` never steps back (time.monotonic())."""
+        """Add a sample. `now_s` must never step back (time.monotonic())."""
         self._samples.append((now_s, counters))
-        # One sample at or beyond the window's start stays: it is where the window's gain begins.
+        # One sample at or before the window's start stays, because the gain of the window begins with it.
         while len(self._samples) > 1 and self._samples[1][0] <= now_s - self._window_s:
             self._samples.popleft()
 
     def gained(self, last_s: float) -> Counters:
-        """What the newest sample has more than the one `last_s` seconds before it, or than the oldest."""
+        """How much more the newest sample has than the one `last_s` seconds before it, or than the oldest."""
         if not self._samples:
             return Counters()
         return self._samples[-1][1].minus(self._before(last_s)[1])
 
     def per_second(self, last_s: float) -> dict[str, float]:
-        """The gain of each counter by second over the last `last_s` seconds; zeros before the second sample."""
+        """The gain of each counter per second over the last `last_s` seconds; zeros before the second sample."""
         gain = self.gained(last_s)
         elapsed_s = self._samples[-1][0] - self._before(last_s)[0] if self._samples else 0.0
         return {name: value / elapsed_s if elapsed_s > 0 else 0.0 for name, value in vars(gain).items()}
