@@ -66,13 +66,13 @@ def test_a_shard_that_lags_or_is_missing_is_found() -> None:
     [
         b"",
         b"hello",
-        prefix("ViewEvent") + DATUM,
-        prefix("ViewEvent") + DATUM[:-1],
-        prefix("ViewBatch") + DATUM,
+        prefix("ViewEvent", 1) + DATUM,
+        prefix("ViewEvent", 1) + DATUM[:-1],
+        prefix("ViewBatch", 1) + DATUM,
     ],
 )
 def test_only_a_whole_value_of_the_schema_is_read(value: bytes) -> None:
-    if value == prefix("ViewEvent") + DATUM:
+    if value == prefix("ViewEvent", 1) + DATUM:
         assert read("ViewEvent", value)["video_id"] == b"abc"
     else:
         with pytest.raises(UnreadableError):

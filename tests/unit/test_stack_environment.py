@@ -234,7 +234,7 @@ def run_limited(hard: str) -> list[str]:
     code = LIMITED.format(hard=hard)
     return subprocess.run(
         [sys.executable, "-S", "-c", code],
-        cwd=repository() / "tools" / "stack",
+        cwd=repository() / "tools" / "stack" / "machine",
         capture_output=True,
         text=True,
         check=True,
