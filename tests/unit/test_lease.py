@@ -218,7 +218,7 @@ def test_a_lease_ends_at_its_deadline_also_for_those_who_work_for_its_holder() -
         assert one.lease.check() == of_worker.check() == now(registers)
         clock.sleep(0.002)
         for each in (one.lease, of_worker):
-            with pytest.raises(LeaseLostError, match="has passed its deadline: the next one does what is left"):
+            with pytest.raises(LeaseLostError, match="has passed its deadline: the next holder does what is left"):
                 each.publish(manifest_name(each.token, "a"))
     assert now(registers).manifest == ""
 

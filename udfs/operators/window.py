@@ -1,8 +1,8 @@
-"""Flink shell of udfs.logic.stream.window: keeps one ShardWindow per key in step with keyed state.
+"""The window stage: a Flink operator that keeps one ShardWindow (udfs.logic.stream.window) per key in step with state.
 
-In: Row(shard key, element of udfs.operators.dedup). Out, for the sink in the same worker: Changes, Closed, Settle and
-Top objects. While anything handed out may be unwritten the shard has a timer, and so, after a restore, a turn in which
-all open cells are handed out again, even if nothing more arrives.
+Input is Row(shard key, element of udfs.operators.dedup). Output, for the sink in the same worker, are Changes, Closed,
+Settle and Top objects. A shard has a timer while anything that it has emitted may be unwritten. So after a restore the
+timer fires, and all open cells are emitted again, even if nothing more arrives.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,14 +23,14 @@ from udfs.operators.due import Due
 from udfs.operators.memory import budget
 from udfs.operators.state_settings import StateSettings, foreign_key
 
-# By shard: so that ranking, which goes through some 2,000 cells a millisecond, takes a twentieth of a core of each four
-# shards, however many cells there are.
+# The rate at which a shard may rank cells. Ranking reads about 2,000 cells a millisecond, so that four shards take a
+# twentieth of a core, however many cells there are.
 CELLS_RANKED_PER_MS = 25
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What changed in a shard, absolute: counts, as dated rows of udfs.logic.minutes.cells, and tallies by salt."""
+    """What has changed in a shard: absolute counts, as dated rows of udfs.logic.minutes.cells, and (salt, tally)."""
 
     shard: int
     counts: list[bytes]
@@ -39,7 +39,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Closed:
-    """A shard has closed every minute through this one: to be told when all that it has handed out is written."""
+    """A shard has closed every minute up to this one. It is published when all that was emitted is written."""
 
     shard: int
     minute: int
@@ -47,14 +47,14 @@ class Closed:
 
 @dataclass(frozen=True)
 class Settle:
-    """All that the shard has handed out must be written now."""
+    """All that the shard has emitted must be written now."""
 
     shard: int
 
 
 @dataclass(frozen=True)
 class Top:
-    """Lists of a shard."""
+    """New top lists of a shard."""
 
     shard: int
     rankings: list[Ranking]
@@ -81,7 +81,7 @@ class Window(KeyedProcessFunction):
         self._rank_due = Due()
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterable[Any]:
-        """Take one element in."""
+        """Add one element to its shard."""
         shard, window = self._of(ctx.get_current_key())
         if value[:1] == LEDGER:
             salt = int.from_bytes(value[1:3], "little", signed=True)
@@ -96,7 +96,7 @@ class Window(KeyedProcessFunction):
     def on_timer(
         self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext
     ) -> Iterator[Changes | Closed | Settle | Top]:
-        """Emit what changed, then say what closed; from time to time rank."""
+        """Emit what has changed, and then what has closed. When it is due, rank."""
         shard, window = self._of(ctx.get_current_key())
         if self._emit_due.take(shard, timestamp):
             yield from self._emit(shard, window)
@@ -119,12 +119,13 @@ class Window(KeyedProcessFunction):
             yield Closed(shard, emission.closed_through)
 
     def _arm(self, timers: TimerService, shard: int, window: ShardWindow) -> None:
-        """Set the timers that there is work for, each on its own: a ranking far off must not hold back counts."""
+        """Set a timer for each kind of work. They are independent, so that a late ranking does not delay counts."""
         rules = self._rules
         now_ms = timers.current_processing_time()
         behind = is_behind(window.newest_append_ms, now_ms)
         if window.has_work:
-            # Shards write together, since each bundle has its price; a backlog's many rows they write in turn.
+            # All shards write at the same time, since each bundle has a cost. In a backlog they have many rows, and
+            # write in turn.
             at_ms = (
                 next_turn_ms(now_ms, rules.catch_up_emit_interval_ms, shard, rules.shards)
                 if behind

@@ -1,4 +1,4 @@
-"""Rows that say which records Kafka had no longer when the count job was started."""
+"""Writes rows that say which records Kafka had already deleted when the count job was started."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,10 @@ class MissingRecords:
         self._session = session
 
     def write(self, lost: Iterable[Lost], now: datetime, skew_ms: int) -> None:
-        """A row for each; of the same offsets, one. Views of `skew_ms` ahead may be among them."""
+        """Write a row for each range of lost records. A repeat for the same offsets adds no row.
+
+        Events may have been viewed up to `skew_ms` after they arrived.
+        """
         closed = self._closed_through()
         for one in lost:
             until = now if one.began_ms is None else datetime.fromtimestamp(one.began_ms / 1000, UTC)
@@ -30,7 +33,7 @@ class MissingRecords:
             self._session.execute(_INSERT, (*place, closed, until, now))
 
     def _closed_through(self) -> datetime | None:
-        """Before it, everything that counts was there; None while that is not known."""
+        """Return the time up to which nothing can be missing, because minutes were closed. None if it is unknown."""
         rows = list(self._session.execute(_PROGRESS, (PIPELINE,)))
         if not rows or len(rows) < rows[0].shards or any(row.closed_through is None for row in rows):
             return None
