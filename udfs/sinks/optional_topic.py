@@ -73,7 +73,7 @@ class OptionalTopic:
 
     @property
     def is_out(self) -> bool:
-        """Whether `send` waits for nothing now."""
+        """Whether `send` does not wait for acknowledgements now."""
         return self._is_out
 
     def send(self, records: Iterable[Outgoing]) -> None:

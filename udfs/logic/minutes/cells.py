@@ -140,7 +140,7 @@ def pack_rows(buf, key_at, key_len, counts, chosen):  # type: ignore[no-untyped-
 
 @njit(cache=True)
 def pack_dated_rows(buf, key_at, key_len, counts, chosen, minute):  # type: ignore[no-untyped-def]
-    """The chosen cells, all of one minute, as dated rows."""
+    """Return the chosen cells, all of one minute, as dated rows."""
     size = 0
     for i in chosen:
         size += key_len[i] + 13

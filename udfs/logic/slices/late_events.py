@@ -114,7 +114,7 @@ class Names:
         )  # fmt: skip
 
     def new(self) -> npt.NDArray[np.int64]:
-        """Return the first event of each name of which no event counts already, in order."""
+        """Return, in order, the first event of each name, unless an event of this name counts already."""
         return np.nonzero((self._first == np.arange(len(self._first))) & ~self._is_known)[0]
 
     def repeats(self) -> Counter[str]:
