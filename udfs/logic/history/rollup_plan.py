@@ -24,7 +24,7 @@ from udfs.logic.history.manifest import (
 
 
 class PartitionTask(msgspec.Struct, frozen=True):
-    """The ended hours of arrival of a partition that are to be counted. The newest hour has not ended.
+    """The ended hours of arrival of a partition that are to be counted, maybe none. The newest hour has not ended.
 
     `again` are slices that are counted again because records of the first of them were archived late; the others follow
     it. `ahead` are hours that have not come but have folders in the archive, in which records may lie.

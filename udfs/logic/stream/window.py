@@ -4,8 +4,8 @@ A minute closes when every salt's frontier has passed its end plus the lateness.
 for top lists. As in dedup, methods return what the caller must put into state, and `restore` rebuilds the object.
 
 A checkpoint may be taken when counts were emitted but not written yet. So open cells are emitted again after a restore,
-and tallies are kept until the next emission. The caller must have written one emission before it asks for the next. A
-shard that has emitted anything therefore has work once more: an emission by which it learns that all is written.
+and tallies are kept until the next emission. The caller must finish writing an emission before it writes the next. So a
+shard that has emitted anything has work once more: an emission by which it learns that all is written.
 """
 
 import struct
