@@ -122,9 +122,7 @@ class CountSlices(_Worker, FlatMapFunction):
             start, last = of_hour[-1].next_offset, of_hour[-1].name
         if task.again and start < self._manifest.next_offsets[partition]:
             # Keep what was counted before until all of it can be counted again.
-            log.warning(
-                "partition %d is not counted again yet: its records only reach to offset %d", partition, start
-            )
+            log.warning("partition %d is not counted again yet: its records only reach to offset %d", partition, start)
             return Recount()
         return Recount(infos, task.again)
 

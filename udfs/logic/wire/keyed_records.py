@@ -24,7 +24,7 @@ class Refusal(Enum):
 
 
 class Keyed(NamedTuple):
-    """A record that was read: its key, and the rest of its value after the key, in Avro. None stands for a tombstone."""
+    """A record that was read: its key, and the rest of its value after the key, in Avro. None means a tombstone."""
 
     key: str
     rest: bytes | None
