@@ -153,7 +153,7 @@ def test_a_register_of_another_path_is_refused_with_what_to_do() -> None:
     registers = register_of("s3://view-counts/other")
     refusal = (
         rf"^history\.path={PATH}, and this keyspace's history is at s3://view-counts/other: set "
-        "VIEW_COUNTS_HISTORY_PATH to that, or use the keyspace that belongs to this path$"
+        "VIEW_COUNTS_HISTORY_PATH to s3://view-counts/other, or use the keyspace that belongs to this path$"
     )
     with pytest.raises(HistoryError, match=refusal):
         holder_of(registers).__enter__()
@@ -162,7 +162,7 @@ def test_a_register_of_another_path_is_refused_with_what_to_do() -> None:
 
 def test_where_there_is_no_register_it_is_said_who_makes_it() -> None:
     refusal = (
-        r"no register of history: `python -m tools\.history init` makes it, once, and `python -m tools\.history res"
+        r"no register of history: `python -m tools\.ops history init` makes it, once, and `python -m tools\.ops history res"
     )
     with pytest.raises(HistoryError, match=refusal):
         holder_of(MemoryRegisters()).__enter__()
