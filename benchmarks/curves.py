@@ -61,7 +61,7 @@ class Rules:
         before = time.process_time_ns()
         for salt, value in parts:
             dedup = self._dedups[salt]
-            dedup.record(value, append_ms, salt)
+            dedup.judge(value, append_ms, salt)
             self._waiting[salt] += 1
             if self._waiting[salt] == FLUSH_AFTER_RECORDS:
                 self._waiting[salt] = 0

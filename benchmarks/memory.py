@@ -112,7 +112,7 @@ class Worker:
     def record(self, salt: int, value: bytes, now_ms: int) -> None:
         """Judge a record, and add its counts to the windows of their shards."""
         dedup = self._dedups[salt]
-        outcome = dedup.record(value, now_ms, salt, self._blocks.table)
+        outcome = dedup.judge(value, now_ms, salt, self._blocks.table)
         self._blocks.let_go()
         if outcome.verdicts is not None:
             self.duplicates += int((outcome.verdicts == Verdict.DUPLICATE).sum())

@@ -97,7 +97,7 @@ def measure(events: int, events_per_batch: int) -> dict[str, Any]:
 
 
 def _judge(dedup: SaltDedup, value: bytes, now_ms: int) -> bytes:
-    dedup.record(value, now_ms, dedup.salt)
+    dedup.judge(value, now_ms, dedup.salt)
     return dedup.header()
 
 

@@ -1,1 +1,1 @@
-"""The counting: rules in `logic`, their Flink shells in `operators`."""
+"""Everything that counts views: rules in `logic`, and around them operators, stages, stores, sinks and sources."""

@@ -120,7 +120,7 @@ def test_an_erasure_leaves_a_record_of_either_version_as_readable_as_it_was(
     value = encode_batch(batch(mine), version)
     now = datetime(2026, 1, 31, tzinfo=UTC)
     erasure = asked(None, "viewer", now, blocked=False, unlist=False, reach=timedelta(days=40_000))
-    found = Eraser([erasure]).record((1).to_bytes(4, "big"), value, round(now.timestamp() * 1000))
+    found = Eraser([erasure]).erase_from((1).to_bytes(4, "big"), value, round(now.timestamp() * 1000))
     if all(event["viewer_id"] == "other" for event in mine):
         assert found is None
         return

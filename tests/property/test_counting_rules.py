@@ -118,7 +118,7 @@ class Machine:
         stamp, value, _, _ = self.log[salt][self.state.offsets[salt]]
         self.state.offsets[salt] += 1
         dedup = self.salts[salt]
-        outcome = dedup.record(value, stamp, salt, BLOCKS)
+        outcome = dedup.judge(value, stamp, salt, BLOCKS)
         chunks = self.state.salt_chunks[salt]
         if outcome.chunk is not None:
             chunks[outcome.generation, outcome.sequence] = outcome.chunk
@@ -309,7 +309,7 @@ def test_what_lies_in_files_gives_the_same_verdicts_emissions_and_lists() -> Non
             if mmh3.hash(i, 0, signed=False) % RULES.salts == 1
         ]
         value = encode(1, events, now)
-        outcomes = [dedup.record(value, now, 1) for dedup in deduped]
+        outcomes = [dedup.judge(value, now, 1) for dedup in deduped]
         of_memory, of_files = (outcome.verdicts for outcome in outcomes)
         assert of_memory is not None
         assert of_files is not None
@@ -397,7 +397,7 @@ def test_every_late_and_invalid_event_is_handed_out_with_its_bytes(seed: int) ->
     for salt, records in enumerate(log):
         dedup = SaltDedup(salt, RULES)
         for stamp, value, _, events in records:
-            outcome = dedup.record(value, stamp, salt)
+            outcome = dedup.judge(value, stamp, salt)
             if events is None:
                 assert [rejected.payload for rejected in outcome.dead] == [value]
                 continue
@@ -414,8 +414,8 @@ def test_an_unchanged_repeat_after_any_outage_never_counts_twice() -> None:
     salt = mmh3.hash(event[0], 0, signed=False) % RULES.salts
     for away_ms in range(0, 3_000_000, 7_000):
         dedup = SaltDedup(salt, RULES)
-        dedup.record(encode(salt, [event], NOW_MS), NOW_MS, salt)
-        outcome = dedup.record(encode(salt, [event], NOW_MS + away_ms), NOW_MS + away_ms, salt)
+        dedup.judge(encode(salt, [event], NOW_MS), NOW_MS, salt)
+        outcome = dedup.judge(encode(salt, [event], NOW_MS + away_ms), NOW_MS + away_ms, salt)
         assert outcome.chunk is None, f"counted again after {away_ms} ms"
 
 
@@ -426,14 +426,14 @@ def test_a_record_stamped_far_ahead_makes_nothing_late_and_one_that_says_no_time
     # Before there is a time nothing counts, and nothing fails.
     for n, viewed_ms in enumerate((NOW_MS, -(2**62), 0, -1)):
         value = encode(1, [(mine[n], "v", "view", viewed_ms)], 0)
-        assert dedup.record(value, NOW_MS + n, 1).chunk is None
+        assert dedup.judge(value, NOW_MS + n, 1).chunk is None
     assert (dedup.tallies[0].minute, dedup.tallies[0].received, dedup.tallies[0].clamped_records) == (0, 4, 4)
-    dedup.record(encode(1, [], NOW_MS), NOW_MS, 1)
+    dedup.judge(encode(1, [], NOW_MS), NOW_MS, 1)
     for value in (encode(1, [], NOW_MS), b"no batch", encode(1, [], 0)):
-        dedup.record(value, NOW_MS + FAR_MS, 1)
+        dedup.judge(value, NOW_MS + FAR_MS, 1)
     assert dedup.append_ms == NOW_MS + RULES.clock_ahead_ms
     later = NOW_MS + RULES.clock_ahead_ms + MINUTE_MS
-    outcome = dedup.record(encode(1, [(mine[0], "v", "view", later)], later), later, 1)
+    outcome = dedup.judge(encode(1, [(mine[0], "v", "view", later)], later), later, 1)
     assert outcome.append_ms == later
     assert outcome.chunk is not None
     assert [(tally.clamped_records, tally.unreadable_records) for tally in dedup.tallies[-2:]] == [(2, 1), (0, 0)]
@@ -444,9 +444,9 @@ def test_a_repeat_stamped_anew_within_a_generation_is_a_duplicate() -> None:
     salt = mmh3.hash(event[0], 0, signed=False) % RULES.salts
     for away_ms in range(0, RULES.generation_ms, 5_000):
         dedup = SaltDedup(salt, RULES)
-        dedup.record(encode(salt, [event], NOW_MS), NOW_MS, salt)
+        dedup.judge(encode(salt, [event], NOW_MS), NOW_MS, salt)
         again = (*event[:3], NOW_MS + away_ms)
-        assert dedup.record(encode(salt, [again], NOW_MS + away_ms), NOW_MS + away_ms, salt).chunk is None
+        assert dedup.judge(encode(salt, [again], NOW_MS + away_ms), NOW_MS + away_ms, salt).chunk is None
 
 
 def test_many_events_of_many_videos_count_like_few() -> None:
@@ -593,7 +593,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_an_unreadable_record_is_dead_lettered_whole_with_its_reason(name: str) -> None:
     value, reason = HOSTILE[name]
-    outcome = SaltDedup(1, RULES).record(value, NOW_MS, 1)
+    outcome = SaltDedup(1, RULES).judge(value, NOW_MS, 1)
     assert [(r.index, r.reason, r.payload) for r in outcome.dead] == [(-1, reason, value)]
     assert outcome.chunk is None
 
@@ -617,7 +617,7 @@ def test_a_bad_event_does_not_sink_its_batch() -> None:
     ]
     value = encode(1, events, at).replace(b"NOTUTF", b"\xff\xfeTUTF")
     dedup = SaltDedup(1, RULES)
-    outcome = dedup.record(value, at, 1)
+    outcome = dedup.judge(value, at, 1)
     assert [(r.index, r.reason) for r in outcome.dead] == [
         (1, "video_id_too_long"),
         (2, "video_id_empty"),
@@ -636,5 +636,5 @@ def test_a_bad_event_does_not_sink_its_batch() -> None:
 @given(st.binary(max_size=400), st.booleans())
 def test_no_bytes_raise(noise: bytes, with_head: bool) -> None:
     dedup = SaltDedup(1, RULES)
-    dedup.record(head() + noise if with_head else noise, NOW_MS, 1)
+    dedup.judge(head() + noise if with_head else noise, NOW_MS, 1)
     assert [tally.records for tally in dedup.tallies] == [1]

@@ -124,7 +124,7 @@ class Place:
             dedups={},
         )
         for record in records:
-            counter.record(record.key, record.value, record.record_ms)
+            counter.count(record.key, record.value, record.record_ms)
         return counter.finish(lambda _hour, _ids: ())
 
     def put_slices(self, counts: dict[int, SliceCounts]) -> list[SliceInfo]:

@@ -82,7 +82,7 @@ def count(records: list[tuple[int, list[Event]]], cuts: list[int], *, forgets: b
             RULES, partition=0, partitions=1, blocks=NOBODY, late_ms_max=1 << 50, viewed_ms_min=0, dedups=dedups
         )
         for at, events in records[first:end]:
-            counter.record(bytes(4), encode(0, events, at), at)
+            counter.count(bytes(4), encode(0, events, at), at)
         made = counter.finish(lambda hour, ids: newest([hour], ids), newest=newest)
         slices.append(made)
         known.append(made.known)

@@ -113,7 +113,7 @@ class World:
     def append(self, key_salt: int, value: bytes) -> None:
         """One record, judged at once."""
         dedup = self._stream.setdefault(key_salt, SaltDedup(key_salt, self._rules, sends=False))
-        outcome = dedup.record(value, self.now_ms, key_salt)
+        outcome = dedup.judge(value, self.now_ms, key_salt)
         for kept, rejected in (("late", outcome.late), ("dead-letter", outcome.dead)):
             for one in rejected:
                 origin = Origin(self._settings.kafka.events_topic, key_salt % PARTITIONS, len(self.log), one.index)
@@ -189,7 +189,7 @@ class World:
             )
             for salt, value, at_ms in self.log:
                 if salt % PARTITIONS == partition:
-                    counter.record(salt.to_bytes(4, "big"), value, at_ms)
+                    counter.count(salt.to_bytes(4, "big"), value, at_ms)
             for row in counter.finish(lambda _hour, _ids: ()).sums.cells.to_pylist():
                 found[row["video_id"]] += row["views"] + row["late_added"]
         return found

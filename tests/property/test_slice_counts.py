@@ -136,7 +136,7 @@ class Batch:
             dedups=dedups_of(self._memory, self._rules),
         )
         for key, value, record_ms in records:
-            counter.record(key, value, record_ms)
+            counter.count(key, value, record_ms)
         found = counter.finish(self.known)
         assert found.memory is not None
         self._memory = found.memory

@@ -207,7 +207,7 @@ class LocalRollup:
         return self.store.manifest(register.manifest if register else "", self.settings.counting.shards)
 
     def make_register(self) -> None:
-        """What `tools.history init` does."""
+        """What `python -m tools.ops history init` does."""
         make_register(
             self.registers,
             self.store,

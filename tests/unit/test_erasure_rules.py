@@ -55,7 +55,7 @@ def events_of(value: bytes) -> list[dict[str, Any]]:
 
 
 def erased(value: bytes, of: Erasure, ids: tuple[str, ...] = (), record_ms: int = NOW_MS) -> bytes:
-    found = Eraser([of], ids).record(SALT.to_bytes(4, "big"), value, record_ms)
+    found = Eraser([of], ids).erase_from(SALT.to_bytes(4, "big"), value, record_ms)
     assert found is not None
     assert found.value is not None
     return found.value
@@ -82,7 +82,7 @@ def test_only_the_viewer_changes_and_what_nothing_counts_goes() -> None:
         event(5, viewed_at=NOW_MS - DAY_MS, kind="like", country="fr"),
     ]
     value = batch(*events)
-    found = Eraser([of]).record(None, value, NOW_MS)
+    found = Eraser([of]).erase_from(None, value, NOW_MS)
     assert found is not None
     assert found.value is not None
     assert found.events == {viewer_hash(ID).hex(): 4}
@@ -99,7 +99,7 @@ def test_only_the_viewer_changes_and_what_nothing_counts_goes() -> None:
     assert ID.encode() not in found.value
     # The same header, and again nothing is found.
     assert found.value[:40] == value[:40]
-    assert Eraser([of]).record(None, found.value, NOW_MS) is None
+    assert Eraser([of]).erase_from(None, found.value, NOW_MS) is None
 
 
 def test_blocks_of_an_array_keep_their_counts_and_get_their_sizes() -> None:
@@ -139,13 +139,13 @@ def test_blocks_of_an_array_keep_their_counts_and_get_their_sizes() -> None:
     assert new.startswith(head + varint(-3))
     assert new.endswith(varint(-1) + varint(len(untouched)) + untouched + b"\0")
     # The kernels, which trust no size, read it too.
-    assert SaltDedup(SALT, RULES).record(new, NOW_MS, SALT).dead == []
+    assert SaltDedup(SALT, RULES).judge(new, NOW_MS, SALT).dead == []
 
 
 def test_a_text_that_is_no_utf_8_stays_a_fault() -> None:
     good = batch(event(0, device="\x7f\x7f"), event(1))
     value = good.replace(b"\x7f\x7f", b"\xff\xfe")
-    verdicts = [SaltDedup(SALT, RULES).record(of, NOW_MS, SALT).verdicts for of in (value, erased(value, erasure()))]
+    verdicts = [SaltDedup(SALT, RULES).judge(of, NOW_MS, SALT).verdicts for of in (value, erased(value, erasure()))]
     for found in verdicts:
         assert found is not None
         assert found.tolist() == [Verdict.DEAD_LETTERED, Verdict.COUNTED]
@@ -156,21 +156,21 @@ def test_what_cannot_be_read_is_emptied_if_the_id_stands_in_it() -> None:
     of = erasure()
     whole = batch(event(0))
     for value in (whole[:-1], b"\xc3\x02" + whole[2:], ID.encode(), batch(event(0), salts=-1)):
-        assert Eraser([of]).record(None, value, NOW_MS) is None
-        found = Eraser([of], [ID]).record(None, value, NOW_MS)
+        assert Eraser([of]).erase_from(None, value, NOW_MS) is None
+        found = Eraser([of], [ID]).erase_from(None, value, NOW_MS)
         assert found is not None
         assert (found.value, found.emptied, found.events.total()) == (b"", True, 0)
-        outcomes = [SaltDedup(SALT, RULES).record(one, NOW_MS, SALT) for one in (value, b"")]
+        outcomes = [SaltDedup(SALT, RULES).judge(one, NOW_MS, SALT) for one in (value, b"")]
         assert all(len(outcome.dead) == 1 and outcome.dead[0].index == -1 for outcome in outcomes)
-    assert Eraser([of], [ID]).record(None, b"other", NOW_MS) is None
-    assert Eraser([of], [ID]).record(b"\0\0\0\1", None, NOW_MS) is None
+    assert Eraser([of], [ID]).erase_from(None, b"other", NOW_MS) is None
+    assert Eraser([of], [ID]).erase_from(b"\0\0\0\1", None, NOW_MS) is None
 
 
 def test_a_record_under_a_wrong_salt_is_read_and_a_key_that_names_the_viewer_goes() -> None:
     of = erasure()
     for value in (batch(event(0), salt=SALT + 1), batch(event(0), salts=4)):
         assert events_of(erased(value, of))[0]["viewer_id"] == pseudonym(of, b"v", DAY)
-    found = Eraser([of], [ID]).record(f"{ID}-1".encode(), None, NOW_MS)
+    found = Eraser([of], [ID]).erase_from(f"{ID}-1".encode(), None, NOW_MS)
     assert found is not None
     assert (found.key, found.value) == (None, None)
 
@@ -189,7 +189,7 @@ def test_days_up_to_the_one_after_are_erased_and_what_had_arrived_before_it() ->
         (then, tomorrow - 1, True),
         ((1 << 63) - 1, NOW_MS, True),
     ):
-        found = eraser.record(None, batch(event(0, viewed_at=viewed_at)), record_ms)
+        found = eraser.erase_from(None, batch(event(0, viewed_at=viewed_at)), record_ms)
         assert (found is not None) == is_erased, viewed_at
 
 
@@ -201,7 +201,7 @@ def test_pseudonyms_stay_as_long_as_an_erasure_is_open_and_then_nobody_knows_the
     assert again.last_day == first.last_day + timedelta(days=2)
     done = closed(again)
     assert not done.is_open
-    assert Eraser([done]).record(None, batch(event(0)), NOW_MS) is None
+    assert Eraser([done]).erase_from(None, batch(event(0)), NOW_MS) is None
     new = erasure(before=done)
     assert new.is_open
     assert new.key != first.key

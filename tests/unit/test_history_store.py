@@ -178,7 +178,7 @@ def test_there_is_no_history_before_the_first_manifest_and_then_what_it_says(sto
 def test_a_manifest_that_the_register_names_and_that_is_gone_is_no_empty_history(store: HistoryStore) -> None:
     name = manifest_name(7, "a")
     store.put_manifest(manifest_name(6, "b"), no_history(4))
-    with pytest.raises(HistoryError, match=rf"{name} is not there, .*: type `python -m tools\.history restore`"):
+    with pytest.raises(HistoryError, match=rf"{name} is not there, .*: type `python -m tools\.ops history restore`"):
         store.manifest(name, 4)
 
 

@@ -364,7 +364,7 @@ def test_rows_that_are_owed_are_told_of(place: Place) -> None:
 
 
 def test_without_a_register_there_is_nothing_to_look_at(empty: Place, place: Place) -> None:
-    with pytest.raises(HistoryError, match=r"no register of history: `python -m tools\.history init` makes it"):
+    with pytest.raises(HistoryError, match=r"no register of history: `python -m tools\.ops history init` makes it"):
         Place(empty.folder).verify()
     with pytest.raises(HistoryError, match=r"^history\.path="):
         Place(empty.folder / "other", place.registers).verify()

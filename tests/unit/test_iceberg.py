@@ -541,7 +541,7 @@ def test_a_rollup_that_deletes_files_meanwhile_makes_it_begin_again(tmp_path: Pa
 
     (told,) = publish_while(tables, replaced, lambda: manifest_of(2, paths[1]))
     assert (told.added, tables.files("days")) == (1, {paths[1]})
-    with pytest.raises(TableError, match=r"tools\.history verify"):
+    with pytest.raises(TableError, match=r"tools\.ops history verify"):
         tables.publish(manifest_of(3, *paths))
 
 

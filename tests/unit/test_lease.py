@@ -153,7 +153,7 @@ def test_a_register_of_another_path_is_refused_with_what_to_do() -> None:
     registers = register_of("s3://view-counts/other")
     refusal = (
         rf"^history\.path={PATH}, and this keyspace's history is at s3://view-counts/other: set "
-        "VIEW_COUNTS_HISTORY_PATH to that, or use the keyspace that belongs to this path$"
+        "VIEW_COUNTS_HISTORY_PATH to s3://view-counts/other, or use the keyspace that belongs to this path$"
     )
     with pytest.raises(HistoryError, match=refusal):
         holder_of(registers).__enter__()
@@ -161,9 +161,7 @@ def test_a_register_of_another_path_is_refused_with_what_to_do() -> None:
 
 
 def test_where_there_is_no_register_it_is_said_who_makes_it() -> None:
-    refusal = (
-        r"no register of history: `python -m tools\.history init` makes it, once, and `python -m tools\.history res"
-    )
+    refusal = r"no register of history: `python -m tools\.ops history init` makes it, .*tools\.ops history restore`"
     with pytest.raises(HistoryError, match=refusal):
         holder_of(MemoryRegisters()).__enter__()
 
@@ -218,7 +216,7 @@ def test_a_lease_ends_at_its_deadline_also_for_those_who_work_for_its_holder() -
         assert one.lease.check() == of_worker.check() == now(registers)
         clock.sleep(0.002)
         for each in (one.lease, of_worker):
-            with pytest.raises(LeaseLostError, match="has passed its deadline: the next one does what is left"):
+            with pytest.raises(LeaseLostError, match="has passed its deadline: the next holder does what is left"):
                 each.publish(manifest_name(each.token, "a"))
     assert now(registers).manifest == ""
 

@@ -35,7 +35,7 @@ def viewers_of(names: list[str]) -> list[bytes]:
     counter = SliceCounter(
         RULES, partition=0, partitions=1, blocks=NOBODY, late_ms_max=1 << 50, viewed_ms_min=0, dedups={}
     )
-    counter.record(bytes(4), registry.encode("ViewBatch", {**head, "events": events}), AT_MS)
+    counter.count(bytes(4), registry.encode("ViewBatch", {**head, "events": events}), AT_MS)
     found = counter.finish(lambda _hour, _ids: ())
     assert sum(found.sums.cells["views"].to_pylist()) == len(names)
     return sorted(found.sums.viewers["viewer"].to_pylist())

@@ -35,7 +35,7 @@ def full_record(viewed_at: int) -> tuple[bytes, int]:
 
 
 def of_record(value: bytes, name: str) -> tuple[list[bytes], list[Rejected]]:
-    outcome = SaltDedup(0, RULES).record(value, NOW_MS, 0)
+    outcome = SaltDedup(0, RULES).judge(value, NOW_MS, 0)
     rejected = getattr(outcome, name)
     return list(letters("view-events", 3, 7, outcome.append_ms, outcome.batch_id, rejected)), rejected
 

@@ -333,7 +333,7 @@ class _Run:
 
         def change(record: Record) -> Record | None:
             nonlocal emptied
-            without = eraser.record(record.key, record.value, record.record_ms)
+            without = eraser.erase_from(record.key, record.value, record.record_ms)
             if without is None:
                 return None
             events.update(without.events)

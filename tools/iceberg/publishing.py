@@ -103,8 +103,8 @@ def publish_tables(
             return list(told.values())
     raise TableError(
         f"the tables at {path}/{FOLDER} changed during {ATTEMPTS} attempts ({overtaken_by}): run this after the "
-        "rollup, one run at a time; if Parquet is missing, `python -m tools.history verify` says which; if a file of "
-        "the tables' metadata is missing, `python -m tools.iceberg --rebuild` writes it again"
+        "rollup, one run at a time; if Parquet is missing, `python -m tools.ops history verify` says which; if a file "
+        "of the tables' metadata is missing, `python -m tools.iceberg --rebuild` writes it again"
     )
 
 

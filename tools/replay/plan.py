@@ -171,5 +171,5 @@ class Planner:
         if packed.refused:
             return packed.refused[0][1], False
         ((salt, value, _),) = packed.batches
-        outcome = SaltDedup(salt, self._settings.counting).record(value, self._now_ms, salt)
+        outcome = SaltDedup(salt, self._settings.counting).judge(value, self._now_ms, salt)
         return (outcome.dead[0].reason if outcome.dead else None), bool(outcome.late)

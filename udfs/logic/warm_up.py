@@ -1,6 +1,6 @@
 """Compiles every kernel into Numba's cache: `python -m udfs.logic.warm_up`, with NUMBA_CACHE_DIR set.
 
-Run at set-up and in the image, so that a worker loads machine code instead of compiling for half a minute.
+Set-up and the image run it, so that a worker loads machine code instead of compiling for half a minute.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -33,10 +33,10 @@ NOW_MS = 1 << 40
 
 
 def warm_up() -> None:
-    """Take a batch the whole way, with a restore, so that each kernel meets its types."""
+    """Take a batch the whole way, with a restore, so that each kernel is compiled for the types that it meets."""
     rules = CountingSettings()
     salt = 0
-    # As many ids and videos as make the tables grow.
+    # There are enough ids and videos to make the tables grow.
     ids = (n.to_bytes(16, "big") for n in range(1, EVENTS * rules.salts))
     events = [
         {"event_id": identity, "video_id": f"v{n}", "viewed_at": NOW_MS, "country": "DE"}
@@ -46,7 +46,7 @@ def warm_up() -> None:
     header = {"batch_id": bytes(16), "producer_id": "", "salt": salt, "salts": rules.salts, "produced_at": NOW_MS}
     value = registry.encode("ViewBatch", {**header, "events": events})
     dedup = SaltDedup(salt, rules)
-    outcome = dedup.record(value, NOW_MS, salt)
+    outcome = dedup.judge(value, NOW_MS, salt)
     assert outcome.chunk is not None
     assert outcome.unsent is not None
     restored = SaltDedup(salt, rules)
@@ -66,7 +66,7 @@ def warm_up() -> None:
     )
     late = registry.encode("ViewBatch", {**header, "produced_at": NOW_MS + HOUR_MS, "events": events})
     for record_ms, batch in ((NOW_MS, value), (NOW_MS + HOUR_MS, late)):
-        slices.record(salt.to_bytes(4, "big"), batch, record_ms)
+        slices.count(salt.to_bytes(4, "big"), batch, record_ms)
     counts = slices.finish(lambda _hour, _ids: [no_known()])
     viewer_days([counts.sums.viewers])
     in_buckets(counts.known.ids, counts.known.hours)
@@ -74,12 +74,12 @@ def warm_up() -> None:
     list(pack_columns([pa.array([""])], bytes(16), key_values=1, rows_max=1, bytes_max=1))
     viewer_ids(salt.to_bytes(4, "big"), value, rules.salts, {bytes(16)})
     nobody = asked(None, "", datetime.now(UTC), blocked=False, unlist=False, reach=timedelta())
-    Eraser([nobody]).record(salt.to_bytes(4, "big"), value, 0)
+    Eraser([nobody]).erase_from(salt.to_bytes(4, "big"), value, 0)
     for element in restored.flush().elements.values():
         window = ShardWindow(rules)
         for key, rows in window.absorb(element):
             ShardWindow(rules).restore(window.header(), [(key, rows)])
-            # As it comes from state, and as one that closes.
+            # These are the rows of an open minute as state holds them; here they make a closed one.
             minute = ClosedMinute(np.frombuffer(rows, np.uint8), None, 0)
             chosen_kinds(lambda minute=minute: [minute.rows()], 2, [])  # type: ignore[misc]
         for rows in window.emit().counts:

@@ -1,1 +1,1 @@
-"""Flink shells of the rules in udfs.logic, one for one: state, timers and elements, no decisions."""
+"""Flink operators. Each keeps an object of udfs.logic in step with state, timers and elements, and decides nothing."""

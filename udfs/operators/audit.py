@@ -1,6 +1,6 @@
-"""Flink shells of the audit, in batch mode: tables are read by ranges, and compared by shard and by partition.
+"""Flink operators of the audit, in batch mode: they read tables by ranges, and compare by shard and by partition.
 
-None of them holds a table: rows travel in pieces, wait in files, and are compared hour by hour and day by day.
+No operator holds a whole table: rows travel in pieces, wait in files, and are compared hour by hour and day by day.
 """
 
 import tempfile
@@ -48,22 +48,23 @@ from udfs.stores.history_store import HistoryStore
 from udfs.stores.lease import HeldLease, Lease
 
 MINUTES_TABLE = "views_by_minute"
-# What is read, by the number that travels; the ledger comes by hours of arrival, the others by ranges of tokens.
+# The tables that are read. Elements name a table by its number here. The ledger is read by hours of arrival, the others
+# by ranges of tokens.
 TABLES = (MINUTES_TABLE, *OF_TABLES, LEDGER)
-# The ledger is of partitions, which come after the shards among the keys.
+# The rows of each table. The ledger's are compared by partition; keys of partitions come after those of shards.
 _SCHEMAS = {MINUTES_TABLE: STORED, **dict.fromkeys(OF_TABLES, STORED_AMOUNTS), LEDGER: LEDGER_ROWS}
-# Of each table the column by which its rows are compared one after the other, and how long one of these is in ms.
+# Tables that are compared hour by hour or day by day: the column with the time of a row, and that length in ms.
 _COMPARED_BY = {MINUTES_TABLE: ("minute", HOUR_MS), VIEWS_BY_HOUR: ("at", HOUR_MS), VIEWS_BY_DAY: ("at", DAY_MS)}
-# A key's rows are sent when there are so many bytes of them.
+# The rows of a key are emitted when they have this many bytes.
 PIECE_BYTES = 256 << 10
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What is audited; what is found is repaired under a lease, if any.
+    """What to audit. With a lease, what is wrong is repaired.
 
-    Hours viewed from `first` on: of the stream to before `end`, of history those that it has. Of the ledger hours of
-    arrival from `arrived_first` to before `arrived_end`. Days from `first_day` on; `table_hours_from` is the first hour
-    of which views_by_hour must have rows.
+    The stream's hours viewed are `first` to `end - 1`; history's are those from `first` on that it has. The ledger's
+    hours of arrival are `arrived_first` to `arrived_end - 1`. Days are those from `first_day` on. `table_hours_from` is
+    the first hour for which views_by_hour must have rows.
     """
 
     first: int
@@ -76,18 +77,18 @@ class Question(msgspec.Struct, frozen=True):
     table_hours_from: int
 
 
-class Told(msgspec.Struct, frozen=True):
-    """What came of one shard or partition."""
+class Result(msgspec.Struct, frozen=True):
+    """The result for one shard or partition."""
 
     verdicts: list[Verdict] = []
     findings: list[Finding] = []
 
 
 class ReadRows(FlatMapFunction):
-    """Row(number in TABLES, first, last) in: tokens, or hours of arrival; Row(key, a piece of its rows) out.
+    """Takes Row(number in TABLES, first, last), a range of tokens or of hours. Emits Row(key, a piece of its rows).
 
-    Keys are shards and, from their number on, partitions. A piece is the number in TABLES, whether it is the last one
-    of these rows, and an Arrow stream.
+    A key is a shard, or the number of shards plus a partition. A piece is the number in TABLES, whether it is the last
+    piece of this range, and an Arrow stream.
     """
 
     def __init__(self, settings: Settings, question: bytes) -> None:
@@ -101,7 +102,7 @@ class ReadRows(FlatMapFunction):
         self._question = msgspec.json.decode(self._question_json, type=Question)
 
     def flat_map(self, value: Row) -> Iterator[Row]:
-        """Read a range; every shard, or every partition, hears of it, also of nothing."""
+        """Read a range. Every shard, or every partition, gets its rows, even if there are none."""
         number, first, last = value
         table = TABLES[number]
         shards, partitions = self._settings.counting.shards, self._settings.kafka.partitions
@@ -115,7 +116,7 @@ class ReadRows(FlatMapFunction):
                 of = pa.array([shard_of(video, shards) for video in videos.dictionary.to_pylist()], pa.int64())
                 of = of.take(videos.indices)
             for key in pc.unique(of).to_pylist():
-                # A row of nobody's: foreign records of a partition that there is none of.
+                # A row may be for a partition that does not exist. It is read, but never compared.
                 mine = waiting.setdefault(key, [_SCHEMAS[table].empty_table()])
                 mine.append(rows.filter(pc.equal(of, key)))
                 if sum(one.nbytes for one in mine) >= PIECE_BYTES:
@@ -134,7 +135,10 @@ class ReadRows(FlatMapFunction):
 
 
 class CompareRows(KeyedProcessFunction):
-    """Of a key the pieces of so many ranges of each table in; with the last one Row(0, Told in JSON) out."""
+    """Takes a key's pieces of all ranges of each table. After the last one it emits Row(0, Result in JSON).
+
+    `expected` is the number of ranges of each table.
+    """
 
     def __init__(self, settings: Settings, manifest: bytes, question: bytes, expected: dict[str, int]) -> None:
         self._settings = settings
@@ -155,12 +159,12 @@ class CompareRows(KeyedProcessFunction):
         self._lease = None if held is None else Lease(self._registers, held)
         self._rows = AuditRows(session, self._question.audited_at)
         self._folder = settings.job.spill_folder or tempfile.gettempdir()
-        # By key and table: its rows, and of how many ranges they are whole.
+        # By key and table: the rows, and how many ranges have been read to their end.
         self._found: dict[int, dict[str, RowsBeside]] = {}
         self._whole: Counter[tuple[int, str]] = Counter()
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
-        """Compare with the last one. In batch mode what fails begins with its first element again."""
+        """Compare when the last rows are there. A batch task that fails begins with its first element again."""
         key = ctx.get_current_key()
         content = bytes(value)
         table, is_last = TABLES[content[0]], content[1]
@@ -176,10 +180,10 @@ class CompareRows(KeyedProcessFunction):
             tables = self._found.pop(key)
             for table in wanted:
                 del self._whole[key, table]
-            told = self._shard(key, tables) if key < shards else self._partition(key - shards, tables[LEDGER].take(0))
-            yield Row(0, msgspec.json.encode(told))
+            result = self._shard(key, tables) if key < shards else self._partition(key - shards, tables[LEDGER].take(0))
+            yield Row(0, msgspec.json.encode(result))
 
-    def _shard(self, shard: int, tables: dict[str, RowsBeside]) -> Told:
+    def _shard(self, shard: int, tables: dict[str, RowsBeside]) -> Result:
         verdicts = self._minutes(shard, tables[MINUTES_TABLE])
         question, manifest, lease = self._question, self._manifest, self._lease
         of_shard = ShardHistory(
@@ -191,7 +195,7 @@ class CompareRows(KeyedProcessFunction):
             repair = HistoryRepair(
                 of_shard, lambda: HistoryRows(self._settings.cassandra, token), manifest, lease.check
             )
-        # Without a lease a rollup may go on meanwhile, and its rows are of a manifest that is not the one here.
+        # Without a lease, a rollup may write rows of a newer manifest meanwhile. These are left out.
         register = self._registers.read()
         names = () if register is None else register.all_kept
         newer = {token_of(name) for name in names if token_of(name) > manifest.token}
@@ -206,12 +210,12 @@ class CompareRows(KeyedProcessFunction):
         )
         if repair is not None:
             repair.close()
-        return Told(verdicts, findings)
+        return Result(verdicts, findings)
 
     def _minutes(self, shard: int, stored: RowsBeside) -> list[Verdict]:
-        """Hour by hour; what differs is kept, and repaired."""
+        """Compare hour by hour, store the differences, and with a lease repair them."""
         verdicts = []
-        # What the archive lacks says nothing of the stream.
+        # Where the archive may lack records, nothing can be said about the stream.
         gaps = set(self._manifest.gap_hours)
         for hour in (hour for hour in range(self._question.first, self._question.end) if hour not in gaps):
             truth = self._truth(hour, shard)
@@ -227,12 +231,12 @@ class CompareRows(KeyedProcessFunction):
         return verdicts
 
     def _truth(self, hour: int, shard: int) -> pa.Table:
-        """What history has; its files are there while the manifest is kept, which is for some rollups."""
+        """Return history's minutes. Their files exist while the manifest is kept, that is, during some more rollups."""
         path = self._manifest.files["minutes"].get(hour, {}).get(shard)
         return MINUTES.empty_table() if path is None else of_hour(self._history.get(path), hour)
 
-    def _partition(self, partition: int, rows: pa.Table) -> Told:
-        """The accounts of a partition's salts."""
+    def _partition(self, partition: int, rows: pa.Table) -> Result:
+        """Compare the ledger of a partition's salts."""
         names = [name for name in self._manifest.all_slices if name.partition == partition]
         question, lease = self._question, self._lease
         compared, wrong = compare_ledger(
@@ -247,13 +251,13 @@ class CompareRows(KeyedProcessFunction):
         self._rows.accounts(partition, wrong, None if lease is None else lease.token)
         places = sorted({(one.minute * MINUTE_MS, partition) for one in wrong})[:PLACES_MAX]
         repaired = 0 if lease is None else len(wrong)
-        return Told(findings=[Finding(LEDGER, compared, len(wrong), repaired, places)])
+        return Result(findings=[Finding(LEDGER, compared, len(wrong), repaired, places)])
 
 
 class WriteVerdicts(KeyedProcessFunction):
-    """What came of so many shards and partitions in; with the last one it is added up and written.
+    """Takes the Results of all shards and partitions. After the last one it adds them up and writes them.
 
-    The number of hours of the stream that were audited comes out.
+    It emits the number of the stream's hours that were audited.
     """
 
     def __init__(self, settings: Settings, question: bytes, keys: int) -> None:
@@ -267,24 +271,24 @@ class WriteVerdicts(KeyedProcessFunction):
         self._rows = AuditRows(connect_however_long(self._settings.cassandra), question.audited_at)
         self._by_hour: dict[int, Verdict] = {}
         self._findings: Sequence[Finding] = ()
-        self._told = 0
+        self._results = 0
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[int]:  # noqa: ARG002
-        """Add up, and write at last."""
-        told = msgspec.json.decode(bytes(value), type=Told)
-        for verdict in told.verdicts:
+        """Add up. Write with the last one."""
+        result = msgspec.json.decode(bytes(value), type=Result)
+        for verdict in result.verdicts:
             before = self._by_hour.get(verdict.hour)
             self._by_hour[verdict.hour] = verdict if before is None else before.plus(verdict)
-        self._findings = added_up([*self._findings, *told.findings])
-        self._told += 1
-        if self._told == self._keys:
+        self._findings = added_up([*self._findings, *result.findings])
+        self._results += 1
+        if self._results == self._keys:
             self._rows.findings(self._findings)
             self._rows.verdicts(self._by_hour.values())
             yield len(self._by_hour)
 
 
 def _numbers(table: str, rows: pa.Table) -> npt.NDArray[np.int64]:
-    """Of each row the hour or day since 1970 by which it is compared; 0 where all rows are compared at once."""
+    """Return the hour or day since 1970 of each row; 0 where all rows of the table are compared at once."""
     if table not in _COMPARED_BY:
         return np.zeros(rows.num_rows, np.int64)
     column, length_ms = _COMPARED_BY[table]

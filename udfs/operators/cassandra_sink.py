@@ -1,7 +1,8 @@
-"""The sink: writes behind its input, and waits where the window stage has let go of what it handed out.
+"""The sink: it writes in the background, and waits where the window stage relies on writes being finished.
 
-What may be under way when a checkpoint completes is in that checkpoint: open cells, tallies, lists to be ranked again.
-A shard's Changes wait for those before them, its lists for the lists before them, Closed and Settle for both.
+Whatever is still being written when a checkpoint completes can be made again from that checkpoint: open cells and
+tallies are in it, and lists are ranked again. A shard's Changes wait for the Changes before them, its lists for the
+lists before them, and Closed and Settle wait for both.
 """
 
 from collections.abc import Iterable
@@ -22,12 +23,12 @@ from udfs.sinks.cassandra_writer import LISTS, CountWriter, TopList
 
 
 def handed_on_type() -> TypeInformation:
-    """Row(shard key, Changes or Top): what a sink has taken and hands on."""
+    """Return the type of what the sink passes on: Row(shard key, Changes or Top)."""
     return Types.ROW([Types.INT(), Types.PICKLED_BYTE_ARRAY()])
 
 
 class CassandraSink(FlatMapFunction):
-    """Objects of udfs.operators.elements in; out, if it is to, counts and lists, for what comes after the counting."""
+    """Takes objects of udfs.operators.elements. With `hands_on`, it passes counts and lists on to the enrich stage."""
 
     def __init__(self, settings: CassandraSettings, shard_keys: list[int], *, hands_on: bool) -> None:
         self._settings = settings
@@ -35,7 +36,7 @@ class CassandraSink(FlatMapFunction):
         self._hands_on = hands_on
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        """Connect, however long it takes: a job restarted while Cassandra is away waits for it."""
+        """Connect, however long it takes, so that a job that starts while Cassandra is away waits for it."""
         session = connect_however_long(self._settings)
         figures = WriteFigures()
         figures.show(runtime_context.get_metrics_group(), (LISTS,))
@@ -60,7 +61,7 @@ class CassandraSink(FlatMapFunction):
         return (Row(self._shard_keys[value.shard], value),)
 
     def close(self) -> None:
-        """Let what is under way end."""
+        """Wait until all writes have ended."""
         self._behind.settle_all()
 
     def _changes(self, changes: Changes) -> None:
@@ -73,7 +74,7 @@ class CassandraSink(FlatMapFunction):
 
 
 def top_lists(top: Top) -> list[TopList]:
-    """The lists of an element, as they are written."""
+    """Return the lists of an element, in the form in which they are written."""
     return [
         TopList(kind, ranking.span, ranking.minute, ranking.events, found)
         for ranking in top.rankings
@@ -82,7 +83,7 @@ def top_lists(top: Top) -> list[TopList]:
 
 
 def lists_of_kinds(top: Top) -> list[TopList]:
-    """Of each span in which kinds were left out, the list that says so, as it is written."""
+    """Return the list of kinds of each span in which kinds were left out, in the form in which it is written."""
     return [
         TopList(OF_KINDS.encode(), ranking.span, ranking.minute, ranking.events, ranking.kinds)
         for ranking in top.rankings

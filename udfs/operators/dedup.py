@@ -1,10 +1,10 @@
-"""Flink shell of udfs.logic.stream.dedup: keeps one SaltDedup per key in step with keyed state.
+"""The dedup stage: a Flink operator that keeps one SaltDedup (udfs.logic.stream.dedup) per key in step with state.
 
-In: Row(key, Row(value, record time, partition, offset)), where a key below 0 is no salt's but that of the foreign
-records of partition -1 - key, and stands for a salt in the ledger; and from the broadcast Row(viewer_id, periods,
-partition, offset), see udfs.logic.stream.block_list. Out: Row(shard key, element), where an element is PARTIAL or
-LEDGER and its bytes; side outputs LATE and DEAD_LETTER carry letters of udfs.logic.stream.rejected, several of a record
-where one does not hold its bad events.
+Input is Row(key, Row(value, record timestamp, partition, offset)). A negative key is not a salt's: it is for the
+foreign records of partition -1 - key, and takes the place of a salt in the ledger. The broadcast input is
+Row(viewer_id, periods, partition, offset), see udfs.logic.stream.block_list. Output is Row(shard key, element). An
+element is PARTIAL or LEDGER, then its bytes. The side outputs for late events and dead letters carry letters of
+udfs.logic.stream.rejected, several for one record if its events do not fit into one.
 """
 
 from collections.abc import Iterator
@@ -29,26 +29,26 @@ from udfs.sources.compacted import CompactedTopic
 BLOCKED_STATE = "blocked-viewers"
 PARTIAL = b"P"
 LEDGER = b"L"
-# A bundle brings all records of a quarter of a second or more in one moment.
+# Flink hands records over in bundles, so that all records of a quarter of a second or more come in one moment.
 FLUSHES_AT_ONCE = 4
 
 
 def late_tag() -> OutputTag:
-    """Late events. Made anew wherever needed: a tag holds a JVM object, which no function may capture."""
+    """Make the tag of late events. Each user makes one, because a tag holds a JVM object, which cannot be pickled."""
     return OutputTag("late", Types.PRIMITIVE_ARRAY(Types.BYTE()))
 
 
 def dead_letter_tag() -> OutputTag:
-    """Records and events that could not be counted."""
+    """Make the tag of dead letters."""
     return OutputTag("dead-letter", Types.PRIMITIVE_ARRAY(Types.BYTE()))
 
 
 class Dedup(KeyedBroadcastProcessFunction):
-    """Keyed by the salt's key. Two maps of id chunks, by parity of generation, so that an old one clears at once.
+    """Keyed by the salt's key. Chunks of ids are in two maps, by parity of the generation, so that one can be cleared.
 
-    The block list is read from its topic before the first record, and from then on as it is broadcast. Broadcast state
-    alone would be as old as the checkpoint, and a list that is still being read would judge differently from one run to
-    the next.
+    The block list is read from its topic before the first record, and later changes come by the broadcast. Broadcast
+    state alone would not do: it is as old as the checkpoint, and events that come before it is up to date would be
+    judged differently from one run to the next.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Dedup(KeyedBroadcastProcessFunction):
     def open(self, runtime_context: RuntimeContext) -> None:
         """Make the state handles."""
         octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
-        # Whether an id counts is decided by its generation, so that expired state does no harm; never to return it, the
-        # default, would cost a round trip to the JVM for every write, since PyFlink then caches none.
+        # The generation decides whether an id counts, so expired state does no harm. The default, which never returns
+        # it, would cost a round trip to the JVM for every write, since PyFlink then caches nothing.
         ttl = (
             StateTtlConfig.new_builder(Time.milliseconds(self._rules.state_ttl_ms))
             .set_state_visibility(StateTtlConfig.StateVisibility.ReturnExpiredIfNotCleanedUp)
@@ -82,7 +82,7 @@ class Dedup(KeyedBroadcastProcessFunction):
             descriptor = MapStateDescriptor(name, Types.LONG(), octets)
             descriptor.enable_time_to_live(ttl)
             self._chunks.append(runtime_context.get_map_state(descriptor))
-        # Not bound to the clock on the wall: a count is sent however long the job was away.
+        # This state has no time to live: a count is sent however long the job was away.
         self._unsent = runtime_context.get_list_state(ListStateDescriptor("unsent", octets))
         self._header = runtime_context.get_state(ValueStateDescriptor("header", octets))
         self._settings = StateSettings(runtime_context, self._kept, "the state of dedup")
@@ -98,13 +98,13 @@ class Dedup(KeyedBroadcastProcessFunction):
         self._flush_due = Due()
         self._tallies_due = Due()
         self._allowance = Allowance(FLUSHES_AT_ONCE)
-        # Salts of which state holds what they have not sent.
+        # The salts that have unsent counts in state.
         self._has_stored_unsent: set[int] = set()
 
     def process_broadcast_element(self, value: Row, ctx: KeyedBroadcastProcessFunction.Context) -> tuple[()]:  # noqa: ARG002
         """Learn when one viewer is blocked."""
         viewer_id, periods, partition, offset = value
-        # What was read at the start comes once more, from the beginning: an older word must not follow a newer one.
+        # The broadcast repeats what was read at the start. An older entry must not replace a newer one.
         if self._blocked.is_news(partition, offset):
             self._block_list.put(viewer_id.encode(), bytes(periods) or None)
         return ()
@@ -114,11 +114,11 @@ class Dedup(KeyedBroadcastProcessFunction):
         body, record_ms, partition, offset = value
         dedup = self._of(ctx.get_current_key())
         before = dedup.generation
-        outcome = dedup.record(body or b"", record_ms, dedup.salt, self._block_list.table)
+        outcome = dedup.judge(body or b"", record_ms, dedup.salt, self._block_list.table)
         self._block_list.let_go()
         if outcome.generation > before:
-            # What two generations ago or more counted: the parity that the new generation will use, and on a longer
-            # step the other one too.
+            # Clear the ids of two or more generations ago. They are under the parity of the new generation, and under
+            # the other one too if more than one generation has passed.
             self._chunks[outcome.generation % 2].clear()
             if outcome.generation > before + 1:
                 self._chunks[(outcome.generation + 1) % 2].clear()
@@ -133,19 +133,19 @@ class Dedup(KeyedBroadcastProcessFunction):
         rules = self._rules
         flush_ms = rules.catch_up_flush_interval_ms if is_behind(dedup.append_ms, now_ms) else rules.flush_interval_ms
         if self._allowance.take(dedup.salt, now_ms, flush_ms):
-            # At once: a timer would cost up to two bundles of time, and state what it sends.
+            # Send at once. A timer would delay this by up to two bundles, and the counts would have to go into state.
             yield from self._flush(dedup)
         else:
             if outcome.unsent is not None:
                 self._unsent.add(outcome.unsent.tobytes())
                 self._has_stored_unsent.add(dedup.salt)
-            # Salts together, since each bundle has its price.
+            # All salts have their turn at the same time, since each bundle has a cost.
             self._flush_due.arm(timers, dedup.salt, next_turn_ms(now_ms, flush_ms))
         self._header.update(dedup.header())
         self._tallies_due.arm(timers, dedup.salt, next_turn_ms(now_ms, rules.emit_interval_ms))
 
     def on_timer(self, timestamp: int, ctx: KeyedBroadcastProcessFunction.OnTimerContext) -> Iterator[Any]:
-        """Send what is unsent, the tallies or both: what is due. After a restore, when nobody knows, both are."""
+        """Send unsent counts or tallies, whatever is due. After a restore both are due."""
         dedup = self._of(ctx.get_current_key())
         if self._flush_due.take(dedup.salt, timestamp):
             yield from self._flush(dedup)
@@ -154,7 +154,7 @@ class Dedup(KeyedBroadcastProcessFunction):
         self._header.update(dedup.header())
 
     def _flush(self, dedup: SaltDedup) -> Iterator[Row]:
-        # A partition's foreign records are nobody's salt: they have tallies, but no counts and no frontier.
+        # Foreign records of a partition have tallies, but no counts and no frontier.
         if dedup.salt < 0:
             return
         for shard, element in dedup.flush().elements.items():

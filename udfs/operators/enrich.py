@@ -1,13 +1,13 @@
-"""Flink shell of udfs.logic.outgoing.enrichment: joins counts with what is known of their videos.
+"""The enrich stage: a Flink operator that joins counts with video metadata (udfs.logic.outgoing.enrichment).
 
-In: Row(shard key, Changes or Top) from the sink, and Row(video_id, about, ...) from the broadcast. Out: nothing.
-Titles go to Cassandra and enriched counts to Kafka, and each element ends when all that it led to is acknowledged: what
-is not, a restored job meets again. What is known is read from its topic before the first element, and from then on as
-it is broadcast (docs/decisions/0018). None of the three can hold a count back for longer than it takes to find out that
-a table or topic is out of order: it is then done without (docs/decisions/0032).
+Input is Row(shard key, Changes or Top) from the sink, and Row(video_id, about, ...) from the broadcast. There is no
+output: titles go to Cassandra and enriched counts to Kafka. An element ends when all that it led to is acknowledged, so
+a restored job repeats what is not. Metadata is read from its topic before the first element, and later changes come by
+the broadcast (docs/decisions/0018). If a table or a topic is out of order, this stage waits only until that is certain,
+and then goes on without it (docs/decisions/0032).
 
-Beside the path of the counts, which are on their way to Cassandra before they come here: PyFlink fuses no operator with
-one that has a broadcast input, and a count must not wait for a title (docs/decisions/0014).
+Counts do not pass through this stage: they are on their way to Cassandra when they come here. PyFlink does not chain an
+operator with one that has a broadcast input, and a count must not wait for a title (docs/decisions/0014).
 """
 
 from collections.abc import Iterator
@@ -35,12 +35,12 @@ from udfs.sinks.kafka_writer import BY_KEY
 from udfs.sinks.optional_topic import OptionalTopic
 from udfs.sources.compacted import ReadBeside
 
-# Between two looks whether something is known by now of the videos of which nothing was.
+# How often untitled partitions are looked up again.
 FILL_IN_INTERVAL_MS = 2000
 METADATA_STATE = "video-metadata"
-# So long the first element waits for what is known; later on it is joined when it is read.
+# So long the first element waits for the metadata to be read. Later elements do not wait.
 METADATA_WAIT_S = 30.0
-# In metrics and logs.
+# The name in metrics and logs.
 COUNTS = "view_counts"
 
 
@@ -56,7 +56,7 @@ class Enrich(KeyedBroadcastProcessFunction):
         self._cassandra = cassandra
 
     def open(self, runtime_context: RuntimeContext) -> None:
-        """Connect, however long it takes, and read what is known."""
+        """Connect, however long it takes, and read the metadata."""
         octets = Types.PRIMITIVE_ARRAY(Types.BYTE())
         self._untitled = runtime_context.get_map_state(MapStateDescriptor("untitled", Types.STRING(), octets))
         self._settings = StateSettings(runtime_context, self._kept, "the state of enrich")
@@ -76,10 +76,10 @@ class Enrich(KeyedBroadcastProcessFunction):
         self._is_state_cleared = False
 
     def process_broadcast_element(self, value: Row, ctx: KeyedBroadcastProcessFunction.Context) -> tuple[()]:
-        """Learn what is known of one video."""
+        """Take the metadata of one video."""
         video_id, about, partition, offset = value
         if not self._is_state_cleared:
-            # Where the versions before this one kept all that they knew, and wrote it anew with each checkpoint.
+            # Earlier versions kept all metadata in this state, and wrote it again with each checkpoint.
             ctx.get_broadcast_state(broadcast_descriptor(METADATA_STATE)).clear()
             self._is_state_cleared = True
         if self._metadata.is_news(video_id, partition, offset):
@@ -87,7 +87,7 @@ class Enrich(KeyedBroadcastProcessFunction):
         return ()
 
     def process_element(self, value: Changes | Top, ctx: KeyedBroadcastProcessFunction.ReadOnlyContext) -> tuple[()]:
-        """Send counts on with what is known; title partitions and lists."""
+        """Send counts to Kafka with the metadata, and title partitions and lists."""
         self._metadata.take_read(self._enrichment.learn)
         if isinstance(value, Top):
             self._top(value)
@@ -108,14 +108,14 @@ class Enrich(KeyedBroadcastProcessFunction):
         key = ctx.get_current_key()
         untitled = self._of(key)
         if self._fill_in_due.take(key, timestamp) and self._writer.takes_titles:
-            # A look whether titles are taken again needs one.
+            # While Cassandra takes no titles, a single one is enough to find out whether it does again.
             videos_max = 1 if self._writer.has_trouble else None
             self._title(untitled, untitled.take_known(self._enrichment, videos_max))
         self._keep(untitled, ctx)
         return iter(())
 
     def _title(self, untitled: Untitled, titled: list[Titled]) -> None:
-        """Those that cannot be titled now are untitled."""
+        """Title partitions. Those that cannot be titled now become untitled."""
         untitled.add(partition for partition, _ in self._writer.titles(titled))
 
     def _top(self, value: Top) -> None:
@@ -127,7 +127,7 @@ class Enrich(KeyedBroadcastProcessFunction):
         self._writer.top(value.shard, lists)
 
     def _keep(self, untitled: Untitled, ctx: Any) -> None:
-        """Store what changed, and have a turn again while there is anything untitled."""
+        """Store what has changed, and set a timer while there is anything untitled."""
         for video_id, packed in untitled.take_changed():
             if packed is None:
                 self._untitled.remove(video_id)

@@ -1,7 +1,8 @@
-"""Flink shell of udfs.logic.wire.keyed_records: reads a compacted topic's records before they are broadcast.
+"""A Flink operator that reads a compacted topic's records (udfs.logic.wire.keyed_records) before they are broadcast.
 
-In: Row(key, value, record time, partition, offset). Out: rest_type(), where a rest of no bytes is a tombstone; side
-output DEAD_LETTER carries RejectedEvents values. At parallelism 1, so that a bad record is one dead letter.
+Input is Row(key, value, record timestamp, partition, offset). Output is of rest_type(); an empty rest stands for a
+tombstone. The side output for dead letters carries RejectedEvents values. The parallelism must be 1, so that a bad
+record becomes one dead letter.
 """
 
 from collections.abc import Iterator
@@ -18,20 +19,20 @@ from udfs.operators.dedup import dead_letter_tag
 
 
 def rest_type() -> TypeInformation:
-    """Row(key, rest, partition, offset)."""
+    """Return the type Row(key, rest, partition, offset)."""
     return Types.ROW([Types.STRING(), Types.PRIMITIVE_ARRAY(Types.BYTE()), Types.INT(), Types.LONG()])
 
 
 def broadcast_descriptor(name: str) -> MapStateDescriptor:
-    """Of a broadcast state of this name. Made anew wherever needed, like a tag.
+    """Make the descriptor of a broadcast state of this name. Each user makes one, as with a tag.
 
-    Flink wants one for a broadcast; nothing is kept in it, see udfs.sources.compacted.
+    Flink needs one for a broadcast. Nothing is kept in that state, see udfs.sources.compacted.
     """
     return MapStateDescriptor(name, Types.STRING(), Types.PRIMITIVE_ARRAY(Types.BYTE()))
 
 
 class ReadKeyedRecords(ProcessFunction):
-    """One record, one rest, or one dead letter. `read` is a function of udfs.logic."""
+    """Turns each record into a rest or a dead letter. `read` is a function of udfs.logic."""
 
     def __init__(self, topic: str, read: Reader) -> None:
         self._topic = topic

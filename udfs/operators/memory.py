@@ -1,4 +1,4 @@
-"""The memory budget of an operator's subtask: where its files go, and its figures."""
+"""The memory budget of an operator's subtask: where its files are, and its metrics."""
 
 import os
 import tempfile
@@ -10,24 +10,24 @@ from pyflink.datastream import RuntimeContext
 from settings import JobSettings
 from udfs.logic.kernels.memory_budget import Budget
 
-# Set by Flink for the worker: a folder of its own below io.tmp.dirs, which Flink removes at the worker's end.
+# Flink sets this variable to a folder for the worker, below io.tmp.dirs, and removes the folder when the worker ends.
 _FLINKS_FOLDER = "BOOT_LOG_DIR"
 
 
 class Holder(Protocol):
-    """What has a budget."""
+    """Anything that has a budget."""
 
     @property
     def held_bytes(self) -> int:
-        """In memory."""
+        """Its bytes in memory."""
 
     @property
     def spilled_bytes(self) -> int:
-        """In files."""
+        """Its bytes in files."""
 
 
 def spill_folder(job: JobSettings) -> str:
-    """Where files of what is beyond a budget go. OSError names the folder of the settings when it cannot be."""
+    """Return the folder for spilled tables. Raises OSError if the folder of the settings cannot be made."""
     if job.spill_folder is not None:
         Path(job.spill_folder).mkdir(parents=True, exist_ok=True)
         return job.spill_folder
@@ -36,14 +36,14 @@ def spill_folder(job: JobSettings) -> str:
 
 
 def budget(runtime_context: RuntimeContext, most_bytes: int, job: JobSettings, *, group: str | None = None) -> Budget:
-    """A budget of a subtask, with its gauges, in a group of the subtask's where it has more than one budget."""
+    """Make a budget of a subtask, with its gauges. If the subtask has several budgets, `group` names their group."""
     made = Budget(most_bytes, spill_folder(job))
     show(runtime_context, made, most_bytes, group=group)
     return made
 
 
 def show(runtime_context: RuntimeContext, holder: Holder, most_bytes: int, *, group: str | None = None) -> None:
-    """Gauges of the subtask: `held_bytes`, `budget_bytes`, `spilled_bytes`."""
+    """Add the gauges `held_bytes`, `budget_bytes` and `spilled_bytes` to the subtask."""
     metrics = runtime_context.get_metrics_group()
     if group is not None:
         metrics = metrics.add_group(group)

@@ -1,7 +1,7 @@
-"""Flink shell of udfs.logic.wire.single_events: a vectorised SQL function that packs the records it is given.
+"""Vectorised SQL functions that pack single events into batches (udfs.logic.wire.single_events) and send them.
 
-Flink hands over the records of a bundle as Arrow columns, for a fraction of what an element each would cost. The
-function returns when Kafka has acknowledged all that came of them, so that a checkpoint holds no offset beyond.
+Flink hands over the records of a bundle as Arrow columns, which costs a fraction of one element each. The function
+returns when Kafka has acknowledged everything that was made from them, so no checkpoint has a later offset.
 """
 
 import time
@@ -19,7 +19,7 @@ from udfs.sinks.kafka_writer import BY_KEY, KafkaWriter, Outgoing
 
 
 class Pack(ScalarFunction):
-    """Columns value, partition, offset and time in ms in; how many events each record was out, 1 or 0."""
+    """Takes the columns value, partition, offset and time in ms. Returns how many events each record was, 1 or 0."""
 
     def __init__(self, settings: Settings, schemas: Sequence[WriterSchema]) -> None:
         self._settings = settings
@@ -39,7 +39,7 @@ class Pack(ScalarFunction):
         self._writer = KafkaWriter(self._settings.kafka.bootstrap_servers)
 
     def is_deterministic(self) -> bool:
-        """No: a call is what matters, and must be neither left out nor repeated."""
+        """No. The function is called for its effect, so Flink must neither leave out nor repeat a call."""
         return False
 
     def eval(self, values: pd.Series, partitions: pd.Series, offsets: pd.Series, times_ms: pd.Series) -> pd.Series:
@@ -63,7 +63,7 @@ class Pack(ScalarFunction):
 
 
 class Heartbeats(ScalarFunction):
-    """Sends each salt an empty batch whenever it is called; how many they were."""
+    """Sends a heartbeat for each salt whenever it is called, and returns how many it has sent."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -74,11 +74,11 @@ class Heartbeats(ScalarFunction):
         self._writer = KafkaWriter(self._settings.kafka.bootstrap_servers)
 
     def is_deterministic(self) -> bool:
-        """No: a call is what matters."""
+        """No. The function is called for its effect."""
         return False
 
     def eval(self, tick: int) -> int:  # noqa: ARG002
-        """One of each."""
+        """Send one heartbeat for each salt."""
         kafka = self._settings.kafka
         beats: list[Outgoing] = [
             (kafka.events_topic, value, salt.to_bytes(4, "big"), salt % kafka.partitions)

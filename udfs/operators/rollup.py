@@ -1,9 +1,9 @@
-"""Flink shells of the rollup, in batch mode: slices by partition, files by shard, the manifest, rows by shard.
+"""Flink operators of the rollup, in batch mode: slices by partition, files by shard, the manifest, rows by shard.
 
-Elements say what is to be done and what came of it, in JSON; what is counted goes from one stage to the next through
-the object store. Each attempt writes under names of its own, so that what another one still writes does no harm, and
-looks at the lease before each piece of work. The store's credentials are those of the worker's own environment and
-travel in no job.
+Elements are tasks and their results, in JSON. The counts themselves go from one stage to the next through the object
+store. Each attempt writes under its own names, so that an earlier attempt that still writes does no harm, and checks
+the lease before each piece of work. The credentials of the store come from the worker's environment; no job carries
+them.
 """
 
 import logging
@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 
 class _Worker:
-    """What every stage has: the unit of work, history, the lease, and a name for what this attempt writes."""
+    """What every stage needs: the unit of work, history, the lease, and a name for the files of this attempt."""
 
     def __init__(self, settings: Settings, unit: bytes) -> None:
         self._settings = settings
@@ -74,7 +74,7 @@ class _Worker:
 
 
 class CountSlices(_Worker, FlatMapFunction):
-    """A PartitionTask in JSON in, for each shard Row(its key, the Recount that it came to in JSON) out."""
+    """Counts the slices of a PartitionTask, in JSON, and emits Row(shard key, Recount in JSON) for each shard."""
 
     def __init__(self, settings: Settings, unit: bytes, shard_keys: Sequence[int]) -> None:
         super().__init__(settings, unit)
@@ -93,12 +93,12 @@ class CountSlices(_Worker, FlatMapFunction):
     def flat_map(self, value: str) -> Iterator[Row]:
         """Count a partition's slices."""
         task = msgspec.json.decode(value, type=PartitionTask)
-        told = msgspec.json.encode(self._count_all(task) if task.hours else Recount())
+        recount = msgspec.json.encode(self._count_all(task) if task.hours else Recount())
         for key in self._shard_keys:
-            yield Row(key, told)
+            yield Row(key, recount)
 
     def _count_all(self, task: PartitionTask) -> Recount:
-        """One hour after the other, until one of which the archive lacks something that may still come."""
+        """Count one hour after another, up to the first one for which records are missing that may still come."""
         partition = task.partition
         times = ArrivalHours.of(self._archive, self._settings)
         slices = PartitionSlices(self._archive, times, partition, task.hours, task.newest_hour, task.ahead)
@@ -121,15 +121,15 @@ class CountSlices(_Worker, FlatMapFunction):
             infos += of_hour
             start, last = of_hour[-1].next_offset, of_hour[-1].name
         if task.again and start < self._manifest.next_offsets[partition]:
-            # What was counted stays so until it can be counted again as far.
-            log.warning("partition %d is not counted again: its records reach to %d now", partition, start)
+            # Keep what was counted before until all of it can be counted again.
+            log.warning("partition %d is not counted again yet: its records only reach to offset %d", partition, start)
             return Recount()
         return Recount(infos, task.again)
 
     def _counted_before(self, hour: int, partition: int, start: int) -> list[SliceInfo]:
-        """An hour's slices, if an attempt of this lease has counted all of them, and nothing was missing; else none.
+        """Return an hour's slices if an earlier attempt of this lease has counted all of them without gaps, else none.
 
-        From the middle of an hour none can go on: what dedup remembers is written with its last slice alone.
+        A part of them is of no use: only the last slice of an hour has dedup's memory, with which counting continues.
         """
         found: list[SliceInfo] = []
         for info in self._history.slices_of(self._lease.token, hour, partition):
@@ -147,7 +147,7 @@ class CountSlices(_Worker, FlatMapFunction):
         before: list[SliceInfo],
         task: PartitionTask,
     ) -> list[SliceInfo]:
-        """The slices of an hour, from the first one's name on; none when the archive lacks what may still come."""
+        """Count the slices of an hour; `name` is that of the first. None if records are missing that may still come."""
         found: list[SliceInfo] = []
         while not found or found[-1].next_hour == name.hour:
             info = self._count(records, name, dedups, [*before, *found], task)
@@ -165,7 +165,7 @@ class CountSlices(_Worker, FlatMapFunction):
         before: list[SliceInfo],
         task: PartitionTask,
     ) -> SliceInfo | None:
-        """Of one slice; None when the archive lacks something that may still come."""
+        """Count one slice. Return None if records are missing that may still come."""
         settings = self._settings
         counter = SliceCounter(
             settings.counting,
@@ -178,13 +178,13 @@ class CountSlices(_Worker, FlatMapFunction):
         )
         start, number = records.next_offset, 0
         for record in records.next_slice(lambda: counter.events >= settings.history.slice_events_max):
-            counter.record(record.key, record.value, record.record_ms)
+            counter.count(record.key, record.value, record.record_ms)
             number += 1
         gaps = self._real_gaps(name.partition, records.gaps)
-        # What was missing when it was counted before has had its time.
+        # If the hour was counted before, nobody waits for missing records a second time.
         is_settled = name.hour <= self._manifest.last_hours.get(name.partition, -1) or records.is_settled(time.time())
         if gaps and not is_settled:
-            log.warning("slice %s waits: %s are not archived yet", name, gaps[:5])
+            log.warning("slice %s waits: the offsets %s are not archived yet", name, gaps[:5])
             return None
         is_last = records.next_hour != name.hour
         counts = counter.finish(
@@ -208,7 +208,7 @@ class CountSlices(_Worker, FlatMapFunction):
         )
 
     def _real_gaps(self, partition: int, gaps: Sequence[Gap]) -> list[tuple[int, int]]:
-        """Those that are not known to be offsets at which there never was a record."""
+        """Return the gaps without offsets at which, as Kafka says, there never was a record."""
         places = [(gap.first, gap.last) for gap in gaps]
         if not places:
             return places
@@ -216,11 +216,13 @@ class CountSlices(_Worker, FlatMapFunction):
         try:
             return without_empty(kafka.bootstrap_servers, kafka.events_topic, partition, places)
         except (KafkaException, TimeoutError) as error:
-            log.warning("Kafka does not say whether %s of partition %d are records: %s", places[:5], partition, error)
+            log.warning(
+                "Kafka does not say whether offsets %s of partition %d are records: %s", places[:5], partition, error
+            )
             return places
 
     def _known(self, task: PartitionTask, new: list[SliceInfo], hour: int, ids: Ids) -> Iterator[Known]:
-        """What earlier slices of the partition know of these ids and an hour viewed: those that count for it."""
+        """Yield the events with these ids that earlier slices of the partition have counted for an hour viewed."""
         before = (self._history.slice_info(name) for name in self._counted_for(task, hour))
         mine = [info for info in new if hour in info.hours_viewed]
         return self._history.known([*(info for info in before if info is not None), *mine], hour, ids)
@@ -228,7 +230,7 @@ class CountSlices(_Worker, FlatMapFunction):
     def _newest_known(
         self, task: PartitionTask, new: list[SliceInfo], hours: Collection[int], ids: Ids
     ) -> Iterator[Known]:
-        """What earlier slices know of these ids and some hours viewed, those of the last arrival first."""
+        """Yield the events with these ids that earlier slices have counted for these hours viewed, newest first."""
         mine = [info for info in reversed(new) if not info.hours_viewed.isdisjoint(hours)]
         yield from self._history.known_of_hours(mine, hours, ids)
         names = {name for hour in hours for name in self._counted_for(task, hour)}
@@ -236,16 +238,16 @@ class CountSlices(_Worker, FlatMapFunction):
         yield from self._history.known_of_hours((info for info in before if info is not None), hours, ids)
 
     def _counted_for(self, task: PartitionTask, hour: int) -> list[SliceName]:
-        """Slices of the manifest that count for an hour viewed, of the partition, but those that are counted again."""
+        """Return the partition's slices in the manifest that count for an hour viewed and are not counted again."""
         again = set(task.again)
         names = self._manifest.slices.get(hour, [])
         return [name for name in names if name.partition == task.partition and name not in again]
 
 
 class MergeShard(_Worker, KeyedProcessFunction):
-    """Of a shard what has come of each of so many tasks in; when it is all there, its ShardResult in JSON out.
+    """Takes a shard's Recounts of all tasks. After the last one it makes the shard's files and emits its ShardResult.
 
-    Counted, for in batch mode a timer at the end of all times fires more than once for a key.
+    It counts them to `tasks`, because in batch mode a timer at the end of time fires more than once for a key.
     """
 
     def __init__(self, settings: Settings, unit: bytes, shard_keys: Sequence[int], tasks: int) -> None:
@@ -254,26 +256,26 @@ class MergeShard(_Worker, KeyedProcessFunction):
         self._tasks = tasks
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
-        """Connect, and read which channel each video is of, and who is being erased."""
+        """Connect, and read the channels of videos and the open erasures."""
         self._open()
         settings = self._settings
         self._eraser = Eraser(ErasureList(self._store, settings.erasure.path).open())
-        self._told: dict[int, list[Recount]] = {}
+        self._recounts: dict[int, list[Recount]] = {}
         self._channel_of: dict[str, str] = {}
-        # Hours, days and totals are the same without it; channels are then of no video.
+        # If the topic cannot be read, hours, days and totals are the same, but no video counts for a channel.
         CompactedTopic(settings.kafka.bootstrap_servers, settings.kafka.metadata_topic, read_metadata).read_if_there(
             self._note_channel
         )
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
-        """Make the shard's files with the last one. In batch mode what fails begins with its first element again."""
+        """Make the shard's files with the last element. A batch task that fails begins with its first element again."""
         shard = self._shard_of[ctx.get_current_key()]
-        told = self._told.setdefault(shard, [])
-        told.append(msgspec.json.decode(bytes(value), type=Recount))
-        if len(told) == self._tasks:
-            counted = self._told.pop(shard)
+        recounts = self._recounts.setdefault(shard, [])
+        recounts.append(msgspec.json.decode(bytes(value), type=Recount))
+        if len(recounts) == self._tasks:
+            counted = self._recounts.pop(shard)
             is_new = any(one.new for one in counted) or self._unit.everything
-            # Otherwise the archive lacks something of each, and unless it is to be marked again, all stays as it is.
+            # If no slice is new, each partition waits for records. Then only days to mark again are a reason to go on.
             if is_new or days_to_mark_again(self._manifest, rules_of(self._settings.history)):
                 self._lease.check()
                 yield Row(0, msgspec.json.encode(ShardResult(shard, counted, self._make(shard, counted), self._made)))
@@ -299,9 +301,9 @@ class MergeShard(_Worker, KeyedProcessFunction):
 
 
 class PublishManifest(_Worker, KeyedProcessFunction):
-    """All ShardResults in JSON in; with the last one a manifest is published.
+    """Takes the ShardResults of all shards, in JSON. With the last one it publishes a manifest.
 
-    Out comes for each shard Row(its key, the name of the manifest that this lease has published).
+    It emits Row(shard key, name of the manifest that this lease has published) for each shard.
     """
 
     def __init__(self, settings: Settings, unit: bytes, shard_keys: Sequence[int]) -> None:
@@ -314,7 +316,7 @@ class PublishManifest(_Worker, KeyedProcessFunction):
         self._results: list[ShardResult] = []
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:  # noqa: ARG002
-        """Make what is of all shards, and publish."""
+        """With the last result, make the files of all shards, and publish."""
         self._results.append(msgspec.json.decode(bytes(value), type=ShardResult))
         if len(self._results) == self._manifest.shards:
             name = self._publish()
@@ -324,7 +326,7 @@ class PublishManifest(_Worker, KeyedProcessFunction):
     def _publish(self) -> str:
         in_force = self._lease.check().manifest
         if token_of(in_force) == self._lease.token:
-            # An attempt before this one has published: only its rows are left.
+            # An earlier attempt has published, so only the rows have to be written.
             return in_force
         settings, before, results = self._settings, self._manifest, self._results
         plan = plan_of(before, results[0].counted, settings.counting, settings.kafka.partitions, settings.history)
@@ -349,7 +351,7 @@ class PublishManifest(_Worker, KeyedProcessFunction):
 
 
 class WriteRows(_Worker, KeyedProcessFunction):
-    """Of a shard the name of the published manifest in; its rows are written, and its number comes out."""
+    """Takes the name of the published manifest for each shard, writes the shard's rows, and emits its number."""
 
     def __init__(self, settings: Settings, unit: bytes, shard_keys: Sequence[int]) -> None:
         super().__init__(settings, unit)
@@ -357,7 +359,7 @@ class WriteRows(_Worker, KeyedProcessFunction):
 
     def open(self, runtime_context: RuntimeContext) -> None:  # noqa: ARG002
         """Connect."""
-        # First: what fails to open is closed, too.
+        # These come first, because Flink calls close even if open fails.
         self._owed = ExitStack()
         self._rows: TableRows | None = None
         self._open()
@@ -369,7 +371,7 @@ class WriteRows(_Worker, KeyedProcessFunction):
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[int]:
         """Write the shard's rows."""
         if self._rows is None:
-            # Every shard hears of the same manifest.
+            # Every shard gets the same manifest.
             manifest = self._history.manifest(bytes(value).decode(), self._manifest.shards)
             owed = rows_owed(self._history, self._settings, manifest, self._manifest, self._lease)
             self._rows = self._owed.enter_context(owed)

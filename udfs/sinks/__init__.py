@@ -1,1 +1,1 @@
-"""What is written to Cassandra and Kafka, and what happens when a write is refused. Knows no Flink."""
+"""Writes to Cassandra and Kafka, and handles writes that are refused. Knows no Flink."""

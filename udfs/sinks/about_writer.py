@@ -1,7 +1,7 @@
-"""Writes what is known of videos beside their counts: columns of minute partitions, and of lists of top videos.
+"""Writes video metadata beside counts: to partitions of minutes (titles), and to top lists.
 
-Titles are no counts: the later write stays, by ordinary timestamps. But in lists what is known stands under the list's
-own timestamp, and goes with it. Counts are what they are without any of it: what Cassandra does not take is set aside
+Titles have ordinary write timestamps, so the later write stays. Metadata in a list has the list's own write timestamp,
+so it is replaced with the list. Counting does not need metadata: what Cassandra refuses is set aside
 (docs/decisions/0032).
 """
 
@@ -20,7 +20,7 @@ from udfs.sinks.cassandra_writer import TopList, top_key
 from udfs.sinks.optional_rows import OptionalRows, Write
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
-# A day longer than the minutes beside them, since the last of these comes almost a day after the first.
+# Titles live a day longer than minutes, since the last minute of a partition comes almost a day after the first.
 _TTL_S = 9 * 86_400
 _TITLE = (
     "INSERT INTO views_by_minute (video_id, kind, day, title, channel_id, channel_name, created_at) "
@@ -33,12 +33,12 @@ _SHORT = struct.Struct(">H")
 _INT = struct.Struct(">i")
 _UINT = struct.Struct(">I")
 _LONG = struct.Struct(">q")
-# What Cassandra keeps beside each of four cells is more than what is sent beside them.
+# What Cassandra stores with each of the four cells is larger than what is sent. This is the difference.
 _ROW_BYTES_MORE = 48
-# In metrics and logs.
+# The names in metrics and logs.
 TITLES = "titles"
 ABOUTS = "about_of_lists"
-# A partition with what is known of its video; a shard's list with the abouts of its videos.
+# A partition with the metadata of its video, and a shard's list with the metadata of its videos.
 Titled = tuple[Partition, bytes]
 Known = tuple[int, TopList, dict[bytes, bytes]]
 
@@ -56,25 +56,25 @@ class AboutWriter:
 
     @property
     def takes_titles(self) -> bool:
-        """Whether titles are tried now; not while Cassandra takes none, but for a look now and then."""
+        """Whether titles are written now. While Cassandra accepts none, they are only tried now and then."""
         return self._titles.is_due
 
     @property
     def has_trouble(self) -> bool:
-        """Whether the next title is a look whether Cassandra takes any again."""
+        """Whether Cassandra has accepted no titles lately, so that the next one is an attempt."""
         return self._titles.is_out
 
     def titles(self, titled: Sequence[Titled]) -> list[Titled]:
-        """Give partitions of views_by_minute what is known of their videos; those that are yet to be given it."""
+        """Title partitions of views_by_minute. Return those that could not be titled now."""
         return self._titles.write(titled)
 
     def top(self, shard: int, lists: Iterable[tuple[TopList, dict[bytes, bytes]]]) -> None:
-        """Give a shard's lists what is known of their videos: an about by video."""
+        """Write the metadata of the videos in a shard's lists: an about by video."""
         left = self._about.write([(shard, top, abouts) for top, abouts in lists])
         self._figures.note_set_aside(ABOUTS, len(left))
 
     def _title_writes(self, prepared: PreparedStatement, titled: Sequence[Titled]) -> Iterator[Write[Titled]]:
-        """As many partitions in one batch as counts have, and as many bytes."""
+        """Make CQL batches with the same limits of partitions and bytes as those of counts."""
         keyspace = self._settings.keyspace
         query_id = prepared.query_id
         head = b"\x01" + _SHORT.pack(len(query_id)) + query_id + _SHORT.pack(7)
@@ -122,9 +122,9 @@ def _value(value: bytes) -> bytes:
 
 
 def about_map(abouts: dict[bytes, bytes]) -> bytes:
-    """A map of text to tuple (text, text, text, timestamp) (native protocol v5, sections 6.15 and 6.24)."""
+    """Encode a map of text to tuple (text, text, text, timestamp) (native protocol v5, sections 6.15 and 6.24)."""
     encoded = [_INT.pack(len(abouts))]
-    # Frozen maps lie sorted by key.
+    # Frozen maps are sorted by key.
     for video_id, about in sorted(abouts.items()):
         encoded += (_value(video_id), _value(b"".join(map(_value, _columns(read_about(about))))))
     return b"".join(encoded)

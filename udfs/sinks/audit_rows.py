@@ -1,4 +1,4 @@
-"""Verdicts, findings and corrections to Cassandra, and what an audit repairs."""
+"""Writes an audit's verdicts, findings and corrections to Cassandra, and its repairs."""
 
 import zlib
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from udfs.logic.audit.sums import LEDGER, Finding
 from udfs.logic.history.manifest import hour_start
 
 CONCURRENCY = 32
-# Of an hour's corrections: a million cells are 60,000 rows in each partition.
+# An hour's corrections are in so many partitions: a million cells are 60,000 rows in each.
 BUCKETS = 16
 _VERDICT = (
     "INSERT INTO audit_verdicts (day, hour, audited_at, compared, equal, late, late_added, wrong, biggest_difference, "
@@ -34,10 +34,11 @@ _NUMBER = (
     "INSERT INTO audit_finding_corrections (day, what, bucket, audited_at, at, subject, kind, before, after, "
     "late_before, late_after, repaired) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-# Its timestamp is the token of the audit's lease, later than any that the stream gives a closed minute: what the stream
-# writes again, after a failure, does not undo it (docs/decisions/0007), and a later repair does.
+# The write timestamp of a repair is the token of the audit's lease. It is later than any that the stream uses for a
+# closed minute, so what the stream writes again after a failure does not replace it (docs/decisions/0007), but a later
+# repair does.
 _REPAIR = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
-# The same holds of a minute of arrival that is over.
+# The same is true for the ledger's row of a minute of append time that has ended.
 _ACCOUNT = (
     f"INSERT INTO ledger (minute, salt, {', '.join(FATES)}) VALUES (?, ?, {', '.join('?' * len(FATES))}) "
     "USING TIMESTAMP ?"
@@ -46,7 +47,7 @@ Statements = list[tuple[object, tuple[object, ...]]]
 
 
 class AuditRows:
-    """Writes through one session, which it does not own. Returns when all is written, however long that takes."""
+    """Writes through one session, which it does not own. A call returns when all is written, however long it takes."""
 
     def __init__(self, session: Session, audited_at: datetime) -> None:
         self._session = session
@@ -59,7 +60,7 @@ class AuditRows:
         self._account = prepare_however_long(session, _ACCOUNT)
 
     def verdicts(self, verdicts: Iterable[Verdict]) -> None:
-        """Write one row for each."""
+        """Write one row for each verdict."""
         rows = []
         for one in verdicts:
             start = hour_start(one.hour)
@@ -68,7 +69,7 @@ class AuditRows:
         write_all(self._session, rows, CONCURRENCY, "audit_verdicts")
 
     def corrections(self, hour: int, corrections: Iterable[Correction], token: int | None) -> None:
-        """Keep what is wrong in an hour, and then, with a lease's token, write what is right."""
+        """Store what is wrong in an hour, and then, with the token of a lease, write the right counts."""
         corrections, is_repair = list(corrections), token is not None
         start = hour_start(hour)
         rows: Statements = [
@@ -93,7 +94,7 @@ class AuditRows:
             write_all(self._session, repairs, CONCURRENCY, "views_by_minute")
 
     def findings(self, findings: Iterable[Finding]) -> None:
-        """Write one row for each."""
+        """Write one row for each finding."""
         rows: Statements = []
         for one in findings:
             places = [(_time(at_ms), bucket) for at_ms, bucket in one.places]
@@ -102,7 +103,7 @@ class AuditRows:
         write_all(self._session, rows, CONCURRENCY, "audit_findings")
 
     def sums(self, what: str, shard: int, wrong: pa.Table, *, is_repair: bool) -> None:
-        """Keep what is wrong in sums of a shard, as DIFFERENCES has it."""
+        """Store what is wrong in the sums of a shard; `wrong` is of schema DIFFERENCES."""
         rows: Statements = [
             (
                 self._number,
@@ -116,7 +117,7 @@ class AuditRows:
         write_all(self._session, rows, CONCURRENCY, "audit_finding_corrections")
 
     def accounts(self, partition: int, wrong: Iterable[WrongAccount], token: int | None) -> None:
-        """Keep what is wrong in the ledger, column by column, and then, with a lease's token, write what is right."""
+        """Store what is wrong in the ledger, by column, and then, with the token of a lease, write the right rows."""
         wrong, rows = list(wrong), []
         repairs: Statements = []
         for one in wrong:
@@ -137,7 +138,7 @@ class AuditRows:
 
 
 def bucket_of(video_id: str) -> int:
-    """The bucket of a video in audit_minute_corrections: for good, since rows have it in their key."""
+    """Return the bucket of a video in audit_minute_corrections. It must never change, since it is in the rows' keys."""
     return zlib.crc32(video_id.encode()) % BUCKETS
 
 

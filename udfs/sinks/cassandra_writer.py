@@ -1,9 +1,9 @@
-"""Writes counts, tallies, progress and lists to Cassandra; returns only when every write is acknowledged.
+"""Writes counts, tallies, progress and lists to Cassandra. A call returns only when every write is acknowledged.
 
-Values are absolute and carry their own write timestamp, which only grows with the value, so that any repeat, in any
-order, from any writer, leaves the larger one. Hence every failure is tried again for as long as it takes: an absent
-Cassandra, or one whose tables refuse a row, is back-pressure, not an error (docs/decisions/0008). Lists alone, without
-which counts are what they are, may be set aside (docs/decisions/0032). Knows no Flink.
+Values are absolute, and a larger value has a higher write timestamp. So after any repeats, in any order, from any
+writer, the larger value stays. Therefore every write that fails is tried again, as long as it takes: a Cassandra that
+is away, or refuses a row, causes back-pressure and no error (docs/decisions/0008). Only lists, which counting does not
+need, may be set aside (docs/decisions/0032).
 """
 
 import struct
@@ -38,9 +38,9 @@ _TOP = "INSERT INTO top_videos (kind, span, hour, minute, shard, videos) VALUES 
 
 
 class TopList(NamedTuple):
-    """The first videos of a kind in a span that ends with an epoch minute; names in UTF-8.
+    """The first videos of a kind in a span that ends with an epoch minute; names are UTF-8.
 
-    `events` must only grow for one shard, span and minute: the list of more events stays.
+    For one shard, span and minute, `events` must only grow, because the list with more events stays.
     """
 
     kind: bytes
@@ -74,7 +74,7 @@ class CountWriter:
         self._top = OptionalRows(session, LISTS, _TOP, _list_writes, self._figures, settings.concurrency)
 
     def counts(self, dated_rows: bytes) -> None:
-        """Write counts, absolute: dated rows of udfs.logic.minutes.cells, of any minutes in any order."""
+        """Write absolute counts: dated rows of udfs.logic.minutes.cells, of any minutes in any order."""
         batches = pack_inserts(
             dated_rows,
             self._count.query_id,
@@ -85,7 +85,7 @@ class CountWriter:
         self._write("views_by_minute", [(PackedBatch(inserts, self._settings.keyspace), None) for inserts in batches])
 
     def ledger(self, tallies: Sequence[tuple[int, ...]]) -> None:
-        """Write tallies: salt, epoch minute, then the columns of the table from `received` on, in its order."""
+        """Write tallies: salt, epoch minute, then the columns of the table from `received` on, in their order."""
         rows = []
         for salt, minute, *columns in tallies:
             start_ms = minute * MINUTE_MS
@@ -95,13 +95,13 @@ class CountWriter:
         self._write("ledger", rows)
 
     def top(self, shard: int, lists: Iterable[TopList]) -> None:
-        """Write a shard's lists; those that Cassandra does not take are set aside."""
+        """Write a shard's lists. Those that Cassandra refuses are set aside."""
         left = self._top.write([(shard, top) for top in lists])
-        # The next ranking has newer ones.
+        # They need not be kept: the next ranking makes newer ones.
         self._figures.note_set_aside(LISTS, len(left))
 
     def closed(self, shard: int, minute: int) -> None:
-        """Say that the shard has closed every minute through this one."""
+        """Write that the shard has closed every minute up to this one."""
         end_ms = (minute + 1) * MINUTE_MS
         self._write("progress", [(self._progress, (self._pipeline, shard, self._shards, end_ms, end_ms * 1000))])
 
@@ -113,7 +113,7 @@ def _list_writes(
     prepared: PreparedStatement, lists: Iterable[tuple[int, TopList]]
 ) -> Iterator[Write[tuple[int, TopList]]]:
     for shard, top in lists:
-        # In a fraction of the driver's time.
+        # Encoding the values here takes a fraction of the driver's time.
         row = BoundStatement(prepared)
         *key, timestamp = top_key(shard, top)
         row.values = [*key, _videos(top.videos), timestamp]
@@ -121,7 +121,7 @@ def _list_writes(
 
 
 def top_key(shard: int, top: TopList) -> tuple[bytes, ...]:
-    """A list's key (kind, span, hour, minute, shard) and its timestamp, as the driver itself would encode them."""
+    """Return a list's key (kind, span, hour, minute, shard) and its write timestamp, encoded as by the driver."""
     start_ms = top.minute * MINUTE_MS
     return (
         top.kind,
@@ -134,7 +134,7 @@ def top_key(shard: int, top: TopList) -> tuple[bytes, ...]:
 
 
 def _videos(videos: Sequence[tuple[bytes, int, int]]) -> bytes:
-    """A list of tuples (text, bigint, bigint) (native protocol v5, sections 6.13 and 6.24)."""
+    """Encode a list of tuples (text, bigint, bigint) (native protocol v5, sections 6.13 and 6.24)."""
     encoded = [_INT.pack(len(videos))]
     for video_id, views, before in videos:
         name = len(video_id)

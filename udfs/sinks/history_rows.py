@@ -1,6 +1,6 @@
-"""What history says, to Cassandra's tables: absolute rows, each of which may be written again, by anybody.
+"""Writes history to Cassandra's tables, as absolute rows, which may be written again by any process.
 
-Lists, without which counts are what they are, may be set aside (docs/decisions/0032); nothing else is.
+Lists are not needed for counting, so they may be set aside (docs/decisions/0032). All other rows are always written.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from udfs.logic.outgoing.cql_columns import pack_columns
 from udfs.sinks.optional_rows import OptionalRows, Write
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
 
-# Rows that the driver encodes, of which there are few.
+# So many rows that the driver encodes are written at once. There are few of them.
 CONCURRENCY = 128
 _Values = tuple[object, ...]
 
@@ -29,11 +29,11 @@ class _Insert(NamedTuple):
 
 
 class HistoryRows:
-    """One session. Returns from a call when all of its rows are written, however long Cassandra is away.
+    """Writes on its own session. Each call returns when all rows are written, however long Cassandra is away.
 
-    Every row has the write timestamp `token`, in µs: that of the manifest that it follows from, or of the lease of a
-    repair. So a row that is written late, or by somebody who no longer may, never replaces a newer one.
-    Each row of a table lies in a partition of its own, so that a batch is as large as the sink's are in partitions.
+    Every row has the write timestamp `token`, in µs: the token of its manifest, or of the lease of a repair. So a row
+    that is written late, or by a process that has lost its lease, never replaces a newer one. Each row is in another
+    partition, so a CQL batch has as many rows as it may have partitions.
     """
 
     def __init__(self, settings: CassandraSettings, token: int) -> None:
@@ -42,7 +42,7 @@ class HistoryRows:
         self._session = connect_however_long(settings)
         self._session.client_protocol_handler = PackedProtocolHandler
         self._session.timestamp_generator = lambda: token
-        # The partition key comes first.
+        # In each statement, the columns of the partition key come first.
         self._hour = self._prepare("views_by_hour (video_id, kind, month, hour, views, late_added)")
         self._day = self._prepare("views_by_day (video_id, kind, day, complete_through, views, late_added)")
         self._total = self._prepare("view_totals (video_id, kind, complete_through, views, late_added)")
@@ -53,51 +53,51 @@ class HistoryRows:
         self._top_of_day = self._optional("top_videos_by_day", "day, complete_through, kind, country, videos")
 
     def hours(self, table: pa.Table, hour: datetime) -> None:
-        """Rows of one hour."""
+        """Write the rows of one hour."""
         self._pack(self._hour, table, ("video_id", "kind"), _of_hour(hour), ("views", "late_added"), key_values=3)
 
     def days(self, table: pa.Table, day: date, complete_through: datetime) -> None:
-        """Rows of one day, as far as it is complete."""
+        """Write the rows of one day, as far as it is complete."""
         between = day, complete_through
         self._pack(self._day, table, ("video_id", "kind"), between, ("views", "late_added"), key_values=2)
 
     def totals(self, table: pa.Table, complete_through: datetime) -> None:
-        """Rows of all time."""
+        """Write the rows of all time."""
         between = (complete_through,)
         self._pack(self._total, table, ("video_id", "kind"), between, ("views", "late_added"), key_values=2)
 
     def viewers(self, table: pa.Table, day: date) -> None:
-        """How many viewers there were on a day, and how many views are marked, beside its views."""
+        """Write the numbers of viewers and of marked views of a day, into the rows of its views."""
         self._pack(self._viewers, table, ("video_id", "kind"), (day,), ("viewers", "marked"), key_values=2)
 
     def changes(self, table: pa.Table, day: date, run: int, at: datetime, reason: str, rules: str) -> None:
-        """What became of a day's numbers in a run, and why. By its run, so that an attempt made again adds no row."""
+        """Write how a run has changed a day's numbers, and why. The run is in the key, so a repeat adds no row."""
         rows = zip(*(table[name].to_pylist() for name in ("video_id", "kind", "views", "marked")), strict=True)
         self._write(self._change, ((day, run, at, reason, rules, *row) for row in rows))
 
     def channels(self, table: pa.Table, hour: datetime) -> None:
-        """Channels of one hour."""
+        """Write the channels of one hour."""
         self._pack(self._channel, table, ("channel_id", "kind"), _of_hour(hour), ("views", "late_added"), key_values=3)
 
     def top_of_hour(self, table: pa.Table, hour: datetime) -> None:
-        """The lists of one hour."""
+        """Write the lists of one hour."""
         self._write_lists(self._top_of_hour, _lists(table, *_of_hour(hour)))
 
     def top_of_day(self, table: pa.Table, day: date, complete_through: datetime) -> None:
-        """The lists of one day, as far as it is complete."""
+        """Write the lists of one day, as far as it is complete."""
         self._write_lists(self._top_of_day, _lists(table, day, complete_through))
 
     def lists_gone(self, names: Iterable[tuple[str, str]], hour: datetime) -> None:
-        """Empty lists in place of those of these (kind, country) of an hour."""
+        """Replace the lists of these (kind, country) of an hour by empty ones."""
         self._write_lists(self._top_of_hour, ((*_of_hour(hour), kind, country, []) for kind, country in names))
 
     def day_lists_gone(self, names: Iterable[tuple[str, str]], day: date, complete_through: datetime) -> None:
-        """Empty lists in place of those of these (kind, country) of a day."""
+        """Replace the lists of these (kind, country) of a day by empty ones."""
         self._write_lists(self._top_of_day, ((day, complete_through, kind, country, []) for kind, country in names))
 
     @property
     def session(self) -> Session:
-        """By which they are written."""
+        """The session that writes the rows."""
         return self._session
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ class HistoryRows:
         *,
         key_values: int,
     ) -> None:
-        """Write of each row its names, then what is the same for all, then its counts."""
+        """Write rows: first the columns `names`, then `between`, which are the same for all rows, then `counts`."""
         same = [pa.repeat(_scalar(value), table.num_rows) for value in between]
         columns = [*table.select(names).columns, *same, *table.select(counts).columns]
         rows_max = self._settings.batch_partitions_max
@@ -157,12 +157,12 @@ def _scalar(value: date) -> pa.Scalar:
 
 
 def _of_hour(hour: datetime) -> tuple[date, datetime]:
-    """The month that it lies in, and itself."""
+    """Return (the hour's month, the hour)."""
     return hour.date().replace(day=1), hour
 
 
 def _lists(tops: pa.Table, *first: object) -> Iterator[tuple[object, ...]]:
-    """A row for each list of a table of udfs.logic.history.top_lists."""
+    """Yield a row for each list of a table of udfs.logic.history.top_lists."""
     found: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for row in tops.to_pylist():
         found.setdefault((row["kind"], row["country"]), []).append((row["video_id"], row["views"]))

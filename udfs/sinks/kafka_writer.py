@@ -1,7 +1,8 @@
-"""Writes records to Kafka; returns only when Kafka has acknowledged every one.
+"""Writes records to Kafka. A call returns only when Kafka has acknowledged every record.
 
-For values of which a repeat does no harm. Keys are placed as Java clients place them. An absent Kafka is
-back-pressure; an error that no waiting ends is raised, and the job then starts again from its last checkpoint.
+It is for records whose repeats do no harm. Keys are assigned to partitions as by Java clients. While Kafka is away, a
+call waits, which is back-pressure. An error that waiting does not end is raised, and the job then restarts from its
+last checkpoint.
 """
 
 import logging
@@ -21,12 +22,12 @@ class KafkaRefusedError(RuntimeError):
     """Kafka refused records for good."""
 
 
-# (topic, value, key, partition); with BY_KEY for a partition its key decides, and without a key chance does.
+# (topic, value, key, partition). If the partition is BY_KEY, the key decides, or chance if there is no key.
 Outgoing = tuple[str, bytes, bytes | None, int]
 
 
 class KafkaWriter:
-    """A producer. Not thread-safe."""
+    """Writes with one producer. Not thread-safe."""
 
     def __init__(self, bootstrap_servers: str) -> None:
         self._failed: list[KafkaError] = []
@@ -35,14 +36,14 @@ class KafkaWriter:
                 "bootstrap.servers": bootstrap_servers,
                 "acks": "all",
                 "enable.idempotence": True,
-                # For ever.
+                # A record never expires.
                 "message.timeout.ms": 0,
                 "message.max.bytes": DEAD_LETTER_BYTES_MAX,
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
                 "compression.type": "lz4",
                 "queue.buffering.max.messages": 1_000_000,
-                # A report for each would cost more than all the rest.
+                # A report for each record would cost more than everything else.
                 "delivery.report.only.error": True,
                 "on_delivery": self._reported,
             }

@@ -1,4 +1,4 @@
-"""What the count job was last submitted with, of the settings that its state means something by: a row of a table."""
+"""Stores, in a row of a table, the settings of the count job's last submission that its state depends on."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _WRITE = "INSERT INTO kept_settings (pipeline, settings, written_at) VALUES (%s,
 
 
 def check_submitted(session: Any, kept: KeptSettings) -> list[str] | None:
-    """What KeptSettings.check says of the last submission; None where there was none that kept its settings.
+    """Compare with the last submission, and return the lines of KeptSettings.check. None if no settings were stored.
 
     Raises SettingsRefusedError, cassandra.DriverException and cassandra.InvalidRequest.
     """
@@ -20,11 +20,11 @@ def check_submitted(session: Any, kept: KeptSettings) -> list[str] | None:
 
 
 def check_upgrade(session: Any, kept: KeptSettings) -> None:
-    """Raise SettingsRefusedError when a job that runs would refuse to go on under these, before it is stopped."""
+    """Raise SettingsRefusedError if the running job, once stopped, could not be started again with these settings."""
     if check_submitted(session, kept) is None and not kept.accepts:
         raise SettingsRefusedError("; ".join(kept.unsaid({}, WHAT)))
 
 
 def keep_submitted(session: Any, kept: KeptSettings) -> None:
-    """For the next submission. Raises as check_submitted does."""
+    """Store the settings, for the next submission. Raises what check_submitted raises."""
     session.execute(_WRITE, (PIPELINE, kept.encode().decode()))

@@ -1,4 +1,4 @@
-"""Rows that say which records Kafka had no longer when the count job was started."""
+"""Writes rows that say which records Kafka had already deleted when the count job was started."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,10 @@ class MissingRecords:
         self._session = session
 
     def write(self, lost: Iterable[Lost], now: datetime, skew_ms: int) -> None:
-        """A row for each; of the same offsets, one. Views of `skew_ms` ahead may be among them."""
+        """Write a row for each range of lost records. A repeat for the same offsets adds no row.
+
+        Events may have been viewed up to `skew_ms` after they arrived.
+        """
         # Before this time the stream had everything that counts; None while that is not known.
         closed = complete_through([ShardProgress(*row) for row in self._session.execute(_PROGRESS, (PIPELINE,))])
         for one in lost:

@@ -1,10 +1,9 @@
-"""Rows that counts do without: titles, lists. Written like any other, and set aside where Cassandra refuses them.
+"""Writes rows that counting does not need, such as titles and lists. If Cassandra refuses them, they are set aside.
 
-A row goes alone: what was refused is halved down to it, and it is given up only when a row of the same table has been
-accepted after that, so that an outage is not taken for a bad row. Where the table takes nothing at all, though
-Cassandra answers otherwise, all of it is left out, and a row now and then tells when it takes rows again
-(docs/decisions/0032).
-Nothing here waits for longer than that takes to find out. Knows no Flink.
+A write that is refused is halved again and again, down to the row that is refused. That row is set aside only when
+Cassandra has accepted another row of the same table afterwards, so that an outage is not mistaken for a bad row. If the
+table accepts nothing although Cassandra answers, all of its rows are left out, and a row is tried now and then to find
+out when the table accepts rows again (docs/decisions/0032). A caller waits only until one of these is certain.
 """
 
 import logging
@@ -23,12 +22,12 @@ from connectors.figures import WriteFigures
 log = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
-# So long a table is tried that takes nothing; then counting goes on without it.
+# A table that accepts nothing is tried for so long. Then counting goes on without it.
 PATIENCE_S = 10.0
-# Between two looks whether it takes anything again.
+# The time until the table is tried again, which doubles each time.
 LOOK_AGAIN_S = 5.0
 LOOK_AGAIN_MAX_S = 60.0
-# What is not answered may be slow: so often a row is tried of a table that takes others.
+# A row that gets no answer may be slow. It is tried so often if the table accepts other rows.
 TRIES = 5
 WAIT_S = 0.2
 WAIT_MAX_S = 2.0
@@ -46,15 +45,15 @@ class Write(NamedTuple, Generic[Row]):
 class _Pending(NamedTuple, Generic[Row]):
     write: Write[Row]
     tries: int = 0
-    # How many writes the table had accepted when this, or what it was cut from, had failed first.
+    # How many writes the table had accepted when this write, or the one it was cut from, first failed.
     accepted: int = -1
 
 
 class OptionalRows(Generic[Row]):
-    """One statement. Thread-safe.
+    """Writes the rows of one statement. Thread-safe.
 
-    `cut` makes writes of a prepared statement and rows. It is prepared with the first rows, since its table, or a
-    column, may not be there.
+    `cut` makes writes from a prepared statement and rows. The statement is prepared with the first rows, because its
+    table or a column may not exist before.
     """
 
     def __init__(
@@ -80,25 +79,25 @@ class OptionalRows(Generic[Row]):
         self._lock = threading.Lock()
         self._prepared: PreparedStatement | None = None
         self._accepted = 0
-        # While nothing is taken: when to look again, and after how long then.
+        # While the table accepts nothing: when to try again, and the time after that until the next attempt.
         self._look_at_s: float | None = None
         self._look_again_s = LOOK_AGAIN_S
 
     @property
     def is_out(self) -> bool:
-        """Whether nothing is taken now."""
+        """Whether the table accepts nothing now."""
         return self._look_at_s is not None
 
     @property
     def is_due(self) -> bool:
-        """Whether the next rows are tried: the table takes rows, or it is time to look whether it does."""
+        """Whether the next rows will be tried: the table accepts rows, or it is time to find out whether it does."""
         look_at_s = self._look_at_s
         return look_at_s is None or self._clock() >= look_at_s
 
     def write(self, rows: Sequence[Row]) -> list[Row]:
-        """Write them; those that were not, because the table takes nothing, for whoever can keep them.
+        """Write rows. If the table accepts nothing, return those that were not written, for callers that can keep them.
 
-        Single rows that it does not take are given up here.
+        Single rows that are refused are set aside here, and not returned.
         """
         if not rows:
             return []
@@ -107,10 +106,10 @@ class OptionalRows(Generic[Row]):
                 return list(rows)
             error = self._look(rows[:1])
             if error is not None:
-                log.warning("Cassandra still takes nothing for %s: %.300s", self.name, error)
+                log.warning("Cassandra still accepts no rows for %s: %.300s", self.name, error)
                 return list(rows)
             self._set_out(is_out=False)
-            log.warning("Cassandra takes %s again", self.name)
+            log.warning("Cassandra accepts rows for %s again", self.name)
             rows = rows[1:]
         return self._write(rows) if rows else []
 
@@ -130,7 +129,8 @@ class OptionalRows(Generic[Row]):
             except FAILURES as failure:
                 error = failure
             else:
-                # Whether the table takes what it took before tells a bad row from a table that takes nothing.
+                # A write that the table has accepted before is repeated. It tells a bad row from a table that accepts
+                # nothing.
                 now, later = pending[:most], pending[len(pending[:most]) :]
                 tried = [one.write for one in now] + ([] if witness is None else [witness])
                 outcomes = self._execute(tried)
@@ -143,12 +143,12 @@ class OptionalRows(Generic[Row]):
                 failed_now = [one for one, failed in zip(now, outcomes, strict=False) if failed is not None]
                 is_cut = _largest(left) < _largest(failed_now)
             has_accepted = self._accepted > before
-            # Of a table that takes nothing, one row is as good as all.
+            # While the table accepts nothing, trying one write is enough.
             most = None if has_accepted else 1
             if has_accepted or error is None:
                 failing_since_s = None
             elif not is_refusal(error) and not self._answers():
-                # Cassandra is away, and all waits for it; how long says nothing about the table.
+                # Cassandra is away, and everything waits for it. That time says nothing about the table.
                 failing_since_s = None
             else:
                 now_s = self._clock()
@@ -160,7 +160,7 @@ class OptionalRows(Generic[Row]):
                 wait_s = min(2 * wait_s, WAIT_MAX_S)
 
     def _left(self, pending: Iterable[_Pending[Row]], outcomes: Iterable[Exception | None]) -> list[_Pending[Row]]:
-        """What of these is still to be tried."""
+        """Return the writes that have to be tried again."""
         left: list[_Pending[Row]] = []
         for (write, tried, accepted_before), error in zip(pending, outcomes, strict=True):
             if error is None:
@@ -184,11 +184,11 @@ class OptionalRows(Generic[Row]):
 
     def _left_out(self, rows: Sequence[Row], error: Exception) -> list[Row]:
         self._set_out(is_out=True)
-        log.error("Cassandra takes nothing for %s, which is left out while counting goes on: %.300s", self.name, error)
+        log.error("Cassandra accepts no rows for %s; counting goes on without them: %.300s", self.name, error)
         return list(rows)
 
     def _execute(self, writes: Sequence[Write[Row]]) -> list[Exception | None]:
-        """What each of them failed by."""
+        """Execute the writes. Return the error of each, or None."""
         results = execute_concurrent(
             self._session,
             [(write.statement, write.parameters) for write in writes],
@@ -209,7 +209,7 @@ class OptionalRows(Generic[Row]):
         return self._prepared
 
     def _answers(self) -> bool:
-        """Whether Cassandra answers about what counts do not do without; otherwise it is away, and all waits."""
+        """Return whether Cassandra answers a query that counting needs. If not, it is away, and everything waits."""
         try:
             self._session.execute(_ANSWERS)
         except FAILURES:
@@ -217,7 +217,7 @@ class OptionalRows(Generic[Row]):
         return True
 
     def _take_look(self) -> bool:
-        """Whether it is time to look, and this thread is the one to."""
+        """Return whether it is time to try the table again. Only one thread gets True."""
         with self._lock:
             now_s = self._clock()
             if self._look_at_s is None or now_s < self._look_at_s:
@@ -228,7 +228,7 @@ class OptionalRows(Generic[Row]):
 
     def _look(self, rows: Sequence[Row]) -> Exception | None:
         try:
-            # The table may be another one now.
+            # The table may have been made again meanwhile.
             self._prepared = None
             errors = self._execute(list(self._cut(self._statement(), rows)))
         except FAILURES as error:

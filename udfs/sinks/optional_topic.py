@@ -1,9 +1,9 @@
-"""Records that counts do without, to a Kafka topic: waited for while Kafka is away, and not when only the topic is.
+"""Writes records to a Kafka topic that counting does not need. It waits for Kafka, but not for the topic alone.
 
-Kafka is asked what it is: as long as no broker answers, `send` waits, as everything does then. Where brokers answer and
-yet do not take the records, because the topic is gone, a partition has no leader or rights were withdrawn, `send` waits
-no longer until all is acknowledged again. Records that Kafka then refuses, or has not taken in RECORD_TIMEOUT_S, or for
-which there is no room, are set aside, each alone, with a metric (docs/decisions/0032). Knows no Flink.
+As long as no broker answers, `send` waits, as everything does then. Brokers may also answer and still not accept the
+records, because the topic is gone, a partition has no leader, or rights were withdrawn. Then `send` does not wait any
+more, until everything is acknowledged again. Meanwhile single records are set aside, and counted in a metric, if Kafka
+refuses them, has not accepted them in RECORD_TIMEOUT_S, or there is no room for them (docs/decisions/0032).
 """
 
 import logging
@@ -19,20 +19,20 @@ from udfs.sinks.kafka_writer import Outgoing
 
 log = logging.getLogger(__name__)
 
-# So long records are waited for while Kafka answers.
+# While Kafka answers, `send` waits for so long.
 PATIENCE_S = 10.0
-# What Kafka has not taken by then it is not given again; nothing counts it before.
+# A record that Kafka has not accepted in this time expires.
 RECORD_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 5.0
 FLUSH_S = 2.0
 ROOM_WAIT_S = 0.05
 QUEUE_KBYTES = 64 << 10
-# Between two lines on what was set aside.
+# The log names the records that were set aside so often.
 LOG_EVERY_S = 60.0
 
 
 class OptionalTopic:
-    """A producer. Not thread-safe. `name` stands in metrics and logs."""
+    """Writes with one producer. Not thread-safe. `name` is for metrics and logs."""
 
     def __init__(
         self,
@@ -55,10 +55,10 @@ class OptionalTopic:
             {
                 "bootstrap.servers": bootstrap_servers,
                 "acks": "all",
-                # Values are absolute: a repeat, and an older one behind a newer one, do no harm.
+                # Values are absolute, so repeats and a changed order do no harm.
                 "enable.idempotence": False,
                 "message.timeout.ms": int(RECORD_TIMEOUT_S * 1000),
-                # A topic that is made anew is found again.
+                # A topic that was deleted and made again is found soon.
                 "topic.metadata.refresh.interval.ms": 30_000,
                 "topic.metadata.propagation.max.ms": 5_000,
                 "partitioner": "murmur2_random",
@@ -73,7 +73,7 @@ class OptionalTopic:
 
     @property
     def is_out(self) -> bool:
-        """Whether `send` waits for nothing now."""
+        """Whether `send` does not wait for acknowledgements now."""
         return self._is_out
 
     def send(self, records: Iterable[Outgoing]) -> None:
@@ -95,7 +95,7 @@ class OptionalTopic:
         self._tell()
 
     def _wait(self) -> None:
-        """Until all is acknowledged or set aside, or it is plain that only these records are not taken."""
+        """Wait until all is acknowledged or set aside, or until it is certain that only this topic accepts nothing."""
         answered_since_s: float | None = None
         while not self._is_out and (self._producer.flush(FLUSH_S) or self._again):
             again, self._again = self._again, []
@@ -107,7 +107,7 @@ class OptionalTopic:
                     self._set_aside("not taken in time", len(again))
                     return
             else:
-                log.warning("Kafka does not answer; %s waits, as all does", self._name)
+                log.warning("Kafka does not answer; %s waits, as everything does", self._name)
                 answered_since_s = None
             # What expired while Kafka was away is sent once more.
             while again and self._has_taken(again[-1]):
@@ -117,14 +117,14 @@ class OptionalTopic:
     def _produce(self, record: Outgoing) -> None:
         while not self._has_taken(record):
             if self._is_out:
-                # Full of what one partition does not take: what others would take finds no room either.
+                # The queue is full of records that one partition does not accept, so others find no room either.
                 self._set_aside("no room", 1)
                 return
             if self._producer.flush(FLUSH_S) or self._again:
                 self._wait()
 
     def _has_taken(self, record: Outgoing) -> bool:
-        """Whether the producer has it, or has refused it for good; otherwise there is no room."""
+        """Return True if the producer has taken the record or refused it for good, False if there is no room."""
         try:
             self._producer.produce(*record)
         except BufferError:
@@ -138,7 +138,7 @@ class OptionalTopic:
         if error is None:
             return
         if error.code() == KafkaError._MSG_TIMED_OUT and not self._is_out:  # noqa: SLF001
-            # Kafka may be away: then it is sent once more, and waited for.
+            # Kafka may be away, so the record is sent once more.
             key, partition = message.key(), message.partition()
             place = -1 if key is not None or partition is None else partition
             self._again.append((message.topic() or "", message.value() or b"", key, place))
@@ -156,9 +156,9 @@ class OptionalTopic:
         self._is_out = is_out
         self._figures.note_out(self._name, is_out=is_out)
         if is_out:
-            log.error("Kafka takes not all of %s, which is waited for no longer; counting goes on", self._name)
+            log.error("Kafka does not accept all records of %s; counting goes on without waiting for them", self._name)
         else:
-            log.warning("Kafka takes all of %s again", self._name)
+            log.warning("Kafka accepts all records of %s again", self._name)
 
     def _set_aside(self, reason: str, number: int) -> None:
         if number:

@@ -1,8 +1,8 @@
-"""Batches of statements that are already encoded, through the driver's own hook for encodings of one's own.
+"""Sends CQL batches that are already encoded, by a hook of the driver.
 
-The driver encodes a batch value by value, for 6 values a row: half of a sink's CPU time (docs/decisions/0013). With
-`PackedProtocolHandler` a session also sends batches of which a kernel has written the bytes; a test compares them with
-the driver's.
+The driver encodes a CQL batch value by value, 6 values a row, which took half of a sink's CPU time
+(docs/decisions/0013). With `PackedProtocolHandler`, a session also sends CQL batches whose bytes a kernel has written.
+A test compares these bytes with the driver's.
 """
 
 import struct
@@ -15,29 +15,30 @@ from udfs.logic.outgoing.cql_rows import Inserts
 
 _SHORT = struct.Struct(">H")
 _INT = struct.Struct(">I")
-# Of a frame: the header up to the length, and of a BATCH's body the type and the number of statements.
+# Places in a frame: where the length begins, where the body begins, and where the statements of a CQL batch begin,
+# after its type and the number of statements.
 _LENGTH_AT = 5
 _BODY_AT = 9
 _ROWS_AT = 12
 
 
 class PackedBatch(BatchStatement):
-    """An unlogged batch; its coordinator is a replica of the first row's partition."""
+    """An unlogged CQL batch. Its coordinator is a replica of the first row's partition."""
 
     def __init__(self, inserts: Inserts, keyspace: str) -> None:
         super().__init__(BatchType.UNLOGGED)
-        # What the session hands to the message, and nothing else of the driver reads.
+        # The session only passes this on to the message; nothing else in the driver reads it.
         self._statements_and_parameters = inserts
         self.routing_key = inserts.routing_key
         self.keyspace = keyspace
 
 
 class PackedProtocolHandler(ProtocolHandler):
-    """The driver's encoding, but of packed batches."""
+    """The driver's protocol handler, which also encodes packed CQL batches."""
 
     @classmethod
     def encode_message(cls, msg: Any, *arguments: Any, **named: Any) -> bytes:
-        """The frame of a message; arguments as the driver's."""
+        """Return the frame of a message. The arguments are those of the driver."""
         inserts = getattr(msg, "queries", None)
         if not isinstance(inserts, Inserts):
             return super().encode_message(msg, *arguments, **named)

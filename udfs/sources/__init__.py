@@ -1,1 +1,1 @@
-"""What is read from Cassandra and from compacted topics. Knows no Flink."""
+"""Reads from Cassandra and from compacted topics. Knows no Flink."""

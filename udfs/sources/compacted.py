@@ -1,10 +1,10 @@
-"""What a compacted topic says, for an operator that reads it to its end before its first element.
+"""Reads a compacted topic to its end, for an operator that needs its content before the first element.
 
-From then on it takes changes from a broadcast of the same topic, which begins where the job began and so repeats what
-was read: `is_news` tells the two apart.
+The operator then takes changes from a broadcast of the same topic. The broadcast begins at the offsets of the job's
+source and so repeats records that were read here; `is_news` tells which records are new.
 
-Of a topic without which counts are what they are it waits only until it is plain that Kafka is there and the topic, or
-a partition of it, is not; `ReadBeside` goes on trying meanwhile.
+If counting does not need the topic, reading ends without it once it is certain that Kafka answers and that the topic,
+or a partition of it, cannot be read. `ReadBeside` keeps trying in the background.
 """
 
 import logging
@@ -23,19 +23,19 @@ from udfs.logic.wire.keyed_records import Reader, Refusal
 log = logging.getLogger(__name__)
 
 READ_TIMEOUT_S = 60.0
-# So long a topic is tried that counts do without, while Kafka answers.
+# A topic that counting does not need is tried for so long while Kafka answers.
 PATIENCE_S = 20.0
 ANSWER_TIMEOUT_S = 5.0
 AGAIN_S = 2.0
 AGAIN_MAX_S = 60.0
-# Records read and not taken yet; a title and what else is known of a video are some hundred bytes.
+# So many records may be read ahead. The metadata of a video takes some hundred bytes.
 HELD_MAX = 10_000
 
 Take = Callable[[str, bytes | None], None]
 
 
 class CompactedTopic:
-    """One topic, and how far it was read."""
+    """One compacted topic, and the offsets up to which it was read."""
 
     def __init__(self, bootstrap_servers: str, topic: str, read: Reader) -> None:
         self._bootstrap_servers = bootstrap_servers
@@ -49,19 +49,19 @@ class CompactedTopic:
         before_sleep=before_sleep_log(log, logging.WARNING),
     )
     def read_however_long(self, take: Take) -> None:
-        """Give `take` each key and rest as the topic holds them now, however long Kafka is away.
+        """Call `take` with each key and rest that the topic holds now. It waits as long as Kafka is away.
 
-        From the beginning again when it was interrupted. Records that cannot be read are skipped: the stage before the
+        If reading is interrupted, it begins again. Records that cannot be decoded are skipped: the stage before the
         broadcast makes dead letters of them.
         """
         self._read_once(lambda key, rest, _partition, _offset: take(key, rest))
 
     def read_if_there(self, take: Take) -> bool:
-        """The same, but for a topic that is not there while Kafka is: then False, after PATIENCE_S."""
+        """Do the same, but return False after PATIENCE_S if Kafka answers and the topic cannot be read."""
         return self.records_if_there(lambda key, rest, _partition, _offset: take(key, rest))
 
     def records_if_there(self, take: Callable[[str, bytes | None, int, int], None]) -> bool:
-        """As `read_if_there`, with the partition and offset of each."""
+        """Do the same as `read_if_there`, and call `take` with partition and offset as well."""
         since_s = time.monotonic()
         while True:
             try:
@@ -69,15 +69,15 @@ class CompactedTopic:
             except KafkaException as error:
                 waited_s = time.monotonic() - since_s
                 if waited_s >= PATIENCE_S and self._kafka_answers():
-                    log.error("%s cannot be read, and is done without: %s", self._topic, error)  # noqa: TRY400
+                    log.error("%s cannot be read; the job goes on without it: %s", self._topic, error)  # noqa: TRY400
                     return False
-                log.warning("%s could not be read, trying again: %s", self._topic, error)
+                log.warning("%s could not be read, will try again: %s", self._topic, error)
             else:
                 return True
             time.sleep(AGAIN_S)
 
     def is_news(self, partition: int, offset: int) -> bool:
-        """Whether a record of the broadcast came after what was read."""
+        """Return whether a record of the broadcast is later than what was read."""
         return offset > self._read_through.get(partition, -1)
 
     def _read_once(self, take: Callable[[str, bytes | None, int, int], None]) -> None:
@@ -96,26 +96,26 @@ class CompactedTopic:
 
 
 class ReadBeside:
-    """A topic that counts do without, read by a thread of its own, for as long as it takes.
+    """Reads a topic that counting does not need in a thread of its own, as long as it takes.
 
-    One thread calls it. What the broadcast says of a key and what was read of it are told apart by their places.
+    Only one thread may call it. If the broadcast and the thread both have records of a key, the later offset wins.
     """
 
     def __init__(self, bootstrap_servers: str, topic: str, read: Reader) -> None:
         self._topic = CompactedTopic(bootstrap_servers, topic, read)
-        # What was read and not taken, and None after the last one. The thread waits while it is full: the topic may
-        # hold more than fits in memory.
+        # Records that were read and not taken yet, and None after the last one. The thread waits while the queue is
+        # full, because the topic may hold more than fits in memory.
         self._found: queue.Queue[tuple[str, bytes | None, int, int] | None] = queue.Queue(HELD_MAX)
         self._taken_through: dict[int, int] = {}
-        # Where the broadcast's last record of a key lay, until all was taken.
+        # The place of the broadcast's last record of each key, until everything that was read is taken.
         self._heard: dict[str, tuple[int, int]] = {}
         self.is_read = False
         threading.Thread(target=self._run, name=f"read {topic}", daemon=True).start()
 
     def take_read(self, take: Take, timeout_s: float = 0.0) -> None:
-        """Give `take` each key and rest that was read since the last call, and wait for more until this time is up."""
+        """Call `take` with each key and rest that was read since the last call, and wait up to `timeout_s` for more."""
         until_s = time.monotonic() + timeout_s
-        # Once all is taken this is called for each element.
+        # This is called for each element, so it must be fast once everything is taken.
         while not self.is_read:
             try:
                 found = self._found.get(timeout=max(until_s - time.monotonic(), 0.0))
@@ -128,7 +128,7 @@ class ReadBeside:
             self._take_one(take, *found)
 
     def is_news(self, key: str, partition: int, offset: int) -> bool:
-        """Whether a record of the broadcast came after what was taken."""
+        """Return whether a record of the broadcast is later than what was taken."""
         if offset <= self._taken_through.get(partition, -1):
             return False
         if not self.is_read:
@@ -136,12 +136,12 @@ class ReadBeside:
         return True
 
     def _take_one(self, take: Take, key: str, rest: bytes | None, partition: int, offset: int) -> None:
-        # A read that was interrupted begins again.
+        # Reading that was interrupted begins again, and repeats records.
         if offset <= self._taken_through.get(partition, -1):
             return
         self._taken_through[partition] = offset
         heard = self._heard.get(key)
-        # The broadcast begins with what is old, and may by now be ahead.
+        # The broadcast begins with older records, but may be ahead by now.
         if heard is None or heard[0] != partition or heard[1] < offset:
             take(key, rest)
 

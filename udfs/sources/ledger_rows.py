@@ -1,4 +1,4 @@
-"""The ledger as it stands in Cassandra, hour by hour of arrival."""
+"""Reads the ledger from Cassandra, by hours of arrival."""
 
 from datetime import UTC, datetime
 
@@ -21,7 +21,7 @@ class LedgerRows:
         self._of_minutes = session.prepare(_OF_MINUTES)
 
     def read(self, hour: int) -> pa.Table:
-        """LEDGER_ROWS of an hour of arrival since 1970."""
+        """Return the rows of an hour of arrival (in hours since 1970), of schema LEDGER_ROWS."""
         minutes = range(hour * MINUTES_PER_HOUR, (hour + 1) * MINUTES_PER_HOUR)
         times = [datetime.fromtimestamp(minute * 60, UTC) for minute in minutes]
         rows = [
@@ -33,6 +33,6 @@ class LedgerRows:
 
 
 def rows_of(table: pa.Table) -> dict[Place, Fates]:
-    """By minute and salt, of a table of LEDGER_ROWS."""
+    """Return the fates by (minute, salt), from a table of schema LEDGER_ROWS."""
     columns = [column.to_pylist() for column in table.columns]
     return {(minute, salt): tuple(fates) for minute, salt, *fates in zip(*columns, strict=True)}

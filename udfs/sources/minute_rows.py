@@ -1,4 +1,4 @@
-"""The minutes that the stream has written, as they stand in Cassandra: whole ranges of the table, for recounts."""
+"""Reads the minutes that the stream has written from Cassandra, in whole ranges of the table, for audits."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -18,7 +18,7 @@ _SCAN = (
 
 
 def token_ranges(number: int) -> list[tuple[int, int]]:
-    """The ring in so many parts, both ends included."""
+    """Divide the ring of tokens into so many ranges. Both ends belong to a range."""
     starts = [_TOKEN_MIN + place * ((1 << 64) // number) for place in range(number)]
     ends = [start - 1 for start in starts[1:]] + [_TOKEN_MAX]
     return list(zip(starts, ends, strict=True))
@@ -33,10 +33,10 @@ class MinuteRows:
         self._scan.fetch_size = ROWS_AT_ONCE
 
     def read(self, tokens: tuple[int, int], start: datetime, end: datetime) -> Iterator[pa.Table]:
-        """Tables of STORED: the minutes from start to before end whose partitions lie in the range."""
+        """Yield minutes from `start` to before `end`, of partitions in this range of tokens, as tables of STORED."""
         found: list[tuple[object, ...]] = []
         for row in self._session.execute(self._scan, (*tokens, start, end)):
-            # A row may have a title and no count.
+            # A partition may have a title and no count.
             if row.views is not None:
                 found.append((row.video_id, row.kind, row.minute, row.views, row.written))
             if len(found) == ROWS_AT_ONCE:

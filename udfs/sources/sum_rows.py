@@ -1,4 +1,4 @@
-"""Hours, days and totals as they stand in Cassandra: whole ranges of the tables, for audits."""
+"""Reads hours, days and totals from Cassandra, in whole ranges of the tables, for audits."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -11,7 +11,7 @@ from udfs.logic.audit.sums import STORED_AMOUNTS, VIEW_TOTALS, VIEWS_BY_DAY, VIE
 from udfs.logic.history.manifest import date_of, day_number, hour_start
 
 ROWS_AT_ONCE = 5000
-# By table: its partition key, the column that says when, "" where none does.
+# By table, its partition key and its column of time, or "" if it has none.
 _TABLES = {
     VIEWS_BY_HOUR: ("video_id, kind, month", "hour"),
     VIEWS_BY_DAY: ("video_id, kind", "day"),
@@ -29,14 +29,17 @@ class SumRows:
             scan.fetch_size = ROWS_AT_ONCE
 
     def read(self, table: str, tokens: tuple[int, int], first_hour: int, first_day: int) -> Iterator[pa.Table]:
-        """Tables of STORED_AMOUNTS: rows whose partitions lie in the range, of hours and days from these on."""
+        """Yield tables of schema STORED_AMOUNTS: rows of partitions in this range of tokens.
+
+        Hours are those from `first_hour` on, days those from `first_day` on.
+        """
         since: dict[str, tuple[datetime | date, ...]] = {
             VIEWS_BY_HOUR: (hour_start(first_hour),), VIEWS_BY_DAY: (date_of(first_day),), VIEW_TOTALS: (),
         }  # fmt: skip
         found: list[tuple[object, ...]] = []
         for row in self._session.execute(self._scans[table], (*tokens, *since[table])):
             video_id, kind, at, views, late_added, written = row
-            # A day's viewers may be there without its views.
+            # A row may have a day's viewers without its views.
             if views is not None:
                 found.append((video_id, kind, _ms(at), views, late_added or 0, written))
             if len(found) == ROWS_AT_ONCE:
@@ -47,7 +50,7 @@ class SumRows:
 
 
 def _scan(key: str, time: str, table: str) -> str:
-    # Something in place of the time, so that all rows have six values.
+    # A table without a time repeats `views` there, so that all rows have six values.
     when, since = (time, f" AND {time} >= ? ALLOW FILTERING") if time else ("views", "")
     return (
         f"SELECT video_id, kind, {when} AS at, views, late_added, writetime(views) AS written FROM {table} "
@@ -56,12 +59,12 @@ def _scan(key: str, time: str, table: str) -> str:
 
 
 def _ms(at: object) -> int:
-    """In ms since 1970; 0 where it is no time."""
+    """Return a time or a date in ms since 1970, or 0 for a number."""
     if isinstance(at, datetime):
         return round(at.replace(tzinfo=UTC).timestamp() * 1000)
     if isinstance(at, int):
         return 0
-    # The driver has a Date of its own.
+    # The driver has its own class for dates.
     return day_number(at if isinstance(at, date) else at.date()) * DAY_MS  # type: ignore[attr-defined]
 
 

@@ -1,1 +1,1 @@
-"""The stages of batch jobs, without Flink: what each does with stores, and in which order. Knows no Flink."""
+"""The stages of batch jobs: what each reads, computes and writes, and in which order. Knows no Flink."""

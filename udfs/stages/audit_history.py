@@ -1,4 +1,4 @@
-"""Holds one shard's history against itself and against Cassandra's tables, and repairs the tables if it may."""
+"""Compares one shard's history with itself and with Cassandra's tables, and repairs the tables if it may."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -19,14 +19,14 @@ from udfs.stores.history_store import HistoryStore
 
 
 class SliceInfos:
-    """What slices say of themselves, each read once; what is not there any more is left out."""
+    """Reads the slice.json of slices, each once. Slices that do not exist any more are left out."""
 
     def __init__(self, history: HistoryStore) -> None:
         self._history = history
         self._infos: dict[SliceName, SliceInfo | None] = {}
 
     def of(self, names: Iterable[SliceName]) -> list[SliceInfo]:
-        """Those of these names, in order."""
+        """Return those of these names, in order."""
         found = []
         for name in sorted(names):
             if name not in self._infos:
@@ -38,9 +38,9 @@ class SliceInfos:
 
 
 class ShardHistory:
-    """One shard of a manifest, whose files are there. Hours from `first` on are looked at, and days from `first_day`.
+    """Compares one shard of a manifest, whose files must exist: hours from `first` on, and days from `first_day` on.
 
-    Totals are held against their days only when those are all there are.
+    Totals are only compared with days if these are all days of history.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class ShardHistory:
     def differences(
         self, stored: Mapping[str, RowsBeside], *, newer: Collection[int], table_hours_from: int
     ) -> Iterator[tuple[str, int, pa.Table]]:
-        """(what, rows compared, DIFFERENCES): of Parquet first, by which the tables are judged.
+        """Yield (what, rows compared, DIFFERENCES), for Parquet first, since the tables are compared with it.
 
-        `stored` are the tables' rows as STORED_AMOUNTS, by hour, by day, and all totals as 0; they are taken from it.
-        Nothing is said of those that were written with a token that is `newer`. Rows of hours before `table_hours_from`
-        are not asked for.
+        `stored` are the tables' rows as STORED_AMOUNTS, by hour and by day; all totals have the number 0. They are
+        taken from it. Rows that were written with a token in `newer` are left out, and so are rows of hours before
+        `table_hours_from`.
         """
-        # Of one file all hours are read at once.
+        # The last file that was read, which may have all hours of a day.
         self._whole: tuple[str, pa.Table] | None = None
         manifest = self._manifest
         hours = [hour for hour in range(self._first, manifest.through_hour) if self._is_there(hour)]
@@ -78,7 +78,7 @@ class ShardHistory:
         yield self._of_table(sums.VIEW_TOTALS, {0: lambda _: self._total()}, stored, newer)
 
     def viewers(self, day: int) -> pa.Table | None:
-        """Of a day the viewers and the marked views by video, None while they are not counted."""
+        """Return viewers and marked views of a day, by video. None while they are not counted."""
         paths = self._path("viewers", day), self._path("marks", day)
         if paths[0] is None or paths[1] is None:
             return None
@@ -87,11 +87,11 @@ class ShardHistory:
     # --- below
 
     def _is_there(self, hour: int) -> bool:
-        """Whether history has an hour, or ought to have it."""
+        """Return whether history has an hour, or should have it."""
         return hour in self._manifest.files["minutes"] or (hour >= self._manifest.from_hour and self._has(hour))
 
     def _has(self, hour: int) -> bool:
-        """Whether the slices that count for it are kept: all are, or none is."""
+        """Return whether the slices that count for an hour are kept. Either all are kept or none."""
         return bool(self._manifest.slices.get(hour)) and hour >= self._manifest.from_hour
 
     def _compared(self, what: str, pairs: Iterable[tuple[pa.Table, pa.Table]]) -> tuple[str, int, pa.Table]:
@@ -146,7 +146,7 @@ class ShardHistory:
         return AMOUNTS.empty_table() if path is None else amounts(self._history.get(path), 0)
 
     def _all_days(self, days: Iterable[int]) -> pa.Table:
-        """Their sums; day after day, since all of them may be more than fit in memory."""
+        """Return the sums of these days. It adds one day after another, since memory may not hold all."""
         found = AMOUNTS.empty_table()
         for day in days:
             found = sums.together([found, self._day(day)], 0)
@@ -165,9 +165,9 @@ class ShardHistory:
 
 
 class HistoryRepair:
-    """Writes the rows of tables that are not as a shard's Parquet has them.
+    """Writes the rows of tables that differ from a shard's Parquet.
 
-    `rows` makes their writer, which few repairs need; `check` raises when nothing may be written any more.
+    `rows` makes the writer when it is first needed. `check` raises if nothing may be written any more.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class HistoryRepair:
         self._check = check
 
     def write(self, what: str, wrong: pa.Table) -> None:
-        """What is right, of DIFFERENCES of one of OF_TABLES: 0 where a row should not be."""
+        """Write the right values for the DIFFERENCES of one of OF_TABLES, and 0 where no row should be."""
         if not wrong.num_rows:
             return
         if self._made is None:
@@ -196,7 +196,7 @@ class HistoryRepair:
             elif what == sums.VIEWS_BY_DAY:
                 day = at_ms // DAY_MS
                 self._made.days(table, date_of(day), day_through(self._manifest, day))
-                # A row that was lost has lost these too.
+                # A row that was lost has lost its viewers too.
                 viewers = self._shard.viewers(day)
                 if viewers is not None:
                     self._made.viewers(tables.of_videos_in(viewers, [table]), date_of(day))
@@ -220,14 +220,14 @@ def audit_history(
     newer: Collection[int],
     table_hours_from: int,
 ) -> list[Finding]:
-    """Compare, keep what is wrong, and write what is right of tables where there is a repair."""
+    """Compare, store what is wrong, and with a `repair` write the right rows of tables."""
     found, doubtful = [], []
     for what, compared, wrong in shard.differences(stored, newer=newer, table_hours_from=table_hours_from):
         mended = wrong.slice(0, 0)
         if what not in OF_TABLES:
             doubtful.append(wrong)
         elif repair is not None:
-            # Of what is wrong in Parquet itself, nobody knows here what is right.
+            # Where Parquet itself is wrong, the right value is unknown.
             mended = sums.without_doubtful(wrong, doubtful)
         left = sums.without_doubtful(wrong, [mended])
         rows.sums(what, number, left, is_repair=False)

@@ -1,4 +1,4 @@
-"""Puts the hours of a day, to which nothing is added any more, into one file: years of small files are slow to ask."""
+"""Puts the hours of a final day into one file, because queries over years of small files would be slow."""
 
 from collections.abc import Mapping
 
@@ -17,16 +17,16 @@ def compact(
     new: Mapping[int, str],
     made: str,
 ) -> dict[int, str]:
-    """Write it of each day that becomes final; the new paths by hour.
+    """Write one file for each day that becomes final, and return the new paths by hour.
 
-    `new` are a shard's paths by hour, of this rollup, and `made` names the attempt.
+    `new` has the shard's paths of this rollup, by hour, and `made` names the attempt.
     """
     old = {hour: of[shard] for hour, of in before.files[data_set].items() if shard in of}
     paths = sorted({**old, **new}.items())
     compacted: dict[int, str] = {}
     for day in plan.final_days:
         hours = {hour: path for hour, path in paths if day_of(hour) == day}
-        # A day on which no video was of a known channel has no channels.
+        # A day may have no channels, if no video with a known channel was viewed.
         if not hours:
             continue
         path = file_name_of_day(data_set, day, shard, made)

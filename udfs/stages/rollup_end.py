@@ -1,4 +1,4 @@
-"""Ends a rollup whose manifest is published and whose rows are written: says so, and lets go what nobody needs."""
+"""Ends a rollup whose manifest is published and whose rows are written: says so, and deletes what nobody needs."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -18,12 +18,12 @@ from udfs.stores.history_store import HistoryStore
 from udfs.stores.lease import Lease
 from udfs.stores.raw_removal import leftover_rules, remove
 
-# What is deleted harms nobody, also when the lease is lost meanwhile: looking at it saves work.
+# The lease is checked after so many deletions. A deletion does no harm if the lease is lost; the check saves work.
 DELETES_BETWEEN_LOOKS = 50
 
 
 def applied_of(name: str, manifest: Manifest, warnings: list[str]) -> Applied:
-    """What the tables have, once all rows of this manifest are written."""
+    """Return the state of the tables once all rows of this manifest are written."""
     return Applied(
         manifest=name,
         revision=manifest.token,
@@ -38,14 +38,15 @@ def applied_of(name: str, manifest: Manifest, warnings: list[str]) -> Applied:
 
 
 def bucket(settings: Settings) -> tuple[ConditionalFiles, Callable[[], list[str]]]:
-    """What pyarrow has no call for: files that are deleted together, and what a bucket says of its rules."""
+    """Return what pyarrow does not offer: files that are deleted in one request, and a check of a bucket's rules."""
     return S3Files(settings.s3), lambda: leftover_rules(client_of(settings.s3), settings)
 
 
 def end_unit(settings: Settings, store: pyarrow.fs.FileSystem, unit: RollupUnit, lease: Lease) -> None:
-    """After all shards' rows: those of all shards, and then whatever RollupEnd does. Nothing, if nothing was published.
+    """End a unit whose shards have written their rows. If nothing was published, do nothing.
 
-    Whoever waits for the rollup's job does this: it is little, and what is left undone the next holder does.
+    It writes the rows of all shards, then does the steps of RollupEnd. The process that waits for the rollup's job
+    calls it. It is little work, and if the process dies, the next holder does it.
     """
     name = lease.check().manifest
     if token_of(name) != lease.token:
@@ -61,7 +62,10 @@ def end_unit(settings: Settings, store: pyarrow.fs.FileSystem, unit: RollupUnit,
 
 
 class RollupEnd:
-    """The last steps of a holder whose manifest is in force. `rules` says which rules of buckets remove raw events."""
+    """The last steps of a holder whose manifest is in force.
+
+    `rules` returns a sentence for each rule of a bucket that removes raw events.
+    """
 
     def __init__(
         self,
@@ -80,7 +84,7 @@ class RollupEnd:
         self._rules = rules
 
     def end(self, name: str) -> int:
-        """Do them; the number of the run."""
+        """Do the last steps. Return the number of the run."""
         manifest = self._history.manifest(name, self._settings.counting.shards)
         self._history.copy(manifest)
         applied = applied_of(name, manifest, [])
@@ -93,9 +97,9 @@ class RollupEnd:
         return manifest.run
 
     def _forget(self, raw: Sequence[ArchiveFile]) -> set[ArchiveFile]:
-        """Delete what no kept manifest names, of holders before this one, and raw events that are counted for good.
+        """Delete files of earlier holders that no kept manifest names, and raw events that are counted for good.
 
-        Of the raw files that there are those that have gone. Nothing goes while a kept manifest is missing.
+        Return the files of raw events that were deleted. While a kept manifest is missing, nothing is deleted.
         """
         register = self._lease.check()
         there = set(self._history.manifest_names())
@@ -113,7 +117,7 @@ class RollupEnd:
             if at % DELETES_BETWEEN_LOOKS == 0:
                 self._lease.check()
             self._history.delete(path)
-        # What every kept manifest has counted: whichever is restored, no slice is counted of it again.
+        # Only files that every kept manifest has counted: whichever is restored, their slices are not counted again.
         now = datetime.now(UTC)
         counted = [file for file in raw if all(file.hour <= one.last_hours.get(file.partition, -1) for one in kept)]
         final = raw_files_to_remove(
@@ -127,9 +131,10 @@ class RollupEnd:
         return {file for file in raw if file.path in gone}
 
     def _displaced(self, raw: Sequence[ArchiveFile], now: datetime, kept: Sequence[Manifest]) -> list[ArchiveFile]:
-        """Files in folders of hours that have not come, whose records every kept manifest has counted.
+        """Return files in folders of hours that have not come, whose records every kept manifest has counted.
 
-        Each with the hour in which its records arrived; where none of them says, in which it was written.
+        Their `hour` is changed to the hour in which their records arrived, or, if no record tells it, in which the file
+        was written.
         """
         times = ArrivalHours.of(self._archive, self._settings)
         found = []

@@ -1,4 +1,4 @@
-"""Begins a rollup under its lease: writes the rows that history still owes, and finds what is to be counted."""
+"""Begins a rollup under its lease: writes the rows that history still owes, and finds what has to be counted."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -22,7 +22,10 @@ from udfs.stores.topic_marker import TopicMarker, marked_topic
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What a rollup is to do: a task for each partition of which hours are counted; `marks` are days to mark again."""
+    """The work of a rollup: a task for each partition of which hours are counted. `marks` are days to mark again.
+
+    `is_last` says that nothing is left to count after this.
+    """
 
     unit: RollupUnit
     tasks: list[PartitionTask]
@@ -31,7 +34,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 def settle(settings: Settings, history: HistoryStore, register: Register, lease: Lease) -> Register:
-    """Write the rows that the manifest in force still owes, whoever published it; the register after that."""
+    """Write the rows that the manifest in force still owes, whoever published it. Return the register after that."""
     if register.applied is None or register.applied.manifest == register.manifest:
         return register
     name = register.manifest
@@ -51,17 +54,17 @@ def begin(
     accepts: bool = False,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Work | None:
-    """What is to be done; None: nothing. `has_totals` tells whether view_totals has a row. Raises HistoryError.
+    """Find what has to be done. Return None if that is nothing. Raises HistoryError.
 
-    `accepts`: history that does not say by which settings it was made is carried on (udfs.logic.stream.kept_settings),
-    which is then told by `say`.
+    `has_totals` says whether view_totals has a row. With `accepts`, history is continued even if it does not say with
+    which settings it was made (udfs.logic.stream.kept_settings); `say` then gets a line about it.
     """
     history = HistoryStore(store, settings.history.path)
     if not register.manifest and register.applied is not None and has_totals():
         raise HistoryError(
             f"keyspace {settings.cassandra.keyspace} has totals, and its register names no history: a rollup would "
-            "replace them by what the archive still has; `python -m tools.history restore` finds a history that was "
-            "lost, another keyspace begins a new one"
+            "replace them by what the archive still has; `python -m tools.ops history restore` finds a history that "
+            "was lost; to begin a new history, use another keyspace"
         )
     register = settle(settings, history, register, lease)
     before = history.manifest(register.manifest, settings.counting.shards)
@@ -90,8 +93,8 @@ def begin(
             of,
             before.last_hours.get(partition),
             again[partition],
-            # What is counted again has to reach as far as it did, however long nothing came meanwhile: to a record of
-            # this hour, before which others of the same hour may have come late.
+            # Slices that are counted again must reach at least as far as before: to the next record's hour, which may
+            # be much later, and of which other records may have been archived late.
             max(limit, before.next_hours[partition] + 1) if again[partition] else limit,
             arrived[partition].ahead,
         )
@@ -102,14 +105,14 @@ def begin(
     if not tasks and not marks and not everything:
         return None
     unit = RollupUnit(lease.held, register.manifest, before, everything, topic_id or before.topic_id)
-    # Also of partitions of which nothing is counted this time, since what is left of them is later.
+    # Partitions of which nothing is counted this time belong to it too: what is left of them is later.
     reached = before.last_hours | {task.partition: task.hours[-1] for task in tasks}
     is_last = not any(h > reached.get(partition, -1) for partition, of in hours.items() for h in sorted(of)[:-1])
     return Work(unit, tasks or [PartitionTask(0, [], 0)], marks, is_last)
 
 
 def check_settings(before: Manifest, kept: KeptSettings, say: Callable[[str], None]) -> None:
-    """Raise HistoryError when history was made by other settings than those that it is to be carried on by."""
+    """Raise HistoryError if history was made with other settings that must not change."""
     if before.run == 0:
         return
     try:
@@ -121,14 +124,14 @@ def check_settings(before: Manifest, kept: KeptSettings, say: Callable[[str], No
 
 
 def check_topic(before: Manifest, marker: TopicMarker | None, topic_id: str, settings: Settings) -> None:
-    """Raise HistoryError when the events topic is not the one whose records were archived and counted so far."""
+    """Raise HistoryError if the events topic is not the one whose records were archived and counted so far."""
     known = {before.topic_id, "" if marker is None else marker.id} - {""}
     if topic_id and known - {topic_id}:
         raise HistoryError(made_anew(settings.kafka.events_topic, topic_id, ", ".join(sorted(known - {topic_id}))))
 
 
 def made_anew(topic: str, topic_id: str, known: str) -> str:
-    """What whoever meets another topic of the same name says."""
+    """Return the error text for a topic that was deleted and made again under the same name."""
     return (
         f"topic {topic} was deleted and made anew: Kafka's id of it is {topic_id}, and what was archived and counted "
         f"is of {known}, whose offsets mean other records. Nothing is counted until the new topic has an archive, a "

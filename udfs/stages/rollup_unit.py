@@ -1,4 +1,4 @@
-"""One unit of a rollup: what it goes on from, and the rows that its manifest owes."""
+"""One unit of a rollup: where it begins, and the rows that its manifest owes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +15,9 @@ from udfs.stores.lease import HeldLease, Lease
 
 
 class RollupUnit(msgspec.Struct, frozen=True):
-    """What travels to the stages of a rollup: the lease, the manifest in force when it was taken, and Kafka's topic.
+    """What all stages of a rollup get: the lease, the manifest in force when it was taken, and Kafka's id of the topic.
 
-    `everything`: a restored history has not been written to the tables yet, so that every row is owed.
+    `everything` says that all rows are owed, because a restored history has not been written to the tables yet.
     """
 
     held: HeldLease
@@ -31,10 +31,10 @@ class RollupUnit(msgspec.Struct, frozen=True):
 def rows_owed(
     history: HistoryStore, settings: Settings, manifest: Manifest, before: Manifest | None, lease: Lease
 ) -> Iterator[TableRows]:
-    """The rows that a manifest owes, on a session of their own."""
+    """Return the rows that a manifest owes, with a session that is closed at the end."""
     rows = HistoryRows(settings.cassandra, manifest.token)
     try:
-        # Rows of older hours would begin to live anew.
+        # Older rows are about to expire. Writing them again would begin their time to live again.
         hours_from = manifest.through_hour - (settings.query.hours_kept_days - 1) * DAY_MS // HOUR_MS
         yield TableRows(history, rows, manifest, before, hours_from=hours_from, check=lease.check)
     finally:
@@ -42,7 +42,7 @@ def rows_owed(
 
 
 def write_rows_owed(history: HistoryStore, settings: Settings, name: str, lease: Lease) -> Manifest:
-    """All rows that the manifest of this name owes, what its own rollup left to do; the manifest."""
+    """Write all rows that the manifest of this name still owes because its rollup has died. Return the manifest."""
     manifest = history.manifest(name, settings.counting.shards)
     before = history.manifest(manifest.before, settings.counting.shards)
     with rows_owed(history, settings, manifest, before, lease) as rows:

@@ -1,7 +1,7 @@
-"""Makes the files of one shard in the object store, from its slices and the history before.
+"""Makes the files of one shard in the object store, from its slices and from the history before.
 
-Each attempt writes under names of its own. What Cassandra's tables are to say follows from the files, once the manifest
-that names them is published (udfs.stages.table_rows).
+Each attempt writes under its own names. The rows of Cassandra's tables are made from these files later, when the
+manifest that names them is published (udfs.stages.table_rows).
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -25,14 +25,17 @@ from udfs.stores.history_store import HistoryStore
 
 Files = dict[str, dict[int, str]]
 ByHour = Mapping[int, pa.Table]
-# Of a shard's day so many rows of viewers are in memory, at about 150 bytes each.
+# About so many rows of viewers of a shard's day are in memory at a time. Each takes about 150 bytes.
 VIEWER_ROWS_MAX = 2_000_000
-# Reads and writes side by side: each waits for another process most of its time.
+# So many reads and writes run in parallel, since they mostly wait.
 THREADS = 4
 
 
 class ShardTables:
-    """One shard of one rollup. `new` are the slices that are not in `before`, `made` names this attempt (made_by)."""
+    """Makes the tables of one shard in one rollup.
+
+    `new` are the slices that `before` does not have, `made` names this attempt (made_by).
+    """
 
     def __init__(
         self,
@@ -58,9 +61,9 @@ class ShardTables:
         self._parts: dict[str, list[pa.Table]] = {}
 
     def make(self) -> Files:
-        """All of them; the paths of those that are of this shard alone, by data set and time.
+        """Make all files, and return the paths of those with this shard only, by data set and time.
 
-        Day by day, so that no more than one is held in memory.
+        It works day by day, so that memory holds one day only.
         """
         with Beside(THREADS) as self._beside, ThreadPoolExecutor(THREADS) as self._readers:
             self._make()
@@ -75,7 +78,7 @@ class ShardTables:
         self._put("totals", 0, total)
         for day in self._plan.viewer_days:
             self._make_viewers(day)
-        # From here on files are read that were written before.
+        # What follows reads files that were written above.
         self._beside.wait()
         for data_set in ("minutes", "hours", "countries"):
             made = self._files.setdefault(data_set, {})
@@ -84,7 +87,7 @@ class ShardTables:
             self._history.put(part_name(data_set, self._shard, self._made), pa.concat_tables(parts))
 
     def _make_hours(self, numbers: Iterable[int]) -> tuple[ByHour, ByHour]:
-        """Minutes, hours and countries; the last two."""
+        """Make minutes, hours and countries of these hours. Return hours and countries."""
         hours, countries = {}, {}
         for hour in numbers:
             minutes = tables.minutes(list(self._of_slices("cells", [hour])))
@@ -98,23 +101,23 @@ class ShardTables:
         return hours, countries
 
     def _make_day(self, day: int, hours: ByHour, of_hours: ByHour) -> None:
-        """A day of which these hours, and these of countries, are new."""
+        """Make the files of a day, in which these hours, and these hours by country, are new."""
         table = tables.day(self._of_day("hours", day, hours))
         countries = tables.countries(self._of_day("countries", day, of_hours))
         self._put("days", day, table)
         self._put_part("top_days", day, top_lists.top(table, countries))
 
     def _replaced(self, hours: Iterable[int]) -> list[pa.Table]:
-        """What there was of these hours before."""
+        """Return the former tables of these hours."""
         before = self._before.files["hours"]
         return [self._history.get(before[hour][self._shard]) for hour in hours if hour in before]
 
     def _make_viewers(self, day: int) -> None:
-        """How many there were, and what they viewed beyond the rules."""
+        """Make viewers, marks and suspects of a day."""
         first = day * HOURS_PER_DAY
-        # As of the views, of hours before `from_hour` nothing is told.
+        # History begins with `from_hour`, for views and for viewers.
         hours = range(max(first, self._plan.from_hour), first + HOURS_PER_DAY)
-        if not self._is_told_who_viewed(hours):
+        if not self._have_viewers(hours):
             return
         counted, suspected = ViewersOfDay(), []
         for share in shares_of(self._viewer_groups(hours), VIEWER_ROWS_MAX):
@@ -124,14 +127,14 @@ class ShardTables:
         found = pa.concat_tables(suspected)
         self._put("viewers", day, counted.table())
         self._put("marks", day, marks.by_video(found))
-        # Which viewers, is known for as long as the slices are there.
+        # Suspects, which name viewers, are kept only as long as the slices are.
         if day not in self._plan.final_days:
             self._put("suspects", day, marks.suspects(found))
 
-    def _is_told_who_viewed(self, hours: Collection[int]) -> bool:
-        """Whether slices say it of all that history has of these hours: some of a history of version 1 do not.
+    def _have_viewers(self, hours: Collection[int]) -> bool:
+        """Return whether the slices of all these hours say who viewed. In a history of version 1 some do not.
 
-        A part of a day's viewers would be a wrong number of them. Slices of that version may also be gone.
+        Slices of that version may also have been deleted. Without all slices, the number of viewers would be wrong.
         """
         is_there = all(hour in self._plan.slices for hour in hours if hour in self._before.files["hours"])
         return is_there and all(info.viewer_buckets != NO_VIEWERS for info in self._infos_of(hours))
@@ -144,7 +147,7 @@ class ShardTables:
         self._files.setdefault(data_set, {})[at] = path
 
     def _old(self, data_set: str, at: int, schema: pa.Schema) -> pa.Table:
-        """What there was before."""
+        """Return the former table."""
         path = self._before.files[data_set].get(at, {}).get(self._shard)
         return schema.empty_table() if path is None else self._history.get(path)
 
@@ -153,7 +156,7 @@ class ShardTables:
         self._parts.setdefault(data_set, []).append(dated)
 
     def _of_day(self, data_set: str, day: int, new: ByHour) -> list[pa.Table]:
-        """Of each hour of the day what there is, new or from before."""
+        """Return the table of each hour of the day, the new one or the former one."""
         before = self._before.files[data_set]
         hours = range(day * HOURS_PER_DAY, (day + 1) * HOURS_PER_DAY)
         old = (before.get(hour, {}).get(self._shard) for hour in hours if hour not in new)
@@ -161,29 +164,30 @@ class ShardTables:
         return [*self._readers.map(self._history.get, paths), *new.values()]
 
     def _of_slices(self, part: str, hours: Collection[int]) -> Iterator[pa.Table]:
-        """Of each slice that counts for these hours what it has of them in this shard."""
+        """Yield what each slice that counts for these hours has of them in this shard."""
         return self._read(lambda info: self._history.part(part, info, self._shard, hours), hours)
 
     def _viewers(self, hours: Collection[int], share: Share) -> Iterator[pa.Table]:
-        """Of each slice that counts for these hours the viewers of a share."""
+        """Yield the viewers of a share from each slice that counts for these hours."""
 
         def read(info: SliceInfo) -> pa.Table | None:
             table = self._history.viewers(info, self._shard, hours, share)
             if table is None:
                 return None
-            # Who is being erased may be in one slice by their own hash, in another by a pseudonym's: one viewer.
+            # During an erasure, a viewer may have the own hash in one slice and that of a pseudonym in another. Replace
+            # the own hash, so that it is one viewer.
             return rows_of(self._eraser.viewers(table)[0], share, self._before.shards)
 
         return self._read(read, hours)
 
     def _read(self, read: Callable[[SliceInfo], pa.Table | None], hours: Collection[int]) -> Iterator[pa.Table]:
-        """What this gives of each slice that counts for these hours; nothing is read before it is asked for."""
+        """Yield what `read` returns for each slice that counts for these hours, except None."""
         for table in self._readers.map(read, self._infos_of(hours)):
             if table is not None:
                 yield table
 
     def _viewer_groups(self, hours: Collection[int]) -> Iterator[tuple[int, int, int]]:
-        """(bucket, of how many, rows) of all groups that `_viewers` reads."""
+        """Yield (bucket, number of buckets, rows) of all row groups that `_viewers` reads."""
         for info in self._infos_of(hours):
             for _, bucket, rows in info.viewer_groups(self._shard, hours):
                 yield bucket, info.viewer_buckets, rows

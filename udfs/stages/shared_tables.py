@@ -1,4 +1,4 @@
-"""Makes the files of all shards, from each shard's parts of them: channels, and the most viewed of hours and days."""
+"""Makes the files of all shards from the parts of each shard: channels, and top lists of hours and days."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,7 +15,10 @@ from udfs.stores.history_store import HistoryStore
 
 
 class SharedTables:
-    """Of one rollup. `parts_made` says by shard who made its parts, `made` names this attempt."""
+    """Makes the shared tables of one rollup.
+
+    `parts_made` names, by shard, the attempt that made its parts, `made` names this attempt.
+    """
 
     def __init__(
         self, history: HistoryStore, before: Manifest, plan: Plan, parts_made: Mapping[int, str], made: str
@@ -27,7 +30,7 @@ class SharedTables:
         self._made = made
 
     def make(self) -> dict[str, dict[int, str]]:
-        """All of them; their paths by data set and time."""
+        """Make all files, and return their paths by data set and time."""
         files = {
             "channels": self._hours("channels", channel_sums.merged),
             "top_hours": self._hours("top_hours", top_lists.merged),
@@ -47,7 +50,7 @@ class SharedTables:
         return files | compact(self._history, self._before, self._plan, data_set, 0, files, self._made)
 
     def _parts(self, data_set: str) -> dict[int, pa.Table]:
-        """What all shards have, by time; of a time for which there was a file, also when there is nothing any more."""
+        """Return the parts of all shards, by time. A time that had a file before is included even without rows now."""
         if not self._plan.hours:
             return {}
         names = (part_name(data_set, shard, made) for shard, made in sorted(self._parts_made.items()))

@@ -1,7 +1,7 @@
-"""After a restore: rows of the tables that the restored history does not have, put to 0.
+"""After a restore, sets the rows of the tables to 0 that the restored history does not have.
 
-Every row that follows from the manifest has been written with its token. What was written before it, and is not 0, is
-of a history that was lost.
+Every row of the restored manifest has been written with its token. A row with an older write timestamp that is not 0
+comes from a history that was lost.
 """
 
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 PAGE_ROWS = 5000
 LISTS = "top_videos"
-# By table what its rows are named by, and what they say.
+# By table, the key columns and the column of values.
 TABLES = {
     "view_totals": (("video_id", "kind"), "views"),
     "views_by_day": (("video_id", "kind", "day"), "views"),
@@ -37,7 +37,7 @@ TABLES = {
 
 
 def written_before(session: Session, table: str, token: int) -> Iterator[dict[str, Any]]:
-    """The names of a table's rows that were written before a token, and are neither 0 nor empty."""
+    """Yield the keys of a table's rows that were written before a token and are neither 0 nor empty."""
     names, value = TABLES[table]
     text = f"SELECT {', '.join(names)}, {value}, writetime({value}) AS written FROM {table}"
     for row in session.execute(SimpleStatement(text, fetch_size=PAGE_ROWS)):
@@ -46,16 +46,16 @@ def written_before(session: Session, table: str, token: int) -> Iterator[dict[st
 
 
 def _of_optional(session: Session, table: str, token: int) -> list[dict[str, Any]]:
-    """As `written_before`; nothing of a table without which counts are what they are, and that cannot be read."""
+    """Return what `written_before` yields, but nothing for a table of top lists that cannot be read."""
     try:
         return list(written_before(session, table, token))
     except InvalidRequest as error:
-        log.error("%s is left as it is, since Cassandra does not read it: %.300s", table, error)  # noqa: TRY400
+        log.error("%s is left as it is, since Cassandra cannot read it: %.300s", table, error)  # noqa: TRY400
         return []
 
 
 def put_to_zero(session: Session, rows: HistoryRows, manifest: Manifest, check: Callable[[], object]) -> int:
-    """Do that, in all tables; how many rows there were. `check` raises when it must not be done any more."""
+    """Set such rows of all tables to 0, and return how many there were. `check` raises if that must stop."""
     found: dict[tuple[str, Any], list[dict[str, Any]]] = defaultdict(list)
     for table in TABLES:
         read = _of_optional if table.startswith(LISTS) else written_before
@@ -81,7 +81,7 @@ def put_to_zero(session: Session, rows: HistoryRows, manifest: Manifest, check: 
 
 
 def _plain(value: Any) -> Any:
-    """Times with their zone, and dates, in place of the driver's."""
+    """Return a driver's value as a time with its zone, a date or a text."""
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC)
     return value.date() if not isinstance(value, str | date) and hasattr(value, "date") else value

@@ -1,7 +1,7 @@
-"""Writes the rows of Cassandra's tables that follow from a manifest and not from the one before it.
+"""Writes the rows of Cassandra's tables in which a manifest differs from the one before it.
 
-A row is a function of its key and of the manifest: whoever writes it, early, late or twice, writes the same under the
-same write timestamp, the manifest's token. So what a rollup that died has left to do is done by whoever comes next.
+A row depends only on its key and on the manifest, and its write timestamp is the manifest's token. So it may be written
+late or several times, and the next process can write the rows that a rollup that died has not written.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from udfs.sinks.history_rows import HistoryRows
 from udfs.stages.stale_rows import put_to_zero
 from udfs.stores.history_store import HistoryStore
 
-# Rows are written side by side, and read while others are written.
+# Rows are written in parallel, and the next ones are read meanwhile.
 THREADS = 4
 NAMES = ["video_id", "kind"]
 _CHANNEL = ["channel_id", "kind"]
@@ -28,10 +28,10 @@ _LIST = ["kind", "country"]
 
 
 class TableRows:
-    """What a manifest owes to the tables. `before` is the manifest before it, None where that is not known.
+    """Writes the rows that a manifest owes to the tables. `before` is the manifest before it, None if it is unknown.
 
-    `hours_from` is the first hour that the tables of hours still keep. `check` is called between some writes and
-    raises when whoever writes no longer may, or no longer needs to.
+    `hours_from` is the first hour that the tables of hours still keep. `check` is called between some writes, and
+    raises if the rows must not, or need not, be written any more.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TableRows:
             self._viewer_days = owed.viewer_days
 
     def write_shard(self, shard: int) -> None:
-        """Hours, days, totals and viewers of the videos of a shard."""
+        """Write hours, days, totals and viewers of the videos of a shard."""
         with Beside(THREADS) as beside:
             changed: list[pa.Table] = []
             for day in self._days:
@@ -80,7 +80,7 @@ class TableRows:
                 self._write_changes(self._before, shard, day, reason)
 
     def write_shared(self) -> None:
-        """What is of all shards: channels and lists."""
+        """Write the rows of all shards: channels and top lists."""
         for hour in self._hours:
             self._check()
             self._write_channels(hour)
@@ -97,17 +97,17 @@ class TableRows:
             self._rows.day_lists_gone(_gone_lists(lists, old_lists), date_of(day), through)
 
     def put_stale_to_zero(self) -> None:
-        """After everything else: what the tables have and this manifest does not."""
+        """Set rows that the tables have and this manifest does not to 0. Call it after all other writes."""
         put_to_zero(self._rows.session, self._rows, self._manifest, self._check)
 
     def _day(self, shard: int, day: int, beside: Beside) -> pa.Table:
-        """Write the hours and the sums of a day; the names (video, kind) of those that changed."""
+        """Write the hours and the sums of a day. Return the names (video, kind) of the rows of hours."""
         changed: list[pa.Table] = []
         whole: dict[str, pa.Table] = {}
         for hour in (hour for hour in self._hours if day_of(hour) == day):
             path = self._manifest.files["hours"].get(hour, {}).get(shard)
             if path is not None and path not in whole:
-                # All hours of a day may be in one file.
+                # One file may have all hours of a day, so it is kept for the next hour.
                 whole = {path: self._history.get(path)}
             table = tables.HOURS.empty_table() if path is None else tables.of_hour(whole[path], hour)
             if hour in self._manifest.owed.recounted:
@@ -127,7 +127,7 @@ class TableRows:
             self._rows.viewers(marks.with_marks(viewers, marked), date_of(day))
 
     def _write_changes(self, before: Manifest, shard: int, day: int, reason: str) -> None:
-        """What has become of the numbers of videos that have marked views or had."""
+        """Write how the numbers have changed of videos that have, or had, marked views."""
         manifest = self._manifest
         new, old = (self._get(of, "marks", day, shard, marks.MARKS) for of in (manifest, before))
         if new.num_rows or old.num_rows:
@@ -149,7 +149,7 @@ class TableRows:
         return self._get(self._manifest, data_set, at, shard, schema)
 
     def _old(self, data_set: str, at: int, shard: int, schema: pa.Schema | None) -> pa.Table:
-        """What there was before, of what was counted again; otherwise nothing goes."""
+        """Return the former table if hours were counted again. Otherwise no row can disappear, and it is not needed."""
         if self._before is None or not self._manifest.owed.recounted:
             return None if schema is None else schema.empty_table()
         return self._get(self._before, data_set, at, shard, schema)
@@ -162,7 +162,7 @@ class TableRows:
 
 
 def tables_of_hour(table: pa.Table | None, hour: int) -> pa.Table | None:
-    """The rows of an hour, of a file that may have all hours of a day."""
+    """Return the rows of an hour, from a table that may have all hours of a day."""
     return None if table is None or "hour" not in table.schema.names else tables.of_hour(table, hour)
 
 
@@ -171,7 +171,7 @@ def _tops(table: pa.Table | None) -> pa.Table:
 
 
 def _those(sums: pa.Table, names: Sequence[pa.Table]) -> pa.Table:
-    """The sums of these videos and kinds, 0 of those that have none."""
+    """Return the sums of these videos and kinds, with 0 for those that have none."""
     if not names:
         return sums.slice(0, 0)
     wanted = pa.concat_tables(names).group_by(NAMES).aggregate([])
@@ -183,7 +183,7 @@ def _those(sums: pa.Table, names: Sequence[pa.Table]) -> pa.Table:
 
 
 def _with_gone(table: pa.Table, old: pa.Table, schema: pa.Schema, keys: Sequence[str] = NAMES) -> pa.Table:
-    """The rows of a table, and with 0 those of the old one that it has no longer."""
+    """Return the rows of a table, and, with 0, those of the former table that have disappeared."""
     names = list(keys)
     gone = old.select([*names, "hour"]).join(table.select(names), names, join_type="left anti")
     zeros = pa.repeat(pa.scalar(0, pa.int64()), gone.num_rows)

@@ -1,1 +1,1 @@
-"""The object store and the register of history, read and written. Knows no Flink."""
+"""Reads and writes the object store and the register of history. Knows no Flink."""

@@ -1,8 +1,8 @@
-"""The archive of the events topic as it lies in the object store: which files there are, and what is in them.
+"""Reads the archive of the events topic in the object store: its files and their records.
 
-Files are at <path>/arrival_day=2026-01-31/arrival_hour=23/kafka_partition=3/, named by Flink; one that is listed is
-whole. The hour is that of the record's own time, UTC. A record may be in two files, and is the same in both, but for
-viewers of whom one of them does not know yet that they are erased (udfs.logic.erasure.erasures).
+Files are at <path>/arrival_day=2026-01-31/arrival_hour=23/kafka_partition=3/, with names by Flink. A file that is
+listed is complete. The hour is that of the record's timestamp, in UTC. A record may be in two files. It is the same in
+both, unless only one of them has been rewritten by an erasure so far (udfs.logic.erasure.erasures).
 """
 
 import heapq
@@ -18,18 +18,18 @@ from settings import S3Settings
 from udfs.logic.history.manifest import date_of, day_number
 from udfs.logic.wire.container_file import Row, replaced
 
-# Of one request to the store: fastavro asks for a byte, then for some kilobytes, and each would be one. In large ones a
-# byte costs the store less.
+# The bytes of one request to the store. fastavro reads a byte, then some kilobytes, and each would be a request. Large
+# requests also cost the store less for each byte.
 READ_BYTES = 8 << 20
 FIRST_RECORD_BYTES = 1 << 16
 
 
 class ArchiveError(ValueError):
-    """The archive is not as its job writes it; the text names the file."""
+    """A file of the archive cannot be read, or is not as the archive job writes it. The text names the file."""
 
 
 class Record(NamedTuple):
-    """A record of the events topic; `record_ms` in ms since 1970."""
+    """A record of the events topic; `record_ms` is the record's timestamp in ms since 1970."""
 
     offset: int
     record_ms: int
@@ -38,7 +38,7 @@ class Record(NamedTuple):
 
 
 class ArchiveFile(NamedTuple):
-    """One file, `hour` in hours since 1970; `written_s` when it came to be, in seconds since then."""
+    """One file; `hour` is in hours since 1970, `written_s`, when it was written, in seconds since 1970."""
 
     hour: int
     partition: int
@@ -48,7 +48,7 @@ class ArchiveFile(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Offsets of a partition that no file holds, the last of them included."""
+    """Offsets of a partition, `first` to `last`, that no file holds."""
 
     partition: int
     first: int
@@ -56,9 +56,9 @@ class Gap(NamedTuple):
 
 
 def filesystem(s3: S3Settings, timeout_s: float | None = None) -> pyarrow.fs.FileSystem:
-    """The object store, with so long for a connection and for an answer, or as long as its library has.
+    """Return the object store. Its paths are bucket and key, without s3://.
 
-    Paths are bucket and key, without s3://.
+    `timeout_s` is for connections and for answers; None leaves it to the library.
     """
     return pyarrow.fs.S3FileSystem(
         region=s3.region,
@@ -79,30 +79,30 @@ class Archive:
         self._first_offsets: dict[str, int | None] = {}
 
     def files(self, hours: Iterable[int] | None = None, partition: int | None = None) -> list[ArchiveFile]:
-        """Those of these hours, and of this partition alone; or all."""
+        """Return the files of these hours and of this partition, sorted. None stands for all."""
         below = "" if partition is None else f"/kafka_partition={partition}"
         folders = [self._root] if hours is None else [f"{self._root}/{_folder(hour)}{below}" for hour in hours]
         found = []
         for folder in folders:
             selector = pyarrow.fs.FileSelector(folder, recursive=True, allow_not_found=True)
             for info in self._store.get_file_info(selector):
-                # What Flink keeps for itself is hidden.
+                # Flink's own files have hidden names.
                 if info.type is pyarrow.fs.FileType.File and not info.base_name.startswith((".", "_")):
                     hour, partition = _read_folder(info.path)
                     found.append(ArchiveFile(hour, partition, info.path, info.size, info.mtime_ns / 1e9))
         return sorted(found)
 
     def read(self, file: ArchiveFile, request_bytes: int = READ_BYTES) -> Iterator[Record]:
-        """Its records, in the order in which they were written."""
+        """Yield the records of a file, in the order in which they were written."""
         with self._store.open_input_stream(file.path, buffer_size=request_bytes) as stream:
             rows: Iterator[Row] = fastavro.reader(stream)  # type: ignore[assignment]
             for row in rows:
                 yield _record(row)
 
     def read_partition(self, files: Iterable[ArchiveFile]) -> Iterator[Record]:
-        """The records of files of one partition, each once, by offset; a file is opened when it is needed.
+        """Yield the records of files of one partition, each once, by offset. A file is opened when it is needed.
 
-        ArchiveError when a file is not in the order of its offsets.
+        Raises ArchiveError when a file is not in the order of its offsets.
         """
         firsts = ((self.first_offset(file), file) for file in files)
         waiting = sorted(((first, file) for first, file in firsts if first is not None), reverse=True)
@@ -130,7 +130,7 @@ class Archive:
                 yield record
 
     def first_offset(self, file: ArchiveFile) -> int | None:
-        """Of its first record, None when it has none. Looked up once."""
+        """Return the offset of the first record, or None if there is none. Each file is only read once."""
         if file.path not in self._first_offsets:
             first = next(self.read(file, FIRST_RECORD_BYTES), None)
             self._first_offsets[file.path] = None if first is None else first.offset
@@ -138,9 +138,10 @@ class Archive:
 
 
 def rewritten(path: str, content: bytes, change: Callable[[Record], Record | None]) -> bytes | None:
-    """A file's content with what `change` gives for its records in their order; None when that is None for all of them.
+    """Call `change` for each record of a file, in order, and return the file's content with the records that it gives.
 
-    ArchiveError when it is no whole file.
+    `change` returns None for a record that stays. If all stay, the result is None. Raises ArchiveError if the file is
+    not complete.
     """
 
     def changed(row: Row) -> Row | None:
@@ -163,7 +164,7 @@ def _folder(hour: int) -> str:
 
 
 def _read_folder(path: str) -> tuple[int, int]:
-    """(hour since 1970, partition) of a file's path."""
+    """Return (hour since 1970, partition) from a file's path."""
     values = dict(part.split("=", 1) for part in path.split("/") if "=" in part)
     day = day_number(date.fromisoformat(values["arrival_day"]))
     return day * 24 + int(values["arrival_hour"]), int(values["kafka_partition"])

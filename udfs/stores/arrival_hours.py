@@ -1,8 +1,8 @@
-"""In which hours the records of archived files arrived, by the rule of the clock and not by the folder.
+"""Finds the hours in which the records of archived files arrived, by append time and not by the file's folder.
 
-A folder's hour is that of the broker's stamps. A record's own is never later, and earlier where the stamp lies too far
-ahead to count (udfs.logic.stream.time_rules): so one file of next year closes no hour, and its records are of the hour
-in which they came.
+A folder's hour is that of the broker's record timestamps. A record's hour of arrival is never later. It is earlier if
+the timestamp lies too far ahead to count (udfs.logic.stream.time_rules). So a file in a folder of next year ends no
+hour, and its records belong to the hour in which they arrived.
 """
 
 from collections import defaultdict
@@ -17,10 +17,10 @@ from udfs.stores.archive import FIRST_RECORD_BYTES, Archive, ArchiveFile, Record
 
 
 class FileHours(NamedTuple):
-    """Of a file: (offset, hour) of each record whose hour is later than that of all before it in the file.
+    """The hours of a file: (offset, hour) of each record whose hour is later than those of all records before it.
 
-    `last_offset` is its last record's; None while it was read only as far as a record of the folder's own hour, after
-    which none can be of a later one.
+    `last_offset` is that of the last record. It is None if the file was only read up to a record of the folder's own
+    hour, because no later record can have a later hour.
     """
 
     steps: list[tuple[int, int]]
@@ -43,7 +43,7 @@ class PartitionHours(NamedTuple):
 
 
 def when_arrived(settings: Settings, partition: int, record: Record) -> int | None:
-    """By the rules of the stream."""
+    """Return the append time of a record in ms, by the rules of the stream. None if it has none."""
     return arrived_ms(
         record.key, record.value, record.record_ms, partition=partition, partitions=settings.kafka.partitions,
         rules=settings.counting,
@@ -51,7 +51,7 @@ def when_arrived(settings: Settings, partition: int, record: Record) -> int | No
 
 
 class ArrivalHours:
-    """Looks files up, each once. `when` gives the time in ms of a record of a partition, None where it has none."""
+    """Reads each file once. `when` returns the append time in ms of a record of a partition, or None if it has none."""
 
     def __init__(self, archive: Archive, when: Callable[[int, Record], int | None]) -> None:
         self._archive = archive
@@ -60,24 +60,25 @@ class ArrivalHours:
 
     @classmethod
     def of(cls, archive: Archive, settings: Settings) -> "ArrivalHours":
-        """By the rules of the stream."""
+        """Return one that goes by the rules of the stream."""
         return cls(archive, partial(when_arrived, settings))
 
     def of_file(self, file: ArchiveFile) -> FileHours:
-        """Reads no further than to a record of the folder's own hour: most often one record."""
+        """Return the hours of a file. It is read up to a record of the folder's own hour, which is mostly the first."""
         if file.path not in self._of_file:
             self._of_file[file.path] = self._read(file)
         return self._of_file[file.path]
 
     def last_offset(self, file: ArchiveFile) -> int | None:
-        """Its last record's, where the file had to be read to its end; None where nobody knows."""
+        """Return the offset of the last record if the file had to be read to its end, otherwise None."""
         found = self._of_file.get(file.path)
         return None if found is None else found.last_offset
 
     def of_partition(self, files: Iterable[ArchiveFile], counted: int | None) -> PartitionHours:
-        """Those of a partition's files, of which hours up to `counted` have been counted.
+        """Return the hours of a partition's files. Hours up to `counted` have been counted already.
 
-        Folders are looked at from the last one down to the first whose own hour has come; those before need no look.
+        It reads folders from the last one backwards, up to one with a record of its own hour. Earlier folders need not
+        be read.
         """
         by_folder: dict[int, list[ArchiveFile]] = defaultdict(list)
         for file in files:
@@ -96,7 +97,7 @@ class ArrivalHours:
         return PartitionHours({folder for folder in by_folder if folder <= newest} | found, sorted(ahead))
 
     def cut(self, files: Collection[ArchiveFile], hour: int) -> Cut:
-        """The first record of a later hour than this one, among files of one partition. ValueError: there is none."""
+        """Find the first record of a later hour in the files of one partition. Raises ValueError if there is none."""
         firsts = ((self._archive.first_offset(file), file) for file in files if file.hour > hour)
         best: Cut | None = None
         for first, file in sorted((first, file) for first, file in firsts if first is not None):

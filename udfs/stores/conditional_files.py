@@ -1,6 +1,6 @@
-"""Files that are rewritten in place: put only if nobody has changed them since they were read.
+"""Rewrites files in place, but only if nobody has changed them since they were read.
 
-pyarrow has no conditional put, so this is boto3's (docs/decisions/0031).
+pyarrow has no conditional put, so this uses boto3 (docs/decisions/0031).
 """
 
 import hashlib
@@ -14,36 +14,36 @@ from typing import Any, Protocol
 from settings import S3Settings
 
 TIMEOUT_S = 60.0
-# Of one request, the first included.
+# One request is tried so often, the first attempt included.
 ATTEMPTS = 5
 DELETED_AT_ONCE = 1000
-# Changed meanwhile; deleted meanwhile, as S3 says it; and another put was under way.
+# The statuses of S3 for a file that was changed meanwhile, was deleted meanwhile, or is just being put by another.
 _CHANGED = (412, 404, 409)
 
 
 class ConditionalPutError(RuntimeError):
-    """The store takes no conditional put; the text says what to do."""
+    """The store does not support conditional puts. The text says what to do."""
 
 
 class ConditionalFiles(Protocol):
-    """Files of a store by the paths that pyarrow has for them: bucket and key, or a path of the machine."""
+    """Files of a store. Paths are in pyarrow's form: bucket and key, or a path of the machine."""
 
     def read(self, path: str) -> tuple[bytes, str]:
-        """(content, the tag that tells this content from any other). FileNotFoundError when there is none."""
+        """Return (content, a tag that differs for any other content). Raises FileNotFoundError."""
 
     def replace(self, path: str, content: bytes, tag: str) -> bool:
-        """Put this in the place of what was read with the tag, at once; False when that is not there any more."""
+        """Replace the content that was read with this tag, atomically. Return False if the file has changed or gone."""
 
     def create(self, path: str, content: bytes) -> bool:
-        """Put this where nothing is, at once; False when something is there."""
+        """Create the file, atomically. Return False if it exists."""
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Delete those of these that are there."""
+        """Delete those of these files that exist."""
 
 
 def client_of(s3: S3Settings, timeout_s: float = TIMEOUT_S) -> Any:
-    """A client of the store. Safe to use from many threads."""
-    # Late: it takes a third of a second, and Flink's workers import this file but rewrite nothing.
+    """Return a client of the store. It is safe to use from many threads."""
+    # Imported here, because it takes a third of a second, and Flink's workers import this file but rewrite nothing.
     import boto3  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
 
@@ -57,7 +57,8 @@ def client_of(s3: S3Settings, timeout_s: float = TIMEOUT_S) -> Any:
             connect_timeout=timeout_s,
             read_timeout=timeout_s,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-            # Buckets of other stores have no names of their own in DNS, and some take no checksum that AWS has added.
+            # In other stores, buckets have no names of their own in DNS, and some refuse the checksums of newer AWS
+            # clients.
             s3={"addressing_style": "auto" if s3.endpoint is None else "path"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -66,7 +67,7 @@ def client_of(s3: S3Settings, timeout_s: float = TIMEOUT_S) -> Any:
 
 
 class S3Files:
-    """Those of the object store, by ETag. Raises botocore's ClientError and BotoCoreError."""
+    """Files of the object store. The tag is the ETag. Raises botocore's ClientError and BotoCoreError."""
 
     def __init__(self, s3: S3Settings) -> None:
         self._client = client_of(s3)
@@ -97,12 +98,12 @@ class S3Files:
         except self._client.exceptions.ClientError as error:
             if _status(error) not in _CHANGED:
                 raise
-            # An attempt before, whose answer was lost, may have put it.
+            # An earlier attempt, whose answer was lost, may have put it.
             return bool(error.response["ResponseMetadata"].get("RetryAttempts")) and self._has(path, content)
         return True
 
     def delete(self, paths: Sequence[str]) -> None:
-        """See ConditionalFiles. Not pyarrow's, which leaves an empty object in place of each folder."""
+        """See ConditionalFiles. pyarrow's deletion would leave an empty object in place of each folder."""
         keys: dict[str, list[dict[str, str]]] = {}
         for path in paths:
             bucket, key = path.split("/", 1)
@@ -115,12 +116,12 @@ class S3Files:
                     raise OSError(f"{len(failed)} objects of bucket {bucket} were not deleted, the first: {failed[0]}")
 
     def ensure_conditional(self, folder: str) -> None:
-        """Raise ConditionalPutError unless the store refuses what is to replace a file that is another, or is gone.
+        """Raise ConditionalPutError unless the store supports conditional puts.
 
-        And what is to be new where a file is. A store that does not know a condition would put what it is told to,
-        without a word.
+        It must refuse to replace a file that has changed or gone, and to create a file that exists. A store that does
+        not know a condition ignores it and puts the file.
         """
-        # A name of its own: of two who look at once each would meet the other's.
+        # The name is random, so that two checks at the same time do not use the same file.
         bucket, key = f"{folder.removeprefix('s3://')}/.if-match.{secrets.token_hex(4)}".split("/", 1)
         path = f"{bucket}/{key}"
         self._client.put_object(Bucket=bucket, Key=key, Body=b"before")
@@ -151,7 +152,7 @@ class S3Files:
 
 
 class FolderFiles:
-    """Those of a folder of this machine, by a hash of their content, for threads of one process."""
+    """Files in a folder of this machine, for threads of one process. The tag is a hash of the content."""
 
     _lock = threading.Lock()
 
@@ -183,7 +184,7 @@ class FolderFiles:
         return True
 
     def _put(self, place: Path, content: bytes) -> None:
-        # Under a name that no reader looks at.
+        # It is written under a hidden name, which readers ignore.
         beside = place.with_name(f".{place.name}.new")
         beside.write_bytes(content)
         os.replace(beside, place)  # noqa: PTH105 - as the name of what it does

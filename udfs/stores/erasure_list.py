@@ -1,4 +1,4 @@
-"""The list of erasures in the object store: a file for each viewer, named by the viewer's hash."""
+"""The list of erasures in the object store: one file for each viewer, named by the viewer's hash."""
 
 from collections.abc import Callable
 
@@ -8,12 +8,12 @@ import pyarrow.fs
 from udfs.logic.erasure.erasures import VERSION, Erasure
 from udfs.stores.conditional_files import ConditionalFiles
 
-# Each time another one has changed it.
+# A change is tried so often when others change the same file.
 _ATTEMPTS = 100
 
 
 class ErasureListError(ValueError):
-    """What is stored is of another version, or was never at rest; the text says what to do."""
+    """A file is of another version, or others kept changing it. The text says what to do."""
 
 
 class ErasureList:
@@ -24,26 +24,26 @@ class ErasureList:
         self._root = path.removeprefix("s3://")
 
     def get(self, viewer: str) -> Erasure | None:
-        """Of one viewer, by hash in hex."""
+        """Read the erasure of one viewer, by the hash in hex. None if there is none."""
         path = f"{self._root}/{viewer}.json"
         is_there = self._store.get_file_info(path).type is pyarrow.fs.FileType.File
         return self._read(path) if is_there else None
 
     def open(self) -> list[Erasure]:
-        """Those for which events may still come."""
+        """Return the open erasures."""
         return [one for one in self.all() if one.is_open]
 
     def all(self) -> list[Erasure]:
-        """Every one that there ever was."""
+        """Return all erasures, open and closed."""
         selector = pyarrow.fs.FileSelector(self._root, allow_not_found=True)
         files = (info.path for info in self._store.get_file_info(selector) if info.base_name.endswith(".json"))
         return [self._read(path) for path in sorted(files)]
 
     def change(self, files: ConditionalFiles, viewer: str, to: Callable[[Erasure | None], Erasure]) -> Erasure:
-        """What `to` makes of what there is of this viewer, and is stored then. It may be asked again.
+        """Store what `to` makes of a viewer's erasure, and return it.
 
-        Of two who change one at once the second begins with what the first has made of it: a viewer has one key. Raises
-        ErasureListError when others are always faster.
+        If somebody else changes it at the same time, `to` is called again with their result, so that a viewer never has
+        two keys. Raises ErasureListError if that happens too often.
         """
         path = f"{self._root}/{viewer}.json"
         for _ in range(_ATTEMPTS):
@@ -57,7 +57,9 @@ class ErasureList:
                 is_stored = files.replace(path, msgspec.json.encode(changed), tag)
             if is_stored:
                 return changed
-        raise ErasureListError(f"{path} was changed by others {_ATTEMPTS} times in a row: see who does, and try again")
+        raise ErasureListError(
+            f"{path} was changed by others {_ATTEMPTS} times in a row: find out who changes it, and try again"
+        )
 
     def _read(self, path: str) -> Erasure:
         with self._store.open_input_stream(path) as stream:

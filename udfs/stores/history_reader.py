@@ -1,7 +1,7 @@
-"""History in the object store as who asks for one video reads it: a manifest, and that video's rows of a file.
+"""Reads history for queries: a manifest, and the rows of one video in a file.
 
-Blocks; safe to use from many threads. Imports nothing compiled, so that a service can use it: udfs.stores.history_store
-is what writes.
+Calls block, and are safe from many threads. It imports nothing that is compiled, so that a service can use it.
+udfs.stores.history_store writes history.
 """
 
 import functools
@@ -13,19 +13,19 @@ import pyarrow.parquet as pq
 
 from udfs.logic.history.manifest import Manifest, read_manifest
 
-# Columns that say when, by data set.
+# The column of time of each data set.
 TIMES = {"minutes": "minute", "hours": "hour"}
 FOOTERS_MAX = 1024
 
 
 class _Footer(NamedTuple):
-    """What a file says of itself; `ranges`: the first and last video of each row group, None where that is not said."""
+    """A file's footer; `ranges` are the first and the last video of each row group, or None if it does not say."""
 
     metadata: pq.FileMetaData
     ranges: list[tuple[str, str] | None]
 
     def groups(self, video_id: str) -> list[int]:
-        """The row groups that can hold a video."""
+        """Return the row groups that can hold a video."""
         return [at for at, of in enumerate(self.ranges) if of is None or of[0] <= video_id <= of[1]]
 
 
@@ -35,11 +35,11 @@ class HistoryFiles:
     def __init__(self, store: pyarrow.fs.FileSystem, path: str) -> None:
         self._store = store
         self._root = path.removeprefix("s3://")
-        # Files are never changed, so that what is known of one stays true.
+        # Files are never changed, so their footers can be kept.
         self._footer = functools.lru_cache(FOOTERS_MAX)(self._read_footer)
 
     def manifest(self, name: str) -> Manifest:
-        """The one of this name, a path below the root, as the register has it.
+        """Read the manifest of this name, which is a path below the root, as in the register.
 
         Raises HistoryError when this code cannot read it, and FileNotFoundError.
         """
@@ -47,10 +47,10 @@ class HistoryFiles:
             return read_manifest(stream.read())
 
     def rows(self, path: str, data_set: str, video_id: str, kind: str) -> list[tuple[int, int]]:
-        """(time in ms since 1970, views) of a video and kind in a file of minutes or hours.
+        """Return (time in ms since 1970, views) of a video and kind in a file of minutes or hours.
 
-        Reads the row groups that can hold the video, and no others. Raises FileNotFoundError when the
-        file has gone, which those of a manifest in force, and of a few before it, do not.
+        It only reads the row groups that can hold the video. Raises FileNotFoundError if the file has been deleted,
+        which does not happen to files of the manifest in force and of a few manifests before it.
         """
         footer = self._footer(path)
         groups = footer.groups(video_id)

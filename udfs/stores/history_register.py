@@ -1,7 +1,8 @@
-"""The register of history in Cassandra: one row, read serially and changed by lightweight transactions alone.
+"""The register of history in Cassandra: one row, read serially and changed by lightweight transactions only.
 
-What a transaction has done may be unknown, when its answer is lost: each change is made again until Cassandra says
-whether the row is as it was to be, which is safe, since a row that was changed once is not as it was before.
+If the answer to a transaction is lost, it is unknown whether the row has changed. So each change is repeated until
+Cassandra says whether the row is as intended. That is safe: once the row has changed, the condition of the change does
+not hold any more.
 """
 
 import logging
@@ -40,26 +41,26 @@ _again = tenacity.retry(
 
 
 class Registers(Protocol):
-    """Where a register is kept: Cassandra, or a test's memory."""
+    """Keeps a register, in Cassandra or in a test's memory."""
 
     def read(self) -> Register | None:
-        """The row as it is now; None where there is none."""
+        """Return the row as it is now, or None if there is none."""
 
     def swap(self, old: Register | None, new: Register) -> bool:
-        """Make the row `new` if token, holder and manifest are those of `old`, or if there is no row and `old` is None.
+        """Change the row to `new` if its token, holder and manifest are those of `old`. None stands for no row.
 
-        Whether the row is `new` now. Nothing else changes path and made_ms.
+        Return whether the row is `new` now. Only the first change, from None, sets path and made_ms.
         """
 
     def renew(self, register: Register) -> bool:
-        """Say that the holder lives; whether it still holds the lease."""
+        """Say that the holder is alive. Return whether it still holds the lease."""
 
     def pulse(self) -> object:
-        """What changes whenever a holder says that it lives."""
+        """Return a value that changes whenever a holder says that it is alive."""
 
 
 class CassandraRegisters:
-    """The register of the keyspace that a session, which it does not own, is on. Raises the driver's errors."""
+    """The register in the keyspace of a session, which it does not own. Raises the driver's errors."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -89,7 +90,7 @@ class CassandraRegisters:
             )  # fmt: skip
             if self._change(_CHANGE, values):
                 return True
-        # Perhaps an attempt before this one, whose answer was lost, has changed it.
+        # An earlier attempt, whose answer was lost, may have changed it.
         there = self.read()
         return there is not None and (there.token, there.holder, there.manifest) == (
             new.token, new.holder, new.manifest,
@@ -115,22 +116,22 @@ class CassandraRegisters:
 
 
 def registers(settings: CassandraSettings) -> CassandraRegisters:
-    """On a session of its own, however long Cassandra is away."""
+    """Connect and return the register. It waits as long as Cassandra is away."""
     return CassandraRegisters(connect_however_long(settings))
 
 
 def has_totals(session: Session) -> bool:
-    """Whether the keyspace has totals, of whatever history."""
+    """Return whether the keyspace has any totals."""
     return session.execute("SELECT video_id FROM view_totals LIMIT 1").one() is not None
 
 
 def applied_of_text(text: str | None) -> Applied | None:
-    """What the column `applied` says."""
+    """Decode the column `applied`."""
     return None if text is None else msgspec.json.decode(text, type=Applied)
 
 
 def register_of(row: Any, applied: Applied | None) -> Register:
-    """The register, of its row and of what `applied` of it says."""
+    """Make the register from its row and the decoded `applied`."""
     return Register(
         path=row.path,
         made_ms=int(row.made_at.replace(tzinfo=UTC).timestamp() * 1000),

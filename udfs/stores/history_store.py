@@ -1,11 +1,14 @@
-"""History in the object store: slices, Parquet for analysts, and the manifests that say which of it counts.
+"""History in the object store: slices, Parquet for analysts, and the manifests that say which files count.
 
-Below the root: manifests/, of which the register names the one in force; slices/ with a folder for each slice
-(udfs.logic.history.manifest.slice_folder) that holds slice.json, written last, cells.parquet, countries.parquet,
-viewers.parquet, known.parquet, where ids were repeated by other events repeats.parquet, and, in the last part of an
-hour, memory.bin; a folder for each data set, as file_name
-has it; parts/ of one that is not whole yet; and manifest.json, a copy of the manifest in force for readers of Parquet.
-Nothing but that copy is written twice, except by an erasure.
+Below the root are:
+- manifests/; the register names the manifest in force.
+- slices/, with a folder for each slice (udfs.logic.history.manifest.slice_folder). It holds cells.parquet,
+  countries.parquet, viewers.parquet, known.parquet (the seen ids), repeats.parquet if ids were repeated by different
+  events, memory.bin if the slice is the last of an hour, and slice.json, which is written last.
+- a folder for each data set, with files as file_name names them.
+- parts/, with the shards' parts of files that are not complete yet.
+- manifest.json, a copy of the manifest in force for readers of Parquet.
+Only that copy is ever overwritten, except by an erasure.
 """
 
 import contextlib
@@ -46,21 +49,21 @@ from udfs.stores.conditional_files import ConditionalFiles
 from udfs.stores.replaced_file import replace
 
 COMPRESSION = "zstd"
-# Of tables: who asks for one video reads one or two groups, some tens of kilobytes.
+# The rows of a row group of tables. To find one video, one or two groups are read, some tens of kilobytes.
 GROUP_ROWS = 16_384
-# Of every slice; and of the last one of an hour, what it hands on to the next.
+# The files of every slice, and the one that only the last slice of an hour has.
 SLICE_FILES = ("slice.json", "cells.parquet", "countries.parquet", "viewers.parquet", "known.parquet")
 MEMORY = "memory.bin"
-# A slice's files are asked for group after group: what is at the end of each is read once.
+# The row groups of a slice's file are read one by one, so its footer is kept.
 FOOTERS_MAX = 256
-# What beside ids no dictionary and no compression makes smaller.
+# A column of hashes. Like ids, they cannot be made smaller by a dictionary or compression.
 SUBJECT = pa.uint64()
 KNOWN = pa.schema({"event_id": TYPE, "viewed_at": pa.timestamp("ms", "UTC"), "subject": SUBJECT})
 Groups = Sequence[tuple[int, ...]]
 
 
 class ReadTable(NamedTuple):
-    """What a file had when it was read: the table, (rows,) of each row group, and the file's tag (ConditionalFiles)."""
+    """A file as it was read: the table, (rows,) of each row group, and the file's tag (ConditionalFiles)."""
 
     table: pa.Table
     groups: Groups
@@ -78,13 +81,13 @@ class HistoryStore:
     # --- manifests
 
     def manifest(self, name: str, shards: int) -> Manifest:
-        """The manifest of a name, or the history before the first for "". Raises HistoryError."""
+        """Read the manifest of a name; for "" return the empty history before the first. Raises HistoryError."""
         if not name:
             return no_history(shards)
         if not self._exists(name):
             raise HistoryError(
                 f"{self._root}/{name} is not there, and the register names it as the manifest of history: type "
-                "`python -m tools.history restore`"
+                "`python -m tools.ops history restore`"
             )
         found = read_manifest(self._get(name))
         if found.shards != shards:
@@ -95,31 +98,31 @@ class HistoryStore:
         return found
 
     def put_manifest(self, name: str, manifest: Manifest) -> None:
-        """Write a manifest, which is in force when it is published in the register."""
+        """Write a manifest. It comes into force when the register names it."""
         self._put(name, msgspec.json.encode(manifest))
 
     def manifest_names(self) -> list[str]:
-        """All manifests that are there, by token."""
+        """Return the names of all manifests that exist, ordered by token."""
         return [path for path in self._paths("manifests") if path.endswith(".json") and _token(path)]
 
     def copy(self, manifest: Manifest) -> None:
-        """Let readers of Parquet find this manifest as manifest.json."""
+        """Write this manifest to manifest.json, for readers of Parquet."""
         replace(self._store, f"{self._root}/{MANIFEST}", msgspec.json.encode(manifest))
 
     def copied(self) -> Manifest | None:
-        """The copy for readers of Parquet, None before there is one. Raises HistoryError."""
+        """Read manifest.json, or return None if there is none yet. Raises HistoryError."""
         return read_manifest(self._get(MANIFEST)) if self._exists(MANIFEST) else None
 
     def missing_files(self, manifest: Manifest) -> list[str]:
-        """What a manifest names and is not there: of a slice its folder, or the files that the folder lacks."""
+        """Return the paths that a manifest names and that do not exist, of slices the folder or single files."""
         there = {*self._paths(""), *(path.rsplit("/", 1)[0] for path in self._paths("slices"))}
-        # Of an hour's last slice: counting goes on from it, or from there again.
+        # Only an hour's last slice has a memory, from which counting continues or begins again.
         remembered = {one.name for of in manifest.counted.values() for one in of if one.next_hour != one.name.hour}
         remembered.update(manifest.last_slices.values())
         named = set(manifest.all_files)
         for name in manifest.all_slices:
             folder = slice_folder(name)
-            # Versions before 4, which wrote no token, had other files.
+            # Slices of versions before 4, whose names have no token, have other files.
             if folder in there and name.made:
                 files = [*SLICE_FILES, MEMORY] if name in remembered else SLICE_FILES
                 named.update(f"{folder}/{file}" for file in files)
@@ -130,14 +133,14 @@ class HistoryStore:
     # --- slices
 
     def slice_info(self, name: SliceName) -> SliceInfo | None:
-        """What a slice says of itself, None while it is not written."""
+        """Read a slice's slice.json, or return None if it is not written."""
         path = f"{slice_folder(name)}/slice.json"
         if not self._exists(path):
             return None
         return msgspec.convert(upgraded_slice(self._get(path)), SliceInfo, str_keys=True)
 
     def slices_of(self, token: int, hour: int, partition: int) -> list[SliceInfo]:
-        """The slices of an hour of a partition that attempts of a lease have written, of each part one, in order."""
+        """Return the slices of an hour of a partition that attempts of a lease have written, one of each part."""
         found: dict[int, SliceInfo] = {}
         for path in self._paths(f"slices/arrival_hour={hour}/partition={partition}"):
             if path.endswith("/slice.json") and _token(path) == token:
@@ -146,7 +149,7 @@ class HistoryStore:
         return [info for _, info in sorted(found.items())]
 
     def put_slice(self, name: SliceName, counts: SliceCounts, info: Mapping[str, object]) -> SliceInfo:
-        """Write a slice's files; `info` are the fields of SliceInfo that the counts do not say."""
+        """Write a slice's files. `info` has the fields of SliceInfo that do not follow from the counts."""
         groups: dict[str, Groups] = {}
         for part in ("cells", "countries", "viewers"):
             table: pa.Table = getattr(counts.sums, part)
@@ -177,19 +180,19 @@ class HistoryStore:
         return made
 
     def memory(self, name: SliceName) -> dict[int, SaltMemory]:
-        """What an hour's last slice hands on to the next."""
+        """Read the memory of an hour's last slice, with which the next slice begins."""
         found: dict[int, tuple[bytes, list[bytes]]] = msgspec.msgpack.decode(
             self._get(f"{slice_folder(name)}/{MEMORY}"), type=dict[int, tuple[bytes, list[bytes]]]
         )
         return {salt: SaltMemory(*kept) for salt, kept in found.items()}
 
     def known(self, infos: Iterable[SliceInfo], hour: int, ids: Ids) -> Iterator[Known]:
-        """What each of these slices knows of an hour viewed, as far as these ids may be in it."""
+        """Yield, from each slice, events that count for an hour viewed, at least those with these ids."""
         return self.known_of_hours(infos, (hour,), ids)
 
     def known_of_hours(self, infos: Iterable[SliceInfo], hours: Collection[int], ids: Ids) -> Iterator[Known]:
-        """The same of several hours; of a slice all of them together."""
-        # By how many buckets an hour has, those that the ids fall into: alike for all slices.
+        """Do the same as `known` for several hours. Those of one slice come together."""
+        # By the number of buckets of an hour: the buckets that have these ids. They are the same for all slices.
         wanted: dict[int, list[int]] = {}
         for info in infos:
             groups: dict[int, list[int]] = {}
@@ -202,19 +205,19 @@ class HistoryStore:
             asked = [at for at in places if info.known[at][1]]
             if asked:
                 table = self._row_groups(f"{slice_folder(info.name)}/known.parquet", asked)
-                # Slices of versions before have none.
+                # Slices of earlier versions have no subjects.
                 subjects = table["subject"].to_numpy() if "subject" in table.column_names else None
                 yield Known(halves_of(table["event_id"]), table["viewed_at"].cast(pa.int64()).to_numpy(), subjects)
 
     def repeats(self, name: SliceName) -> pa.Table | None:
-        """Samples of what repeats an id in a slice and is another event; None when there is none."""
+        """Read the samples of different events that repeat an id in a slice, or return None if there are none."""
         path = f"{slice_folder(name)}/repeats.parquet"
         return self.get(path) if self._exists(path) else None
 
     def part(self, part: str, info: SliceInfo, shard: int, hours: Collection[int]) -> pa.Table | None:
-        """What a slice has of cells or countries (udfs.logic.slices.audience.Sums) for a shard and some hours viewed.
+        """Read a slice's cells or countries (udfs.logic.slices.audience.Sums) for a shard and some hours viewed.
 
-        None when that is nothing.
+        Return None if there are none.
         """
         of_part: list[tuple[int, int, int]] = getattr(info, part)
         groups = [at for at, (of_shard, of_hour, _) in enumerate(of_part) if of_shard == shard and of_hour in hours]
@@ -227,25 +230,25 @@ class HistoryStore:
     def viewers(
         self, info: SliceInfo, shard: int, hours: Collection[int], share: Share = EVERYTHING
     ) -> pa.Table | None:
-        """What it has of viewers, in buckets that the share touches. None when that is nothing."""
+        """Read a slice's viewers, in the buckets that the share touches. Return None if there are none."""
         found = info.viewer_groups(shard, hours)
         groups = [place for place, bucket, _ in found if share.touches(bucket, info.viewer_buckets)]
         names = ("video_id", "kind")
         return self._row_groups(f"{slice_folder(info.name)}/viewers.parquet", groups, names) if groups else None
 
     def viewer_files(self) -> list[str]:
-        """Every slice's viewers, also of slices that are not whole."""
+        """Return the paths of the viewers of all slices, even of slices that are not complete."""
         return [path for path in self._paths("slices") if path.endswith("/viewers.parquet")]
 
     def suspect_files(self) -> list[tuple[int, str]]:
-        """(day, path) of every list of suspects that there is, also of those that only former manifests name."""
-        # What is written beside a file of a folder is hidden.
+        """Return (day, path) of every file of suspects, even of those that only former manifests name."""
+        # Files that are still being written have hidden names.
         paths = [path for path in self._paths("suspects") if "/." not in path]
         days = [path.split("/")[1].removeprefix("viewed_day=") for path in paths]
         return [(day_number(date.fromisoformat(day)), path) for day, path in zip(days, paths, strict=True)]
 
     def read(self, files: ConditionalFiles, path: str) -> ReadTable:
-        """Read a file that may be rewritten. FileNotFoundError when there is none."""
+        """Read a file that may be rewritten later. Raises FileNotFoundError."""
         content, tag = files.read(f"{self._root}/{path}")
         reader = pq.ParquetFile(pa.BufferReader(content))
         footer = reader.metadata
@@ -253,9 +256,9 @@ class HistoryStore:
         return ReadTable(reader.read(), groups, tag)
 
     def replace(self, files: ConditionalFiles, path: str, before: ReadTable, table: pa.Table) -> bool:
-        """Put a table in the place of one with as many rows; its row groups stay as they are.
+        """Replace a file's table by one with as many rows, in the same row groups.
 
-        False when the file is not any more what was read.
+        Return False, and write nothing, if the file has changed since it was read.
         """
         content = _encoded(table, before.groups).to_pybytes()
         is_replaced = files.replace(f"{self._root}/{path}", content, before.tag)
@@ -274,16 +277,16 @@ class HistoryStore:
             return pq.read_table(file)
 
     def data_files(self) -> list[str]:
-        """Every file of a data set."""
+        """Return the paths of all files of data sets."""
         return [path for data_set in DATA_SETS for path in self._paths(data_set)]
 
     def newest_token(self) -> int:
-        """The highest token in the name of any file; 0 when there is none."""
+        """Return the highest token in the name of any file, or 0 if there is none."""
         folders = ("manifests", "slices", "parts", *DATA_SETS)
         return max((_token(path) or 0 for folder in folders for path in self._paths(folder)), default=0)
 
     def files_below(self, token: int) -> list[str]:
-        """Every file that a holder before this token has written; what others have put there is left alone."""
+        """Return the files that holders of lower tokens have written. Files that history does not name are left out."""
         folders = ("manifests", "slices", "parts", *DATA_SETS)
         tokens = ((path, _token(path)) for folder in folders for path in self._paths(folder))
         return [path for path, found in tokens if found is not None and found < token]
@@ -299,7 +302,7 @@ class HistoryStore:
         self._put(path, _encoded(table, groups))
 
     def _row_groups(self, path: str, groups: Sequence[int], dictionaries: Sequence[str] = ()) -> pa.Table:
-        """Of a slice's file, which nobody writes any more; columns with the dictionaries that they are written with."""
+        """Read row groups of a slice's file. `dictionaries` are the columns to keep dictionary-encoded."""
         with self._store.open_input_file(f"{self._root}/{path}") as file:
             reader = pq.ParquetFile(
                 file, metadata=self._footer(path), read_dictionary=list(dictionaries), pre_buffer=True
@@ -311,7 +314,7 @@ class HistoryStore:
             return pq.read_metadata(file)
 
     def _paths(self, folder: str) -> list[str]:
-        """Of all files below a folder, their paths below the root, in order."""
+        """Return the paths, below the root, of all files in a folder and its folders, sorted."""
         whole = f"{self._root}/{folder}" if folder else self._root
         selector = pyarrow.fs.FileSelector(whole, recursive=True, allow_not_found=True)
         found = (info.path for info in self._store.get_file_info(selector) if info.type is pyarrow.fs.FileType.File)
@@ -326,7 +329,7 @@ class HistoryStore:
 
     def _put(self, path: str, content: bytes | pa.Buffer) -> None:
         whole = f"{self._root}/{path}"
-        # Object stores know no folders, and would keep an object in place of one.
+        # In an object store, this would make an object in place of the folder.
         if isinstance(self._store, pyarrow.fs.LocalFileSystem):
             self._store.create_dir(whole.rsplit("/", 1)[0], recursive=True)
         with self._store.open_output_stream(whole) as stream:
@@ -334,7 +337,7 @@ class HistoryStore:
 
 
 def _token(path: str) -> int | None:
-    """As token_in; None of a file that is not history's."""
+    """Return what token_in returns, or None for a file that is not one of history."""
     try:
         return token_in(path)
     except ValueError:
@@ -342,7 +345,7 @@ def _token(path: str) -> int | None:
 
 
 def _encoded(table: pa.Table, groups: Groups | None) -> pa.Buffer:
-    """A file. Of hashes no dictionary is tried, and nothing would be saved by compression."""
+    """Encode a Parquet file. Columns of hashes get no dictionary and no compression, which would save nothing."""
     sink = pa.BufferOutputStream()
     codecs = {field.name: "none" if field.type in (TYPE, SUBJECT) else COMPRESSION for field in table.schema}
     names = [name for name, codec in codecs.items() if codec == COMPRESSION]
@@ -361,7 +364,7 @@ def _encoded(table: pa.Table, groups: Groups | None) -> pa.Buffer:
 
 
 def _compacted(table: pa.Table) -> pa.Table:
-    """With dictionaries of what the rows have: one is written whole, whatever it is used for."""
+    """Drop what the table's rows do not use from its dictionaries, because Parquet writes whole dictionaries."""
     for at, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             column = table.column(at).combine_chunks()
@@ -375,7 +378,7 @@ def _compacted(table: pa.Table) -> pa.Table:
 
 
 def _groups(keys: Sequence[npt.NDArray[np.signedinteger[Any]]]) -> list[tuple[int, ...]]:
-    """(*key, rows) of each run of equal keys."""
+    """Return (*key, rows) of each run of equal keys."""
     if not len(keys[0]):
         return []
     changes = np.zeros(len(keys[0]), bool)

@@ -1,4 +1,4 @@
-"""Finds the slices that have to be counted again, since the archive has records by now that they lacked."""
+"""Finds the slices that have to be counted again, because the archive now has records that they lacked."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,10 @@ def counted_again(
     history: HistorySettings,
     newest_hour: int,
 ) -> list[SliceName]:
-    """The first slice of which a missing record is there, and all that follow it; `files` are the partition's.
+    """Return the first slice of which a missing record has appeared, and all slices that follow it.
 
-    `newest_hour` is the last in which any of their records arrived. Files are read only when there are others than when
-    the slice was counted.
+    `files` are those of the partition, and `newest_hour` is the last hour in which any of their records arrived. Files
+    are only read if they have changed since the slice was counted.
     """
     for one in may_be_mended(before, partition, history):
         hour = one.name.hour

@@ -1,7 +1,7 @@
-"""The lease of history: who holds it may write, and finds out at its next step when somebody else does.
+"""The lease of history: its holder may write, and finds out at its next step if another process has taken it.
 
-A lease is taken, never broken: whoever takes it makes what a former holder still does harmless (docs/decisions/0030).
-So waiting for a holder is courtesy, and bounded.
+A process may take the lease while another one holds it. From then on, whatever the former holder still does has no
+effect (docs/decisions/0030). So waiting for a holder is not needed for correctness, and it has a limit.
 """
 
 import logging
@@ -21,7 +21,7 @@ from udfs.logic.history.register import KEPT_MANIFESTS, Applied, Register, check
 from udfs.stores.history_register import Registers
 
 log = logging.getLogger(__name__)
-# How long a holder that lives is waited for, and one that says nothing.
+# How long to wait for a holder that is alive, and for one that does not renew its lease.
 LIVING_S = 600.0
 SILENT_S = 60.0
 RENEW_S = 10.0
@@ -29,11 +29,11 @@ POLL_S = 1.0
 
 
 class LeaseLostError(RuntimeError):
-    """Somebody else holds the lease, or its deadline has passed. What this holder has not published is forgotten."""
+    """Another process holds the lease, or its deadline has passed. What this holder has not published is lost."""
 
 
 class HeldLease(msgspec.Struct, frozen=True):
-    """What a holder tells those who work for it: its token, its holder's name and when its work has to end."""
+    """A lease as a holder sends it to its workers: the token, the holder's name, and when its work has to end."""
 
     token: int
     holder: str
@@ -41,7 +41,7 @@ class HeldLease(msgspec.Struct, frozen=True):
 
 
 class Lease:
-    """A lease as one process sees it: the holder's own, or that of a worker of the holder's job."""
+    """A lease in the holder's process, or in a worker of the holder's job."""
 
     def __init__(self, registers: Registers, held: HeldLease, now_s: Callable[[], float] = time.time) -> None:
         self._registers = registers
@@ -50,13 +50,13 @@ class Lease:
 
     @property
     def token(self) -> int:
-        """Of this lease."""
+        """The token of this lease."""
         return self.held.token
 
     def check(self) -> Register:
-        """The register; raises LeaseLostError when the lease is somebody else's by now, or its deadline has passed."""
+        """Return the register. Raises LeaseLostError if another process holds the lease, or its deadline has passed."""
         if self._now_s() * 1000 > self.held.deadline_ms:
-            raise LeaseLostError(f"{self.held.holder} has passed its deadline: the next one does what is left")
+            raise LeaseLostError(f"{self.held.holder} has passed its deadline: the next holder does what is left")
         register = self._registers.read()
         if register is None or (register.token, register.holder) != (self.held.token, self.held.holder):
             by = "nobody" if register is None else register.holder or "nobody"
@@ -64,9 +64,9 @@ class Lease:
         return register
 
     def publish(self, name: str) -> str:
-        """Put a manifest, which is stored, in force; the name of the one that is then, made by this lease.
+        """Put a stored manifest in force, and return the name of the manifest of this lease that is in force then.
 
-        Another attempt of the same lease may have published before: then that one stays. Raises LeaseLostError.
+        If another attempt of the same lease has published before, its manifest stays. Raises LeaseLostError.
         """
         register = self.check()
         if token_of(register.manifest) == self.held.token:
@@ -81,17 +81,17 @@ class Lease:
         return there.manifest
 
     def apply(self, applied: Applied) -> None:
-        """Say what the tables have now. Raises LeaseLostError."""
+        """Write to the register what the tables have now. Raises LeaseLostError."""
         register = self.check()
         if not self._registers.swap(register, msgspec.structs.replace(register, applied=applied)):
             raise LeaseLostError(f"{self.held.holder} could not say that the rows of {applied.manifest} are written")
 
 
 class LeaseHolder:
-    """Takes the lease when entered, says every few seconds that it lives, and gives it up when left.
+    """A context manager that takes the lease, renews it every few seconds, and gives it up at the end.
 
-    `kind` is who holds it, for people. The register must be there and be that of `path`. Raises HistoryError when it is
-    not, and LeaseLostError when others are always faster.
+    `kind` says who holds it, for people who read it. Raises HistoryError unless the register exists and is that of
+    `path`, and LeaseLostError if others are always faster.
     """
 
     def __init__(
@@ -138,14 +138,14 @@ class LeaseHolder:
             ):  # fmt: skip
                 self._registers.swap(register, msgspec.structs.replace(register, holder=""))
         except (DriverException, NoHostAvailable) as failure:
-            # The next one waits a minute for it.
+            # The next one waits a minute before it takes the lease.
             log.warning("the lease of history was not given up: %s", failure)
 
     def _take(self) -> Register:
-        # A name of its own: what a transaction has done may be unknown.
+        # The name is random, so that after a lost answer it shows whether this process has the lease.
         holder = f"{self._kind} {secrets.token_hex(4)}"
         waited_s = silent_s = 0.0
-        pulse, told = self._registers.pulse(), False
+        pulse, has_said = self._registers.pulse(), False
         while True:
             register = checked(self._registers.read(), self._path)
             if not register.holder or waited_s >= self._living_s or silent_s >= self._silent_s:
@@ -156,8 +156,8 @@ class LeaseHolder:
                 waited_s += POLL_S
                 if waited_s >= 2 * self._living_s:
                     raise LeaseLostError(f"{holder} did not get the lease of history, others were always faster")
-            elif not told:
-                told = True
+            elif not has_said:
+                has_said = True
                 self._say(f"waits for {register.holder}, which holds the lease of history")
             self._sleep(POLL_S)
             waited_s += POLL_S
@@ -171,15 +171,15 @@ class LeaseHolder:
                 if not self._registers.renew(self.register):
                     return
             except (DriverException, NoHostAvailable) as error:
-                log.warning("Cassandra did not hear that %s lives: %s", self.lease.held.holder, error)
+                log.warning("the lease of history of %s could not be renewed: %s", self.lease.held.holder, error)
 
 
 def checked(register: Register | None, path: str) -> Register:
-    """The register, if it is there and of this path. Raises HistoryError."""
+    """Return the register. Raises HistoryError if there is none, or if it is of another path."""
     if register is None:
         raise HistoryError(
-            "this keyspace has no register of history: `python -m tools.history init` makes it, once, and "
-            "`python -m tools.history restore` makes it again where it was lost"
+            "this keyspace has no register of history: `python -m tools.ops history init` makes it, once, and "
+            "`python -m tools.ops history restore` makes it again if it was lost"
         )
     check_path(register, path)
     return register

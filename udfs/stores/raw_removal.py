@@ -1,4 +1,4 @@
-"""Removes raw events from the object store, and asks the bucket by which rules it does so by itself."""
+"""Removes raw events from the object store, and finds lifecycle rules by which the bucket removes them itself."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -7,14 +7,14 @@ from settings import Settings
 from udfs.logic.history import raw_files
 from udfs.stores.conditional_files import ConditionalFiles
 
-# Between two looks at the lease; what one request to S3 can name.
+# So many files are deleted in one request, between two checks of the lease.
 BATCH = 500
-# As S3 says that a bucket has no rules, and other stores that they know none.
+# The codes with which S3 says that a bucket has no rules, and other stores that they do not support rules.
 _NO_RULES = ("NoSuchLifecycleConfiguration", "NotImplemented", "MethodNotAllowed")
 
 
 def remove(files: ConditionalFiles, paths: Sequence[str], check: Callable[[], object]) -> int:
-    """Delete files of the archive; how many. `check` raises when that must not be done any more, as a lease's does."""
+    """Delete files of the archive, and return how many. `check` raises if they must not be deleted any more."""
     for at in range(0, len(paths), BATCH):
         check()
         files.delete(paths[at : at + BATCH])
@@ -22,9 +22,10 @@ def remove(files: ConditionalFiles, paths: Sequence[str], check: Callable[[], ob
 
 
 def leftover_rules(client: Any, settings: Settings) -> list[str]:
-    """A sentence for each rule of the buckets by which what is in the folders of archive and history expires.
+    """Return a sentence for each lifecycle rule by which files of the archive or of history expire.
 
-    And one for a bucket that does not say. `client` is that of udfs.stores.conditional_files.
+    There is also a sentence for a bucket that does not show its rules. `client` is that of
+    udfs.stores.conditional_files.
     """
     folders: dict[str, list[str]] = {}
     for path in (settings.archive.path, settings.history.path):
@@ -34,7 +35,7 @@ def leftover_rules(client: Any, settings: Settings) -> list[str]:
 
 
 def bucket_rules(client: Any, bucket: str) -> list[dict[str, Any]]:
-    """The lifecycle rules of a bucket, as S3 has them. Raises botocore's ClientError."""
+    """Return the lifecycle rules of a bucket, in S3's form. Raises botocore's ClientError."""
     try:
         rules: list[dict[str, Any]] = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     except client.exceptions.ClientError as error:

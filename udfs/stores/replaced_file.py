@@ -1,4 +1,4 @@
-"""A file of the object store in place of itself: whoever reads it reads the one or the other, whole."""
+"""Replaces a file of the object store, so that readers always get either the old or the new file, complete."""
 
 import contextlib
 import secrets
@@ -8,15 +8,15 @@ import pyarrow.fs
 
 
 def replace(store: pyarrow.fs.FileSystem, path: str, content: bytes | pa.Buffer) -> None:
-    """Put this in the place of a file, if there is one. Killed anywhere, the file that there was is whole.
+    """Write the file, or replace it. If the process is killed meanwhile, the old file stays complete.
 
-    A stream that is given up half-way may leave what it has as the object, so that it is written beside, under a hidden
-    name that no reader looks at, and then moved, which a store does at once. Each call has a name of its own: of two at
-    once neither moves what the other has written, and the later one stays.
+    A stream that ends half-way may leave a partial object. So the content is first written under a hidden name, which
+    readers ignore, and then moved, which a store does atomically. Each call uses a random name, so that of two calls at
+    the same time neither moves the other's content, and the later one stays.
     """
     folder, name = path.rsplit("/", 1)
     beside = f"{folder}/.{name}.{secrets.token_hex(4)}.new"
-    # Object stores know no folders, and would keep an object in place of one.
+    # In an object store, this would make an object in place of the folder.
     if isinstance(store, pyarrow.fs.LocalFileSystem):
         store.create_dir(folder, recursive=True)
     try:

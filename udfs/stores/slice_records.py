@@ -1,9 +1,9 @@
-"""The records of slices of the archive: of one partition and hour of arrival, one slice after the other.
+"""Reads the records of slices from the archive: one slice after another, of one partition and hour of arrival.
 
-Slices are cut in the order of the offsets: one ends where the first record of a later hour stands. Stamps of records
-step back where a partition changes its leader, and such a record lies in the folder of an earlier hour than its
-neighbours; it is looked for there when it is missing here. A record whose stamp lies too far ahead to count lies in the
-folder of a later hour, and is read with its neighbours.
+Slices are cut by offset: a slice ends at the latest before the first record of a later hour. Record timestamps may step
+back when a partition gets another leader. Such a record lies in the folder of an earlier hour than its neighbours, and
+is looked for there if it is missing. A record whose timestamp lies too far ahead to count lies in the folder of a later
+hour, and is read with its neighbours.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from udfs.stores.archive import Archive, ArchiveFile, Gap, Record
 from udfs.stores.arrival_hours import ArrivalHours, Cut
 
-# How far the time of a record may step back.
+# A record's timestamp may step back so far.
 STEPS_BACK_HOURS = 24
 SETTLED_S = 7200.0
 
 
 class PartitionSlices:
-    """Slices of one partition, of some hours that are closed: those to which no record can be added.
+    """Slices of one partition, for some ended hours of arrival, to which no record can be added.
 
-    `hours` in order; `newest_hour` is a later one that has records; `ahead` are folders of hours that have not come.
+    `hours` are sorted, `newest_hour` is a later hour with records, `ahead` are folders of hours that have not come.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class PartitionSlices:
         self._times = times
         self._partition = partition
         self._newest_hour = newest_hour
-        # Those between as well: files may have come since these hours were found.
+        # The hours between are listed as well: they may have got files since these hours were found.
         self._files = archive.files([*range(hours[0] - STEPS_BACK_HOURS, newest_hour + 1), *ahead], partition)
 
     def read(self, hour: int, start: int) -> "SliceRecords":
-        """The slices of an hour, of which the first begins at `start`."""
+        """Return the slices of an hour. The first one begins at the offset `start`."""
         cut = self._times.cut(self._files, hour)
         return SliceRecords(
             self._archive, self._times, self._partition, self._files, hour, start, cut, self._newest_hour
@@ -47,7 +47,7 @@ class PartitionSlices:
 
 
 class SliceRecords:
-    """Slice after slice by `next_slice`; after each `next_offset`, `next_hour` and `gaps` say what was read."""
+    """Reads one slice after another. After each, `next_offset`, `next_hour` and `gaps` say what was read."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class SliceRecords:
         return self._cut.hour if self.next_offset == self._end else self._hour
 
     def next_slice(self, is_full: Callable[[], bool]) -> Iterator[Record]:
-        """The records of the next one: until it is full, which is asked after each, or the hour ends."""
+        """Yield the records of the next slice, until `is_full` returns True after a record, or the hour ends."""
         self.gaps = []
         for record in self._records:
             yield record
@@ -91,18 +91,18 @@ class SliceRecords:
         self.next_offset = self._end
 
     def is_settled(self, now_s: float) -> bool:
-        """Whether what is missing will not come any more: what follows it has been there for long.
+        """Return whether missing records will not come any more, because what follows them was archived long ago.
 
-        Files of one checkpoint appear one after the other, and after a failure only when the archive job is back.
+        Files of one checkpoint appear one after another, and after a failure only when the archive job runs again.
         """
         return now_s - self._cut.file.written_s >= SETTLED_S
 
     def archived(self) -> tuple[int, int]:
-        """How many files there were in which what is missing may have been looked for, and their bytes in all."""
+        """Return the number and the bytes of the files in which missing records may be."""
         return files_for(self._files, self._hour, self.next_hour, self._newest_hour)
 
     def _is_displaced(self, file: ArchiveFile, start: int) -> bool:
-        """Whether a file of a later hour's folder has records that stand before the end."""
+        """Return whether a file in the folder of a later hour has records before the end of this hour."""
         if file.hour <= self._hour:
             return False
         first, last = self._archive.first_offset(file), self._times.last_offset(file)
@@ -123,7 +123,7 @@ class SliceRecords:
             yield from self._fill(expected, self._end)
 
     def _fill(self, start: int, end: int) -> Iterator[Record]:
-        """What lies in other hours of these offsets; the rest are gaps."""
+        """Yield records of these offsets that lie in folders of other hours. The other offsets are gaps."""
         expected = start
         for record in self._archive.read_partition(self._others):
             if record.offset >= end:
@@ -138,11 +138,14 @@ class SliceRecords:
 
 
 def may_hold(file: ArchiveFile, hour: int, next_hour: int, newest_hour: int) -> bool:
-    """Whether a file of the partition may hold a record of a slice; folders after the newest hour have not come yet."""
+    """Return whether a file of the partition may hold a record of a slice.
+
+    Folders after the newest hour are of hours that have not come.
+    """
     return hour - STEPS_BACK_HOURS <= file.hour <= next_hour or file.hour > newest_hour
 
 
 def files_for(files: Sequence[ArchiveFile], hour: int, next_hour: int, newest_hour: int) -> tuple[int, int]:
-    """The number and the bytes of a partition's files that may hold a record of a slice."""
+    """Return the number and the bytes of a partition's files that may hold a record of a slice."""
     sizes = [file.size for file in files if may_hold(file, hour, next_hour, newest_hour)]
     return len(sizes), sum(sizes)

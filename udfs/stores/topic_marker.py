@@ -1,23 +1,23 @@
-"""Which Kafka topic an archive holds the records of: a file beside them, since offsets mean nothing without it."""
+"""A file in the archive that says of which Kafka topic its records are. Without it, offsets would have no meaning."""
 
 import msgspec
 import pyarrow.fs
 
 from udfs.stores.replaced_file import replace
 
-# Hidden, as what no record is in.
+# The name is a hidden one, because the file has no records.
 NAME = "_topic.json"
 
 
 class TopicMarker(msgspec.Struct, frozen=True):
-    """The topic's name, and the id that Kafka gave it; another topic of the same name has another id."""
+    """The topic's name and Kafka's id of it. A topic that was deleted and made again has another id."""
 
     topic: str
     id: str
 
 
 def marked_topic(store: pyarrow.fs.FileSystem, archive_path: str) -> TopicMarker | None:
-    """What the archive's marker says; None where there is none, as in archives of versions that wrote none."""
+    """Read the archive's marker. None if there is none, as in archives of earlier versions."""
     path = f"{archive_path.removeprefix('s3://')}/{NAME}"
     if store.get_file_info(path).type is not pyarrow.fs.FileType.File:
         return None
@@ -26,5 +26,5 @@ def marked_topic(store: pyarrow.fs.FileSystem, archive_path: str) -> TopicMarker
 
 
 def mark_topic(store: pyarrow.fs.FileSystem, archive_path: str, marker: TopicMarker) -> None:
-    """Say which topic the archive is of."""
+    """Write the archive's marker."""
     replace(store, f"{archive_path.removeprefix('s3://')}/{NAME}", msgspec.json.encode(marker))

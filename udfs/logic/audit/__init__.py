@@ -1,1 +1,1 @@
-"""What an audit compares: minutes, sums and accounts."""
+"""What an audit compares: minutes, sums, the ledger and the tallies of producers."""

@@ -1,7 +1,7 @@
-"""Accounts of events: the stream's ledger against the tallies of slices, and those of producers. Pure.
+"""Compares the ledger with the tallies of slices, and with the tallies of producers.
 
-A row of the ledger is of a minute of arrival and a salt; a slice's tally is the same, from the archive. Which minutes
-can be judged follows from the slices that are kept: a run of slices, each of which begins where the one before it ends.
+A row of the ledger is for a minute of append time and a salt. A slice has such tallies too, made from the archive. A
+minute can be judged if all of it lies in a run of slices, in which each begins where the one before ends.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ _NOTHING: Fates = (0,) * len(FATES)
 
 
 class WrongAccount(NamedTuple):
-    """A row of the ledger that does not say what the archive does; nothing is there where `before` is None."""
+    """A row of the ledger that differs from the archive. `before` is the row, or None if there is none."""
 
     minute: int
     salt: int
@@ -30,12 +30,12 @@ class WrongAccount(NamedTuple):
 
 
 def partition_of(salt: int, partitions: int) -> int:
-    """Whose records a salt's are. Records without a salt of their partition have its number, from -1 down."""
+    """Return the partition of a salt. Foreign records of partition p have the number -1 - p in place of a salt."""
     return -1 - salt if salt < 0 else salt % partitions
 
 
 class Run:
-    """Slices of one partition that follow one another, with what their tallies say together."""
+    """Slices of one partition that follow one another, and their tallies together."""
 
     def __init__(self, slices: Sequence[SliceInfo]) -> None:
         self.tallies: dict[Place, Fates] = {}
@@ -44,8 +44,8 @@ class Run:
         for info in slices:
             for salt, tallies in info.tallies.items():
                 for minute, *fates in tallies:
-                    # A minute that goes on in the next slice is whole there.
-                    # Slices of before a column was there say nothing of it.
+                    # If a minute continues in the next slice, the tally there is complete, so it replaces this one.
+                    # Older slices lack the newer columns.
                     self.tallies[minute, salt] = (*fates, *_NOTHING[len(fates) :])
                     self._first[salt] = min(minute, self._first.get(salt, minute))
                     self._last[salt] = max(minute, self._last.get(salt, minute))
@@ -53,15 +53,18 @@ class Run:
         self._first_minute = (slices[0].hour + (0 if begins else 1)) * MINUTES_PER_HOUR
         self._end_minute = slices[-1].hour * MINUTES_PER_HOUR
 
-    def tells_of(self, minute: int, salt: int) -> bool:
-        """Whether all of a minute lies in these slices. It is over for a salt when that has records of a later one."""
+    def covers(self, minute: int, salt: int) -> bool:
+        """Return whether all of a salt's minute lies in these slices.
+
+        A salt's minute has ended when the salt has records of a later one.
+        """
         first = min(self._first_minute, self._first.get(salt, self._first_minute))
         end = max(self._end_minute, self._last.get(salt, self._end_minute))
         return first <= minute < end
 
 
 def runs_of(slices: Iterable[SliceInfo]) -> list[Run]:
-    """All runs of the slices of one partition."""
+    """Return all runs of the slices of one partition."""
     found: list[list[SliceInfo]] = []
     for info in sorted(slices, key=lambda one: (one.first_offset, one.next_offset)):
         if found and found[-1][-1].next_offset == info.first_offset:
@@ -79,20 +82,21 @@ def compare_ledger(
     end_minute: int,
     gap_hours: Collection[int] = (),
 ) -> tuple[int, list[WrongAccount]]:
-    """One partition: (rows that were judged, those that are wrong), from the first minute to before the end.
+    """Compare the ledger's rows of one partition, from `first_minute` to `end_minute - 1`.
 
-    Of hours of arrival in `gap_hours` the archive lacks records, or may judge them otherwise than the stream did.
+    Return (number of rows that were judged, rows that are wrong). Hours in `gap_hours` are left out, because the
+    archive lacks records, or may judge them differently from the stream.
     """
     runs, gaps = runs_of(slices), set(gap_hours)
     right: dict[Place, Fates] = {}
     for run in runs:
-        right |= {place: fates for place, fates in run.tallies.items() if run.tells_of(*place)}
+        right |= {place: fates for place, fates in run.tallies.items() if run.covers(*place)}
     compared, wrong = 0, []
     for place in sorted({*right, *rows}):
         minute, salt = place
         if not first_minute <= minute < end_minute or minute // MINUTES_PER_HOUR in gaps:
             continue
-        if not any(run.tells_of(minute, salt) for run in runs):
+        if not any(run.covers(minute, salt) for run in runs):
             continue
         compared += 1
         before, after = rows.get(place), right.get(place, _NOTHING)
@@ -102,24 +106,24 @@ def compare_ledger(
 
 
 class Amount(NamedTuple):
-    """Of a minute: events and records."""
+    """Numbers of events and records of a minute."""
 
     events: int
     records: int
 
 
 class ProducerTally(msgspec.Struct, frozen=True):
-    """What one process of ingest says that Kafka has acknowledged to it, by minute of arrival."""
+    """What Kafka has acknowledged to one ingest process, by minute of append time, as the process says."""
 
     producer_id: str
     minutes: dict[int, Amount]
 
 
 class ProducersVerdict(NamedTuple):
-    """Of one minute: what the ledger has received, and what producers that can be asked have had acknowledged.
+    """Compares what the ledger has received in a minute with what Kafka has acknowledged to the producers that answer.
 
-    Equal: nobody else wrote. Unknown: somebody else did, who was killed since, cannot be asked or is no ingest, or an
-    acknowledgement was lost. Wrong: the ledger lacks what Kafka has acknowledged.
+    EQUAL: nobody else has written. UNKNOWN: the ledger has more. Another producer has written, which has ended, does
+    not answer or is not ingest, or an acknowledgement was lost. WRONG: the ledger lacks what Kafka has acknowledged.
     """
 
     minute: int
@@ -131,7 +135,7 @@ class ProducersVerdict(NamedTuple):
 def compare_producers(
     received: Mapping[int, Amount], producers: Iterable[ProducerTally], minutes: Iterable[int]
 ) -> list[ProducersVerdict]:
-    """Each of these minutes, which must be over. A process that is asked twice, by two addresses, counts once."""
+    """Judge each of these minutes, which must be over. A process that answers at two addresses counts once."""
     by_id = {one.producer_id: one for one in producers}
     nothing, found = Amount(0, 0), []
     for minute in minutes:

@@ -1,4 +1,4 @@
-"""The stream's minutes against the archive's: which cells are equal, which lack late events, which are wrong. Pure."""
+"""Compares the stream's minutes with history's: which cells are equal, which lack late events, which are wrong."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from udfs.logic.history.tables import TIME
 
-# Of the stream: what a minute of a video has, and when that was written, in µs since 1970.
+# The stream's counts by video and minute, with the write timestamp in µs since 1970.
 STORED = pa.schema(
     {"video_id": pa.string(), "kind": pa.string(), "minute": TIME, "views": pa.int64(), "written_us": pa.int64()}
 )
@@ -18,7 +18,7 @@ WRONG = "wrong"
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Of one hour viewed, in cells; `late_added` and `biggest_difference` in views."""
+    """The result for one hour viewed, in numbers of cells; `late_added` and `biggest_difference` are views."""
 
     hour: int
     compared: int = 0
@@ -30,7 +30,7 @@ class Verdict(msgspec.Struct, frozen=True):
     repaired: int = 0
 
     def plus(self, other: "Verdict") -> "Verdict":
-        """Of both, which are of one hour."""
+        """Add up two results of the same hour."""
         return Verdict(
             self.hour,
             self.compared + other.compared,
@@ -44,7 +44,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Correction(NamedTuple):
-    """A cell that is not as the archive has it; `minute_ms` since 1970, `written_us` 0 where nothing is written."""
+    """A cell that differs from history; `minute_ms` is since 1970, `written_us` is 0 if there is no row."""
 
     video_id: str
     kind: str
@@ -56,9 +56,9 @@ class Correction(NamedTuple):
 
 
 def compare(hour: int, truth: pa.Table, stored: pa.Table) -> tuple[Verdict, list[Correction]]:
-    """One hour: `truth` as udfs.logic.history.tables.MINUTES has it, `stored` as STORED.
+    """Compare one hour: `truth` is of schema udfs.logic.history.tables.MINUTES, `stored` is of schema STORED.
 
-    A cell is equal with and without its late events: they may have been added by a repair.
+    A cell is equal if it has all late events, and LATE if it has none. A repair may have added some or all of them.
     """
     joined = truth.rename_columns([*_CELL, "after", "late_added"]).join(
         stored.rename_columns([*_CELL, "before", "written_us"]), _CELL, join_type="full outer"
@@ -68,7 +68,7 @@ def compare(hour: int, truth: pa.Table, stored: pa.Table) -> tuple[Verdict, list
     )
     is_equal = pc.equal(before, after)
     in_time = pc.subtract(after, added)
-    # What a repair has written has another time than the stream gives; later ones may be added to it.
+    # A row that a repair has written has another write timestamp than the stream's. It may lack later late events.
     by_stream = pc.add(pc.multiply(joined["minute"].cast(pa.int64()), 1000), before)
     is_repaired = pc.and_(pc.not_equal(written, by_stream), pc.greater(written, 0))
     is_between = pc.and_(pc.greater(before, in_time), pc.less(before, after))

@@ -1,4 +1,4 @@
-"""Sums against what they are sums of: hours against minutes, days, totals, and tables against Parquet. Pure."""
+"""Compares sums with what they are made from: hours with minutes, days with hours, totals, and tables with Parquet."""
 
 from collections.abc import Collection, Iterable, Sequence
 
@@ -6,7 +6,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# What an audit holds against what, but for the stream's minutes; in the order in which it is told.
+# The names of the comparisons, except that of the stream's minutes, in the order in which they are reported.
 MINUTES_PARQUET = "minutes_parquet"
 HOURS_PARQUET = "hours_parquet"
 DAYS_PARQUET = "days_parquet"
@@ -15,16 +15,16 @@ VIEWS_BY_HOUR = "views_by_hour"
 VIEWS_BY_DAY = "views_by_day"
 VIEW_TOTALS = "view_totals"
 LEDGER = "ledger"
-# What is wrong in these no audit repairs: it publishes nothing.
+# An audit does not repair these, because it publishes no manifest.
 OF_PARQUET = (MINUTES_PARQUET, HOURS_PARQUET, DAYS_PARQUET, TOTALS_PARQUET)
 OF_TABLES = (VIEWS_BY_HOUR, VIEWS_BY_DAY, VIEW_TOTALS)
 WHATS = (*OF_PARQUET, *OF_TABLES, LEDGER)
 _CELL = ["video_id", "kind", "at"]
 _NAMES = {"video_id": pa.string(), "kind": pa.string()}
 _COUNTS = {"views": pa.int64(), "late_added": pa.int64()}
-# `at` is the start of a minute, an hour or a day, in ms since 1970; 0 of all time.
+# `at` is the start of a minute, an hour or a day, in ms since 1970; 0 for all time.
 AMOUNTS = pa.schema({**_NAMES, "at": pa.int64(), **_COUNTS})
-# Of a table: and when its views were written, in µs since 1970.
+# The amounts of a table, with the write timestamp of `views`, in µs since 1970.
 STORED_AMOUNTS = pa.schema({**_NAMES, "at": pa.int64(), **_COUNTS, "written_us": pa.int64()})
 DIFFERENCES = pa.schema(
     {
@@ -36,12 +36,15 @@ DIFFERENCES = pa.schema(
         "late_after": pa.int64(),
     }
 )
-# Places that a finding names.
+# A finding names at most so many places.
 PLACES_MAX = 20
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Of one of WHATS: rows compared, wrong and repaired; `places` are (at in ms, shard or partition) of wrong ones."""
+    """The result of a comparison in WHATS, in numbers of rows.
+
+    `places` are (at in ms, shard or partition) of wrong rows.
+    """
 
     what: str
     compared: int = 0
@@ -50,7 +53,7 @@ class Finding(msgspec.Struct, frozen=True):
     places: list[tuple[int, int]] = []
 
     def plus(self, other: "Finding") -> "Finding":
-        """Of both, which are of one thing; of the places the first ones."""
+        """Add up two results of the same comparison. Only the first places are kept."""
         return Finding(
             self.what,
             self.compared + other.compared,
@@ -61,7 +64,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def amounts(table: pa.Table, at_ms: int | None = None) -> pa.Table:
-    """A table of minutes or hours as AMOUNTS, or one of SUMS that is of this time."""
+    """Return a table of minutes or hours as AMOUNTS, or a table of schema SUMS, with `at_ms` as its time."""
     if at_ms is not None:
         at: pa.ChunkedArray = pa.chunked_array([pa.repeat(pa.scalar(at_ms), table.num_rows)])
     else:
@@ -71,16 +74,16 @@ def amounts(table: pa.Table, at_ms: int | None = None) -> pa.Table:
 
 
 def together(tables: Iterable[pa.Table], at_ms: int) -> pa.Table:
-    """The sums by video and kind of any number of AMOUNTS, as one of this time."""
+    """Sum any number of AMOUNTS by video and kind, and return AMOUNTS with `at_ms` as their time."""
     table = pa.concat_tables([AMOUNTS.empty_table(), *(one.select(AMOUNTS.names) for one in tables)])
     found = table.group_by(["video_id", "kind"]).aggregate([("views", "sum"), ("late_added", "sum")])
     return amounts(found.rename_columns(["video_id", "kind", "views", "late_added"]), at_ms)
 
 
 def differences(right: pa.Table, found: pa.Table) -> tuple[int, pa.Table]:
-    """(rows of either, those that are not as they should be): both are AMOUNTS, with one row for each key.
+    """Compare AMOUNTS, which have one row for each key. Return (number of keys in either, DIFFERENCES).
 
-    A row that is not there says 0.
+    A row that is missing counts as 0.
     """
     joined = right.select(AMOUNTS.names).rename_columns([*_CELL, "after", "late_after"]).join(
         found.select(AMOUNTS.names).rename_columns([*_CELL, "before", "late_before"]), _CELL, join_type="full outer"
@@ -95,7 +98,7 @@ def differences(right: pa.Table, found: pa.Table) -> tuple[int, pa.Table]:
 
 
 def without_newer(right: pa.Table, stored: pa.Table, tokens: Collection[int]) -> tuple[pa.Table, pa.Table]:
-    """Both without the keys of rows that were written with these tokens: those of manifests that came meanwhile."""
+    """Leave out, in both tables, the keys of rows that were written with these tokens, of newer manifests."""
     is_newer = pc.is_in(stored["written_us"], value_set=pa.array(sorted(tokens), pa.int64()))
     newer = stored.filter(is_newer).select(_CELL)
     if newer.num_rows:
@@ -104,7 +107,10 @@ def without_newer(right: pa.Table, stored: pa.Table, tokens: Collection[int]) ->
 
 
 def without_doubtful(wrong: pa.Table, doubtful: Sequence[pa.Table]) -> pa.Table:
-    """The differences that are not also differences of one of these, so that what is right is not in doubt."""
+    """Return the differences whose keys are not in one of the other tables of differences.
+
+    For these keys it is certain what is right.
+    """
     for one in doubtful:
         if one.num_rows and wrong.num_rows:
             wrong = wrong.join(one.select(_CELL), _CELL, join_type="left anti").select(DIFFERENCES.names)
@@ -112,13 +118,13 @@ def without_doubtful(wrong: pa.Table, doubtful: Sequence[pa.Table]) -> pa.Table:
 
 
 def finding(what: str, compared: int, wrong: pa.Table, shard: int, repaired: int = 0) -> Finding:
-    """Of one comparison."""
+    """Return the finding for one comparison."""
     times = pc.unique(wrong["at"]).to_pylist()
     return Finding(what, compared, wrong.num_rows, repaired, [(at, shard) for at in sorted(times)[:PLACES_MAX]])
 
 
 def added_up(findings: Iterable[Finding]) -> list[Finding]:
-    """One for each thing that was compared, in the order of WHATS."""
+    """Add up the findings of each comparison. They are in the order of WHATS."""
     found: dict[str, Finding] = {}
     for one in findings:
         found[one.what] = found[one.what].plus(one) if one.what in found else one

@@ -1,1 +1,1 @@
-"""Erasures of viewers: their life, and the rewriting of raw events."""
+"""Erasures of viewers: how they begin and end, and how raw events are rewritten."""

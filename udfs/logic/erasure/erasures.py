@@ -1,12 +1,12 @@
-"""Erasures: who is erased, what stands in place of a viewer_id, and what an event and a slice are without it. Pure.
+"""Erasures: whose events are erased and until when, and how events and slices are rewritten.
 
-In every event of the viewer a pseudonym takes the place of the viewer_id: the same one within a video and a day viewed,
-another one everywhere else. So whatever is counted by video and day, viewers included, stays as it was, and nobody can
-follow the viewer from one video or day to the next. Pseudonyms come from a key of the erasure's own, which is kept only
-until no event of the viewer can come into the archive any more: whoever has no key cannot tell whose a pseudonym was.
+In every event of the viewer a pseudonym replaces the viewer_id. It is the same for all events of one video and one day
+viewed, and different for any other video or day. So all counts by video and day stay the same, viewers included, and
+nobody can follow the viewer from one video or day to another. Pseudonyms are made with a key of the erasure. The key is
+deleted when no event of the viewer can come into the archive any more. Without it, nobody can say whose a pseudonym is.
 
-A viewer who is, was or will be blocked has one pseudonym for all events, which is on the block list for the same
-periods: or a recount would count what did not count.
+A viewer who is, was or will be blocked has a single pseudonym for all events. It is on the block list for the same
+periods. Otherwise a recount would count what did not count before.
 """
 
 import hmac
@@ -48,19 +48,19 @@ VERSION = 1
 KEY_BYTES = 32
 _DAY = timedelta(days=1)
 _NULL = b"\0"
-# A union's second branch, and a text of one byte that is no UTF-8.
+# The second branch of a union, and a text of one byte that is not UTF-8.
 _NO_TEXT = b"\2\2\xff"
 _SALT_BYTES = 4
 
 
 class Erasure(msgspec.Struct, frozen=True):
-    """One viewer's erasure, open while it has a key.
+    """The erasure of one viewer. It is open while it has a key.
 
-    `viewer` is the hash by which the viewer is known (udfs.logic.slices.audience) in hex. All days viewed up to
-    `last_day` are erased, and whatever arrived before that day. `blocked`: the viewer has one pseudonym for all.
-    `unlist`: the viewer's own entry leaves the block list when this closes. `files`, `events` and `rows` are what was
-    rewritten so far, by runs that came to their end; `scanned_s` the time of the newest archive file that one of them
-    read.
+    `viewer` is the viewer's hash (udfs.logic.slices.audience) in hex. Events are erased that were viewed on a day up to
+    `last_day`, or arrived before that day. If `blocked` is set, the viewer has one pseudonym for all events. If
+    `unlist` is set, the viewer's own entry is removed from the block list when the erasure closes. `files`, `events`
+    and `rows` are what finished runs have rewritten so far; `scanned_s` is the time of the newest file of the archive
+    that one of them has read.
     """
 
     version: int
@@ -78,17 +78,17 @@ class Erasure(msgspec.Struct, frozen=True):
 
     @property
     def is_open(self) -> bool:
-        """Whether there may be events to erase still."""
+        """Whether events to erase may still come."""
         return self.key is not None
 
 
 def asked(
     before: Erasure | None, viewer_id: str, now: datetime, *, blocked: bool, unlist: bool, reach: timedelta
 ) -> Erasure:
-    """The erasure after somebody has asked for it, now; `before` is that which there was.
+    """Return the erasure after an operator has asked for it, at `now`. `before` is the viewer's erasure so far.
 
-    `reach`: how long after its view, or its arrival, an event can still come into the archive and count.
-    The day after is erased too, since who is told of it now may view on, and a day's viewers are counted by whole days.
+    `reach` says how long after it was viewed, or arrived, an event can still come into the archive and count. The next
+    day is erased as well, since the viewer may go on viewing, and viewers are counted by whole days.
     """
     last_day = now.astimezone(UTC).date() + _DAY
     end = datetime.combine(last_day + _DAY, datetime.min.time(), UTC)
@@ -99,7 +99,7 @@ def asked(
         asked_at=now,
         last_day=last_day,
         closes_at=end + reach,
-        # Pseudonyms that were given stay the same as long as the key is there.
+        # An open erasure keeps its key, so that pseudonyms stay the same.
         key=before.key if before is not None and is_open else secrets.token_hex(KEY_BYTES),
         blocked=blocked or (before is not None and is_open and before.blocked),
         unlist=unlist or (before is not None and is_open and before.unlist),
@@ -111,21 +111,21 @@ def asked(
 
 
 def closed(erasure: Erasure) -> Erasure:
-    """The same, after which nobody can tell any more whose the pseudonyms are."""
+    """Return the erasure without its key. From then on nobody can say whose the pseudonyms are."""
     return msgspec.structs.replace(erasure, key=None)
 
 
 def pseudonym(erasure: Erasure, video_id: bytes, day: int) -> str:
-    """What stands for the viewer of an open erasure in events of a video and a day viewed, since 1970."""
+    """Return the viewer's pseudonym for a video and a day viewed, in days since 1970. The erasure must be open."""
     assert erasure.key is not None
     of = b"" if erasure.blocked else day.to_bytes(8, "big", signed=True) + video_id
     return f"erased:{hmac.digest(bytes.fromhex(erasure.key), of, 'sha256')[:16].hex()}"
 
 
 class Without(NamedTuple):
-    """A record's key and value without those who are erased, and in how many events each of them stood, by `viewer`.
+    """A record's rewritten key and value, and in how many events each erased viewer was, by `viewer`.
 
-    `emptied`: it could not be read, held an id somewhere, and has no content now.
+    `emptied` says that the record could not be read but contained an id, so that its value is empty now.
     """
 
     key: bytes | None
@@ -135,10 +135,10 @@ class Without(NamedTuple):
 
 
 class Eraser:
-    """Takes viewers of open erasures out of records and of slices' viewers.
+    """Replaces the viewers of open erasures in records and in slices' viewers.
 
-    Events are found by hash, which needs no id. `ids`, where they are known, are also looked for in what cannot be
-    read.
+    It finds events by the viewer's hash, so it needs no id. If `ids` are given, it also looks for them in records that
+    cannot be read.
     """
 
     def __init__(self, erasures: Iterable[Erasure], ids: Collection[str] = ()) -> None:
@@ -148,14 +148,17 @@ class Eraser:
         self._hashes = np.array([halves for halves, _ in found], np.uint64).reshape(-1, 2)
         self._ids = [one.encode() for one in ids]
 
-    def record(self, key: bytes | None, value: bytes | None, record_ms: int) -> Without | None:
-        """A record of the events topic without them; None when it stays as it is. Judged, it comes to the same."""
+    def erase_from(self, key: bytes | None, value: bytes | None, record_ms: int) -> Without | None:
+        """Return a record of the events topic without these viewers, or None if it stays as it is.
+
+        The rewritten record gives the same counts.
+        """
         new_key = key
-        # A key that is no salt is as good as none.
+        # A key that is not a salt is treated as no key, so it can be removed.
         if key is not None and len(key) != _SALT_BYTES and self._names_any(key):
             new_key = None
         buf = np.frombuffer(value or b"", np.uint8)
-        # Under whichever salt it came: its events are somebody's also where they do not count.
+        # Its salt may be wrong: events that do not count are a viewer's events too.
         batch = scan_as_named(buf)
         if isinstance(batch, Unreadable):
             emptied = value is not None and self._names_any(value)
@@ -179,9 +182,10 @@ class Eraser:
         return Without(new_key, _renamed(value, buf, events_at, spans, names), events, emptied=False)
 
     def viewers(self, table: pa.Table, day: int | None = None) -> tuple[pa.Table, Counter[str]]:
-        """A table of a slice's viewers (udfs.logic.slices.audience) without them, and how many rows each of them had.
+        """Return (the table without these viewers, the number of rows of each of them).
 
-        Or one of a day since 1970, whose rows have no minute. Rows stay in their places.
+        The table has a slice's viewers (udfs.logic.slices.audience), or, if `day` (since 1970) is given, viewers of
+        that day without a minute. Rows keep their places.
         """
         rows: Counter[str] = Counter()
         if not self._erasures:
@@ -216,7 +220,7 @@ def _with_key(key: bytes | None, new_key: bytes | None, value: bytes | None) -> 
 
 @njit(cache=True)
 def _matches(buf, spans, hashes):  # type: ignore[no-untyped-def]
-    """(events, rows of `hashes`) of the events whose viewers are among these."""
+    """Return (events whose viewers are in `hashes`, the row of `hashes` for each of them)."""
     places = np.empty(spans.shape[0], np.int64)
     whose = np.empty(spans.shape[0], np.int64)
     n = 0
@@ -239,11 +243,11 @@ def _matches(buf, spans, hashes):  # type: ignore[no-untyped-def]
 def _renamed(
     value: bytes, buf: Bytes, events_at: int, spans: npt.NDArray[np.int64], names: Mapping[int, bytes]
 ) -> bytes:
-    """A batch in which some events have another viewer_id. All else is left as it was, byte for byte."""
+    """Return the batch with another viewer_id in some events. Everything else stays the same, byte for byte."""
     made = [value[:events_at]]
     at = events_at
     event = 0
-    # Blocks of an array, the last of them empty; a count below 0 goes with the size of its block.
+    # An array consists of blocks, the last of them empty. After a negative count comes the block's size in bytes.
     while event < len(spans):
         count, first = read_varint(buf, at)
         sized = first
@@ -267,11 +271,11 @@ def _renamed(
 
 
 def _event(value: bytes, buf: Bytes, span: npt.NDArray[np.int64], name: bytes) -> bytes:
-    """An event with another viewer_id, and without what nothing counts."""
+    """Return the event with another viewer_id, and without the fields that nothing counts."""
     _, viewer_at = read_varint(buf, span[KIND_AT] + span[KIND_LEN])
     country, at = _text(value, buf, span[VIEWER_AT] + span[VIEWER_LEN])
     device, at = _text(value, buf, at)
-    # Any other text counts for no country.
+    # Any other text counts as no country, and is removed.
     is_country = country_code(np.frombuffer(country, np.uint8), 0, len(country)) != 0
     kept = varint(1) + varint(2) + country if is_country else _nothing(country)
     # What version 2 adds names classes, rules and projects, and no viewer.
@@ -280,7 +284,7 @@ def _event(value: bytes, buf: Bytes, span: npt.NDArray[np.int64], name: bytes) -
 
 
 def _text(value: bytes, buf: Bytes, at: int) -> tuple[bytes, int]:
-    """(the text of a union of null and string, the place after it)."""
+    """Return (the text of a union of null and string, the place after it)."""
     branch, at = read_varint(buf, at)
     if branch == 0:
         return b"", at
@@ -289,7 +293,10 @@ def _text(value: bytes, buf: Bytes, at: int) -> tuple[bytes, int]:
 
 
 def _nothing(text: bytes) -> bytes:
-    """No text, in place of one. Text that is no UTF-8 makes a dead letter of its event, which must stay one."""
+    """Return what replaces a text: null. A text that is not UTF-8 is replaced by another such text.
+
+    Such an event is a dead letter, and must stay one.
+    """
     try:
         text.decode()
     except UnicodeDecodeError:

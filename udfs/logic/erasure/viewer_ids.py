@@ -1,4 +1,4 @@
-"""The way back from a viewer's hash to the viewer_id: by looking at events that have it. Pure."""
+"""Finds the viewer_id that belongs to a viewer's hash, by looking for it in events."""
 
 from collections.abc import Set
 
@@ -11,7 +11,7 @@ from udfs.logic.wire.batch_scan import VIEWER_AT, VIEWER_LEN, Fault, Unreadable,
 
 @njit(cache=True)
 def _hashes(buf, spans):  # type: ignore[no-untyped-def]
-    """Of each event its viewer's hash, as udfs.logic.slices.audience has it; zeros where it has no viewer."""
+    """Return the hash of each event's viewer (udfs.logic.slices.audience), or zeros if the event has no viewer."""
     found = np.zeros((spans.shape[0], 2), np.uint64)
     for i in range(spans.shape[0]):
         if spans[i, VIEWER_LEN]:
@@ -20,7 +20,7 @@ def _hashes(buf, spans):  # type: ignore[no-untyped-def]
 
 
 def viewer_ids(key: bytes | None, value: bytes | None, salts: int, wanted: Set[bytes]) -> dict[bytes, str]:
-    """The ids of those of the wanted viewers who have an event in a record of the events topic, by hash."""
+    """Return the ids, by hash, of the wanted viewers who have an event in this record of the events topic."""
     buf = np.frombuffer(value or b"", np.uint8)
     batch = scan(buf, int.from_bytes(key or b"", "big"), salts)
     if isinstance(batch, Unreadable):

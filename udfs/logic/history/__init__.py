@@ -1,1 +1,1 @@
-"""The rules of history in the object store: manifest, plan of a rollup, tables, marks."""
+"""The rules of history: manifest, plan of a rollup, tables, marks."""

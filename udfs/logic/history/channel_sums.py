@@ -1,4 +1,4 @@
-"""Views by channel. Pure. A channel's videos are in many shards: what all shards have of it, added up, is its own."""
+"""Sums views by channel. A channel's videos are in many shards, so the sums of all shards have to be added."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,11 +12,14 @@ CHANNELS = pa.schema(
 
 
 def channels(hour: pa.Table, channel_of: Mapping[str, str]) -> pa.Table:
-    """Of schema CHANNELS, from an hour of udfs.logic.history.tables; a video of no known channel counts for none."""
+    """Sum an hour of udfs.logic.history.tables by channel. The result is of schema CHANNELS.
+
+    Videos without a known channel are left out.
+    """
     of_channel = pa.array([channel_of.get(video) for video in hour["video_id"].to_pylist()], pa.string())
     return merged([hour.append_column("channel_id", of_channel).filter(of_channel.is_valid()).select(CHANNELS.names)])
 
 
 def merged(tables: Sequence[pa.Table]) -> pa.Table:
-    """The sums of several of schema CHANNELS, sorted by channel, kind and hour."""
+    """Add up several tables of schema CHANNELS. The result is sorted by channel, kind and hour."""
     return summed(pa.concat_tables(tables), ["channel_id", "kind", "hour"], CHANNELS)

@@ -1,9 +1,9 @@
-"""What is kept of history: slices, manifests and the names of files. Pure.
+"""What history consists of: slices, manifests and the names of files.
 
-A rollup counts the slices of closed hours of arrival (udfs.logic.slices.slice_counts), and from all slices the hours
-viewed that are complete: everything that can be counted for them in time lies in slices. Whatever it writes it writes
-under new names, and the manifest, written last, makes it the history that there is: a crash leaves the history before.
-Which manifest is in force stands in the register (udfs.logic.history.register).
+A rollup counts the slices of ended hours of arrival (udfs.logic.slices.slice_counts). From all slices it makes the
+hours viewed that are complete, that is, for which slices have everything that can count in time. It writes files under
+new names only, and the manifest last. A crash therefore leaves the history before. The register names the manifest
+that is in force (udfs.logic.history.register).
 """
 
 import re
@@ -17,14 +17,14 @@ from settings import HistorySettings
 from udfs.logic.history.manifest_versions import WHOLE_HOUR, upgraded
 
 VERSION = 5
-# A copy of the manifest in force, for readers of Parquet: nothing of the product relies on it.
+# The name of a copy of the manifest in force, for readers of Parquet. The product itself does not read it.
 MANIFEST = "manifest.json"
 HOURS_PER_DAY = 24
-# By what the files of a data set are: an hour or a day viewed, or all time.
+# The files of these data sets are for an hour viewed, a day viewed, or all time.
 HOURLY = ("minutes", "hours", "countries", "channels", "top_hours")
 DAILY = ("days", "viewers", "marks", "suspects", "top_days")
 DATA_SETS = (*HOURLY, *DAILY, "totals")
-# In one file for all shards: a channel's videos are in many of them, and the most viewed of all come from each.
+# One file of these has all shards, because a channel's videos and the most viewed videos come from many shards.
 OF_ALL_SHARDS = ("channels", "top_hours", "top_days")
 _DAY_0 = date(1970, 1, 1)
 _TOKEN = re.compile(r"(?:run|manifests)[-/](\d{20})-[0-9a-z]+")
@@ -32,11 +32,11 @@ _OLD = re.compile(r"run-\d{8}(?:\.parquet|/)|^slices/arrival_hour=\d+/partition=
 
 
 class HistoryError(ValueError):
-    """What is stored is of another version or shape; the text says what to do."""
+    """What is stored of history cannot be used. The text says why and what to do."""
 
 
 class MarkRules(msgspec.Struct, frozen=True):
-    """By what views are marked (marks.py): maxima of views of one video and kind by one viewer; 0: no rule."""
+    """The rules by which views are marked (marks.py): how often one viewer may view one video and kind; 0: no rule."""
 
     minute_max: int
     day_max: int
@@ -46,9 +46,9 @@ class MarkRules(msgspec.Struct, frozen=True):
 
 
 class SliceName(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
-    """Which slice: an hour of arrival of a partition is one, or several that follow one another.
+    """The name of a slice. An hour of arrival of a partition is one slice, or several parts, one after another.
 
-    `made` is the token and the attempt that wrote it (`made_by`); empty of those that versions before 4 wrote.
+    `made` is the token and the attempt that wrote it (`made_by`). It is empty if a version before 4 wrote it.
     """
 
     hour: int
@@ -58,11 +58,12 @@ class SliceName(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
 
 
 class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A slice as the manifest remembers it: of its partition the records from `first_offset` to before `next_offset`.
+    """What the manifest keeps of a slice, which has its partition's records from `first_offset` to `next_offset - 1`.
 
-    `gaps` are the offsets (first, last) among them that the archive lacked; then `files` and `bytes` say how many files
-    of the hours in which they may lie there were, and how large, so that one that is archived late is noticed.
-    `conflicting` are events that bear the id of another video's or kind's, `restamped` repeats under another time.
+    `gaps` are the ranges of offsets (first, last) that the archive lacked. With gaps, `files` and `bytes` are the
+    number and the size of the archive's files for the hours in which these records may be, so that a file that is
+    archived late is noticed. `conflicting` counts events with the id of an event of another video or kind, `restamped`
+    counts repeats with another time.
     """
 
     name: SliceName
@@ -77,11 +78,11 @@ class Counted(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Owed(msgspec.Struct, frozen=True):
-    """Which rows of the tables follow from a manifest and not from the one before it.
+    """The rows of the tables in which a manifest differs from the one before it, so that they have to be written.
 
-    Those of hours viewed, with their days and totals; of `recounted` ones some may have gone, and are 0 from then on.
-    `viewer_days` are days whose viewers and marks were counted; `reasons` say by complete day why its views or marks
-    are others. `everything`: all rows that there are or should be, after a restore.
+    They are the rows of `hours` viewed, of their days, and totals. Rows of `recounted` hours may have disappeared; they
+    are written as 0. `viewer_days` are days whose viewers and marks were counted. `reasons` say, by complete day, why
+    its views or marks have changed. `everything` says that all rows have to be written, after a restore.
     """
 
     hours: list[int] = []
@@ -92,14 +93,14 @@ class Owed(msgspec.Struct, frozen=True):
 
 
 class SliceInfo(msgspec.Struct, frozen=True):
-    """What slice.json says: where it ends, and what lies in its files.
+    """The content of slice.json: where the slice begins and ends, and what its files hold.
 
-    `next_hour` is the hour of arrival of the record at `next_offset`; of a slice that is not the hour's last, its own.
-    `cells`, `countries`, `viewers` and `known` name the row groups of these files in their order: (shard, hour viewed,
-    rows), and of the last (hour viewed, rows). Of viewers it is not the shard but udfs.logic.slices.audience.Sums'
-    number for shard and bucket. `repeats` says what those are that repeat an id (udfs.logic.slices.repeats.Repeat, in
-    lower case), of a slice that looked. `tallies` by salt are the fields of udfs.logic.stream.ledger.Tally, `gaps`
-    offsets that the archive lacks; `archive_files` and `archive_bytes` are what Counted says of files.
+    `next_hour` is the hour of arrival of the record at `next_offset`, or the slice's own hour if it is not the last of
+    that hour. `cells`, `countries`, `viewers` and `known` list the row groups of the files of these names, in order:
+    (shard, hour viewed, rows), and for `known`, the seen ids, (hour viewed, rows). For `viewers` the shard is the
+    number of shard and bucket that udfs.logic.slices.audience.Sums explains. `repeats` counts the events that repeat an
+    id by what they are (udfs.logic.slices.repeats.Repeat, in lower case). `tallies` are, by salt, the fields of
+    udfs.logic.stream.ledger.Tally. `gaps`, `archive_files` and `archive_bytes` are those of Counted.
     """
 
     partition: int
@@ -124,16 +125,16 @@ class SliceInfo(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> SliceName:
-        """Which it is."""
+        """Its name."""
         return SliceName(self.hour, self.partition, self.part, self.made)
 
     @property
     def hours_viewed(self) -> set[int]:
-        """Those of which it counts anything."""
+        """The hours viewed for which it counts anything."""
         return {hour for _, hour, _ in self.cells}
 
     def viewer_groups(self, shard: int, hours: Collection[int]) -> Iterator[tuple[int, int, int]]:
-        """(place, bucket, rows) of the row groups of viewers of a shard and some hours viewed."""
+        """Yield (number, bucket, rows) of the row groups of viewers that are of a shard and of these hours viewed."""
         for place, (shard_and_bucket, hour, rows) in enumerate(self.viewers):
             of_shard, bucket = divmod(shard_and_bucket, self.viewer_buckets)
             if of_shard == shard and hour in hours:
@@ -143,19 +144,19 @@ class SliceInfo(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """A state of history. The register names the one in force.
 
-    `token` is that of the lease that published it, in µs, its revision; `before` the name of the manifest that it
-    follows, "" of the first; `made_ms` when it was made, in ms since 1970. `topic_id` is Kafka's for the topic whose
-    records were counted, "" while that is not known.
+    `token` is the token of the lease that published it, in µs. `before` is the name of the manifest before it, "" for
+    the first. `made_ms` is when it was made, in ms since 1970. `topic_id` is Kafka's id of the topic whose records were
+    counted, "" while that is not known.
 
-    Hours viewed from `from_hour` to before `through_hour` are complete; of `gap_hours` the archive may lack some. Hours
-    before `forgotten_before` are as they are for good: no late event is added to them. `next_offsets`,
-    `last_slices` and `next_hours` say of each partition how far slices have been counted, as its last SliceInfo does.
-    `marked_by` are by day the rules that its views were marked by. `slices` are by hour viewed those that count for it;
-    `files` by data set, then by hour, day or 0, then by shard (0 for what is of all shards), the paths below the root.
-    Hours of a day may lie in one file. `counted` are by partition the slices that are kept, in order. `final_gap_hours`
-    are those of `gap_hours` that no file can mend any more; `final_missing` and `final_missing_hours` are the records
-    that are lost for good, by partition and by hour of arrival. `settings` are those that history was made by
-    (settings.kept), by name; of one that is not named nobody knows.
+    Hours viewed from `from_hour` to `through_hour - 1` are complete; for `gap_hours`, records may be missing in the
+    archive. Hours before `forgotten_before` are final: no late event is added to them. `next_offsets`, `last_slices`
+    and `next_hours` say, by partition, how far slices have been counted, as its last SliceInfo does. `marked_by` has,
+    by day, the rules by which its views were marked. `slices` has, by hour viewed, the slices that count for it.
+    `files` has paths below the root by data set, then by hour, day or 0, then by shard (0 if a file has all shards).
+    Hours of one day may lie in one file. `counted` has, by partition, the slices that are kept, in order.
+    `final_gap_hours` are those `gap_hours` that no late file can repair any more. `final_missing` and
+    `final_missing_hours` are the numbers of records that are lost for good, by partition and by hour of arrival.
+    `settings` are the settings with which history was made (settings.kept), by name. One that is not there is unknown.
     """
 
     version: int
@@ -184,7 +185,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def missing(self) -> dict[int, int]:
-        """By partition how many records the archive lacks, of those that it lacks any of."""
+        """How many records the archive lacks, by partition. Partitions without missing records are left out."""
         found = Counter(self.final_missing)
         for partition, of in self.counted.items():
             found[partition] += sum(last - first + 1 for one in of for first, last in one.gaps)
@@ -192,7 +193,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def missing_hours(self) -> dict[int, int]:
-        """The same by hour of arrival, in which what is missing would have arrived, or after it."""
+        """How many records the archive lacks, by the hour of arrival in which, or after which, they arrived."""
         found = Counter(self.final_missing_hours)
         for one in (one for of in self.counted.values() for one in of):
             found[one.name.hour] += sum(last - first + 1 for first, last in one.gaps)
@@ -214,7 +215,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def last_hours(self) -> dict[int, int]:
-        """By partition the last hour of arrival that has been counted."""
+        """The last hour of arrival that has been counted, by partition."""
         return {partition: name.hour for partition, name in self.last_slices.items()}
 
     @property
@@ -228,12 +229,12 @@ class _Version(msgspec.Struct):
 
 
 def rules_of(settings: HistorySettings) -> MarkRules:
-    """The rules that are set."""
+    """Return the rules that the settings contain."""
     return MarkRules(settings.viewer_minute_max, settings.viewer_day_max)
 
 
 def no_history(shards: int) -> Manifest:
-    """Before the first rollup."""
+    """Return the manifest of an empty history, before the first rollup."""
     return Manifest(
         version=VERSION,
         run=0,
@@ -252,18 +253,18 @@ def no_history(shards: int) -> Manifest:
 
 
 def read_manifest(content: bytes) -> Manifest:
-    """What a manifest's file says, also one of an earlier version.
+    """Read a manifest's file. It may be of an earlier version.
 
-    Raises HistoryError when it is of a later one, or no manifest.
+    Raises HistoryError when it is of a later version, or is not a manifest.
     """
     try:
         return _read_manifest(content)
     except msgspec.MsgspecError as error:
-        raise HistoryError(f"this is no manifest of history: {error}; restore the file") from error
+        raise HistoryError(f"this is not a manifest of history: {error}; restore the file") from error
 
 
 def _read_manifest(content: bytes) -> Manifest:
-    # First, since what else it has is another version's.
+    # The version is read first, since the other fields depend on it.
     version = msgspec.json.decode(content, type=_Version).version
     if version > VERSION:
         raise HistoryError(f"{MANIFEST} is of version {version}, this code reads {VERSION}: use newer code")
@@ -277,34 +278,34 @@ def _read_manifest(content: bytes) -> Manifest:
 
 
 def hour_start(hour: int) -> datetime:
-    """The start of an hour since 1970."""
+    """Return the start of an hour since 1970."""
     return datetime.fromtimestamp(hour * 3600, UTC)
 
 
 def day_of(hour: int) -> int:
-    """The day since 1970, in UTC, that contains the hour."""
+    """Return the day since 1970, in UTC, that contains the hour."""
     return hour // HOURS_PER_DAY
 
 
 def date_of(day: int) -> date:
-    """The date of a day since 1970."""
+    """Return the date of a day since 1970."""
     return _DAY_0 + timedelta(days=day)
 
 
 def day_number(day: date) -> int:
-    """The number of a day since 1970."""
+    """Return the number of a day since 1970."""
     return (day - _DAY_0).days
 
 
 def made_by(token: int, attempt: str) -> str:
-    """What the names of files say of who wrote them: the token of a lease, and one attempt of its holder's work."""
+    """Return the part of file names that says who wrote them: the token of a lease, and an attempt of its holder."""
     return f"{token:020}-{attempt}"
 
 
 def token_in(path: str) -> int:
-    """The token in a path below the root; 0 where it has none, as paths of versions before 4.
+    """Return the token in a path below the root, or 0 if it has none, as in paths of versions before 4.
 
-    ValueError when the path is not one that this code gives.
+    Raises ValueError if history has no such paths.
     """
     found = _TOKEN.search(path)
     if found is not None:
@@ -315,14 +316,14 @@ def token_in(path: str) -> int:
 
 
 def file_name(data_set: str, at: int, shard: int, made: str) -> str:
-    """The path below the root of a data set's file, which begins as Hive's partitions do; `made` as made_by says."""
+    """Return the path of a data set's file below the root, in the form of Hive's partitions. `made` is from made_by."""
     if data_set in HOURLY:
         return _file_name(data_set, day_of(at), f"hour-{at % HOURS_PER_DAY:02}-", shard, made)
     return _file_name(data_set, at if data_set in DAILY else None, "", shard, made)
 
 
 def file_name_of_day(data_set: str, day: int, shard: int, made: str) -> str:
-    """The same of a file that has all hours of a day, of a data set that is HOURLY."""
+    """Return the path of a file that has all hours of a day, for a data set that is HOURLY."""
     return _file_name(data_set, day, "", shard, made)
 
 
@@ -333,12 +334,12 @@ def _file_name(data_set: str, day: int | None, hour: str, shard: int, made: str)
 
 
 def part_name(data_set: str, shard: int, made: str) -> str:
-    """The path below the root of what one shard has for a data set of all shards, until that is made."""
+    """Return the path below the root of one shard's part of a file of all shards, which exists until that is made."""
     return f"parts/run-{made}/{data_set}-{shard:04}.parquet"
 
 
 def slice_folder(name: SliceName) -> str:
-    """The path below the root of the folder that a slice's files are in."""
+    """Return the path below the root of the folder of a slice's files."""
     of_hour = f"slices/arrival_hour={name.hour}/partition={name.partition}"
     made = f"-run-{name.made}" if name.made else ""
     return of_hour if name.part == WHOLE_HOUR else f"{of_hour}/part={name.part:04}{made}"

@@ -1,9 +1,9 @@
-"""Views that no person makes: which of a day's views are beyond the rules, and whose they are. Pure.
+"""Marks views that exceed the rules for one viewer, and finds whose views they are.
 
-A rule is the most that one viewer may view one video, as one kind, in a minute or in a day; what is beyond it is
-marked. Nothing is taken away for that. What is marked follows from the views and the rules alone, so that the same day
-gives other marks by other rules, and none by none. Views of blocked viewers are a kind of their own already, and are
-not judged; nor is what has no viewer_id.
+A rule says how often one viewer may view one video, as one kind, in a minute or in a day. Views that exceed it are
+marked, and still count. The marks depend on the views and the rules alone: other rules give other marks, and without
+rules there are none. Views of blocked viewers, which have a kind of their own, and views without a viewer_id are not
+judged.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from udfs.logic.history.manifest import MarkRules
 from udfs.logic.history.viewer_days import ViewerDays
 from udfs.logic.kernels.hash_columns import column_of
 
-# Of a shard and a day.
+# So many suspects are kept for a shard and a day.
 SUSPECTS_MAX = 1000
 _VIDEO = {"video_id": pa.string(), "kind": pa.string()}
 MARKS = pa.schema({**_VIDEO, "marked": pa.int64(), "marked_viewers": pa.int64()})
@@ -28,19 +28,20 @@ _NO_RULE = 1 << 62
 
 
 def beyond(viewers: Iterable[pa.Table], days: ViewerDays, rules: MarkRules) -> pa.Table:
-    """Of schema SUSPECTS, everyone of whose views some are marked, from all slices' viewers of a day, and their days.
+    """Return every viewer with marked views, of schema SUSPECTS.
 
-    The viewers are looked at only if there may be any. Of each minute what is beyond the minute's maximum, and of what
-    is left of the day what is beyond the day's.
+    `viewers` are the viewers of all slices of a day, `days` their sums of the day. `viewers` are only read if the sums
+    show that a rule may be exceeded. In each minute, views above the minute's maximum are marked; of the others, those
+    above the day's maximum.
     """
-    # Nobody is beyond a rule who has not so many views in all: of most viewers nothing more has to be looked at.
+    # A viewer who has exceeded a rule has more views in the whole day than the rule allows. Most viewers do not.
     suspected = days.viewer[days.views > min(rules.minute_max or _NO_RULE, rules.day_max or _NO_RULE)]
     if not len(suspected):
         return SUSPECTS.empty_table()
     keys = [*_NAMES, "viewer"]
     wanted = pc.unique(column_of(suspected))
     theirs = (table.filter(pc.is_in(table["viewer"], wanted)) for table in viewers)
-    # A viewer may have several rows in a minute: of several slices, or of one.
+    # A viewer may have several rows in a minute, in different slices or in the same one.
     each = pa.concat_tables([_plain(table.select([*keys, "minute", "views"])) for table in theirs])
     each = each.filter(pc.invert(pc.starts_with(each["kind"], BLOCKED_PREFIX)))
     each = each.group_by([*keys, "minute"]).aggregate([("views", "sum")])
@@ -53,29 +54,29 @@ def beyond(viewers: Iterable[pa.Table], days: ViewerDays, rules: MarkRules) -> p
 
 
 def by_video(found: pa.Table) -> pa.Table:
-    """Of schema MARKS, sorted by video and kind: how many views of each are marked, and of how many viewers."""
+    """Return how many views are marked, and of how many viewers: of schema MARKS, sorted by video and kind."""
     sums = found.group_by(_NAMES).aggregate([("marked", "sum"), ("marked", "count")])
     sums = sums.select([*_NAMES, "marked_sum", "marked_count"]).rename_columns(MARKS.names)
     return sums.cast(MARKS).sort_by([(name, "ascending") for name in _NAMES])
 
 
 def suspects(found: pa.Table) -> pa.Table:
-    """Those with the most marked views, SUSPECTS_MAX of them, the most first."""
+    """Return the SUSPECTS_MAX suspects with the most marked views, in descending order."""
     order = [("marked", "descending"), *((name, "ascending") for name in (*_NAMES, "viewer"))]
     return found.sort_by(order).slice(0, SUSPECTS_MAX)
 
 
 def with_marks(table: pa.Table, marks: pa.Table) -> pa.Table:
-    """The rows of a table, by video and kind, with how many views of each are `marked`."""
+    """Return the table, which has rows by video and kind, with a last column `marked`."""
     joined = table.join(marks.select([*_NAMES, "marked"]), _NAMES, join_type="left outer")
     at = joined.schema.get_field_index("marked")
     return joined.set_column(at, "marked", pc.fill_null(joined["marked"], 0))
 
 
 def changes(before: tuple[pa.Table, pa.Table], after: tuple[pa.Table, pa.Table]) -> pa.Table:
-    """Of schema CHANGES, as after: videos that have marked views, or had, and whose views or marked ones changed.
+    """Return videos with marked views, before or after, whose views or marks have changed. Of schema CHANGES.
 
-    Each side is (views by video and kind, marks by video and kind) of the same day.
+    Each side is (views by video and kind, marks by video and kind) of the same day. The values are those after.
     """
     names = pa.concat_tables([marks.select(_NAMES) for _, marks in (before, after)]).group_by(_NAMES).aggregate([])
     if not names.num_rows:
@@ -94,12 +95,12 @@ def changes(before: tuple[pa.Table, pa.Table], after: tuple[pa.Table, pa.Table])
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """With texts in place of dictionaries, which groups and joins do not take."""
+    """Return the table with texts in place of dictionaries, which groups and joins do not accept."""
     for at, name in enumerate(_NAMES):
         table = table.set_column(at, name, table[name].cast(pa.string()))
     return table
 
 
 def _excess(views: pa.ChunkedArray, most: int) -> pa.ChunkedArray:
-    """What is beyond the maximum; nothing where there is none."""
+    """Return how much exceeds the maximum. If there is no maximum, that is 0."""
     return pc.max_element_wise(pc.subtract(views, most), 0) if most else pc.multiply(views, 0)

@@ -1,7 +1,8 @@
-"""Raw events leave the archive when history counts them for good: which files, and what to say when not. Pure.
+"""Decides which files of the archive can be removed, and what to tell operators about files that cannot.
 
-The rollup removes them, under its lease. A rule of the bucket goes by the age of a file alone, whether or not it has
-been counted, and an erasure, which rewrites it, makes it young again.
+The rollup removes raw events, under its lease, when history has counted them for good. A lifecycle rule of the bucket
+could not do that: it only knows a file's age, not whether it has been counted, and an erasure, which rewrites files,
+makes them young again.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,24 +20,24 @@ class Arrived(Protocol):
 
     @property
     def hour(self) -> int:
-        """The hour of arrival of its records, since 1970."""
+        """The hour of arrival of its records, in hours since 1970."""
 
 
 File = TypeVar("File", bound=Arrived)
 
 
 def raw_files_to_remove(files: Iterable[File], now: datetime, *, kept_days: int, final_arrival_hour: int) -> list[File]:
-    """Files whose records arrived before the last days, and in hours before the one that is final.
+    """Return the files whose records arrived more than `kept_days` ago, and before `final_arrival_hour`.
 
-    `final_arrival_hour`: the oldest manifest that is kept has counted all hours of arrival before it for good, and no
-    slice will be counted of them again, whichever manifest is restored.
+    All kept manifests have counted the hours of arrival before `final_arrival_hour` for good, so that no slice of them
+    will be counted again, whichever manifest is restored.
     """
     kept_from = _hour_of(now, kept_days)
     return [file for file in files if file.hour < min(kept_from, final_arrival_hour)]
 
 
 def overdue_raw(files: Iterable[Arrived], now: datetime, kept_days: int) -> str | None:
-    """A sentence for operators when there are raw events that should have been removed a day ago."""
+    """Return a sentence for operators if there are files that should have been removed a day ago, otherwise None."""
     due_before = _hour_of(now, kept_days + 1)
     hours = [file.hour for file in files if file.hour < due_before]
     if not hours:
@@ -49,24 +50,24 @@ def overdue_raw(files: Iterable[Arrived], now: datetime, kept_days: int) -> str 
 
 
 def is_ahead(file: Arrived, now: datetime) -> bool:
-    """Whether a file lies in the folder of an hour that has not come, also by a clock that is a little ahead."""
+    """Return whether a file lies in the folder of an hour that has not come, even by a clock that is a bit ahead."""
     return file.hour > _hour_of(now, 0) + 1
 
 
 def stamped_ahead(files: Iterable[Arrived], now: datetime) -> str | None:
-    """A sentence for operators when brokers have stamped records far ahead."""
+    """Return a sentence for operators if brokers have given records timestamps that are far ahead, otherwise None."""
     hours = [file.hour for file in files if is_ahead(file, now)]
     if not hours:
         return None
     return (
         f"{len(hours)} files of raw events lie in folders of hours that have not come, the last of "
         f"{hour_start(max(hours)):%Y-%m-%dT%H:%MZ}: a broker has stamped records so far ahead. They are counted by the "
-        "time at which they were made; see to the brokers' clocks and to the topic's message.timestamp.type"
+        "time at which they were made; check the brokers' clocks and the topic's message.timestamp.type"
     )
 
 
 def leftover_rules(rules: Iterable[Mapping[str, Any]], bucket: str, folders: Sequence[str]) -> list[str]:
-    """A sentence for each of a bucket's lifecycle rules, as S3 has them, by which objects in these folders expire."""
+    """Return a sentence for each lifecycle rule of a bucket (in S3's form) by which objects in these folders expire."""
     found = []
     for rule in rules:
         expiration = rule.get("Expiration", {})
@@ -84,14 +85,15 @@ def leftover_rules(rules: Iterable[Mapping[str, Any]], bucket: str, folders: Seq
 
 
 def upload_days(settings: Settings) -> int:
-    """After how many days an upload that was never completed can be given up.
+    """Return after how many days an upload that was never completed can be aborted.
 
-    A job that is restored completes those of its checkpoint: of a checkpoint so old, Kafka no longer has what follows.
+    A restored job completes the uploads of its checkpoint. From a checkpoint that is older than this, no job can be
+    restored, because Kafka no longer has the records that follow it.
     """
     days = -(-(settings.kafka.retention_ms + SEGMENT_MS) // DAY_MS)
     return max(settings.archive.kept_days, days)
 
 
 def _hour_of(now: datetime, days: int) -> int:
-    """The hour so many days ago: those before it ended then, or earlier."""
+    """Return the hour in which the time so many days ago lies."""
     return (round(now.astimezone(UTC).timestamp() * 1000) - days * DAY_MS) // HOUR_MS

@@ -1,4 +1,4 @@
-"""What a rollup does next, from what is there to what is to be made. Pure."""
+"""Plans a rollup: which slices to count, what to make of all slices, and what the new manifest says."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,11 +24,10 @@ from udfs.logic.history.manifest import (
 
 
 class PartitionTask(msgspec.Struct, frozen=True):
-    """The slices of a partition that are to be counted: closed hours, and the newest hour, which is not.
+    """The ended hours of arrival of a partition that are to be counted, maybe none. The newest hour has not ended.
 
-    No hours: nothing of it is. `again` are slices that were counted before and are counted again, the first of them
-    and all that follow it, since records of theirs were archived late. `ahead` are folders of hours that have not come,
-    in which records may lie.
+    `again` are slices that are counted again because records of the first of them were archived late; the others follow
+    it. `ahead` are hours that have not come but have folders in the archive, in which records may lie.
     """
 
     partition: int
@@ -39,7 +38,7 @@ class PartitionTask(msgspec.Struct, frozen=True):
 
 
 class Recount(msgspec.Struct, frozen=True):
-    """What came of a task: the new slices in order, and those before that they stand in for."""
+    """The result of a task: the new slices in order, and the earlier slices that they replace."""
 
     new: list[SliceInfo] = []
     again: list[SliceName] = []
@@ -47,12 +46,12 @@ class Recount(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a rollup makes of all slices, and from where on: hours and days viewed.
+    """What a rollup makes from all slices. All hours and days are hours and days viewed.
 
-    `days` are those of the hours; of `recounted` ones a slice is counted again, so that some of their views may have
-    gone. Viewers are counted, and their views marked, of `viewer_days`: once when a day is complete, again whenever the
-    rules are others, and once more when it is one of `final_days`, to which nothing is added any longer. Of those the
-    hours are put into one file. `marked_by` are the rules by day, as in the manifest.
+    `hours` are counted, and with them their `days`. A slice of `recounted` hours is counted again, so that some of
+    their views may have disappeared. For `viewer_days`, viewers are counted and views are marked: once when the day is
+    complete, again whenever the rules change, and once more when the day is final. Nothing is added any more to
+    `final_days`, and their hours are put into one file. The other fields are those of the new manifest.
     """
 
     run: int
@@ -68,17 +67,17 @@ class Plan:
 
     @property
     def days(self) -> list[int]:
-        """Every day of which an hour is counted."""
+        """Every day with an hour that is counted."""
         return sorted({day_of(hour) for hour in self.hours})
 
     @property
     def complete_days(self) -> list[int]:
-        """Every day whose views or marks are counted and that is complete."""
+        """Every complete day whose views or marks are counted."""
         return sorted(day for day in {*self.days, *self.viewer_days} if _end(day) <= self.through_hour)
 
 
 class ShardResult(msgspec.Struct, frozen=True):
-    """What became of a shard: what was counted, its files by data set and time, and who made them (made_by)."""
+    """The result of a shard: what was counted, its files by data set and time, and who made them (made_by)."""
 
     shard: int
     counted: list[Recount]
@@ -94,10 +93,10 @@ def task_of(
     before_hour: int | None = None,
     ahead: Sequence[int] = (),
 ) -> PartitionTask | None:
-    """What is to be counted of a partition, whose records arrived in these hours and were counted up to `last_hour`.
+    """Return what to count of a partition, or None if there is nothing.
 
-    To an hour with a later one beside it no record can be added. Of hours that were not counted yet, only those before
-    `before_hour` are to be counted this time.
+    Its records arrived in `archived_hours` and are counted up to `last_hour`. An hour has ended when there is a later
+    one. If `before_hour` is given, of the hours that are not counted yet only those before it are counted this time.
     """
     hours = sorted(archived_hours)
     since = min((name.hour for name in again), default=None if last_hour is None else last_hour + 1)
@@ -107,7 +106,10 @@ def task_of(
 
 
 def since_last(before: Manifest, partition: int, again: Sequence[SliceName] = ()) -> tuple[int, SliceName | None]:
-    """Where counting goes on, without some of the last slices: the next offset, and the slice whose memory it is."""
+    """Return where counting a partition continues if the slices in `again` are dropped.
+
+    It is (the next offset, the slice that has dedup's memory at that offset).
+    """
     if not again:
         return before.next_offsets.get(partition, 0), before.last_slices.get(partition)
     chain = before.counted[partition]
@@ -116,27 +118,27 @@ def since_last(before: Manifest, partition: int, again: Sequence[SliceName] = ()
 
 
 def slices_again(chain: Sequence[Counted], mended: Counted) -> list[SliceName]:
-    """The slices to count again when a record of a gap of one of them is there: from that one's hour on.
+    """Return the slices to count again when records of a gap of `mended` have appeared: those from its hour on.
 
-    What dedup remembers is written with the last slice of an hour alone, so that counting goes on from hour to hour.
+    Dedup's memory is only stored with the last slice of an hour, so counting can only continue at the start of an hour.
     """
     return [one.name for one in chain if one.name.hour >= mended.name.hour]
 
 
 def may_be_mended(before: Manifest, partition: int, history: HistorySettings) -> list[Counted]:
-    """The slices with gaps that are counted again should what is missing appear."""
+    """Return the slices with gaps that will be counted again if the missing records appear."""
     chain = before.counted.get(partition, [])
     if not chain:
         return []
     first = chain[-1].name.hour - history.late_file_hours
-    # Without a memory to go on from, only a partition's first slice can be counted again. Of others that one is gone
-    # where the setting was raised since.
+    # Counting a slice again needs the memory of the slice before it, which the first slice of the partition does not.
+    # The slice before may be gone if the setting was raised.
     begins = chain if chain[0].first_offset == 0 else chain[1:]
     return [one for one in begins if one.gaps and one.name.hour >= first]
 
 
 def complete_hour(before: Manifest, new: Iterable[SliceInfo], partitions: int, lateness_ms: int) -> int:
-    """The hour viewed before which all is complete, with these slices counted."""
+    """Return the hour viewed before which all hours are complete once these slices are counted."""
     next_hours = _next_hours(before, new)
     if set(next_hours) != set(range(partitions)):
         return before.through_hour
@@ -144,9 +146,9 @@ def complete_hour(before: Manifest, new: Iterable[SliceInfo], partitions: int, l
 
 
 def uncertain_hours(one: SliceInfo | Counted, rules: CountingSettings) -> range:
-    """The hours viewed for which a slice with gaps may count otherwise than the stream.
+    """Return the hours viewed for which a slice with gaps may count differently from the stream.
 
-    What is missing was to be counted for them, or would have made later events repeats.
+    The missing events count for these hours, or later events would have been duplicates of them.
     """
     if not one.gaps:
         return range(0)
@@ -156,13 +158,16 @@ def uncertain_hours(one: SliceInfo | Counted, rules: CountingSettings) -> range:
 
 
 def from_hour(before: Manifest, new: Iterable[SliceInfo], rules: CountingSettings) -> int:
-    """The hour viewed with which history begins: the first certain one, where the archive lacks the first records."""
+    """Return the hour viewed with which history begins.
+
+    If the archive lacks the first records of a partition, it is the first hour for which they cannot matter.
+    """
     found = [uncertain_hours(info, rules).stop for info in new if any(first == 0 for first, _ in info.gaps)]
     return max([before.from_hour, *found])
 
 
 def days_to_mark_again(before: Manifest, marks: MarkRules) -> list[int]:
-    """Days that are complete, whose viewers are still known, and that were not marked by these rules."""
+    """Return the complete days whose viewers are still known and which were not marked by these rules."""
     days = {day_of(hour) for hour in before.slices if hour >= before.from_hour}
     return sorted(
         day
@@ -172,7 +177,7 @@ def days_to_mark_again(before: Manifest, marks: MarkRules) -> list[int]:
 
 
 def reason_of(before: Manifest, plan: Plan, day: int) -> str:
-    """Why the views or the marks of a complete day are others."""
+    """Return the reason for which the views or the marks of a complete day have changed."""
     if day in plan.final_days:
         return "day final"
     if before.through_hour < _end(day):
@@ -185,18 +190,18 @@ def reason_of(before: Manifest, plan: Plan, day: int) -> str:
 def plan_of(
     before: Manifest, counted: Sequence[Recount], rules: CountingSettings, partitions: int, history: HistorySettings
 ) -> Plan:
-    """What is to be made with what was counted: some slice at least, or there are days to mark again, or nothing is."""
+    """Plan what to make after some slices were counted, or, if none were, when there are days to mark again."""
     new = new_of(counted)
     again = {name for one in counted for name in one.again}
     recounted = {hour for hour, names in before.slices.items() if again.intersection(names)}
     base = without(before, again, rules)
     slices = _with_slices(base.slices, new)
     first, through = from_hour(base, new, rules), complete_hour(base, new, partitions, rules.lateness_ms)
-    # What arrives from now on adds to no hour before this one, also with other settings; nor does a file that is
-    # archived late.
+    # Neither what arrives from now on nor a file that is archived late adds to an hour before this one. That stays so
+    # when the settings change.
     last_hours = base.last_hours | {info.partition: info.hour for info in new}
     reach = history.late_hours + history.late_file_hours
-    # Of a partition that is archived later than the others nothing is forgotten before it is counted.
+    # If a partition is archived later than the others, nothing is forgotten before it is counted.
     is_counted = set(last_hours) >= set(range(partitions))
     forgotten_before = max([before.forgotten_before, *([min(last_hours.values()) - reach] if is_counted else [])])
     days = sorted({day_of(hour) for hour in slices if first <= hour < through})
@@ -210,8 +215,8 @@ def plan_of(
         hour
         for hour in {*slices, *recounted}
         if counted_from <= hour < through
-        # Hours before the first one are new to history when its first records turn out to be there after all, also
-        # those of which no slice is counted again.
+        # When the first records are found after all, history begins earlier. The hours before are then new, even if no
+        # slice of them is counted again.
         and (hour >= before.through_hour or hour < before.from_hour or hour in changed)
     )
     return Plan(
@@ -229,12 +234,12 @@ def plan_of(
 
 
 def new_of(counted: Iterable[Recount]) -> list[SliceInfo]:
-    """The new slices, in order."""
+    """Return the new slices, in order."""
     return sorted((info for one in counted for info in one.new), key=lambda info: info.name)
 
 
 def without(before: Manifest, again: set[SliceName], rules: CountingSettings) -> Manifest:
-    """As if the last slices of some partitions had not been counted; what was complete, and forgotten, stays so."""
+    """Return the manifest as if these last slices had not been counted. Hours that were complete or final stay so."""
     if not again:
         return before
     counted, last, offsets, hours = (
@@ -275,7 +280,10 @@ def published(
     made_ms: int,
     everything: bool = False,
 ) -> Manifest:
-    """The manifest after a rollup. `of_all_shards` are paths by data set and time; `everything` as Owed has it."""
+    """Return the manifest after a rollup.
+
+    `of_all_shards` has the paths of files of all shards, by data set and time. `everything` is that of Owed.
+    """
     new = new_of(results[0].counted)
     again = {name for one in results[0].counted for name in one.again}
     base = without(before, again, rules)
@@ -285,9 +293,9 @@ def published(
         for name, paths in by_name.items():
             for at, path in paths.items():
                 files[name].setdefault(at, {})[shard] = path
-    # Of a day that still changes, all hours: its viewers are counted again when it does not.
+    # The slices of all hours of a day are kept until it is final, because its viewers are counted again then.
     first_day = plan.forgotten_before // HOURS_PER_DAY
-    # Nothing that tells of single viewers outlives the slices.
+    # Suspects are removed with the slices: nothing that names single viewers is kept longer.
     files["suspects"] = {day: of for day, of in files["suspects"].items() if day >= first_day}
     kept, final_gaps, final_missing, final_missing_hours = _counted(base, new, rules, history)
     return msgspec.structs.replace(
@@ -321,16 +329,16 @@ def published(
 
 
 def day_through(manifest: Manifest, day: int) -> datetime:
-    """Up to when a day is complete: its end, or that of the last hour that is."""
+    """Return the time up to which a day is complete: its end, or the end of the last complete hour."""
     return hour_start(min(_end(day), manifest.through_hour))
 
 
 def _counted(
     base: Manifest, new: Sequence[SliceInfo], rules: CountingSettings, history: HistorySettings
 ) -> tuple[dict[int, list[Counted]], list[int], dict[int, int], dict[int, int]]:
-    """The slices that may be counted again and the one before them; and what is for good.
+    """Return (slices to keep, final gap hours, final missing records by partition and by hour of arrival).
 
-    Gap hours, and records that are missing, by partition and by hour of arrival.
+    The slices that may be counted again are kept, and the one before them.
     """
     kept: dict[int, list[Counted]] = {}
     gaps, missing = set(base.final_gap_hours), Counter(base.final_missing)
@@ -349,7 +357,7 @@ def _counted(
             kept[partition] = []
             continue
         first = chain[-1].name.hour - history.late_file_hours
-        # With the one before: its memory is what counting again begins with.
+        # Keep the one before too: counting again begins with its memory.
         at = max(next(place for place, one in enumerate(chain) if one.name.hour >= first) - 1, 0)
         kept[partition] = chain[at:]
         for one in chain[:at]:
@@ -365,11 +373,11 @@ def _positive(numbers: Mapping[int, int]) -> dict[int, int]:
 
 
 def _from_hour_without(before: Manifest, counted: Mapping[int, Iterable[Counted]], rules: CountingSettings) -> int:
-    """The hour viewed with which history begins when the first records of some partition are there after all."""
+    """Return the hour viewed with which history begins when the first records of some partition were found."""
     others = (one for of in counted.values() for one in of if any(first == 0 for first, _ in one.gaps))
-    # Of slices that are not counted again no more is known than these.
+    # For slices that are no longer kept, only these hours are known.
     for_good = (hour + 1 for hour in before.final_gap_hours if hour < before.from_hour)
-    # Nothing is added any more to the hours that were forgotten, and they were not counted.
+    # History cannot begin with a final hour, because nothing is added to it any more.
     forgotten = min(before.from_hour, before.forgotten_before)
     return max([0, forgotten, *(uncertain_hours(one, rules).stop for one in others), *for_good])
 
@@ -386,7 +394,7 @@ def _next_hours(before: Manifest, new: Iterable[SliceInfo]) -> dict[int, int]:
 
 
 def _with_slices(slices: Mapping[int, Iterable[SliceName]], new: Iterable[SliceInfo]) -> dict[int, list[SliceName]]:
-    """By hour viewed the slices that count for it, with these ones."""
+    """Return the slices that count for each hour viewed, with the new ones."""
     found = {hour: set(names) for hour, names in slices.items()}
     for info in new:
         for hour in info.hours_viewed:
@@ -395,5 +403,5 @@ def _with_slices(slices: Mapping[int, Iterable[SliceName]], new: Iterable[SliceI
 
 
 def _end(day: int) -> int:
-    """The hour with which the next day begins."""
+    """Return the hour with which the next day begins."""
     return (day + 1) * HOURS_PER_DAY

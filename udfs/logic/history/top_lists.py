@@ -1,6 +1,6 @@
-"""The most viewed videos of an hour or a day, in all and by country. Pure.
+"""Makes lists of the most viewed videos of an hour or a day, of all countries and by country.
 
-Exact: a video is counted in one shard, so that the lists of all shards, merged, are those of all videos.
+One shard counts all of a video, so the merged lists of all shards are exact.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ _COUNTED = ["kind", "country", "video_id", "views"]
 
 
 def top(sums: pa.Table, countries: pa.Table) -> pa.Table:
-    """Of schema TOPS, from views by video and by video and country, both of udfs.logic.history.tables.
+    """Return lists of schema TOPS, from views by video and by video and country, both of udfs.logic.history.tables.
 
-    The country EVERYWHERE is all of them; views from an unknown one are in that list alone.
+    The country EVERYWHERE stands for all countries. Views from an unknown country are only in that list.
     """
     everywhere = sums.append_column("country", pa.repeat(pa.scalar(EVERYWHERE), sums.num_rows))
     known = countries.filter(pc.not_equal(countries["country"], ""))
@@ -30,7 +30,7 @@ def top(sums: pa.Table, countries: pa.Table) -> pa.Table:
 
 
 def merged(tables: Sequence[pa.Table]) -> pa.Table:
-    """One of schema TOPS, from several or from what else has its columns but the rank."""
+    """Merge several tables of schema TOPS into one. They need not have ranks."""
     table = pa.concat_tables([one.select(_COUNTED) for one in tables]).combine_chunks()
     table = table.filter(pc.greater(table["views"], 0))
     if not table.num_rows:
@@ -38,7 +38,7 @@ def merged(tables: Sequence[pa.Table]) -> pa.Table:
     lists = pc.dictionary_encode(pc.binary_join_element_wise(table["country"], table["kind"], "/"))
     groups = lists.combine_chunks().indices.to_numpy()
     views = table["views"].to_numpy()
-    # What is in the running, before names are compared: the most viewed of each list, and whoever has as many.
+    # First keep the most viewed of each list, and videos with as many views as the last of them. Then compare names.
     order = np.lexsort((-views, groups))
     rank = _ranks(groups[order])
     least = np.zeros(int(groups.max()) + 1, np.int64)
@@ -55,7 +55,7 @@ def merged(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _ranks(groups: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """The place of each in its run of equal ones, from 1."""
+    """Return the place of each within its run of equal numbers, from 1."""
     places = np.arange(len(groups))
     begins = np.concatenate(([True], groups[1:] != groups[:-1]))
     return places - np.maximum.accumulate(np.where(begins, places, 0)) + 1

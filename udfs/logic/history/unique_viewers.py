@@ -1,7 +1,8 @@
-"""How many viewers a video had on a day: exactly, and as a sketch that can be merged with those of other days. Pure.
+"""Counts the viewers that a video had on a day: exactly, and as a sketch that can be merged with those of other days.
 
 The sketch is an HLL of Apache DataSketches (https://datasketches.apache.org), which Spark, Druid and others read too.
-Of two days' exact numbers nobody can tell how many viewed on both; of two sketches one can, to a hundredth or two.
+The exact numbers of two days do not say how many viewers the two days have together. Two sketches do, with an error of
+a percent or two.
 """
 
 from collections import Counter
@@ -18,7 +19,7 @@ VIEWERS_OF_DAY = pa.schema({"video_id": pa.string(), "kind": pa.string(), "viewe
 
 
 class ViewersOfDay:
-    """Takes a day's viewers in several parts, so that not all of them have to be in memory. No viewer is in two."""
+    """Collects the viewers of a day in parts, so that memory does not have to hold all. No viewer is in two parts."""
 
     def __init__(self) -> None:
         self._numbers: Counter[tuple[str, str]] = Counter()
@@ -27,7 +28,7 @@ class ViewersOfDay:
     def add(self, days: ViewerDays) -> None:
         """Add a part."""
         numbers = np.bincount(days.name, minlength=days.names.num_rows).tolist()
-        # One half of a hash tells viewers apart well enough for a sketch.
+        # For a sketch, one half of the hash is precise enough.
         hashes = days.viewer[:, 0].astype(np.int64)
         begin = 0
         names = zip(days.names["video_id"].to_pylist(), days.names["kind"].to_pylist(), strict=True)
@@ -41,7 +42,7 @@ class ViewersOfDay:
             begin += number
 
     def table(self) -> pa.Table:
-        """Of schema VIEWERS_OF_DAY, sorted by video and kind."""
+        """Return the result, of schema VIEWERS_OF_DAY, sorted by video and kind."""
         names = sorted(self._numbers)
         columns = {
             "video_id": [video for video, _ in names],

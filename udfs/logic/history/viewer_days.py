@@ -1,4 +1,4 @@
-"""Who viewed what on a day: each viewer of a video and kind once, with their views. Pure."""
+"""Finds who viewed what on a day: each viewer of a video and kind once, with the number of their views."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -11,15 +11,15 @@ import pyarrow.compute as pc
 from udfs.logic.kernels.hash_columns import halves_of
 from udfs.logic.kernels.numba_compat import njit
 
-# Video, kind and what there is room for of a viewer's hash, in one number that is not below 0.
+# A code is one number, not below 0, of video, kind and as much of a viewer's hash as there is room for.
 _CODE_BITS = 63
 
 
 class ViewerDays(NamedTuple):
-    """Rows sorted by name, then viewer: each viewer of a name once.
+    """Rows sorted by name, then viewer. A name is (video_id, kind), and has each viewer once.
 
-    `names` (video_id, kind) sorted; `name` the row of it, `viewer` the hash of udfs.logic.slices.audience (uint64[n,
-    2]), `views` how many.
+    `names` are the names, sorted. For each row, `name` is the index of its name, `viewer` is the hash of
+    udfs.logic.slices.audience (uint64[n, 2]), and `views` is the number of views.
     """
 
     names: pa.Table
@@ -29,7 +29,7 @@ class ViewerDays(NamedTuple):
 
 
 def viewer_days(tables: Iterable[pa.Table]) -> ViewerDays:
-    """From all slices' viewers (udfs.logic.slices.audience) of a day."""
+    """Sum the viewers (udfs.logic.slices.audience) of all slices of a day."""
     columns = [tuple(table[name] for name in ("video_id", "kind", "viewer", "views")) for table in tables]
     if not columns:
         nothing = pa.table({"video_id": pa.array([], pa.string()), "kind": pa.array([], pa.string())})
@@ -42,7 +42,7 @@ def viewer_days(tables: Iterable[pa.Table]) -> ViewerDays:
     room = _CODE_BITS - (len(videos) * len(kinds)).bit_length()
     codes = _codes(video, kind, len(kinds), viewers, room)
     places, sums = _distinct(np.argsort(codes), codes, viewers, views)
-    # In the order of the names, so that a new one begins where it is another.
+    # Rows are sorted by name, so a new name begins where it differs from the one before.
     names = codes[places] >> room
     begins = np.ones(len(names), bool)
     begins[1:] = names[1:] != names[:-1]
@@ -56,7 +56,7 @@ def viewer_days(tables: Iterable[pa.Table]) -> ViewerDays:
 
 @njit(cache=True)
 def _codes(video, kind, kinds, viewers, room):  # type: ignore[no-untyped-def]
-    """Video, kind and the beginning of a viewer's hash, in this order, in one number."""
+    """Return codes: video, kind and the beginning of a viewer's hash, in this order, in one number."""
     codes = np.empty(video.shape[0], np.int64)
     for i in range(video.shape[0]):
         name = np.int64(video[i]) * kinds + kind[i]
@@ -66,11 +66,11 @@ def _codes(video, kind, kinds, viewers, room):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _distinct(order, codes, viewers, views):  # type: ignore[no-untyped-def]
-    """(places, sums of views) of different (code, viewer), in their order; `order` is that of the codes."""
+    """Return (places, sums of views) of each different (code, viewer), sorted. `order` sorts the codes."""
     places = np.empty(order.shape[0], np.int64)
     sums = np.empty(order.shape[0], np.int64)
     n = 0
-    # Where the entries of the code begin: one, but for viewers whom a code does not tell apart.
+    # Where the entries of the current code begin. A code has several only if viewers share the beginning of their hash.
     begin = 0
     for i in order:
         if n > 0 and codes[places[n - 1]] != codes[i]:
@@ -94,7 +94,7 @@ def _distinct(order, codes, viewers, views):  # type: ignore[no-untyped-def]
 
 
 def _ranked(columns: Sequence[pa.ChunkedArray]) -> tuple[pa.Array, npt.NDArray[np.int32]]:
-    """(the different texts, sorted; of each row the place of its text among them)."""
+    """Return (the different texts, sorted; for each row the index of its text among them)."""
     chunks = [chunk for column in columns for chunk in column.chunks]
     whole = pa.chunked_array(
         [chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode() for chunk in chunks]

@@ -1,1 +1,1 @@
-"""How bytes and numbers are kept in memory: hashes, tables, budgets. Knows no event; the rooms above build on it."""
+"""How bytes and numbers are kept in memory: hashes, tables, budgets. Nothing here knows what an event is."""

@@ -1,4 +1,4 @@
-"""Hashes and ids of 16 bytes: columns of Arrow, and the two uint64 that kernels take."""
+"""Converts hashes and ids of 16 bytes between columns of Arrow and the two uint64 that kernels take."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,14 +10,14 @@ TYPE = pa.binary(16)
 
 
 def halves_of(column: pa.Array | pa.ChunkedArray) -> Ids:
-    """The column of TYPE as uint64[n, 2]. No copy, unless it is in several pieces; nobody may write to it."""
+    """Return the column of TYPE as uint64[n, 2], read-only. It is copied only if it consists of several chunks."""
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    # Of no rows there may be no buffer.
+    # A column without rows may have no buffer.
     content = np.frombuffer(whole.buffers()[1] or b"", np.uint64).reshape(-1, 2)
     return content[whole.offset : whole.offset + len(whole)]
 
 
 def column_of(halves: npt.NDArray[np.uint64]) -> pa.Array:
-    """The column of uint64[n, 2]."""
+    """Return uint64[n, 2] as a column of TYPE."""
     content = pa.py_buffer(np.ascontiguousarray(halves))
     return pa.FixedSizeBinaryArray.from_buffers(TYPE, len(halves), [None, content])

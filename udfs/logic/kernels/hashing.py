@@ -1,7 +1,7 @@
-"""Hashes: the published one that places an event (salt), and internal ones for tables and shards.
+"""Hashes: the published one, which gives an event its salt, and internal ones for tables and shards.
 
-`salt_of` is murmur3_x86_32 with seed 0 (Austin Appleby, MurmurHash3, public domain), as other producers must
-compute it; `hash_bytes` decides the shard and therefore is part of a savepoint's meaning.
+`salt_of` is murmur3_x86_32 with seed 0 (Austin Appleby, MurmurHash3, public domain); other producers must compute the
+same. `hash_bytes` decides the shard, so savepoints depend on it.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ def _rotl32(x, r):  # type: ignore[no-untyped-def]
 
 @leaf()
 def salt_of(buf, at, salts):  # type: ignore[no-untyped-def]
-    """The salt, 0 to salts - 1, of the 16-byte event id at buf[at]."""
+    """Return the salt, 0 to salts - 1, of the 16-byte event id at buf[at]."""
     h = np.uint64(0)
     for block in range(4):
         k = (np.uint64(load_u32(buf, at + 4 * block)) * np.uint64(0xCC9E2D51)) & _M32
@@ -38,7 +38,7 @@ def salt_of(buf, at, salts):  # type: ignore[no-untyped-def]
 
 @leaf()
 def mix64(h):  # type: ignore[no-untyped-def]
-    """A 64-bit finaliser (MurmurHash3's fmix64): every input bit moves every output bit."""
+    """Mix 64 bits (MurmurHash3's fmix64), so that every input bit affects every output bit."""
     h ^= h >> np.uint64(33)
     h *= np.uint64(0xFF51AFD7ED558CCD)
     h ^= h >> np.uint64(33)
@@ -49,7 +49,7 @@ def mix64(h):  # type: ignore[no-untyped-def]
 
 @leaf()
 def hash_bytes(buf, at, length):  # type: ignore[no-untyped-def]
-    """A 64-bit hash (FNV-1a, then mix64) of buf[at : at + length]."""
+    """Return a 64-bit hash (FNV-1a, then mix64) of buf[at : at + length]."""
     h = np.uint64(1469598103934665603)
     for i in range(at, at + length):
         h = (h ^ np.uint64(buf[i])) * np.uint64(1099511628211)
@@ -58,9 +58,9 @@ def hash_bytes(buf, at, length):  # type: ignore[no-untyped-def]
 
 @leaf()
 def both_hashes(buf, at, length):  # type: ignore[no-untyped-def]
-    """(`hash_bytes`, another hash): two texts with the same first one have the same second one only by chance.
+    """Return (`hash_bytes`, another hash). Texts that share the first hash share the second one only by chance.
 
-    Side by side, so that neither waits for the other.
+    The loop computes both side by side, so that neither waits for the other.
     """
     first = np.uint64(1469598103934665603)
     second = np.uint64(length)
@@ -74,10 +74,10 @@ def both_hashes(buf, at, length):  # type: ignore[no-untyped-def]
 
 @leaf()
 def quick_hash(buf, at, length):  # type: ignore[no-untyped-def]
-    """A 64-bit hash for tables in memory, by eight bytes at a time. It is another one in each process.
+    """Return a 64-bit hash for tables in memory. It reads eight bytes at a time, and differs from process to process.
 
-    Without the process's secret, texts that share a hash can be made two for every 16 bytes of theirs, as 2, 4, 8 ...,
-    but no further (a change of a word's highest bit is undone by one of the next word).
+    Somebody who does not know the process's secret can still make texts that share a hash, because a change of one
+    word's highest bit can be undone by a change of the next word. Each 16 bytes of text double their number, no more.
     """
     h = hash_secret() ^ (np.uint64(length) * np.uint64(0x9E3779B97F4A7C15))
     end = at + length

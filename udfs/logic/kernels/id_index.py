@@ -1,8 +1,8 @@
-"""The ids counted in one generation: an exact open-addressing set of 16-byte ids, 16 bytes a slot.
+"""The seen ids of one generation: an exact open-addressing set of 16-byte ids, 16 bytes a slot.
 
-A slot is found by multiplication (Lemire, "Fast random integer generation in an interval", 2019), so that a table has
-any number of slots and grows by a third at a time: 21 to 29 bytes an id, where doubling would take up to 43. A larger
-table has the same order, and is filled from the smaller one from front to back. An all-zero id is kept beside the
+A multiplication finds the slot (Lemire, "Fast random integer generation in an interval", 2019). So a table can have any
+number of slots and grows by a third at a time: an id takes 21 to 29 bytes, where doubling would take up to 43. A larger
+table keeps the order of the smaller one, and is filled from it from front to back. An all-zero id is kept beside the
 table, since zeros mark a free slot.
 """
 
@@ -15,24 +15,24 @@ from udfs.logic.kernels.numba_compat import hash_secret, leaf, njit
 
 Ids = npt.NDArray[np.uint64]
 SLOTS_MIN = 1 << 10
-# Full, when it grows, by a third.
+# A table grows when three quarters of its slots are used, to four thirds of its slots.
 _FULL = (3, 4)
 _GROWTH = (4, 3)
 _LOW_HALF = np.uint64(32)
 _SLOT_BYTES = 16
-# Moved before the pages of a file are let go of.
+# So many slots are moved before the pages of a file are released.
 _SLOTS_AT_ONCE = 1 << 16
 
 
 @leaf()
 def slot_of(low, high, slots):  # type: ignore[no-untyped-def]
-    """Where the search for the id begins, in a table of less than 2**32 slots."""
+    """Return the slot at which the search for the id begins, in a table of less than 2**32 slots."""
     return ((mix64(low ^ mix64(high ^ hash_secret())) >> _LOW_HALF) * slots) >> _LOW_HALF
 
 
 @leaf()
 def contains(table, low, high):  # type: ignore[no-untyped-def]
-    """Whether the id (low, high), not all zero, is in the table."""
+    """Return whether the id (low, high), which is not all zero, is in the table."""
     slots = np.uint64(table.shape[0])
     slot = slot_of(low, high, slots)
     while table[slot, 0] != 0 or table[slot, 1] != 0:
@@ -46,7 +46,7 @@ def contains(table, low, high):  # type: ignore[no-untyped-def]
 
 @leaf()
 def insert(table, low, high):  # type: ignore[no-untyped-def]
-    """Put the id in, unless it is there; whether it was new. The caller keeps a slot free."""
+    """Insert the id if it is not there, and return whether it was new. The caller keeps a slot free."""
     slots = np.uint64(table.shape[0])
     slot = slot_of(low, high, slots)
     while table[slot, 0] != 0 or table[slot, 1] != 0:
@@ -62,7 +62,7 @@ def insert(table, low, high):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def insert_all(table, ids):  # type: ignore[no-untyped-def]
-    """Put ids[n, 2] in; how many were new."""
+    """Insert ids[n, 2], except the all-zero id, and return how many were new."""
     new = 0
     for i in range(ids.shape[0]):
         if ids[i, 0] == 0 and ids[i, 1] == 0:
@@ -81,7 +81,7 @@ def _move(table, larger):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _places(table, zero, ids):  # type: ignore[no-untyped-def]
-    """The rows of ids[n, 2] that are in the table."""
+    """Return the indexes of those rows of ids[n, 2] that are in the table."""
     found = np.empty(ids.shape[0], np.int64)
     n = 0
     for i in range(ids.shape[0]):
@@ -94,16 +94,16 @@ def _places(table, zero, ids):  # type: ignore[no-untyped-def]
 
 
 class IdIndex:
-    """A set of event ids. `table`, `used` and `zero` belong to the kernels of udfs.logic.stream.dedup.
+    """A set of event ids. Kernels of udfs.logic.stream.dedup read and write `table`, `used` and `zero`.
 
-    With a budget its table may come to lie in a file. Whoever used it then lets go of it.
+    With a budget, the table may be moved to a file. Code that has used the table then calls `let_go`.
     """
 
     def __init__(self, budget: Budget | None = None) -> None:
         self.table: Ids = np.zeros((SLOTS_MIN, 2), np.uint64)
         self.used = 0
         self.zero = False
-        # Of a generation that takes no more ids.
+        # Whether its generation takes no more ids.
         self.is_past = False
         self._budget = budget
         self._block: FileBlock | None = None
@@ -112,22 +112,22 @@ class IdIndex:
 
     @property
     def held_bytes(self) -> int:
-        """Of the table, in memory."""
+        """The table's bytes in memory."""
         return self.table.nbytes if self._block is None else 0
 
     @property
     def spilled_bytes(self) -> int:
-        """Of the table, in a file."""
+        """The table's bytes in a file."""
         return 0 if self._block is None else self.table.nbytes
 
     @property
     def coldness(self) -> int:
-        """Tables of the generation before are looked at, and never written."""
+        """1 for the generation before, whose table is read and never written; otherwise 0."""
         return int(self.is_past)
 
     @property
     def is_in_file(self) -> bool:
-        """Whether it is to be let go of."""
+        """Whether the table is in a file, so that code that has used it must call `let_go`."""
         return self._block is not None
 
     def reserve(self, more: int) -> None:
@@ -137,16 +137,16 @@ class IdIndex:
             self._grow(slots)
 
     def bytes_with(self, more: int) -> int:
-        """Of the table, once there is room for this many further ids."""
+        """Return how many bytes the table has once there is room for this many further ids."""
         return self._slots_with(more) * _SLOT_BYTES
 
     def let_go(self) -> None:
-        """Hold no pages of a file."""
+        """Release the pages of the table's file, if it is in one."""
         if self._block is not None:
             self._block.let_go()
 
     def to_file(self, budget: Budget) -> None:
-        """Have the table in a file; it stays in memory when there is no room."""
+        """Move the table to a file. It stays in memory when there is no room for the file."""
         block = budget.block(self.table.nbytes)
         if block is None:
             return
@@ -157,7 +157,7 @@ class IdIndex:
         self.table, self._block = larger, block
 
     def forget(self) -> None:
-        """It is used no more."""
+        """Take the table out of the budget: it is used no more."""
         if self._budget is not None:
             self._budget.forget(self)
 
@@ -168,13 +168,13 @@ class IdIndex:
         self.zero = self.zero or bool((ids == 0).all(axis=1).any())
 
     def ids(self) -> Ids:
-        """Every id, in no order that means anything, but always the same for the same table."""
+        """Return every id as uint64[n, 2]. The order has no meaning, but is always the same for the same table."""
         found = self.table[(self.table != 0).any(axis=1)]
         self.let_go()
         return np.concatenate([found, np.zeros((1, 2), np.uint64)]) if self.zero else found
 
     def places_in(self, ids: Ids) -> npt.NDArray[np.int64]:
-        """The rows of ids[n, 2] that are in the set."""
+        """Return the indexes of those rows of ids[n, 2] that are in the set."""
         found: npt.NDArray[np.int64] = _places(self.table, self.zero, ids)
         self.let_go()
         return found
@@ -190,7 +190,7 @@ class IdIndex:
         if self._block is not None and self._budget is not None:
             block = self._budget.block(slots * _SLOT_BYTES)
         larger = np.zeros((slots, 2), np.uint64) if block is None else block.array(0, (slots, 2), np.uint64)
-        # The two have one order, so that both are gone through from front to back.
+        # Both tables have the same order, so both are accessed from front to back.
         step = _SLOTS_AT_ONCE if self._block is not None else len(self.table)
         for at in range(0, len(self.table), step):
             _move(self.table[at : at + step], larger)

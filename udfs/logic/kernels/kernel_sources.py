@@ -1,11 +1,11 @@
-"""Which files the compiled kernels are made of, and the key of what these say.
+"""Lists the files that the compiled kernels are made of, and computes a key from their contents.
 
 `python -m udfs.logic.kernels.kernel_sources` prints the key.
 
-The one list, for Numba's cache (numba_compat.py) and for the stamp of set-up (bin/setup): were there two, set-up would
-take kernels for compiled that a worker then compiles for half a minute, at its first event.
+Numba's cache (numba_compat.py) and the stamp of set-up (bin/setup) use this one list. With two lists, set-up could
+believe that kernels are compiled which a worker then compiles for half a minute at its first event.
 
-Plain Python: set-up runs it before anything is compiled, and whenever something is made.
+This module needs no packages, because set-up runs it before anything is compiled, and whenever something is made.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 FOLDER = "udfs/logic"
-# From which kernels take constants; a test looks that no other file is.
+# Kernels take constants from these files. A test checks that they take them from no other file.
 OTHERS = (
     "schemas/kinds.py",
     "schemas/limits.py",
@@ -25,9 +25,9 @@ OTHERS = (
 
 
 def kernel_sources(root: Path = ROOT) -> list[Path]:
-    """Every file below the folder of kernels, and those they take constants from, in a fixed order.
+    """Return every file below the folder of kernels, and the files they take constants from, in a fixed order.
 
-    Not what Python and Numba put there themselves, nor an editor's hidden files.
+    It leaves out what Python and Numba put there themselves, and an editor's hidden files.
     """
     folder = root / FOLDER
     inside = [path for path in folder.rglob("*") if path.is_file() and _is_source(path.relative_to(folder))]
@@ -39,11 +39,11 @@ def _is_source(inside: Path) -> bool:
 
 
 def kernel_key(root: Path = ROOT) -> str:
-    """The hash of the names and contents of all of them: another one for any change that a kernel may depend on."""
+    """Return the hash of the names and contents of these files. Any change that a kernel may depend on changes it."""
     digest = hashlib.sha256()
     for path in kernel_sources(root):
         content = path.read_bytes()
-        # With its length, so that no byte can move from one file to the next unseen.
+        # The length goes in too, so that bytes that move from one file to the next change the hash.
         digest.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Keys of cells (udfs.logic.minutes.cells) as columns of Arrow: their kinds and their videos."""
+"""Turns the keys of cells (udfs.logic.minutes.cells) into columns of Arrow: their kinds and their videos."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from udfs.logic.kernels.numba_compat import njit
 
 @njit(cache=True)
 def _split_keys(buf, key_at, key_len):  # type: ignore[no-untyped-def]
-    """Kinds and videos of keys, each as (the end of each, with a 0 before the first; their bytes one after another)."""
+    """Return (ends of the kinds, bytes of the kinds, ends of the videos, bytes of the videos); ends begin with a 0."""
     n = key_at.shape[0]
     kind_ends = np.zeros(n + 1, np.int32)
     video_ends = np.zeros(n + 1, np.int32)
@@ -33,7 +33,7 @@ def _split_keys(buf, key_at, key_len):  # type: ignore[no-untyped-def]
 
 
 def key_columns(buf: Bytes, key_at: npt.NDArray[np.int64], key_len: npt.NDArray[np.int64]) -> tuple[pa.Array, pa.Array]:
-    """(kinds, videos) of the keys that lie there."""
+    """Return (kinds, videos), columns of strings, of the keys buf[key_at[i] :][: key_len[i]]."""
     kind_ends, kinds, video_ends, videos = _split_keys(buf, key_at, key_len)
     return _strings(kind_ends, kinds), _strings(video_ends, videos)
 
@@ -43,9 +43,9 @@ def _strings(ends: npt.NDArray[np.int32], content: Bytes) -> pa.Array:
 
 
 def shards_of(videos: pa.Array, shards: int) -> npt.NDArray[np.int64]:
-    """The shard of each video of a column of strings."""
+    """Return the shard of each video of a column of strings."""
     ends = np.frombuffer(videos.buffers()[1], np.int32)[videos.offset : videos.offset + len(videos) + 1]
-    # Of no text there may be no buffer.
+    # A column without text may have no buffer.
     found: npt.NDArray[np.int64] = _shards_of(np.frombuffer(videos.buffers()[2] or b"", np.uint8), ends, shards)
     return found
 

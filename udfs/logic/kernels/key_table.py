@@ -1,4 +1,4 @@
-"""Keys of cells (udfs.logic.minutes.cells) by number: an open-addressing table, and the bytes that the keys lie in."""
+"""Numbers the keys of cells (udfs.logic.minutes.cells): an open-addressing table, and the bytes that hold the keys."""
 
 from typing import TypeVar
 
@@ -14,7 +14,10 @@ Number = TypeVar("Number", bound=np.generic)
 
 @leaf()
 def key_slot(buf, key, length, mask):  # type: ignore[no-untyped-def]
-    """Where the search for a key begins. Strangers name kinds and videos alike, so that both decide."""
+    """Return the slot at which the search for a key begins.
+
+    Kind and video both go into the hash, because clients choose both.
+    """
     return quick_hash(buf, key, length) & mask
 
 
@@ -29,7 +32,7 @@ def _fill(slots, arena, key_at, key_len, n):  # type: ignore[no-untyped-def]
 
 
 class KeyTable:
-    """Keys 0 to n - 1: key i is arena[at[i] :][: length[i]]. Kernels of others look keys up, and add them."""
+    """Keys 0 to n - 1: key i is arena[at[i] :][: length[i]]. Kernels of other modules look keys up and add them."""
 
     def __init__(self) -> None:
         self.slots = np.full(128, -1, np.int32)
@@ -40,7 +43,7 @@ class KeyTable:
         self.n = 0
 
     def reserve(self, keys: int, octets: int) -> int:
-        """Make room for so many further keys, and their bytes; for how many in all there is room then."""
+        """Make room for so many further keys and bytes of keys. Return for how many keys in all there is room then."""
         if self.n + keys > len(self.at):
             size = 1 << (self.n + keys).bit_length()
             self.at, self.length = grown(self.at, size), grown(self.length, size)
@@ -51,21 +54,21 @@ class KeyTable:
         return len(self.at)
 
     def has_room(self, keys: int, octets: int) -> bool:
-        """Whether so many further keys, and their bytes, need no `reserve`."""
+        """Return whether there is room for so many further keys and bytes of keys without `reserve`."""
         return self.n + keys <= len(self.at) and self.arena_used + octets <= len(self.arena)
 
     def fill_slots(self) -> None:
-        """Find all keys' slots anew: `slots` is another array."""
+        """Fill `slots` from the keys, after it was replaced by another array."""
         self.slots[:] = -1
         _fill(self.slots, self.arena, self.at, self.length, self.n)
 
     def keys(self) -> tuple[Bytes, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(the bytes that hold the keys, where each begins, how long each is)."""
+        """Return (the bytes that hold the keys, where each key begins, how long each key is)."""
         return self.arena, self.at[: self.n], self.length[: self.n]
 
 
 def grown(array: npt.NDArray[Number], size: int) -> npt.NDArray[Number]:
-    """The array, with zeros after it up to this size."""
+    """Return a copy of the array, filled up with zeros to this size."""
     larger = np.zeros(size, array.dtype)
     larger[: len(array)] = array
     return larger

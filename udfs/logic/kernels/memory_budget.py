@@ -1,8 +1,9 @@
-"""What the tables of one operator may hold in memory, and files for what is beyond.
+"""Limits how much memory the tables of one operator hold, and moves tables that exceed it to files.
 
-A table in a file is the same array, mapped, under the same kernels: slower, and as exact. Its pages belong to the file,
-so that the system can take them back, and they are let go of after each use. A file has no name: it ends with the
-process, however that ends, and nothing reads it afterwards, since all that lies in one is in keyed state too.
+A table in a file is the same array, mapped into memory, and the same kernels work on it: they are slower, and as exact.
+Its pages belong to the file, so that the system can take them back, and they are released after each use. A file has no
+name, so it disappears when the process ends in whatever way. Nobody needs it afterwards, because keyed state has all
+that it held.
 """
 
 import logging
@@ -19,17 +20,21 @@ import numpy.typing as npt
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-# After the folder had no room, so many requests go by before it is asked again.
+# After the folder had no room, so many requests are skipped before the next attempt.
 REQUESTS_WITHOUT_ROOM = 1000
 
 
 def aligned(octets: int) -> int:
-    """So many bytes, or the few more after which the next array of a block may begin."""
+    """Return the number of bytes rounded up to a multiple of 64, where the next array of a block may begin."""
     return -(-octets // 64) * 64
 
 
 class FileBlock:
-    """Zeros in a file, mapped. OSError when the folder has no room for them: a page that finds none would be fatal."""
+    """A file of zeros, mapped into memory.
+
+    Raises OSError when the folder has no room. It allocates all space at once, because the process would be killed by
+    the first write to a page for which there is no space.
+    """
 
     def __init__(self, octets: int, folder: str) -> None:
         self.octets = -(-max(octets, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -38,25 +43,25 @@ class FileBlock:
             self._map = mmap.mmap(file.fileno(), self.octets)
 
     def array(self, at: int, shape: tuple[int, ...], kind: npt.DTypeLike) -> npt.NDArray[Any]:
-        """The array of this shape at a place in it."""
+        """Return the array of this shape and type that begins at byte `at` of the block."""
         return np.frombuffer(self._map, kind, int(np.prod(shape)), at).reshape(shape)
 
     def let_go(self) -> None:
-        """Hold none of its pages any more. They are as they were when they are next used."""
+        """Release all of its pages. Their content stays in the file."""
         self._map.madvise(mmap.MADV_DONTNEED)
 
 
 class SpillFile:
-    """Stretches of bytes in one file, read and written by their places; what is free is used again."""
+    """Stretches of bytes in one file, read and written by their places. Free places are used again."""
 
     def __init__(self, folder: str) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - as long as this
         self._end = 0
-        # (place, length) of what is free before the end, by place.
+        # (place, length) of each free stretch before the end, ordered by place.
         self._free: list[tuple[int, int]] = []
 
     def put(self, octets: npt.NDArray[np.uint8]) -> int:
-        """The place at which these are from now on. OSError when there is no room."""
+        """Write these bytes and return their place. Raises OSError when there is no room."""
         wanted = len(octets)
         hole = next((one for one in self._free if one[1] >= wanted), None)
         place = self._end if hole is None else hole[0]
@@ -73,18 +78,18 @@ class SpillFile:
         return place
 
     def get(self, place: int, length: int) -> npt.NDArray[np.uint8]:
-        """So many bytes at a place."""
+        """Read so many bytes at a place."""
         found = np.empty(length, np.uint8)
         into, at = found.data, place
         while into:
             read = os.preadv(self._file.fileno(), [into], at)
             if not read:
-                raise EOFError(f"a file of what is beyond the memory budget ends at {at}, before {place + length}")
+                raise EOFError(f"the file of spilled tables ends at byte {at}, before {place + length}")
             into, at = into[read:], at + read
         return found
 
     def free(self, place: int, length: int) -> None:
-        """Nothing is there any more."""
+        """Make the stretch free. Its bytes may be overwritten from now on."""
         insort(self._free, (place, length))
         joined: list[tuple[int, int]] = []
         for start, size in self._free:
@@ -99,30 +104,30 @@ class SpillFile:
 
 
 class Table(Protocol):
-    """What can go to a file."""
+    """A table that can be moved to a file."""
 
     @property
     def held_bytes(self) -> int:
-        """In memory."""
+        """Its bytes in memory."""
 
     @property
     def spilled_bytes(self) -> int:
-        """In files."""
+        """Its bytes in files."""
 
     @property
     def coldness(self) -> int:
-        """The higher, the sooner it goes."""
+        """A number by which tables are moved: the table with the highest one goes to a file first."""
 
     def to_file(self, budget: "Budget") -> None:
-        """Go to a file; or stay, when there is no room."""
+        """Move it to a file. It stays in memory when there is no room."""
 
 
 class Budget:
-    """Of the tables of one operator's subtask. Not thread-safe.
+    """The memory budget for the tables of one subtask of an operator. Not thread-safe.
 
-    Which tables are in files decides nothing but the time that they take. When the folder has no room tables stay in
-    memory, beyond the budget, which `held_bytes` shows and the log says: a worker that ends because of it could be no
-    better off when it comes back.
+    Whether a table is in a file only decides how fast it is. When the folder has no room, tables stay in memory and
+    exceed the budget. `held_bytes` shows this and a warning is logged. The worker does not fail, because it would find
+    no more room after a restart.
     """
 
     def __init__(self, most_bytes: int, folder: str) -> None:
@@ -136,38 +141,41 @@ class Budget:
 
     @property
     def held_bytes(self) -> int:
-        """In memory."""
+        """The tables' bytes in memory."""
         return self._held
 
     @property
     def spilled_bytes(self) -> int:
-        """In files."""
+        """The tables' bytes in files."""
         return sum(table.spilled_bytes for table in self._tables.values())
 
     def block(self, octets: int) -> FileBlock | None:
-        """A block of so many bytes, all 0; None when there is no room."""
+        """Return a new block of so many bytes, all 0, or None when there is no room."""
         return self._if_room(octets, lambda: FileBlock(octets, self._folder))
 
     def put(self, octets: npt.NDArray[np.uint8]) -> int | None:
-        """The place of these bytes in `file`; None when there is no room."""
+        """Write these bytes to `file` and return their place, or None when there is no room."""
         return self._if_room(len(octets), lambda: self.file.put(octets))
 
     @property
     def file(self) -> SpillFile:
-        """One for all stretches. OSError when it cannot be made."""
+        """The file that holds all stretches. Raises OSError when it cannot be made."""
         if self._file is None:
             self._file = SpillFile(self._folder)
         return self._file
 
     def changed(self, table: Table) -> None:
-        """The table is new, or of another size: what is coldest goes, until all is within the budget."""
+        """Note a table that is new or whose size has changed.
+
+        If the budget is exceeded, the coldest tables are moved to files until it is not.
+        """
         self._tables[id(table)] = table
         self._note(table)
         if self._held > self.most_bytes:
             self._make_room()
 
     def forget(self, table: Table) -> None:
-        """The table is no more."""
+        """Leave the table out from now on: it is used no more."""
         self._held -= self._held_by.pop(id(table), 0)
         self._tables.pop(id(table), None)
 
@@ -180,8 +188,8 @@ class Budget:
         except OSError as error:
             self._requests_to_skip = REQUESTS_WITHOUT_ROOM
             log.warning(
-                "no file of %d bytes in %s (%s): %d bytes stay in memory, of a budget of %d; make room there, or set "
-                "VIEW_COUNTS_JOB_SPILL_FOLDER to a folder that has it",
+                "cannot make a file of %d bytes in %s (%s): tables hold %d bytes in memory, the budget is %d; "
+                "make room in this folder, or set VIEW_COUNTS_JOB_SPILL_FOLDER to a folder that has room",
                 octets, self._folder, error, self._held, self.most_bytes,
             )  # fmt: skip
             return None

@@ -1,11 +1,11 @@
 """The one place that imports Numba.
 
-A PyFlink worker replaces `builtins.print` by a function of another name, and Numba, which looks `print` up in its
-module while being imported, fails there; so the name is put back first.
+A PyFlink worker replaces `builtins.print` by a function of another name. Numba looks `print` up in its module while it
+is imported, and would fail. So this module puts the name back first.
 
-Numba keeps machine code by the source file of a kernel, and sees no change in another file whose kernels or constants
-are compiled into it: an old one would go on running. So the code is kept by what all files say that kernels are made
-of (kernel_sources.py).
+Numba caches machine code by the source file of a kernel. It does not notice a change in another file whose kernels or
+constants are compiled into that kernel, and would go on running old code. So the cache's folder is named by a key of
+all files that kernels are made of (kernel_sources.py).
 """
 
 import builtins
@@ -29,9 +29,9 @@ from numba.extending import intrinsic  # noqa: E402
 
 from udfs.logic.kernels.kernel_sources import kernel_key  # noqa: E402
 
-# Of all kernels, those in other rooms too.
+# The folder of all kernels, those in other rooms too.
 _HERE = Path(__file__).parents[1]
-# The module's attributes come from the environment.
+# Typed as Any, because the module's attributes are made from the environment.
 config: Any = _config
 _cache = Path(config.CACHE_DIR or _HERE / "__pycache__")
 if config.CACHE_DIR or os.access(_HERE, os.W_OK):
@@ -41,7 +41,7 @@ _reload_config = config.reload_config
 
 
 def _reload_without_cache_dir() -> None:
-    """Numba reads its settings anew once a variable of its own has changed, and would then go by the key no more."""
+    """Numba reads its settings again when one of its variables has changed, which would undo the folder set here."""
     _reload_config()
     config.CACHE_DIR = _cache_dir
 
@@ -50,16 +50,17 @@ config.reload_config = _reload_without_cache_dir
 
 __all__ = ["hash_secret", "leaf", "load_u32", "load_u64", "njit"]
 
-# For kernels that other kernels call for every event, and that allocate nothing: without references to their arguments
-# being counted, which costs 15 ns a call, three quarters of what reading an event took (docs/decisions/0027).
+# This is for kernels that other kernels call for every event, and that allocate nothing. Numba then does not count
+# references to their arguments. That costs 15 ns a call, three quarters of what reading an event took
+# (docs/decisions/0027).
 leaf = partial(njit, cache=True, _nrt=False)
 
 
 def _load(bits: int) -> Any:
-    """An intrinsic: the number whose bytes, little-endian, are at buf[at] of a uint8[:].
+    """Make an intrinsic that reads the little-endian number at buf[at] of a uint8[:].
 
-    In one instruction, aligned or not; byte by byte it is a loop that LLVM does not see through. Reads beyond the
-    array's end, if told to.
+    It takes one instruction, aligned or not. LLVM would not turn a loop over the bytes into that. It does not check the
+    array's end: the caller does.
     """
     number = types.Integer.from_bitwidth(bits, signed=False)
 
@@ -78,17 +79,18 @@ def _load(bits: int) -> Any:
 load_u32 = _load(32)
 load_u64 = _load(64)
 
-# Drawn anew in each process. Compiled code finds it by name when it is loaded: code in the cache contains no secret.
+# Each process draws a secret of its own. Compiled code finds it by name when it is loaded, so that code in the cache
+# contains no secret.
 _SYMBOL = "view_counts_hash_secret"
 _secret = ctypes.c_uint64(secrets.randbits(64))
 binding.add_symbol(_SYMBOL, ctypes.addressof(_secret))
 
 
 def _hash_secret(_typing: Any) -> Any:
-    """An intrinsic: a random uint64 that is the same for the process's life and that nobody outside knows.
+    """An intrinsic that returns a random uint64, the same while the process lives. Nobody outside knows it.
 
-    It goes into every hash that decides a place in a table, or a stranger could send names that all share one place,
-    and each would be compared with all others. It must not decide anything that is stored or sent.
+    It goes into every hash that decides a place in a table. Without it, an attacker could send names that all have the
+    same place, and each of them would be compared with all others. It must not affect anything that is stored or sent.
     """
 
     def generate(_context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:

@@ -1,10 +1,10 @@
-"""The shard of a video, without a compiler. `udfs.logic.kernels.key_columns.shards_of` is the same as a kernel."""
+"""Computes the shard of a video without a compiler; `udfs.logic.kernels.key_columns.shards_of` does it in a kernel."""
 
 _U64 = 2**64 - 1
 
 
 def shard_of(video_id: str, shards: int) -> int:
-    """The shard that counts a video: udfs.logic.kernels.hashing.hash_bytes, FNV-1a and mix64."""
+    """Return the shard that counts a video, by the hash of udfs.logic.kernels.hashing.hash_bytes."""
     h = 1469598103934665603
     for octet in video_id.encode():
         h = ((h ^ octet) * 1099511628211) & _U64

@@ -1,7 +1,7 @@
-"""Counts per cell, where a cell is a key (kind and video) in a minute, and their packed form, rows.
+"""Counts of cells, and rows, which are their packed form. A cell is a kind of a video in a minute.
 
-A key is [kind length, 1 byte][kind][video_id]. A row is [key length, 1 byte][key][count, 4 bytes little-endian];
-rows of several minutes carry [minute, 8 bytes little-endian] between key and count.
+A key is [kind length, 1 byte][kind][video_id]. A row is [key length, 1 byte][key][count, 4 bytes little-endian].
+A dated row has [minute, 8 bytes little-endian] between key and count, so that rows of several minutes can be together.
 """
 
 import struct
@@ -23,7 +23,7 @@ _DATED = struct.Struct("<qI")
 
 @leaf()
 def put_uint(out, at, value, length):  # type: ignore[no-untyped-def]
-    """Write the low bytes of value, little-endian; the place after them."""
+    """Write the low bytes of value, little-endian, and return the place after them."""
     for i in range(length):
         out[at + i] = (value >> (8 * i)) & 255
     return at + length
@@ -31,7 +31,7 @@ def put_uint(out, at, value, length):  # type: ignore[no-untyped-def]
 
 @leaf()
 def put_bytes(out, at, buf, start, length):  # type: ignore[no-untyped-def]
-    """Write buf[start : start + length]; the place after it."""
+    """Write buf[start : start + length] and return the place after it."""
     for i in range(length):
         out[at + i] = buf[start + i]
     return at + length
@@ -39,7 +39,7 @@ def put_bytes(out, at, buf, start, length):  # type: ignore[no-untyped-def]
 
 @leaf()
 def get_uint(buf, at, length):  # type: ignore[no-untyped-def]
-    """Read a little-endian number; eight bytes read as int64."""
+    """Read a little-endian number. Eight bytes are read as int64."""
     value = np.int64(0)
     for i in range(length):
         value |= np.int64(buf[at + i]) << (8 * i)
@@ -48,7 +48,7 @@ def get_uint(buf, at, length):  # type: ignore[no-untyped-def]
 
 @leaf()
 def same_bytes(a, a_at, b, b_at, length):  # type: ignore[no-untyped-def]
-    """Whether two stretches are equal."""
+    """Return whether two stretches of bytes are equal."""
     for i in range(length):  # noqa: SIM110 - Numba compiles no generator expression
         if a[a_at + i] != b[b_at + i]:
             return False
@@ -57,7 +57,7 @@ def same_bytes(a, a_at, b, b_at, length):  # type: ignore[no-untyped-def]
 
 @leaf()
 def slots_for(n):  # type: ignore[no-untyped-def]
-    """Slots of an open-addressing table of n entries: a power of two, at most half of it full."""
+    """Return how many slots an open-addressing table of n entries has: a power of two, at most half of them used."""
     size = 16
     while size < 2 * n:
         size *= 2
@@ -66,7 +66,7 @@ def slots_for(n):  # type: ignore[no-untyped-def]
 
 @leaf()
 def read_dated_row(buf, at):  # type: ignore[no-untyped-def]
-    """(the key's place, its length, minute, count, the place after the row) of the row at `at`."""
+    """Return (the key's place, its length, minute, count, the place after the row) of the dated row at `at`."""
     length = np.int64(buf[at])
     key = at + 1
     end = key + length
@@ -75,20 +75,20 @@ def read_dated_row(buf, at):  # type: ignore[no-untyped-def]
 
 @leaf()
 def split_key(buf, key, length):  # type: ignore[no-untyped-def]
-    """(the kind's place, its length, the video's place, its length) of a key."""
+    """Return (the kind's place, its length, the video's place, its length) of a key."""
     kind_len = np.int64(buf[key])
     return key + 1, kind_len, key + 1 + kind_len, length - 1 - kind_len
 
 
 @leaf()
 def partition_hash(buf, key, length, minute):  # type: ignore[no-untyped-def]
-    """Of the partition of views_by_minute that a cell lies in: video, kind and day."""
+    """Return a hash of the partition of views_by_minute that a cell lies in: video, kind and day."""
     return hash_bytes(buf, key, length) ^ mix64(np.uint64(minute // MINUTES_PER_DAY))
 
 
 @njit(cache=True)
 def merge_dated_rows(buf, shards):  # type: ignore[no-untyped-def]
-    """Sum dated rows by cell: (key places, key lengths, minutes, counts, shards), one entry a cell."""
+    """Sum dated rows by cell. Return (key places, key lengths, minutes, counts, shards), an entry for each cell."""
     capacity = buf.shape[0] // DATED_ROW_BYTES_MIN + 1
     slots = np.full(slots_for(capacity), -1, np.int32)
     mask = np.uint64(slots.shape[0] - 1)
@@ -110,7 +110,7 @@ def merge_dated_rows(buf, shards):  # type: ignore[no-untyped-def]
                 key_len[n] = length
                 minutes[n] = minute
                 counts[n] = count
-                # By video alone, so that a video's kinds meet in one shard.
+                # Only the video decides the shard, so that one shard counts all kinds of a video.
                 video = key + 1 + np.int64(buf[key])
                 shard[n] = np.int64(hash_bytes(buf, video, key + length - video) % np.uint64(shards))
                 n += 1
@@ -124,7 +124,7 @@ def merge_dated_rows(buf, shards):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def pack_rows(buf, key_at, key_len, counts, chosen):  # type: ignore[no-untyped-def]
-    """The chosen cells as rows without minute."""
+    """Return the chosen cells as rows without minute."""
     size = 0
     for i in chosen:
         size += key_len[i] + 5
@@ -140,7 +140,7 @@ def pack_rows(buf, key_at, key_len, counts, chosen):  # type: ignore[no-untyped-
 
 @njit(cache=True)
 def pack_dated_rows(buf, key_at, key_len, counts, chosen, minute):  # type: ignore[no-untyped-def]
-    """The chosen cells, all of one minute, as dated rows."""
+    """Return the chosen cells, all of one minute, as dated rows."""
     size = 0
     for i in chosen:
         size += key_len[i] + 13
@@ -156,7 +156,7 @@ def pack_dated_rows(buf, key_at, key_len, counts, chosen, minute):  # type: igno
 
 
 class Cell(NamedTuple):
-    """A dated row, read. The names are UTF-8; cells of one partition of views_by_minute sort together."""
+    """A decoded dated row. The names are UTF-8. Cells of one partition of views_by_minute sort together."""
 
     video_id: bytes
     kind: bytes
@@ -165,13 +165,13 @@ class Cell(NamedTuple):
 
 
 def dated_row(cell: Cell) -> bytes:
-    """The row of a cell."""
+    """Return the dated row of a cell."""
     key = bytes([len(cell.kind)]) + cell.kind + cell.video_id
     return bytes([len(key)]) + key + _DATED.pack(cell.minute, cell.views)
 
 
 def unpack_dated_rows(rows: bytes) -> list[Cell]:
-    """Every dated row, in order."""
+    """Decode all dated rows, in their order."""
     found = []
     at = 0
     while at < len(rows):
@@ -215,14 +215,14 @@ def _merge_rows(buf, slots, arena, arena_used, key_at, key_len, counts, dirty, n
 
 @njit(cache=True)
 def first_of_kinds(arena, key_at):  # type: ignore[no-untyped-def]
-    """For each key the index of the first key of the same kind."""
+    """Return, for each key, the index of the first key of the same kind."""
     n = key_at.shape[0]
     slots = np.full(slots_for(n), -1, np.int32)
     mask = np.uint64(slots.shape[0] - 1)
     found = np.empty(n, np.int64)
     for i in range(n):
         kind_len = np.int64(arena[key_at[i]])
-        # Most often the kind of the one before.
+        # Most keys have the kind of the key before.
         if i > 0 and same_bytes(arena, key_at[i - 1], arena, key_at[i], kind_len + 1):
             found[i] = found[i - 1]
             continue
@@ -233,7 +233,7 @@ def first_of_kinds(arena, key_at):  # type: ignore[no-untyped-def]
                 slots[slot] = i
                 found[i] = i
                 break
-            # With the length before it, so that no kind is the beginning of another.
+            # The comparison includes the length byte, so that a kind does not match a longer one that begins with it.
             if same_bytes(arena, key_at[first], arena, key_at[i], kind_len + 1):
                 found[i] = first
                 break
@@ -242,10 +242,10 @@ def first_of_kinds(arena, key_at):  # type: ignore[no-untyped-def]
 
 
 class MinuteCells:
-    """The open counts of one minute in one shard, and which of them changed since they were last taken.
+    """The counts of one open minute in one shard, and which of them have changed since they were last taken.
 
-    With a budget they may come to lie in a file; whoever reads them then lets go of it. `minute` orders them there: the
-    earlier go first.
+    With a budget, the arrays may be moved to a file, those of earlier minutes first. Code that has read `keys` or
+    `counts` then calls `let_go`.
     """
 
     def __init__(self, budget: Budget | None = None, minute: int = 0) -> None:
@@ -258,35 +258,35 @@ class MinuteCells:
 
     @property
     def held_bytes(self) -> int:
-        """In memory."""
+        """Its bytes in memory."""
         return self._octets if self._block is None else 0
 
     @property
     def spilled_bytes(self) -> int:
-        """In a file."""
+        """Its bytes in a file."""
         return 0 if self._block is None else self._block.octets
 
     @property
     def coldness(self) -> int:
-        """The earlier, the colder."""
+        """Higher for an earlier minute."""
         return -self._minute
 
     def let_go(self) -> None:
-        """Hold no pages of a file."""
+        """Release the pages of the file, if the arrays are in one."""
         if self._block is not None:
             self._block.let_go()
 
     def forget(self) -> None:
-        """They are used no more."""
+        """Take the minute out of the budget: it is used no more."""
         if self._budget is not None:
             self._budget.forget(self)
 
     def to_file(self, budget: Budget) -> None:
-        """Lie in a file; they stay in memory when there is no room."""
+        """Move the arrays to a file. They stay in memory when there is no room."""
         self._lay_out(budget, len(self._keys.at), len(self._keys.arena))
 
     def add(self, rows: Bytes) -> None:
-        """Add rows without minute. Each cell that they touch has changed."""
+        """Add rows without minute, and mark their cells as changed."""
         keys = self._keys
         if self._block is not None and not keys.has_room(len(rows) // ROW_BYTES_MIN + 1, len(rows)):
             assert self._budget is not None
@@ -314,17 +314,17 @@ class MinuteCells:
         return int(self.counts().sum())
 
     def keys(self) -> tuple[Bytes, npt.NDArray[np.int64]]:
-        """The bytes that hold the keys, and where each begins."""
+        """Return (the bytes that hold the keys, where each key begins)."""
         return self._keys.keys()[:2]
 
     def kind(self, cell: int) -> bytes:
-        """The kind of a cell."""
+        """Return the kind of a cell."""
         arena, key_at = self.keys()
         at = int(key_at[cell])
         return arena[at + 1 : at + 1 + int(arena[at])].tobytes()
 
     def videos(self, cells: npt.NDArray[np.int64]) -> list[bytes]:
-        """The video of each of these cells."""
+        """Return the video of each of these cells."""
         arena, key_at, key_len = self._keys.keys()
         keys_at = key_at[cells]
         starts = (keys_at + 1 + arena[keys_at]).tolist()
@@ -332,17 +332,20 @@ class MinuteCells:
         return [arena[start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
 
     def counts(self) -> npt.NDArray[np.int64]:
-        """A copy of the counts, by cell."""
+        """Return a copy of the counts, by cell."""
         return self._counts[: len(self)].copy()
 
     def rows(self) -> Bytes:
-        """Every cell as a row without minute."""
+        """Return every cell as a row without minute."""
         found: Bytes = pack_rows(*self._keys.keys(), self._counts, np.arange(len(self)))
         self.let_go()
         return found
 
     def take_changed(self, minute: int, rows_max: int) -> list[tuple[int, Bytes]]:
-        """Every cell changed since the last call, absolute: (how many, dated rows), at most `rows_max` in each."""
+        """Return the absolute counts of the cells that have changed since the last call.
+
+        Each item is (number of rows, dated rows) and has at most `rows_max` rows.
+        """
         changed = np.nonzero(self._dirty[: len(self)])[0]
         self._dirty[: len(self)] = 0
         cuts = [changed[at : at + rows_max] for at in range(0, len(changed), rows_max)]
@@ -356,14 +359,14 @@ class MinuteCells:
         return sum(array.nbytes for array in (keys.slots, keys.arena, keys.at, keys.length, self._counts, self._dirty))
 
     def _lay_out(self, budget: Budget, size: int, arena_size: int) -> None:
-        """All arrays in one file, with room for so many keys of so many bytes, if there is room for it."""
+        """Move all arrays to a new file that can hold `size` keys in `arena_size` bytes, if there is room for it."""
         sizes = (arena_size, *[8 * size] * 3, size, 4 * 2 * size)
         places = [0]
         for octets in sizes:
             places.append(places[-1] + aligned(octets))
         block = budget.block(places[-1])
         if block is None:
-            # What grows now grows in memory, and all of it counts as held.
+            # There is no room: from now on the arrays grow in memory, and all of them count as held.
             self._block = None
             return
         keys, n = self._keys, self._keys.n

@@ -1,7 +1,7 @@
-"""The counts of one closed minute in one shard: rows that change no more, in memory or in a file, to be ranked.
+"""The counts of one closed minute in one shard: rows that do not change any more and are kept for top lists.
 
-In state they are one chunk. They are sorted into buckets by video, so that the cells of a span of minutes can be summed
-some videos at a time (udfs.logic.ranking.hour_ranking).
+They lie in memory or in a file; in state they are one chunk. They are sorted into buckets by video, so that the cells
+of many minutes can be summed for some videos at a time (udfs.logic.ranking.hour_ranking).
 """
 
 import numpy as np
@@ -14,13 +14,13 @@ from udfs.logic.minutes.cells import get_uint, split_key
 
 BUCKETS = 64
 _SHIFT = np.uint64(64 - 6)
-# Above whatever an open minute has.
+# Higher than the coldness of any open minute.
 _COLD = 1 << 40
 
 
 @njit(cache=True)
 def _sort(rows):  # type: ignore[no-untyped-def]
-    """(rows without minute, sorted by bucket; where each bucket begins, and the last ends; cells; events)."""
+    """Return (rows sorted by bucket, where each bucket begins and the last one ends, number of cells, events)."""
     starts = np.zeros(BUCKETS + 1, np.int64)
     cells = np.int64(0)
     events = np.int64(0)
@@ -50,7 +50,10 @@ def _sort(rows):  # type: ignore[no-untyped-def]
 
 
 class ClosedMinute:
-    """`cells` and `events` are how many it has; rows are those of cells.py, without minute, each cell once."""
+    """A closed minute of `cells` cells and `events` events.
+
+    Its rows are rows of cells.py without minute, one for each cell.
+    """
 
     def __init__(self, rows: Bytes, budget: Budget | None, minute: int) -> None:
         self._rows: Bytes | None
@@ -64,28 +67,28 @@ class ClosedMinute:
 
     @property
     def held_bytes(self) -> int:
-        """In memory."""
+        """Its bytes in memory."""
         return 0 if self._rows is None else len(self._rows)
 
     @property
     def spilled_bytes(self) -> int:
-        """In a file."""
+        """Its bytes in a file."""
         return self._octets if self._rows is None else 0
 
     @property
     def coldness(self) -> int:
-        """Colder than any open minute; the earlier, the colder."""
+        """Higher than that of any open minute, and higher for an earlier minute."""
         return _COLD - self._minute
 
     def to_file(self, budget: Budget) -> None:
-        """Lie in a file; it stays in memory when there is no room."""
+        """Move the rows to a file. They stay in memory when there is no room."""
         if self._rows is not None:
             place = budget.put(self._rows)
             if place is not None:
                 self._rows, self._place = None, place
 
     def rows(self, first: int = 0, last: int = BUCKETS) -> Bytes:
-        """Those of the buckets from `first` until before `last`."""
+        """Return the rows of the buckets `first` to `last - 1`."""
         start, end = int(self._starts[first]), int(self._starts[last])
         if self._rows is not None:
             return self._rows[start:end]
@@ -93,7 +96,7 @@ class ClosedMinute:
         return self._budget.file.get(self._place + start, end - start)
 
     def forget(self) -> None:
-        """It is used no more."""
+        """Free its memory or its place in the file: it is used no more."""
         if self._budget is None:
             return
         if self._rows is None:

@@ -1,8 +1,8 @@
-"""What travels from a salt's dedup to a shard's window: partial counts and the salt's frontier.
+"""The elements that a salt's dedup sends to a shard's window: partial counts and the salt's frontier.
 
-An element is <version u8><salt u16><frontier i64><minutes u16>, then per minute <minute i64><bytes u32><rows>.
-Little-endian. It holds everything that the salt counted for the shard and had not sent, so that the frontier is
-true of it: nothing for a minute closed by the frontier comes after.
+An element is <version u8><salt u16><frontier i64><minutes u16>, then per minute <minute i64><bytes u32><rows>,
+little-endian. It holds everything that the salt has counted for the shard and not sent yet. So the shard can trust the
+frontier: no count for a minute that the frontier closes comes later.
 """
 
 import struct
@@ -20,7 +20,7 @@ _MINUTE = struct.Struct("<qI")
 
 @dataclass(frozen=True)
 class Partial:
-    """One element, read: rows by minute."""
+    """A decoded element. Its rows, by minute, are rows without minute of udfs.logic.minutes.cells."""
 
     salt: int
     frontier_ms: int
@@ -28,7 +28,7 @@ class Partial:
 
 
 def encode(salt: int, frontier_ms: int, dated_rows: Bytes, shards: int) -> dict[int, bytes]:
-    """The elements, by shard, that carry these dated rows; shards without rows have none."""
+    """Return the elements that carry these dated rows, by shard. A shard without rows has no element."""
     key_at, key_len, minutes, counts, shard = merge_dated_rows(dated_rows, shards)
     order = np.lexsort((minutes, shard))
     is_new_group = np.diff(shard[order]) | np.diff(minutes[order])
@@ -44,15 +44,15 @@ def encode(salt: int, frontier_ms: int, dated_rows: Bytes, shards: int) -> dict[
 
 
 def encode_frontier(salt: int, frontier_ms: int) -> bytes:
-    """An element that carries no counts."""
+    """Return an element that carries the frontier and no counts."""
     return _HEAD.pack(VERSION, salt, frontier_ms, 0)
 
 
 def decode(element: bytes) -> Partial:
-    """Reads an element. ValueError for a version that this code does not know."""
+    """Decode an element. Raises ValueError for a version that this code does not know."""
     version, salt, frontier_ms, minutes = _HEAD.unpack_from(element)
     if version != VERSION:
-        raise ValueError(f"partial of version {version}, this code reads {VERSION}: upgrade it")
+        raise ValueError(f"a partial count has version {version}, this code reads version {VERSION}: use newer code")
     at = _HEAD.size
     rows_by_minute = {}
     for _ in range(minutes):

@@ -1,1 +1,1 @@
-"""What leaves the count job, as bytes: counts with the metadata of videos, for Cassandra and for Kafka."""
+"""Encodes what leaves the count job: counts and the metadata of videos, for Cassandra and for Kafka."""

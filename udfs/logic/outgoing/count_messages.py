@@ -1,6 +1,6 @@
-"""Counts as values of the view-counts topic, encoded in one pass over the rows; and which partitions they touch first.
+"""Encodes counts as values of the view-counts topic, in one pass over the rows, and finds partitions that are new.
 
-A value is a head, made here from a dated row, and a tail, which says what is known of the video (schemas/avro,
+A value consists of a head, which is made here from a dated row, and a tail with the video's metadata (schemas/avro,
 ViewCount).
 """
 
@@ -22,9 +22,10 @@ _HEAD_BYTES_MORE = 24
 
 
 class Messages(NamedTuple):
-    """Of each dated row its head and its video, as places in `heads`, and its partition: a hash of 128 bits.
+    """For each dated row: its head and its video, as places in `heads`, and its partition, as a hash of 128 bits.
 
-    The hash is of video, kind and day, never all zero. `newest_day` is the last day among them, in days since 1970.
+    The hash is made of video, kind and day, and is never all zero. `newest_day` is the last day of all rows, in days
+    since 1970.
     """
 
     heads: bytes
@@ -37,13 +38,13 @@ class Messages(NamedTuple):
 
 
 def about_tail(about: bytes) -> bytes:
-    """The tail of the values of a video of which this is known."""
+    """Return the tail of a video's values, from its metadata."""
     return b"\x02" + about
 
 
 @leaf()
 def _put_varint(out, at, value):  # type: ignore[no-untyped-def]
-    """An Avro int or long; the place after it."""
+    """Write an Avro int or long, and return the place after it."""
     rest = np.uint64((value << np.int64(1)) ^ (value >> np.int64(63)))
     while rest > 127:
         out[at] = np.uint8((rest & np.uint64(127)) | np.uint64(128))
@@ -57,7 +58,7 @@ def _put_varint(out, at, value):  # type: ignore[no-untyped-def]
 def _encode(buf, prefix):  # type: ignore[no-untyped-def]
     capacity = buf.shape[0] // DATED_ROW_BYTES_MIN + 1
     out = np.empty(buf.shape[0] + capacity * (prefix.shape[0] + _HEAD_BYTES_MORE), np.uint8)
-    # Of each row where it starts and ends, and its video.
+    # Where the head and the video of each row start and end.
     places = np.empty((4, capacity), np.int64)
     partitions = np.empty((capacity, 2), np.uint64)
     newest = np.int64(-(1 << 62))
@@ -79,7 +80,7 @@ def _encode(buf, prefix):  # type: ignore[no-untyped-def]
         end = _put_varint(out, end, views)
         places[1, n] = end
         newest = max(newest, minute)
-        # A second hash that shares no step with the first but the bytes.
+        # The second hash is computed in other steps than the first.
         other = np.uint64(0x9E3779B97F4A7C15)
         for j in range(length):
             other = mix64(other ^ np.uint64(buf[key + j]))
@@ -90,7 +91,7 @@ def _encode(buf, prefix):  # type: ignore[no-untyped-def]
 
 
 def encode_counts(dated_rows: bytes) -> Messages:
-    """The messages of dated rows of udfs.logic.minutes.cells, in their order."""
+    """Encode dated rows of udfs.logic.minutes.cells, in their order."""
     prefix = np.frombuffer(registry.prefix("ViewCount"), np.uint8)
     heads, places, partitions, newest_day = _encode(np.frombuffer(dated_rows, np.uint8), prefix)
     starts, ends, video_starts, video_ends = places.tolist()
@@ -99,7 +100,7 @@ def encode_counts(dated_rows: bytes) -> Messages:
 
 @njit(cache=True)
 def insert_new(table, partitions, versions):  # type: ignore[no-untyped-def]
-    """Put (partition, version) of each row into a table of id_index.py; which were new, and how many."""
+    """Insert (partition, version) of each row into a table of id_index.py. Return (which were new, how many)."""
     n = partitions.shape[0]
     is_new = np.zeros(n, np.bool_)
     number = 0

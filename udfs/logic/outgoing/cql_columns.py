@@ -1,4 +1,4 @@
-"""Columns as the statements of a CQL BATCH, encoded in one pass over the rows (native protocol v5, section 4.1.7)."""
+"""Encodes columns as the statements of CQL batches, in one pass over the rows (native protocol v5, section 4.1.7)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +16,10 @@ Numbers = npt.NDArray[np.int64]
 
 @njit(cache=True)
 def _pack(content, begins, sizes, query_id, rows_max, bytes_max):  # type: ignore[no-untyped-def]
-    """(all batches, where each ends, rows of each); value c of row i is content[begins[c, i] :][: sizes[c, i]]."""
+    """Return (all CQL batches, where each ends, rows of each).
+
+    Value c of row i is content[begins[c, i] :][: sizes[c, i]].
+    """
     columns, rows = begins.shape
     total = 0
     for column in range(columns):
@@ -50,11 +53,11 @@ def _pack(content, begins, sizes, query_id, rows_max, bytes_max):  # type: ignor
 def pack_columns(
     columns: Sequence[pa.Array | pa.ChunkedArray], query_id: bytes, *, key_values: int, rows_max: int, bytes_max: int
 ) -> Iterator[Inserts]:
-    """Batches of executions of a prepared statement, each with a row's values, in order, at most so many in each.
+    """Yield CQL batches that execute a prepared statement for each row, in order.
 
-    A batch has at most so many bytes, but for a row that alone has more.
-    Columns are string, int64, date32 or timestamp in ms, without nulls; texts have less than 64 KiB. The first
-    `key_values` of them are the partition key.
+    A CQL batch has at most `rows_max` rows and `bytes_max` bytes, unless a single row has more bytes. Columns are
+    string, int64, date32 or timestamp in ms, without nulls; texts have less than 64 KiB. The first `key_values` columns
+    are the partition key.
     """
     rows = len(columns[0])
     if not rows:
@@ -72,7 +75,7 @@ def pack_columns(
 
 
 def _encoded(column: pa.Array) -> tuple[Bytes, Numbers]:
-    """(the values' bytes one after another, the end of each with a 0 before the first)."""
+    """Return (the bytes of the values one after another, the end of each with a 0 before the first)."""
     assert not column.null_count
     if pa.types.is_string(column.type):
         offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]

@@ -1,4 +1,4 @@
-"""Counts as the statements of a CQL BATCH, encoded in one pass over the rows (native protocol v5, section 4.1.7)."""
+"""Encodes counts as the statements of CQL batches, in one pass over the rows (native protocol v5, section 4.1.7)."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -14,16 +14,16 @@ from udfs.logic.minutes.cells import DATED_ROW_BYTES_MIN, partition_hash, put_by
 # A date in CQL is the days since 1970 plus 2**31 (section 6.7).
 EPOCH_DATE = 1 << 31
 _VALUES = 6
-# A date and three numbers.
+# The bytes of a date and three numbers.
 _NUMBERS_BYTES = 4 + 3 * 8
-# Of them the first, video_id, kind and day, are the partition key.
+# The first three values, video_id, kind and day, are the partition key.
 _KEY_VALUES = 3
 _SHORT = struct.Struct(">H")
 _INT = struct.Struct(">i")
 
 
 class Inserts(NamedTuple):
-    """The statements of one batch: how many, their bytes, and the partition key of the first as the driver has it."""
+    """The statements of a CQL batch: number, bytes, and the partition key of the first in the form of the driver."""
 
     number: int
     body: bytes
@@ -32,7 +32,7 @@ class Inserts(NamedTuple):
 
 @njit(cache=True)
 def _index(buf):  # type: ignore[no-untyped-def]
-    """Of each dated row: (its place, its minute, a hash of its partition: video, kind and day)."""
+    """Return, for each dated row, (its place, its minute, a hash of its partition, which is video, kind and day)."""
     capacity = buf.shape[0] // DATED_ROW_BYTES_MIN + 1
     places = np.empty(capacity, np.int64)
     minutes = np.empty(capacity, np.int64)
@@ -50,13 +50,13 @@ def _index(buf):  # type: ignore[no-untyped-def]
 
 @leaf()
 def head_bytes(query_id):  # type: ignore[no-untyped-def]
-    """Of a statement what stands before its values."""
+    """Return the number of bytes before the values of a statement."""
     return 3 + query_id.shape[0] + 2
 
 
 @leaf()
 def put_head(out, at, query_id, values):  # type: ignore[no-untyped-def]
-    """That it is a prepared statement, its id, and the number of values; the place after them."""
+    """Write the head of a prepared statement: its id and the number of values. Return the place after it."""
     out[at] = 1
     out[at + 1] = 0
     out[at + 2] = query_id.shape[0]
@@ -68,7 +68,7 @@ def put_head(out, at, query_id, values):  # type: ignore[no-untyped-def]
 
 @leaf()
 def put_length(out, at, length):  # type: ignore[no-untyped-def]
-    """What stands before a value of less than 64 KiB; the place after it."""
+    """Write the length that stands before a value of less than 64 KiB. Return the place after it."""
     out[at] = 0
     out[at + 1] = 0
     out[at + 2] = (length >> 8) & 255
@@ -78,7 +78,7 @@ def put_length(out, at, length):  # type: ignore[no-untyped-def]
 
 @leaf()
 def _put_number(out, at, value, length):  # type: ignore[no-untyped-def]
-    """A number, big-endian, as a value; the place after it."""
+    """Write a number, big-endian, as a value. Return the place after it."""
     at = put_length(out, at, length)
     for i in range(length):
         out[at + i] = (value >> (8 * (length - 1 - i))) & 255
@@ -87,7 +87,7 @@ def _put_number(out, at, value, length):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _pack(buf, places, partitions, order, query_id, rows_max, partitions_max, bytes_max):  # type: ignore[no-untyped-def]
-    """(bytes of all batches, where each ends, rows of each)."""
+    """Return (bytes of all CQL batches, where each ends, rows of each)."""
     n = order.shape[0]
     out = np.empty(buf.shape[0] + n * (query_id.shape[0] + 64), np.uint8)
     ends = np.empty(n, np.int64)
@@ -100,7 +100,7 @@ def _pack(buf, places, partitions, order, query_id, rows_max, partitions_max, by
     for i in range(n):
         row = order[i]
         key, length, minute, views, _ = read_dated_row(buf, places[row])
-        # Of kind and video all but the kind's length byte, and of each value its length.
+        # `length` counts kind and video and the kind's length byte, which is not written. Each value has its length.
         size = head_bytes(query_id) + length - 1 + _NUMBERS_BYTES + 4 * _VALUES
         if i == 0 or partitions[row] != partitions[order[i - 1]]:
             partitions_in_batch += 1
@@ -127,10 +127,11 @@ def _pack(buf, places, partitions, order, query_id, rows_max, partitions_max, by
 def pack_inserts(
     dated_rows: bytes, query_id: bytes, *, rows_max: int, partitions_max: int, bytes_max: int
 ) -> Iterator[Inserts]:
-    """Batches of executions of a prepared statement, each with a row's (video_id, kind, day, minute, views, timestamp).
+    """Yield CQL batches that execute a prepared statement for each row.
 
-    The timestamp is in µs, the minute's start plus views. Minutes of one partition (video, kind, day) meet in one
-    batch, in order, where they are one write. A batch has at most so many bytes, but for a row that alone has more.
+    Its values are (video_id, kind, day, minute, views, write timestamp). The write timestamp, in µs, is the minute's
+    start plus views. Rows are ordered so that minutes of one partition (video, kind, day) are in one CQL batch, where
+    they are one write. A CQL batch has at most `bytes_max` bytes, unless a single row has more.
     """
     buf = np.frombuffer(dated_rows, np.uint8)
     places, minutes, partitions = _index(buf)
@@ -141,7 +142,10 @@ def pack_inserts(
 
 
 def cut(out: Bytes, ends: Iterable[int], numbers: Iterable[int], head: int, key_values: int) -> Iterator[Inserts]:
-    """The batches that end there, of so many statements each, in which so many values after the head are the key."""
+    """Cut `out` into CQL batches that end at `ends` and have `numbers` statements.
+
+    In each statement, the first `key_values` values after `head` bytes are the partition key.
+    """
     start = 0
     for end, number in zip(ends, numbers, strict=True):
         body = out[start:end].tobytes()
@@ -150,7 +154,7 @@ def cut(out: Bytes, ends: Iterable[int], numbers: Iterable[int], head: int, key_
 
 
 def _routing_key(body: bytes, at: int, values: int) -> bytes:
-    """Of so many values at `at`, the key, as the driver has it: of each its length, its bytes and a zero."""
+    """Make the partition key of the values at `at` in the driver's form: each value's length, its bytes and a zero."""
     columns = []
     for _ in range(values):
         (length,) = _INT.unpack_from(body, at)

@@ -1,6 +1,7 @@
-"""What is known of videos, joined to counts: messages that carry it, and the partitions of tables that want it.
+"""Joins video metadata to counts: it makes the messages, and finds the partitions of tables that need the metadata.
 
-A partition is (video, kind, day). Everything here that is written may be written twice, and is the same then.
+A partition is (video, kind, day). To title a partition is to write the metadata of its video to it. The same may be
+written twice, which changes nothing.
 """
 
 import struct
@@ -17,16 +18,16 @@ from udfs.logic.outgoing.count_messages import NOTHING_KNOWN, about_tail, encode
 from udfs.logic.outgoing.known_videos import Known, KnownVideos
 
 _UNKNOWN = Known(NOTHING_KNOWN, 0)
-# Of a partition: the length of its kind, the day.
+# A stored partition begins with the length of its kind and the day.
 _PARTITION = struct.Struct("<Bi")
-# As long as the tables keep minutes; a partition older than that is gone.
+# Tables keep minutes for so many days; older partitions do not exist any more.
 UNTITLED_DAYS = 8
-# In a file: about 20 ms.
+# So many videos are looked up at once in a file. It takes about 20 ms.
 LOOKS_AT_ONCE = 5000
 
 
 class Partition(NamedTuple):
-    """Of views_by_minute; names in UTF-8, the day in days since 1970."""
+    """A partition of views_by_minute; names are UTF-8, the day is in days since 1970."""
 
     video_id: bytes
     kind: bytes
@@ -34,9 +35,10 @@ class Partition(NamedTuple):
 
 
 class Enriched(NamedTuple):
-    """Messages for the view-counts topic, as (value, key); partitions to title, with what is known, and untitled ones.
+    """Messages for the view-counts topic, as (value, key), and partitions.
 
-    Of the last two those that this memory has not named before.
+    `titled` are partitions to title, with the metadata; `untitled` are those of videos without metadata. Both leave out
+    partitions that an earlier call has returned.
     """
 
     messages: list[tuple[bytes, bytes]]
@@ -45,24 +47,24 @@ class Enriched(NamedTuple):
 
 
 class Enrichment:
-    """What is known, of one subtask. Not thread-safe.
+    """The video metadata of one subtask. Not thread-safe.
 
-    With a budget a half of it is for what is known, of which the rest lies in a file, and a half for what was named.
-    When that is used up all is named anew, which writes again what is written.
+    Half of the budget is for metadata; what exceeds it lies in a file. The other half is for the partitions that calls
+    have returned. When it is used up, these are forgotten, and what was written for them is written again.
     """
 
     def __init__(self, most_bytes: int | None = None, folder: str = "") -> None:
         half = None if most_bytes is None else most_bytes // 2
-        # The tails hold the abouts.
+        # Metadata is stored as the tail of messages.
         self._known = KnownVideos(half, folder)
         self._named_bytes_max = half
         self._learned = 0
-        # Partitions of the newest day, with what was known of them when they were named last.
+        # The partitions of the newest day that were returned, each with the version of the metadata at that time.
         self._named = IdIndex()
         self._newest_day = -1
 
     def learn(self, video_id: str, about: bytes | None) -> None:
-        """From now on this is known of the video; None: nothing."""
+        """Set the metadata of a video; None removes it."""
         name = video_id.encode()
         if about is None:
             self._known.forget(name)
@@ -71,32 +73,32 @@ class Enrichment:
             self._known.put(name, Known(about_tail(about), self._learned))
 
     def about(self, video_id: bytes) -> bytes | None:
-        """What is known of a video."""
+        """Return the metadata of a video, or None if there is none."""
         known = self._known.get(video_id)
         return None if known is None else known.tail[1:]
 
     def abouts(self, video_ids: list[bytes]) -> dict[bytes, bytes]:
-        """What is known of those videos of which something is."""
+        """Return the metadata of those of the videos that have any."""
         known = zip(video_ids, self._known.get_all(video_ids, _UNKNOWN), strict=True)
         return {video_id: one.tail[1:] for video_id, one in known if one is not _UNKNOWN}
 
     @property
     def is_in_file(self) -> bool:
-        """Whether looking things up is slow."""
+        """Whether some metadata is in a file, so that looking it up is slow."""
         return self._known.is_in_file
 
     @property
     def held_bytes(self) -> int:
-        """In memory, about."""
+        """About how many bytes it has in memory."""
         return self._known.held_bytes + self._named.table.nbytes
 
     @property
     def spilled_bytes(self) -> int:
-        """In a file."""
+        """Its bytes in a file."""
         return self._known.spilled_bytes
 
     def enrich(self, dated_rows: bytes) -> Enriched:
-        """The messages of dated rows, and what to write of their partitions."""
+        """Return the messages of dated rows, and which of their partitions to title."""
         found = encode_counts(dated_rows)
         heads = found.heads
         videos = [heads[start:end] for start, end in zip(found.video_starts, found.video_ends, strict=True)]
@@ -106,7 +108,7 @@ class Enrichment:
             for start, end, (tail, _), video in zip(found.starts, found.ends, known, videos, strict=True)
         ]
         if found.newest_day > self._newest_day:
-            # The day before is named once more, in the minutes in which both go on.
+            # While both days still get counts, partitions of the day before may be returned once more.
             self._named, self._newest_day = IdIndex(), found.newest_day
         if self._named_bytes_max is not None and self._named.bytes_with(len(videos)) > self._named_bytes_max:
             self._named = IdIndex()
@@ -128,11 +130,11 @@ class Enrichment:
 
 
 class Untitled:
-    """Partitions of one shard of whose videos nothing was known, the latest of them, until something is."""
+    """The latest partitions of one shard that wait for the metadata of their videos."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        # The videos in the order in which they came, so that the first ones make room.
+        # The videos are in the order in which they came. The first ones are dropped when there are too many.
         self._by_video: dict[bytes, list[tuple[bytes, int]]] = {}
         self._number = 0
         self._looked_at = 0
@@ -142,13 +144,13 @@ class Untitled:
         return self._number
 
     def restore(self, stored: Iterable[tuple[str, bytes]]) -> None:
-        """Become what stored these."""
+        """Take over the state that was stored: (video_id, bytes)."""
         for video_id, packed in stored:
             self._put(video_id.encode(), _unpack(packed))
         self._changed.clear()
 
     def add(self, partitions: Iterable[Partition]) -> None:
-        """Remember these. Partitions that the tables no longer hold are forgotten, and those of the first videos."""
+        """Remember these. Drop partitions that the tables no longer hold, and the oldest if there are too many."""
         for video_id, kind, day in partitions:
             mine = [one for one in self._by_video.get(video_id, ()) if one[1] > day - UNTITLED_DAYS]
             if (kind, day) not in mine:
@@ -157,9 +159,9 @@ class Untitled:
             self._put(next(iter(self._by_video)), [])
 
     def take_known(self, enrichment: Enrichment, videos_max: int | None = None) -> list[tuple[Partition, bytes]]:
-        """Those of whose videos something is known now, with it, of so many videos; they are forgotten here.
+        """Return, and forget, the partitions whose videos now have metadata, with it, for at most `videos_max` videos.
 
-        Where what is known is in a file, some videos are looked at in each call, all of them in turn.
+        If metadata is in a file, each call looks up some of the videos, and calls take turns through all of them.
         """
         videos = list(self._by_video)
         if enrichment.is_in_file:
@@ -173,7 +175,7 @@ class Untitled:
         return found
 
     def take_changed(self) -> Iterator[tuple[str, bytes | None]]:
-        """What to store by video, None: to remove; since the last call."""
+        """Yield what has changed since the last call: (video_id, bytes to store, or None to remove them)."""
         for video_id in self._changed:
             mine = self._by_video.get(video_id)
             yield video_id.decode(), None if mine is None else _pack(mine)

@@ -1,7 +1,7 @@
-"""What is known of each video, by its name: in memory up to a budget, the rest in a file of SQLite's.
+"""Keeps the metadata of videos by video_id: up to a budget in memory, the rest in an SQLite file.
 
-All of it is in its topic too, so that the file is nobody's but this process's: it has no name, is never synced, and
-ends with the process.
+Its topic has all of it too, so only this process needs the file: it has no name, is never synced, and disappears when
+the process ends.
 """
 
 import logging
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 log = logging.getLogger(__name__)
 
-# Of the objects that an entry is made of, beside its bytes.
+# What the objects of an entry take beside its bytes.
 _ENTRY_BYTES = 250
 # SQLite takes up to 32,766 parameters in a statement.
 _NAMES_AT_ONCE = 5000
@@ -23,14 +23,17 @@ _CACHE_KIB = 2048
 
 
 class Known(NamedTuple):
-    """What ends a video's messages (count_messages.py), and a number that no other knowledge has had."""
+    """The tail of a video's messages (count_messages.py), and a version, which no other metadata has had."""
 
     tail: bytes
     version: int
 
 
 class KnownVideos:
-    """Not thread-safe, though its calls may come from one thread after another. Without a budget all is in memory."""
+    """The metadata of videos. Without a budget all of it is in memory.
+
+    Not thread-safe: calls may come from different threads, but only one after another.
+    """
 
     def __init__(self, most_bytes: int | None = None, folder: str = "") -> None:
         self._most_bytes = most_bytes
@@ -42,12 +45,12 @@ class KnownVideos:
 
     @property
     def is_in_file(self) -> bool:
-        """Whether some of it is."""
+        """Whether some of it is in the file."""
         return self._file is not None
 
     @property
     def spilled_bytes(self) -> int:
-        """In the file."""
+        """The bytes of the file."""
         if self._file is None:
             return 0
         return sum(
@@ -55,32 +58,32 @@ class KnownVideos:
         )
 
     def put(self, name: bytes, known: Known) -> None:
-        """From now on this is known of the video."""
+        """Set the metadata of a video."""
         before = self._known.pop(name, None)
         if before is not None:
             self.held_bytes -= _octets(name, before)
         octets = _octets(name, known)
         if self._is_beyond(octets) and self._put_in_file(name, known):
             return
-        # An older word of it that may be in the file is not asked for.
+        # The file may still have an older entry. Memory is looked up first, so nobody reads that entry.
         self._known[name] = known
         self.held_bytes += octets
 
     def forget(self, name: bytes) -> None:
-        """Nothing is known of the video."""
+        """Remove the metadata of a video."""
         before = self._known.pop(name, None)
         if before is not None:
             self.held_bytes -= _octets(name, before)
-        # Both: an older word of what is in memory may be there.
+        # Remove it there as well: the file may have an older entry of what is in memory.
         if self._file is not None:
             self._file.execute("DELETE FROM known WHERE name = ?", (name,))
 
     def get(self, name: bytes) -> Known | None:
-        """What is known of one."""
+        """Return the metadata of a video, or None if there is none."""
         return self._known.get(name) or self._in_file([name]).get(name)
 
     def get_all(self, names: Sequence[bytes], otherwise: Known) -> list[Known]:
-        """What is known of each, in their order."""
+        """Return the metadata of each video, in their order, and `otherwise` for a video without any."""
         known = self._known
         if self._file is None:
             return [known.get(name, otherwise) for name in names]
@@ -101,7 +104,7 @@ class KnownVideos:
         return found
 
     def _put_in_file(self, name: bytes, known: Known) -> bool:
-        """False when there is no room for it."""
+        """Write it to the file. Return False when there is no room."""
         try:
             if self._file is None:
                 self._file = _made(self._folder)
@@ -109,8 +112,8 @@ class KnownVideos:
         except (OSError, sqlite3.OperationalError) as error:
             if not self._has_no_room:
                 log.warning(
-                    "no room for what is known of videos in %s (%s): it stays in memory, beyond its budget of %d "
-                    "bytes; make room there, or set VIEW_COUNTS_JOB_SPILL_FOLDER to a folder that has it",
+                    "no room for video metadata in %s (%s): it stays in memory and exceeds its budget of %d bytes; "
+                    "make room in this folder, or set VIEW_COUNTS_JOB_SPILL_FOLDER to a folder that has room",
                     self._folder, error, self._most_bytes,
                 )  # fmt: skip
             self._has_no_room = True
@@ -128,7 +131,8 @@ def _made(folder: str) -> sqlite3.Connection:
     os.close(handle)
     try:
         file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        # It is read by nobody after a crash, and by nobody else before. A journal in memory undoes what found no room.
+        # Only this process reads the file, and nobody after a crash. The journal in memory undoes a statement that
+        # found no room.
         for pragma in (
             "locking_mode = EXCLUSIVE",
             "journal_mode = MEMORY",

@@ -1,7 +1,7 @@
-"""The lists of an hour of one shard, made from its minutes, some videos at a time when they are many.
+"""Makes the top lists of an hour of one shard from its minutes, in several passes when it has many cells.
 
-Which videos go together changes no list: a video's cells are all summed in one pass. What is in memory is one pass's
-sums, whatever the hours hold.
+Each pass takes some of the videos, and all cells of each of them, so the number of passes changes no list. Memory holds
+the sums of one pass only, however much the hours hold.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,19 +11,19 @@ from udfs.logic.minutes.closed_minutes import BUCKETS, ClosedMinute
 from udfs.logic.ranking.kind_sums import chosen_kinds
 from udfs.logic.ranking.lists import TOP, Lists, Ranked, most_viewed_and_growing
 
-# Summed in one pass, at about 150 bytes each.
+# So many cells are summed in one pass. Each takes about 150 bytes.
 CELLS_AT_ONCE = 1 << 17
 
 
 def rank_hour(
     span: Sequence[ClosedMinute], before: Sequence[ClosedMinute], declared: Sequence[bytes] = ()
 ) -> tuple[Lists, Lists]:
-    """(the most viewed by kind, those that grew most against the span before)."""
+    """Return (the lists of the most viewed videos, the lists of those that grew most against the span before)."""
     passes = passes_for(sum(minute.cells for minute in (*span, *before)))
     if passes == 1:
         return most_viewed_and_growing(_rows(span, 0, BUCKETS), _rows(before, 0, BUCKETS), declared)
     step = BUCKETS // passes
-    # Which kinds have lists is decided by all videos.
+    # All videos together decide which kinds have lists.
     of_span = chosen_kinds(lambda: _rows(span, 0, BUCKETS), passes, declared)
     of_both = chosen_kinds(lambda: _rows((*span, *before), 0, BUCKETS), passes, declared)
     found = [
@@ -37,7 +37,7 @@ def rank_hour(
 
 
 def passes_for(cells: int) -> int:
-    """In how many passes so many cells are summed, a power of two."""
+    """Return the number of passes for so many cells, a power of two."""
     passes = 1
     while cells > passes * CELLS_AT_ONCE and passes < BUCKETS:
         passes *= 2

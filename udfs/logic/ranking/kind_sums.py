@@ -1,4 +1,4 @@
-"""Which kinds of many rows have lists (udfs.logic.ranking.lists), with a bounded number of sums in memory."""
+"""Finds which kinds of many rows have lists (udfs.logic.ranking.lists), with a limited number of sums in memory."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -10,13 +10,13 @@ from udfs.logic.kernels.numba_compat import njit
 from udfs.logic.minutes.cells import MinuteCells, get_uint, put_bytes, put_uint
 from udfs.logic.ranking.lists import Choice, KindEvents
 
-# Kinds that are summed at once.
+# So many kinds are summed at once.
 KINDS_AT_ONCE = 1 << 16
 
 
 @njit(cache=True)
 def _of_kinds(rows, part, parts):  # type: ignore[no-untyped-def]
-    """The rows of one part of the kinds, their videos left out."""
+    """Return the rows of one part of the kinds, without their videos."""
     found = np.empty(rows.shape[0], np.uint8)
     end = np.int64(0)
     at = np.int64(0)
@@ -32,10 +32,10 @@ def _of_kinds(rows, part, parts):  # type: ignore[no-untyped-def]
 
 
 def chosen_kinds(rows: Callable[[], Iterable[Bytes]], parts: int, declared: Sequence[bytes]) -> Choice | None:
-    """Which kinds have lists, by the events of all rows; None: all kinds.
+    """Return which kinds have lists, by the events of all rows, or None if all kinds have.
 
-    `rows` gives all rows, without minute, each time it is called. Where kinds are too many to be summed at once, they
-    are in this many parts.
+    `rows` gives all rows, without minute, each time it is called. If there are too many kinds to sum them at once, they
+    are divided into `parts` parts, and each part is summed by itself.
     """
     summed = _sums(rows, 0, 1)
     if summed is not None:
@@ -44,7 +44,7 @@ def chosen_kinds(rows: Callable[[], Iterable[Bytes]], parts: int, declared: Sequ
 
 
 def _choice(parts: Iterable[MinuteCells | None], declared: Sequence[bytes]) -> Choice | None:
-    """Each kind is in one part alone."""
+    """Choose among the kinds of all parts. Each kind is in one part only."""
     found = KindEvents(declared)
     for sums in parts:
         assert sums is not None
@@ -53,7 +53,7 @@ def _choice(parts: Iterable[MinuteCells | None], declared: Sequence[bytes]) -> C
 
 
 def _sums(rows: Callable[[], Iterable[Bytes]], part: int, parts: int, *, whole: bool = False) -> MinuteCells | None:
-    """The events of each kind of a part; None: too many kinds, unless it is to be gone through whole."""
+    """Return the events of each kind of a part. Unless `whole` is set, return None when there are too many kinds."""
     sums = MinuteCells()
     for some in rows():
         sums.add(_of_kinds(some, part, parts))

@@ -1,8 +1,8 @@
-"""The most viewed videos of a span of minutes within one shard, and those that grew most against the span before.
+"""Ranks the most viewed videos of a span of minutes in one shard, and those that grew most against the span before.
 
-A video lives in one shard, so the lists of all shards, merged, are exact, where each shard has ranked the kind. Clients
-name kinds as they like: declared kinds are always ranked, others while there is room, and a shard that has left out any
-says so (`Lists.kinds`). Which those are depends on the counts alone.
+One shard counts all of a video, so the merged lists of all shards are exact if each shard has ranked the kind. Clients
+may name any number of kinds. Declared kinds are always ranked, and the most frequent of the others while there is room.
+A shard that has left kinds out says so (`Lists.kinds`). Only the counts decide which kinds these are.
 """
 
 import heapq
@@ -18,8 +18,8 @@ from udfs.logic.kernels.numba_compat import njit
 from udfs.logic.minutes.cells import MinuteCells, first_of_kinds, same_bytes
 
 TOP = 100
-# Of more kinds than this the declared and the most frequent are ranked, so that nobody can make the job write millions
-# of lists.
+# If there are more kinds than this, only the declared and the most frequent ones are ranked, so that no client can make
+# the job write millions of lists.
 KINDS_MAX = 64
 
 
@@ -28,15 +28,15 @@ class Ranked(NamedTuple):
 
     video_id: bytes
     views: int
-    # In the span before, as long; 0 where nothing is compared.
+    # The views in the span before, which is as long; 0 in a list that compares nothing.
     views_before: int
 
 
 class Lists(NamedTuple):
-    """By kind its list, and the list of kinds, which is empty where every kind has a list.
+    """The list of each kind, and the list of kinds, which is empty if every kind has a list.
 
-    In the list of kinds are the declared ones, the others that are ranked with the events of each, and last, with no
-    name, what is left out: (the events of the most frequent kind among it, how many kinds it is).
+    The list of kinds has the ranked kinds, declared and others, with the events of each. Its last entry has no name and
+    stands for the kinds that were left out: (events of the most frequent of them, how many they are).
     """
 
     of_kind: dict[bytes, list[Ranked]]
@@ -44,14 +44,14 @@ class Lists(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Of too many kinds those that have lists, and the list of kinds (`Lists.kinds`)."""
+    """The kinds that have lists when there are too many kinds, and the list of kinds (`Lists.kinds`)."""
 
     ranked: list[bytes]
     kinds: list[Ranked]
 
 
 def most_viewed(cells: MinuteCells, declared: Sequence[bytes] = ()) -> Lists:
-    """The TOP videos by views, most first."""
+    """Return the TOP videos of each kind by views, most viewed first."""
     views = cells.counts()
     return _by_kind(cells, views, views, np.zeros_like(views), declared, None, is_part=False)
 
@@ -62,9 +62,10 @@ def most_viewed_and_growing(
     declared: Sequence[bytes] = (),
     chosen: tuple[Choice | None, Choice | None] | None = None,
 ) -> tuple[Lists, Lists]:
-    """As `most_viewed`, of rows; and by kind the TOP videos by growth against the span before, where above 0.
+    """Return the lists of `most_viewed` for these rows, and the TOP videos that grew most against the span before.
 
-    `chosen`, where the rows are a part of all, is what all rows say of kinds, of the span and of both.
+    `chosen` is given when these rows are a part of all rows. It is the choice of kinds by all rows: (that by the span,
+    that by both spans).
     """
     cells = summed(span)
     counted = cells.counts()
@@ -80,7 +81,7 @@ def most_viewed_and_growing(
 
 
 def summed(span: Iterable[Bytes]) -> MinuteCells:
-    """The cells of rows without minute."""
+    """Sum rows without minute."""
     cells = MinuteCells()
     for rows in span:
         cells.add(rows)
@@ -97,7 +98,7 @@ def _by_kind(
     *,
     is_part: bool,
 ) -> Lists:
-    """Every kind that is ranked has a list, if an empty one. Of a part of all rows the choice is given."""
+    """Make a list, maybe an empty one, for each kind that is ranked. For a part of all rows the choice is given."""
     kind_of = first_of_kinds(*cells.keys())
     firsts = np.nonzero(kind_of == np.arange(len(kind_of)))[0]
     if not is_part:
@@ -112,21 +113,21 @@ def _by_kind(
         of_kind = np.array([cell for score, cell in best if score > 0], np.int64)
         found_views, found_before = views[of_kind].tolist(), views_before[of_kind].tolist()
         videos = [*map(Ranked, cells.videos(of_kind), found_views, found_before)]
-        # Equal ones by name, so that a list looks alike whenever it is made.
+        # Videos with equal scores are ordered by name, so that the list is the same whenever it is made.
         order = sorted(zip((-scores[of_kind]).tolist(), videos, strict=True), key=lambda one: (one[0], one[1].video_id))
         found[cells.kind(first)] = [ranked for _, ranked in order]
     return Lists(found, [] if choice is None else choice.kinds)
 
 
 class KindEvents:
-    """How many events kinds have, as far as it decides which of them have lists. `declared` kinds always have one."""
+    """Collects the events of kinds and chooses which kinds have lists. `declared` kinds always have one."""
 
     def __init__(self, declared: Sequence[bytes]) -> None:
         self._declared = declared
-        # For how many other kinds there is room.
+        # So many other kinds can have lists.
         self._room = KINDS_MAX - len(declared)
         self._of_declared: dict[bytes, int] = {}
-        # Of the other kinds, those with the most events; `_number_of_others` counts all.
+        # The other kinds that have the most events; `_number_of_others` counts all other kinds.
         self._others: list[tuple[bytes, int]] = []
         self._number_of_others = 0
 
@@ -136,7 +137,7 @@ class KindEvents:
         self._of_declared.update(_named(cells, firsts[is_declared], events[is_declared]))
         others, events_of_others = firsts[~is_declared], events[~is_declared]
         self._number_of_others += len(others)
-        # One more than have room, whose events say whether the last of these is as frequent.
+        # Keep one more than there is room for. Its events say whether the last one with room is only as frequent.
         most = self._room + 1
         needed = np.arange(len(others))
         if len(others) > most:
@@ -144,9 +145,9 @@ class KindEvents:
         self._others += _named(cells, others[needed], events_of_others[needed])
 
     def choice(self) -> Choice | None:
-        """Which kinds have lists; None: all.
+        """Return which kinds have lists, or None if all have.
 
-        Of equally frequent ones all or none have lists: which came first is not the same after a restore.
+        Of equally frequent kinds, either all or none have lists, because their order may differ after a restore.
         """
         if self._number_of_others <= self._room:
             return None
@@ -169,7 +170,7 @@ def _packed(names: Sequence[bytes]) -> tuple[Bytes, npt.NDArray[np.int64]]:
 
 @njit(cache=True)
 def _are_named(arena, key_at, firsts, names, ends):  # type: ignore[no-untyped-def]
-    """Of which of these cells the kind is one of the names; name i is names[ends[i] : ends[i + 1]]."""
+    """Return, for each of these cells, whether its kind is one of the names; name i is names[ends[i] : ends[i + 1]]."""
     found = np.zeros(firsts.shape[0], np.bool_)
     for i in range(firsts.shape[0]):
         at = key_at[firsts[i]]
@@ -184,9 +185,10 @@ def _are_named(arena, key_at, firsts, names, ends):  # type: ignore[no-untyped-d
 
 @njit(cache=True)
 def _best(kind_of, scores, firsts, most):  # type: ignore[no-untyped-def]
-    """For each of these kinds (score, cell) of those with the highest scores, in no order; scores of 0 fill up.
+    """Return, for each of these kinds, (score, cell) of the `most` highest scores, unordered and filled up with zeros.
 
-    One pass with a heap for each kind, its lowest score on top: nearly all cells end at the look at that one.
+    It takes one pass, with a heap for each kind whose lowest score is on top. Nearly all cells end at the comparison
+    with that score.
     """
     heaps = [[(np.int64(0), np.int64(-1)) for _ in range(most)] for _ in range(firsts.shape[0])]
     heap_of = np.full(kind_of.shape[0], -1, np.int64)

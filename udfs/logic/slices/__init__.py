@@ -1,1 +1,1 @@
-"""Counts one slice of the archive, an hour of one partition: events, late events, repeats, viewers."""
+"""Counts one slice of the archive: events, late events, repeats, viewers."""

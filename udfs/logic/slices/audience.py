@@ -1,7 +1,7 @@
-"""What a slice keeps of each event that counts: video, kind, minute, country and viewer, in few bytes; and its sums.
+"""Collects video, kind, minute, country and viewer of each event that counts in a slice, in few bytes, and sums them.
 
-A viewer is known by a hash of 16 bytes, never by name: two of a thousand million have the same one with a chance of
-10^-21. Countries are those of two letters; any other text, and none, is the country "".
+A viewer is a hash of 16 bytes, never an id. The chance that any two of a thousand million viewers share a hash is about
+10^-21. A country is a text of two letters. Any other text, or none, becomes the country "".
 """
 
 from typing import NamedTuple
@@ -25,20 +25,21 @@ from udfs.logic.wire.batch_scan import BLOCKED_PREFIX_BYTES, read_string, read_v
 _CELL = {"hour": pa.int64(), "shard": pa.int32(), "kind": pa.string(), "video_id": pa.string()}
 CELLS = pa.schema({**_CELL, "minute": pa.int64(), "views": pa.int64(), "late_added": pa.int64()})
 COUNTRIES = pa.schema({**_CELL, "country": pa.string(), "views": pa.int64()})
-# One row for nearly every event, so that names are numbers in dictionaries here.
+# Nearly every event has a row of its own here, so names are stored as numbers, with dictionaries.
 _NUMBERED = {name: pa.dictionary(pa.int32(), pa.string()) for name in ("kind", "video_id")}
 VIEWERS = pa.schema({**_CELL, **_NUMBERED, "minute": pa.int64(), "viewer": TYPE, "views": pa.int64()})
 _CODE_BITS = 63
-# What is looked up of each takes as much again as it does itself.
+# So many late events are read at once. What is read takes as much memory again as the events themselves.
 LATE_AT_ONCE = 65_536
 
 
 class Sums(NamedTuple):
     """Tables of schemas CELLS, COUNTRIES and VIEWERS, sorted by hour and shard.
 
-    Cells and countries are whole: one row for each. A viewer who viewed a video in one minute more than once may have
-    more than one row; who has no viewer_id has none. Each shard has so many buckets (udfs.logic.slices.viewer_buckets):
-    the `shard` of a viewer's row is that of the video times their number, and the bucket.
+    Each cell and each country has one row. A viewer who viewed a video several times in one minute may have several
+    rows. Events without a viewer_id have no row in `viewers`. Each shard has `viewer_buckets` buckets
+    (udfs.logic.slices.viewer_buckets). The `shard` of a viewer's row is the video's shard times their number, plus the
+    bucket.
     """
 
     cells: pa.Table
@@ -48,7 +49,7 @@ class Sums(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Of each event: its key's number, minute since 1970, country (two letters, or 0) and viewer."""
+    """For each event: the number of its key, its minute since 1970, its country (two letters, or 0) and its viewer."""
 
     keys: npt.NDArray[np.int64]
     minutes: npt.NDArray[np.int64]
@@ -64,7 +65,7 @@ for _row, _text in zip(_NOBODY, NO_VIEWERS, strict=True):
 
 @leaf()
 def _is_nobody(buf, at, length):  # type: ignore[no-untyped-def]
-    """Whether a viewer_id is one of NO_VIEWERS, in any case."""
+    """Return whether a viewer_id is one of NO_VIEWERS, in upper or lower case."""
     for i in range(_NOBODY_LEN.shape[0]):
         if _NOBODY_LEN[i] != length:
             continue
@@ -83,7 +84,7 @@ def _is_nobody(buf, at, length):  # type: ignore[no-untyped-def]
 
 @leaf()
 def country_code(buf, at, length):  # type: ignore[no-untyped-def]
-    """Two ASCII letters as capitals in 16 bits; 0 for any other text."""
+    """Return two ASCII letters as capitals in 16 bits, or 0 for any other text."""
     if length != 2:
         return np.uint16(0)
     code = np.uint16(0)
@@ -99,7 +100,7 @@ def country_code(buf, at, length):  # type: ignore[no-untyped-def]
 def _collect(  # type: ignore[no-untyped-def]
     buf, spans, viewed_at, chosen, is_blocked, slots, arena, arena_used, key_at, key_len, n
 ):  # fmt: skip
-    """(bytes of the arena in use, number of keys, and the columns of a _Batch) with the chosen events added."""
+    """Add the chosen events. Return (bytes of the arena in use, number of keys, and the columns of a _Batch)."""
     mask = np.uint64(slots.shape[0] - 1)
     prefix = BLOCKED_PREFIX_BYTES.shape[0]
     keys = np.empty(chosen.shape[0], np.int64)
@@ -111,7 +112,7 @@ def _collect(  # type: ignore[no-untyped-def]
         video_at, video_len, kind_at, kind_len = spans[i, 2], spans[i, 3], spans[i, 4], spans[i, 5]
         prefix_len = prefix if is_blocked[place] else 0
         length = 1 + prefix_len + kind_len + video_len
-        # Behind the keys, where it stays when it is a new one.
+        # The key is written after the other keys, where it stays if it is new.
         arena[arena_used] = prefix_len + kind_len
         at = put_bytes(arena, arena_used + 1, BLOCKED_PREFIX_BYTES, 0, prefix_len)
         at = put_bytes(arena, at, buf, kind_at, kind_len)
@@ -148,10 +149,11 @@ def _collect(  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _codes(keys, minutes, countries, viewers, places, hours, room):  # type: ignore[no-untyped-def]
-    """Of each event (its cell, that and its minute, that and its country), and of those with a viewer (who, a code).
+    """Return three codes for each event, and (index, code) of each event with a viewer.
 
-    A cell is one number for hour, bucket, kind and video, in this order; `places` are those of the keys, sorted by the
-    last three. The code is the cell's and as much of the viewer's hash as there is room for.
+    A cell is one number for hour, bucket, kind and video, in this order; `places` has the rank of each key by the last
+    three. The three codes are the cell, the cell with the minute, and the cell with the country. The code of a viewer
+    is the cell with as much of the viewer's hash as there is room for.
     """
     n = keys.shape[0]
     cells = np.empty(n, np.int64)
@@ -163,7 +165,7 @@ def _codes(keys, minutes, countries, viewers, places, hours, room):  # type: ign
     number = 0
     for i in range(n):
         hour = minutes[i] // MINUTES_PER_HOUR
-        # Most often that of the one before.
+        # Most events have the hour of the event before.
         if hours[number] != hour:
             number = np.searchsorted(hours, hour)
         cell = number * places.shape[0] + places[keys[i]]
@@ -179,7 +181,7 @@ def _codes(keys, minutes, countries, viewers, places, hours, room):  # type: ign
 
 @njit(cache=True)
 def _runs(codes):  # type: ignore[no-untyped-def]
-    """(each code, how often it stands there) of sorted ones."""
+    """Return (each code, how often it occurs) of sorted codes."""
     found = np.empty(codes.shape[0], np.int64)
     counts = np.empty(codes.shape[0], np.int64)
     n = 0
@@ -195,7 +197,7 @@ def _runs(codes):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _merged(order, cells, minutes, viewers):  # type: ignore[no-untyped-def]
-    """(places, counts): of neighbours in this order that are equal, the first and how many they are."""
+    """Merge equal neighbours in this order. Return (the first of each, how many they are)."""
     places = np.empty(order.shape[0], np.int64)
     counts = np.empty(order.shape[0], np.int64)
     n = 0
@@ -217,13 +219,13 @@ def _merged(order, cells, minutes, viewers):  # type: ignore[no-untyped-def]
 
 
 def viewer_hash(viewer_id: str) -> bytes:
-    """By what a viewer is known."""
+    """Return the 16-byte hash that stands for a viewer."""
     buf = np.frombuffer(viewer_id.encode(), np.uint8)
     return np.array(both_hashes(buf, 0, len(buf)), np.uint64).tobytes()
 
 
 class Audience:
-    """Takes the events of one slice."""
+    """Collects the events of one slice."""
 
     def __init__(self) -> None:
         self._keys = KeyTable()
@@ -238,11 +240,11 @@ class Audience:
         chosen: npt.NDArray[np.int64],
         is_blocked: npt.NDArray[np.bool_],
     ) -> None:
-        """Add the chosen events of a batch that was scanned, which came in time; `is_blocked` is by their order."""
+        """Add the chosen events of a scanned batch, which came in time. `is_blocked` has an entry for each of them."""
         self._in_time.append(self._collect(buf, spans, viewed_at, chosen, is_blocked))
 
     def add_late(self, late: LateEvents, chosen: npt.NDArray[np.int64]) -> None:
-        """Add these of the late events."""
+        """Add the chosen late events."""
         for at in range(0, len(chosen), LATE_AT_ONCE):
             part = chosen[at : at + LATE_AT_ONCE]
             first, end = late.starts[part[0]], late.starts[part[-1] + 1]
@@ -267,7 +269,7 @@ class Audience:
         return _Batch(*columns)
 
     def sums(self, shards: int) -> Sums:
-        """Of all that was added."""
+        """Sum all events that were added."""
         batches = [*self._in_time, *self._late]
         if not batches:
             return Sums(CELLS.empty_table(), COUNTRIES.empty_table(), VIEWERS.empty_table())
@@ -275,7 +277,7 @@ class Audience:
         buckets = buckets_for(len(keys), shards)
         names = self._names(shards, buckets)
         n = names.num_rows
-        # Of each batch there are few.
+        # Each batch has few different hours, so this is faster than sorting all.
         hours = np.unique(np.concatenate([np.unique(batch.minutes // MINUTES_PER_HOUR) for batch in batches]))
         room = min(_CODE_BITS - (len(hours) * n).bit_length(), 32)
         cells, by_minute, by_country, known, by_viewer = _codes(
@@ -298,14 +300,17 @@ class Audience:
         of_minutes = table(CELLS, at, "shard", minute=minute, views=views - late_added, late_added=late_added)
         codes, views = _runs(np.sort(by_country))
         of_countries = table(COUNTRIES, codes >> 16, "shard", country=_country_names(codes & 0xFFFF), views=views)
-        # Viewers whom a code does not tell apart may have more rows than one.
+        # Viewers who share a code may have several rows each.
         at, views = _merged(known[np.argsort(by_viewer)], cells, minutes, viewers)
         who = column_of(viewers[at])
         of_viewers = table(VIEWERS, cells[at], "bucket", minute=minutes[at], viewer=who, views=views)
         return Sums(of_minutes, of_countries, of_viewers, buckets)
 
     def _names(self, shards: int, buckets: int) -> pa.Table:
-        """Every key's bucket (of all shards), kind and video_id, sorted by these, its shard and its number."""
+        """Return bucket, kind, video_id, shard and number of each key, sorted by the first three.
+
+        Buckets are numbered through all shards.
+        """
         kinds, videos = key_columns(*self._keys.keys())
         hashed = shards_of(videos, shards * buckets)
         columns = {
@@ -319,7 +324,7 @@ class Audience:
 
 
 def _places(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where each number stands."""
+    """Return the place of each number."""
     found = np.empty(len(numbers), np.int64)
     found[numbers] = np.arange(len(numbers))
     return found
@@ -332,7 +337,7 @@ def _country_names(codes: npt.NDArray[np.int64]) -> pa.Array:
 
 
 def _taken(column: pa.ChunkedArray, places: pa.Array, wanted: pa.DataType) -> pa.Array:
-    """The values at these places; of a dictionary its indices are taken, which are smaller than texts."""
+    """Return the values at these places. For a dictionary type, only the indices are copied, not the texts."""
     whole = column.combine_chunks()
     if not pa.types.is_dictionary(wanted):
         return whole.take(places)

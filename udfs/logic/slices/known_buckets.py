@@ -1,7 +1,7 @@
-"""How what is known of an hour lies in a slice's file: in buckets by id, so that who looks for a few ids reads little.
+"""Divides the seen ids of an hour in a slice's file into buckets, so that looking up a few ids reads little.
 
-An hour viewed has a power of two of buckets, each a row group, also an empty one: how many row groups an hour has says
-how many buckets. One row group, as in slices of code before this, is a single bucket.
+The number of buckets of an hour viewed is a power of two. Each bucket is a row group, even if it is empty, so an hour
+has as many buckets as row groups. A single row group, as in older slices, is a single bucket.
 """
 
 import numpy as np
@@ -11,19 +11,19 @@ from udfs.logic.kernels.hashing import mix64
 from udfs.logic.kernels.id_index import Ids
 from udfs.logic.kernels.numba_compat import leaf, njit
 
-# Some 400 KB: what is read for an id that is looked for.
+# About 400 KB, which are read to look up one id.
 BUCKET_ROWS = 16_384
 BUCKETS_MAX = 256
 
 
 def buckets_for(rows: int) -> int:
-    """How many buckets so many ids of an hour have."""
+    """Return the number of buckets for so many ids of an hour."""
     return min(1 << max(-(-rows // BUCKET_ROWS) - 1, 0).bit_length(), BUCKETS_MAX)
 
 
 @leaf()
 def _bucket(low, high, buckets):  # type: ignore[no-untyped-def]
-    # The table of ids takes the upper half of this number.
+    # These are the lower bits of the hash. A table of ids takes the upper half.
     return np.int64(mix64(low ^ mix64(high)) & np.uint64(buckets - 1))
 
 
@@ -36,14 +36,14 @@ def _buckets(ids, buckets):  # type: ignore[no-untyped-def]
 
 
 def buckets_of(ids: Ids, buckets: int) -> npt.NDArray[np.int64]:
-    """The bucket of each id, of so many (a power of two)."""
+    """Return the bucket of each id, of so many buckets (a power of two)."""
     found: npt.NDArray[np.int64] = _buckets(ids, buckets)
     return found
 
 
 @njit(cache=True)
 def _ordered(ids, places, buckets, begins, groups):  # type: ignore[no-untyped-def]
-    """(order, rows of each group): a counting sort, which leaves rows of a group in the order they came in."""
+    """Return (order, rows of each group). It is a counting sort, which keeps the order of rows within a group."""
     rows = np.zeros(groups + 1, np.int64)
     group_of = np.empty(ids.shape[0], np.int32)
     for i in range(ids.shape[0]):
@@ -60,7 +60,7 @@ def _ordered(ids, places, buckets, begins, groups):  # type: ignore[no-untyped-d
 
 
 def in_buckets(ids: Ids, hours: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], list[tuple[int, int]]]:
-    """(order by hour and bucket, (hour, rows) of each bucket in it) of ids and the hours they were viewed in."""
+    """Return (the order by hour and bucket, (hour, rows) of each bucket in that order). `hours` are hours viewed."""
     each, places, numbers = np.unique(hours, return_inverse=True, return_counts=True)
     buckets = np.array([buckets_for(rows) for rows in numbers.tolist()], np.int64)
     begins = np.cumsum(buckets) - buckets

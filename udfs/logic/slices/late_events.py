@@ -1,6 +1,7 @@
-"""The late events of a slice: as they came, and the few numbers of each that are asked for. Pure.
+"""Holds the late events of a slice, with a few numbers of each, and finds repeats among them.
 
-Columns, not objects: a late event costs its own bytes and 33 more, since strangers can send as many as they like.
+They are held in columns, not objects, because clients can send any number of late events. A late event takes its own
+bytes and 33 more.
 """
 
 import array
@@ -21,7 +22,7 @@ from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS_1, VIEWER_AT, VIEWER_LEN, 
 
 
 class LateEvents:
-    """Takes them record by record. After `columns` no more may be added."""
+    """Collects late events, record by record. None may be added once a column has been read."""
 
     def __init__(self) -> None:
         self._datums = bytearray()
@@ -35,7 +36,7 @@ class LateEvents:
         return len(self._viewed_ms)
 
     def add(self, datums: Iterable[bytes], append_ms: int, blocks: BlockTable) -> None:
-        """Add ViewEvents of one record, of which dedup has said that they can be read."""
+        """Add ViewEvents of one record. Dedup must have found that they can be read."""
         found = list(datums)
         starts = np.zeros(len(found) + 1, np.int64)
         np.cumsum([len(datum) for datum in found], out=starts[1:])
@@ -52,59 +53,60 @@ class LateEvents:
 
     @property
     def datums(self) -> Bytes:
-        """The bytes of all; event i is datums[starts[i] : starts[i + 1]]."""
+        """The bytes of all events; event i is datums[starts[i] : starts[i + 1]]."""
         return np.frombuffer(self._datums, np.uint8)
 
     @property
     def starts(self) -> npt.NDArray[np.int64]:
-        """Where each begins, and where the last ends."""
+        """Where each event begins, and where the last one ends."""
         return np.frombuffer(self._starts, np.int64)
 
     @property
     def viewed_ms(self) -> npt.NDArray[np.int64]:
-        """When each was viewed."""
+        """When each event was viewed."""
         return np.frombuffer(self._viewed_ms, np.int64)
 
     @property
     def append_ms(self) -> npt.NDArray[np.int64]:
-        """When each arrived."""
+        """When each event arrived."""
         return np.frombuffer(self._append_ms, np.int64)
 
     @property
     def is_blocked(self) -> npt.NDArray[np.bool_]:
-        """Whether its viewer was blocked when it arrived."""
+        """Whether the viewer of each event was blocked when it arrived."""
         return np.frombuffer(self._is_blocked, np.bool_)
 
     @property
     def subjects(self) -> Subjects:
-        """The hash of each one's video and kind."""
+        """The hash of each event's video and kind."""
         return np.frombuffer(self._subjects, np.uint64)
 
     def ids(self, chosen: npt.NDArray[np.int64]) -> Ids:
-        """The ids of these events."""
+        """Return the ids of these events."""
         found: Ids = _ids(self.datums, self.starts, chosen)
         return found
 
 
 class Names:
-    """Which of some events have the same id and time, and which of them are known. Exact.
+    """Finds which of some events are repeats, of each other or of events that count already. It is exact.
 
-    `subjects` only tell what a repeat is (udfs.logic.slices.repeats.Repeat): they decide nothing.
+    The name of an event is its id and the time at which it was viewed. An event is a repeat of another one of the same
+    name. `subjects` only tell what kind of repeat it is (udfs.logic.slices.repeats.Repeat).
     """
 
     def __init__(self, ids: Ids, viewed_ms: npt.NDArray[np.int64], subjects: Subjects) -> None:
         self._events = ids, viewed_ms, subjects
         self._slots = np.full(slots_for(len(ids)), -1, np.int32)
-        # Of each event the first one of the same name, and the next one, or -1.
+        # For each event, the first event of the same name, and the next one of it or -1.
         self._first, self._next = _fill(self._slots, ids, viewed_ms)
-        # By the first of a name: whether it is known, and from where no subject is kept. By event: whether one of these
-        # has its subject.
+        # For the first event of a name: whether an event of this name counts already, and whether one of these has no
+        # subject. For each event: whether one of these has its subject.
         self._is_known = np.zeros(len(ids), np.bool_)
         self._is_unsure = np.zeros(len(ids), np.bool_)
         self._is_same = np.zeros(len(ids), np.bool_)
 
     def note(self, known: Known) -> None:
-        """These are known: each of the events that is one of them is a repeat."""
+        """Add events that count already. An event of the same name as one of them is a repeat."""
         subjects = np.empty(0, np.uint64) if known.subjects is None else known.subjects
         _note(
             self._slots, self._next, *self._events, known.ids, known.viewed_ms, subjects, known.subjects is not None,
@@ -112,11 +114,11 @@ class Names:
         )  # fmt: skip
 
     def new(self) -> npt.NDArray[np.int64]:
-        """The first event of each name that is not known, in order."""
+        """Return, in order, the first event of each name, unless an event of this name counts already."""
         return np.nonzero((self._first == np.arange(len(self._first))) & ~self._is_known)[0]
 
     def repeats(self) -> Counter[str]:
-        """How many of the others are what, by names of Repeat."""
+        """Return how many of the other events are which kind of repeat, by names of Repeat."""
         subjects, first = self._events[2], self._first
         is_known, is_unsure = self._is_known[first], self._is_unsure[first]
         is_repeat = is_known | (first != np.arange(len(first)))
@@ -131,12 +133,12 @@ class Names:
 
 @njit(cache=True)
 def late_spans(buf, starts, ends):  # type: ignore[no-untyped-def]
-    """(spans as of a Scan, viewed_at) of the events of any version that lie there."""
+    """Return (spans as in a Scan, viewed_at) of the events buf[starts[i] : ends[i]], which may be of any version."""
     n = starts.shape[0]
     spans = np.empty((n, 8), np.int64)
     viewed = np.empty(n, np.int64)
     for i in range(n):
-        # What is needed stands in version 1, with which each version begins.
+        # Each version begins with the fields of version 1, and no others are needed.
         video_at, video_len, viewed_at, kind_at, kind_len, viewer_at, viewer_len, _, _ = read_event(
             buf, starts[i], OPTIONAL_TEXTS_1
         )
@@ -176,7 +178,7 @@ def _fill(slots, ids, viewed_ms):  # type: ignore[no-untyped-def]
     mask = np.uint64(slots.shape[0] - 1)
     first = np.empty(ids.shape[0], np.int64)
     following = np.full(ids.shape[0], -1, np.int64)
-    # Of a first one the last one of its name so far.
+    # For the first event of a name, the last one so far.
     last = np.arange(ids.shape[0])
     for i in range(ids.shape[0]):
         slot = _slot(ids[i, 0], ids[i, 1], viewed_ms[i], mask)

@@ -1,8 +1,8 @@
-"""Repeats of a counted event, told apart from other events that bear its id. Pure.
+"""Tells repeats of an event from different events that have the same id.
 
-The id alone decides what counts, in the stream and here: bad random generators lose views by it, and nobody would see.
-So of every event that counts 8 bytes of a hash of its video and kind are kept beside its id, and what repeats the id is
-held against them when a slice is counted. No verdict changes by it.
+Only the id decides what counts, in the stream and here. So a client with a bad random generator loses views, and nobody
+would notice. Therefore an 8-byte hash of video and kind is kept beside the id of each event that counts. When a slice
+is counted, events that repeat an id are compared with that hash. No verdict depends on it.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ from udfs.logic.kernels.numba_compat import leaf, load_u64, njit
 from udfs.logic.wire.batch_scan import KIND_AT, KIND_LEN, START, VIDEO_AT, VIDEO_LEN
 
 Subjects = npt.NDArray[np.uint64]
-# Of each slice and reason.
+# So many samples are kept for each slice and reason.
 SAMPLES_MAX = 100
 _TIME = pa.timestamp("ms", "UTC")
 SAMPLES = pa.schema(
@@ -40,10 +40,13 @@ SAMPLES = pa.schema(
 
 
 class Repeat(IntEnum):
-    """What an event with a known id is. Of several events that bear the id, the one that it is most like decides."""
+    """What an event is whose id counts already. If several events have that id, the most similar one decides.
+
+    It is CONFLICTING if video or kind differ, RESTAMPED if only the time differs, SAME if nothing differs.
+    """
 
     NOT_FOUND = 0
-    # Of a slice that kept no hashes.
+    # The slice of the other event has kept no hashes.
     UNKNOWN = 1
     CONFLICTING = 2
     RESTAMPED = 3
@@ -51,9 +54,9 @@ class Repeat(IntEnum):
 
 
 class Known(NamedTuple):
-    """Events that count: ids (uint64[n, 2]) and the times of their views in ms, in no order that means anything.
+    """Events that count: their ids (uint64[n, 2]) and the times at which they were viewed, in ms, in any order.
 
-    `subjects` are hashes of video and kind; None of a slice of a version that kept none.
+    `subjects` are hashes of video and kind, or None for a slice of a version that kept none.
     """
 
     ids: Ids
@@ -62,18 +65,18 @@ class Known(NamedTuple):
 
     @property
     def hours(self) -> npt.NDArray[np.int64]:
-        """The hour in which each was viewed, since 1970."""
+        """The hour in which each was viewed, in hours since 1970."""
         return self.viewed_ms // HOUR_MS
 
     def taken(self, rows: npt.NDArray[np.int64]) -> "Known":
-        """Those in these rows, in their order."""
+        """Return the events in these rows, in their order."""
         subjects = None if self.subjects is None else self.subjects[rows]
         return Known(self.ids[rows], self.viewed_ms[rows], subjects)
 
 
 @leaf()
 def _subject_at(buf, video_at, video_len, kind_at, kind_len):  # type: ignore[no-untyped-def]
-    """Stored with slices: it never changes."""
+    """Return the hash of video and kind. It is stored with slices, so it must never change."""
     video, kind = hash_bytes(buf, video_at, video_len), hash_bytes(buf, kind_at, kind_len)
     return mix64(video * np.uint64(0x9E3779B97F4A7C15) + kind)
 
@@ -97,13 +100,13 @@ def _ids(buf, spans, rows):  # type: ignore[no-untyped-def]
 
 
 def subjects_of(buf: Bytes, spans: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> Subjects:
-    """The hashes of these events of a batch."""
+    """Return the hashes of video and kind of these events of a batch."""
     found: Subjects = _subjects(buf, spans, rows)
     return found
 
 
 class Repeats:
-    """Collects the repeats of a slice, and judges them when all that counts in it is known."""
+    """Collects the repeats of a slice, and judges them when all events of the slice have been read."""
 
     def __init__(self, rules: CountingSettings) -> None:
         self._rules = rules
@@ -122,7 +125,7 @@ class Repeats:
         rows: npt.NDArray[np.int64],
         append_ms: int,
     ) -> None:
-        """Take the repeats, by row, of a record of this append time."""
+        """Add the events in these rows, which are the repeats of a record of this append time."""
         if not len(rows):
             return
         buf = np.frombuffer(value, np.uint8)
@@ -132,11 +135,14 @@ class Repeats:
             self._texts.append((value[video_at : video_at + video_len], value[kind_at : kind_at + kind_len]))
 
     def ids(self) -> Ids:
-        """Of all of them."""
+        """Return the ids of all repeats."""
         return np.concatenate([np.empty((0, 2), np.uint64), *(ids for ids, *_ in self._parts)])
 
     def hours(self) -> range:
-        """The hours in which the events may have been viewed that these repeat, as far as dedup remembers."""
+        """Return the hours in which the events that these repeat may have been viewed.
+
+        They go back as far as dedup keeps seen ids.
+        """
         if not self._append_ms:
             return range(0)
         rules = self._rules
@@ -144,7 +150,7 @@ class Repeats:
         return range(first // HOUR_MS, (max(self._append_ms) + rules.future_skew_ms) // HOUR_MS + 1)
 
     def judge(self, known: Iterable[Known]) -> tuple[Counter[str], pa.Table]:
-        """How many are what, and samples. `known` is looked at until each is found: the likeliest first."""
+        """Return (how many are which Repeat, samples). `known` is read until each id is found: the likeliest first."""
         numbers: Counter[str] = Counter()
         if not self._parts:
             return numbers, SAMPLES.empty_table()
@@ -156,7 +162,7 @@ class Repeats:
             if not len(left):
                 break
             found[left], first_ms[left] = _likeness(ids[left], viewed_ms[left], subjects[left], one)
-        # What is not found was counted by a slice that is not kept, or of which records are missing.
+        # An id that is not found was counted by a slice that is not kept any more, or whose records are missing.
         found[found == Repeat.NOT_FOUND] = Repeat.UNKNOWN
         for repeat, number in zip(*np.unique(found, return_counts=True), strict=True):
             numbers[Repeat(repeat).name.lower()] = int(number)
@@ -189,7 +195,7 @@ class Repeats:
 def _likeness(
     ids: Ids, viewed_ms: npt.NDArray[np.int64], subjects: Subjects, known: Known
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int64]]:
-    """Of each (Repeat, the time of the known event that it is most like)."""
+    """Return for each event (Repeat, the time of the most similar event in `known`)."""
     best = np.zeros(len(ids), np.int8)
     first_ms = np.zeros(len(ids), np.int64)
     index = IdIndex()
@@ -200,7 +206,7 @@ def _likeness(
     rows, keys = rows[order], keys[order]
     wanted = _keys(ids)
     at, end = np.searchsorted(keys, wanted, "left"), np.searchsorted(keys, wanted, "right")
-    # Most often once: an id that counts twice is rare.
+    # Most often this loop runs once, because an id rarely counts twice.
     while len(places := np.nonzero(at < end)[0]):
         row = rows[at[places]]
         like = np.full(len(places), int(Repeat.UNKNOWN), np.int8)
@@ -218,13 +224,13 @@ def _likeness(
 
 
 def _keys(ids: Ids) -> npt.NDArray[np.uint64]:
-    """A number for each id; who has the same one may still be another."""
+    """Return a number for each id. Different ids may have the same number."""
     keys: npt.NDArray[np.uint64] = ids[:, 0] ^ (ids[:, 1] * np.uint64(0x9E3779B97F4A7C15))
     return keys
 
 
 def known_of(parts: Sequence[Known]) -> Known:
-    """All of these together; they have subjects."""
+    """Return all parts together. Each part has subjects."""
     nothing = Known(np.empty((0, 2), np.uint64), np.empty(0, np.int64), np.empty(0, np.uint64))
     all_parts = [nothing, *parts]
     return Known(

@@ -1,10 +1,10 @@
-"""What the records of one slice come to. A slice is what one partition holds between two offsets.
+"""Counts the records of one slice, that is, the records of one partition between two offsets.
 
-It carries on where the slice before it ended, with dedup's memory, so that every event gets the verdict that the stream
-gave it. Besides, late events are added, each once: one is a repeat when its id was counted, or added, with the same
-time before, in this slice or an earlier one. Whatever is to be looked up lies by the hour in which it was viewed, since
-a repeat in this sense was viewed in the same one. Later than `late_ms_max` after its view an event is not added any
-more, nor when it was viewed before `viewed_ms_min`: what it might repeat is forgotten.
+Counting continues where the slice before ended, with dedup's memory, so that every event gets the same fate as in the
+stream. In addition, late events are added, each once. A late event is a repeat if an event with the same id and the
+same time was counted or added before, in this slice or in an earlier one. Such events were viewed in the same hour, so
+ids are looked up by hour viewed. An event is not added any more if it arrives more than `late_ms_max` after it was
+viewed, or was viewed before `viewed_ms_min`, because the ids that it may repeat are not kept so long.
 """
 
 import itertools
@@ -30,7 +30,7 @@ from udfs.logic.stream.ledger import Tally
 
 
 class SaltMemory(NamedTuple):
-    """What dedup of one salt hands on to the next slice."""
+    """The state of one salt's dedup, with which the next slice begins."""
 
     header: bytes
     chunks: list[bytes]
@@ -38,11 +38,13 @@ class SaltMemory(NamedTuple):
 
 @dataclass(frozen=True)
 class SliceCounts:
-    """`sums` are the stream's views and beside them what was added late, `known` the events that they are of.
+    """The result of a slice.
 
-    `memory` is None when the next slice is counted by the same dedups. `late` says what became of the late events:
-    added, repeats, too_old; `repeats` what those are that repeat an id (udfs.logic.slices.repeats.Repeat), with
-    `samples`. A tally of a minute that goes on in the next slice is whole there.
+    `sums` are the views that the stream has counted, and beside them those that were added late; `known` are the events
+    of both. `memory` is None if the next slice is counted with the same dedups. `late` says what became of the late
+    events: added, repeats, too_old. `repeats` says what the events are that repeat an id
+    (udfs.logic.slices.repeats.Repeat), with `samples`. If a minute continues in the next slice, the tally there is the
+    complete one.
     """
 
     sums: Sums
@@ -55,7 +57,7 @@ class SliceCounts:
 
 
 def dedups_of(memory: Mapping[int, SaltMemory], rules: CountingSettings) -> dict[int, SaltDedup]:
-    """Those that handed this on, by salt."""
+    """Restore the dedups, by salt, from the memory of a slice."""
     found = {}
     for salt, kept in memory.items():
         found[salt] = SaltDedup(salt, rules, sends=False)
@@ -64,9 +66,9 @@ def dedups_of(memory: Mapping[int, SaltMemory], rules: CountingSettings) -> dict
 
 
 class SliceCounter:
-    """Counts one slice. Records in the order of their offsets.
+    """Counts one slice. Records must come in the order of their offsets.
 
-    `dedups` are as the slice before has left them, and as the next one finds them afterwards.
+    `dedups` are those of the slice before, by salt. They are changed, and are then those for the next slice.
     """
 
     def __init__(
@@ -94,10 +96,10 @@ class SliceCounter:
         self._audience = Audience()
         self._tallies: dict[int, dict[int, Tally]] = {}
 
-    def record(self, key: bytes | None, value: bytes | None, record_ms: int) -> None:
-        """Judge one record. Never raises for what the bytes say."""
+    def count(self, key: bytes | None, value: bytes | None, record_ms: int) -> None:
+        """Count one record. No content makes it raise."""
         dedup = self._of(key)
-        outcome = dedup.record(value or b"", record_ms, dedup.salt, self._blocks)
+        outcome = dedup.judge(value or b"", record_ms, dedup.salt, self._blocks)
         if outcome.fresh is not None:
             assert outcome.fresh_viewed_ms is not None
             assert outcome.batch is not None
@@ -120,7 +122,7 @@ class SliceCounter:
 
     @property
     def events(self) -> int:
-        """How many are held in memory: those that count, the late ones, and repeats."""
+        """How many events are held in memory: those that count, the late ones, and repeats."""
         return self._fresh_events + len(self._late) + len(self._repeats)
 
     def finish(
@@ -130,11 +132,12 @@ class SliceCounter:
         newest: Callable[[Collection[int], Ids], Iterable[Known]] = lambda _hours, _ids: (),
         hands_on: bool = True,
     ) -> SliceCounts:
-        """What it all came to. `known` gives what each earlier slice of the partition knows of an hour viewed.
+        """Return the result, after all records.
 
-        `newest` gives the same of several hours, of the newest slices first: by it repeats are judged. Both are told
-        for which ids they are asked, and may leave others out. One answer at a time is looked through: the ids of an
-        hour, of all slices together, may be more than fit in memory.
+        `known` gets an hour viewed and ids, and yields the events of that hour from each earlier slice of the
+        partition. `newest` does the same for several hours, with the newest slices first; repeats are judged by it.
+        Both may leave out events with other ids. They yield one slice at a time, because the ids of an hour from all
+        slices may not fit in memory.
         """
         fresh = known_of(self._fresh)
         repeated = newest(self._repeats.hours(), self._repeats.ids())
@@ -156,9 +159,9 @@ class SliceCounter:
     def _add_late(
         self, fresh: Known, known: Callable[[int, Ids], Iterable[Known]]
     ) -> tuple[npt.NDArray[np.int64], Counter[str], Counter[str]]:
-        """(those to be added, what became of all, what those are that repeat an id and a time)."""
+        """Return (late events to add, what became of all, what those are that repeat an id and a time)."""
         late, viewed_ms = self._late, self._late.viewed_ms
-        # Not by how late it is: any number may stand for a time, and the difference may not fit.
+        # Compare times, not differences: a time may be any int64, and a difference may overflow.
         is_too_old = viewed_ms < np.maximum(self._viewed_ms_min, late.append_ms - self._late_ms_max)
         judged = np.nonzero(~is_too_old)[0]
         names = Names(late.ids(judged), viewed_ms[judged], late.subjects[judged])
@@ -178,7 +181,7 @@ class SliceCounter:
         return {salt: SaltMemory(dedup.header(), dedup.chunks()) for salt, dedup in sorted(self._dedups.items())}
 
     def _of(self, key: bytes | None) -> SaltDedup:
-        """Of the record's salt; of the partition itself, when it bears none of the partition's, as in the stream."""
+        """Return the dedup of the record's salt. As in the stream, records without a salt of the partition have one."""
         salt = salt_in(key, self._partition, salts=self._rules.salts, partitions=self._partitions)
         dedup = self._dedups.get(salt)
         if dedup is None:
@@ -187,5 +190,5 @@ class SliceCounter:
 
 
 def no_known() -> Known:
-    """Nothing."""
+    """Return no events."""
     return known_of([])

@@ -1,7 +1,8 @@
-"""A slice's viewers by buckets of videos, and a day's in shares of which each fits in memory. Pure.
+"""Divides a slice's viewers into buckets of videos, and a day's viewers into shares that fit in memory.
 
-A bucket is a part of a shard, by more of the same hash of a video. A slice has as many as its rows fill, by a power of
-two, so that bucket b of a slice with B of them has the videos of b, b + B, b + 2 B and so on of one with more.
+A bucket is a part of a shard: more of the same hash of a video decides it. A slice with more rows has more buckets. The
+number is a power of two, so that bucket b of a slice with B buckets has the videos of the buckets b, b + B, b + 2 B and
+so on of a slice with more.
 """
 
 import math
@@ -15,13 +16,13 @@ import pyarrow as pa
 from udfs.logic.kernels.hash_columns import halves_of
 from udfs.logic.kernels.key_columns import shards_of
 
-# Of a row group, on average: smaller ones cost more than their rows do.
+# The least rows of a row group, on average. Smaller groups cost more than their rows do.
 _GROUP_ROWS_MIN = 8192
 BUCKETS_MAX = 64
 
 
 class Share(NamedTuple):
-    """Some buckets of `of`; of one that is too large a part, by viewer."""
+    """Some of `of` buckets. If a bucket is too large for a share, its viewers are divided into `parts` shares."""
 
     buckets: range
     of: int
@@ -29,7 +30,7 @@ class Share(NamedTuple):
     parts: int = 1
 
     def touches(self, bucket: int, of: int) -> bool:
-        """Whether a slice with so many buckets may have something of this in that one."""
+        """Return whether bucket number `bucket` of a slice with `of` buckets may have viewers of this share."""
         fewer = min(of, self.of)
         return any(mine % fewer == bucket % fewer for mine in self.buckets)
 
@@ -38,17 +39,17 @@ EVERYTHING = Share(range(1), 1)
 
 
 def buckets_for(rows: int, shards: int) -> int:
-    """How many each shard of a slice gets."""
+    """Return how many buckets each shard of a slice of so many rows gets."""
     return int(min(BUCKETS_MAX, 1 << max(0, (rows // (shards * _GROUP_ROWS_MIN)).bit_length() - 1)))
 
 
 def shares_of(groups: Iterable[tuple[int, int, int]], rows_max: int) -> list[Share]:
-    """All of a shard's day in shares of about so many rows; `groups` are (bucket, of how many, rows)."""
+    """Divide a shard's day into shares of about so many rows; `groups` are (bucket, number of buckets, rows)."""
     groups = list(groups)
     of = max((of for _, of, _ in groups), default=1)
     rows = np.zeros(of)
     for bucket, among, number in groups:
-        # As if a video of the bucket were in each of those as likely.
+        # The rows of a larger bucket are spread evenly over the buckets that it contains.
         rows[bucket::among] += number * among / of
     shares, begin = [], 0
     while begin < of:
@@ -62,7 +63,7 @@ def shares_of(groups: Iterable[tuple[int, int, int]], rows_max: int) -> list[Sha
 
 
 def rows_of(table: pa.Table, share: Share, shards: int) -> pa.Table:
-    """Of a slice's viewers, of buckets that the share touches, the rows that are the share's."""
+    """Return the rows of the share, from the viewers of a slice's buckets that the share touches."""
     if len(share.buckets) < share.of:
         wanted = np.zeros(share.of, bool)
         wanted[share.buckets] = True

@@ -1,1 +1,1 @@
-"""The rules of the count job: time and lateness, the block list, deduplication, then windows and their ledger."""
+"""The rules of the count job: time and lateness, the block list, deduplication, windows and the ledger."""

@@ -1,4 +1,4 @@
-"""When a record of the events topic arrived, as far as it says so by itself. Pure."""
+"""Finds when a record of the events topic arrived, as far as the record alone tells."""
 
 import numpy as np
 
@@ -8,7 +8,10 @@ from udfs.logic.wire.batch_scan import Unreadable, scan
 
 
 def salt_in(key: bytes | None, partition: int, *, salts: int, partitions: int) -> int:
-    """The salt that a record's key names; -1 - partition when it names none of that partition's, as in the stream."""
+    """Return the salt that a record's key names, or -1 - partition if it names no salt of that partition.
+
+    The stream keys records in the same way.
+    """
     salt = int.from_bytes(key, "big") if key is not None and len(key) == 4 else -1
     return salt if 0 <= salt < salts and salt % partitions == partition else -1 - partition
 
@@ -22,7 +25,11 @@ def arrived_ms(
     partitions: int,
     rules: CountingSettings,
 ) -> int | None:
-    """To where a record moves the clock of its salt, if that is not there yet; None of one that moves none."""
+    """Return the append time to which a record moves its salt, unless that is later already.
+
+    The result is None for a record that does not move its salt. `rules`, `partition` and `partitions` are those of the
+    topic; times are in ms.
+    """
     salt = salt_in(key, partition, salts=rules.salts, partitions=partitions)
     batch = scan(np.frombuffer(value or b"", np.uint8), salt, rules.salts)
     if isinstance(batch, Unreadable) or batch.produced_ms < PRODUCED_MS_MIN:

@@ -1,7 +1,8 @@
-"""Whose views do not count, and when: by append time, so that a replay decides alike.
+"""The block list: whose views do not count, and in which periods of append time.
 
-A period begins and ends at least a minute after it was written, and a list is read to its end before anything is
-judged: whoever judges a view knows every period that can contain its append time, on the first run and on any later.
+A period begins and ends at least a minute after it was written, and the list is read to its end before any event is
+judged. So every period that can contain an event's append time is known when the event is judged, and a replay decides
+the same.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ from udfs.logic.wire.keyed_records import Keyed, Refusal, read_keyed, read_whole
 
 PERIODS_MAX = 1000
 FOR_GOOD_MS = 1 << 62
-# Of BlockedViewer, with times as plain numbers.
+# The periods of BlockedViewer, with times as plain numbers.
 _PERIODS = fastavro.parse_schema(
     {
         "type": "array",
@@ -32,13 +33,13 @@ _PERIODS = fastavro.parse_schema(
 
 
 def read_blocked(key: bytes | None, value: bytes | None) -> Keyed | Refusal:
-    """Reads one record of the block list's topic: (viewer_id, periods). Never raises for what the bytes say."""
+    """Read one record of the block list's topic: (viewer_id, periods). No content makes it raise."""
     found = read_keyed("BlockedViewer", key, value, VIEWER_ID_BYTES_MAX)
     if isinstance(found, Refusal) or found.rest is None:
         return found
     try:
         periods = read_periods(found.rest)
-    # Whatever a decoder meets in bytes that are not what they say they are.
+    # A decoder may raise anything for bytes that are not of its schema.
     except Exception:
         return Refusal.UNREADABLE
     if len(periods) > PERIODS_MAX:
@@ -51,7 +52,7 @@ def read_blocked(key: bytes | None, value: bytes | None) -> Keyed | Refusal:
 
 
 def read_periods(rest: bytes) -> list[Period]:
-    """The periods of a value's rest. Raises as `read_whole`."""
+    """Decode the periods, the rest of a value. Raises what `read_whole` raises."""
     found: list[dict[str, Any]] = read_whole(_PERIODS, rest)
     return [
         Period(one["effective_from"], FOR_GOOD_MS if one["effective_until"] is None else one["effective_until"])
@@ -59,14 +60,15 @@ def read_periods(rest: bytes) -> list[Period]:
     ]
 
 
-# Changes that are taken in at once: a list that is read from its topic is not to be held as objects first.
+# So many changes are collected before they go into the table. Without a limit, a list that is read from its topic would
+# first be held as objects.
 _CHANGES_AT_ONCE = 10_000
-# So many rows that no viewer has any more are always borne.
+# So many unused rows are always tolerated.
 _ROWS_SPARE = 1024
 
 
 class BlockList:
-    """The list of one subtask. Not thread-safe. With a budget it may come to lie in a file; see `let_go`."""
+    """The block list of one subtask. Not thread-safe. With a budget it may be moved to a file; see `let_go`."""
 
     def __init__(self, budget: Budget | None = None) -> None:
         self._changed: dict[bytes, list[Period]] = {}
@@ -74,7 +76,7 @@ class BlockList:
         self._viewers = Viewers(budget)
 
     def put(self, viewer_id: bytes, rest: bytes | None) -> None:
-        """From now on these are the periods of a viewer, as `read_blocked` gives them; None: there are none."""
+        """Set the periods of a viewer, as `read_blocked` returns them; None removes them."""
         self._changed[viewer_id] = [] if rest is None else read_periods(rest)
         if len(self._changed) >= _CHANGES_AT_ONCE:
             self._take_changes()
@@ -85,12 +87,12 @@ class BlockList:
 
     @property
     def table(self) -> BlockTable:
-        """The list as it is now. A change costs some microseconds, however many viewers there are."""
+        """The list as it is now. A change takes some microseconds, however many viewers there are."""
         self._take_changes()
         return self._viewers.table()
 
     def let_go(self) -> None:
-        """Hold no pages of a file. To be called after each use of the table."""
+        """Release the pages of the file, if the list is in one. Call it after each use of the table."""
         self._viewers.let_go()
 
     def _take_changes(self) -> None:
@@ -98,6 +100,6 @@ class BlockList:
             return
         self._viewers.put(self._changed)
         self._changed = {}
-        # Made anew when most of it is of no use any more: after as many changes as it has periods.
+        # The table is made again when most of its rows are unused, that is, after as many changes as it has periods.
         if self._viewers.rows > 2 * self._viewers.rows_in_use + _ROWS_SPARE:
             self._viewers = self._viewers.anew()

@@ -1,7 +1,7 @@
-"""The block list as arrays, which kernels look up: names of viewers, and periods of append time.
+"""The block list as arrays in which kernels look viewers up: names of viewers, and periods of append time.
 
-About 100 bytes a viewer of one period and a name of 36 bytes. Beyond a budget all of it lies in a file, which is
-mapped, so that it is the same arrays under the same kernels (docs/decisions/0044).
+A viewer with one period and a name of 36 bytes takes about 100 bytes. If it exceeds a budget, all of it lies in a file
+that is mapped into memory, so that the same kernels work on the same arrays (docs/decisions/0044).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,17 @@ from udfs.logic.minutes.cells import put_bytes, same_bytes, slots_for
 
 
 class Period(NamedTuple):
-    """Append times in ms, the end not included."""
+    """A period of append time, in ms. The end does not belong to it."""
 
     from_ms: int
     until_ms: int
 
 
 class BlockTable(NamedTuple):
-    """A block list as the kernel looks it up; `slots` of an open-addressing table point to viewers.
+    """A block list in the form that kernels read; `slots` of an open-addressing table point to viewers.
 
-    Of viewer i the name is arena[name_at[i] : name_at[i + 1]], its periods are rows period_at[i, 0] to period_at[i, 1]
-    of `periods` (int64[n, 2]). Holds until the list changes: a change is made in place.
+    Viewer i has the name arena[name_at[i] : name_at[i + 1]] and the periods in the rows period_at[i, 0] to
+    period_at[i, 1] of `periods` (int64[n, 2]). It is valid until the list changes, because changes are made in place.
     """
 
     slots: npt.NDArray[np.int32]
@@ -51,9 +51,9 @@ def _fill(slots, arena, name_at, viewers):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _place(slots, arena, name_at, viewers, names, ends):  # type: ignore[no-untyped-def]
-    """(which viewer each name is, how many there are now); name i is names[ends[i] : ends[i + 1]]. New ones are added.
+    """Find each name, and add those that are new. Return (the number of each name's viewer, how many there are now).
 
-    There must be room for all.
+    Name i is names[ends[i] : ends[i + 1]]. There must be room for all.
     """
     mask = np.uint64(slots.shape[0] - 1)
     found = np.empty(ends.shape[0] - 1, np.int64)
@@ -79,7 +79,10 @@ def _place(slots, arena, name_at, viewers, names, ends):  # type: ignore[no-unty
 
 @leaf()
 def is_blocked(buf, at, length, append, slots, arena, name_at, period_at, periods):  # type: ignore[no-untyped-def]
-    """Whether the viewer buf[at : at + length] is blocked at this append time. The rest is a BlockTable."""
+    """Return whether the viewer buf[at : at + length] is blocked at this append time.
+
+    The other arguments are the fields of a BlockTable.
+    """
     if length <= 0:
         return False
     mask = np.uint64(slots.shape[0] - 1)
@@ -98,7 +101,7 @@ def is_blocked(buf, at, length, append, slots, arena, name_at, period_at, period
 
 @njit(cache=True)
 def _copy(arena, name_at, period_at, periods, new_arena, new_name_at, new_period_at, new_periods):  # type: ignore[no-untyped-def]
-    """(how many viewers, how many rows) were copied: those that have periods, and these."""
+    """Copy the viewers that have periods, and the periods. Return how many of each were copied."""
     viewers = 0
     rows = 0
     for viewer in range(period_at.shape[0]):
@@ -119,14 +122,14 @@ def _copy(arena, name_at, period_at, periods, new_arena, new_name_at, new_period
 
 
 class _Sizes(NamedTuple):
-    """For so many viewers, bytes of their names, and periods there is room."""
+    """There is room for so many viewers, bytes of their names, and periods."""
 
     viewers: int
     octets: int
     rows: int
 
     def at_least(self, needed: "_Sizes") -> "_Sizes":
-        """What is needed, and a third more of that of which there is too little."""
+        """Return sizes in which what is too small is replaced by what is needed and a third more."""
         return _Sizes(*(has if has >= wants else wants * 4 // 3 for has, wants in zip(self, needed, strict=True)))
 
 
@@ -147,7 +150,7 @@ class _Arrays:
 
     @staticmethod
     def octets(sizes: _Sizes) -> int:
-        """Of all arrays."""
+        """Return the number of bytes of all arrays."""
         return sum(aligned(int(np.prod(shape)) * np.dtype(kind).itemsize) for shape, kind in _Arrays._shapes(sizes))
 
     @staticmethod
@@ -162,30 +165,30 @@ class _Arrays:
 
 
 class Viewers:
-    """Takes changes of viewers: each costs what is changed, not what is there. Not thread-safe."""
+    """Builds a BlockTable. The time of a change depends on what changes, not on the table's size. Not thread-safe."""
 
     def __init__(self, budget: Budget | None = None) -> None:
         self._budget = budget
         self._arrays = _Arrays(_Sizes(0, 0, 0))
         self._viewers = 0
-        # Of periods: in use, also those that no viewer has any more; and those that one has.
+        # The rows of `periods` that were given out, and how many of them a viewer still has.
         self.rows = 0
         self.rows_in_use = 0
         self._note()
 
     @property
     def held_bytes(self) -> int:
-        """In memory."""
+        """Its bytes in memory."""
         return 0 if self._arrays.block is not None else _Arrays.octets(self._arrays.sizes)
 
     @property
     def spilled_bytes(self) -> int:
-        """In a file."""
+        """Its bytes in a file."""
         return 0 if self._arrays.block is None else _Arrays.octets(self._arrays.sizes)
 
     @property
     def coldness(self) -> int:
-        """It has a budget of its own."""
+        """Always 0, because it is the only table in its budget."""
         return 0
 
     @property
@@ -194,7 +197,7 @@ class Viewers:
         return int((self._periods_of[:, 1] > self._periods_of[:, 0]).sum())
 
     def put(self, changed: Mapping[bytes, Sequence[Period]]) -> None:
-        """From now on these are the periods of these viewers."""
+        """Set the periods of these viewers."""
         names = np.frombuffer(b"".join(changed), np.uint8)
         ends = np.cumsum([0, *map(len, changed)])
         rows = [period for periods in changed.values() for period in periods]
@@ -210,12 +213,12 @@ class Viewers:
         self.let_go()
 
     def table(self) -> BlockTable:
-        """As it is now."""
+        """Return the table as it is now."""
         arrays, n = self._arrays, self._viewers
         return BlockTable(arrays.slots, arrays.arena, arrays.name_at[: n + 1], self._periods_of, arrays.periods)
 
     def anew(self) -> "Viewers":
-        """The same without what no viewer has any more. This one is of no use then."""
+        """Return a copy without the rows that no viewer has any more. This object must not be used afterwards."""
         found = Viewers(self._budget)
         found._reserve(_Sizes(self.blocked, int(self._arrays.name_at[self._viewers]), self.rows_in_use))
         mine, other = self.table(), found._arrays
@@ -231,13 +234,13 @@ class Viewers:
         return found
 
     def to_file(self, budget: Budget) -> None:
-        """Lie in a file; it stays in memory when there is no room."""
+        """Move the table to a file. It stays in memory when there is no room."""
         block = budget.block(_Arrays.octets(self._arrays.sizes))
         if block is not None:
             self._move(_Arrays(self._arrays.sizes, block))
 
     def let_go(self) -> None:
-        """Hold no pages of a file."""
+        """Release the pages of the file, if the table is in one."""
         if self._arrays.block is not None:
             self._arrays.block.let_go()
 

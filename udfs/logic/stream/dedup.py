@@ -1,9 +1,9 @@
-"""Deduplication of one salt: judges every event once, remembers the ids it counted, hands on partial counts.
+"""Deduplication of one salt: judges every event once, remembers seen ids, and sends partial counts.
 
-A `SaltDedup` is the memory of one key. What must survive it is returned to be stored: chunks of ids, which may go with
-their generation, the counts not sent yet, which may not, and a header. `restore` rebuilds it from them, so that nothing
-lives in memory alone. Tables beyond a budget lie in files (udfs.logic.kernels.memory_budget), which changes no verdict.
-The rules are those of docs/architecture.md.
+A `SaltDedup` holds what is in memory for one key. Its methods return what the caller must put into state: chunks of
+ids, which may be dropped with their generation; counts that are not sent yet, which may not; and a header. `restore`
+rebuilds the object from these, so nothing exists in memory alone. Tables that exceed a budget lie in files
+(udfs.logic.kernels.memory_budget), which changes no verdict. The rules are those of docs/architecture.md.
 """
 
 import struct
@@ -28,19 +28,20 @@ from udfs.logic.stream.ledger import Tally
 from udfs.logic.stream.time_rules import append_time, is_clamped, is_invalid, is_late
 from udfs.logic.wire.batch_scan import BLOCKED_PREFIX_BYTES, Fault, Scan, Unreadable, scan
 
-# Of the header. Tallies of version 1 are shorter. Chunks have a version of their own.
+# The version of the header. Tallies of version 1 are shorter. Chunks have a version of their own.
 VERSION = 2
 CHUNK_VERSION = 1
 _CHUNK = struct.Struct("<Bq")
 _HEADER = struct.Struct("<Bqqq")
 NEVER_MS = -(1 << 62)
-# Judged before the pages of tables in files are let go of. Each event may bring in two stretches of 64 KiB.
+# So many events are judged before the pages of tables in files are released. Each event may load two stretches of
+# 64 KiB.
 EVENTS_AT_ONCE = 256
 RESTORED_AT_ONCE = 1 << 14
 
 
 class Verdict(IntEnum):
-    """What became of an event, in the order of judgement."""
+    """The fate of an event, in the order in which the rules are applied."""
 
     DEAD_LETTERED = 0
     INVALID = 1
@@ -59,9 +60,9 @@ _DEAD, _INVALID, _LATE, _DUPLICATE, _BLOCKED, _COUNTED = (int(v) for v in Verdic
 def _judge(  # type: ignore[no-untyped-def]
     buf, spans, viewed_at, faults, append, lateness, skew, previous, previous_zero, current, current_zero, blocks
 ):  # fmt: skip
-    """(verdicts, new ids, the times of their views, whether the zero id is in `current` now, nothing).
+    """Return (verdicts, new ids, viewed_at of each new id, whether the zero id is in `current` now, an unused number).
 
-    The ids of blocked views are remembered too: a repeat of one is a duplicate.
+    The ids of blocked events are remembered too, so that a repeat of one is a duplicate.
     """
     slots_of_viewers, arena, name_at, period_at, periods = blocks
     any_blocked = name_at.shape[0] > 1
@@ -70,8 +71,8 @@ def _judge(  # type: ignore[no-untyped-def]
     fresh = np.empty((n, 2), np.uint64)
     fresh_at = np.empty(n, np.int64)
     fresh_n = 0
-    # The tables are larger than any cache. Looked at once beforehand, their slots come in side by side, where the loop
-    # below would wait for one after the other.
+    # The tables are larger than any cache. This loop reads all slots first, so that the processor loads them side by
+    # side. The loop below would wait for one after the other.
     previous_slots, current_slots = np.uint64(previous.shape[0]), np.uint64(current.shape[0])
     seen = np.uint64(0)
     for i in range(n):
@@ -107,13 +108,13 @@ def _judge(  # type: ignore[no-untyped-def]
         fresh[fresh_n, 1] = high
         fresh_at[fresh_n] = viewed_at[i]
         fresh_n += 1
-    # `seen` goes along, or the compiler would leave out what it was made of.
+    # `seen` is returned, or the compiler would leave out the loop that makes it.
     return verdicts, fresh[:fresh_n], fresh_at[:fresh_n], current_zero, seen
 
 
 @njit(cache=True)
 def _count(buf, spans, viewed_at, verdicts):  # type: ignore[no-untyped-def]
-    """The views that count as dated rows; those of blocked viewers under a kind of their own."""
+    """Return the counted and the blocked events as dated rows. Blocked ones have a kind of their own."""
     n = spans.shape[0]
     slots = np.full(slots_for(n), -1, np.int32)
     mask = np.uint64(slots.shape[0] - 1)
@@ -170,7 +171,7 @@ def _count(buf, spans, viewed_at, verdicts):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class Rejected:
-    """An event not counted: its place in the batch (-1: the whole record), why, and its bytes."""
+    """An event that was not counted: its index in the batch (-1 for the whole record), the reason, and its bytes."""
 
     index: int
     reason: str
@@ -179,11 +180,12 @@ class Rejected:
 
 @dataclass
 class Outcome:
-    """What one record led to.
+    """The result of judging one record.
 
-    `chunk`, if there is one, goes to the state of `generation` under `sequence`, and `unsent` to the list of what the
-    next flush sends and the state then forgets. `fresh` are the ids in the chunk (uint64[n, 2]), `fresh_viewed_ms` the
-    times of their views. `batch` and `verdicts` (of Verdict, by event) are there when the record had events.
+    The caller puts `chunk`, if there is one, into the state of `generation` under `sequence`, and appends `unsent` to
+    the state's list of counts, which the next flush sends and then clears. `fresh` are the ids in the chunk
+    (uint64[n, 2]), `fresh_viewed_ms` the times at which their events were viewed. If the record had events, `batch` is
+    the scan and `verdicts` has a Verdict for each of them.
     """
 
     generation: int
@@ -202,15 +204,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Flush:
-    """What goes to the shards now: an element by shard."""
+    """The elements (udfs.logic.minutes.partials) to send now, by shard."""
 
     elements: dict[int, bytes]
 
 
 class SaltDedup:
-    """One salt's dedup. Not thread-safe; every method is deterministic in its arguments and the history.
+    """Deduplicates the events of one salt. Not thread-safe. Results depend only on the arguments of all calls so far.
 
-    One that sends nothing counts nothing: for whoever counts by the outcomes, and never flushes.
+    With `sends=False` it makes no counts, for callers that count by the outcomes and never flush.
     """
 
     def __init__(self, salt: int, rules: CountingSettings, *, sends: bool = True, budget: Budget | None = None) -> None:
@@ -220,8 +222,9 @@ class SaltDedup:
         self._rules = rules
         self.append_ms = NEVER_MS
         self.sequence = 0
-        self.told_minute = NEVER_MS // MINUTE_MS
-        # Of the current minute of arrival, last, and of those before it that were not handed on as final.
+        self.sent_minute = NEVER_MS // MINUTE_MS
+        # The tally of the current minute of append time is last. Before it are those of ended minutes that have not
+        # been taken yet.
         self.tallies: list[Tally] = []
         self._current = IdIndex(budget)
         self._previous = IdIndex(budget)
@@ -234,13 +237,13 @@ class SaltDedup:
         return self.append_ms // self._rules.generation_ms
 
     def header(self) -> bytes:
-        """What must be stored beside the chunks after every record and every flush."""
-        head = _HEADER.pack(VERSION, self.append_ms, self.sequence, self.told_minute)
+        """Return the header, which must be stored beside the chunks after every record and every flush."""
+        head = _HEADER.pack(VERSION, self.append_ms, self.sequence, self.sent_minute)
         return head + b"".join(tally.encode() for tally in self.tallies)
 
     def restore(self, header: bytes, chunks: Iterable[bytes], unsent: Iterable[bytes]) -> None:
-        """Become what stored these. ValueError for a version unknown to this code."""
-        version, self.append_ms, self.sequence, self.told_minute = _HEADER.unpack_from(header)
+        """Take over the state that was stored. Raises ValueError for a version that this code does not know."""
+        version, self.append_ms, self.sequence, self.sent_minute = _HEADER.unpack_from(header)
         if version not in (1, VERSION):
             raise ValueError(f"dedup state of version {version}, this code reads up to {VERSION}: use newer code")
         self.tallies = Tally.decode_all(header[_HEADER.size :], version=version)
@@ -262,13 +265,14 @@ class SaltDedup:
         self._unsent = [np.frombuffer(rows, np.uint8) for rows in unsent]
 
     def chunks(self) -> list[bytes]:
-        """All ids that are remembered, for `restore`: what the chunks of every outcome so far come to."""
+        """Return all seen ids, for `restore`. They are those in the chunks of all outcomes so far."""
         generations = ((self.generation - 1, self._previous), (self.generation, self._current))
         return [_CHUNK.pack(CHUNK_VERSION, generation) + index.ids().tobytes() for generation, index in generations]
 
-    def record(self, value: bytes, record_ms: int, key_salt: int, blocks: BlockTable = NOBODY) -> Outcome:
-        """Judge one Kafka record's value. Never raises for what the bytes say.
+    def judge(self, value: bytes, record_ms: int, key_salt: int, blocks: BlockTable = NOBODY) -> Outcome:
+        """Judge the value of one Kafka record. No content makes it raise.
 
+        `record_ms` is the record's timestamp; `key_salt` is the salt that its key names, below 0 if it names none.
         `blocks` must hold every period that can contain the record's append time.
         """
         buf = np.frombuffer(value, np.uint8)
@@ -277,9 +281,9 @@ class SaltDedup:
         if not isinstance(batch, Unreadable):
             self._advance(append_time(record_ms, batch.produced_ms, self.append_ms, ahead_ms))
         elif key_salt < 0:
-            # No frontier and no id hangs on when it came, and nothing but its stamp says it.
+            # Only the record's timestamp says when it arrived. No frontier and no seen id depends on it.
             self._advance(max(self.append_ms, record_ms))
-        # Before a salt's first record that says when it was made it has no time.
+        # A salt has no time before its first record that says when it was made.
         append_ms = max(self.append_ms, 0)
         outcome = Outcome(self.generation, self.sequence, append_ms)
         tally = self._tally_of(append_ms // MINUTE_MS)
@@ -298,7 +302,7 @@ class SaltDedup:
         self, value: bytes, buf: Bytes, batch: Scan, tally: Tally, outcome: Outcome, blocks: BlockTable
     ) -> None:
         self._current.reserve(len(batch.spans))
-        # Whatever comes before the salt has a time lies ahead of it.
+        # While the salt has no time, every event is in the future.
         skew_ms = self._rules.future_skew_ms if self.append_ms > NEVER_MS else NEVER_MS // 2
         is_in_file = self._current.is_in_file or self._previous.is_in_file
         step = EVENTS_AT_ONCE if is_in_file else len(batch.spans)
@@ -345,13 +349,16 @@ class SaltDedup:
             target.append(Rejected(index, reason, value[start:end]))
 
     def flush(self) -> Flush:
-        """Everything unsent, merged, by shard; and the frontier to every shard once a minute of append time."""
+        """Return all counts that are not sent yet, merged, by shard.
+
+        Once in each minute of append time, every shard gets an element, so that it learns the frontier.
+        """
         elements: dict[int, bytes] = {}
         if self._unsent:
             elements = partials.encode(self.salt, self.append_ms, np.concatenate(self._unsent), self._rules.shards)
             self._unsent = []
-        if self.append_ms > NEVER_MS and self.append_ms // MINUTE_MS > self.told_minute:
-            self.told_minute = self.append_ms // MINUTE_MS
+        if self.append_ms > NEVER_MS and self.append_ms // MINUTE_MS > self.sent_minute:
+            self.sent_minute = self.append_ms // MINUTE_MS
             frontier = partials.encode_frontier(self.salt, self.append_ms)
             elements = {shard: elements.get(shard, frontier) for shard in range(self._rules.shards)}
         return Flush(elements)
@@ -374,7 +381,7 @@ class SaltDedup:
         self._current.let_go()
 
     def take_tallies(self) -> list[Tally]:
-        """Every tally that may have changed since the last call. Those of ended minutes are then forgotten."""
+        """Return every tally that may have changed since the last call. Tallies of ended minutes are then dropped."""
         taken = self.tallies
         self.tallies = taken[-1:]
         return taken

@@ -1,4 +1,4 @@
-"""Compares the settings that state or history was made by with those that it is to be carried on by. Pure."""
+"""Compares the settings with which state or history was made with those with which it is continued."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,25 +12,29 @@ ACCEPT = "--accept-settings"
 
 
 class SettingsRefusedError(ValueError):
-    """What is there was made by other settings; the text names each, both values and what to do."""
+    """State or history was made with other settings. The text names each setting, both values and what to do."""
 
 
 @dataclass(frozen=True)
 class KeptSettings:
-    """The settings that are to be, and how each may change. `accepts`: somebody has looked at what is asked for."""
+    """The settings that the program runs with, and how each may change.
+
+    `accepts` says that an operator has given --accept-settings.
+    """
 
     values: Mapping[str, Value]
     changes: Mapping[str, Change]
     accepts: bool = False
 
     def encode(self) -> bytes:
-        """By name, in JSON."""
+        """Return the settings by name, in JSON."""
         return msgspec.json.encode(dict(self.values))
 
     def check(self, of: Mapping[str, Value], what: str) -> list[str]:
-        """A line for each that `what`, which was made by those, is carried on under another of.
+        """Compare the settings `of` which `what` was made with these, and return a line for each that differs.
 
-        And for each of which it does not say by which it was made. Raises SettingsRefusedError.
+        There is also a line for each setting that `of` does not name. Raises SettingsRefusedError if a setting must not
+        change, or not without being accepted.
         """
         refused, lines = [], []
         for name, now in self.values.items():
@@ -46,7 +50,7 @@ class KeptSettings:
         return lines
 
     def unsaid(self, of: Mapping[str, Value], what: str) -> list[str]:
-        """A sentence with all that `what` does not say by which it was made; or none."""
+        """Return a sentence that names the settings that `of` does not name, or nothing."""
         found = [f"{variable(name)}={now}" for name, now in self.values.items() if name not in of]
         if not found:
             return []
@@ -68,15 +72,15 @@ class KeptSettings:
 
 
 def of_state(settings: Settings, *, accepts: bool = False) -> KeptSettings:
-    """Those that the count job's state means something by."""
+    """Return the settings that the count job's state depends on."""
     return KeptSettings(values_of(settings, OF_STATE), OF_STATE, accepts)
 
 
 def of_history(settings: Settings, *, accepts: bool = False) -> KeptSettings:
-    """Those that history means something by."""
+    """Return the settings that history depends on."""
     return KeptSettings(values_of(settings, OF_HISTORY), OF_HISTORY, accepts)
 
 
 def decode(stored: bytes) -> dict[str, Value]:
-    """What `encode` gave."""
+    """Decode what `encode` returned."""
     return msgspec.json.decode(stored, type=dict[str, Value])

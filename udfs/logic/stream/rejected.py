@@ -1,7 +1,8 @@
-"""What was not counted, as values of the late and dead-letter topics (schemas/avro, RejectedEvents): letters.
+"""Encodes late events and dead letters as values of their topics (schemas/avro, RejectedEvents), called letters.
 
-A letter is cut by bytes, so that no record, however full of bad events, makes one that its topic refuses. What is in it
-is known by topic, partition, offset and index; a letter by the first three and the range of indexes that it holds.
+The events of one record are divided into several letters by their bytes, so that no letter is too large for its topic.
+Topic, partition, offset and index identify an event in a letter; the first three and the range of its indexes identify
+a letter.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,32 +12,33 @@ from schemas import registry
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 from udfs.logic.stream.dedup import Rejected
 
-# Of a letter's value. What a client adds to a value before it goes by the topic's limit is less than what is left.
+# The limit of a letter's value. A client adds less than the difference to a value before it is held against the topic's
+# limit.
 LETTER_BYTES_MAX = DEAD_LETTER_BYTES_MAX - (1 << 12)
-# Texts of clients may be quoted in a reason.
+# A reason has a limit because it may quote texts of clients.
 REASON_BYTES_MAX = 1 << 10
-# Before the events: prefix, names, numbers. A topic's name has 249 bytes at most.
+# What stands before the events: prefix, names, numbers. A topic's name has 249 bytes at most.
 _HEAD_BYTES_MAX = 1 << 10
 _EVENTS_BYTES_MAX = LETTER_BYTES_MAX - _HEAD_BYTES_MAX
-# Of one event's or record's bytes. Only what no limit of a record has bound is longer: a broker's limits are of
-# compressed bytes.
+# The limit of the bytes of one event or record. Records can be longer, because a broker's limits are for compressed
+# bytes.
 PAYLOAD_BYTES_MAX = _EVENTS_BYTES_MAX - REASON_BYTES_MAX - 16
 
-# So the reasons of those begin.
+# The reason begins with this word if the payload was cut.
 _CUT = "first "
 
 
 def is_cut(reason: str) -> bool:
-    """Whether the bytes that stand with this reason are only the first ones."""
+    """Return whether the payload with this reason was cut to its first bytes."""
     return reason.startswith(_CUT)
 
 
 def letters(
     topic: str, partition: int, offset: int, append_ms: int, batch_id: bytes | None, rejected: Sequence[Rejected]
 ) -> Iterator[bytes]:
-    """The values for events of the record at this place, in their order: as few as hold them all.
+    """Yield the letters for rejected events of the record at this place, in order, and as few letters as possible.
 
-    A payload longer than PAYLOAD_BYTES_MAX is cut, and the reason then says to what.
+    A payload longer than PAYLOAD_BYTES_MAX is cut, and its reason then says to how many bytes.
     """
     head = {"topic": topic, "partition": partition, "offset": offset, "batch_id": batch_id, "append_at": append_ms}
     for events in _in_letters(rejected):
@@ -44,7 +46,7 @@ def letters(
 
 
 def rejected_record(topic: str, partition: int, offset: int, time_ms: int, reason: str, payload: bytes) -> bytes:
-    """The value for a whole record at this place; its index is -1, as of no event in it. Cut as `letters` cuts."""
+    """Return the letter for a whole record at this place, with the index -1. It is cut as `letters` cuts."""
     (letter,) = letters(topic, partition, offset, time_ms, None, [Rejected(-1, reason, payload)])
     return letter
 
@@ -55,7 +57,7 @@ def _in_letters(rejected: Iterable[Rejected]) -> Iterator[list[dict[str, Any]]]:
     for one in rejected:
         reason, payload = _bounded(one.reason), one.payload
         if len(payload) > PAYLOAD_BYTES_MAX:
-            # A letter that only repeats the start must not pass for the whole.
+            # The reason must show that this is not the whole payload.
             reason = _bounded(f"{_CUT}{PAYLOAD_BYTES_MAX} of {len(payload)} bytes: {reason}")
             payload = payload[:PAYLOAD_BYTES_MAX]
         texts = len(reason.encode()), len(payload)
@@ -75,5 +77,5 @@ def _bounded(reason: str) -> str:
 
 
 def _number_bytes(number: int) -> int:
-    """Of an Avro int or long that is not below -1."""
+    """Return the number of bytes of an Avro int or long that is not below -1."""
     return ((2 * max(number, 0)).bit_length() + 6) // 7 or 1

@@ -1,11 +1,11 @@
-"""Tumbling one-minute windows of one shard: sums partials, hands out absolute counts, closes minutes.
+"""Tumbling one-minute windows of one shard: sums partial counts, emits absolute counts, closes minutes.
 
-A minute closes when every salt's frontier has passed its end plus the lateness. Closed minutes stay for two
-hours, to be ranked. As in dedup, what must survive is returned to be stored, and `restore` rebuilds the memory from it.
+A minute closes when every salt's frontier has passed its end plus the lateness. Closed minutes are kept for two hours,
+for top lists. As in dedup, methods return what the caller must put into state, and `restore` rebuilds the object.
 
-What is handed out may still be unwritten when the state that says so is stored: open cells are handed out again after a
-restore, and tallies are kept until the next emission, before which the last one must be written. So a shard that has
-handed out anything has work, if only to learn that all is written.
+A checkpoint may be taken when counts were emitted but not written yet. So open cells are emitted again after a restore,
+and tallies are kept until the next emission. The caller must finish writing an emission before it writes the next. So a
+shard that has emitted anything has work once more: an emission by which it learns that all is written.
 """
 
 import struct
@@ -29,7 +29,7 @@ from udfs.logic.stream.kept_settings import SettingsRefusedError
 from udfs.logic.stream.ledger import Tally
 from udfs.logic.stream.time_rules import last_closed_minute
 
-# Version 1 has no tallies after the frontiers, those of version 2 are shorter.
+# Version 1 has no tallies after the frontiers; the tallies of version 2 are shorter.
 VERSION = 3
 _HEADER = struct.Struct("<Bqq")
 _SALT = struct.Struct("<h")
@@ -37,20 +37,22 @@ SEQUENCE_BITS = 32
 SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
 SPAN_MINUTES = 60
 SALTS_MAX = 4096
-# The year 10000 or so: what is beyond is no time.
+# About the year 10000. A larger number is not a time.
 FRONTIER_MS_MAX = 1 << 48
 
 
 class ClosedMinuteError(RuntimeError):
-    """A partial came for a minute that every salt had declared closed: a broken rule, never bad input."""
+    """A partial count came for a closed minute. No input can cause this: it is an error of the program."""
 
 
 @dataclass(frozen=True)
 class Emission:
-    """Absolute counts (dated rows of udfs.logic.minutes.cells) and tallies by salt to write, state to drop and store.
+    """What to write and what to do with the state.
 
-    `closed_through`, if not None, is the last minute closed: to be told when all handed out so far is written.
-    `settle`: nothing new is handed out, and all that was must be written now.
+    `counts` are absolute counts (dated rows of udfs.logic.minutes.cells), `tallies` are (salt, tally). `dropped` are
+    keys of chunks to remove from state, `stored` are chunks to put. `closed_through`, if not None, is the last closed
+    minute, to be published once all that was emitted so far is written. `settle` says that nothing new is emitted, and
+    that all that was emitted must be written now.
     """
 
     counts: list[bytes]
@@ -63,10 +65,10 @@ class Emission:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The shard's lists by kind of one span: "minute", or of the hour that ends with `minute`, "hour" and "trending".
+    """The shard's lists by kind of one span: of a "minute", or "hour" and "trending" of the hour that ends with it.
 
-    `kinds` is the list of kinds (udfs.logic.ranking.lists.Lists), empty where each has a list.
-    `events` is how many the span held, and the one before where it is compared: it only grows for one span and minute.
+    `kinds` is the list of kinds (udfs.logic.ranking.lists.Lists), which is empty if each kind has a list. `events` is
+    the number of events in the span and, for "trending", in the span before. For one span and minute it only grows.
     """
 
     span: str
@@ -77,14 +79,14 @@ class Ranking:
 
 
 class ShardWindow:
-    """One shard's open minutes. Not thread-safe."""
+    """The open and the closed minutes of one shard. Not thread-safe."""
 
     def __init__(self, rules: CountingSettings, budget: Budget | None = None) -> None:
         self._rules = rules
         self._budget = budget
         self._declared = [name.encode() for kind in rules.declared_kinds for name in (kind, blocked(kind))]
         self._frontiers = np.zeros(rules.salts, np.int64)
-        # With a budget some of both lie in files (kernels/memory_budget.py), which changes nothing that is handed out.
+        # With a budget some minutes lie in files (kernels/memory_budget.py), which changes nothing that is emitted.
         self._open: dict[int, MinuteCells] = {}
         self._closed: dict[int, ClosedMinute] = {}
         self._closed_cells = 0
@@ -94,8 +96,8 @@ class ShardWindow:
         self._hour_ranked_at = -1
         self._final_hour_ranked_at = -1
         self._sequence = 0
-        # By salt and minute: those not handed out, and those handed out last; and both as the header holds them, None
-        # while that is not known.
+        # By salt and minute, the tallies that are not emitted yet and those that were emitted last. The third is both
+        # as the header holds them, or None when it must be made again.
         self._tallies: dict[tuple[int, int], Tally] = {}
         self._tallies_out: dict[tuple[int, int], Tally] = {}
         self._packed_tallies: bytes | None = None
@@ -122,11 +124,11 @@ class ShardWindow:
 
     @property
     def newest_append_ms(self) -> int:
-        """The latest append time that any salt has told."""
+        """The latest append time that any salt has reported."""
         return int(self._frontiers.max())
 
     def header(self) -> bytes:
-        """What must be stored beside the chunks after every element and every emission."""
+        """Return the header, which must be stored beside the chunks after every element and every emission."""
         if self._packed_tallies is None:
             tallies = {**self._tallies_out, **self._tallies}
             self._packed_tallies = b"".join(_SALT.pack(salt) + tally.encode() for (salt, _), tally in tallies.items())
@@ -134,7 +136,10 @@ class ShardWindow:
         return head + self._frontiers.tobytes() + self._packed_tallies
 
     def restore(self, header: bytes, chunks: Iterable[tuple[int, bytes]]) -> None:
-        """Become what stored these; every open cell is written and every minute ranked again."""
+        """Take over the state that was stored. Every open cell is emitted and every minute is ranked again.
+
+        Raises ValueError for a version that this code does not know, SettingsRefusedError for another number of salts.
+        """
         version, self._sequence, self.closed_through = _HEADER.unpack_from(header)
         if version not in (1, 2, VERSION):
             raise ValueError(f"window state of version {version}, this code reads up to {VERSION}: use newer code")
@@ -151,7 +156,7 @@ class ShardWindow:
             self._add(key >> SEQUENCE_BITS, key, np.frombuffer(rows, np.uint8))
 
     def absorb(self, element: bytes) -> list[tuple[int, bytes]]:
-        """Take one element in; the chunks to store, by state key. ClosedMinuteError: see there."""
+        """Add one element. Return the chunks to store, as (state key, bytes). Raises ClosedMinuteError."""
         partial = partials.decode(element)
         stored = []
         for minute, rows in partial.rows_by_minute.items():
@@ -166,15 +171,15 @@ class ShardWindow:
         return stored
 
     def absorb_tallies(self, salt: int, tallies: Iterable[Tally]) -> None:
-        """Take a salt's tallies in, absolute. They are kept in the header."""
+        """Take the absolute tallies of a salt. They are kept in the header."""
         for tally in tallies:
             self._tallies[salt, tally.minute] = tally
         self._packed_tallies = None
 
     def emit(self) -> Emission:
-        """What changed since the last call, and closing of what every salt has passed.
+        """Return what has changed since the last call, and close the minutes that every salt has passed.
 
-        What the last call handed out must be written before what this one hands out.
+        The caller must write what the last call returned before what this call returns.
         """
         counts = self._take_changed()
         self._tallies_out, self._tallies = self._tallies, {}
@@ -193,7 +198,7 @@ class ShardWindow:
             self._forget(minute)
             dropped += self._chunks.pop(minute)
         for minute in [m for m in self._open if m <= closable]:
-            # One chunk from here on, for as long as the minute is kept.
+            # From here on the minute is one chunk.
             dropped += self._chunks[minute]
             key = self._next_key(minute)
             self._chunks[minute] = [key]
@@ -205,7 +210,7 @@ class ShardWindow:
         return Emission(counts, tallies, settle, dropped, stored, closable)
 
     def rank(self) -> list[Ranking]:
-        """Rank what is new: changed minutes, the hour until now, and until the last closed minute."""
+        """Rank changed minutes, the hour that ends now, and the hour that ends with the last closed minute."""
         self._is_unsettled = True
         found = []
         for minute in sorted(self._unranked & (self._open.keys() | self._closed.keys())):
@@ -213,7 +218,7 @@ class ShardWindow:
             found.append(Ranking("minute", minute, cells.events, *most_viewed(cells, self._declared)))
             cells.let_go()
         self._unranked.clear()
-        # As they are now.
+        # Open minutes are ranked as they are now.
         minutes = self._closed | {m: ClosedMinute(cells.rows(), self._budget, m) for m, cells in self._open.items()}
         if self.closed_through > self._final_hour_ranked_at:
             self._final_hour_ranked_at = self.closed_through
@@ -226,7 +231,7 @@ class ShardWindow:
 
     @property
     def cells_to_rank(self) -> int:
-        """How many cells `rank` goes through, about."""
+        """About how many cells `rank` reads."""
         return self._closed_cells + sum(map(len, self._open.values()))
 
     def _rank_hour(self, minutes: dict[int, ClosedMinute], last: int) -> list[Ranking]:
@@ -239,7 +244,7 @@ class ShardWindow:
         return [Ranking("hour", last, events, *most), Ranking("trending", last, events + events_before, *growing)]
 
     def _take_changed(self) -> list[bytes]:
-        """Minutes together, since a writer does many rows at once in the time of one."""
+        """Return changed cells. Each element holds several minutes, since the sink writes many rows as fast as one."""
         rows_max = self._rules.rows_per_element_max
         elements: list[list[Bytes]] = []
         room = 0
@@ -260,7 +265,7 @@ class ShardWindow:
         self._chunks.setdefault(minute, []).append(key)
         self._unranked.add(minute)
         if minute <= self.closed_through:
-            # From state, where it is one chunk; whatever else there may be is added.
+            # It comes from state, where a closed minute is one chunk. If there are more chunks, they are added up.
             if minute in self._closed:
                 rows = summed([self._closed[minute].rows(), rows]).rows()
                 self._forget(minute)
@@ -284,7 +289,7 @@ class ShardWindow:
             closed.forget()
 
     def _next_key(self, minute: int) -> int:
-        # The low bits may start again: no two chunks that live at one time meet in them.
+        # The low bits may wrap around: no two chunks that exist at the same time have the same ones.
         key = minute << SEQUENCE_BITS | self._sequence & SEQUENCE_MASK
         self._sequence += 1
         return key
@@ -295,7 +300,7 @@ def _tally_version(version: int) -> int:
 
 
 def _check_salts(header: bytes, version: int, salts: int) -> None:
-    """Raise SettingsRefusedError unless a header can be of so many salts: its frontiers show how many there were."""
+    """Raise SettingsRefusedError unless the header can be one of so many salts. It has a frontier for each salt."""
     if _can_be_of(header, version, salts):
         return
     found = [number for number in range(1, SALTS_MAX + 1) if _can_be_of(header, version, number)]

@@ -1,1 +1,1 @@
-"""What comes in, read without trust: records of topics, container files of the archive."""
+"""Reads what comes in, and trusts none of it: records of topics, container files of the archive."""

@@ -1,8 +1,8 @@
-"""Reads the bytes of a ViewBatch of either version, trusting nothing: where each event lies, and what is wrong with it.
+"""Scans the bytes of a ViewBatch of either version, which may be anything: where each event lies, and what is wrong.
 
-A value that does not read from end to end is unreadable as a whole, with a reason; an event that reads but breaks a
-rule of its own (length, UTF-8, salt) has a fault and its neighbours are unharmed. Judges no times: that is dedup's.
-Avro 1.12 specification, "Data Serialization".
+A value that cannot be read from end to end is unreadable as a whole, with a reason. An event that can be read but
+breaks a rule (length, UTF-8, salt) has a fault, which does not affect the other events. Dedup judges times, not this
+module. The encoding is that of the Avro 1.12 specification, "Data Serialization".
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from schemas.limits import KIND_BYTES_MAX, VIDEO_ID_BYTES_MAX
 from udfs.logic.kernels.hashing import salt_of
 from udfs.logic.kernels.numba_compat import leaf, load_u64, njit
 
-# Of version 1: the id, three one-byte lengths or times and three one-byte unions.
+# The shortest event of version 1: the id, three one-byte lengths or times and three one-byte unions.
 EVENT_BYTES_MIN = 22
-# By version of the schemas, how many optional texts end an event. Those of version 1 come first in version 2, so that
-# whoever needs no more of them reads either version as version 1.
+# How many optional texts an event ends with, by version of the schemas. Those of version 1 come first in version 2, so
+# that code that needs no more than these reads both versions as version 1.
 OPTIONAL_TEXTS = {1: 3, 2: 6}
 OPTIONAL_TEXTS_1 = OPTIONAL_TEXTS[1]
 
@@ -97,8 +97,8 @@ class Scan:
 
 @leaf()
 def read_varint(buf, at):  # type: ignore[no-untyped-def]
-    """(value, place after it); the place is minus the reason when there is none."""
-    # Most often one byte: a length, a branch.
+    """Return (value, place after it). If no number can be read, the place is minus the reason."""
+    # Most numbers are lengths and branches of one byte.
     if at < buf.shape[0] and buf[at] < 128:
         short = np.int64(buf[at])
         return (short >> 1) ^ -(short & 1), at + 1
@@ -119,7 +119,7 @@ def read_varint(buf, at):  # type: ignore[no-untyped-def]
 
 @leaf()
 def read_string(buf, at):  # type: ignore[no-untyped-def]
-    """(where its bytes begin, their number, place after them); a negative place is minus the reason."""
+    """Return (where its bytes begin, their number, place after them). A negative place is minus the reason."""
     length, at = read_varint(buf, at)
     if at < 0:
         return 0, 0, at
@@ -132,9 +132,9 @@ def read_string(buf, at):  # type: ignore[no-untyped-def]
 
 @leaf()
 def is_utf8(buf, at, length):  # type: ignore[no-untyped-def]
-    """Whether buf[at : at + length] is well-formed UTF-8 (Unicode 15, table 3-7)."""
+    """Return whether buf[at : at + length] is well-formed UTF-8 (Unicode 15, table 3-7)."""
     end = at + length
-    # Most often it is ASCII.
+    # Most texts are ASCII.
     while end - at >= 8 and load_u64(buf, at) & _NO_ASCII == 0:
         at += 8
     while at < end:
@@ -171,7 +171,7 @@ def is_utf8(buf, at, length):  # type: ignore[no-untyped-def]
 
 @leaf()
 def put_span(spans, i, start, end, video_at, video_len, kind_at, kind_len, viewer_at, viewer_len):  # type: ignore[no-untyped-def]
-    """Write row i of a Scan's spans, for who has read the event."""
+    """Write row i of a Scan's spans, from the places that `read_event` returned."""
     spans[i, START] = start
     spans[i, END] = end
     spans[i, VIDEO_AT] = video_at
@@ -184,10 +184,10 @@ def put_span(spans, i, start, end, video_at, video_len, kind_at, kind_len, viewe
 
 @leaf()
 def read_event(buf, at, optional_texts):  # type: ignore[no-untyped-def]
-    """A ViewEvent datum that ends with so many optional texts, see OPTIONAL_TEXTS.
+    """Read a ViewEvent datum that ends with so many optional texts, see OPTIONAL_TEXTS.
 
-    (the video's place, its length, viewed_at, the kind's place, its length, the viewer's place, its length, whether the
-    optional texts are UTF-8, the place after it); a negative place is minus the reason.
+    Return (the video's place, its length, viewed_at, the kind's place, its length, the viewer's place, its length,
+    whether the optional texts are UTF-8, the place after the event). A negative last place is minus the reason.
     """
     viewer_at = viewer_len = np.int64(0)
     video_at = video_len = viewed_at = kind_at = kind_len = np.int64(0)
@@ -250,7 +250,7 @@ def _event_fault(buf, start, video_at, video_len, kind_at, kind_len, salt, salts
 
 @leaf()
 def _skip_texts(buf, at):  # type: ignore[no-untyped-def]
-    """The place after an array of texts; a negative one is minus the reason."""
+    """Return the place after an array of texts. A negative place is minus the reason."""
     while True:
         count, at = read_varint(buf, at)
         if at < 0 or count == 0:
@@ -264,7 +264,7 @@ def _skip_texts(buf, at):  # type: ignore[no-untyped-def]
                 return -_BLOCK
             block_end = at + size
             count = -count
-        # Each text has a byte at least. A count of -2**63 stays negative.
+        # Each text has at least one byte. A count of -2**63 stays negative.
         if count < 0 or count > buf.shape[0] - at:
             return -_COUNT
         for _ in range(count):
@@ -277,9 +277,10 @@ def _skip_texts(buf, at):  # type: ignore[no-untyped-def]
 
 @leaf()
 def read_header(buf, at, optional_texts):  # type: ignore[no-untyped-def]
-    """(salt, number of salts, when it was produced, where the events begin); the place is minus the reason if negative.
+    """Return (salt, number of salts, produced_at, where the events begin). A negative place is minus the reason.
 
-    Of version 2, known by its events' texts, origin, acknowledged and traceparents are read over.
+    A batch whose events have more optional texts than those of version 1 is of version 2. Its origin, acknowledged and
+    traceparents are skipped.
     """
     salt = salts = produced = np.int64(0)
     at += 16
@@ -309,7 +310,7 @@ def read_header(buf, at, optional_texts):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _scan(buf, at, key_salt, salts, optional_texts):  # type: ignore[no-untyped-def]
-    """Reads from the header on; (events or minus the reason, when it was produced, spans, viewed_at, faults)."""
+    """Read from the header on. Return (number of events or minus the reason, produced_at, spans, viewed_at, faults)."""
     capacity = max((buf.shape[0] - at) // EVENT_BYTES_MIN, 0) + 1
     spans = np.empty((capacity, 8), np.int64)
     viewed = np.empty(capacity, np.int64)
@@ -337,7 +338,7 @@ def _scan(buf, at, key_salt, salts, optional_texts):  # type: ignore[no-untyped-
                 return -_BLOCK, produced, spans, viewed, faults
             block_end = at + size
             count = -count
-        # A count of -2**63 stays negative; both it and any other lie end here.
+        # A count of -2**63 stays negative. It is refused here, like any count that the bytes cannot hold.
         if count < 0 or count > (buf.shape[0] - at) // EVENT_BYTES_MIN:
             return -_COUNT, produced, spans, viewed, faults
         for _ in range(count):
@@ -362,7 +363,7 @@ def _scan(buf, at, key_salt, salts, optional_texts):  # type: ignore[no-untyped-
 
 
 def scan(buf: npt.NDArray[np.uint8], key_salt: int, salts: int) -> Scan | Unreadable:
-    """Reads one record's value. `key_salt` is the salt that the record's key names, below 0 if none."""
+    """Read the value of one record. `key_salt` is the salt that the record's key names, below 0 if it names none."""
     optional_texts = _optional_texts(buf)
     if optional_texts is None:
         return Unreadable.UNKNOWN_SCHEMA
@@ -374,9 +375,9 @@ def scan(buf: npt.NDArray[np.uint8], key_salt: int, salts: int) -> Scan | Unread
 
 
 def scan_as_named(buf: npt.NDArray[np.uint8]) -> tuple[int, Scan] | Unreadable:
-    """As `scan` under whichever salt, of however many, the value itself names; and where its events begin.
+    """Scan a value under the salt and the number of salts that it names itself. Return (where events begin, the scan).
 
-    For who asks what was sent, also where it does not count.
+    Use it to find what was sent, even if it does not count.
     """
     optional_texts = _optional_texts(buf)
     if optional_texts is None:
@@ -397,5 +398,5 @@ def _texts_by_prefix() -> dict[bytes, int]:
 
 
 def _optional_texts(buf: npt.NDArray[np.uint8]) -> int | None:
-    """Of the version that the value begins with; None when it begins with none."""
+    """Return the number of optional texts of the version that the value names, or None if it names no known one."""
     return _texts_by_prefix().get(buf[: registry.PREFIX_BYTES].tobytes())

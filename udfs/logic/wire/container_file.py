@@ -1,6 +1,6 @@
-"""Avro container files with some records replaced (Avro 1.12 specification, "Object Container Files"). Pure.
+"""Replaces some rows of an Avro container file (Avro 1.12 specification, "Object Container Files").
 
-What is not replaced stays as it was, byte for byte: header, codec, marker, and every block of which no record changes.
+Everything else stays as it was, byte for byte: header, codec, marker, and every block in which no row changes.
 """
 
 import io
@@ -11,14 +11,15 @@ import fastavro
 
 Row = dict[str, Any]
 _MARKER_BYTES = 16
-# All rows in one block.
+# With this interval the writer puts all rows into one block.
 _NO_INTERVAL = (1 << 62) - 1
 
 
 def replaced(content: bytes, change: Callable[[Row], Row | None]) -> bytes | None:
-    """The file with what `change` gives for its rows in their order; None when that is None for all of them.
+    """Call `change` for each row, in order, and return the file with the rows that it gives.
 
-    Raises what fastavro raises for what is no such file.
+    `change` returns None for a row that stays. If all rows stay, the result is None. Raises what fastavro raises if
+    `content` is not such a file.
     """
     blocks = fastavro.block_reader(io.BytesIO(content))
     schema = fastavro.parse_schema(blocks.writer_schema)
@@ -41,7 +42,7 @@ def replaced(content: bytes, change: Callable[[Row], Row | None]) -> bytes | Non
 
 
 def _block(schema: Any, rows: list[Row], codec: str, marker: bytes) -> bytes:
-    """What follows the header of a file of these rows."""
+    """Return the one block of these rows, without the file's header."""
     whole = io.BytesIO()
     fastavro.writer(whole, schema, rows, codec=codec, sync_marker=marker, sync_interval=_NO_INTERVAL)
     content = whole.getvalue()

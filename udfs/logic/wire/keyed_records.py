@@ -1,4 +1,4 @@
-"""Records of compacted topics whose values name their own key first: read from end to end, or refused with a reason."""
+"""Reads records of compacted topics whose values begin with their own key, or refuses them with a reason."""
 
 import io
 from collections.abc import Callable
@@ -24,18 +24,18 @@ class Refusal(Enum):
 
 
 class Keyed(NamedTuple):
-    """A record, read: its key and what its value says after it, in Avro; None: nothing any more (a tombstone)."""
+    """A record that was read: its key, and the rest of its value after the key, in Avro. None means a tombstone."""
 
     key: str
     rest: bytes | None
 
 
-# Reads a record of a compacted topic, key and value. Never raises for what the bytes say.
+# Reads a record of a compacted topic, given its key and value. No content makes it raise.
 Reader = Callable[[bytes | None, bytes | None], Keyed | Refusal]
 
 
 def read_keyed(schema: str, key: bytes | None, value: bytes | None, key_bytes_max: int) -> Keyed | Refusal:
-    """Reads one record up to the rest of its value. Never raises for what the bytes say."""
+    """Read one record, but leave the rest of its value undecoded. No content makes it raise."""
     if not key:
         return Refusal.NO_KEY
     if len(key) > key_bytes_max:
@@ -52,7 +52,7 @@ def read_keyed(schema: str, key: bytes | None, value: bytes | None, key_bytes_ma
     datum = io.BytesIO(value[len(prefix) :])
     try:
         own = cast("str", fastavro.schemaless_reader(datum, "string", None))
-    # Whatever a decoder meets in bytes that are not what they say they are.
+    # A decoder may raise anything for bytes that are not of its schema.
     except Exception:
         return Refusal.UNREADABLE
     if own != name:
@@ -61,7 +61,10 @@ def read_keyed(schema: str, key: bytes | None, value: bytes | None, key_bytes_ma
 
 
 def read_whole(schema: Any, datum: bytes) -> Any:
-    """What a datum of a parsed schema says. ValueError when bytes follow it, what fastavro raises when it is none."""
+    """Decode a datum of a parsed schema.
+
+    Raises ValueError when bytes follow it, and what fastavro raises when it cannot be read.
+    """
     stream = io.BytesIO(datum)
     found = fastavro.schemaless_reader(stream, schema, None)
     if stream.tell() != len(datum):

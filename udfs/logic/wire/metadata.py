@@ -1,7 +1,7 @@
-"""What is known of a video: reads records of the metadata topic, trusting nothing.
+"""Reads records of the topic of video metadata, and trusts none of them.
 
-An `about` is the part of a VideoMetadata datum that follows the video_id, as it came: title, channel_id, channel_name
-and created_at in Avro. It is kept, compared and sent on unread, and read only where a table wants columns.
+An `about` is the part of a VideoMetadata datum that follows the video_id, unchanged: title, channel_id, channel_name
+and created_at in Avro. It is kept, compared and sent on as bytes, and decoded only where a table needs its columns.
 """
 
 from typing import Any, NamedTuple
@@ -11,10 +11,10 @@ import fastavro
 from schemas.limits import ABOUT_BYTES_MAX, VIDEO_ID_BYTES_MAX
 from udfs.logic.wire.keyed_records import Keyed, Refusal, read_keyed, read_whole
 
-# What CQL's timestamp and every reader's calendar hold: the years 1 to 9999.
+# The years 1 to 9999, which CQL's timestamp and every reader's calendar can hold.
 CREATED_MS_MIN = -62_135_596_800_000
 CREATED_MS_MAX = 253_402_300_799_999
-# Of VideoMetadata, with the time as a plain number.
+# The fields of VideoMetadata after the video_id, with the time as a plain number.
 _ABOUT = fastavro.parse_schema(
     {
         "type": "record",
@@ -30,7 +30,7 @@ _ABOUT = fastavro.parse_schema(
 
 
 class About(NamedTuple):
-    """An about, read; `created_ms` in ms since 1970, the texts in UTF-8."""
+    """The metadata of one video, decoded. `created_ms` is in ms since 1970, the texts are UTF-8."""
 
     title: bytes
     channel_id: bytes
@@ -39,13 +39,13 @@ class About(NamedTuple):
 
 
 def read_metadata(key: bytes | None, value: bytes | None) -> Keyed | Refusal:
-    """Reads one record of the metadata topic: (video_id, about). Never raises for what the bytes say."""
+    """Read one record of the metadata topic: (video_id, about). No content makes it raise."""
     found = read_keyed("VideoMetadata", key, value, VIDEO_ID_BYTES_MAX)
     if isinstance(found, Refusal) or found.rest is None:
         return found
     try:
         created_ms = read_about(found.rest).created_ms
-    # Whatever a decoder meets in bytes that are not what they say they are.
+    # A decoder may raise anything for bytes that are not of its schema.
     except Exception:
         return Refusal.UNREADABLE
     if len(found.rest) > ABOUT_BYTES_MAX:
@@ -56,7 +56,7 @@ def read_metadata(key: bytes | None, value: bytes | None) -> Keyed | Refusal:
 
 
 def read_about(about: bytes) -> About:
-    """The fields of an about. Raises as `read_whole`."""
+    """Decode an about. Raises what `read_whole` raises."""
     found: dict[str, Any] = read_whole(_ABOUT, about)
     return About(
         found["title"].encode(), found["channel_id"].encode(), found["channel_name"].encode(), found["created_at"]

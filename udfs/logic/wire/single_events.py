@@ -1,10 +1,12 @@
-"""Packs events that come one in a record, as other producers write them, into batches as the count job reads them.
+"""Packs events that other producers write one in a record into the batches that the count job reads.
 
-A record that is a ViewEvent datum already (schemas/avro/ViewEvent.v1), with whatever stands before it, is checked and
-copied by a kernel. Any other, JSON or Avro of another schema, is first turned into one. An event without an id gets one
-of the record's place (topic, partition, offset), and if it has no time either, the record's: however often a record is
-packed, it is the same event. One with an id of its own needs its time, as at ingest: its producer may write it again,
-in a record of another time. What ingest refuses by the event alone is refused here.
+A kernel checks and copies a record that holds a ViewEvent datum (schemas/avro/ViewEvent.v1) after some header. Other
+records, in JSON or in Avro of another schema, are first converted to such a datum.
+
+An event without an id gets one that is made from the record's place (topic, partition, offset). If it has no time
+either, it gets the record's time. So however often a record is packed, it is the same event. An event with an id needs
+its time too, as at ingest, because its producer may write it again in a record of another time. An event that ingest
+would refuse is refused here as well.
 """
 
 import hashlib
@@ -45,16 +47,17 @@ _TIME_RANGE = 1002
 _TIME_MIN_MS = TIME_MIN_MS
 _TIME_END_MS = TIME_END_MS
 _EVENT_REASONS = {_RESERVED_ID: f"event_id: {values.ID_RESERVED}", _TIME_RANGE: f"viewed_at: {values.TIME_RANGE}"}
-# What a list of schemas calls the product's own.
+# The name of the product's own schema in a list of schemas.
 OWN_SCHEMA = "ViewEvent.v1"
-# Read field by field, since batches are written with events of version 1: what version 2 adds is left out.
+# Batches are written with events of version 1, so an event of version 2 is read field by field, and the fields that
+# version 2 adds are left out.
 NEWER_OWN_SCHEMA = "ViewEvent.v2"
-# Of all events of a batch together, which leaves room for its head.
+# For all events of a batch together. It leaves room for the batch's head.
 EVENT_BYTES_MAX = RECORD_BYTES_MAX - (1 << 14)
 
 
 class Origin(NamedTuple):
-    """Where records lie and when they were written: a column each, a row a record."""
+    """Where records lie and when they were written. Each field is a column with an entry for each record."""
 
     partitions: Sequence[int]
     offsets: Sequence[int]
@@ -62,22 +65,22 @@ class Origin(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """ViewBatch values as (salt, value, events in it), and what is no event: (row, reason)."""
+    """ViewBatch values as (salt, value, number of events), and the records that were refused: (row, reason)."""
 
     batches: list[tuple[int, bytes, int]]
     refused: list[tuple[int, str]]
 
 
 class FieldError(ValueError):
-    """A field that cannot be taken; the text names it."""
+    """A field is not allowed or has a wrong value. The text names it."""
 
 
 Normalise = Callable[[bytes, int, int, int], bytes]
-"""From a record's value, partition, offset and time in ms to a ViewEvent datum. Raises FieldError."""
+"""Makes a ViewEvent datum from a record's value, partition, offset and time in ms. Raises FieldError."""
 
 
 class Packer:
-    """Of one topic. Not thread-safe."""
+    """Packs the records of one topic. Not thread-safe."""
 
     def __init__(
         self,
@@ -91,14 +94,14 @@ class Packer:
     ) -> None:
         self._salts = salts
         self._batch_events_max = batch_events_max
-        # What a record begins with, and how many bytes stand before the datum.
+        # The bytes that a record begins with, and the number of bytes before the datum.
         self._head = np.frombuffer(head, np.uint8)
         self._skip = skip
         self._normalise = normalise
         self._producer = _text(producer_id.encode())
 
     def pack(self, values: Sequence[bytes | None], origin: Origin, now_ms: int) -> Packed:
-        """Pack the records that are events. Their order within a salt is theirs."""
+        """Pack the records that are events. Within a salt, events keep the order of their records."""
         refused: list[tuple[int, str]] = []
         rows: list[int] = []
         datums: list[bytes] = []
@@ -135,7 +138,7 @@ class Packer:
         return Packed(self._batches(buf, ends - sizes + skip, ends, salts, now_ms), refused)
 
     def heartbeats(self, now_ms: int) -> Iterator[tuple[int, bytes]]:
-        """(salt, value) of a batch without events for each salt: it moves the salt's clock on, and nothing else."""
+        """Yield (salt, value) of a heartbeat for each salt."""
         for salt in range(self._salts):
             yield salt, self._head_of(salt, 0, now_ms)
 
@@ -169,7 +172,7 @@ class Packer:
 
 
 class Unknown(StrEnum):
-    """What becomes of a field that no event has."""
+    """What to do with a field that no event has."""
 
     IGNORED = "ignored"
     MISSPELT_REFUSED = "misspelt_refused"
@@ -177,7 +180,7 @@ class Unknown(StrEnum):
 
 
 class WriterSchema(NamedTuple):
-    """A schema that records were written with, None for ViewEvent.v1, and its number in the Confluent framing."""
+    """A schema that records were written with (None for ViewEvent.v1), and its number in the Confluent framing."""
 
     schema: Mapping[str, Any] | None
     number: int | None = None
@@ -194,10 +197,10 @@ def packer_of(
     schemas: Sequence[WriterSchema] = (OWN,),
     unknown: Unknown = Unknown.MISSPELT_REFUSED,
 ) -> Packer:
-    """For records of a topic: "json", or Avro, "plain", "single_object" or "confluent", in one of the writers' schemas.
+    """Return the packer for a topic whose records are "json", or Avro as "plain", "single_object" or "confluent".
 
-    A record that names none of them, by its fingerprint or number, is refused as unknown_schema. Raises ValueError when
-    the schemas do not go with the framing, or have fields that are refused.
+    An Avro record names one of the schemas by its fingerprint or number, or it is refused as unknown_schema. Raises
+    ValueError when the schemas do not fit the framing, or have fields that are refused.
     """
     if framing == "json":
         return Packer(salts, batch_events_max, normalise=json_events(topic, unknown))
@@ -205,7 +208,7 @@ def packer_of(
     for one in schemas:
         head = _head_of_schema(framing, one)
         if head in heads:
-            raise ValueError(f"two schemas with the head {head.hex() or 'of none'}: name each once")
+            raise ValueError(f"two schemas have the same head ({head.hex() or 'an empty one'}): name each schema once")
         heads[head] = one
     if not heads:
         raise ValueError("no schema is named")
@@ -218,7 +221,7 @@ def packer_of(
 
 def _head_of_schema(framing: str, one: WriterSchema) -> bytes:
     if (one.number is None) == (framing == "confluent"):
-        raise ValueError("number=schema file belongs to framing=confluent, and to no other")
+        raise ValueError("number=schema file is for framing=confluent, and for no other framing")
     if framing == "plain":
         return b""
     if framing == "single_object":
@@ -228,7 +231,7 @@ def _head_of_schema(framing: str, one: WriterSchema) -> bytes:
 
 
 def json_events(topic: str, unknown: Unknown) -> Normalise:
-    """An object with the fields that ingest takes; what becomes of others `unknown` says."""
+    """Return a function that converts JSON objects with the fields of ingest. `unknown` says what to do with others."""
     decoder = msgspec.json.Decoder(dict[str, Any])
     own = topic_mark(topic)
 
@@ -244,9 +247,10 @@ def json_events(topic: str, unknown: Unknown) -> Normalise:
 
 
 def avro_events(topic: str, heads: Mapping[bytes, WriterSchema], unknown: Unknown) -> Normalise:
-    """A record of the schema that its head names, in which fields are called as ViewEvent's; others are left out.
+    """Return a function that converts records of the schema that their head names.
 
-    The heads are of one length. Raises ValueError for a schema with fields that are refused.
+    It takes the fields that have the names of ViewEvent's fields. The heads have the same length. Raises ValueError for
+    a schema with fields that are refused.
     """
     schemas = {head: _parsed(one, unknown) for head, one in heads.items()}
     skip = len(next(iter(heads)))
@@ -259,7 +263,7 @@ def avro_events(topic: str, heads: Mapping[bytes, WriterSchema], unknown: Unknow
         datum = io.BytesIO(value[skip:])
         try:
             fields = fastavro.schemaless_reader(datum, schema, None)
-        # Whatever a decoder meets in bytes that are not what they say they are.
+        # A decoder may raise anything for bytes that are not of its schema.
         except Exception as error:
             raise FieldError(f"not in the writer's schema: {type(error).__name__}") from error
         if skip + datum.tell() != len(value):
@@ -281,7 +285,7 @@ def _parsed(one: WriterSchema, unknown: Unknown) -> Any:
 
 
 def newer_own_schema() -> Mapping[str, Any]:
-    """The schema that NEWER_OWN_SCHEMA names."""
+    """Return the schema that NEWER_OWN_SCHEMA names."""
     found: dict[str, Any] = json.loads((registry.FOLDER / f"{NEWER_OWN_SCHEMA}.avsc").read_text())
     return found
 
@@ -297,19 +301,20 @@ def _check_names(names: Iterable[str], unknown: Unknown) -> None:
 
 
 def topic_mark(topic: str) -> bytes:
-    """What begins the ids of events of a topic that bring none."""
+    """Return the bytes with which the ids begin that events of a topic get when they have none."""
     return hashlib.blake2b(topic.encode(), digest_size=_ID_BYTES - _PLACE.size).digest()
 
 
 def id_of_place(mark: bytes, partition: int, offset: int) -> bytes:
-    """The id of an event that brings none, of the topic with this mark."""
+    """Return the id for an event without one, from its record's place in the topic with this mark."""
     return mark + _PLACE.pack(partition, offset)
 
 
 def datum_of(fields: Mapping[str, Any], own_id: bytes, time_ms: int, *, same_event: bool = False) -> bytes:
-    """A ViewEvent datum; without an id it is `own_id`, without either `time_ms`. Raises FieldError.
+    """Return a ViewEvent datum. Raises FieldError.
 
-    `same_event`: these are the id and the time that the event has had, so that with an id it may be without its time.
+    An event without an id gets `own_id`, and if it has no time either, `time_ms`. With `same_event`, `own_id` and
+    `time_ms` are those that this event has had before, so that an event with an id may lack its time.
     """
     given_id, given_time = fields.get("event_id"), fields.get("viewed_at")
     identity = _identity(given_id, own_id)
@@ -370,7 +375,7 @@ def _time_ms(given: object, time_ms: int) -> int:
             at_ms = values.time_ms(given)
         except values.ValueFormError as error:
             raise FieldError(f"viewed_at={given!r:.80}: {error}") from error
-    # Whether it is in the years that events may have, the kernel sees.
+    # The kernel checks that the time is in the years that are allowed.
     if at_ms is None or not -(1 << 63) <= at_ms < 1 << 63:
         raise FieldError(f"viewed_at={given!r:.80}: {values.TIME_FORM}")
     return at_ms
@@ -393,7 +398,7 @@ def _utf8(name: str, value: str) -> bytes:
 
 @leaf()
 def _is_reserved_id(buf, at):  # type: ignore[no-untyped-def]
-    """Whether the id there is all zeros or all ones."""
+    """Return whether the id at buf[at] is all zeros or all ones."""
     first = buf[at]
     if first not in (0, 255):
         return False
@@ -405,7 +410,7 @@ def _is_reserved_id(buf, at):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _salts(buf, starts, ends, head, skip, salts):  # type: ignore[no-untyped-def]
-    """The salt of each record's event, minus the reason when it is none."""
+    """Return the salt of each record's event, or minus the reason when the record is no event."""
     found = np.empty(starts.shape[0], np.int64)
     for i in range(starts.shape[0]):
         record = buf[starts[i] : ends[i]]
@@ -435,7 +440,7 @@ def _salts(buf, starts, ends, head, skip, salts):  # type: ignore[no-untyped-def
 
 @njit(cache=True)
 def _gather(buf, starts, ends, order):  # type: ignore[no-untyped-def]
-    """The stretches in this order, one after the other, and where each begins; the end comes last."""
+    """Return (the stretches one after another in this order, the end of each with a 0 before the first)."""
     out_ends = np.zeros(order.shape[0] + 1, np.int64)
     for n in range(order.shape[0]):
         out_ends[n + 1] = out_ends[n] + ends[order[n]] - starts[order[n]]
