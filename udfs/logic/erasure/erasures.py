@@ -270,11 +270,13 @@ def _event(value: bytes, buf: Bytes, span: npt.NDArray[np.int64], name: bytes) -
     """An event with another viewer_id, and without what nothing counts."""
     _, viewer_at = read_varint(buf, span[KIND_AT] + span[KIND_LEN])
     country, at = _text(value, buf, span[VIEWER_AT] + span[VIEWER_LEN])
-    device, _ = _text(value, buf, at)
+    device, rest = _text(value, buf, at)
     # Any other text counts for no country.
     is_country = country_code(np.frombuffer(country, np.uint8), 0, len(country)) != 0
     kept = varint(1) + varint(2) + country if is_country else _nothing(country)
-    return b"".join([value[span[START] : viewer_at], varint(len(name)), name, kept, _nothing(device)])
+    head = value[span[START] : viewer_at]
+    # What a later version adds after the device says nothing of a viewer.
+    return b"".join([head, varint(len(name)), name, kept, _nothing(device), value[rest : span[END]]])
 
 
 def _text(value: bytes, buf: Bytes, at: int) -> tuple[bytes, int]:
