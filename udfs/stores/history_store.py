@@ -214,7 +214,7 @@ class HistoryStore:
     def part(self, part: str, info: SliceInfo, shard: int, hours: Collection[int]) -> pa.Table | None:
         """What a slice has of cells or countries (udfs.logic.slices.audience.Sums) for a shard and some hours viewed.
 
-        None when that is nothing.
+        None when that is nothing. Countries have no `device` where code wrote the slice that did not count devices.
         """
         of_part: list[tuple[int, int, int]] = getattr(info, part)
         groups = [at for at, (of_shard, of_hour, _) in enumerate(of_part) if of_shard == shard and of_hour in hours]

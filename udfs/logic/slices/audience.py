@@ -1,7 +1,8 @@
-"""What a slice keeps of each event that counts: video, kind, minute, country and viewer, in few bytes; and its sums.
+"""What a slice keeps of each event that counts: its video, kind, minute, country, device and viewer; and its sums.
 
 A viewer is known by a hash of 16 bytes, never by name: two of a thousand million have the same one with a chance of
-10^-21. Countries are those of two letters; any other text, and none, is the country "".
+10^-21. Countries are those of two letters; any other text, and none, is the country "". Devices are those of
+udfs.logic.slices.devices.
 """
 
 from typing import NamedTuple
@@ -18,17 +19,19 @@ from udfs.logic.kernels.key_columns import key_columns, shards_of
 from udfs.logic.kernels.key_table import Bytes, KeyTable, key_slot
 from udfs.logic.kernels.numba_compat import leaf, njit
 from udfs.logic.minutes.cells import put_bytes, same_bytes
+from udfs.logic.slices.devices import DEVICE_BITS, DEVICE_NAME_BYTES_MAX, device_names, device_number
 from udfs.logic.slices.late_events import LateEvents, late_spans
 from udfs.logic.slices.viewer_buckets import buckets_for
-from udfs.logic.wire.batch_scan import BLOCKED_PREFIX_BYTES, read_string, read_varint
+from udfs.logic.wire.batch_scan import BLOCKED_PREFIX_BYTES, OPTIONAL_TEXTS_1, read_string, read_varint
 
 _CELL = {"hour": pa.int64(), "shard": pa.int32(), "kind": pa.string(), "video_id": pa.string()}
 CELLS = pa.schema({**_CELL, "minute": pa.int64(), "views": pa.int64(), "late_added": pa.int64()})
-COUNTRIES = pa.schema({**_CELL, "country": pa.string(), "views": pa.int64()})
+COUNTRIES = pa.schema({**_CELL, "country": pa.string(), "device": pa.string(), "views": pa.int64()})
 # One row for nearly every event, so that names are numbers in dictionaries here.
 _NUMBERED = {name: pa.dictionary(pa.int32(), pa.string()) for name in ("kind", "video_id")}
 VIEWERS = pa.schema({**_CELL, **_NUMBERED, "minute": pa.int64(), "viewer": TYPE, "views": pa.int64()})
 _CODE_BITS = 63
+_COUNTRY_BITS = 16
 # What is looked up of each takes as much again as it does itself.
 LATE_AT_ONCE = 65_536
 
@@ -36,9 +39,10 @@ LATE_AT_ONCE = 65_536
 class Sums(NamedTuple):
     """Tables of schemas CELLS, COUNTRIES and VIEWERS, sorted by hour and shard.
 
-    Cells and countries are whole: one row for each. A viewer who viewed a video in one minute more than once may have
-    more than one row; who has no viewer_id has none. Each shard has so many buckets (udfs.logic.slices.viewer_buckets):
-    the `shard` of a viewer's row is that of the video times their number, and the bucket.
+    Cells and countries are whole: one row for each cell, and one for each cell, country and device. A viewer who viewed
+    a video in one minute more than once may have more than one row; who has no viewer_id has none. Each shard has so
+    many buckets (udfs.logic.slices.viewer_buckets): the `shard` of a viewer's row is that of the video times their
+    number, and the bucket.
     """
 
     cells: pa.Table
@@ -48,11 +52,12 @@ class Sums(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Of each event: its key's number, minute since 1970, country (two letters, or 0) and viewer."""
+    """Of each event: its key's number, minute since 1970, country (two letters, or 0), device_number and viewer."""
 
     keys: npt.NDArray[np.int64]
     minutes: npt.NDArray[np.int64]
     countries: npt.NDArray[np.uint16]
+    devices: npt.NDArray[np.int32]
     viewers: npt.NDArray[np.uint64]
 
 
@@ -97,14 +102,20 @@ def country_code(buf, at, length):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _collect(  # type: ignore[no-untyped-def]
-    buf, spans, viewed_at, chosen, is_blocked, slots, arena, arena_used, key_at, key_len, n
+    buf, spans, viewed_at, chosen, is_blocked, slots, arena, arena_used, key_at, key_len, n,
+    device_slots, device_arena, device_used, device_at, device_len, devices_n,
 ):  # fmt: skip
-    """(bytes of the arena in use, number of keys, and the columns of a _Batch) with the chosen events added."""
+    """Read the chosen events, and add their keys and devices to the two tables.
+
+    Returns how many bytes and keys the first table has, how many bytes and devices the second one has, and the columns
+    of a _Batch.
+    """
     mask = np.uint64(slots.shape[0] - 1)
     prefix = BLOCKED_PREFIX_BYTES.shape[0]
     keys = np.empty(chosen.shape[0], np.int64)
     minutes = np.empty(chosen.shape[0], np.int64)
     countries = np.empty(chosen.shape[0], np.uint16)
+    devices = np.empty(chosen.shape[0], np.int32)
     viewers = np.zeros((chosen.shape[0], 2), np.uint64)
     for place in range(chosen.shape[0]):
         i = chosen[place]
@@ -134,29 +145,40 @@ def _collect(  # type: ignore[no-untyped-def]
         minutes[place] = viewed_at[i] // MINUTE_MS
         if spans[i, 7] and not _is_nobody(buf, spans[i, 6], spans[i, 7]):
             viewers[place, 0], viewers[place, 1] = both_hashes(buf, spans[i, 6], spans[i, 7])
-        # After the kind come the viewer and the country, each a union.
+        # After the kind come the viewer, the country and the device, each a union.
         at = kind_at + kind_len
-        text_at = text_len = np.int64(0)
-        for _ in range(2):
+        country_at = country_len = text_at = text_len = np.int64(0)
+        for _ in range(OPTIONAL_TEXTS_1):
+            country_at, country_len = text_at, text_len
             text_at = text_len = np.int64(0)
             branch, at = read_varint(buf, at)
             if branch == 1:
                 text_at, text_len, at = read_string(buf, at)
-        countries[place] = country_code(buf, text_at, text_len)
-    return arena_used, n, keys, minutes, countries, viewers
+        countries[place] = country_code(buf, country_at, country_len)
+        number = device_number(
+            buf, text_at, text_len, device_slots, device_arena, device_used, device_at, device_len, devices_n
+        )
+        if number > devices_n:
+            devices_n = number
+            device_used += text_len
+        devices[place] = number
+    return arena_used, n, device_used, devices_n, keys, minutes, countries, devices, viewers
 
 
 @njit(cache=True)
-def _codes(keys, minutes, countries, viewers, places, hours, room):  # type: ignore[no-untyped-def]
-    """Of each event (its cell, that and its minute, that and its country), and of those with a viewer (who, a code).
+def _codes(  # type: ignore[no-untyped-def]
+    keys, minutes, countries, devices, device_codes, viewers, places, hours, room
+):
+    """Return codes of each event: its cell, cell and minute, cell and country and device; and (place, code) of viewers.
 
-    A cell is one number for hour, bucket, kind and video, in this order; `places` are those of the keys, sorted by the
-    last three. The code is the cell's and as much of the viewer's hash as there is room for.
+    A cell is one number for hour, bucket, kind and video, in this order. `places` are the places of the keys when they
+    are sorted by the last three. `device_codes` are the codes of devices by device_number. A viewer's code is the cell
+    and as much of the viewer's hash as there is room for. Events without a viewer have none.
     """
     n = keys.shape[0]
     cells = np.empty(n, np.int64)
     by_minute = np.empty(n, np.int64)
-    by_country = np.empty(n, np.int64)
+    by_place = np.empty(n, np.int64)
     known = np.empty(n, np.int64)
     by_viewer = np.empty(n, np.int64)
     found = 0
@@ -169,12 +191,13 @@ def _codes(keys, minutes, countries, viewers, places, hours, room):  # type: ign
         cell = number * places.shape[0] + places[keys[i]]
         cells[i] = cell
         by_minute[i] = cell * MINUTES_PER_HOUR + minutes[i] - hour * MINUTES_PER_HOUR
-        by_country[i] = cell << 16 | np.int64(countries[i])
+        place = cell << _COUNTRY_BITS | np.int64(countries[i])
+        by_place[i] = place << DEVICE_BITS | device_codes[devices[i]]
         if viewers[i, 0] or viewers[i, 1]:
             known[found] = i
             by_viewer[found] = cell << room | np.int64(viewers[i, 0] >> np.uint64(64 - room))
             found += 1
-    return cells, by_minute, by_country, known[:found], by_viewer[:found]
+    return cells, by_minute, by_place, known[:found], by_viewer[:found]
 
 
 @njit(cache=True)
@@ -227,6 +250,7 @@ class Audience:
 
     def __init__(self) -> None:
         self._keys = KeyTable()
+        self._devices = KeyTable()
         self._in_time: list[_Batch] = []
         self._late: list[_Batch] = []
 
@@ -258,11 +282,13 @@ class Audience:
         chosen: npt.NDArray[np.int64],
         is_blocked: npt.NDArray[np.bool_],
     ) -> _Batch:
-        table = self._keys
+        table, devices = self._keys, self._devices
         table.reserve(len(chosen), len(buf) + len(chosen) * (1 + len(BLOCKED_PREFIX_BYTES)))
-        table.arena_used, table.n, *columns = _collect(
-            buf, spans, viewed_at, chosen, is_blocked, table.slots, table.arena, table.arena_used, table.at,
-            table.length, table.n,
+        devices.reserve(len(chosen), len(chosen) * DEVICE_NAME_BYTES_MAX)
+        table.arena_used, table.n, devices.arena_used, devices.n, *columns = _collect(
+            buf, spans, viewed_at, chosen, is_blocked,
+            table.slots, table.arena, table.arena_used, table.at, table.length, table.n,
+            devices.slots, devices.arena, devices.arena_used, devices.at, devices.length, devices.n,
         )  # fmt: skip
         return _Batch(*columns)
 
@@ -271,15 +297,16 @@ class Audience:
         batches = [*self._in_time, *self._late]
         if not batches:
             return Sums(CELLS.empty_table(), COUNTRIES.empty_table(), VIEWERS.empty_table())
-        keys, minutes, countries, viewers = (np.concatenate(of) for of in zip(*batches, strict=True))
+        keys, minutes, countries, devices, viewers = (np.concatenate(of) for of in zip(*batches, strict=True))
         buckets = buckets_for(len(keys), shards)
         names = self._names(shards, buckets)
         n = names.num_rows
         # Of each batch there are few.
         hours = np.unique(np.concatenate([np.unique(batch.minutes // MINUTES_PER_HOUR) for batch in batches]))
         room = min(_CODE_BITS - (len(hours) * n).bit_length(), 32)
-        cells, by_minute, by_country, known, by_viewer = _codes(
-            keys, minutes, countries, viewers, _places(names["number"].to_numpy()), hours, room
+        named, device_codes = device_names(self._devices, devices)
+        cells, by_minute, by_place, known, by_viewer = _codes(
+            keys, minutes, countries, devices, device_codes, viewers, _places(names["number"].to_numpy()), hours, room
         )
 
         def table(schema: pa.Schema, cells: npt.NDArray[np.int64], shard: str, **columns: object) -> pa.Table:
@@ -296,8 +323,15 @@ class Audience:
         at = in_minutes // MINUTES_PER_HOUR
         minute = hours[at // n] * MINUTES_PER_HOUR + in_minutes % MINUTES_PER_HOUR
         of_minutes = table(CELLS, at, "shard", minute=minute, views=views - late_added, late_added=late_added)
-        codes, views = _runs(np.sort(by_country))
-        of_countries = table(COUNTRIES, codes >> 16, "shard", country=_country_names(codes & 0xFFFF), views=views)
+        codes, views = _runs(np.sort(by_place))
+        of_countries = table(
+            COUNTRIES,
+            codes >> (_COUNTRY_BITS + DEVICE_BITS),
+            "shard",
+            country=_country_names(codes >> DEVICE_BITS & (1 << _COUNTRY_BITS) - 1),
+            device=named.take(pa.array(codes & (1 << DEVICE_BITS) - 1)),
+            views=views,
+        )
         # Viewers whom a code does not tell apart may have more rows than one.
         at, views = _merged(known[np.argsort(by_viewer)], cells, minutes, viewers)
         who = column_of(viewers[at])
