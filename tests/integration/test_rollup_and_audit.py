@@ -147,6 +147,9 @@ class History:
         by_country = Counter((v.video_id, v.kind, v.viewed_at // HOUR_MS, v.country or "") for v in counted)
         found = {(r["video_id"], r["kind"], r["at"], r["country"]): r["views"] for r in self.parquet("countries")}
         assert found == by_country
+        by_device = Counter((*day_of(v), (v.device or "").lower()) for v in counted)
+        found = {(r["video_id"], r["kind"], r["at"], r["device"]): r["views"] for r in self.parquet("devices")}
+        assert found == by_device
         through_ms = self.through_ms()
         complete = [v for v in counted if (v.viewed_at // DAY_MS + 1) * DAY_MS <= through_ms and v.viewer_id]
         viewers = Counter((video, kind, day) for video, kind, day, _ in {(*day_of(v), v.viewer_id) for v in complete})
@@ -194,6 +197,7 @@ def minute_of_views(minute: int, number: int = 30) -> list[View]:
             "like" if n % 5 == 0 else "view",
             viewer_id=(None, f"viewer-{minute % 4}", f"viewer-{n}")[n % 3],
             country=(None, "DE", "FR", "DE")[n % 4],
+            device=(None, "TV", "phone")[n % 3],
         )
         for n in range(number)
     ]

@@ -587,6 +587,7 @@ class World:
             found, wanted = self.stored(manifest, data_set), sums(counted, size_ms)
             must(found == wanted, f"{data_set} of run {manifest.run}: {_differences(found, wanted)}")
         self._check_viewers(manifest, counted)
+        self._check_devices(manifest, counted)
         self._check_complete(manifest, known)
 
     def _check_complete(self, manifest: Manifest, known: Known) -> None:
@@ -693,6 +694,21 @@ class World:
                 }
                 text = f"{data_set} of {date_of(day)} of run {manifest.run}: {_differences(found, wanted)}"
                 must(found == dict(wanted), text)
+
+    def _check_devices(self, manifest: Manifest, counted: list[Counted]) -> None:
+        """Views by device are those that count. Of a viewer who was erased some may be by no known device."""
+        wanted = collections.Counter(
+            (one.view.video, one.hour // HOURS_PER_DAY, _device(one.view.event_id) or "") for one in counted
+        )
+        found: collections.Counter[tuple[str, int, str]] = collections.Counter()
+        for day, of in manifest.files["devices"].items():
+            for path in of.values():
+                for video, device, views in _devices(self.store.objects[f"{HISTORY}/{path}"]):
+                    found[video, day, device] += views
+        if self.erased:
+            must(not any(device for _, _, device in found - wanted), "views by device are more than there are")
+            found, wanted = _by_day(found), _by_day(wanted)
+        must(found == wanted, f"devices of run {manifest.run}: {_differences(found, wanted)}")
 
     def stored(self, manifest: Manifest, data_set: str) -> Sums:
         """What Parquet has: (views, of them late) by video, kind and number of a minute, hour or day, or 0."""
@@ -858,6 +874,11 @@ def _settings(viewer_minute_max: int) -> Settings:
     )
 
 
+def _device(event_id: bytes) -> str | None:
+    """Follows from the id."""
+    return (None, "tv", "phone")[event_id[-1] % 3]
+
+
 def _encoded(salt: int, record: LogRecord) -> bytes:
     """As ingest writes it."""
     return registry.encode(
@@ -876,6 +897,7 @@ def _encoded(salt: int, record: LogRecord) -> bytes:
                     "viewed_at": view.viewed_ms,
                     "viewer_id": view.viewer,
                     "country": None,
+                    "device": _device(view.event_id),
                 }
                 for view in record.views
             ],
@@ -927,6 +949,22 @@ def _numbers(content: bytes, column: str) -> list[tuple[str, int]]:
     table = pq.read_table(pa.BufferReader(content), use_threads=False)
     rows = zip(table["video_id"].to_pylist(), table[column].to_pylist(), strict=True)
     return [(video, number) for video, number in rows if number]
+
+
+@functools.lru_cache(1024)
+def _devices(content: bytes) -> list[tuple[str, str, int]]:
+    """(video, device, views) of each row of a day's file."""
+    table = pq.read_table(pa.BufferReader(content), use_threads=False)
+    columns = (table[name].to_pylist() for name in ("video_id", "device", "views"))
+    return list(zip(*columns, strict=True))
+
+
+def _by_day(views: Mapping[tuple[str, int, str], int]) -> collections.Counter[tuple[str, int, str]]:
+    """Of all devices together."""
+    found: collections.Counter[tuple[str, int, str]] = collections.Counter()
+    for (video, day, _), number in views.items():
+        found[video, day, ""] += number
+    return found
 
 
 def _number(at: Any) -> int:

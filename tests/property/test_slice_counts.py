@@ -24,6 +24,7 @@ from tests.support.random_streams import (
     SaltClock,
     brute_force,
     country_of,
+    device_of,
     encode,
     is_blocked,
     random_log,
@@ -80,9 +81,13 @@ def counted_events(
 
 
 def countries_of(events: list[tuple[bytes, Cell]]) -> collections.Counter[tuple[object, ...]]:
-    """Views by (kind, video, hour, country)."""
+    """Views by (kind, video, hour, country, device)."""
     names = {"DE": "DE", "de": "DE", "FR": "FR"}
-    return collections.Counter((*cell[:2], cell[2] // 60, names.get(country_of(i) or "", "")) for i, cell in events)
+    devices = {"tv": "tv", "TV": "tv", "Phone 5.1": "phone 5.1", "Other": "other", "set-top_box": "set-top_box"}
+    return collections.Counter(
+        (*cell[:2], cell[2] // 60, names.get(country_of(i) or "", ""), devices.get(device_of(i) or "", ""))
+        for i, cell in events
+    )
 
 
 def viewers_of(events: list[tuple[bytes, Cell]]) -> collections.Counter[tuple[object, ...]]:
@@ -158,9 +163,13 @@ class Batch:
             assert table.schema == schema
             groups = [(row["hour"], row["shard"]) for row in table.to_pylist()]
             assert groups == sorted(groups)
+        places: set[tuple[object, ...]] = set()
         for row in sums.countries.to_pylist():
             assert row["shard"] == shard_of(row["video_id"], shards)
-            self.countries[row["kind"], row["video_id"], row["hour"], row["country"]] += row["views"]
+            place = row["kind"], row["video_id"], row["hour"], row["country"], row["device"]
+            assert place not in places
+            places.add(place)
+            self.countries[place] += row["views"]
         names = [(row["hour"], row["shard"], row["kind"], row["video_id"]) for row in sums.viewers.to_pylist()]
         assert names == sorted(names)
         for row in sums.viewers.to_pylist():

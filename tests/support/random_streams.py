@@ -92,6 +92,11 @@ def country_of(event_id: bytes) -> str | None:
     return (None, "", "DE", "FR", "de", "DEU", "é", "1A")[event_id[1] % 8]
 
 
+def device_of(event_id: bytes) -> str | None:
+    """And its device."""
+    return (None, "", "tv", "TV", "Phone 5.1", "Other", "d" * 33, "é", "tv/1", "set-top_box")[event_id[2] % 10]
+
+
 def is_blocked(event_id: bytes, append_ms: int) -> bool:
     """By the words of the rule."""
     return any(
@@ -115,6 +120,7 @@ def encode(salt: int, events: list[Event], produced_ms: int) -> bytes:
                 "viewed_at": at,
                 "viewer_id": viewer_of(i),
                 "country": country_of(i),
+                "device": device_of(i),
             }
             for i, video, kind, at in events
         ],

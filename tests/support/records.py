@@ -33,6 +33,7 @@ class View:
     event_id: bytes = field(default_factory=lambda: uuid.uuid4().bytes)
     viewer_id: str | None = None
     country: str | None = None
+    device: str | None = None
 
     @property
     def cell(self) -> Cell:
@@ -91,6 +92,7 @@ class Feeder:
                     "kind": v.kind,
                     "viewer_id": v.viewer_id,
                     "country": v.country,
+                    "device": v.device,
                 }
                 for v in views
             ],

@@ -22,12 +22,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.local_rollup import LocalRollup, known_videos
-from tests.support.random_streams import RULES, Event, country_of, encode, viewer_of
+from tests.support.random_streams import RULES, Event, country_of, device_of, encode, viewer_of
 from tests.support.records import salt_of
 from udfs.logic.history.channel_sums import CHANNELS
 from udfs.logic.history.manifest import DATA_SETS, MANIFEST
 from udfs.logic.history.marks import MARKS, SUSPECTS
-from udfs.logic.history.tables import COUNTRIES, HOURS, MINUTES, SUMS, TIME
+from udfs.logic.history.tables import COUNTRIES, DEVICES, HOURS, MINUTES, SUMS, TIME
 from udfs.logic.history.top_lists import TOPS
 from udfs.logic.history.unique_viewers import VIEWERS_OF_DAY
 
@@ -49,6 +49,7 @@ class Seen:
     viewed_at: datetime
     is_late: bool
     country: str
+    device: str
     viewer_id: str | None
 
     @property
@@ -80,7 +81,9 @@ class Traffic:
             events.append((identity, video, kind, milliseconds(viewed_at)))
             country = (country_of(identity) or "").upper()
             known = country if re.fullmatch("[A-Z]{2}", country) else ""
-            self.seen.append(Seen(video, kind, viewed_at, is_late, known, viewer_of(identity) or None))
+            device = (device_of(identity) or "").lower()
+            device = device if re.fullmatch(r"[a-z0-9 ._-]{1,32}", device) else ""
+            self.seen.append(Seen(video, kind, viewed_at, is_late, known, device, viewer_of(identity) or None))
         for salt in range(RULES.salts):
             mine = [event for event in events if salt_of(event[0], RULES.salts) == salt]
             yield milliseconds(now), salt, encode(salt, mine, milliseconds(now))
@@ -243,13 +246,22 @@ def countries(seen: list[Seen]) -> Rows:
     return sorted(views.items(), key=lambda one: (-one[1], one[0]))
 
 
+def devices(seen: list[Seen]) -> Rows:
+    views = Counter((s.day, s.device) for s in seen if s.kind == "view" and s.day >= date(2026, 1, 25))
+    of_day = Counter[date]()
+    for (day, _), number in views.items():
+        of_day[day] += number
+    shares = ((day, device, number, number / of_day[day]) for (day, device), number in views.items())
+    return sorted(shares, key=lambda row: (row[0], -row[2], row[1]))
+
+
 Answer = Callable[[list[Seen]], Rows]
 IN_PYTHON: list[Answer] = [
     *(top, by_hour, by_minute, late_shares, growth, kinds),
     *(by_kind_of_day, totals),
     *(top, by_kind_of_day, by_hour),
 ]
-IN_SQL: list[Answer] = [top, every_hour, late_shares, growth, countries, kinds]
+IN_SQL: list[Answer] = [top, every_hour, late_shares, growth, countries, devices, kinds]
 
 
 def test_polars_pyarrow_and_pandas_answer_what_was_viewed(history: tuple[Path, list[Seen]]) -> None:
@@ -320,6 +332,7 @@ SCHEMAS = {
     "days": SUMS,
     "totals": SUMS,
     "countries": COUNTRIES.append(HOUR),
+    "devices": DEVICES,
     "channels": CHANNELS,
     "viewers": VIEWERS_OF_DAY,
     "marks": MARKS,
@@ -334,6 +347,7 @@ SORTED = {
     "minutes": ["video_id", "kind", "minute"],
     "hours": ["video_id", "kind", "hour"],
     "countries": ["video_id", "kind", "country", "hour"],
+    "devices": ["video_id", "kind", "device"],
 }
 TYPES = {"string": "string", "int64": "int64", "int32": "int32", "binary": "binary", str(TIME): "timestamp"}
 TYPES[str(SUSPECTS.field("viewer").type)] = "binary"

@@ -167,6 +167,19 @@ def check_top_days(rollup: LocalRollup, views: list[View]) -> None:
     assert found == Counter((view.hour // 24, view.kind, view.video) for view in views if view.hour >= 24)
 
 
+def check_devices(rollup: LocalRollup) -> None:
+    """No event of a golden history names a device: of days that were counted again, all views are by no known one."""
+    found = {}
+    for day, rows in rows_of(rollup, "devices").items():
+        assert {row["device"] for row in rows} == {""}
+        found[day - FIRST_DAY] = {(row["video_id"], row["kind"]): row["views"] for row in rows}
+    days = {
+        day - FIRST_DAY: {(row["video_id"], row["kind"]): row["views"] for row in rows}
+        for day, rows in rows_of(rollup, "days").items()
+    }
+    assert found == {day: of for day, of in days.items() if day > 0}
+
+
 def viewers_of(views: Iterable[View]) -> dict[int, dict[tuple[str, str], Counter[str]]]:
     """By day, video and kind, the viewers that are known, and how often they viewed."""
     found: dict[int, dict[tuple[str, str], Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
@@ -263,6 +276,7 @@ def test_counting_goes_on_from_it(name: str, tmp_path: Path) -> None:
     check_countries(rollup, counted, known=not is_first)
     check_channels(rollup, counted)
     check_top_days(rollup, counted)
+    check_devices(rollup)
     # What slices of version 1 do not say is not made up: days 1 and 2 stay without viewers, day 3 has them.
     days = {3} if is_first else {0, 1, 2, 3}
     check_viewers(rollup, counted, days, days if knows_marks else days - {0})

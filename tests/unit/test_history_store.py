@@ -56,7 +56,10 @@ def counts() -> SliceCounts:
     sums = Sums(
         cells=table(CELLS, *cells),
         countries=table(
-            COUNTRIES, (498, 0, "view", "v", "DE", 5), (498, 2, "view", "v", "", 6), (500, 2, "view", "v", "FR", 7)
+            COUNTRIES,
+            (498, 0, "view", "v", "DE", "tv", 5),
+            (498, 2, "view", "v", "", "", 6),
+            (500, 2, "view", "v", "FR", "phone", 7),
         ),
         viewers=table(
             VIEWERS, (498, 2, "view", "v", 29_881, bytes(16), 1), (500, 2, "view", "v", 30_003, bytes(16), 2)

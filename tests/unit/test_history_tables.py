@@ -102,6 +102,49 @@ def test_hours_in_one_table_are_found_in_it() -> None:
     assert tables.of_hour(minutes, 3)["minute"].cast("int64").to_pylist() == [3 * HOUR_MS + 59 * 60_000]
 
 
+DEVICES = tuple(tables.DEVICES.names)
+
+
+def by_device(*rows: tuple[str, str, str, int]) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(DEVICES, row, strict=True)) for row in rows], tables.DEVICES)
+
+
+def day_of(**views: int) -> pa.Table:
+    rows = [{"video_id": video, "kind": "view", "views": n, "late_added": 0} for video, n in views.items()]
+    return pa.Table.from_pylist(rows, tables.SUMS)
+
+
+def test_devices_of_a_day_change_with_slices_and_add_up_to_it() -> None:
+    before = by_device(("a", "view", "", 1), ("a", "view", "tv", 5), ("b", "view", "tv", 2))
+    new = by_device(("a", "view", "tv", 2), ("b", "view", "", 4))
+    old = by_device(("a", "view", "tv", 3), ("b", "view", "tv", 2))
+    without = pa.Table.from_pylist([{"video_id": "a", "kind": "view", "country": "DE", "views": 7}])
+    change = tables.changed_devices([new, without], [old])
+    assert change.schema == tables.DEVICES
+    assert [tuple(row.values()) for row in change.to_pylist()] == [("a", "view", "tv", -1), ("b", "view", "tv", -2)]
+    found = tables.devices(day_of(a=12, b=4, c=1), before, [change, tables.changed_devices([new], [])])
+    assert found.schema == tables.DEVICES
+    assert [tuple(row.values()) for row in found.to_pylist()] == [
+        ("a", "view", "", 6),
+        ("a", "view", "tv", 6),
+        ("b", "view", "", 4),
+        ("c", "view", "", 1),
+    ]
+    assert tables.changed_devices([], []).equals(tables.DEVICES.empty_table())
+    assert tables.devices(day_of(), tables.DEVICES.empty_table(), []).equals(tables.DEVICES.empty_table())
+
+
+def test_a_video_with_fewer_views_than_its_devices_is_by_no_known_one() -> None:
+    """A version without devices has taken views away."""
+    before = by_device(("a", "view", "tv", 5), ("b", "view", "tv", 2))
+    found = tables.devices(day_of(a=4, b=3), before, [])
+    assert [tuple(row.values()) for row in found.to_pylist()] == [
+        ("a", "view", "", 4),
+        ("b", "view", "", 1),
+        ("b", "view", "tv", 2),
+    ]
+
+
 def test_countries_of_hours_add_up() -> None:
     rows = [("a", "view", "DE", 2), ("a", "view", "", 1), ("b", "like", "FR", 4)]
     names = ("video_id", "kind", "country", "views")

@@ -39,6 +39,7 @@ TYPES = {
     "days": "video_id string, kind string, views long, late_added long, viewed_day date",
     "totals": "video_id string, kind string, views long, late_added long",
     "countries": "video_id string, kind string, country string, views long, hour timestamptz, viewed_day date",
+    "devices": "video_id string, kind string, device string, views long, viewed_day date",
     "channels": "channel_id string, kind string, hour timestamptz, views long, late_added long, viewed_day date",
     "viewers": "video_id string, kind string, viewers long, sketch binary, viewed_day date",
     "marks": "video_id string, kind string, marked long, marked_viewers long, viewed_day date",

@@ -72,8 +72,8 @@ class ShardTables:
     def _make(self) -> None:
         total = self._old("totals", 0, tables.SUMS)
         for day in self._plan.days:
-            hours, countries = self._make_hours([hour for hour in self._plan.hours if day_of(hour) == day])
-            self._make_day(day, hours, countries)
+            hours, countries, changes = self._make_hours([hour for hour in self._plan.hours if day_of(hour) == day])
+            self._make_day(day, hours, countries, changes)
             total = tables.totals(total, self._replaced(hours), list(hours.values()))
         self._put("totals", 0, total)
         for day in self._plan.viewer_days:
@@ -86,25 +86,40 @@ class ShardTables:
         for data_set, parts in self._parts.items():
             self._history.put(part_name(data_set, self._shard, self._made), pa.concat_tables(parts))
 
-    def _make_hours(self, numbers: Iterable[int]) -> tuple[ByHour, ByHour]:
-        """Make minutes, hours and countries of these hours. Return hours and countries."""
-        hours, countries = {}, {}
+    def _make_hours(self, numbers: Iterable[int]) -> tuple[ByHour, ByHour, list[pa.Table]]:
+        """Make minutes, hours and countries of these hours. Return hours, countries, and how views by device change."""
+        hours, countries, changes = {}, {}, []
         for hour in numbers:
-            minutes = tables.minutes(list(self._of_slices("cells", [hour])))
+            names = self._plan.slices.get(hour, [])
+            minutes = tables.minutes(list(self._of_slices("cells", hour, names).values()))
             hours[hour] = tables.hour(minutes, hour * HOUR_MS)
-            countries[hour] = tables.countries(list(self._of_slices("countries", [hour])))
+            of_slices = self._of_slices("countries", hour, names)
+            countries[hour] = tables.countries(list(of_slices.values()))
+            changes.append(self._changed_devices(hour, of_slices))
             self._put("minutes", hour, minutes)
             self._put("hours", hour, hours[hour])
             self._put("countries", hour, tables.with_hour(countries[hour], hour * HOUR_MS))
             self._put_part("channels", hour, channels(hours[hour], self._channel_of))
             self._put_part("top_hours", hour, top_lists.top(hours[hour], countries[hour]))
-        return hours, countries
+        return hours, countries, changes
 
-    def _make_day(self, day: int, hours: ByHour, of_hours: ByHour) -> None:
-        """Make the files of a day, in which these hours, and these hours by country, are new."""
+    def _changed_devices(self, hour: int, of_slices: Mapping[SliceName, pa.Table]) -> pa.Table:
+        """Return how the views of an hour by device change. `of_slices` are the countries of all its slices."""
+        is_counted = hour in self._before.files["hours"]
+        counted = set(self._before.slices.get(hour, [])) if is_counted else set()
+        added = [table for name, table in of_slices.items() if name not in counted]
+        gone = counted.difference(self._plan.slices.get(hour, []))
+        return tables.changed_devices(added, list(self._of_slices("countries", hour, gone).values()))
+
+    def _make_day(self, day: int, hours: ByHour, of_hours: ByHour, changes: list[pa.Table]) -> None:
+        """Make the files of a day, in which these hours, and these hours by country, are new.
+
+        `changes` are those of views by device.
+        """
         table = tables.day(self._of_day("hours", day, hours))
         countries = tables.countries(self._of_day("countries", day, of_hours))
         self._put("days", day, table)
+        self._put("devices", day, tables.devices(table, self._old("devices", day, tables.DEVICES), changes))
         self._put_part("top_days", day, top_lists.top(table, countries))
 
     def _replaced(self, hours: Iterable[int]) -> list[pa.Table]:
@@ -163,9 +178,11 @@ class ShardTables:
         paths = [path for path in old if path is not None]
         return [*self._readers.map(self._history.get, paths), *new.values()]
 
-    def _of_slices(self, part: str, hours: Collection[int]) -> Iterator[pa.Table]:
-        """Yield what each slice that counts for these hours has of them in this shard."""
-        return self._read(lambda info: self._history.part(part, info, self._shard, hours), hours)
+    def _of_slices(self, part: str, hour: int, names: Collection[SliceName]) -> dict[SliceName, pa.Table]:
+        """Return a part of these slices for an hour in this shard. Slices that have nothing of it are left out."""
+        infos = {name: self._info(name) for name in sorted(names)}
+        found = self._readers.map(lambda info: self._history.part(part, info, self._shard, [hour]), infos.values())
+        return {name: table for name, table in zip(infos, found, strict=True) if table is not None}
 
     def _viewers(self, hours: Collection[int], share: Share) -> Iterator[pa.Table]:
         """Yield the viewers of a share from each slice that counts for these hours."""

@@ -217,7 +217,7 @@ class HistoryStore:
     def part(self, part: str, info: SliceInfo, shard: int, hours: Collection[int]) -> pa.Table | None:
         """Read a slice's cells or countries (udfs.logic.slices.audience.Sums) for a shard and some hours viewed.
 
-        Return None if there are none.
+        Return None if there are none. Countries have no `device` if code that did not count devices wrote the slice.
         """
         of_part: list[tuple[int, int, int]] = getattr(info, part)
         groups = [at for at, (of_shard, of_hour, _) in enumerate(of_part) if of_shard == shard and of_hour in hours]

@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 HOURS_PER_DAY = 24
 # The files of these data sets are for an hour viewed, a day viewed, or all time.
 HOURLY = ("minutes", "hours", "countries", "channels", "top_hours")
-DAILY = ("days", "viewers", "marks", "suspects", "top_days")
+DAILY = ("days", "devices", "viewers", "marks", "suspects", "top_days")
 DATA_SETS = (*HOURLY, *DAILY, "totals")
 # One file of these has all shards, because a channel's videos and the most viewed videos come from many shards.
 OF_ALL_SHARDS = ("channels", "top_hours", "top_days")
@@ -269,12 +269,18 @@ def _read_manifest(content: bytes) -> Manifest:
     if version > VERSION:
         raise HistoryError(f"{MANIFEST} is of version {version}, this code reads {VERSION}: use newer code")
     if version == VERSION:
-        return msgspec.json.decode(content, type=Manifest)
+        return _with_all_data_sets(msgspec.json.decode(content, type=Manifest))
     found = upgraded(content)
     if found["version"] != VERSION:
         remedy = "count again from the archive, to another path"
         raise HistoryError(f"{MANIFEST} is of version {version}, which this code does not read: {remedy}")
-    return msgspec.convert(found, Manifest, str_keys=True)
+    return _with_all_data_sets(msgspec.convert(found, Manifest, str_keys=True))
+
+
+def _with_all_data_sets(found: Manifest) -> Manifest:
+    """Return the manifest with an entry for every data set. Code from before a data set wrote none for it."""
+    none: dict[str, dict[int, dict[int, str]]] = {data_set: {} for data_set in DATA_SETS}
+    return msgspec.structs.replace(found, files=none | found.files)
 
 
 def hour_start(hour: int) -> datetime:

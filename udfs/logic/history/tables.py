@@ -1,10 +1,10 @@
-"""Makes the tables of history from the counts of slices: minutes, hours, days, totals and countries of one shard.
+"""Makes the tables of one shard of history from the counts of slices: minutes to totals, countries and devices.
 
 Each row has `views`, which are all that count, and `late_added`, which are those of them that came after their minute
 had closed. Rows are sorted by video, so that a reader needs few row groups to find one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +19,7 @@ HOURS = pa.schema({**_NAMES, "hour": TIME, **_COUNTS})
 # For a day and for all time. The file's path says which it is.
 SUMS = pa.schema({**_NAMES, **_COUNTS})
 COUNTRIES = pa.schema({**_NAMES, "country": pa.string(), "views": pa.int64()})
+DEVICES = pa.schema({**_NAMES, "device": pa.string(), "views": pa.int64()})
 
 
 def minutes(cells: Sequence[pa.Table]) -> pa.Table:
@@ -68,6 +69,34 @@ def unknown_countries(cells: pa.Table) -> pa.Table:
     return pa.table([cells["video_id"], cells["kind"], unknown, views], schema=COUNTRIES)
 
 
+def changed_devices(added: Sequence[pa.Table], removed: Sequence[pa.Table]) -> pa.Table:
+    """Return how views by known device change with slices, of schema DEVICES: some numbers of views may be negative.
+
+    Given are the countries of the slices that are added and of those that are removed. Slices of code that did not
+    count devices change nothing.
+    """
+    parts = [*_with_devices(added), *map(_negative, _with_devices(removed))]
+    return _by_device(parts).filter(pc.field("device") != "")
+
+
+def devices(of_day: pa.Table, before: pa.Table, changes: Sequence[pa.Table]) -> pa.Table:
+    """Return one day by device, of schema DEVICES: the day by device before, with changes (changed_devices).
+
+    `of_day` is the day itself, of schema SUMS. Its views that are by no known device are by the device "". So the views
+    by device always add up to the day, also if code that does not count devices counted a part of it. If such code even
+    took views away, a video may have more views by known devices than in all. Nobody knows then which of them are
+    wrong, and all views of the video are by "".
+    """
+    named = _by_device([before, *changes])
+    named = named.filter((pc.field("device") != "") & (pc.field("views") > 0))
+    rest = _rest(of_day, named)
+    too_few = rest.filter(pc.field("views") < 0)
+    if too_few.num_rows:
+        named = named.join(too_few.select(list(_NAMES)), list(_NAMES), join_type="left anti")
+        rest = _rest(of_day, named)
+    return _by_device([named, rest.filter(pc.field("views") > 0)])
+
+
 def of_videos_in(table: pa.Table, those: Sequence[pa.Table]) -> pa.Table:
     """Return the rows of a table whose video and kind are in one of those tables."""
     names = ["video_id", "kind"]
@@ -108,9 +137,29 @@ def summed(table: pa.Table, keys: list[str], schema: pa.Schema) -> pa.Table:
     return found.select(schema.names).sort_by([(name, "ascending") for name in keys])
 
 
+def _rest(of_day: pa.Table, named: pa.Table) -> pa.Table:
+    """Return the views of a day that are by no known device, as views by "". Some may be negative (devices)."""
+
+    def unnamed(table: pa.Table) -> pa.Table:
+        device = pa.repeat(pa.scalar(""), table.num_rows)
+        return pa.table([table["video_id"], table["kind"], device, table["views"]], schema=DEVICES)
+
+    return _by_device([unnamed(of_day), _negative(unnamed(named))])
+
+
+def _with_devices(countries: Iterable[pa.Table]) -> list[pa.Table]:
+    return [table.select(DEVICES.names) for table in countries if "device" in table.schema.names]
+
+
+def _by_device(tables: Iterable[pa.Table]) -> pa.Table:
+    return summed(pa.concat_tables([DEVICES.empty_table(), *tables]), [*_NAMES, "device"], DEVICES)
+
+
 def _negative(table: pa.Table) -> pa.Table:
-    for at, name in enumerate(_COUNTS, len(_NAMES)):
-        table = table.set_column(at, name, pc.negate(table[name]))
+    for name in _COUNTS:
+        at = table.schema.get_field_index(name)
+        if at >= 0:
+            table = table.set_column(at, name, pc.negate(table[name]))
     return table
 
 

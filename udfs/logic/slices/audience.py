@@ -1,7 +1,8 @@
-"""Collects video, kind, minute, country and viewer of each event that counts in a slice, in few bytes, and sums them.
+"""Collects video, kind, minute, country, device and viewer of each event that counts in a slice, and sums them.
 
 A viewer is a hash of 16 bytes, never an id. The chance that any two of a thousand million viewers share a hash is about
-10^-21. A country is a text of two letters. Any other text, or none, becomes the country "".
+10^-21. A country is a text of two letters. Any other text, or none, becomes the country "". Devices are those of
+udfs.logic.slices.devices.
 """
 
 from typing import NamedTuple
@@ -18,17 +19,19 @@ from udfs.logic.kernels.key_columns import key_columns, shards_of
 from udfs.logic.kernels.key_table import Bytes, KeyTable, key_slot
 from udfs.logic.kernels.numba_compat import leaf, njit
 from udfs.logic.minutes.cells import put_bytes, same_bytes
+from udfs.logic.slices.devices import DEVICE_BITS, DEVICE_NAME_BYTES_MAX, device_names, device_number
 from udfs.logic.slices.late_events import LateEvents, late_spans
 from udfs.logic.slices.viewer_buckets import buckets_for
-from udfs.logic.wire.batch_scan import BLOCKED_PREFIX_BYTES, read_string, read_varint
+from udfs.logic.wire.batch_scan import BLOCKED_PREFIX_BYTES, OPTIONAL_TEXTS_1, read_string, read_varint
 
 _CELL = {"hour": pa.int64(), "shard": pa.int32(), "kind": pa.string(), "video_id": pa.string()}
 CELLS = pa.schema({**_CELL, "minute": pa.int64(), "views": pa.int64(), "late_added": pa.int64()})
-COUNTRIES = pa.schema({**_CELL, "country": pa.string(), "views": pa.int64()})
+COUNTRIES = pa.schema({**_CELL, "country": pa.string(), "device": pa.string(), "views": pa.int64()})
 # Nearly every event has a row of its own here, so names are stored as numbers, with dictionaries.
 _NUMBERED = {name: pa.dictionary(pa.int32(), pa.string()) for name in ("kind", "video_id")}
 VIEWERS = pa.schema({**_CELL, **_NUMBERED, "minute": pa.int64(), "viewer": TYPE, "views": pa.int64()})
 _CODE_BITS = 63
+_COUNTRY_BITS = 16
 # So many late events are read at once. What is read takes as much memory again as the events themselves.
 LATE_AT_ONCE = 65_536
 
@@ -36,10 +39,10 @@ LATE_AT_ONCE = 65_536
 class Sums(NamedTuple):
     """Tables of schemas CELLS, COUNTRIES and VIEWERS, sorted by hour and shard.
 
-    Each cell and each country has one row. A viewer who viewed a video several times in one minute may have several
-    rows. Events without a viewer_id have no row in `viewers`. Each shard has `viewer_buckets` buckets
-    (udfs.logic.slices.viewer_buckets). The `shard` of a viewer's row is the video's shard times their number, plus the
-    bucket.
+    Each cell has one row, and so has each cell with a country and a device. A viewer who viewed a video several times
+    in one minute may have several rows. Events without a viewer_id have no row in `viewers`. Each shard has
+    `viewer_buckets` buckets (udfs.logic.slices.viewer_buckets). The `shard` of a viewer's row is the video's shard
+    times their number, plus the bucket.
     """
 
     cells: pa.Table
@@ -49,11 +52,15 @@ class Sums(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """For each event: the number of its key, its minute since 1970, its country (two letters, or 0) and its viewer."""
+    """For each event: the number of its key, its minute since 1970, its country (two letters, or 0), device and viewer.
+
+    A device is a number of udfs.logic.slices.devices.
+    """
 
     keys: npt.NDArray[np.int64]
     minutes: npt.NDArray[np.int64]
     countries: npt.NDArray[np.uint16]
+    devices: npt.NDArray[np.int32]
     viewers: npt.NDArray[np.uint64]
 
 
@@ -98,14 +105,20 @@ def country_code(buf, at, length):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _collect(  # type: ignore[no-untyped-def]
-    buf, spans, viewed_at, chosen, is_blocked, slots, arena, arena_used, key_at, key_len, n
+    buf, spans, viewed_at, chosen, is_blocked, slots, arena, arena_used, key_at, key_len, n,
+    device_slots, device_arena, device_used, device_at, device_len, devices_n,
 ):  # fmt: skip
-    """Add the chosen events. Return (bytes of the arena in use, number of keys, and the columns of a _Batch)."""
+    """Read the chosen events, and add their keys and devices to the two tables.
+
+    Return how many bytes and keys the first table has, how many bytes and devices the second one has, and the columns
+    of a _Batch.
+    """
     mask = np.uint64(slots.shape[0] - 1)
     prefix = BLOCKED_PREFIX_BYTES.shape[0]
     keys = np.empty(chosen.shape[0], np.int64)
     minutes = np.empty(chosen.shape[0], np.int64)
     countries = np.empty(chosen.shape[0], np.uint16)
+    devices = np.empty(chosen.shape[0], np.int32)
     viewers = np.zeros((chosen.shape[0], 2), np.uint64)
     for place in range(chosen.shape[0]):
         i = chosen[place]
@@ -135,30 +148,41 @@ def _collect(  # type: ignore[no-untyped-def]
         minutes[place] = viewed_at[i] // MINUTE_MS
         if spans[i, 7] and not _is_nobody(buf, spans[i, 6], spans[i, 7]):
             viewers[place, 0], viewers[place, 1] = both_hashes(buf, spans[i, 6], spans[i, 7])
-        # After the kind come the viewer and the country, each a union.
+        # After the kind come the viewer, the country and the device, each a union.
         at = kind_at + kind_len
-        text_at = text_len = np.int64(0)
-        for _ in range(2):
+        country_at = country_len = text_at = text_len = np.int64(0)
+        for _ in range(OPTIONAL_TEXTS_1):
+            country_at, country_len = text_at, text_len
             text_at = text_len = np.int64(0)
             branch, at = read_varint(buf, at)
             if branch == 1:
                 text_at, text_len, at = read_string(buf, at)
-        countries[place] = country_code(buf, text_at, text_len)
-    return arena_used, n, keys, minutes, countries, viewers
+        countries[place] = country_code(buf, country_at, country_len)
+        number = device_number(
+            buf, text_at, text_len, device_slots, device_arena, device_used, device_at, device_len, devices_n
+        )
+        if number > devices_n:
+            devices_n = number
+            device_used += text_len
+        devices[place] = number
+    return arena_used, n, device_used, devices_n, keys, minutes, countries, devices, viewers
 
 
 @njit(cache=True)
-def _codes(keys, minutes, countries, viewers, places, hours, room):  # type: ignore[no-untyped-def]
+def _codes(  # type: ignore[no-untyped-def]
+    keys, minutes, countries, devices, device_codes, viewers, places, hours, room
+):
     """Return three codes for each event, and (index, code) of each event with a viewer.
 
     A cell is one number for hour, bucket, kind and video, in this order; `places` has the rank of each key by the last
-    three. The three codes are the cell, the cell with the minute, and the cell with the country. The code of a viewer
-    is the cell with as much of the viewer's hash as there is room for.
+    three. `device_codes` has the code of each device. The three codes are the cell, the cell with the minute, and the
+    cell with country and device. The code of a viewer is the cell with as much of the viewer's hash as there is room
+    for.
     """
     n = keys.shape[0]
     cells = np.empty(n, np.int64)
     by_minute = np.empty(n, np.int64)
-    by_country = np.empty(n, np.int64)
+    by_place = np.empty(n, np.int64)
     known = np.empty(n, np.int64)
     by_viewer = np.empty(n, np.int64)
     found = 0
@@ -171,12 +195,13 @@ def _codes(keys, minutes, countries, viewers, places, hours, room):  # type: ign
         cell = number * places.shape[0] + places[keys[i]]
         cells[i] = cell
         by_minute[i] = cell * MINUTES_PER_HOUR + minutes[i] - hour * MINUTES_PER_HOUR
-        by_country[i] = cell << 16 | np.int64(countries[i])
+        place = cell << _COUNTRY_BITS | np.int64(countries[i])
+        by_place[i] = place << DEVICE_BITS | device_codes[devices[i]]
         if viewers[i, 0] or viewers[i, 1]:
             known[found] = i
             by_viewer[found] = cell << room | np.int64(viewers[i, 0] >> np.uint64(64 - room))
             found += 1
-    return cells, by_minute, by_country, known[:found], by_viewer[:found]
+    return cells, by_minute, by_place, known[:found], by_viewer[:found]
 
 
 @njit(cache=True)
@@ -229,6 +254,7 @@ class Audience:
 
     def __init__(self) -> None:
         self._keys = KeyTable()
+        self._devices = KeyTable()
         self._in_time: list[_Batch] = []
         self._late: list[_Batch] = []
 
@@ -260,11 +286,13 @@ class Audience:
         chosen: npt.NDArray[np.int64],
         is_blocked: npt.NDArray[np.bool_],
     ) -> _Batch:
-        table = self._keys
+        table, devices = self._keys, self._devices
         table.reserve(len(chosen), len(buf) + len(chosen) * (1 + len(BLOCKED_PREFIX_BYTES)))
-        table.arena_used, table.n, *columns = _collect(
-            buf, spans, viewed_at, chosen, is_blocked, table.slots, table.arena, table.arena_used, table.at,
-            table.length, table.n,
+        devices.reserve(len(chosen), len(chosen) * DEVICE_NAME_BYTES_MAX)
+        table.arena_used, table.n, devices.arena_used, devices.n, *columns = _collect(
+            buf, spans, viewed_at, chosen, is_blocked,
+            table.slots, table.arena, table.arena_used, table.at, table.length, table.n,
+            devices.slots, devices.arena, devices.arena_used, devices.at, devices.length, devices.n,
         )  # fmt: skip
         return _Batch(*columns)
 
@@ -273,15 +301,16 @@ class Audience:
         batches = [*self._in_time, *self._late]
         if not batches:
             return Sums(CELLS.empty_table(), COUNTRIES.empty_table(), VIEWERS.empty_table())
-        keys, minutes, countries, viewers = (np.concatenate(of) for of in zip(*batches, strict=True))
+        keys, minutes, countries, devices, viewers = (np.concatenate(of) for of in zip(*batches, strict=True))
         buckets = buckets_for(len(keys), shards)
         names = self._names(shards, buckets)
         n = names.num_rows
         # Each batch has few different hours, so this is faster than sorting all.
         hours = np.unique(np.concatenate([np.unique(batch.minutes // MINUTES_PER_HOUR) for batch in batches]))
         room = min(_CODE_BITS - (len(hours) * n).bit_length(), 32)
-        cells, by_minute, by_country, known, by_viewer = _codes(
-            keys, minutes, countries, viewers, _places(names["number"].to_numpy()), hours, room
+        named, device_codes = device_names(self._devices, devices)
+        cells, by_minute, by_place, known, by_viewer = _codes(
+            keys, minutes, countries, devices, device_codes, viewers, _places(names["number"].to_numpy()), hours, room
         )
 
         def table(schema: pa.Schema, cells: npt.NDArray[np.int64], shard: str, **columns: object) -> pa.Table:
@@ -298,8 +327,15 @@ class Audience:
         at = in_minutes // MINUTES_PER_HOUR
         minute = hours[at // n] * MINUTES_PER_HOUR + in_minutes % MINUTES_PER_HOUR
         of_minutes = table(CELLS, at, "shard", minute=minute, views=views - late_added, late_added=late_added)
-        codes, views = _runs(np.sort(by_country))
-        of_countries = table(COUNTRIES, codes >> 16, "shard", country=_country_names(codes & 0xFFFF), views=views)
+        codes, views = _runs(np.sort(by_place))
+        of_countries = table(
+            COUNTRIES,
+            codes >> (_COUNTRY_BITS + DEVICE_BITS),
+            "shard",
+            country=_country_names(codes >> DEVICE_BITS & (1 << _COUNTRY_BITS) - 1),
+            device=named.take(pa.array(codes & (1 << DEVICE_BITS) - 1)),
+            views=views,
+        )
         # Viewers who share a code may have several rows each.
         at, views = _merged(known[np.argsort(by_viewer)], cells, minutes, viewers)
         who = column_of(viewers[at])
