@@ -1,7 +1,8 @@
 """How long the texts of an event and of a video's metadata may be, in bytes of UTF-8. Imports nothing.
 
 These check the limits: ingest, the count job, the reader of the block list, the reader of the metadata topic, and the
-query service.
+query service. The independent recount (tools/recount/rules.py) has its own numbers, and a test compares them. A kind
+and a video_id together have at most 255 bytes, since the length of a cell's key is one byte.
 """
 
 VIDEO_ID_BYTES_MAX = 64

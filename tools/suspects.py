@@ -33,7 +33,10 @@ class Suspect(NamedTuple):
 
 
 def suspects(history: HistoryStore, manifest: Manifest, day: date | None = None) -> list[Suspect]:
-    """The suspects of one day, or of all days, ordered by day, and then by marked views with the most first."""
+    """A Suspect for each viewer, video, kind and day with marked views, of one day or of all days.
+
+    They are ordered by day, and then by marked views with the most first.
+    """
     found = []
     for at, paths in manifest.files["suspects"].items():
         if day in (None, date_of(at)):

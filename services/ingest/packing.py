@@ -42,9 +42,10 @@ from schemas.values import (
 from schemas.varint import varint
 from services.ingest.events import Rejection, ViewEvent
 
-# Every string of an event is short enough for its encoded length to be looked up.
-_LENGTH = [varint(n) for n in range(65)]
-_SOME_LENGTH = [b"\x02" + varint(n) for n in range(65)]
+# The encoded length of every string that an event may have is looked up.
+_LENGTHS = range(max(VIDEO_ID_BYTES_MAX, KIND_BYTES_MAX, VIEWER_ID_BYTES_MAX, COUNTRY_BYTES_MAX, DEVICE_BYTES_MAX) + 1)
+_LENGTH = [varint(n) for n in _LENGTHS]
+_SOME_LENGTH = [b"\x02" + varint(n) for n in _LENGTHS]
 _LOW_14_BITS = [bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14)]
 _NONE = b"\x00"
 _VIEW = _LENGTH[4] + b"view"

@@ -96,7 +96,10 @@ class EventWriter:
         self._tasks = [asyncio.create_task(self._topics.run()), asyncio.create_task(self._look_after_salts())]
 
     async def stop(self) -> None:
-        """Write the events that wait, for at most the delivery time-out, and close the producer."""
+        """Write the events that wait, and return when Kafka has acknowledged all, or after the delivery time-out.
+
+        Callers whose events are not acknowledged by then get no answer.
+        """
         for task in self._tasks:
             task.cancel()
         self._flush_all()

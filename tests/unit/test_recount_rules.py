@@ -5,12 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from schemas import limits
 from tools.load.encoding import heartbeat, records
 from tools.load.malformed import bad_records, foreign_records
 from tools.load.prediction import Fate, Prediction, cells
 from tools.load.prediction import Rules as LoadRules
 from tools.load.traffic import MINUTE_MS, Traffic, TrafficSource
-from tools.recount.rules import Recount, Rules
+from tools.recount.rules import KIND_BYTES_MAX, VIDEO_ID_BYTES_MAX, Recount, Rules
 
 SALTS = 4
 PARTITIONS = 2
@@ -91,3 +92,7 @@ def test_both_agree_on_what_is_closed_and_what_goes_to_which_topic(
     assert sum(place[2] < 0 for place in recount.dead) == unreadable
     events = sum(place[2] >= 0 for place in recount.dead)
     assert events == int(np.isin(prediction.fates, (Fate.INVALID, Fate.DEAD_LETTERED)).sum()) + 100
+
+
+def test_whoever_changes_a_limit_of_texts_changes_the_recount_too() -> None:
+    assert (VIDEO_ID_BYTES_MAX, KIND_BYTES_MAX) == (limits.VIDEO_ID_BYTES_MAX, limits.KIND_BYTES_MAX)

@@ -74,7 +74,10 @@ class Scenario:
 
 @dataclass
 class Result:
-    """The result: what was compared, what is wrong, and each audit by its purpose."""
+    """The comparisons with the sender's record, the planted errors, the kills, and each audit by its purpose.
+
+    `seconds` has the time since the start at which each step was done.
+    """
 
     comparisons: list[Comparison] = field(default_factory=list)
     audits: dict[str, Audit] = field(default_factory=dict)

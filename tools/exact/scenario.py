@@ -46,7 +46,10 @@ class Scenario:
 
 @dataclass
 class Result:
-    """The result of a run. `fates` are the sums of the ledger, by column."""
+    """The result of a run. `fates` are the sums of the ledger, by column.
+
+    `seconds` has the time since the start at which each step was done.
+    """
 
     mode: str
     report: Report = field(default_factory=Report)

@@ -43,10 +43,11 @@ def bucket(settings: Settings) -> tuple[ConditionalFiles, Callable[[], list[str]
 
 
 def end_unit(settings: Settings, store: pyarrow.fs.FileSystem, unit: RollupUnit, lease: Lease) -> None:
-    """End a unit whose shards have written their rows. If nothing was published, do nothing.
+    """End a unit whose shards have written their rows. If the manifest in force is not this lease's, do nothing.
 
-    It writes the rows of all shards, then does the steps of RollupEnd. The process that waits for the rollup's job
-    calls it. It is little work, and if the process dies, the next holder does it.
+    It writes the rows that belong to all shards, and after a restore the zeros of rows that history no longer has. Then
+    it does the steps of RollupEnd. The process that waits for the rollup's job calls it. It is little work, and if the
+    process dies, the next holder does it. Raises LeaseLostError.
     """
     name = lease.check().manifest
     if token_of(name) != lease.token:
@@ -64,7 +65,9 @@ def end_unit(settings: Settings, store: pyarrow.fs.FileSystem, unit: RollupUnit,
 class RollupEnd:
     """The last steps of a holder whose manifest is in force.
 
-    `rules` returns a sentence for each rule of a bucket that removes raw events.
+    It copies the manifest for readers of Parquet, writes into the register what the tables have, and deletes the files
+    that no kept manifest names and the raw events that are past their time. `rules` returns a sentence for each
+    lifecycle rule of the bucket that expires the archive or history.
     """
 
     def __init__(

@@ -124,7 +124,10 @@ def check_settings(before: Manifest, kept: KeptSettings, say: Callable[[str], No
 
 
 def check_topic(before: Manifest, marker: TopicMarker | None, topic_id: str, settings: Settings) -> None:
-    """Raise HistoryError if the events topic is not the one whose records were archived and counted so far."""
+    """Raise HistoryError if Kafka's id of the events topic differs from that of the archive or of history.
+
+    An id that is unknown ("") differs from none.
+    """
     known = {before.topic_id, "" if marker is None else marker.id} - {""}
     if topic_id and known - {topic_id}:
         raise HistoryError(made_anew(settings.kafka.events_topic, topic_id, ", ".join(sorted(known - {topic_id}))))

@@ -55,7 +55,11 @@ def _of_optional(session: Session, table: str, token: int) -> list[dict[str, Any
 
 
 def put_to_zero(session: Session, rows: HistoryRows, manifest: Manifest, check: Callable[[], object]) -> int:
-    """Set such rows of all tables to 0, and return how many there were. `check` raises if that must stop."""
+    """Set the rows that were written before the manifest's token to 0, and lists to empty. Return how many they were.
+
+    This concerns the tables in TABLES. A table of lists that cannot be read is left as it is. `check` is called before
+    each hour or day, and raises if the work must stop.
+    """
     found: dict[tuple[str, Any], list[dict[str, Any]]] = defaultdict(list)
     for table in TABLES:
         read = _of_optional if table.startswith(LISTS) else written_before

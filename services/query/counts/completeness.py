@@ -74,7 +74,8 @@ class Known:
     def missing(self, spans: Sequence[Span], *, before: datetime | None = None) -> list[Span]:
         """The parts of these spans of which records are missing: in the archive for history, in Kafka for minutes.
 
-        `before` is the time before which history answers, if that is earlier than `end`.
+        `before` is the time at which history ends and the stream begins for this answer, if that is earlier than `end`.
+        The parts are in order, and parts that touch are merged.
         """
         end = self.end if before is None else min(before, self.end)
         of_history = [part for gap in self.gaps for part in inside(inside(spans, gap), (ALWAYS, end))]

@@ -43,7 +43,10 @@ LOST_KEPT_S = 10.0
 
 
 class DayChange(NamedTuple):
-    """A change of the views of a day and of the marked ones among them. `at` is naive UTC."""
+    """A row of day_history: the views of a day, and the marked ones among them, after a rollup has changed them.
+
+    `at` is the naive UTC time at which that rollup wrote it.
+    """
 
     at: datetime
     views: int
@@ -160,7 +163,7 @@ class CountStore:
         return days.sums([*whole, *((minute.replace(tzinfo=UTC), views) for minute, views in minutes)])
 
     def minutes_cut(self, now: datetime) -> datetime:
-        """The time before which history answers for minutes."""
+        """The time before which minutes come from Parquet, as far as history reaches."""
         return cut(now, self._minutes_kept_days)
 
     async def _minutes(

@@ -49,7 +49,11 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 class Register(msgspec.Struct, frozen=True):
-    """The register's row, with the table's columns. `made_ms` is since 1970; `kept` begins with the oldest manifest."""
+    """The register's row without the column `renewed_at`.
+
+    `token` is the column `lease`, and `made_ms` the column `made_at` in ms since 1970. `holder` and `manifest` are
+    empty where there is none. `kept` begins with the oldest manifest.
+    """
 
     path: str
     made_ms: int

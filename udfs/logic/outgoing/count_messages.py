@@ -22,10 +22,11 @@ _HEAD_BYTES_MORE = 24
 
 
 class Messages(NamedTuple):
-    """For each dated row: its head and its video, as places in `heads`, and its partition, as a hash of 128 bits.
+    """A message of `view-counts` for each dated row, without its last field, the metadata.
 
-    The hash is made of video, kind and day, and is never all zero. `newest_day` is the last day of all rows, in days
-    since 1970.
+    Message i is `heads[starts[i] : ends[i]]`, and its video_id is `heads[video_starts[i] : video_ends[i]]`.
+    `partitions` (uint64[n, 2]) are hashes of video, kind and day, which is a partition of the table, and are never all
+    zero. `newest_day` is the last day of all rows, in days since 1970.
     """
 
     heads: bytes

@@ -54,8 +54,9 @@ class Repeat(IntEnum):
 
 
 class Known(NamedTuple):
-    """Events that count: their ids (uint64[n, 2]) and the times at which they were viewed, in ms, in any order.
+    """Events that count, those of blocked viewers included, in any order. Row i of each column is one event.
 
+    `ids` are uint64[n, 2], and `viewed_ms` are the times at which they were viewed, in ms since 1970.
     `subjects` are hashes of video and kind, or None for a slice of a version that kept none.
     """
 
