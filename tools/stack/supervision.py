@@ -10,12 +10,12 @@ import subprocess
 import xmlrpc.client
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from tools.stack.layout import Layout
+from tools.stack.machine import subreaper
 
 LOG_BYTES_MAX = 20 * 1024 * 1024
 LOG_BACKUPS = 2
@@ -43,7 +43,7 @@ class Program:
 
 def _wrapper(layout: Layout) -> list[str]:
     # With -I -S Python reads no site-packages and no user folder, so it starts in milliseconds.
-    return [str(layout.python), "-I", "-S", str(Path(__file__).with_name("subreaper.py"))]
+    return [str(layout.python), "-I", "-S", subreaper.__file__]
 
 
 def _quoted(value: str) -> str:
