@@ -177,7 +177,7 @@ def test_run_counts_a_second_run_goes_on_where_the_first_was_stopped_and_is_upgr
 
         # What cannot run is refused while the old job counts on: by the job's own check, and for lack of slots.
         refused = commands("upgrade", "--parallelism", "500", ends_with=1)
-        assert refused.startswith("nothing was stopped, job ")
+        assert refused.startswith("nothing was stopped, and job ")
         assert refused.splitlines()[-1].startswith("refused: parallelism=500 is above VIEW_COUNTS_COUNTING_MAX_")
         assert len(refused.splitlines()) < 5
         refused = commands("upgrade", "--parallelism", "4", ends_with=1)
