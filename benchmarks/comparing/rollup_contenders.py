@@ -12,7 +12,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from benchmarks.comparing.lineup import JOBS
-from benchmarks.contenders.columns import COLUMNS
+from benchmarks.inputs.columns import COLUMNS
 from benchmarks.inputs.encoding import PLAIN_EVENT, VIEWER_EVENT
 from benchmarks.inputs.events import Stream, Topic, plain_batches_topic, viewer_batches_topic
 from benchmarks.inputs.plain_files import write_plain_files

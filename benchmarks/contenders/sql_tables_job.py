@@ -12,7 +12,7 @@ import argparse
 
 from pyflink.table import EnvironmentSettings, StatementSet, TableEnvironment
 
-from benchmarks.contenders.columns import COLUMNS
+from benchmarks.inputs.columns import COLUMNS
 
 OPTIONS = {
     "execution.batch.adaptive.auto-parallelism.enabled": "false",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.kernels import encode_plain, without_devices
+from benchmarks.inputs.kernels import encode_plain, without_devices
 from schemas.varint import varint
 from tools.load.encoding import header, records
 from tools.load.traffic import Block

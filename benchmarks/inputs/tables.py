@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from benchmarks.contenders.columns import COLUMNS
+from benchmarks.inputs.columns import COLUMNS
 from settings.durations import HOUR_MS, MINUTE_MS
 from tools.load.prediction import Cells
 from udfs.logic.history.manifest import HOURS_PER_DAY, Manifest

@@ -7,8 +7,8 @@ import pytest
 def test_sql_that_makes_all_tables_reads_the_events_and_tells_their_ids_apart_once() -> None:
     from pyflink.table import EnvironmentSettings, TableEnvironment
 
-    from benchmarks.contenders.columns import COLUMNS
     from benchmarks.contenders.sql_tables_job import build
+    from benchmarks.inputs.columns import COLUMNS
 
     tables = TableEnvironment.create(EnvironmentSettings.in_batch_mode())
     explained = build(tables, "/tmp/events", "/tmp/tables").explain()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.varint import varint
 from tests.support.batch_versions import VERSIONS, encode_batch, newer
 from tools.recount.avro import read, read_datum
 from tools.replay.events import fields_of, first_version
@@ -88,13 +89,7 @@ def test_no_bytes_of_version_2_are_read_beyond_their_end(events: list[dict[str, 
 def test_a_header_that_claims_more_traces_than_it_has_bytes_is_refused(count: int) -> None:
     value = encode_batch(batch([]), 2)
     # Of a heartbeat the last two bytes are the ends of traceparents and of events.
-    zigzag = (count << 1) ^ (count >> 63)
-    varint = bytearray()
-    while zigzag > 127:
-        varint.append(zigzag & 127 | 128)
-        zigzag >>= 7
-    varint.append(zigzag)
-    assert isinstance(scanned(value[:-2] + bytes(varint) + value[-2:]), Unreadable)
+    assert isinstance(scanned(value[:-2] + varint(count) + value[-2:]), Unreadable)
 
 
 def test_a_letter_of_version_2_shows_all_its_fields_and_is_sent_as_version_1() -> None:

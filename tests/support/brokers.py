@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tools.stack import Stack
-from tools.stack.machine.java import jvm
 from tools.stack.machine.ports import HOST
-from tools.stack.parts import KAFKA_CLUSTER_ID
+from tools.stack.parts import KAFKA_CLUSTER_ID, kafka_java
 
 
 class Broker:
@@ -17,9 +16,7 @@ class Broker:
     def __init__(self, stack: Stack, node: int, port: int, folder: Path) -> None:
         self.address = f"{HOST}:{port}"
         self._environment = stack.process_environment()
-        jars = ":".join(sorted(map(str, (stack.layout.jars / "kafka").glob("*.jar"))))
-        log4j2 = stack.layout.conf / "kafka-log4j2.properties"
-        self._java = [*jvm(stack.layout), "-Xmx256m", f"-Dlog4j2.configurationFile={log4j2}", "-classpath", jars]
+        self._java = kafka_java(stack.layout, heap_mib=256)
         self._properties = folder / f"broker-{node}.properties"
         self._log = folder / f"broker-{node}.log"
         own = {
@@ -34,7 +31,8 @@ class Broker:
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         self._process: subprocess.Popen[bytes] | None = None
         format_ = ("kafka.tools.StorageTool", "format", "--cluster-id", KAFKA_CLUSTER_ID)
-        self._run(*format_, "--config", str(self._properties)).wait(120)
+        formatted = self._run(*format_, "--config", str(self._properties)).wait(120)
+        assert formatted == 0, self._log.read_text()
 
     def start(self) -> None:
         """Begin; it is there when it registers with the controller."""

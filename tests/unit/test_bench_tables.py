@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.fs
 import pytest
 
-from benchmarks.contenders.columns import COLUMNS
 from benchmarks.contenders.polars_tables import tables
+from benchmarks.inputs.columns import COLUMNS
 from benchmarks.inputs.encoding import VIEWER_EVENT, viewer_batches
 from benchmarks.inputs.tables import (
     Counts,

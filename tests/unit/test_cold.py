@@ -14,10 +14,10 @@ import pyarrow.fs
 import pytest
 
 from services.query.api.parameters import STEPS
-from services.query.api.spans import inside, merged, outside
 from services.query.counts.cold import MANIFESTS_KEPT, History, TooManyFilesError
 from services.query.counts.completeness import HistoryAwayError, cut
 from services.query.counts.series import Series
+from services.query.counts.spans import inside, merged, outside
 from services.query.counts.zones import local_days
 from tests.support.history import write_history
 from tests.support.registers import applied_of, put_manifest, register_of

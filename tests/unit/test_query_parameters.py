@@ -6,8 +6,8 @@ import pytest
 
 from schemas.progress import ShardProgress, complete_through
 from services.query.api.parameters import ParameterError, check_name, read_day, read_series
-from services.query.api.spans import months
 from services.query.counts.series import Rolled, Series, days_of_total, fill
+from services.query.counts.spans import months
 
 NOW = datetime(2026, 1, 2, 12, 30, 15, tzinfo=UTC)
 

@@ -34,8 +34,9 @@ def fields_of(datum: bytes) -> dict[str, Any]:
 
     Bytes that are not UTF-8 become lone surrogates, as with Python's `surrogateescape`.
     """
-    version = 1 if len(first_version(datum)) == len(datum) else 2
-    record, _ = _read(datum, version)
+    record, end = _read(datum, 1)
+    if end < len(datum):
+        record, _ = _read(datum, 2)
     return {**record, "event_id": str(uuid.UUID(bytes=record["event_id"]))}
 
 

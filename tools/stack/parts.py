@@ -108,17 +108,18 @@ def _class_path(folder: Path) -> str:
     return ":".join(sorted(str(jar) for jar in folder.glob("*.jar")))
 
 
-def _kafka_java(context: Context) -> list[str]:
+def kafka_java(layout: Layout, heap_mib: int = 512) -> list[str]:
+    """Return how each command of Kafka begins; its class and arguments follow."""
     return [
-        *jvm(context.layout),
-        *("-Xms512m", "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"),
-        f"-Dlog4j2.configurationFile={context.conf / 'kafka-log4j2.properties'}",
-        *("-classpath", _class_path(context.layout.jars / "kafka")),
+        *jvm(layout),
+        *(f"-Xms{heap_mib}m", f"-Xmx{heap_mib}m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"),
+        f"-Dlog4j2.configurationFile={layout.conf / 'kafka-log4j2.properties'}",
+        *("-classpath", _class_path(layout.jars / "kafka")),
     ]
 
 
 def _kafka_command(context: Context) -> list[str]:
-    return [*_kafka_java(context), "kafka.Kafka", str(context.conf / "kafka.properties")]
+    return [*kafka_java(context.layout), "kafka.Kafka", str(context.conf / "kafka.properties")]
 
 
 def _prepare_kafka(context: Context) -> None:
@@ -127,7 +128,7 @@ def _prepare_kafka(context: Context) -> None:
         return
     # An interrupted format may have left files, and the tool refuses a folder that is not empty.
     shutil.rmtree(folder, ignore_errors=True)
-    java, *options = _kafka_java(context)
+    java, *options = kafka_java(context.layout)
     properties = str(context.conf / "kafka.properties")
     format_ = ("kafka.tools.StorageTool", "format", "--cluster-id", KAFKA_CLUSTER_ID, "--config", properties)
     command = [java, "-XX:TieredStopAtLevel=1", *options, *format_]

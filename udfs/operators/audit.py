@@ -3,7 +3,6 @@
 No operator holds a whole table: rows travel in pieces, wait in files, and are compared hour by hour and day by day.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -36,6 +35,7 @@ from udfs.logic.history.register import token_of
 from udfs.logic.history.tables import MINUTES, of_hour
 from udfs.logic.kernels.rows_beside import RowsBeside
 from udfs.logic.kernels.shards import shard_of
+from udfs.operators.memory import spill_folder
 from udfs.sinks.audit_rows import AuditRows
 from udfs.sinks.history_rows import HistoryRows
 from udfs.sources.ledger_rows import LEDGER_ROWS, LedgerRows, rows_of
@@ -158,7 +158,7 @@ class CompareRows(KeyedProcessFunction):
         held = self._question.lease
         self._lease = None if held is None else Lease(self._registers, held)
         self._rows = AuditRows(session, self._question.audited_at)
-        self._folder = settings.job.spill_folder or tempfile.gettempdir()
+        self._folder = spill_folder(settings.job)
         # By key and table: the rows, and how many ranges have been read to their end.
         self._found: dict[int, dict[str, RowsBeside]] = {}
         self._whole: Counter[tuple[int, str]] = Counter()

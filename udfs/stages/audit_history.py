@@ -70,12 +70,16 @@ class ShardHistory:
         yield self._compared(sums.MINUTES_PARQUET, ((self._sliced(h), self._minutes(h)) for h in hours if self._has(h)))
         yield self._compared(sums.HOURS_PARQUET, ((self._summed(self._minutes(h), h), self._hour(h)) for h in hours))
         yield self._compared(sums.DAYS_PARQUET, ((self._day_of_hours(day), self._day(day)) for day in days))
+        totals = self._total()
         if days == sorted(manifest.files["days"]):
-            yield self._compared(sums.TOTALS_PARQUET, [(self._all_days(days), self._total())])
+            yield self._compared(sums.TOTALS_PARQUET, [(self._all_days(days), totals)])
         in_table = [hour for hour in hours if hour >= table_hours_from]
-        yield self._of_table(sums.VIEWS_BY_HOUR, dict.fromkeys(in_table, self._hour), stored, newer)
-        yield self._of_table(sums.VIEWS_BY_DAY, dict.fromkeys(days, self._day), stored, newer)
-        yield self._of_table(sums.VIEW_TOTALS, {0: lambda _: self._total()}, stored, newer)
+        for what, numbers, right in (
+            (sums.VIEWS_BY_HOUR, in_table, self._hour),
+            (sums.VIEWS_BY_DAY, days, self._day),
+            (sums.VIEW_TOTALS, [0], lambda _: totals),
+        ):
+            yield self._compared(what, self._of_table(numbers, right, stored[what], newer))
 
     def viewers(self, day: int) -> pa.Table | None:
         """Return viewers and marked views of a day, by video. None while they are not counted."""
@@ -103,19 +107,13 @@ class ShardHistory:
         return what, compared, pa.concat_tables(wrong)
 
     def _of_table(
-        self,
-        what: str,
-        right: Mapping[int, Callable[[int], pa.Table]],
-        stored: Mapping[str, RowsBeside],
-        newer: Collection[int],
-    ) -> tuple[str, int, pa.Table]:
-        """A table's rows against what reads the right ones of each hour or day; of any other there should be none."""
-        rows = stored[what]
-        pairs = (
-            (right[number](number) if number in right else AMOUNTS.empty_table(), rows.take(number))
-            for number in sorted({*right, *rows.numbers})
-        )
-        return self._compared(what, (sums.without_newer(*pair, newer) for pair in pairs))
+        self, numbers: Iterable[int], right: Callable[[int], pa.Table], rows: RowsBeside, newer: Collection[int]
+    ) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """Yield (right rows, a table's rows) for these hours or days. For any other there should be no rows."""
+        known = set(numbers)
+        for number in sorted(known | rows.numbers):
+            table = right(number) if number in known else AMOUNTS.empty_table()
+            yield sums.without_newer(table, rows.take(number), newer)
 
     def _sliced(self, hour: int) -> pa.Table:
         parts = (

@@ -25,9 +25,9 @@ from services.query.api.parameters import (
     read_series,
     read_top,
 )
-from services.query.api.spans import Span
 from services.query.counts.completeness import ALWAYS, Known, known, lost_notice, notices
 from services.query.counts.series import Series
+from services.query.counts.spans import Span
 from services.query.counts.store import CountStore
 from services.query.counts.top import ClosedTopQuestion, TopVideo
 from services.query.metrics import exposition

@@ -15,8 +15,8 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from services.query.api.spans import Span
 from services.query.counts.completeness import HistoryAwayError
+from services.query.counts.spans import Span
 from settings.durations import HOUR_MS
 from udfs.logic.history.manifest import HistoryError, Manifest
 from udfs.logic.kernels.shards import shard_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from services.query.api.spans import Span, inside, merged
+from services.query.counts.spans import Span, inside, merged
 from udfs.logic.history.manifest import HistoryError, hour_start
 from udfs.logic.history.register import Register, check_path
 

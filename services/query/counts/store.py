@@ -20,12 +20,12 @@ from typing import NamedTuple
 from schemas.kinds import OF_KINDS
 from schemas.ledger import LEDGER_COLUMNS
 from schemas.progress import PIPELINE, ShardProgress, complete_through
-from services.query.api.spans import Span, dates, inside, months, outside
 from services.query.counts import top
 from services.query.counts.cold import History
 from services.query.counts.completeness import ALWAYS, DAY, HOUR, Known, Lost, cut
 from services.query.counts.series import Rolled, Series, days_of_total, fill, naive
 from services.query.counts.session import ReadSession
+from services.query.counts.spans import Span, dates, inside, months, outside
 from services.query.counts.top import ClosedTop, ClosedTopQuestion, MergedTop, ShardTop, TopQuestion
 from services.query.counts.zones import LocalDays
 from settings import QuerySettings

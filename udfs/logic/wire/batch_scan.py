@@ -7,7 +7,6 @@ module. The encoding is that of the Avro 1.12 specification, "Data Serialization
 
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -392,11 +391,7 @@ def _read_header(buf, at, optional_texts):  # type: ignore[no-untyped-def]
     return read_header(buf, at, optional_texts)
 
 
-@cache
-def _texts_by_prefix() -> dict[bytes, int]:
-    return {registry.prefix("ViewBatch", version): texts for version, texts in OPTIONAL_TEXTS.items()}
-
-
 def _optional_texts(buf: npt.NDArray[np.uint8]) -> int | None:
-    """Return the number of optional texts of the version that the value names, or None if it names no known one."""
-    return _texts_by_prefix().get(buf[: registry.PREFIX_BYTES].tobytes())
+    """Return that of the version of ViewBatch with whose prefix the value begins; None if there is none."""
+    name, version = registry.by_prefix().get(buf[: registry.PREFIX_BYTES].tobytes(), ("", 0))
+    return OPTIONAL_TEXTS.get(version) if name == "ViewBatch" else None
