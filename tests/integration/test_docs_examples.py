@@ -35,10 +35,10 @@ from udfs.logic.audit.sums import DIFFERENCES, Finding
 from udfs.logic.minutes.cells import Cell, dated_row
 from udfs.logic.wire.keyed_records import Keyed
 from udfs.logic.wire.metadata import read_metadata
-from udfs.sinks.about_writer import AboutWriter
 from udfs.sinks.audit_rows import AuditRows
 from udfs.sinks.cassandra_writer import CountWriter, TopList
 from udfs.sinks.history_rows import HistoryRows
+from udfs.sinks.metadata_writer import MetadataWriter
 from udfs.stores.archive import filesystem
 from udfs.stores.history_store import HistoryStore
 
@@ -113,7 +113,7 @@ def session(stack: Stack) -> Iterator[Any]:
     known = read_metadata(b"A", registry.encode("VideoMetadata", {"video_id": "A", **about}))
     assert isinstance(known, Keyed)
     assert known.rest is not None
-    AboutWriter(opened, settings).top(0, [(viewed, {b"A": known.rest})])
+    MetadataWriter(opened, settings).top(0, [(viewed, {b"A": known.rest})])
     likes = TopList(b"like", "hour", minute(0, 48), 109, [(b"A", 9, 0)])
     writer.top(1, [TopList(b"view", "hour", minute(0, 48), 109, [(b"B", 100, 0)]), likes])
     with contextlib.closing(HistoryRows(settings, token=REVISION)) as rolled:

@@ -159,7 +159,7 @@ async def _asked(world: World, video: str, form: str) -> dict[int, int]:
     session._connect_once()
     store = CountStore(session, world.settings.query, history)
     now = world.now
-    known = completeness.known(await store.register())
+    known = completeness.history_state(await store.register())
     if form == "totals":
         (views,) = await store.totals(video, ["view"], known, now=now)
         return {0: views}

@@ -14,7 +14,7 @@ from tests.support.random_streams import NOW_MS, RULES, encode
 from tests.support.records import salt_of
 from tests.support.tiers import examples
 from udfs.logic.kernels.id_index import Ids
-from udfs.logic.slices.repeats import Known
+from udfs.logic.slices.repeats import SeenIds
 from udfs.logic.slices.slice_counts import SliceCounter, SliceCounts
 from udfs.logic.stream.block_table import NOBODY
 from udfs.logic.stream.dedup import SaltDedup
@@ -69,13 +69,13 @@ def count(records: list[tuple[int, list[Event]]], cuts: list[int], *, forgets: b
     """The slices that these records come to, cut before these. `forgets`: they keep no subjects, as those of old."""
     slices: list[SliceCounts] = []
     dedups: dict[int, SaltDedup] = {}
-    known: list[Known] = []
+    known: list[SeenIds] = []
 
-    def newest(hours: Collection[int], _ids: Ids) -> Iterator[Known]:
+    def newest(hours: Collection[int], _ids: Ids) -> Iterator[SeenIds]:
         for one in reversed(known):
             rows = np.isin(one.hours, list(hours))
             subjects = None if forgets or one.subjects is None else one.subjects[rows]
-            yield Known(one.ids[rows], one.viewed_ms[rows], subjects)
+            yield SeenIds(one.ids[rows], one.viewed_ms[rows], subjects)
 
     for first, end in zip([0, *cuts], [*cuts, len(records)], strict=True):
         counter = SliceCounter(

@@ -35,7 +35,7 @@ from udfs.logic.kernels.id_index import Ids
 from udfs.logic.kernels.shards import shard_of
 from udfs.logic.slices import viewer_buckets
 from udfs.logic.slices.audience import CELLS, COUNTRIES, VIEWERS, viewer_hash
-from udfs.logic.slices.repeats import Known
+from udfs.logic.slices.repeats import SeenIds
 from udfs.logic.slices.slice_counts import SaltMemory, SliceCounter, SliceCounts, dedups_of
 from udfs.logic.stream.ledger import Tally
 
@@ -117,7 +117,7 @@ class Batch:
         self._partition = partition
         self._late_ms_max = late_ms_max
         self._memory: dict[int, SaltMemory] = {}
-        self._known: list[Known] = []
+        self._known: list[SeenIds] = []
         self.views: collections.Counter[Cell] = collections.Counter()
         self.late_added: collections.Counter[Cell] = collections.Counter()
         self.countries: collections.Counter[tuple[object, ...]] = collections.Counter()
@@ -125,9 +125,9 @@ class Batch:
         self.late: collections.Counter[str] = collections.Counter()
         self.tallies: dict[tuple[int, int], Tally] = {}
 
-    def known(self, hour: int, _ids: Ids) -> list[Known]:
+    def known(self, hour: int, _ids: Ids) -> list[SeenIds]:
         """Of an hour, by each slice so far."""
-        return [Known(one.ids[one.hours == hour], one.viewed_ms[one.hours == hour]) for one in self._known]
+        return [SeenIds(one.ids[one.hours == hour], one.viewed_ms[one.hours == hour]) for one in self._known]
 
     def count(self, records: Sequence[tuple[bytes | None, bytes, int]]) -> SliceCounts:
         """One slice."""

@@ -314,7 +314,7 @@ class LocalRollup:
             yield
 
 
-def known_videos(channels: Mapping[str, str]) -> dict[str, bytes]:
+def metadata_records(channels: Mapping[str, str]) -> dict[str, bytes]:
     """What the metadata topic keeps, of videos whose channels are these."""
     about = {"title": "t", "channel_name": "n", "created_at": 0}
     found = {}

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from services.query.counts.cold import History
-from services.query.counts.completeness import Known, known
+from services.query.counts.completeness import HistoryState, history_state
 from services.query.counts.session import ReadSession
 from services.query.counts.store import CountStore
 from settings import CassandraSettings, QuerySettings
@@ -49,9 +49,9 @@ class Tables(CountStore):
         self.lost_rows: list[Any] = []
 
     @property
-    def known(self) -> Known:
+    def known(self) -> HistoryState:
         """What a service would know that has just read the register."""
-        return known(self._register)
+        return history_state(self._register)
 
     def start(self) -> None:
         """There is nothing to connect to."""

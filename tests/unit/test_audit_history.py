@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from schemas.ledger import LEDGER_COLUMNS as FATES
+from schemas.ledger import LEDGER_COLUMNS
 from tests.support.local_audit import LocalAudit, LocalTables, Sums, wrong_of
 from tests.support.local_rollup import LocalRollup
 from tests.support.random_streams import NOW_MS, RULES
@@ -152,11 +152,11 @@ def test_an_error_in_the_ledger_is_found_and_repaired(audited: LocalAudit) -> No
     assert wrong_of(findings) == {LEDGER: 3}
     kept = audited.kept["audit_finding_corrections"]
     assert {(row[5], row[6]) for row in kept if row[4].timestamp() == wrong[0] * 60} == {
-        (str(wrong[1]), name) for name in FATES
+        (str(wrong[1]), name) for name in LEDGER_COLUMNS
     }
     _, findings = audited.run(repair=True)
     assert (findings[LEDGER].wrong, findings[LEDGER].repaired) == (3, 3)
-    assert audited.tables.ledger == right | {extra: (0,) * len(FATES)}
+    assert audited.tables.ledger == right | {extra: (0,) * len(LEDGER_COLUMNS)}
     assert wrong_of(audited.run()[1]) == {}
 
 

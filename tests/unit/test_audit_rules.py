@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.audit import ranges_of, told
-from schemas.ledger import LEDGER_COLUMNS as FATES
+from schemas.ledger import LEDGER_COLUMNS
 from tests.support.local_audit import AUDITED_AT
 from tests.support.tiers import examples
 from udfs.logic.audit.accounts import (
@@ -162,7 +162,7 @@ def test_a_ledger_that_the_archive_agrees_with_is_equal() -> None:
 def test_a_row_of_the_ledger_that_is_lost_or_wrong_is_found(place: tuple[int, int]) -> None:
     lost = {at: row for at, row in RIGHT.items() if at != place}
     assert compare(lost)[1] == [WrongAccount(*place, None, RIGHT[place])]
-    for column in range(len(FATES)):
+    for column in range(len(LEDGER_COLUMNS)):
         wrong = list(RIGHT[place])
         wrong[column] += 1
         assert compare({**RIGHT, place: tuple(wrong)})[1] == [WrongAccount(*place, tuple(wrong), RIGHT[place])]
@@ -171,7 +171,7 @@ def test_a_row_of_the_ledger_that_is_lost_or_wrong_is_found(place: tuple[int, in
 def test_a_row_of_records_that_never_came_is_found() -> None:
     # In an hour of which all is known, of any salt.
     for place in ((MINUTE + 90, 0), (MINUTE + 90, 16)):
-        assert compare({**RIGHT, place: fates(2)})[1] == [WrongAccount(*place, fates(2), (0,) * len(FATES))]
+        assert compare({**RIGHT, place: fates(2)})[1] == [WrongAccount(*place, fates(2), (0,) * len(LEDGER_COLUMNS))]
 
 
 def test_hours_with_gaps_and_others_than_asked_are_not_judged() -> None:

@@ -16,7 +16,7 @@ from services.query import app
 from services.query.api.parameters import STEPS
 from services.query.counts import zones
 from services.query.counts.cold import History
-from services.query.counts.completeness import ALWAYS, HistoryAwayError, Lost, known, lost_notice, notices
+from services.query.counts.completeness import ALWAYS, HistoryAwayError, Lost, history_state, lost_notice, notices
 from services.query.counts.series import Series
 from services.query.counts.zones import local_days
 from settings import Settings
@@ -353,12 +353,12 @@ def test_days_of_every_zone_are_the_sums_of_their_minutes_late_ones_too(history:
 def test_what_kafka_had_no_longer_is_missing_in_minutes_of_the_stream_and_not_in_history() -> None:
     at = CUT.replace(tzinfo=None)
     lost = [Lost(5, at - 2 * HOUR, at + HOUR), Lost(7, at + 30 * MINUTE, at + 2 * HOUR)]
-    found = known(register(rolled_through(CUT)), lost)
+    found = history_state(register(rolled_through(CUT)), lost)
     assert found.missing([(CUT - DAY, CUT + DAY)]) == [(CUT, CUT + 2 * HOUR)]
     assert found.missing([(CUT + HOUR, CUT + HOUR + MINUTE)]) == [(CUT + HOUR, CUT + HOUR + MINUTE)]
     assert found.missing([(CUT + 2 * HOUR, NOW), (CUT - DAY, CUT)]) == []
     # Whatever was viewed before, when nobody knows how far the stream was.
-    nothing = known(register(nothing_applied()), [Lost(1, None, at)])
+    nothing = history_state(register(nothing_applied()), [Lost(1, None, at)])
     assert nothing.missing([(CUT - DAY, CUT + DAY)]) == [(CUT - DAY, CUT)]
     (sentence,) = lost_notice(lost)
     assert sentence.startswith("the stream lacks 12 records, which Kafka had deleted before the count job was started")
@@ -367,10 +367,10 @@ def test_what_kafka_had_no_longer_is_missing_in_minutes_of_the_stream_and_not_in
 
 
 def test_what_is_known_is_what_the_register_says() -> None:
-    found = known(register(rolled_through(CUT, from_hour=hour_of(CUT - DAY))))
+    found = history_state(register(rolled_through(CUT, from_hour=hour_of(CUT - DAY))))
     assert (found.through, found.start, found.end) == (CUT, CUT - DAY, CUT)
     assert found.gaps == ((ALWAYS, CUT - DAY),)
-    nothing = known(register(nothing_applied()))
+    nothing = history_state(register(nothing_applied()))
     assert (nothing.through, nothing.end, nothing.late_through, nothing.gaps) == (None, ALWAYS, None, ())
     with pytest.raises(HistoryAwayError, match="no register"):
-        known(None)
+        history_state(None)

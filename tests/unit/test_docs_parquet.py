@@ -21,7 +21,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.local_rollup import LocalRollup, known_videos
+from tests.support.local_rollup import LocalRollup, metadata_records
 from tests.support.random_streams import RULES, Event, country_of, device_of, encode, viewer_of
 from tests.support.records import salt_of
 from udfs.logic.history.channel_sums import CHANNELS
@@ -36,7 +36,7 @@ FIRST_DAY, LAST_DAY = date(2026, 1, 17), date(2026, 1, 31)
 # A rollup ends before this day, another after the last.
 SECOND_ROLLUP = date(2026, 1, 25)
 VIDEOS = [f"video-{n}" for n in range(14)]
-KEPT = {"video-metadata": known_videos({video: f"c-{n % 3}" for n, video in enumerate(VIDEOS)})}
+KEPT = {"video-metadata": metadata_records({video: f"c-{n % 3}" for n, video in enumerate(VIDEOS)})}
 Rows = Sequence[tuple[object, ...]]
 
 

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from settings import CassandraSettings, JobSettings, KafkaSettings, Settings
 from tests.support.fake_cassandra import FakeCassandra, FakeTime
-from tests.unit.test_about_writer import about
+from tests.unit.test_metadata_writer import about
 from tests.unit.test_optional_topic import FakeProducer
 from udfs.logic.minutes.cells import Cell, dated_row
 from udfs.logic.ranking.lists import Ranked
@@ -20,7 +20,7 @@ from udfs.logic.wire.keyed_records import Keyed
 from udfs.operators import enrich
 from udfs.operators.elements import Changes, Top
 from udfs.operators.enrich import Enrich
-from udfs.sinks.about_writer import ABOUTS, TITLES
+from udfs.sinks.metadata_writer import ABOUTS, TITLES
 from udfs.sinks.optional_rows import PATIENCE_S
 from udfs.sinks.optional_topic import OptionalTopic
 from udfs.sources import compacted

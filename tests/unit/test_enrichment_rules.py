@@ -9,7 +9,7 @@ import pytest
 from schemas import registry
 from udfs.logic.minutes.cells import Cell, dated_row
 from udfs.logic.outgoing.enrichment import UNTITLED_DAYS, Enrichment, Partition, Untitled
-from udfs.logic.outgoing.known_videos import Known, KnownVideos
+from udfs.logic.outgoing.metadata_cache import Entry, MetadataCache
 from udfs.logic.wire.keyed_records import Keyed
 from udfs.logic.wire.metadata import read_metadata
 
@@ -163,13 +163,13 @@ def test_untitled_partitions_get_their_turns_while_what_is_known_is_in_a_file(
 
 
 def test_what_finds_no_room_in_a_file_is_known_all_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    known = KnownVideos(0, str(tmp_path))
-    known.put(b"a", Known(b"\x02old", 1))
+    known = MetadataCache(0, str(tmp_path))
+    known.put(b"a", Entry(b"\x02old", 1))
     assert known._file is not None
     pages = known._file.execute("PRAGMA page_count").fetchone()[0]
     known._file.execute(f"PRAGMA max_page_count = {pages}")
-    known.put(b"a", Known(b"\x02" + b"new" * 5000, 2))
-    assert known.get(b"a") == Known(b"\x02" + b"new" * 5000, 2)
+    known.put(b"a", Entry(b"\x02" + b"new" * 5000, 2))
+    assert known.get(b"a") == Entry(b"\x02" + b"new" * 5000, 2)
     assert "VIEW_COUNTS_JOB_SPILL_FOLDER" in caplog.text
     assert known.held_bytes > 0, "which shows"
     known.forget(b"a")

@@ -14,7 +14,7 @@ import pytest
 from settings.durations import HOUR_MS
 from tests.support import golden_history as golden
 from tests.support.golden_history import Hour, View
-from tests.support.local_rollup import LocalRollup, known_videos
+from tests.support.local_rollup import LocalRollup, metadata_records
 from tests.support.memory_registers import MemoryRegisters
 from udfs.logic.history.manifest import DATA_SETS, MANIFEST, VERSION, HistoryError, Manifest, read_manifest
 from udfs.logic.history.manifest_versions import STEPS
@@ -39,7 +39,7 @@ def unpack(name: str, root: Path) -> LocalRollup:
     with tarfile.open(golden.FOLDER / name / "files.tar.xz") as tar:
         tar.extractall(history, filter="data")
     shutil.copy(golden.FOLDER / name / MANIFEST, history)
-    rollup = LocalRollup(root, golden.RULES, {"video-metadata": known_videos(golden.CHANNELS)}, **golden.HISTORY)
+    rollup = LocalRollup(root, golden.RULES, {"video-metadata": metadata_records(golden.CHANNELS)}, **golden.HISTORY)
     for hours in golden.GOLDEN:
         rollup.archive(golden.records(hours))
     content = golden.FOLDER / name / REGISTER

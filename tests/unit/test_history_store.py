@@ -29,9 +29,9 @@ from udfs.logic.history.manifest import (
     slice_folder,
 )
 from udfs.logic.history.register import manifest_name
-from udfs.logic.slices import known_buckets
+from udfs.logic.slices import id_buckets
 from udfs.logic.slices.audience import CELLS, COUNTRIES, VIEWERS, Sums
-from udfs.logic.slices.repeats import SAMPLES, Known
+from udfs.logic.slices.repeats import SAMPLES, SeenIds
 from udfs.logic.slices.slice_counts import SaltMemory, SliceCounts
 from udfs.logic.stream.ledger import Tally
 from udfs.stores.conditional_files import FolderFiles
@@ -68,7 +68,7 @@ def counts() -> SliceCounts:
     ids = np.frombuffer(b"".join(uuid.UUID(int=n).bytes for n in range(6)), np.uint64).reshape(-1, 2)
     return SliceCounts(
         sums=sums,
-        known=Known(ids, np.array([498 * HOUR_MS + n for n in range(4)] + [500 * HOUR_MS] * 2)),
+        known=SeenIds(ids, np.array([498 * HOUR_MS + n for n in range(4)] + [500 * HOUR_MS] * 2)),
         memory={7: SaltMemory(b"header", [b"chunk", b"another"]), -4: SaltMemory(b"", [])},
         tallies={7: [Tally(30_000, received=4, counted=4)]},
         late=Counter({"added": 2}),
@@ -103,11 +103,11 @@ def test_a_slice_is_read_as_it_was_written(store: HistoryStore) -> None:
 
 
 def test_of_an_hour_of_many_ids_few_are_read_for_one(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_buckets, "BUCKET_ROWS", 100)
+    monkeypatch.setattr(id_buckets, "BUCKET_ROWS", 100)
     # As a client may choose them: one after the other.
     ids = np.stack([np.zeros(4000, np.uint64), np.arange(4000, dtype=np.uint64)], axis=1)
     hours = np.where(np.arange(4000) % 40 == 39, 400, 498)
-    written = SliceCounts(counts().sums, Known(ids, hours * HOUR_MS + np.arange(4000)), None, {}, Counter())
+    written = SliceCounts(counts().sums, SeenIds(ids, hours * HOUR_MS + np.arange(4000)), None, {}, Counter())
     info = store.put_slice(NAME, written, INFO)
     for hour in (400, 498):
         mine = written.known.hours == hour
@@ -122,8 +122,8 @@ def test_of_an_hour_of_many_ids_few_are_read_for_one(store: HistoryStore, monkey
 
 def test_ids_that_lie_in_one_row_group_are_found(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     # As code that knew no buckets has written them.
-    monkeypatch.setattr(known_buckets, "BUCKETS_MAX", 1)
-    monkeypatch.setattr(known_buckets, "BUCKET_ROWS", 2)
+    monkeypatch.setattr(id_buckets, "BUCKETS_MAX", 1)
+    monkeypatch.setattr(id_buckets, "BUCKET_ROWS", 2)
     written = counts()
     info = store.put_slice(NAME, written, INFO)
     assert [hour for hour, _ in info.known] == [498, 500]
@@ -154,7 +154,7 @@ def test_a_table_in_place_of_another_is_read_by_the_same_row_groups(store: Histo
 
 def test_an_empty_slice_is_one_too(store: HistoryStore) -> None:
     nothing = counts()
-    no_ids = Known(nothing.known.ids[:0], nothing.known.viewed_ms[:0])
+    no_ids = SeenIds(nothing.known.ids[:0], nothing.known.viewed_ms[:0])
     empty = SliceCounts(Sums(*(table.slice(0, 0) for table in nothing.sums[:3])), no_ids, {}, {}, Counter())
     info = store.put_slice(NAME, empty, INFO)
     assert info.hours_viewed == set()

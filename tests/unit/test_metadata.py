@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from schemas import registry
 from schemas.limits import ABOUT_BYTES_MAX
 from udfs.logic.wire.keyed_records import Keyed, Refusal
-from udfs.logic.wire.metadata import read_about, read_metadata
+from udfs.logic.wire.metadata import decode_metadata, read_metadata
 
 KNOWN = {"video_id": "A", "title": "Títle ✓", "channel_id": "c1", "channel_name": "Channel", "created_at": 1_700_000}
 
@@ -22,7 +22,7 @@ def test_an_about_is_what_follows_the_video_id_as_it_came() -> None:
     assert found.key == "A"
     assert found.rest is not None
     assert value().endswith(found.rest)
-    assert read_about(found.rest) == ("Títle ✓".encode(), b"c1", b"Channel", 1_700_000)
+    assert decode_metadata(found.rest) == ("Títle ✓".encode(), b"c1", b"Channel", 1_700_000)
 
 
 def test_a_tombstone_is_nothing_known() -> None:

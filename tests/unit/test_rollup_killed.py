@@ -17,7 +17,7 @@ from tests.support.local_rollup import (
     Steps,
     Tables,
     blocked_for_good,
-    known_videos,
+    metadata_records,
 )
 from tests.support.random_streams import BLOCKED, MINUTE_MS, NOW_MS, RULES, Event, encode
 from tests.support.records import salt_of
@@ -34,7 +34,7 @@ NEXT = LAST + 1
 VIDEOS = 6
 # Of every second video a channel is known, and some viewers are blocked.
 KEPT = {
-    "video-metadata": known_videos({f"video-{n}": f"c-{n % 4}" for n in range(0, VIDEOS, 2)}),
+    "video-metadata": metadata_records({f"video-{n}": f"c-{n % 4}" for n in range(0, VIDEOS, 2)}),
     "blocked-viewers": blocked_for_good(BLOCKED, NOW_MS),
 }
 

@@ -21,7 +21,7 @@ from udfs.logic.minutes.cells import Cell, dated_row
 from udfs.logic.outgoing.cql_columns import pack_columns
 from udfs.logic.outgoing.cql_rows import pack_inserts
 from udfs.logic.outgoing.enrichment import Partition
-from udfs.sinks.about_writer import AboutWriter
+from udfs.sinks.metadata_writer import MetadataWriter
 
 CQL = Path(__file__).parent.parent.parent / "schemas" / "cql"
 # Never set aside.
@@ -121,7 +121,7 @@ def test_no_batch_of_titles_is_refused_however_long_they_are() -> None:
         about = varint(len(octets)) + octets + b"\0\0\0"
         cassandra = FakeCassandra()
         with cassandra.driven():
-            writer = AboutWriter(cassandra, LARGEST)
+            writer = MetadataWriter(cassandra, LARGEST)
             writer.titles([(Partition(b"%d" % n, b"v", 0), about) for n in range(1000)])
         batches = cassandra.rows["views_by_minute"]
         assert max(len(batch.body) for batch in batches) <= LARGEST.batch_bytes_max

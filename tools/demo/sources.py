@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from connectors.cassandra import CassandraAwayError, connect
 from settings import Settings
-from tools.demo.accounts import COLUMNS, MINUTE_MS, Accounts, LedgerRow
+from tools.demo.ledger_sum import COLUMNS, MINUTE_MS, LedgerRow, LedgerSum
 
 AWAY = (
     CassandraAwayError,
@@ -86,7 +86,7 @@ class JudgedSource:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._accounts = Accounts()
+        self._accounts = LedgerSum()
         self._session: Any = None
         self._consumer: Consumer | None = None
 

@@ -21,7 +21,7 @@ from udfs.logic.outgoing.cql_columns import pack_columns
 from udfs.logic.outgoing.cql_rows import pack_inserts
 from udfs.logic.outgoing.enrichment import Enrichment
 from udfs.logic.ranking.kind_sums import chosen_kinds
-from udfs.logic.slices.known_buckets import buckets_of, in_buckets
+from udfs.logic.slices.id_buckets import buckets_of, in_buckets
 from udfs.logic.slices.slice_counts import SliceCounter, no_known
 from udfs.logic.stream.block_table import Period, Viewers
 from udfs.logic.stream.dedup import SaltDedup

@@ -30,8 +30,8 @@ from udfs.operators.elements import Changes, Top
 from udfs.operators.keyed_records import broadcast_descriptor
 from udfs.operators.memory import show, spill_folder
 from udfs.operators.state_settings import StateSettings
-from udfs.sinks.about_writer import ABOUTS, TITLES, AboutWriter, Titled
 from udfs.sinks.kafka_writer import BY_KEY
+from udfs.sinks.metadata_writer import ABOUTS, TITLES, MetadataWriter, Titled
 from udfs.sinks.optional_topic import OptionalTopic
 from udfs.sources.compacted import ReadBeside
 
@@ -65,7 +65,7 @@ class Enrich(KeyedBroadcastProcessFunction):
         self._figures = WriteFigures()
         servers = self._kafka.bootstrap_servers
         self._metadata = ReadBeside(servers, self._kafka.metadata_topic, read_metadata)
-        self._writer = AboutWriter(connect_however_long(self._cassandra), self._cassandra, self._figures)
+        self._writer = MetadataWriter(connect_however_long(self._cassandra), self._cassandra, self._figures)
         self._messages = OptionalTopic(servers, COUNTS, self._figures)
         self._enrichment = Enrichment(self._job.metadata_bytes_max, spill_folder(self._job))
         self._metadata.take_read(self._enrichment.learn, METADATA_WAIT_S)

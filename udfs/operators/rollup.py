@@ -33,12 +33,12 @@ from udfs.logic.history.rollup_plan import (
     since_last,
 )
 from udfs.logic.kernels.id_index import Ids
-from udfs.logic.slices.repeats import Known
+from udfs.logic.slices.repeats import SeenIds
 from udfs.logic.slices.slice_counts import SliceCounter, dedups_of
 from udfs.logic.stream.block_list import BlockList, read_blocked
 from udfs.logic.stream.dedup import SaltDedup
 from udfs.logic.stream.kept_settings import of_history
-from udfs.logic.wire.metadata import read_about, read_metadata
+from udfs.logic.wire.metadata import decode_metadata, read_metadata
 from udfs.sources.compacted import CompactedTopic
 from udfs.stages.rollup_unit import RollupUnit, rows_owed
 from udfs.stages.shard_tables import ShardTables
@@ -221,7 +221,7 @@ class CountSlices(_Worker, FlatMapFunction):
             )
             return places
 
-    def _known(self, task: PartitionTask, new: list[SliceInfo], hour: int, ids: Ids) -> Iterator[Known]:
+    def _known(self, task: PartitionTask, new: list[SliceInfo], hour: int, ids: Ids) -> Iterator[SeenIds]:
         """Yield the events with these ids that earlier slices of the partition have counted for an hour viewed."""
         before = (self._history.slice_info(name) for name in self._counted_for(task, hour))
         mine = [info for info in new if hour in info.hours_viewed]
@@ -229,7 +229,7 @@ class CountSlices(_Worker, FlatMapFunction):
 
     def _newest_known(
         self, task: PartitionTask, new: list[SliceInfo], hours: Collection[int], ids: Ids
-    ) -> Iterator[Known]:
+    ) -> Iterator[SeenIds]:
         """Yield the events with these ids that earlier slices have counted for these hours viewed, newest first."""
         mine = [info for info in reversed(new) if not info.hours_viewed.isdisjoint(hours)]
         yield from self._history.known_of_hours(mine, hours, ids)
@@ -297,7 +297,7 @@ class MergeShard(_Worker, KeyedProcessFunction):
         if about is None:
             self._channel_of.pop(video_id, None)
         else:
-            self._channel_of[video_id] = read_about(about).channel_id.decode()
+            self._channel_of[video_id] = decode_metadata(about).channel_id.decode()
 
 
 class PublishManifest(_Worker, KeyedProcessFunction):

@@ -9,7 +9,7 @@ import pyarrow as pa
 from cassandra.cluster import Session
 
 from connectors.acknowledged import prepare_however_long, write_all
-from schemas.ledger import LEDGER_COLUMNS as FATES
+from schemas.ledger import LEDGER_COLUMNS
 from settings.durations import MINUTE_MS
 from udfs.logic.audit.accounts import WrongAccount
 from udfs.logic.audit.minutes import Correction, Verdict
@@ -40,8 +40,8 @@ _NUMBER = (
 _REPAIR = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
 # The same is true for the ledger's row of a minute of append time that has ended.
 _ACCOUNT = (
-    f"INSERT INTO ledger (minute, salt, {', '.join(FATES)}) VALUES (?, ?, {', '.join('?' * len(FATES))}) "
-    "USING TIMESTAMP ?"
+    f"INSERT INTO ledger (minute, salt, {', '.join(LEDGER_COLUMNS)}) "
+    f"VALUES (?, ?, {', '.join('?' * len(LEDGER_COLUMNS))}) USING TIMESTAMP ?"
 )
 Statements = list[tuple[object, tuple[object, ...]]]
 
@@ -122,8 +122,8 @@ class AuditRows:
         repairs: Statements = []
         for one in wrong:
             at = _time(one.minute * MINUTE_MS)
-            before = one.before or (None,) * len(FATES)
-            for name, was, is_right in zip(FATES, before, one.after, strict=True):
+            before = one.before or (None,) * len(LEDGER_COLUMNS)
+            for name, was, is_right in zip(LEDGER_COLUMNS, before, one.after, strict=True):
                 if was != is_right:
                     key = (self._day, LEDGER, partition, self._audited_at, at, str(one.salt), name)
                     rows.append((self._number, (*key, was, is_right, None, None, token is not None)))

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 import pyarrow as pa
 from cassandra.cluster import Session
 
-from schemas.ledger import LEDGER_COLUMNS as FATES
+from schemas.ledger import LEDGER_COLUMNS
 from settings.durations import MINUTES_PER_HOUR
 from udfs.logic.audit.accounts import Fates, Place
 
-LEDGER_ROWS = pa.schema({"minute": pa.int64(), "salt": pa.int64(), **{name: pa.int64() for name in FATES}})
-_OF_MINUTES = f"SELECT minute, salt, {', '.join(FATES)} FROM ledger WHERE minute IN ?"
+LEDGER_ROWS = pa.schema({"minute": pa.int64(), "salt": pa.int64(), **{name: pa.int64() for name in LEDGER_COLUMNS}})
+_OF_MINUTES = f"SELECT minute, salt, {', '.join(LEDGER_COLUMNS)} FROM ledger WHERE minute IN ?"
 
 
 class LedgerRows:

@@ -41,8 +41,8 @@ from udfs.logic.history.manifest_versions import NO_VIEWERS, upgraded_slice
 from udfs.logic.history.tables import unknown_countries
 from udfs.logic.kernels.hash_columns import TYPE, column_of, halves_of
 from udfs.logic.kernels.id_index import Ids
-from udfs.logic.slices.known_buckets import buckets_of, in_buckets
-from udfs.logic.slices.repeats import Known
+from udfs.logic.slices.id_buckets import buckets_of, in_buckets
+from udfs.logic.slices.repeats import SeenIds
 from udfs.logic.slices.slice_counts import SaltMemory, SliceCounts
 from udfs.logic.slices.viewer_buckets import EVERYTHING, Share
 from udfs.stores.conditional_files import ConditionalFiles
@@ -186,11 +186,11 @@ class HistoryStore:
         )
         return {salt: SaltMemory(*kept) for salt, kept in found.items()}
 
-    def known(self, infos: Iterable[SliceInfo], hour: int, ids: Ids) -> Iterator[Known]:
+    def known(self, infos: Iterable[SliceInfo], hour: int, ids: Ids) -> Iterator[SeenIds]:
         """Yield, from each slice, events that count for an hour viewed, at least those with these ids."""
         return self.known_of_hours(infos, (hour,), ids)
 
-    def known_of_hours(self, infos: Iterable[SliceInfo], hours: Collection[int], ids: Ids) -> Iterator[Known]:
+    def known_of_hours(self, infos: Iterable[SliceInfo], hours: Collection[int], ids: Ids) -> Iterator[SeenIds]:
         """Do the same as `known` for several hours. Those of one slice come together."""
         # By the number of buckets of an hour: the buckets that have these ids. They are the same for all slices.
         wanted: dict[int, list[int]] = {}
@@ -207,7 +207,7 @@ class HistoryStore:
                 table = self._row_groups(f"{slice_folder(info.name)}/known.parquet", asked)
                 # Slices of earlier versions have no subjects.
                 subjects = table["subject"].to_numpy() if "subject" in table.column_names else None
-                yield Known(halves_of(table["event_id"]), table["viewed_at"].cast(pa.int64()).to_numpy(), subjects)
+                yield SeenIds(halves_of(table["event_id"]), table["viewed_at"].cast(pa.int64()).to_numpy(), subjects)
 
     def repeats(self, name: SliceName) -> pa.Table | None:
         """Read the samples of different events that repeat an id in a slice, or return None if there are none."""
@@ -390,7 +390,7 @@ def _groups(keys: Sequence[npt.NDArray[np.signedinteger[Any]]]) -> list[tuple[in
     return [(*(int(key[start]) for key in keys), int(n)) for start, n in zip(starts, rows, strict=True)]
 
 
-def _known_table(known: Known) -> pa.Table:
+def _known_table(known: SeenIds) -> pa.Table:
     times = pa.array(known.viewed_ms).cast(KNOWN.field("viewed_at").type)
     columns = {"event_id": column_of(known.ids), "viewed_at": times}
     if known.subjects is None:

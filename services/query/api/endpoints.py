@@ -25,7 +25,7 @@ from services.query.api.parameters import (
     read_series,
     read_top,
 )
-from services.query.counts.completeness import ALWAYS, Known, known, lost_notice, notices
+from services.query.counts.completeness import ALWAYS, HistoryState, history_state, lost_notice, notices
 from services.query.counts.series import Series
 from services.query.counts.spans import Span
 from services.query.counts.store import CountStore
@@ -182,14 +182,14 @@ class Endpoints:
         lines = ["ready", *notices(register, path=self._history_path, now=self._now()), *lost]
         return PlainTextResponse("".join(f"{line}\n" for line in lines))
 
-    async def _complete(self) -> tuple[datetime | None, Known]:
+    async def _complete(self) -> tuple[datetime | None, HistoryState]:
         """How far the stream and history are complete. Read it before any number."""
         complete, history = await asyncio.gather(self._store.complete_through(), self._known())
         return complete, history
 
-    async def _known(self) -> Known:
+    async def _known(self) -> HistoryState:
         """Which state of history the tables hold. Raises HistoryAwayError."""
-        return known(await self._store.register(), await self._store.lost())
+        return history_state(await self._store.register(), await self._store.lost())
 
 
 class _OfHistory(TypedDict):
@@ -198,7 +198,7 @@ class _OfHistory(TypedDict):
     missing: list[answers.MissingSpan]
 
 
-def _of_history(history: Known, spans: Sequence[Span], *, before: datetime | None = None) -> _OfHistory:
+def _of_history(history: HistoryState, spans: Sequence[Span], *, before: datetime | None = None) -> _OfHistory:
     """What an answer about these spans says about the history that it came from."""
     missing = history.missing(spans, before=before)
     return {

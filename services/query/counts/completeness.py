@@ -33,7 +33,7 @@ def cut(now: datetime, kept_days: int) -> datetime:
 
 
 @dataclass(frozen=True)
-class Known:
+class HistoryState:
     """Which state of history the tables hold.
 
     `manifest` names the manifest that their rows were written from, and is "" before the first. Hours viewed from
@@ -97,7 +97,7 @@ class Lost(NamedTuple):
         return start, self.viewed_to.replace(tzinfo=UTC)
 
 
-def known(register: Register | None, lost: Sequence[Lost] = ()) -> Known:
+def history_state(register: Register | None, lost: Sequence[Lost] = ()) -> HistoryState:
     """Which state of history the tables hold. Raises HistoryAwayError when the register does not say.
 
     `lost` are records that the stream has not counted, because Kafka had deleted them already.
@@ -118,7 +118,7 @@ def known(register: Register | None, lost: Sequence[Lost] = ()) -> Known:
     if applied.from_hour > 0:
         # If the archive lacks the topic's first records, history begins with the first hour that is certain.
         gaps.append((ALWAYS, start))
-    return Known(
+    return HistoryState(
         manifest=applied.manifest,
         revision=applied.revision,
         made=datetime.fromtimestamp(register.made_ms / 1000, UTC),
@@ -142,7 +142,7 @@ def lost_notice(lost: Sequence[Lost]) -> list[str]:
 def notices(register: Register | None, *, path: str, now: datetime) -> list[str]:
     """Sentences for operators about the state of history. `path` is where the settings say that history is."""
     try:
-        found = known(register)
+        found = history_state(register)
     except HistoryAwayError as error:
         return [str(error)]
     assert register is not None

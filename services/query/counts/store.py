@@ -22,7 +22,7 @@ from schemas.ledger import LEDGER_COLUMNS
 from schemas.progress import PIPELINE, ShardProgress, complete_through
 from services.query.counts import top
 from services.query.counts.cold import History
-from services.query.counts.completeness import ALWAYS, DAY, HOUR, Known, Lost, cut
+from services.query.counts.completeness import ALWAYS, DAY, HOUR, HistoryState, Lost, cut
 from services.query.counts.series import Rolled, Series, days_of_total, fill, naive
 from services.query.counts.session import ReadSession
 from services.query.counts.spans import Span, dates, inside, months, outside
@@ -105,20 +105,20 @@ class CountStore:
             self._applied = row.applied, applied_of_text(row.applied)
         return register_of(row, self._applied[1])
 
-    def check(self, known: Known, spans: Sequence[Span], *, now: datetime) -> None:
+    def check(self, history: HistoryState, spans: Sequence[Span], *, now: datetime) -> None:
         """Raise HistoryAwayError if some views within these spans may be unknown until the next rollup."""
-        known.check(spans, cut=cut(now, self._minutes_kept_days), now=now)
+        history.check(spans, cut=cut(now, self._minutes_kept_days), now=now)
 
-    async def totals(self, video_id: str, kinds: Sequence[str], known: Known, *, now: datetime) -> list[int]:
+    async def totals(self, video_id: str, kinds: Sequence[str], history: HistoryState, *, now: datetime) -> list[int]:
         """Total views of the video by kind: what the rollup has counted, and the minutes from there on."""
-        self.check(known, [(ALWAYS, now)], now=now)
+        self.check(history, [(ALWAYS, now)], now=now)
         bases = {row.kind: row for row in await self._session.rows("bases", (video_id, list(kinds)))}
         days = days_of_total(now.date(), self._minutes_kept_days)
 
         async def total(kind: str) -> int:
             base = bases.get(kind)
             # A row is written when it changes, so it lacks nothing before the end of history, however old it is.
-            since = max(naive(known.end), datetime.min if base is None else base.complete_through)
+            since = max(naive(history.end), datetime.min if base is None else base.complete_through)
             since = max(since, datetime.min.replace(year=1970))
             rows = await self._session.rows(
                 "day_sums", (video_id, kind, [day for day in days if day >= since.date()], since)
@@ -128,25 +128,25 @@ class CountStore:
         return await asyncio.gather(*(total(kind) for kind in kinds))
 
     async def series(
-        self, video_id: str, kind: str, series: Series, known: Known, *, now: datetime
+        self, video_id: str, kind: str, series: Series, history: HistoryState, *, now: datetime
     ) -> list[tuple[datetime, int]]:
         """(start, views) of every point, zeros included. Raises HistoryAwayError and TooManyFilesError, too."""
         if series.points == 0:
             return []
         span = (series.start, series.end)
-        self.check(known, [span], now=now)
+        self.check(history, [span], now=now)
         if series.step == MINUTE:
-            return fill(series, await self._minutes(video_id, kind, [span], known, before=self.minutes_cut(now)))
+            return fill(series, await self._minutes(video_id, kind, [span], history, before=self.minutes_cut(now)))
         if series.step == HOUR:
-            rolled = await self._hours(video_id, kind, span, known, now)
+            rolled = await self._hours(video_id, kind, span, history, now)
         else:
             rolled = await self._days(video_id, kind, span)
         kept_from = datetime.combine(now.date() - self._minutes_kept_days * DAY, time(), UTC)
-        spans = inside([span], (max(kept_from, known.end), series.end))
+        spans = inside([span], (max(kept_from, history.end), series.end))
         return fill(series, await self._hot_minutes(video_id, kind, spans), rolled)
 
     async def local_days(
-        self, video_id: str, kind: str, days: LocalDays, known: Known, *, now: datetime
+        self, video_id: str, kind: str, days: LocalDays, history: HistoryState, *, now: datetime
     ) -> list[tuple[datetime, int]]:
         """(start, views) of every day: the sum of its hours, and of minutes where a day ends within an hour.
 
@@ -156,9 +156,9 @@ class CountStore:
         first, last = days.bounds[0], days.bounds[-1]
         hours = Series(HOUR, first.replace(minute=0), (last + HOUR - MINUTE).replace(minute=0))
         split = days.split_hours
-        rows = await self.series(video_id, kind, hours, known, now=now)
+        rows = await self.series(video_id, kind, hours, history, now=now)
         spans = [(hour, hour + HOUR) for hour in split]
-        minutes = await self._minutes(video_id, kind, spans, known, before=known.end)
+        minutes = await self._minutes(video_id, kind, spans, history, before=history.end)
         whole = [row for row in rows if row[0] not in split]
         return days.sums([*whole, *((minute.replace(tzinfo=UTC), views) for minute, views in minutes)])
 
@@ -167,13 +167,13 @@ class CountStore:
         return cut(now, self._minutes_kept_days)
 
     async def _minutes(
-        self, video_id: str, kind: str, spans: Sequence[Span], known: Known, *, before: datetime
+        self, video_id: str, kind: str, spans: Sequence[Span], history: HistoryState, *, before: datetime
     ) -> list[tuple[datetime, int]]:
         """(minute, views): before `before` from history, as far as it reaches, and from then on from the stream."""
-        old = ALWAYS, min(before, known.end)
+        old = ALWAYS, min(before, history.end)
         hot, cold = await asyncio.gather(
             self._hot_minutes(video_id, kind, outside(spans, old)),
-            self._history.rows(known.manifest, "minutes", video_id, kind, inside(spans, old)),
+            self._history.rows(history.manifest, "minutes", video_id, kind, inside(spans, old)),
         )
         return [*hot, *cold]
 
@@ -187,8 +187,8 @@ class CountStore:
         )
         return [(row.minute, row.views) for rows in parts for row in rows]
 
-    async def _hours(self, video_id: str, kind: str, span: Span, known: Known, now: datetime) -> list[Rolled]:
-        old = ALWAYS, min(cut(now, self._hours_kept_days), known.end)
+    async def _hours(self, video_id: str, kind: str, span: Span, history: HistoryState, now: datetime) -> list[Rolled]:
+        old = ALWAYS, min(cut(now, self._hours_kept_days), history.end)
         parts, cold = await asyncio.gather(
             asyncio.gather(
                 *(
@@ -197,7 +197,7 @@ class CountStore:
                     for month in months(start.date(), (end - MINUTE).date())
                 )
             ),
-            self._history.rows(known.manifest, "hours", video_id, kind, inside([span], old)),
+            self._history.rows(history.manifest, "hours", video_id, kind, inside([span], old)),
         )
         hot = [(row.hour, row.views) for rows in parts for row in rows]
         # The rollup writes an hour once it is complete.
@@ -236,13 +236,15 @@ class CountStore:
         by_growth = question.span == "trending"
         return top.merge_top(rows, kinds, kind=question.kind, by_growth=by_growth, limit=question.limit)
 
-    async def closed_top(self, question: ClosedTopQuestion, known: Known, *, now: datetime) -> ClosedTop | None:
+    async def closed_top(
+        self, question: ClosedTopQuestion, history: HistoryState, *, now: datetime
+    ) -> ClosedTop | None:
         """The list that is asked for; None if the rollup has not made it yet, or if its row has expired."""
         last = question.start or now
         first = question.start or last - ROLLUPS_LOOKED_BACK
         step = DAY if question.is_of_day else HOUR
         # If later views are unknown, it is also unknown which list is the newest.
-        self.check(known, [(ALWAYS, now) if question.start is None else (first, first + step)], now=now)
+        self.check(history, [(ALWAYS, now) if question.start is None else (first, first + step)], now=now)
         name = question.kind, question.country
         if question.is_of_day:
             parts = [await self._session.rows("top_of_day", (*name, first.date(), last.date()))]
@@ -256,24 +258,24 @@ class CountStore:
             )
         rows = [row for rows in parts for row in rows]
         if not rows:
-            return None if question.start is None else self._empty_top(question.start, step, known, now)
+            return None if question.start is None else self._empty_top(question.start, step, history, now)
         return top.closed_top(question, rows)
 
-    def _empty_top(self, start: datetime, step: timedelta, known: Known, now: datetime) -> ClosedTop | None:
+    def _empty_top(self, start: datetime, step: timedelta, history: HistoryState, now: datetime) -> ClosedTop | None:
         """An empty list, if history has counted that time and its row cannot have expired; None otherwise."""
         if step == HOUR:
-            is_counted = max(known.start, cut(now, self._hours_kept_days)) <= start and start + HOUR <= known.end
+            is_counted = max(history.start, cut(now, self._hours_kept_days)) <= start and start + HOUR <= history.end
         else:
-            is_counted = known.start <= start < known.end
-        return ClosedTop(start, min(start + step, known.end), []) if is_counted else None
+            is_counted = history.start <= start < history.end
+        return ClosedTop(start, min(start + step, history.end), []) if is_counted else None
 
     async def channel_hours(
-        self, channel_id: str, kind: str, series: Series, known: Known, *, now: datetime
+        self, channel_id: str, kind: str, series: Series, history: HistoryState, *, now: datetime
     ) -> list[tuple[datetime, int | None]]:
         """(start, views) of every hour. Views are None if the hour is not counted yet or its row may have expired."""
         if series.points == 0:
             return []
-        self.check(known, [(series.start, series.end)], now=now)
+        self.check(history, [(series.start, series.end)], now=now)
         parts = await asyncio.gather(
             *(
                 self._session.rows("channel_hours", (channel_id, kind, month, naive(series.start), naive(series.end)))
@@ -281,9 +283,9 @@ class CountStore:
             )
         )
         views = {row.hour.replace(tzinfo=UTC): row.views for rows in parts for row in rows}
-        first = max(known.start, cut(now, self._hours_kept_days))
+        first = max(history.start, cut(now, self._hours_kept_days))
         return [
-            (start, views.get(start, 0 if start >= first else None) if start < known.end else None)
+            (start, views.get(start, 0 if start >= first else None) if start < history.end else None)
             for start in series.starts
         ]
 

@@ -41,7 +41,7 @@ class ClosedTopQuestion:
         return self.span == "day"
 
 
-class About(NamedTuple):
+class VideoMetadata(NamedTuple):
     """The metadata of a video. `created_at` is naive UTC."""
 
     title: str
@@ -65,7 +65,7 @@ class TopVideo(NamedTuple):
     video_id: str
     views: int
     before: int
-    about: About | None
+    about: VideoMetadata | None
 
 
 class MergedTop(NamedTuple):
@@ -109,7 +109,9 @@ def merge_top(
     videos = []
     for row in shards[minute].values():
         known = row.about or {}
-        videos += [TopVideo(*video, About(*known[video[0]]) if video[0] in known else None) for video in row.videos]
+        videos += [
+            TopVideo(*video, VideoMetadata(*known[video[0]]) if video[0] in known else None) for video in row.videos
+        ]
     videos.sort(key=lambda video: (-_score(video, by_growth=by_growth), video.video_id))
     videos = videos[:limit]
     # No video of a kind that was left out has more views, or more growth, than the most frequent of those kinds has

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas.ledger import LEDGER_COLUMNS as FATES
+from schemas.ledger import LEDGER_COLUMNS
 from settings.durations import MINUTES_PER_HOUR
 from udfs.logic.history.manifest import SliceInfo
 
@@ -17,7 +17,7 @@ EQUAL, UNKNOWN, WRONG = "equal", "unknown", "wrong"
 # (minute of arrival since 1970, salt)
 Place = tuple[int, int]
 Fates = tuple[int, ...]
-_NOTHING: Fates = (0,) * len(FATES)
+_NOTHING: Fates = (0,) * len(LEDGER_COLUMNS)
 
 
 class WrongAccount(NamedTuple):

@@ -15,9 +15,9 @@ from settings.durations import MINUTES_PER_DAY
 from udfs.logic.kernels.id_index import IdIndex
 from udfs.logic.minutes.cells import unpack_dated_rows
 from udfs.logic.outgoing.count_messages import NOTHING_KNOWN, about_tail, encode_counts, insert_new
-from udfs.logic.outgoing.known_videos import Known, KnownVideos
+from udfs.logic.outgoing.metadata_cache import Entry, MetadataCache
 
-_UNKNOWN = Known(NOTHING_KNOWN, 0)
+_UNKNOWN = Entry(NOTHING_KNOWN, 0)
 # A stored partition begins with the length of its kind and the day.
 _PARTITION = struct.Struct("<Bi")
 # Tables keep minutes for so many days; older partitions do not exist any more.
@@ -56,7 +56,7 @@ class Enrichment:
     def __init__(self, most_bytes: int | None = None, folder: str = "") -> None:
         half = None if most_bytes is None else most_bytes // 2
         # Metadata is stored as the tail of messages.
-        self._known = KnownVideos(half, folder)
+        self._known = MetadataCache(half, folder)
         self._named_bytes_max = half
         self._learned = 0
         # The partitions of the newest day that were returned, each with the version of the metadata at that time.
@@ -70,7 +70,7 @@ class Enrichment:
             self._known.forget(name)
         elif self.about(name) != about:
             self._learned += 1
-            self._known.put(name, Known(about_tail(about), self._learned))
+            self._known.put(name, Entry(about_tail(about), self._learned))
 
     def about(self, video_id: bytes) -> bytes | None:
         """Return the metadata of a video, or None if there is none."""

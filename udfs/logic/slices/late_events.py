@@ -16,7 +16,7 @@ from udfs.logic.kernels.id_index import Ids
 from udfs.logic.kernels.key_table import Bytes
 from udfs.logic.kernels.numba_compat import hash_secret, leaf, load_u64, njit
 from udfs.logic.minutes.cells import slots_for
-from udfs.logic.slices.repeats import Known, Repeat, Subjects, subjects_of
+from udfs.logic.slices.repeats import Repeat, SeenIds, Subjects, subjects_of
 from udfs.logic.stream.block_table import BlockTable, is_blocked
 from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS_1, VIEWER_AT, VIEWER_LEN, put_span, read_event
 
@@ -105,7 +105,7 @@ class Names:
         self._is_unsure = np.zeros(len(ids), np.bool_)
         self._is_same = np.zeros(len(ids), np.bool_)
 
-    def note(self, known: Known) -> None:
+    def note(self, known: SeenIds) -> None:
         """Add events that count already. An event of the same name as one of them is a repeat."""
         subjects = np.empty(0, np.uint64) if known.subjects is None else known.subjects
         _note(

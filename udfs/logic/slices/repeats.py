@@ -53,7 +53,7 @@ class Repeat(IntEnum):
     SAME = 4
 
 
-class Known(NamedTuple):
+class SeenIds(NamedTuple):
     """Events that count, those of blocked viewers included, in any order. Row i of each column is one event.
 
     `ids` are uint64[n, 2], and `viewed_ms` are the times at which they were viewed, in ms since 1970.
@@ -69,10 +69,10 @@ class Known(NamedTuple):
         """The hour in which each was viewed, in hours since 1970."""
         return self.viewed_ms // HOUR_MS
 
-    def taken(self, rows: npt.NDArray[np.int64]) -> "Known":
+    def taken(self, rows: npt.NDArray[np.int64]) -> "SeenIds":
         """Return the events in these rows, in their order."""
         subjects = None if self.subjects is None else self.subjects[rows]
-        return Known(self.ids[rows], self.viewed_ms[rows], subjects)
+        return SeenIds(self.ids[rows], self.viewed_ms[rows], subjects)
 
 
 @leaf()
@@ -150,7 +150,7 @@ class Repeats:
         first = min(self._append_ms) - 2 * rules.generation_ms - rules.lateness_ms - MINUTE_MS
         return range(first // HOUR_MS, (max(self._append_ms) + rules.future_skew_ms) // HOUR_MS + 1)
 
-    def judge(self, known: Iterable[Known]) -> tuple[Counter[str], pa.Table]:
+    def judge(self, known: Iterable[SeenIds]) -> tuple[Counter[str], pa.Table]:
         """Return (how many are which Repeat, samples). `known` is read until each id is found: the likeliest first."""
         numbers: Counter[str] = Counter()
         if not self._parts:
@@ -194,7 +194,7 @@ class Repeats:
 
 
 def _likeness(
-    ids: Ids, viewed_ms: npt.NDArray[np.int64], subjects: Subjects, known: Known
+    ids: Ids, viewed_ms: npt.NDArray[np.int64], subjects: Subjects, known: SeenIds
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int64]]:
     """Return for each event (Repeat, the time of the most similar event in `known`)."""
     best = np.zeros(len(ids), np.int8)
@@ -230,11 +230,11 @@ def _keys(ids: Ids) -> npt.NDArray[np.uint64]:
     return keys
 
 
-def known_of(parts: Sequence[Known]) -> Known:
+def known_of(parts: Sequence[SeenIds]) -> SeenIds:
     """Return all parts together. Each part has subjects."""
-    nothing = Known(np.empty((0, 2), np.uint64), np.empty(0, np.int64), np.empty(0, np.uint64))
+    nothing = SeenIds(np.empty((0, 2), np.uint64), np.empty(0, np.int64), np.empty(0, np.uint64))
     all_parts = [nothing, *parts]
-    return Known(
+    return SeenIds(
         np.concatenate([part.ids for part in all_parts]),
         np.concatenate([part.viewed_ms for part in all_parts]),
         np.concatenate([part.subjects for part in all_parts if part.subjects is not None]),

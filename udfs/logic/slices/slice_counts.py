@@ -22,7 +22,7 @@ from settings.durations import HOUR_MS
 from udfs.logic.kernels.id_index import Ids
 from udfs.logic.slices.audience import Audience, Sums
 from udfs.logic.slices.late_events import LateEvents, Names
-from udfs.logic.slices.repeats import SAMPLES, Known, Repeats, known_of, subjects_of
+from udfs.logic.slices.repeats import SAMPLES, Repeats, SeenIds, known_of, subjects_of
 from udfs.logic.stream.arrival import salt_in
 from udfs.logic.stream.block_table import BlockTable
 from udfs.logic.stream.dedup import SaltDedup, Verdict
@@ -48,7 +48,7 @@ class SliceCounts:
     """
 
     sums: Sums
-    known: Known
+    known: SeenIds
     memory: dict[int, SaltMemory] | None
     tallies: dict[int, list[Tally]]
     late: Counter[str]
@@ -89,7 +89,7 @@ class SliceCounter:
         self._late_ms_max = late_ms_max
         self._viewed_ms_min = viewed_ms_min
         self._dedups = dedups
-        self._fresh: list[Known] = []
+        self._fresh: list[SeenIds] = []
         self._fresh_events = 0
         self._repeats = Repeats(rules)
         self._late = LateEvents()
@@ -110,7 +110,7 @@ class SliceCounter:
             buf = np.frombuffer(value, np.uint8)
             self._audience.add(buf, outcome.batch.spans, outcome.batch.viewed_at, counted, is_blocked)
             subjects = subjects_of(buf, outcome.batch.spans, counted)
-            self._fresh.append(Known(outcome.fresh, outcome.fresh_viewed_ms, subjects))
+            self._fresh.append(SeenIds(outcome.fresh, outcome.fresh_viewed_ms, subjects))
             self._fresh_events += len(outcome.fresh)
         if outcome.batch is not None and outcome.verdicts is not None:
             repeated = np.nonzero(outcome.verdicts == Verdict.DUPLICATE)[0]
@@ -127,9 +127,9 @@ class SliceCounter:
 
     def finish(
         self,
-        known: Callable[[int, Ids], Iterable[Known]],
+        known: Callable[[int, Ids], Iterable[SeenIds]],
         *,
-        newest: Callable[[Collection[int], Ids], Iterable[Known]] = lambda _hours, _ids: (),
+        newest: Callable[[Collection[int], Ids], Iterable[SeenIds]] = lambda _hours, _ids: (),
         hands_on: bool = True,
     ) -> SliceCounts:
         """Return the result, after all records.
@@ -147,7 +147,7 @@ class SliceCounter:
         return SliceCounts(
             sums=self._audience.sums(self._rules.shards),
             known=known_of(
-                [fresh, Known(self._late.ids(added), self._late.viewed_ms[added], self._late.subjects[added])]
+                [fresh, SeenIds(self._late.ids(added), self._late.viewed_ms[added], self._late.subjects[added])]
             ),
             memory=self._memory() if hands_on else None,
             tallies={salt: list(by_minute.values()) for salt, by_minute in sorted(self._tallies.items())},
@@ -157,7 +157,7 @@ class SliceCounter:
         )
 
     def _add_late(
-        self, fresh: Known, known: Callable[[int, Ids], Iterable[Known]]
+        self, fresh: SeenIds, known: Callable[[int, Ids], Iterable[SeenIds]]
     ) -> tuple[npt.NDArray[np.int64], Counter[str], Counter[str]]:
         """Return (late events to add, what became of all, what those are that repeat an id and a time)."""
         late, viewed_ms = self._late, self._late.viewed_ms
@@ -189,6 +189,6 @@ class SliceCounter:
         return dedup
 
 
-def no_known() -> Known:
+def no_known() -> SeenIds:
     """Return no events."""
     return known_of([])

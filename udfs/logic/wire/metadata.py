@@ -29,7 +29,7 @@ _ABOUT = fastavro.parse_schema(
 )
 
 
-class About(NamedTuple):
+class VideoMetadata(NamedTuple):
     """The metadata of one video, decoded. `created_ms` is in ms since 1970, the texts are UTF-8."""
 
     title: bytes
@@ -44,7 +44,7 @@ def read_metadata(key: bytes | None, value: bytes | None) -> Keyed | Refusal:
     if isinstance(found, Refusal) or found.rest is None:
         return found
     try:
-        created_ms = read_about(found.rest).created_ms
+        created_ms = decode_metadata(found.rest).created_ms
     # A decoder may raise anything for bytes that are not of its schema.
     except Exception:
         return Refusal.UNREADABLE
@@ -55,9 +55,9 @@ def read_metadata(key: bytes | None, value: bytes | None) -> Keyed | Refusal:
     return found
 
 
-def read_about(about: bytes) -> About:
+def decode_metadata(about: bytes) -> VideoMetadata:
     """Decode an about. Raises what `read_whole` raises."""
     found: dict[str, Any] = read_whole(_ABOUT, about)
-    return About(
+    return VideoMetadata(
         found["title"].encode(), found["channel_id"].encode(), found["channel_name"].encode(), found["created_at"]
     )

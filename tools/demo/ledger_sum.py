@@ -19,7 +19,7 @@ class LedgerRow(NamedTuple):
     numbers: Counter[str]
 
 
-class Accounts:
+class LedgerSum:
     """The sum of all rows that were read. If a row is read again, the new one replaces the old one."""
 
     def __init__(self) -> None:

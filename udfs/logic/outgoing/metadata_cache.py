@@ -22,14 +22,14 @@ _NAMES_AT_ONCE = 5000
 _CACHE_KIB = 2048
 
 
-class Known(NamedTuple):
+class Entry(NamedTuple):
     """The tail of a video's messages (count_messages.py), and a version, which no other metadata has had."""
 
     tail: bytes
     version: int
 
 
-class KnownVideos:
+class MetadataCache:
     """The metadata of videos. Without a budget all of it is in memory.
 
     Not thread-safe: calls may come from different threads, but only one after another.
@@ -38,7 +38,7 @@ class KnownVideos:
     def __init__(self, most_bytes: int | None = None, folder: str = "") -> None:
         self._most_bytes = most_bytes
         self._folder = folder
-        self._known: dict[bytes, Known] = {}
+        self._known: dict[bytes, Entry] = {}
         self.held_bytes = 0
         self._file: sqlite3.Connection | None = None
         self._has_no_room = False
@@ -57,7 +57,7 @@ class KnownVideos:
             self._file.execute("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()").fetchone()
         )
 
-    def put(self, name: bytes, known: Known) -> None:
+    def put(self, name: bytes, known: Entry) -> None:
         """Set the metadata of a video."""
         before = self._known.pop(name, None)
         if before is not None:
@@ -78,11 +78,11 @@ class KnownVideos:
         if self._file is not None:
             self._file.execute("DELETE FROM known WHERE name = ?", (name,))
 
-    def get(self, name: bytes) -> Known | None:
+    def get(self, name: bytes) -> Entry | None:
         """Return the metadata of a video, or None if there is none."""
         return self._known.get(name) or self._in_file([name]).get(name)
 
-    def get_all(self, names: Sequence[bytes], otherwise: Known) -> list[Known]:
+    def get_all(self, names: Sequence[bytes], otherwise: Entry) -> list[Entry]:
         """Return the metadata of each video, in their order, and `otherwise` for a video without any."""
         known = self._known
         if self._file is None:
@@ -93,17 +93,17 @@ class KnownVideos:
     def _is_beyond(self, more: int) -> bool:
         return self._most_bytes is not None and self.held_bytes + more > self._most_bytes
 
-    def _in_file(self, names: list[bytes]) -> dict[bytes, Known]:
-        found: dict[bytes, Known] = {}
+    def _in_file(self, names: list[bytes]) -> dict[bytes, Entry]:
+        found: dict[bytes, Entry] = {}
         if self._file is not None:
             rest = iter(names)
             while some := list(islice(rest, _NAMES_AT_ONCE)):
                 places = ",".join("?" * len(some))
                 rows = self._file.execute(f"SELECT name, tail, version FROM known WHERE name IN ({places})", some)
-                found.update((name, Known(tail, version)) for name, tail, version in rows)
+                found.update((name, Entry(tail, version)) for name, tail, version in rows)
         return found
 
-    def _put_in_file(self, name: bytes, known: Known) -> bool:
+    def _put_in_file(self, name: bytes, known: Entry) -> bool:
         """Write it to the file. Return False when there is no room."""
         try:
             if self._file is None:
@@ -122,7 +122,7 @@ class KnownVideos:
         return True
 
 
-def _octets(name: bytes, known: Known) -> int:
+def _octets(name: bytes, known: Entry) -> int:
     return _ENTRY_BYTES + len(name) + len(known.tail)
 
 

@@ -15,7 +15,7 @@ from udfs.logic.outgoing.cql_rows import Inserts
 from udfs.logic.outgoing.enrichment import Partition
 from udfs.logic.wire.keyed_records import Keyed
 from udfs.logic.wire.metadata import read_metadata
-from udfs.sinks.about_writer import AboutWriter, Titled, about_map
+from udfs.sinks.metadata_writer import MetadataWriter, Titled, about_map
 from udfs.sinks.packed_batch import PackedProtocolHandler
 
 CREATED = datetime(2020, 2, 29, 12, tzinfo=UTC)
@@ -35,7 +35,7 @@ def about(video_id: str, title: str = "") -> bytes:
 def written(titled: list[Titled], settings: CassandraSettings) -> list[Inserts]:
     cassandra = FakeCassandra()
     with cassandra.driven():
-        assert AboutWriter(cassandra, settings).titles(titled) == []
+        assert MetadataWriter(cassandra, settings).titles(titled) == []
     return cassandra.rows["views_by_minute"]
 
 

@@ -15,7 +15,7 @@ from connectors.figures import WriteFigures
 from settings import CassandraSettings
 from udfs.logic.outgoing.cql_rows import Inserts
 from udfs.logic.outgoing.enrichment import Partition
-from udfs.logic.wire.metadata import About, read_about
+from udfs.logic.wire.metadata import VideoMetadata, decode_metadata
 from udfs.sinks.cassandra_writer import TopList, top_key
 from udfs.sinks.optional_rows import OptionalRows, Write
 from udfs.sinks.packed_batch import PackedBatch, PackedProtocolHandler
@@ -40,10 +40,10 @@ TITLES = "titles"
 ABOUTS = "about_of_lists"
 # A partition with the metadata of its video, and a shard's list with the metadata of its videos.
 Titled = tuple[Partition, bytes]
-Known = tuple[int, TopList, dict[bytes, bytes]]
+TitledList = tuple[int, TopList, dict[bytes, bytes]]
 
 
-class AboutWriter:
+class MetadataWriter:
     """Writes through one session, which it does not own."""
 
     def __init__(self, session: Session, settings: CassandraSettings, figures: WriteFigures | None = None) -> None:
@@ -84,7 +84,7 @@ class AboutWriter:
         for one in titled:
             (video_id, kind, day), about = one
             key = (video_id, kind, _UINT.pack(_EPOCH_DATE + day))
-            statement = head + b"".join(map(_value, (*key, *_columns(read_about(about)))))
+            statement = head + b"".join(map(_value, (*key, *_columns(decode_metadata(about)))))
             more = len(statement) + _ROW_BYTES_MORE
             if rows and (
                 len(rows) == self._settings.batch_partitions_max or size + more > self._settings.batch_bytes_max
@@ -105,7 +105,7 @@ def _batch(rows: list[Titled], statements: list[bytes], keyspace: str) -> Write[
     return Write(PackedBatch(Inserts(len(rows), b"".join(statements), routing_key), keyspace), None, rows)
 
 
-def _about_writes(prepared: PreparedStatement, lists: Iterable[Known]) -> Iterator[Write[Known]]:
+def _about_writes(prepared: PreparedStatement, lists: Iterable[TitledList]) -> Iterator[Write[TitledList]]:
     for shard, top, abouts in lists:
         row = BoundStatement(prepared)
         *key, timestamp = top_key(shard, top)
@@ -113,7 +113,7 @@ def _about_writes(prepared: PreparedStatement, lists: Iterable[Known]) -> Iterat
         yield Write(row, None, [(shard, top, abouts)])
 
 
-def _columns(about: About) -> tuple[bytes, bytes, bytes, bytes]:
+def _columns(about: VideoMetadata) -> tuple[bytes, bytes, bytes, bytes]:
     return about.title, about.channel_id, about.channel_name, _LONG.pack(about.created_ms)
 
 
@@ -126,5 +126,5 @@ def about_map(abouts: dict[bytes, bytes]) -> bytes:
     encoded = [_INT.pack(len(abouts))]
     # Frozen maps are sorted by key.
     for video_id, about in sorted(abouts.items()):
-        encoded += (_value(video_id), _value(b"".join(map(_value, _columns(read_about(about))))))
+        encoded += (_value(video_id), _value(b"".join(map(_value, _columns(decode_metadata(about))))))
     return b"".join(encoded)
