@@ -30,6 +30,7 @@ settings.load_profile("without deadlines")
 settings.register_profile(FAST, deadline=None, max_examples=FAST_EXAMPLES)
 
 
+SHARED_PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager", "ingest", "query")
 # With `-n`, tests of one group run in one process, one after the other, and groups begin in the order of their tests.
 SHARED_STACK_GROUP = "shared stack"
 # What takes long goes first, so that the processes end at about the same time.
@@ -55,11 +56,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """All parts that a count job needs, with a checkpoint every second. Whoever harms a part mends it."""
+    """All parts, with a checkpoint every second. A test that harms a part mends it; one that needs ingest starts it."""
     options = StackOptions(
         home=tmp_path_factory.mktemp("shared-stack"),
         ports="free",
-        parts=("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager"),
+        parts=SHARED_PARTS,
         taskmanager_slots=8,
         flink_overrides={
             "execution.checkpointing.interval": "1s",
@@ -70,6 +71,8 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         graceful_stop=False,
     )
     with Stack(options) as stack:
+        # Its heartbeats would be work for all tests, and few of them ask it.
+        stack.stop_part("ingest")
         yield stack
 
 

@@ -9,11 +9,12 @@ from tools.exact import Scenario, run
 EVENTS = 100_000
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("mode", "kills"),
     [
         ("http", ("taskmanager", "kafka")),
-        pytest.param("createtime", ("python-worker", "cassandra"), marks=pytest.mark.nightly),
+        ("createtime", ("python-worker", "cassandra")),
     ],
 )
 def test_counts_are_exact_though_parts_are_killed(tmp_path: Path, mode: str, kills: tuple[str, ...]) -> None:

@@ -10,8 +10,9 @@ import pytest
 from connectors.cassandra import MigrationChangedError, connect, migrate
 from settings import CassandraSettings, HistorySettings
 from tests.support.registers import put_register
+from tests.support.services import service
 from tests.support.waiting import eventually
-from tools.stack import Stack, StackOptions
+from tools.stack import Stack
 from tools.stack.machine.ports import HOST
 from udfs.logic.history.register import Applied
 
@@ -25,17 +26,11 @@ LEDGER = (
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    options = StackOptions(
-        home=tmp_path_factory.mktemp("query"), ports="free", parts=("cassandra", "query"), graceful_stop=False
-    )
-    with Stack(options) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def cassandra(stack: Stack) -> CassandraSettings:
-    return CassandraSettings(hosts=HOST, port=stack.ports["cassandra"])
+def cassandra(shared_stack: Stack) -> CassandraSettings:
+    """Tables of these tests alone."""
+    settings = CassandraSettings(hosts=HOST, port=shared_stack.ports["cassandra"], keyspace="asked")
+    migrate([HOST], settings.port, settings)
+    return settings
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +41,16 @@ def session(cassandra: CassandraSettings) -> Iterator[Any]:
     opened.cluster.shutdown()
 
 
+@pytest.fixture(scope="module")
+def url(shared_stack: Stack, cassandra: CassandraSettings) -> Iterator[str]:
+    variables = {**shared_stack.process_environment(), "VIEW_COUNTS_CASSANDRA_KEYSPACE": cassandra.keyspace}
+    with service("query", variables) as found:
+        yield found
+
+
 @pytest.fixture
-def client(stack: Stack) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=stack.endpoints["query"], timeout=30) as http:
+def client(url: str) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=url, timeout=30, trust_env=False) as http:
         yield http
 
 
@@ -217,7 +219,7 @@ def test_a_bad_parameter_is_422(client: httpx2.Client, path: str, field: str) ->
 
 
 def test_migrations_run_once_and_never_change(cassandra: CassandraSettings, session: Any) -> None:
-    assert migrate([HOST], cassandra.port) == []
+    assert migrate([HOST], cassandra.port, cassandra) == []
     fresh = cassandra.model_copy(update={"keyspace": "fresh"})
     assert migrate([HOST], cassandra.port, fresh)[0] == "001_counts"
     assert migrate([HOST], cassandra.port, fresh) == []
@@ -226,11 +228,11 @@ def test_migrations_run_once_and_never_change(cassandra: CassandraSettings, sess
         migrate([HOST], cassandra.port, fresh)
 
 
-def test_cassandra_away_is_503_until_it_is_back(stack: Stack, client: httpx2.Client) -> None:
-    stack.stop_part("cassandra")
+def test_cassandra_away_is_503_until_it_is_back(shared_stack: Stack, client: httpx2.Client) -> None:
+    shared_stack.stop_part("cassandra")
     answer = client.get("/v1/videos/A/views")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200
-    stack.start_part("cassandra")
+    shared_stack.start_part("cassandra")
     assert eventually(lambda: client.get("/v1/videos/A/views").status_code == 200, BACK_S)

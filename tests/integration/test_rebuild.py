@@ -11,6 +11,7 @@ from datetime import UTC
 import pytest
 
 from tests.support.installation import PROMPT, Cell, Installation
+from tests.support.jobs import cancel
 from tests.support.records import MINUTE_MS, Feeder, View, count
 from tests.support.waiting import eventually
 from tools.history import history_in_force
@@ -176,7 +177,7 @@ def test_a_new_keyspace_is_filled_while_the_old_one_is_counted_into(installation
         for each_job in (old_job, new_job):
             assert installation.is_running(each_job)
             assert installation.restarts(each_job) == 0
-        stack.flink("cancel", old_job)
+        cancel(stack, old_job)
         sender.minute(212, sender.in_time[-40:])
         everything = [*sender.in_time, *sender.late]
         assert eventually(lambda: rebuilt.views() == count(everything)), rebuilt.views()

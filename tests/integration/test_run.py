@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import mmh3
 import psutil
+import pytest
 
 from settings import Settings
 from tools.stack.layout import HOME_VARIABLE, repository
@@ -139,10 +140,10 @@ def salt_of(event_id: uuid.UUID) -> int:
     return mmh3.hash(event_id.bytes, 0, False) % Settings().counting.salts
 
 
-def test_run_counts_a_second_run_goes_on_where_the_first_was_stopped_and_is_upgraded(tmp_path: Path) -> None:
-    ports = free_ports()
+def first_run(home: Path, ports: Mapping[str, int]) -> list[dict[str, str]]:
+    """The first run of a stack, to its end. Returns the events of the video that it has counted."""
     first = [event() for _ in range(7)]
-    with Run(tmp_path / "home", ports, "--events-per-second", "200") as run:
+    with Run(home, ports, "--events-per-second", "200") as run:
         run.wait(lambda: "first count visible after" in run.printed, COUNTING_S)
         assert "the count job is submitted" in run.printed
         run.wait(lambda: "the archive job is submitted" in run.printed, COUNTING_S)
@@ -151,7 +152,17 @@ def test_run_counts_a_second_run_goes_on_where_the_first_was_stopped_and_is_upgr
         run.wait(lambda: (run.latest("counted") or 0) > 0 and (run.latest("duplicates") or 0) > 0, COUNTING_S)
         assert "freshness" in run.printed
         run.end()
+    return first
 
+
+def test_run_counts_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    first_run(tmp_path / "home", free_ports())
+
+
+@pytest.mark.nightly
+def test_run_counts_a_second_run_goes_on_where_the_first_was_stopped_and_is_upgraded(tmp_path: Path) -> None:
+    ports = free_ports()
+    first = first_run(tmp_path / "home", ports)
     with Run(tmp_path / "home", ports, "--no-demo") as run:
         run.wait(lambda: "the count job goes on where it was" in run.printed, COUNTING_S)
         assert views(ports["query"]) == 7

@@ -256,6 +256,13 @@ SCENES = [
         [*LATE, *ROLLUP, HOUR, *ROLLUP, ("lose", 0, 0), *RESTORE, *ROLLUP, ("lose", 0, 0), *RESTORE, NEXT_FILE,
          *ROLLUP, LOOK],
     ),
+    Scene(
+        "a rollup that died as it was done is followed by one that counts the last hour of a final day",
+        "The file of that hour was called a file that is left over, though the next rollup deletes it.",
+        [("tick", 833025, 101261), ("tick", 956458, 393366), ("view", 329872, 938872), ("hour", 792947, 909537),
+         ("hour", 402303, 108413), ("hour", 603462, 192704), ("hour", 979864, 175350), ("hour", 538687, 496671),
+         ("rollup", 684151, 963242), ("nearly", 500891, 355165)],
+    ),
 ]  # fmt: skip
 
 

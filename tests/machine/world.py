@@ -48,6 +48,7 @@ from udfs.logic.history.manifest import (
     Owed,
     SliceInfo,
     date_of,
+    file_name,
     read_manifest,
     slice_folder,
     token_in,
@@ -651,6 +652,7 @@ class World:
         )
         manifest = self.in_force()
         assert manifest is not None
+        put_into_days = self._put_into_days(manifest)
         left = [
             path
             for path in self.store.objects
@@ -658,11 +660,24 @@ class World:
             and path not in named
             and not path.startswith(f"{HISTORY}/.{MANIFEST}.")
             and not (
-                (path.startswith(f"{HISTORY}/parts/") or self._counts_for_nothing(path))
+                (path.startswith(f"{HISTORY}/parts/") or self._counts_for_nothing(path) or path in put_into_days)
                 and token_in(path) == manifest.token
             )
         ]
         must(not left, f"files are left over: {left[:3]}")
+
+    @staticmethod
+    def _put_into_days(manifest: Manifest) -> set[str]:
+        """The names that hours may have which this rollup counted and then put into the file of their day.
+
+        The next rollup deletes such files, as it does all below its token.
+        """
+        return {
+            f"{HISTORY}/{file_name(data_set, hour, shard, path.split('run-')[1].removesuffix('.parquet'))}"
+            for data_set in HOURLY
+            for hour, of_shards in manifest.files[data_set].items()
+            for shard, path in of_shards.items()
+        }
 
     def _counts_for_nothing(self, path: str) -> bool:
         """Whether a file is of a slice with events for no hour viewed, such as repeats alone.

@@ -245,6 +245,7 @@ def offsets_of(place: Place) -> list[list[tuple[int, int]]]:
 
 @examples(full=12, fast=2)
 @given(st.integers(min_value=0, max_value=2**48), st.sampled_from(RULE_SETS), VIEWERS)
+@pytest.mark.slow
 def test_whatever_is_counted_is_counted_alike(seed: int, rules: CountingSettings, viewer: str) -> None:
     with TemporaryDirectory() as folder:
         place = Place(Path(folder), seed, rules)
@@ -297,6 +298,7 @@ class Failing:
         return getattr(self._of, name)
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_and_run_again_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte for byte, with the same key."""
     monkeypatch.setattr("udfs.logic.erasure.erasures.secrets.token_hex", lambda octets: "5a" * octets)

@@ -11,7 +11,7 @@ from tests.machine.schedule import Play, fault, runs, schedule, shortest
 from tests.support.tiers import is_fast
 
 # Random schedules for so long; `python -m tests.machine` plays more.
-SECONDS = 30.0
+SECONDS = 12.0
 MEETINGS_S = 2.0 if is_fast() else 8.0
 MUTATION_S = 600.0
 
@@ -24,6 +24,7 @@ def test_what_once_went_wrong_holds(scene: Scene) -> None:
     assert error is None, f"{scene.wrong} Now: {error}"
 
 
+@pytest.mark.slow
 def test_jobs_that_meet_at_their_critical_steps_hold() -> None:
     # As many as the time allows, others each time; a name is the same scene wherever it is played.
     until = time.perf_counter() + MEETINGS_S

@@ -5,6 +5,7 @@ import random
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +44,7 @@ def rollup_of(root: Path) -> LocalRollup:
 
 @examples(full=12, fast=2)
 @given(st.integers(min_value=0, max_value=2**48))
+@pytest.mark.slow
 def test_history_has_what_the_stream_s_rule_says_whatever_brokers_clocks_do(seed: int) -> None:
     r = random.Random(seed)
     log = random_log(r, RULES)
@@ -91,6 +93,7 @@ def test_one_record_stamped_far_ahead_closes_no_hour_and_stops_no_rollup(tmp_pat
     assert any(sentence.startswith(warning) for sentence in register.applied.warnings)
 
 
+@pytest.mark.slow
 def test_a_partition_whose_stamps_are_all_far_ahead_is_counted_hour_by_hour(tmp_path: Path) -> None:
     rollup = rollup_of(tmp_path)
     for hour in range(5):

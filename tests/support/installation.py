@@ -18,6 +18,7 @@ from connectors.installation import ensure_topics
 from schemas.topics import topics
 from settings import CountingSettings, KafkaSettings, PackSettings, Settings
 from settings.model import ArchiveSettings, CassandraSettings, ErasureSettings, HistorySettings, S3Settings
+from tests.support.jobs import cancel
 from tests.support.metrics import samples
 from tests.support.waiting import eventually
 from tools.history import make_register
@@ -105,7 +106,7 @@ class Installation:
     def close(self) -> None:
         """Cancel what this one has started, and let go of the tables."""
         for job in set(self._jobs) & self.stack.unfinished_jobs().keys():
-            self.stack.flink("cancel", job)
+            cancel(self.stack, job)
         if "session" in self.__dict__:
             self.session.cluster.shutdown()
 

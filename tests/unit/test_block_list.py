@@ -82,6 +82,7 @@ def test_a_viewer_is_blocked_from_the_first_to_before_the_last_moment_of_each_pe
 
 @pytest.mark.parametrize("most_bytes", [None, 0])
 @pytest.mark.parametrize("at_once", [1, 50, 10_000])
+@pytest.mark.slow
 def test_changes_one_by_one_come_to_what_a_list_made_at_once_is(
     monkeypatch: pytest.MonkeyPatch, at_once: int, most_bytes: int | None
 ) -> None:
@@ -107,6 +108,7 @@ def test_changes_one_by_one_come_to_what_a_list_made_at_once_is(
         assert budget.spilled_bytes > 0
 
 
+@pytest.mark.slow
 def test_a_list_beyond_its_budget_lies_in_a_file_and_one_within_it_does_not() -> None:
     budget = Budget(1 << 20, tempfile.gettempdir())
     made = BlockList(budget)

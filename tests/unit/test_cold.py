@@ -29,6 +29,9 @@ from udfs.logic.kernels.shards import shard_of
 from udfs.stores.history_reader import HistoryFiles
 from udfs.stores.history_store import HistoryStore
 
+# Each takes seconds: the fast tier leaves them out.
+pytestmark = pytest.mark.slow
+
 SHARDS = 3
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

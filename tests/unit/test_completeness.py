@@ -307,6 +307,7 @@ def test_what_history_lacks_is_lacking_in_hours_days_and_totals_alike(history: H
         assert sum(views for _, views in found) == total == sum(lost.values())
 
 
+@pytest.mark.slow
 def test_days_of_every_zone_are_the_sums_of_their_minutes_late_ones_too(history: History, tmp_path: Path) -> None:
     first, through = NOW.replace(hour=0, minute=0) - 4 * DAY, NOW.replace(minute=0) - HOUR
     quarters = range(minute_of(first), minute_of(NOW), 15)

@@ -3,6 +3,8 @@
 import random
 from collections import Counter
 
+import pytest
+
 from tools.demo.ledger_sum import MINUTE_MS, LedgerRow, LedgerSum
 
 SALTS = 4
@@ -40,6 +42,7 @@ def test_records_of_no_salt_hold_nothing_open() -> None:
     assert accounts.totals()["received"] == 7
 
 
+@pytest.mark.slow
 def test_the_sum_is_that_of_the_table_though_only_open_minutes_are_read_again() -> None:
     for seed in range(50):
         r = random.Random(seed)

@@ -135,6 +135,7 @@ def test_a_slice_names_the_most_viewed_devices_and_counts_all() -> None:
     assert sum(with_others.values()) == sum(sent.values()) + 3 + 4
 
 
+@pytest.mark.slow
 def test_views_by_device_are_those_of_the_day_with_late_ones(tmp_path: Path) -> None:
     rollup, log = LocalRollup(tmp_path, RULES, {}), Log()
     rollup.archive(log.hour(1, {"tv": 3, "Phone": 2, None: 1}))
@@ -150,6 +151,7 @@ def test_views_by_device_are_those_of_the_day_with_late_ones(tmp_path: Path) -> 
     assert of_days(rollup) == {0: {"tv": 8, "phone": 2, "watch": 2, "": 1}, 1: {"tablet": 5}}
 
 
+@pytest.mark.slow
 def test_of_a_day_that_was_begun_without_devices_what_came_before_is_by_no_known_one(tmp_path: Path) -> None:
     rollup, log = LocalRollup(tmp_path, RULES, {}), Log()
     for hour in (1, 25, 26, 27):

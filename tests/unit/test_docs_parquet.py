@@ -31,6 +31,9 @@ from udfs.logic.history.tables import COUNTRIES, DEVICES, HOURS, MINUTES, SUMS, 
 from udfs.logic.history.top_lists import TOPS
 from udfs.logic.history.unique_viewers import VIEWERS_OF_DAY
 
+# Each takes seconds: the fast tier leaves them out.
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "docs" / "parquet.md").read_text()
 FIRST_DAY, LAST_DAY = date(2026, 1, 17), date(2026, 1, 31)
 # A rollup ends before this day, another after the last.

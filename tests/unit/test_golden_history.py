@@ -21,6 +21,9 @@ from udfs.logic.history.manifest_versions import STEPS
 from udfs.logic.history.register import KEPT_MANIFESTS, Register
 from udfs.logic.stream.kept_settings import of_history
 
+# Each takes seconds: the fast tier leaves them out.
+pytestmark = pytest.mark.slow
+
 NAMES = sorted(path.name for path in golden.FOLDER.iterdir())
 # After what is golden, hour 49 of which is archived and not counted. Of day 3, so that it has viewers of its own.
 NEXT = (Hour(50, late_for=(47, 48), repeats_of=(26, 47, 48)), Hour(73, late_for=(50,), repeats_of=(50,)))

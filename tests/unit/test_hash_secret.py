@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from udfs.logic.kernels.hashing import mix64, quick_hash
 from udfs.logic.kernels.id_index import slot_of
@@ -21,6 +22,7 @@ print(slot_of(np.uint64(1), np.uint64(2), np.uint64(1 << 31)), quick_hash(np.fro
 """
 
 
+@pytest.mark.slow
 def test_a_name_has_another_place_in_each_process() -> None:
     def places() -> str:
         return subprocess.run([sys.executable, "-c", PRINT_PLACES], capture_output=True, text=True, check=True).stdout

@@ -275,6 +275,7 @@ def test_nothing_can_be_restored_of_nothing(empty: Place) -> None:
     assert empty.registers.read() is None
 
 
+@pytest.mark.slow
 def test_after_a_restore_a_rollup_writes_every_row_again_and_goes_on(tmp_path: Path) -> None:
     one = LocalRollup(tmp_path / "one", golden.RULES, {}, **golden.HISTORY)
     for hours in golden.GOLDEN:

@@ -22,6 +22,7 @@ def minutes(r: random.Random, kinds: int, videos: int) -> list[ClosedMinute]:
 
 @pytest.mark.parametrize(("kinds", "videos"), [(1, 90), (3, 90), (KINDS_MAX, 60), (KINDS_MAX + 1, 50), (700, 3)])
 @pytest.mark.parametrize("declared", [(), (b"kind-1", b"kind-2", b"never sent")])
+@pytest.mark.slow
 def test_passes_change_no_list(
     monkeypatch: pytest.MonkeyPatch, kinds: int, videos: int, declared: tuple[bytes, ...]
 ) -> None:

@@ -31,6 +31,9 @@ from udfs.logic.slices.audience import viewer_hash
 from udfs.stores.conditional_files import FolderFiles
 from udfs.stores.history_store import HistoryStore
 
+# Each takes seconds: the fast tier leaves them out.
+pytestmark = pytest.mark.slow
+
 # Of these a manifest names files, and nothing else is in a table.
 Rows = Counter[tuple[object, ...]]
 TYPES = {

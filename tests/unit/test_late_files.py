@@ -17,6 +17,9 @@ from tests.support.records import salt_of
 from udfs.logic.history.manifest import HistoryError
 from udfs.stores.topic_marker import TopicMarker, mark_topic
 
+# Each takes seconds: the fast tier leaves them out.
+pytestmark = pytest.mark.slow
+
 FIRST = NOW_MS // HOUR_MS
 HISTORY = {"late_hours": 24, "late_file_hours": 4}
 

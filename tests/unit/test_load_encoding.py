@@ -106,6 +106,7 @@ async def send(block: Block, source: TrafficSource, answers: list[Answer]) -> Ht
     return sender
 
 
+@pytest.mark.slow
 def test_what_was_not_acknowledged_is_sent_again(source: TrafficSource) -> None:
     import asyncio
 

@@ -67,6 +67,7 @@ def test_no_test_selected_is_good_only_while_there_is_none() -> None:
     assert (NO_TESTS in PARTS[0].good) == (not there_are)
 
 
+@pytest.mark.slow
 def test_tests_of_the_marker_are_left_out_unless_asked_for(tmp_path: Path) -> None:
     """By the repository's own settings of pytest, here on two tests of which one takes long."""
     text = "import pytest\n\ndef test_short(): ...\n\n@pytest.mark.nightly\ndef test_long(): ...\n"

@@ -42,6 +42,7 @@ def leaves(group: TyperGroup, *before: str) -> Iterator[tuple[tuple[str, ...], l
 OPERATIONS = dict(leaves(typer.main.get_group(app)))
 
 
+@pytest.mark.slow
 def test_help_needs_no_stack_no_flink_and_no_client() -> None:
     groups = {words[:-1] for words in OPERATIONS}
     words = [list(one) for one in sorted({*groups, *OPERATIONS})]
@@ -114,6 +115,7 @@ def test_a_cassandra_that_is_not_there_is_one_line_with_its_setting(monkeypatch:
     assert done.exit_code == 1
 
 
+@pytest.mark.slow
 def test_an_object_store_that_is_not_there_is_one_line_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIEW_COUNTS_S3_ENDPOINT", f"http://{NOWHERE}")
     done = CliRunner().invoke(app, ["jobs", "savepoints", "s3://view-counts/savepoints/savepoint-1"])

@@ -24,6 +24,9 @@ from tests.support.records import salt_of
 from tests.support.tiers import is_fast
 from udfs.logic.history.manifest import DATA_SETS, MANIFEST, Manifest, SliceName, slice_folder
 
+# Each takes seconds: the fast tier leaves them out.
+pytestmark = pytest.mark.slow
+
 HOUR_MS = 60 * MINUTE_MS
 # Hours from NOW_MS, a midnight, that have records: the first rollup counts those before the last of these.
 FIRST = (22, 23, 24, 25)

@@ -52,6 +52,7 @@ def test_ports_are_settable_and_a_wrong_one_names_its_variable() -> None:
             default_ports({"VIEW_COUNTS_PORT_KAFKA": wrong})
 
 
+@pytest.mark.slow
 def test_what_one_stack_was_given_no_other_gets_though_nothing_listens_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def test_one_whose_first_thread_has_ended_is_killed_and_waited_for(tmp_path: Pat
     assert not psutil.pid_exists(orphan)
 
 
+@pytest.mark.slow
 def test_sigterm_reaches_the_command_and_a_deaf_command_is_killed_after_the_grace(tmp_path: Path) -> None:
     told = tmp_path / "pid"
     polite = "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)); time.sleep(600)"

@@ -1,0 +1,41 @@
+"""A service of a test's own: one process on a free port, for settings that the stack's process does not have."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import httpx2
+
+from tests.support.waiting import eventually
+from tools.stack.layout import repository
+from tools.stack.machine.ports import HOST, free_ports
+
+STOP_S = 30.0
+
+
+@contextmanager
+def service(name: str, environment: Mapping[str, str]) -> Iterator[str]:
+    """The URL of `python -m services.<name>` with these variables, which answers until the context ends."""
+    (port,) = free_ports((name,)).values()
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"services.{name}"],
+        cwd=repository(),
+        env={**os.environ, **environment, f"VIEW_COUNTS_{name.upper()}_PORT": str(port)},
+    )
+    url = f"http://{HOST}:{port}"
+
+    def answers() -> bool:
+        assert process.poll() is None, f"services.{name} has ended with {process.returncode}"
+        try:
+            return httpx2.get(f"{url}/healthz", trust_env=False).status_code == httpx2.codes.OK
+        except httpx2.TransportError:
+            return False
+
+    try:
+        assert eventually(answers)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(STOP_S)
