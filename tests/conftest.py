@@ -8,7 +8,7 @@ import cassandra.cluster
 import pytest
 from hypothesis import settings
 
-from tests.support.tiers import FAST, FAST_EXAMPLES
+from tests.support.tiers import FAST, FAST_EXAMPLES, THOROUGH
 from tools.stack import Stack, StackOptions
 from tools.stack.layout import repository
 from tools.stack.machine.environment import JAVA_OPTIONS_VARIABLE, without_proxy
@@ -28,6 +28,7 @@ os.environ.update(without_proxy({}))
 settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
 settings.register_profile(FAST, deadline=None, max_examples=FAST_EXAMPLES)
+settings.register_profile(THOROUGH, deadline=None)
 
 
 SHARED_PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager", "ingest", "query")

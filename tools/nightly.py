@@ -40,6 +40,7 @@ class Outcome:
 
 PARTS = (
     Part("tests", (sys.executable, "-m", "pytest", "-m", MARKER)),
+    Part("properties", (sys.executable, "-m", "pytest", "--hypothesis-profile", "thorough", "tests/property")),
     Part("audit-demo", (sys.executable, "-m", "tools.audit_demo")),
     Part("exact", (sys.executable, "-m", "tools.exact")),
 )

@@ -1,14 +1,16 @@
-"""Two tiers of tests: all of each test, for `make test` and CI, and what `make test-unit` has time for.
+"""Three tiers of tests: what `make test-unit` has time for, what `make test` and CI run, and all, for `make nightly`.
 
-In the fast tier a property is tried on fewer examples, and tests marked `slow` are left out. Whoever names a file
-to pytest gets all of it.
+In the fast tier a property is tried on fewer examples, and tests marked `slow` are left out. CI tries a third of the
+examples that the nightly run tries: each run takes others, so that many runs of CI try as many.
 """
 
 from hypothesis import settings
 
 # The profile of hypothesis by whose name the fast tier is asked for: pytest --hypothesis-profile fast.
 FAST = "fast"
-# Examples of a property that names no number; in all of it, hypothesis's own number.
+# That of the nightly run.
+THOROUGH = "thorough"
+# Examples of a property that names no number; otherwise hypothesis's own number holds.
 FAST_EXAMPLES = 10
 
 
@@ -18,5 +20,8 @@ def is_fast() -> bool:
 
 
 def examples(full: int, fast: int) -> settings:
-    """The most examples of a property, in all of it and in the fast tier: a decorator."""
-    return settings(max_examples=fast if is_fast() else full)
+    """The most examples of a property, in the nightly run and in the fast tier: a decorator."""
+    if is_fast():
+        return settings(max_examples=fast)
+    is_thorough = settings.get_current_profile_name() == THOROUGH
+    return settings(max_examples=full if is_thorough else max(fast, full // 3))
