@@ -274,6 +274,8 @@ def avro_events(topic: str, heads: Mapping[bytes, WriterSchema], unknown: Unknow
 
 
 def _parsed(one: WriterSchema, unknown: Unknown) -> Any:
+    if one.schema is None:
+        return registry.numeric_schema("ViewEvent")
     for name, version in OWN_SCHEMAS.items():
         if one.schema == own_schema(name):
             return registry.numeric_schema("ViewEvent", version)
