@@ -20,12 +20,11 @@ from jobs.uids import PackEventsUid as Uid
 from schemas.jobs import PACK
 from settings import Settings
 from udfs.logic.wire.single_events import (
-    NEWER_OWN_SCHEMA,
     OWN,
-    OWN_SCHEMA,
+    OWN_SCHEMAS,
     Unknown,
     WriterSchema,
-    newer_own_schema,
+    own_schema,
     packer_of,
 )
 from udfs.operators.pack import Heartbeats, Pack
@@ -65,12 +64,7 @@ def schemas_or_exit(settings: Settings) -> list[WriterSchema]:
     file = ""
     try:
         for number, file in pack.schema_files:
-            if file == OWN_SCHEMA:
-                schema = None
-            elif file == NEWER_OWN_SCHEMA:
-                schema = newer_own_schema()
-            else:
-                schema = json.loads(Path(file).read_text())
+            schema = own_schema(file) if file in OWN_SCHEMAS else json.loads(Path(file).read_text())
             found.append(WriterSchema(schema, number))
         found = found or [OWN]
         packer_of(pack.framing, "", 1, 1, found, Unknown(pack.unknown_fields))

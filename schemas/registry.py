@@ -64,6 +64,11 @@ def by_prefix() -> dict[bytes, tuple[str, int]]:
     return found
 
 
+def newest(name: str) -> int:
+    """The newest version of a schema. Raises ValueError if there is none."""
+    return max(version for known, version in by_prefix().values() if known == name)
+
+
 def encode(name: str, value: dict[str, Any], version: int = 1) -> bytes:
     """The value in single-object encoding. Raises what fastavro raises if the value does not fit the schema."""
     out = io.BytesIO()

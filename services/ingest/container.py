@@ -10,12 +10,13 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import fastavro
 
 from schemas.fields import EVENT_FIELDS, first_meant, misspelt
-from schemas.registry import schema
+from schemas.registry import FOLDER, newest
 
 MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
@@ -146,11 +147,19 @@ def _inflate(block: bytes, room: int) -> bytes:
 
 def _record(source: io.BytesIO, writer: Any) -> dict[str, Any]:
     try:
-        record: Any = fastavro.schemaless_reader(source, writer, schema("ViewEvent"))
+        record: Any = fastavro.schemaless_reader(source, writer, _reader())
     # fastavro raises whatever its decoding meets: EOFError, struct.error, SchemaResolutionError and others.
     except Exception as error:
         raise ContainerError(f"not a ViewEvent: {type(error).__name__} {error}") from error
     return dict(record)
+
+
+@cache
+def _reader() -> Any:
+    """ViewEvent as clients send it: the newest version, without the fields that are not theirs to send."""
+    declared = json.loads((FOLDER / f"ViewEvent.v{newest('ViewEvent')}.avsc").read_text())
+    own = [field for field in declared["fields"] if field["name"] in EVENT_FIELDS]
+    return fastavro.parse_schema({**declared, "fields": own})
 
 
 class _Cursor:

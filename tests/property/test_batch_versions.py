@@ -1,4 +1,4 @@
-"""Records of both versions are read alike: by the job's scan, by letters of events, and by the independent recount."""
+"""Records of all versions are read alike: by the job's scan, by letters of events, and by the independent recount."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.varint import varint
-from tests.support.batch_versions import VERSIONS, encode_batch, newer
+from tests.support.batch_versions import ADDED, VERSIONS, encode_batch, newer
 from tools.recount.avro import read, read_datum
 from tools.replay.events import fields_of, first_version
 from udfs.logic.erasure.erasures import Eraser, asked
 from udfs.logic.slices.late_events import late_spans
-from udfs.logic.wire.batch_scan import Scan, Unreadable, scan, scan_as_named
+from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS, Scan, Unreadable, scan, scan_as_named
 
 SALTS = 4
 TEXT = st.one_of(st.none(), st.text(max_size=4))
@@ -44,8 +44,16 @@ def scanned(value: bytes) -> Scan | Unreadable:
     return scan(np.frombuffer(value, np.uint8), 1, SALTS)
 
 
+def test_every_version_that_is_read_is_written_by_tests() -> None:
+    texts = 3
+    for version in VERSIONS:
+        texts += len(ADDED[version])
+        assert OPTIONAL_TEXTS.get(version) == texts
+    assert set(VERSIONS) == set(OPTIONAL_TEXTS)
+
+
 @given(EVENTS)
-def test_both_versions_of_a_batch_are_the_same_events(events: list[dict[str, Any]]) -> None:
+def test_a_batch_is_the_same_events_in_every_version(events: list[dict[str, Any]]) -> None:
     found = []
     for version in VERSIONS:
         value = encode_batch(batch(events), version)
@@ -67,12 +75,14 @@ def test_both_versions_of_a_batch_are_the_same_events(events: list[dict[str, Any
         ]
         first = [first_version(value[start:end]) for start, end in places]
         found.append((texts, result.viewed_at.tolist(), result.faults.tolist(), first))
-    assert found[0] == found[1]
+    assert all(one == found[0] for one in found)
 
 
-@given(EVENTS, st.data())
-def test_no_bytes_of_version_2_are_read_beyond_their_end(events: list[dict[str, Any]], data: st.DataObject) -> None:
-    value = bytearray(encode_batch(batch(events), 2))
+@given(EVENTS, st.sampled_from(VERSIONS[1:]), st.data())
+def test_no_bytes_of_a_later_version_are_read_beyond_their_end(
+    events: list[dict[str, Any]], version: int, data: st.DataObject
+) -> None:
+    value = bytearray(encode_batch(batch(events), version))
     end = data.draw(st.integers(0, len(value)))
     cut = bytes(value[:end])
     if end < len(value):
@@ -92,23 +102,24 @@ def test_a_header_that_claims_more_traces_than_it_has_bytes_is_refused(count: in
     assert isinstance(scanned(value[:-2] + varint(count) + value[-2:]), Unreadable)
 
 
-def test_a_letter_of_version_2_shows_all_its_fields_and_is_sent_as_version_1() -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_letter_of_any_version_shows_all_its_fields_and_is_sent_as_version_1(version: int) -> None:
     identity = uuid.UUID(int=7).bytes
     event = {
         "event_id": identity, "video_id": "v", "viewed_at": 5, "kind": "view", "viewer_id": None, "country": "DE",
         "device": None,
     }  # fmt: skip
-    value = encode_batch(batch([event]), 2)
+    value = encode_batch(batch([event]), version)
     result = scanned(value)
     assert isinstance(result, Scan)
     ((start, end),) = result.spans[:, :2].tolist()
     shown = fields_of(value[start:end])
-    assert shown == {**newer(event), "event_id": str(uuid.UUID(int=7))}
+    assert shown == {**newer(event, version), "event_id": str(uuid.UUID(int=7))}
     assert fields_of(first_version(value[start:end])) == {**event, "event_id": shown["event_id"]}
 
 
 @given(EVENTS, st.sampled_from(VERSIONS))
-def test_an_erasure_leaves_a_record_of_either_version_as_readable_as_it_was(
+def test_an_erasure_leaves_a_record_of_any_version_as_readable_as_it_was(
     events: list[dict[str, Any]], version: int
 ) -> None:
     mine = [{**event, "viewer_id": "viewer" if event["event_id"][0] % 2 else "other"} for event in events]

@@ -125,8 +125,8 @@ def encode(salt: int, events: list[Event], produced_ms: int) -> bytes:
             for i, video, kind, at in events
         ],
     }
-    # Producers of both versions write to one topic.
-    return encode_batch(batch, VERSIONS[(produced_ms // SECOND_MS + len(events) + salt) % 2])
+    # Producers of all versions write to one topic.
+    return encode_batch(batch, VERSIONS[(produced_ms // SECOND_MS + len(events) + salt) % len(VERSIONS)])
 
 
 def random_log(r: random.Random, rules: CountingSettings) -> list[list[Record]]:

@@ -99,7 +99,7 @@ class Feeder:
         }
         self._producer.produce(
             self._settings.kafka.events_topic,
-            # Producers of both versions write to one topic, and to each salt.
+            # Producers of all versions write to one topic, and to each salt.
             encode_batch(batch, VERSIONS[(salt + self.records // self._settings.counting.salts) % len(VERSIONS)]),
             struct.pack(">I", salt),
             partition=salt % self._settings.kafka.partitions,

@@ -10,13 +10,19 @@ import fastavro
 import mmh3
 import pytest
 
-from schemas.registry import decode, schema
+from schemas import limits
+from schemas.fields import EVENT_FIELDS
+from schemas.registry import decode, newest, schema
 from schemas.varint import varint
 from services.ingest import events, packing
 
 NOW_MS = 1_767_225_600_000
 ID = "7f9c24e8-3b12-4fef-91e0-56a2d5a3f0b1"
 SALTS = 16
+# The fields that are texts, and how long each may be.
+TEXTS = {
+    name: getattr(limits, f"{name.upper()}_BYTES_MAX") for name in EVENT_FIELDS if name not in {"event_id", "viewed_at"}
+}
 
 
 def body(*items: Any) -> bytes:
@@ -63,6 +69,28 @@ def test_a_whole_event_is_written_as_sent() -> None:
             "device": "tv",
         }
     ]
+
+
+def test_the_fields_that_ingest_takes_are_those_that_are_named() -> None:
+    assert set(events.ViewEvent.__struct_fields__) == set(EVENT_FIELDS)
+
+
+@pytest.mark.parametrize("form", ["json", "ndjson", "avro"])
+def test_every_text_of_an_event_is_taken_in_every_form_and_written(form: str) -> None:
+    texts = {name: f"{name} ✓" for name in TEXTS}
+    if form == "avro":
+        written_by = schema("ViewEvent", newest("ViewEvent"))
+        parsed = parse_avro(avro([record(**texts)], written_by=written_by))
+    else:
+        one = event(**texts)
+        parsed = events.parse_json(body(one)) if form == "json" else events.parse_ndjson(json.dumps(one).encode())
+    (found,) = written(packed(parsed))
+    assert {name: found.get(name) for name in texts} == texts
+
+
+@pytest.mark.parametrize(("name", "bytes_max"), TEXTS.items())
+def test_a_text_that_is_a_byte_too_long_is_refused(name: str, bytes_max: int) -> None:
+    assert refused(event(**{name: "é" * (bytes_max // 2) + "x"})) == [(1, name)]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +238,7 @@ def test_a_block_cannot_claim_more_records_than_bytes() -> None:
 
 
 def test_the_longest_event_is_within_the_bound() -> None:
-    sent = event(video_id="v" * 64, kind="k" * 32, viewer_id="w" * 64, country="c" * 64, device="d" * 64)
+    sent = event(**{name: "x" * bytes_max for name, bytes_max in TEXTS.items()})
     result = packed(events.parse_json(body(sent)))
     assert max(len(datum) for datums in result.datums for datum in datums) <= packing.EVENT_BYTES_MAX
 
@@ -259,3 +287,7 @@ def test_a_container_tells_of_its_writers_fields() -> None:
     declared["fields"] = [*schema("ViewEvent")["fields"], {"name": "viewerId", "type": "string"}]
     with pytest.raises(events.BodyError, match="viewerId"):
         parse_avro(avro([record(viewerId="v")], written_by=declared))
+    # Nor does it matter of which type a field is that only the product writes.
+    declared["fields"] = [*schema("ViewEvent")["fields"], {"name": "agent", "type": "int"}]
+    parsed = parse_avro(avro([record(agent=3)], written_by=declared))
+    assert (len(parsed.events), parsed.ignored) == (1, ["agent"])

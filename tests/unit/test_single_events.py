@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from schemas import registry
 from schemas.topics import RECORD_BYTES_MAX
-from tests.support.batch_versions import newer
+from tests.support.batch_versions import VERSIONS, newer
 from udfs.logic.wire.batch_scan import Scan, scan
 from udfs.logic.wire.single_events import (
     Origin,
@@ -23,7 +23,7 @@ from udfs.logic.wire.single_events import (
     Packer,
     Unknown,
     WriterSchema,
-    newer_own_schema,
+    own_schema,
     packer_of,
     topic_mark,
 )
@@ -241,10 +241,11 @@ def test_a_record_of_a_schema_that_is_not_named_is_refused_and_one_that_is_has_i
 
 
 @pytest.mark.parametrize("unknown", list(Unknown))
-def test_events_of_version_2_are_packed_as_version_1_has_them(unknown: Unknown) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_events_of_every_version_are_packed_as_version_1_has_them(unknown: Unknown, version: int) -> None:
     one = view(1, video_id="cats")
-    own = newer_own_schema()
-    value = registry.prefix("ViewEvent", 2) + datum(registry.schema("ViewEvent", 2), newer(one))
+    own = own_schema(f"ViewEvent.v{version}")
+    value = registry.prefix("ViewEvent", version) + datum(registry.schema("ViewEvent", version), newer(one, version))
     packed = pack(packer_of("single_object", TOPIC, SALTS, 9, [WriterSchema(own)], unknown), [value])
     assert packed.refused == []
     assert events(packed) == [one]

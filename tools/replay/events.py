@@ -10,7 +10,7 @@ import numpy as np
 from schemas import registry
 from tools.replay.letters import Letter
 from udfs.logic.stream.rejected import is_cut
-from udfs.logic.wire.batch_scan import Unreadable, scan_as_named
+from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS, Unreadable, scan_as_named
 
 
 def events_in(letter: Letter, events_topic: str) -> list[bytes] | str:
@@ -30,18 +30,21 @@ def events_in(letter: Letter, events_topic: str) -> list[bytes] | str:
 
 
 def fields_of(datum: bytes) -> dict[str, Any]:
-    """A ViewEvent of either version as a dict, with event_id as a UUID in text, and viewed_at in ms since 1970.
+    """A ViewEvent of any version as a dict, with event_id as a UUID in text, and viewed_at in ms since 1970.
 
     Bytes that are not UTF-8 become lone surrogates, as with Python's `surrogateescape`.
     """
-    record, end = _read(datum, 1)
-    if end < len(datum):
-        record, _ = _read(datum, 2)
+    record: dict[str, Any] = {}
+    # Each version ends later than the one before, so the bytes say which one they are.
+    for version in OPTIONAL_TEXTS:
+        record, end = _read(datum, version)
+        if end == len(datum):
+            break
     return {**record, "event_id": str(uuid.UUID(bytes=record["event_id"]))}
 
 
 def first_version(datum: bytes) -> bytes:
-    """The same event in version 1, which replay writes. The bytes of version 2 begin with those of version 1."""
+    """The same event in version 1, which replay writes. The bytes of later versions begin with those."""
     _, end = _read(datum, 1)
     return datum[:end]
 

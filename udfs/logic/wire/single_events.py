@@ -32,7 +32,7 @@ from schemas.varint import varint
 from udfs.logic.kernels.hashing import salt_of
 from udfs.logic.kernels.key_table import Bytes
 from udfs.logic.kernels.numba_compat import leaf, njit
-from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS_1, Unreadable, read_event
+from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS, OPTIONAL_TEXTS_1, Unreadable, read_event
 
 CONFLUENT_HEADER_BYTES = 5
 _CONFLUENT_MAGIC = b"\x00"
@@ -47,11 +47,9 @@ _TIME_RANGE = 1002
 _TIME_MIN_MS = TIME_MIN_MS
 _TIME_END_MS = TIME_END_MS
 _EVENT_REASONS = {_RESERVED_ID: f"event_id: {values.ID_RESERVED}", _TIME_RANGE: f"viewed_at: {values.TIME_RANGE}"}
-# The name of the product's own schema in a list of schemas.
-OWN_SCHEMA = "ViewEvent.v1"
-# Batches are written with events of version 1, so an event of version 2 is read field by field, and the fields that
-# version 2 adds are left out.
-NEWER_OWN_SCHEMA = "ViewEvent.v2"
+# The versions of the product's own schema, by their names in a list of schemas. Batches are written with events of
+# version 1, so an event of a later one is read field by field, and the fields that later ones add are left out.
+OWN_SCHEMAS = {f"ViewEvent.v{version}": version for version in OPTIONAL_TEXTS}
 # For all events of a batch together. It leaves room for the batch's head.
 EVENT_BYTES_MAX = RECORD_BYTES_MAX - (1 << 14)
 
@@ -278,15 +276,18 @@ def avro_events(topic: str, heads: Mapping[bytes, WriterSchema], unknown: Unknow
 def _parsed(one: WriterSchema, unknown: Unknown) -> Any:
     if one.schema is None:
         return registry.numeric_schema("ViewEvent")
-    if one.schema == newer_own_schema():
-        return registry.numeric_schema("ViewEvent", 2)
+    for name, version in OWN_SCHEMAS.items():
+        if one.schema == own_schema(name):
+            return registry.numeric_schema("ViewEvent", version)
     _check_names([str(field["name"]) for field in one.schema.get("fields", [])], unknown)
     return fastavro.parse_schema(dict(one.schema))
 
 
-def newer_own_schema() -> Mapping[str, Any]:
-    """Return the schema that NEWER_OWN_SCHEMA names."""
-    found: dict[str, Any] = json.loads((registry.FOLDER / f"{NEWER_OWN_SCHEMA}.avsc").read_text())
+def own_schema(name: str) -> Mapping[str, Any] | None:
+    """Return the schema that a name of OWN_SCHEMAS means, as a WriterSchema holds it: None for version 1."""
+    if OWN_SCHEMAS[name] == 1:
+        return None
+    found: dict[str, Any] = json.loads((registry.FOLDER / f"{name}.avsc").read_text())
     return found
 
 
