@@ -26,7 +26,11 @@ INSTRUCTIONS = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=r
 ARGS = dict(re.findall(r"^ARG (\w+)=(\S+)$", DOCKERFILE, re.MULTILINE))
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SERVICES_PACKAGES = ("settings", "schemas", "udfs", "connectors", "services")
-IMPORT_NAMES = {"cassandra": "cassandra-driver"}
+IMPORT_NAMES = {
+    "cassandra": "cassandra-driver", "kafka": "kafka-python", "pyflink": "apache-flink", "ruamel": "ruamel.yaml",
+}  # fmt: skip
+# What boto3, PyFlink and Numba are made of, or hand to their users.
+BROUGHT = {"botocore", "pandas", "py4j", "llvmlite"}
 
 
 def pins(lock: str) -> dict[str, tuple[str, frozenset[str]]]:
@@ -143,6 +147,20 @@ def test_the_services_image_holds_what_the_services_import() -> None:
     imported = third_party_imports(set(SERVICES_PACKAGES) - {"udfs"})
     missing = {name for name in imported if IMPORT_NAMES.get(name, name.replace("_", "-")) not in listed}
     assert not missing, f"add {missing} to docker/services.in and compile it again"
+
+
+def test_every_package_that_the_product_imports_is_named() -> None:
+    """A package that another one brings may go with that one's next version."""
+    names = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["iceberg"]]
+    named = {re.split(r"[^a-z0-9.-]", name, maxsplit=1)[0] for name in names}
+    own = set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    # Benchmarks also import what is for tests.
+    files = [path for package in own - {"benchmarks"} for path in (ROOT / package).rglob("*.py")]
+    imported = {name.split(".", maxsplit=1)[0] for path in files for name in imports(path)}
+    packages = {
+        IMPORT_NAMES.get(name, name.replace("_", "-")) for name in imported - own - set(sys.stdlib_module_names)
+    }
+    assert packages - named - BROUGHT == set(), "name them under dependencies in pyproject.toml, and compile the lock"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import golden_history as golden
 from tests.support.golden_history import Hour
-from tests.support.local_rollup import LocalRollup, Row
+from tests.support.local_rollup import KEYS, LocalRollup, Row, known_videos
 from tests.support.memory_registers import MemoryRegisters
 from tools.history import Findings, RegisterThereError, RestoreError, make_register, restore, verify
 from udfs.logic.history.manifest import (
@@ -39,6 +39,8 @@ from udfs.stores.lease import LeaseHolder
 NOW_MS = 1_764_300_000_000
 TOKEN = NOW_MS * 1000 + ABOVE_US
 SHARDS = 1
+CHANGES = "day_history"
+LISTS = ("top_videos_by_hour", "top_videos_by_day")
 
 
 class Place:
@@ -277,7 +279,8 @@ def test_nothing_can_be_restored_of_nothing(empty: Place) -> None:
 
 @pytest.mark.slow
 def test_after_a_restore_a_rollup_writes_every_row_again_and_goes_on(tmp_path: Path) -> None:
-    one = LocalRollup(tmp_path / "one", golden.RULES, {}, **golden.HISTORY)
+    kept = {"video-metadata": known_videos(golden.CHANNELS)}
+    one = LocalRollup(tmp_path / "one", golden.RULES, kept, **golden.HISTORY)
     for hours in golden.GOLDEN:
         one.archive(golden.records(hours))
         one.run()
@@ -285,11 +288,9 @@ def test_after_a_restore_a_rollup_writes_every_row_again_and_goes_on(tmp_path: P
     register = other.registers.read()
     assert register is not None
     other.store.delete(register.manifest)
-    other.tables = {}
-    # A row that only the lost history had.
-    stale = other.tables.setdefault("view_totals", {}).setdefault(("stale",), Row())
-    stale |= {"video_id": b"nobody", "kind": b"view", "views": (7).to_bytes(8, "big")}
-    stale.written["views"] = register.token
+    # In each table only a row that the lost history alone had.
+    stale = {table: stale_row(rows, register.token) for table, rows in other.tables.items() if table != CHANGES}
+    other.tables = {table: {keys_of(table, row): row} for table, row in stale.items()}
     path = other.settings.history.path
     restored = restore(other.registers, other.store, path, golden.RULES.shards, now_ms=NOW_MS)
     assert restored == register.kept[-1]
@@ -301,11 +302,27 @@ def test_after_a_restore_a_rollup_writes_every_row_again_and_goes_on(tmp_path: P
     found, expected = ({name: keyed(rows) for name, rows in of.tables.items()} for of in (other, one))
     # What has become of days is told by the runs that changed them, of which there are none before the restored one.
     for tables in (found, expected):
-        assert tables.pop("day_history")
-    total = found["view_totals"].pop((b"nobody", b"view"))
-    assert total["views"] == bytes(8)
-    assert found["view_totals"].pop(("stale",))
+        assert tables.pop(CHANGES)
+    for table, row in stale.items():
+        zero = found[table].pop(keys_of(table, row))
+        assert zero["videos" if table in LISTS else "views"] in ([], bytes(8)), table
+    assert len(stale) == len(expected)
     assert found == expected
+
+
+def stale_row(rows: Mapping[tuple[object, ...], Row], token: int) -> Row:
+    """One like those of a table, of a name that none of them has."""
+    row = Row()
+    row.update(next(iter(rows.values())))
+    name = next(name for name in ("video_id", "channel_id", "country") if name in row)
+    row[name] = b"nobody" if isinstance(row[name], bytes) else "nobody"
+    row |= {"videos": [("nobody", 7)]} if "videos" in row else {"views": (7).to_bytes(8, "big")}
+    row.written = dict.fromkeys(row, token)
+    return row
+
+
+def keys_of(table: str, row: Mapping[str, object]) -> tuple[object, ...]:
+    return tuple(row[name] for name in KEYS[table])
 
 
 def keyed(rows: Mapping[tuple[object, ...], dict[str, object]]) -> dict[tuple[object, ...], dict[str, object]]:

@@ -211,6 +211,7 @@ def test_columns_have_the_types_of_what_they_hold(grown: Grown) -> None:
     rollup, manifest = grown(1)
     tables = Tables(rollup.root / "history")
     tables.publish(manifest)
+    assert set(TYPES) == set(DATA_SETS)
     for data_set, types in TYPES.items():
         schema = tables.table(data_set).schema()
         assert ", ".join(f"{field.name} {field.field_type}" for field in schema.fields) == types

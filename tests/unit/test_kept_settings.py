@@ -10,7 +10,7 @@ from settings.kept import FREE, OF_HISTORY, OF_STATE, Change, groups, values_of,
 from tests.support.random_streams import NOW_MS, RULES
 from udfs.logic.stream.kept_settings import KeptSettings, SettingsRefusedError, decode, of_history, of_state
 from udfs.logic.stream.ledger import Tally
-from udfs.logic.stream.window import ShardWindow
+from udfs.logic.stream.window import VERSION, ShardWindow
 from udfs.sinks.kept_settings import check_submitted, check_upgrade, keep_submitted
 
 
@@ -118,18 +118,30 @@ def test_an_upgrade_is_refused_before_anything_stops_and_a_submission_is_kept_fo
             check(table, kept({"shards": 16}, accepts=True))
 
 
+# Versions of windows, and how many numbers follow the minute in each of their tallies. Append only.
+FATES = {1: 0, 2: 9, 3: 10}
+
+
 def old_window(version: int, salts: int, tallies: int) -> bytes:
-    """As versions before this one wrote it."""
+    """As each version writes it, byte by byte."""
     head = struct.pack("<Bqq", version, 7, -1) + struct.pack(f"<{salts}q", *range(NOW_MS, NOW_MS + salts))
-    return head + b"".join(struct.pack("<h10q", n, NOW_MS // 60_000, *[n] * 9) for n in range(tallies))
+    fates = FATES[version]
+    return head + b"".join(struct.pack(f"<h{1 + fates}q", n, NOW_MS // 60_000, *[n] * fates) for n in range(tallies))
 
 
-@pytest.mark.parametrize(("version", "tallies"), [(1, 0), (2, 0), (2, 1), (2, 4)])
+def test_no_version_of_windows_is_left_out() -> None:
+    assert list(FATES) == list(range(1, VERSION + 1))
+
+
+@pytest.mark.parametrize(
+    ("version", "tallies"),
+    [(version, tallies) for version in FATES for tallies in ((0,) if version == 1 else (0, 1, 4))],
+)
 def test_windows_of_every_version_show_their_salts_by_their_frontiers(version: int, tallies: int) -> None:
     window = ShardWindow(RULES)
     window.restore(old_window(version, RULES.salts, tallies), [])
     assert window.newest_append_ms == NOW_MS + RULES.salts - 1
-    assert dict(window.emit().tallies) == {n: Tally(NOW_MS // 60_000, *[n] * 9) for n in range(tallies)}
+    assert dict(window.emit().tallies) == {n: Tally(NOW_MS // 60_000, *[n] * FATES[version]) for n in range(tallies)}
     # And what it writes is read again.
     again = ShardWindow(RULES)
     again.restore(window.header(), [])

@@ -244,9 +244,9 @@ class SaltDedup:
     def restore(self, header: bytes, chunks: Iterable[bytes], unsent: Iterable[bytes]) -> None:
         """Take over the state that was stored. Raises ValueError for a version that this code does not know."""
         version, self.append_ms, self.sequence, self.sent_minute = _HEADER.unpack_from(header)
-        if version not in (1, VERSION):
+        if version not in range(1, VERSION + 1):
             raise ValueError(f"dedup state of version {version}, this code reads up to {VERSION}: use newer code")
-        self.tallies = Tally.decode_all(header[_HEADER.size :], version=version)
+        self.tallies = Tally.decode_all(header[_HEADER.size :], version=1 if version == 1 else 2)
         held = 0
         for chunk in chunks:
             version, generation = _CHUNK.unpack_from(chunk)

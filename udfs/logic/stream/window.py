@@ -141,7 +141,7 @@ class ShardWindow:
         Raises ValueError for a version that this code does not know, SettingsRefusedError for another number of salts.
         """
         version, self._sequence, self.closed_through = _HEADER.unpack_from(header)
-        if version not in (1, 2, VERSION):
+        if version not in range(1, VERSION + 1):
             raise ValueError(f"window state of version {version}, this code reads up to {VERSION}: use newer code")
         _check_salts(header, version, self._rules.salts)
         self._frontiers = np.frombuffer(header, np.int64, self._rules.salts, _HEADER.size).copy()
@@ -296,7 +296,7 @@ class ShardWindow:
 
 
 def _tally_version(version: int) -> int:
-    return 1 if version < VERSION else 2
+    return 1 if version < 3 else 2
 
 
 def _check_salts(header: bytes, version: int, salts: int) -> None:
