@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import golden_history as golden
 from tests.support.golden_history import Hour
-from tests.support.local_rollup import KEYS, LocalRollup, Row, known_videos
+from tests.support.local_rollup import KEYS, LocalRollup, Row, metadata_records
 from tests.support.memory_registers import MemoryRegisters
 from tools.history import Findings, RegisterThereError, RestoreError, make_register, restore, verify
 from udfs.logic.history.manifest import (
@@ -279,7 +279,7 @@ def test_nothing_can_be_restored_of_nothing(empty: Place) -> None:
 
 @pytest.mark.slow
 def test_after_a_restore_a_rollup_writes_every_row_again_and_goes_on(tmp_path: Path) -> None:
-    kept = {"video-metadata": known_videos(golden.CHANNELS)}
+    kept = {"video-metadata": metadata_records(golden.CHANNELS)}
     one = LocalRollup(tmp_path / "one", golden.RULES, kept, **golden.HISTORY)
     for hours in golden.GOLDEN:
         one.archive(golden.records(hours))
