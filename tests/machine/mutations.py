@@ -184,7 +184,7 @@ MUTATIONS = [
     ]),
     Mutation("behind", "the query service answers however far history is behind",
              "the rollup is behind, totals", [
-        Patch(CountStore.check, "known.check(spans, cut=cut(now, self._minutes_kept_days), now=now)", "pass"),
+        Patch(CountStore.check, "history.check(spans, cut=cut(now, self._minutes_kept_days), now=now)", "pass"),
     ]),
     Mutation("newest", "a restore takes the oldest manifest",
              "the manifest is lost, and two are left", [
