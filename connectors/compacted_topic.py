@@ -37,6 +37,8 @@ def read_to_end(bootstrap_servers: str, topic: str, timeout_s: float) -> Iterato
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap_servers,
+            # As in kafka_admin.
+            "log_level": 2,
             # The client requires a name, but joins no group.
             "group.id": "view-counts-reads-to-end",
             "enable.auto.commit": False,
@@ -92,6 +94,8 @@ def write(bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, byt
     producer = Producer(
         {
             "bootstrap.servers": bootstrap_servers,
+            # As in kafka_admin.
+            "log_level": 2,
             "acks": "all",
             "enable.idempotence": True,
             "partitioner": "murmur2_random",

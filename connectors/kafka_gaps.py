@@ -96,6 +96,8 @@ def _consumer(bootstrap_servers: str, group: str) -> Consumer:
     return Consumer(
         {
             "bootstrap.servers": bootstrap_servers,
+            # As in kafka_admin.
+            "log_level": 2,
             "group.id": group,
             "enable.auto.commit": False,
             "auto.offset.reset": "error",

@@ -89,7 +89,9 @@ class CompactedTopic:
 
     def _kafka_answers(self) -> bool:
         try:
-            AdminClient({"bootstrap.servers": self._bootstrap_servers}).list_topics(timeout=ANSWER_TIMEOUT_S)
+            AdminClient({"bootstrap.servers": self._bootstrap_servers, "log_level": 2}).list_topics(
+                timeout=ANSWER_TIMEOUT_S
+            )
         except KafkaException:
             return False
         return True
