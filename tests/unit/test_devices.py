@@ -167,6 +167,7 @@ def test_of_a_day_that_was_begun_without_devices_what_came_before_is_by_no_known
     assert of_days(rollup) == {1: {"tv": 9, "phone": 2, "": 6}}
 
 
+@pytest.mark.slow
 def test_what_a_version_without_devices_counts_in_between_is_by_no_known_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

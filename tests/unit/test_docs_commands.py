@@ -73,6 +73,7 @@ NOT_RUN = {
 }
 
 
+@pytest.mark.slow
 def test_every_command_is_run_or_says_why_not() -> None:
     untried = [
         shown

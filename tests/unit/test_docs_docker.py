@@ -149,6 +149,7 @@ def test_the_services_image_holds_what_the_services_import() -> None:
     assert not missing, f"add {missing} to docker/services.in and compile it again"
 
 
+@pytest.mark.slow
 def test_every_package_that_the_product_imports_is_named() -> None:
     """A package that another one brings may go with that one's next version."""
     names = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["iceberg"]]

@@ -168,6 +168,7 @@ def test_without_view_counts_titles_are_written(bench: Bench) -> None:
     assert bench.producer.now_s == 0
 
 
+@pytest.mark.slow
 def test_without_metadata_elements_go_through_and_are_titled_when_it_is_there(bench: Bench) -> None:
     known, bench.metadata = bench.metadata, None
     subtask = bench.open()

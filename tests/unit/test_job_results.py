@@ -127,6 +127,7 @@ def command(folder: Path | None, *arguments: str) -> "subprocess.CompletedProces
     )
 
 
+@pytest.mark.slow
 def test_the_program_says_what_is_missing_and_becomes_the_command_all_the_same(tmp_path: Path) -> None:
     alone = command(None)
     assert (alone.returncode, "FLINK_CONF_DIR is not set" in alone.stderr) == (1, True)

@@ -38,6 +38,7 @@ def test_the_list_has_every_module_of_the_folder_and_those_beside_it() -> None:
     assert {path.relative_to(repository()).as_posix() for path in there} <= found
 
 
+@pytest.mark.slow
 def test_a_changed_byte_in_any_file_changes_the_key(clone: Path) -> None:
     keys = {kernel_key(clone)}
     sources = kernel_sources(clone)

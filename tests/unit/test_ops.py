@@ -69,6 +69,7 @@ def test_help_needs_no_stack_no_flink_and_no_client() -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_program_starts_from_the_command_line() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tools.ops", "replay", "--help"], cwd=ROOT, capture_output=True, text=True, check=False
