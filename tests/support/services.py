@@ -17,7 +17,7 @@ STOP_S = 30.0
 
 @contextmanager
 def service(name: str, environment: Mapping[str, str]) -> Iterator[str]:
-    """The URL of `python -m services.<name>` with these variables, which answers until the context ends."""
+    """The URL of `python -m services.<name>` with these variables, which is ready and answers until the context ends."""
     (port,) = free_ports((name,)).values()
     process = subprocess.Popen(
         [sys.executable, "-m", f"services.{name}"],
@@ -26,15 +26,15 @@ def service(name: str, environment: Mapping[str, str]) -> Iterator[str]:
     )
     url = f"http://{HOST}:{port}"
 
-    def answers() -> bool:
+    def is_ready() -> bool:
         assert process.poll() is None, f"services.{name} has ended with {process.returncode}"
         try:
-            return httpx2.get(f"{url}/healthz", trust_env=False).status_code == httpx2.codes.OK
+            return httpx2.get(f"{url}/readyz", trust_env=False).status_code == httpx2.codes.OK
         except httpx2.TransportError:
             return False
 
     try:
-        assert eventually(answers)
+        assert eventually(is_ready)
         yield url
     finally:
         process.terminate()
