@@ -17,7 +17,7 @@ STOP_S = 30.0
 
 @contextmanager
 def service(name: str, environment: Mapping[str, str]) -> Iterator[str]:
-    """The URL of `python -m services.<name>` with these variables, which is ready and answers until the context ends."""
+    """The URL of `python -m services.<name>` with these variables, which is ready until the context ends."""
     (port,) = free_ports((name,)).values()
     process = subprocess.Popen(
         [sys.executable, "-m", f"services.{name}"],
