@@ -14,6 +14,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from connectors.kafka_clients import client_config
+
 BATCH = 10_000
 WRITE_TIMEOUT_S = 30.0
 
@@ -36,9 +38,7 @@ def read_to_end(bootstrap_servers: str, topic: str, timeout_s: float) -> Iterato
     deadline = time.monotonic() + timeout_s
     consumer = Consumer(
         {
-            "bootstrap.servers": bootstrap_servers,
-            # As in kafka_admin.
-            "log_level": 2,
+            **client_config(bootstrap_servers),
             # The client requires a name, but joins no group.
             "group.id": "view-counts-reads-to-end",
             "enable.auto.commit": False,
@@ -93,9 +93,7 @@ def write(bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, byt
 
     producer = Producer(
         {
-            "bootstrap.servers": bootstrap_servers,
-            # As in kafka_admin.
-            "log_level": 2,
+            **client_config(bootstrap_servers),
             "acks": "all",
             "enable.idempotence": True,
             "partitioner": "murmur2_random",

@@ -13,6 +13,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from connectors.kafka_clients import client_config
 from schemas.topic_differences import Seen
 from schemas.topics import Topic
 
@@ -24,18 +25,13 @@ class TopicMismatchError(RuntimeError):
     """Kafka's topics are not as the product needs them. The text has a line for each difference."""
 
 
-def _client(bootstrap_servers: str) -> AdminClient:
-    # It logs critical messages only. Otherwise it prints its own among those of a command, as when it is closed.
-    return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2})
-
-
 def create_topics(bootstrap_servers: str, wanted: Iterable[Topic], replication_factor: int) -> None:
     """Create the topics that are missing. Existing topics stay as they are.
 
     Raises confluent_kafka.KafkaException if Kafka refuses or does not answer within 30 s.
     """
     # The variable keeps the client alive: if it were collected, its requests would end with it.
-    admin = _client(bootstrap_servers)
+    admin = AdminClient(client_config(bootstrap_servers))
     created = admin.create_topics(
         [
             NewTopic(
@@ -63,7 +59,7 @@ def describe_topics(bootstrap_servers: str, names: Collection[str], timeout_s: f
     Raises confluent_kafka.KafkaException if Kafka does not answer in time, or if the client lacks the rights Describe
     and DescribeConfigs on a topic.
     """
-    admin = _client(bootstrap_servers)
+    admin = AdminClient(client_config(bootstrap_servers))
     there = _those_there(admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s))
     configs = _configs(admin, there, timeout_s)
     return {
@@ -91,7 +87,7 @@ def alter_topics(bootstrap_servers: str, changes: Iterable[tuple[str, str, str]]
     resources = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=e) for topic, e in by_topic.items()]
     if not resources:
         return
-    admin = _client(bootstrap_servers)
+    admin = AdminClient(client_config(bootstrap_servers))
     for future in admin.incremental_alter_configs(resources, request_timeout=TIMEOUT_S).values():
         future.result()
 
@@ -102,7 +98,7 @@ def kept_ms(bootstrap_servers: str, topic: str) -> int | None:
     It is -1 if the broker deletes nothing, and None if the topic does not exist. Raises confluent_kafka.KafkaException
     if Kafka does not answer within 30 s.
     """
-    admin = _client(bootstrap_servers)
+    admin = AdminClient(client_config(bootstrap_servers))
     found = _configs(admin, [topic], TIMEOUT_S).get(topic)
     if found is None:
         return None
@@ -117,7 +113,7 @@ def topic_id(bootstrap_servers: str, topic: str) -> str:
     Raises TopicMismatchError if there is no such topic, and confluent_kafka.KafkaException if Kafka does not answer
     within 30 s.
     """
-    admin = _client(bootstrap_servers)
+    admin = AdminClient(client_config(bootstrap_servers))
     there = _those_there(admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S))
     if topic not in there:
         raise TopicMismatchError(f"topic {topic} does not exist; create the topics (docs/operations.md)")

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from connectors.kafka_clients import client_config
+
 TIMEOUT_S = 30.0
 POLL_S = 5.0
 POLLS_MAX = 6
@@ -95,9 +97,7 @@ def _first_at(consumer: Consumer, topic: str, partition: int, offset: int) -> tu
 def _consumer(bootstrap_servers: str, group: str) -> Consumer:
     return Consumer(
         {
-            "bootstrap.servers": bootstrap_servers,
-            # As in kafka_admin.
-            "log_level": 2,
+            **client_config(bootstrap_servers),
             "group.id": group,
             "enable.auto.commit": False,
             "auto.offset.reset": "error",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from cassandra.cluster import Session
 from confluent_kafka import Consumer, TopicPartition
 
+from connectors.kafka_clients import client_config
 from tools.load.prediction import Cells
 
 MINUTE_MS = 60_000
@@ -29,9 +30,7 @@ def difference(found: Cells, truth: Cells) -> str | None:
 
 def results_in_topic(bootstrap_servers: str, topic: str) -> Cells:
     """Every count in a topic of JSON results. Each count must be there once; counts of the same key are added up."""
-    consumer = Consumer(
-        {"bootstrap.servers": bootstrap_servers, "group.id": "benchmark", "enable.auto.commit": False, "log_level": 2}
-    )
+    consumer = Consumer({**client_config(bootstrap_servers), "group.id": "benchmark", "enable.auto.commit": False})
     found: Cells = {}
     try:
         for number in consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions:

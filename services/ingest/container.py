@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import fastavro
 
 from schemas.fields import EVENT_FIELDS, first_meant, misspelt
-from schemas.registry import FOLDER, newest
+from schemas.registry import newest, schema
 
 MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
@@ -157,9 +157,9 @@ def _record(source: io.BytesIO, writer: Any) -> dict[str, Any]:
 @cache
 def _reader() -> Any:
     """ViewEvent as clients send it: the newest version, without the fields that are not theirs to send."""
-    declared = json.loads((FOLDER / f"ViewEvent.v{newest('ViewEvent')}.avsc").read_text())
+    declared = schema("ViewEvent", newest("ViewEvent"))
     own = [field for field in declared["fields"] if field["name"] in EVENT_FIELDS]
-    return fastavro.parse_schema({**declared, "fields": own})
+    return fastavro.parse_schema({"type": "record", "name": declared["name"], "fields": own})
 
 
 class _Cursor:

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from connectors.kafka_clients import client_config
 from schemas.topics import RECORD_BYTES_MAX
 from services.ingest.broker_clocks import BrokerClocks
 from services.ingest.failure_log import FailureLog
@@ -74,7 +75,7 @@ class EventWriter:
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(
             {
-                "bootstrap.servers": self._kafka.bootstrap_servers,
+                **client_config(self._kafka.bootstrap_servers),
                 "client.id": self._producer_id,
                 "acks": "all",
                 "enable.idempotence": True,
@@ -85,9 +86,6 @@ class EventWriter:
                 "message.max.bytes": RECORD_BYTES_MAX,
                 "queue.buffering.max.kbytes": QUEUE_KBYTES,
                 "reconnect.backoff.max.ms": 1000,
-                # Only critical messages are logged. Otherwise each failed connection would be a line, and `trouble`
-                # reports it anyway.
-                "log_level": 2,
                 "error_cb": self._on_error,
             }
         )

@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from schemas.registry import UnknownSchemaError, decode
 from tests.support.free_register import register_of
 from tests.support.installation import Installation
-from tests.support.jobs import cancel
+from tests.support.jobs import cancel_all
 from tests.support.records import MINUTE_MS, Feeder, View
 from tests.support.waiting import eventually
 from tools.erasure import Stores, erase, erase_again
@@ -114,8 +114,7 @@ def test_each_record_is_archived_though_its_taskmanager_is_killed(installation: 
     assert eventually(lambda: archived.records() == archived.topic())
     assert sum(map(len, archived.records().values())) == feeder.records
     assert set(archived.copies().values()) == {1}
-    for running in stack.unfinished_jobs():
-        cancel(stack, running)
+    cancel_all(stack)
     check_erasure(installation, archived, 180)
 
 
@@ -149,14 +148,12 @@ def test_records_are_archived_once_across_savepoints_and_parallelisms(installati
     assert archived.files_of([hours[0] - 1]) == 0
 
     # From an older savepoint records are copied again; readers see them once.
-    for running in stack.unfinished_jobs():
-        cancel(stack, running)
+    cancel_all(stack)
     installation.start(parallelism=1, script=ARCHIVE_JOB, savepoint=savepoint)
     assert eventually(lambda: max(archived.copies().values()) == 2)
     assert eventually(lambda: sum(archived.copies().values()) > sum(map(len, records.values())) * 1.5)
     assert archived.records() == records
 
-    for running in stack.unfinished_jobs():
-        cancel(stack, running)
+    cancel_all(stack)
     # Some of the 450 were copied again.
     check_erasure(installation, archived, 451)

@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from connectors.cassandra import connect
 from schemas import registry
 from settings import CassandraSettings, Settings
-from tests.support.jobs import cancel
+from tests.support.jobs import await_no_job, cancel_all
 from tests.support.waiting import eventually
 from tools.stack import FlinkCommandError, Stack
 from tools.stack.layout import HOME_VARIABLE
@@ -38,12 +38,11 @@ FATES = ("received", "counted", "duplicate", "late", "invalid", "blocked", "dead
 @pytest.fixture(scope="module")
 def stack(shared_stack: Stack) -> Iterator[Stack]:
     """The shared stack, whose topics and tables of the product's own names are used here alone."""
-    assert eventually(lambda: not shared_stack.unfinished_jobs())
+    await_no_job(shared_stack)
     shared_stack.start_part("ingest")
     shared_stack.flink_run(["-py", "jobs/view_counts.py"])
     yield shared_stack
-    for job in shared_stack.unfinished_jobs():
-        cancel(shared_stack, job)
+    cancel_all(shared_stack)
     shared_stack.stop_part("ingest")
 
 

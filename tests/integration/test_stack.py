@@ -21,6 +21,7 @@ from cassandra.cluster import Cluster
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from tests.support.jobs import await_no_job
 from tests.support.metrics import samples
 from tests.support.waiting import eventually
 from tools.stack import FlinkCommandError, Stack, flink
@@ -36,7 +37,7 @@ BACK_S = 60.0
 @pytest.fixture(scope="module")
 def stack(shared_stack: Stack) -> Stack:
     """The shared stack without jobs of others."""
-    assert eventually(lambda: not shared_stack.unfinished_jobs())
+    await_no_job(shared_stack)
     return shared_stack
 
 

@@ -1,10 +1,9 @@
 """What ingest acknowledges is on two brokers, of three: with one alone it takes nothing (adversary's finding A4)."""
 
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -18,9 +17,10 @@ from schemas.registry import decode
 from settings import Settings
 from settings.model import KafkaSettings
 from tests.support.brokers import Broker, brokers
+from tests.support.services import service
 from tests.support.waiting import eventually
 from tools.stack import Stack, StackOptions
-from tools.stack.machine.ports import HOST, free_ports
+from tools.stack.machine.ports import free_ports
 
 BROKERS = 3
 DELIVERY_TIMEOUT_MS = 3000
@@ -38,22 +38,11 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 class Ingest:
-    """One process of ingest that knows all brokers."""
+    """Sends to one process of ingest."""
 
-    def __init__(self, stack: Stack, servers: str) -> None:
+    def __init__(self, http: httpx2.Client) -> None:
         self.accepted: set[uuid.UUID] = set()
-        port = stack.ports["ingest"]
-        environment = {
-            **stack.process_environment(),
-            "VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS": servers,
-            "VIEW_COUNTS_KAFKA_REPLICATION_FACTOR": str(BROKERS),
-            "VIEW_COUNTS_INGEST_PORT": str(port),
-            "VIEW_COUNTS_INGEST_DELIVERY_TIMEOUT_MS": str(DELIVERY_TIMEOUT_MS),
-            "VIEW_COUNTS_INGEST_TOPICS_CHECK_S": "0.5",
-            **{f"VIEW_COUNTS_KAFKA_{name.upper()}": topic for name, topic in TOPICS.items()},
-        }
-        self.process = subprocess.Popen([sys.executable, "-m", "services.ingest"], env=environment)
-        self._http = httpx2.Client(base_url=f"http://{HOST}:{port}", timeout=60)
+        self._http = http
 
     def send(self, events: int = 20) -> int:
         """The answer's status; what it says is acknowledged is noted."""
@@ -68,10 +57,20 @@ class Ingest:
             self.accepted |= set(ids)
         return answer.status_code
 
-    def stop(self) -> None:
-        self._http.close()
-        self.process.terminate()
-        self.process.wait(60)
+
+@contextmanager
+def ingest_of(stack: Stack, servers: str) -> Iterator[Ingest]:
+    """One process of ingest that knows all brokers."""
+    environment = {
+        **stack.process_environment(),
+        "VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS": servers,
+        "VIEW_COUNTS_KAFKA_REPLICATION_FACTOR": str(BROKERS),
+        "VIEW_COUNTS_INGEST_DELIVERY_TIMEOUT_MS": str(DELIVERY_TIMEOUT_MS),
+        "VIEW_COUNTS_INGEST_TOPICS_CHECK_S": "0.5",
+        **{f"VIEW_COUNTS_KAFKA_{name.upper()}": topic for name, topic in TOPICS.items()},
+    }
+    with service("ingest", environment) as url, httpx2.Client(base_url=url, timeout=60) as http:
+        yield Ingest(http)
 
 
 def in_sync(servers: str, topic: str) -> set[int]:
@@ -115,8 +114,7 @@ def test_with_one_broker_of_three_nothing_is_acknowledged(stack: Stack, tmp_path
         assert eventually(lambda: len(admin.list_topics(timeout=10).brokers) == BROKERS)
         assert ensure_topics(settings) == []
         assert eventually(lambda: in_sync(servers, topic) == {BROKERS})
-        ingest = Ingest(stack, servers)
-        try:
+        with ingest_of(stack, servers) as ingest:
             assert eventually(lambda: ingest.send() == 202)
 
             others[0].kill()
@@ -132,5 +130,3 @@ def test_with_one_broker_of_three_nothing_is_acknowledged(stack: Stack, tmp_path
             others[0].start()
             assert eventually(lambda: ingest.send() == 202), "it goes on by itself"
             assert ingest.accepted <= event_ids(servers, topic)
-        finally:
-            ingest.stop()

@@ -196,7 +196,6 @@ BUDGETS = [None, None, 0, 40_000]
 
 @examples(full=100, fast=6)
 @given(st.integers(min_value=0, max_value=2**48), st.sampled_from(RULE_SETS), st.sampled_from(BUDGETS))
-@pytest.mark.slow
 def test_counts_and_fates_equal_the_brute_force_count_whatever_crashes(
     seed: int, rules: CountingSettings, memory_bytes: int | None
 ) -> None:

@@ -243,7 +243,7 @@ def offsets_of(place: Place) -> list[list[tuple[int, int]]]:
     return [[(record.offset, record.record_ms) for record in archive.read(file)] for file in archive.files()]
 
 
-@examples(full=12, fast=2)
+@examples(full=12)
 @given(st.integers(min_value=0, max_value=2**48), st.sampled_from(RULE_SETS), VIEWERS)
 @pytest.mark.slow
 def test_whatever_is_counted_is_counted_alike(seed: int, rules: CountingSettings, viewer: str) -> None:

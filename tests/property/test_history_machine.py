@@ -24,7 +24,6 @@ def test_what_once_went_wrong_holds(scene: Scene) -> None:
     assert error is None, f"{scene.wrong} Now: {error}"
 
 
-@pytest.mark.slow
 def test_jobs_that_meet_at_their_critical_steps_hold() -> None:
     # As many as the time allows, others each time; a name is the same scene wherever it is played.
     until = time.perf_counter() + MEETINGS_S

@@ -196,7 +196,7 @@ class World:
 
 
 @pytest.mark.parametrize("fix", [mend, careless])
-@examples(full=60, fast=5)
+@examples(full=60)
 @given(st.integers(min_value=0, max_value=2**48), st.sampled_from(RULE_SETS))
 @pytest.mark.slow
 def test_nothing_counts_twice_and_what_is_planned_counts(fix: Fix, seed: int, rules: CountingSettings) -> None:

@@ -42,7 +42,7 @@ def rollup_of(root: Path) -> LocalRollup:
     return LocalRollup(root, RULES, kept, late_hours=LATE_HOURS)
 
 
-@examples(full=12, fast=2)
+@examples(full=12)
 @given(st.integers(min_value=0, max_value=2**48))
 @pytest.mark.slow
 def test_history_has_what_the_stream_s_rule_says_whatever_brokers_clocks_do(seed: int) -> None:

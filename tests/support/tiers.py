@@ -19,8 +19,11 @@ def is_fast() -> bool:
     return settings.get_current_profile_name() == FAST
 
 
-def examples(full: int, fast: int) -> settings:
-    """The most examples of a property, in the nightly run and in the fast tier: a decorator."""
+def examples(full: int, fast: int = 1) -> settings:
+    """The most examples of a property, in the nightly run and in the fast tier: a decorator.
+
+    A property that is marked `slow` names the first number alone.
+    """
     if is_fast():
         return settings(max_examples=fast)
     is_thorough = settings.get_current_profile_name() == THOROUGH

@@ -15,7 +15,7 @@ from tests.support.random_streams import NOW_MS, RULES
 from tests.unit.test_rollup_killed import HOUR_MS, KEPT, LAST, NEXT, Views
 from udfs.logic.audit.sums import LEDGER, OF_TABLES, VIEW_TOTALS, VIEWS_BY_DAY, VIEWS_BY_HOUR, WHATS
 
-# Each takes seconds: the fast tier leaves them out.
+# Together they take seconds, some by what they build first: the fast tier leaves them out.
 pytestmark = pytest.mark.slow
 
 FIRST_HOUR = NOW_MS // HOUR_MS

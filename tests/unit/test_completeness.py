@@ -23,7 +23,6 @@ from settings import Settings
 from tests.support.history import Counts, write_history
 from tests.support.registers import applied_of, put_manifest, register_of
 from tests.support.tables import Tables
-from tests.support.tiers import is_fast
 from udfs.logic.history.manifest import no_history
 from udfs.logic.history.register import Applied, Register, nothing_applied
 from udfs.stores.history_reader import HistoryFiles
@@ -327,14 +326,9 @@ def test_days_of_every_zone_are_the_sums_of_their_minutes_late_ones_too(history:
     end = minute_of(through)
     told = {cell[2]: true[cell] if cell[2] < end else views for cell, views in stream.items()}
 
-    # In the fast tier some, and of those that are not by whole hours three.
-    names = sorted(zones.names())
-    if is_fast():
-        names = [*names[::20], "Asia/Kathmandu", "Asia/Kolkata", "Australia/Lord_Howe"]
-
     async def check() -> int:
         split = 0
-        for name in names:
+        for name in sorted(zones.names()):
             zone = ZoneInfo(name)
             days = local_days(zone, (first + DAY).astimezone(zone).date(), NOW)
             split += bool(days.split_hours)
@@ -348,7 +342,7 @@ def test_days_of_every_zone_are_the_sums_of_their_minutes_late_ones_too(history:
             assert len(found) >= 3
         return split
 
-    assert asyncio.run(check()) >= (3 if is_fast() else 11), "zones of half hours were among them"
+    assert asyncio.run(check()) >= 11, "zones of half hours were among them"
 
 
 def test_what_kafka_had_no_longer_is_missing_in_minutes_of_the_stream_and_not_in_history() -> None:

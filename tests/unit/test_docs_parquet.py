@@ -31,7 +31,7 @@ from udfs.logic.history.tables import COUNTRIES, DEVICES, HOURS, MINUTES, SUMS, 
 from udfs.logic.history.top_lists import TOPS
 from udfs.logic.history.unique_viewers import VIEWERS_OF_DAY
 
-# Each takes seconds: the fast tier leaves them out.
+# Together they take seconds, some by what they build first: the fast tier leaves them out.
 pytestmark = pytest.mark.slow
 
 PAGE = (Path(__file__).parents[2] / "docs" / "parquet.md").read_text()

@@ -21,7 +21,7 @@ from udfs.logic.history.manifest_versions import STEPS
 from udfs.logic.history.register import KEPT_MANIFESTS, Register
 from udfs.logic.stream.kept_settings import of_history
 
-# Each takes seconds: the fast tier leaves them out.
+# Together they take seconds, some by what they build first: the fast tier leaves them out.
 pytestmark = pytest.mark.slow
 
 NAMES = sorted(path.name for path in golden.FOLDER.iterdir())

@@ -4,7 +4,6 @@ import random
 
 import pytest
 
-from tests.support.tiers import is_fast
 from tests.unit.test_memory_budget import rows
 from udfs.logic.minutes.closed_minutes import BUCKETS, ClosedMinute
 from udfs.logic.ranking import hour_ranking, kind_sums
@@ -31,7 +30,7 @@ def test_passes_change_no_list(
     span, before = minutes(r, kinds, videos), minutes(r, kinds, videos)
     one = rank_hour(span, before, declared)
     assert passes_for(sum(minute.cells for minute in (*span, *before))) == 1
-    for cells_at_once, kinds_at_once in ((10, 50),) if is_fast() else ((2000, 1 << 16), (10, 1 << 16), (10, 50)):
+    for cells_at_once, kinds_at_once in ((2000, 1 << 16), (10, 1 << 16), (10, 50)):
         monkeypatch.setattr(hour_ranking, "CELLS_AT_ONCE", cells_at_once)
         monkeypatch.setattr(kind_sums, "KINDS_AT_ONCE", kinds_at_once)
         assert passes_for(9600) == (8 if cells_at_once == 2000 else BUCKETS)

@@ -31,7 +31,7 @@ from udfs.logic.slices.audience import viewer_hash
 from udfs.stores.conditional_files import FolderFiles
 from udfs.stores.history_store import HistoryStore
 
-# Each takes seconds: the fast tier leaves them out.
+# Together they take seconds, some by what they build first: the fast tier leaves them out.
 pytestmark = pytest.mark.slow
 
 # Of these a manifest names files, and nothing else is in a table.

@@ -17,7 +17,7 @@ from tests.support.records import salt_of
 from udfs.logic.history.manifest import HistoryError
 from udfs.stores.topic_marker import TopicMarker, mark_topic
 
-# Each takes seconds: the fast tier leaves them out.
+# Together they take seconds, some by what they build first: the fast tier leaves them out.
 pytestmark = pytest.mark.slow
 
 FIRST = NOW_MS // HOUR_MS

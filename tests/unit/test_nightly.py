@@ -54,7 +54,7 @@ def test_a_part_runs_in_a_process_and_its_exit_code_is_seen(capsys: pytest.Captu
 def test_the_exactness_runs_and_the_long_tests_are_parts_and_make_knows_them() -> None:
     assert [part.command[1:] for part in PARTS] == [
         ("-m", "pytest", "-m", "nightly"),
-        ("-m", "pytest", "--hypothesis-profile", "thorough", "tests/property"),
+        ("-m", "pytest", "--hypothesis-profile", "thorough", "-m", "hypothesis and not nightly"),
         ("-m", "tools.audit_demo"),
         ("-m", "tools.exact"),
     ]

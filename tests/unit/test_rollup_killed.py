@@ -21,10 +21,9 @@ from tests.support.local_rollup import (
 )
 from tests.support.random_streams import BLOCKED, MINUTE_MS, NOW_MS, RULES, Event, encode
 from tests.support.records import salt_of
-from tests.support.tiers import is_fast
 from udfs.logic.history.manifest import DATA_SETS, MANIFEST, Manifest, SliceName, slice_folder
 
-# Each takes seconds: the fast tier leaves them out.
+# Together they take seconds, some by what they build first: the fast tier leaves them out.
 pytestmark = pytest.mark.slow
 
 HOUR_MS = 60 * MINUTE_MS
@@ -186,7 +185,7 @@ def test_killed_at_every_step_in_turn_and_run_again(due: LocalRollup, peace: tup
     """Each finds what the one before left, and gets further."""
     rollup, (expected, steps) = due.copy(tmp_path / "root"), peace
     # From where rows are written on, every step.
-    for step in sorted({*range(0, steps, 31 if is_fast() else 7), *range(steps - 12, steps + 1)}):
+    for step in sorted({*range(0, steps, 7), *range(steps - 12, steps + 1)}):
         try:
             rollup.run(Steps(step))
         except KilledError:
@@ -208,7 +207,7 @@ def test_killed_anywhere_the_rollup_after_the_next_leaves_nothing_behind(
     Views().close(left, NEXT)
     left.run()
     nothing_left = Ended.of(left)
-    for step in sorted({*range(3, steps, 61 if is_fast() else 17), steps - 1}):
+    for step in sorted({*range(3, steps, 17), steps - 1}):
         rollup = due.copy(tmp_path / str(step))
         with pytest.raises(KilledError):
             rollup.run(Steps(step))

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from connectors.kafka_clients import client_config
 from tools.load.encoding import heartbeat, records
 from tools.load.prediction import Prediction
 from tools.load.traffic import Block, TrafficSource
@@ -27,7 +28,7 @@ class KafkaSender:
         self._failed: list[str] = []
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap_servers,
+                **client_config(bootstrap_servers),
                 "acks": "all",
                 "enable.idempotence": True,
                 # 0 means that the producer retries for as long as the broker is away.
@@ -37,7 +38,6 @@ class KafkaSender:
                 "message.max.bytes": MESSAGE_BYTES_MAX,
                 "queue.buffering.max.kbytes": 256 << 10,
                 "reconnect.backoff.max.ms": 1000,
-                "log_level": 2,
             }
         )
 

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import typer
 from pydantic import ValidationError
 
+from connectors.kafka_clients import client_config
 from settings import KafkaSettings, Settings
 from settings.refused import refused_settings
 
@@ -63,9 +64,7 @@ def _reach(kafka: KafkaSettings) -> None:
 
     reasons: list[KafkaError] = []
     configuration: dict[str, Any] = {
-        "bootstrap.servers": kafka.bootstrap_servers,
-        # Only critical messages are logged.
-        "log_level": 2,
+        **client_config(kafka.bootstrap_servers),
         "error_cb": reasons.append,
     }
     client = AdminClient(configuration)

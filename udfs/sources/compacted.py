@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_exponential
 
 from connectors.compacted_topic import read_to_end
+from connectors.kafka_clients import client_config
 from udfs.logic.wire.keyed_records import Reader, Refusal
 
 log = logging.getLogger(__name__)
@@ -89,9 +90,7 @@ class CompactedTopic:
 
     def _kafka_answers(self) -> bool:
         try:
-            AdminClient({"bootstrap.servers": self._bootstrap_servers, "log_level": 2}).list_topics(
-                timeout=ANSWER_TIMEOUT_S
-            )
+            AdminClient(client_config(self._bootstrap_servers)).list_topics(timeout=ANSWER_TIMEOUT_S)
         except KafkaException:
             return False
         return True
