@@ -1,4 +1,4 @@
-"""Makes docs/settings.md from settings/model.py: `.local/venv/bin/python docs/make_settings.py > docs/settings.md`.
+"""Makes docs/settings.md from settings.groups: `.local/venv/bin/python docs/make_settings.py > docs/settings.md`.
 
 Knows the shape of the model, and no single setting.
 """
@@ -19,7 +19,7 @@ from tools.stack.machine.ports import DEFAULT_PORTS, environment_variable
 HEAD = """\
 # Settings
 
-Made from `settings/model.py` by `.local/venv/bin/python docs/make_settings.py > docs/settings.md`; a test fails when
+Made from `settings/groups` by `.local/venv/bin/python docs/make_settings.py > docs/settings.md`; a test fails when
 this page is out of date.
 
 Every setting is an environment variable, `VIEW_COUNTS_<GROUP>_<FIELD>`. They are read once, when a process starts,

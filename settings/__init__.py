@@ -1,19 +1,14 @@
 """Every setting of the product, as one frozen model. Knows no Flink, no network and no clock."""
 
-from settings.model import (
-    ArchiveSettings,
-    CassandraSettings,
-    CountingSettings,
-    ErasureSettings,
-    HistorySettings,
-    IngestSettings,
-    JobSettings,
-    KafkaSettings,
-    PackSettings,
-    QuerySettings,
-    S3Settings,
-    Settings,
-)
+from settings.groups.cassandra import CassandraSettings
+from settings.groups.counting import CountingSettings, JobSettings
+from settings.groups.history import ArchiveSettings, ErasureSettings, HistorySettings
+from settings.groups.ingest import IngestSettings
+from settings.groups.kafka import KafkaSettings
+from settings.groups.pack import PackSettings
+from settings.groups.query import QuerySettings
+from settings.groups.s3 import S3Settings
+from settings.model import Settings
 
 __all__ = [
     "ArchiveSettings",

@@ -30,6 +30,12 @@ class Result(Struct):
     ] = UNSET
 
 
+class Clock(Struct, frozen=True):
+    """The time by the service's clock."""
+
+    now: Annotated[int, Meta(description="ms since 1970, UTC")]
+
+
 class TallyMinute(Struct, frozen=True):
     """What Kafka has acknowledged of the events of one minute of arrival."""
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.ingest.answers import Result, Tally
+from services.ingest.answers import Clock, Result, Tally
 from services.ingest.events import EventsBody
 from services.openapi import HEALTHZ, JSON, Answer, Body, Operation, describe, metrics
 
@@ -26,7 +26,7 @@ EVENTS = Operation(
     {
         400: Answer("Nothing in the body is usable.", (Result,)),
         413: Answer("The body has too many bytes or events; send it in parts.", (Result,)),
-        415: Answer("The content type is not one of the three, or there is a Content-Encoding.", (Result,)),
+        415: Answer("The content type is not one of the three, or the encoding is neither gzip nor zstd.", (Result,)),
         429: Answer("Too many events wait for Kafka; try again after Retry-After seconds.", (Result,), retry=True),
         503: Answer(
             "Kafka took none of it; try again after Retry-After seconds, with the same ids.", (Result,), retry=True
@@ -37,8 +37,14 @@ EVENTS = Operation(
         Body(NDJSON, "an event with the same fields on each line"),
         Body(AVRO, "an Avro object container of ViewEvent, with the codec null or deflate", is_binary=True),
     ),
+    description="A body may be sent in gzip or zstd, as Content-Encoding says. Its bounds hold for the unpacked bytes.",
     method="POST",
     status=202,
+)
+TIME = Operation(
+    "/v1/time",
+    "What time is it? With this, a device whose clock is wrong corrects it before it makes ids and times.",
+    Answer("The time now. No cache keeps it.", (Clock,)),
 )
 TALLY = Operation(
     "/v1/tally",
@@ -53,5 +59,5 @@ OPENAPI = describe(
     "View counts: ingest",
     "Takes view events. 202 means that Kafka has every event reported as accepted. A rejected event can be sent again, "
     "with the same id, without being counted twice.",
-    [EVENTS, TALLY, METRICS, HEALTHZ, READYZ],
+    [EVENTS, TIME, TALLY, METRICS, HEALTHZ, READYZ],
 )

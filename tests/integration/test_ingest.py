@@ -1,18 +1,20 @@
 """Ingest against a real Kafka: what it acknowledged is in the topic, as kafka-python and fastavro read it."""
 
 import concurrent.futures
+import gzip
 import json
 import os
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
 import mmh3
 import pytest
+from backports import zstd
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 from kafka import KafkaConsumer
@@ -116,6 +118,22 @@ def test_ndjson_and_made_ids(stack: Stack, client: httpx2.Client) -> None:
     made = answer.json()["event_ids"]
     assert [one["index"] for one in made] == [0, 1]
     assert {uuid.UUID(one["event_id"]) for one in made} <= set(event_ids(stack))
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstd.compress)])
+def test_a_packed_body(stack: Stack, client: httpx2.Client, encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    sent = some_events(20)
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    answer = client.post("/v1/events", content=pack(json.dumps({"events": sent}).encode()), headers=headers)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 20)
+    assert {uuid.UUID(event["event_id"]) for event in sent} <= set(event_ids(stack))
+
+
+def test_the_time_is_the_services(client: httpx2.Client) -> None:
+    before = time.time_ns() // 1_000_000
+    answer = client.get("/v1/time")
+    assert before <= answer.json()["now"] <= time.time_ns() // 1_000_000
+    assert answer.headers["cache-control"] == "no-store"
 
 
 def test_idle_salts_get_heartbeats(stack: Stack, client: httpx2.Client) -> None:

@@ -14,8 +14,7 @@ from kafka import KafkaConsumer
 
 from connectors.installation import ensure_topics
 from schemas.registry import decode
-from settings import Settings
-from settings.model import KafkaSettings
+from settings import KafkaSettings, Settings
 from tests.support.brokers import Broker, brokers
 from tests.support.services import service
 from tests.support.waiting import eventually

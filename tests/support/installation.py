@@ -16,8 +16,17 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from connectors.cassandra import connect, migrate
 from connectors.installation import ensure_topics
 from schemas.topics import topics
-from settings import CountingSettings, KafkaSettings, PackSettings, Settings
-from settings.model import ArchiveSettings, CassandraSettings, ErasureSettings, HistorySettings, S3Settings
+from settings import (
+    ArchiveSettings,
+    CassandraSettings,
+    CountingSettings,
+    ErasureSettings,
+    HistorySettings,
+    KafkaSettings,
+    PackSettings,
+    S3Settings,
+    Settings,
+)
 from tests.support.jobs import cancel
 from tests.support.metrics import samples
 from tests.support.waiting import eventually

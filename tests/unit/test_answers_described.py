@@ -293,7 +293,7 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
     post(400, content=b"[]", headers={"content-type": JSON})
     post(413, content=b" " * (BODY_BYTES_MAX + 1), headers={"content-type": JSON})
     post(415, content=b"", headers={"content-type": "text/csv"})
-    for operation in (ingest_routes.TALLY, ingest_routes.METRICS, HEALTHZ, ingest_routes.READYZ):
+    for operation in (ingest_routes.TIME, ingest_routes.TALLY, ingest_routes.METRICS, HEALTHZ, ingest_routes.READYZ):
         described.hold(operation.path, ask(app, "GET", operation.path))
     monkeypatch.setattr(Writer, "events_in_flight", 1 << 60)
     post(429, **body({"video_id": "A"}))

@@ -1,4 +1,4 @@
-"""docs/settings.md is what settings/model.py says today."""
+"""docs/settings.md is what settings/groups say today."""
 
 import subprocess
 import sys

@@ -15,7 +15,7 @@ from schemas.limits import ABOUT_BYTES_MAX, KIND_BYTES_MAX, VIDEO_ID_BYTES_MAX
 from schemas.progress import PIPELINE
 from schemas.varint import varint
 from settings import CassandraSettings
-from settings.model import CassandraSettings as Model
+from settings import CassandraSettings as Model
 from tests.support.fake_cassandra import FakeCassandra
 from udfs.logic.minutes.cells import Cell, dated_row
 from udfs.logic.outgoing.cql_columns import pack_columns

@@ -1,0 +1,75 @@
+"""Unpacks a body that was sent in gzip or zstd, within a bound of bytes. Knows no HTTP library.
+
+A few kilobytes can unpack to gigabytes, so the bound holds for the output and is checked before more is made.
+"""
+
+import zlib
+from collections.abc import Callable
+from typing import Protocol
+
+from backports import zstd
+
+from services.ingest.refused import RefusedError
+
+# Of zlib: expect the header of gzip.
+_GZIP_WINDOW_BITS = zlib.MAX_WBITS | 16
+# RFC 9659: a zstd frame for HTTP needs a window of at most 8 MiB. Without the limit a frame could ask for far more.
+_ZSTD_WINDOW_LOG_MAX = 23
+_ZSTD_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX}
+IDENTITY = "identity"
+ENCODINGS = ("gzip", "zstd")
+
+
+class _Unpacker(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+_UNPACKERS: dict[str, Callable[[], _Unpacker]] = {
+    "gzip": lambda: zlib.decompressobj(_GZIP_WINDOW_BITS),
+    "zstd": lambda: zstd.ZstdDecompressor(options=_ZSTD_OPTIONS),
+}
+
+
+def checked_encoding(header: str) -> str:
+    """The encoding that a Content-Encoding header names. Raises RefusedError (415) for one that is not taken."""
+    encoding = header.strip().lower()
+    encoding = {"": IDENTITY, "x-gzip": "gzip"}.get(encoding, encoding)
+    if encoding == IDENTITY or encoding in ENCODINGS:
+        return encoding
+    if encoding == "deflate":
+        raise RefusedError(
+            415, "Content-Encoding deflate is not supported, because clients disagree on its format; send gzip or zstd"
+        )
+    raise RefusedError(415, f"Content-Encoding {encoding:.80} is not supported; send gzip, zstd or no encoding")
+
+
+def unpack(encoding: str, body: bytes, *, bytes_max: int) -> bytes:
+    """The body as it was before it was packed. `encoding` is one that `checked_encoding` returns.
+
+    Raises RefusedError: 413 if there are more than `bytes_max` bytes, 400 if the body is broken or cut off. A body may
+    have several members (gzip) or frames (zstd), one after the other.
+    """
+    if encoding == IDENTITY:
+        return body
+    found: list[bytes] = []
+    size = 0
+    while body:
+        unpacker = _UNPACKERS[encoding]()
+        try:
+            out = unpacker.decompress(body, bytes_max - size + 1)
+        except (zlib.error, zstd.ZstdError) as error:
+            raise RefusedError(400, f"the body is not {encoding}, as Content-Encoding says: {error}") from None
+        size += len(out)
+        if size > bytes_max:
+            raise RefusedError(413, f"the body unpacks to more than {bytes_max} bytes; send it in parts")
+        if not unpacker.eof:
+            raise RefusedError(400, f"the body ends before its {encoding} data do; send it whole")
+        found.append(out)
+        body = unpacker.unused_data
+    return b"".join(found)

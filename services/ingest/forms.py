@@ -1,0 +1,35 @@
+"""The media types that a body may have, and the parser of each. Knows no HTTP library."""
+
+from collections.abc import Mapping
+
+from services.ingest.events import BodyError, Parsed, parse_avro, parse_json, parse_ndjson
+from services.ingest.refused import RefusedError
+from services.ingest.routes import AVRO, NDJSON
+from services.openapi import JSON
+
+JSON_TYPES = frozenset({JSON})
+NDJSON_TYPES = frozenset({NDJSON, "application/ndjson", "application/jsonl"})
+AVRO_TYPES = frozenset({AVRO, "application/vnd.apache.avro", "avro/binary"})
+
+
+def media_of(headers: Mapping[str, str]) -> str:
+    """The media type of the body. Raises RefusedError (415) for a type that is not taken."""
+    media = headers.get("content-type", "").split(";", 1)[0].strip().lower()
+    if media not in JSON_TYPES | NDJSON_TYPES | AVRO_TYPES:
+        wrong = f"{media} is not supported" if media else "is missing"
+        raise RefusedError(
+            415, f"Content-Type {wrong}; send application/json, application/x-ndjson or application/avro"
+        )
+    return media
+
+
+def parse(media: str, body: bytes, *, unpacked_bytes_max: int) -> Parsed:
+    """The events of a body. Raises RefusedError (400) if nothing in it can be read."""
+    try:
+        if media in JSON_TYPES:
+            return parse_json(body)
+        if media in NDJSON_TYPES:
+            return parse_ndjson(body)
+        return parse_avro(body, unpacked_bytes_max=unpacked_bytes_max)
+    except BodyError as error:
+        raise RefusedError(400, str(error)) from error

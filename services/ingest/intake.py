@@ -1,0 +1,104 @@
+"""The way of a request with events through the service, step by step. It ends in an answer or in a RefusedError.
+
+Each step is a module of its own: bodies, encodings, forms, packing, writer. What refuses a request does so before its
+body is read if it can.
+"""
+
+import asyncio
+import time
+
+import msgspec
+from msgspec import UNSET
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.ingest import forms
+from services.ingest.answers import Result
+from services.ingest.bodies import read_body
+from services.ingest.encodings import checked_encoding, unpack
+from services.ingest.events import Rejection
+from services.ingest.packing import Packed, Reach, pack
+from services.ingest.refused import RefusedError
+from services.ingest.tally import IngestTally
+from services.ingest.writer import EventWriter, failures
+from services.openapi import JSON
+from settings import Settings
+from settings.durations import HOUR_MS
+
+RETRY_AFTER_S = 1
+_ENCODER = msgspec.json.Encoder()
+
+
+class Intake:
+    """Takes requests with events."""
+
+    def __init__(self, settings: Settings, writer: EventWriter, tally: IngestTally) -> None:
+        self._tally = tally
+        self._ingest = settings.ingest
+        self._salts = settings.counting.salts
+        self._reach = Reach(
+            settings.history.late_hours * HOUR_MS + settings.ingest.past_margin_ms,
+            settings.counting.future_skew_ms + settings.ingest.future_margin_ms,
+        )
+        self._writer = writer
+
+    async def post_events(self, request: Request) -> Response:
+        """The endpoint of POST /v1/events."""
+        try:
+            response = await self._take(request)
+        except RefusedError as refused:
+            response = _answer(refused.status, Result(0, [], error=refused.error), refused)
+        self._tally.answered(response.status_code)
+        return response
+
+    async def _take(self, request: Request) -> Response:
+        media = forms.media_of(request.headers)
+        encoding = checked_encoding(request.headers.get("content-encoding", ""))
+        self._admit()
+        body = await read_body(request, bytes_max=self._ingest.body_bytes_max)
+        body = unpack(encoding, body, bytes_max=self._ingest.body_bytes_max)
+        parsed = forms.parse(media, body, unpacked_bytes_max=self._ingest.body_bytes_max)
+        if len(parsed.events) > self._ingest.events_in_flight_max:
+            raise RefusedError(
+                413, f"more than {self._ingest.events_in_flight_max} events in one body; send it in parts"
+            )
+        if self._writer.events_in_flight + len(parsed.events) > self._ingest.events_in_flight_max:
+            raise self._busy()
+        now_ms = time.time_ns() // 1_000_000
+        packed = pack(parsed.events, parsed.indexes, now_ms=now_ms, salts=self._salts, reach=self._reach)
+        rejected = parsed.rejected + packed.rejected
+        self._tally.rejected(len(rejected))
+        if packed.count == 0:
+            rejected.sort(key=lambda rejection: rejection.index)
+            reason = "no event in the body is usable" if rejected else "the body holds no event"
+            return _answer(400, Result(0, rejected, ignored=parsed.ignored or UNSET, error=reason))
+        return await self._write(packed, rejected, parsed.ignored)
+
+    def _admit(self) -> None:
+        trouble = self._writer.trouble
+        if trouble is not None:
+            raise RefusedError(503, trouble, retry_after_s=RETRY_AFTER_S)
+        if self._writer.events_in_flight >= self._ingest.events_in_flight_max:
+            raise self._busy()
+
+    async def _write(self, packed: Packed, rejected: list[Rejection], ignored: list[str]) -> Response:
+        shares = self._writer.write(packed)
+        await asyncio.wait({done for done, _ in shares})
+        failed = failures(shares)
+        rejected += [Rejection(index, None, f"not written, send it again: {reason}") for index, reason in failed]
+        rejected.sort(key=lambda rejection: rejection.index)
+        result = Result(packed.count - len(failed), rejected, packed.made or UNSET, ignored or UNSET)
+        if result.accepted == 0:
+            return _answer(503, result, RefusedError(503, "", retry_after_s=RETRY_AFTER_S))
+        return _answer(202, result)
+
+    def _busy(self) -> RefusedError:
+        waiting = self._writer.events_in_flight
+        return RefusedError(429, f"{waiting} events wait for Kafka; try again soon", retry_after_s=RETRY_AFTER_S)
+
+
+def _answer(status: int, result: Result, refused: RefusedError | None = None) -> Response:
+    headers = dict(refused.headers) if refused is not None else {}
+    if refused is not None and refused.retry_after_s is not None:
+        headers["Retry-After"] = str(refused.retry_after_s)
+    return Response(_ENCODER.encode(result), status, headers, JSON)

@@ -1,0 +1,16 @@
+"""What all groups of settings share: their base class and the types of fields."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import NoDecode
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+S3Folder = Annotated[str, Field(pattern=r"^s3://[^/]+/.+[^/]$")]
+HostList = Annotated[str, NoDecode, Field(min_length=1)]
+
+
+class Group(BaseModel):
+    """A group of settings. It cannot change, and knows no field but its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

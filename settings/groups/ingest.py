@@ -1,0 +1,55 @@
+"""The HTTP ingest service."""
+
+from pydantic import Field
+
+from settings.durations import DAY_MS, MINUTE_MS
+from settings.groups.base import Group, Port
+
+
+class IngestSettings(Group):
+    """The HTTP ingest service."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    linger_ms: int = Field(50, ge=0, description="How long an event waits for other events of its salt.")
+    batch_events_max: int = Field(
+        2000, ge=1, le=100_000, description="The maximum number of events in one Kafka record."
+    )
+    body_bytes_max: int = Field(
+        8 << 20,
+        ge=1024,
+        description="The maximum size of a request's body, as sent and unpacked. A larger one is answered with 413.",
+    )
+    events_in_flight_max: int = Field(
+        500_000,
+        ge=1,
+        description="How many accepted events may wait for Kafka to acknowledge them. If there are more, requests are "
+        "answered with 429.",
+    )
+    delivery_timeout_ms: int = Field(
+        30_000, ge=1000, description="The write of an event fails if Kafka does not acknowledge it within this time."
+    )
+    heartbeat_ms: int = Field(1000, ge=100, description="How often a salt without events gets a heartbeat.")
+    topics_check_s: float = Field(
+        30.0, gt=0, description="How often the service checks that Kafka's topics are still as the product needs them."
+    )
+    past_margin_ms: int = Field(
+        DAY_MS,
+        ge=0,
+        description="An event is rejected if it was viewed longer ago than history.late_hours plus this, by the "
+        "service's own clock, because nothing would count it.",
+    )
+    future_margin_ms: int = Field(
+        10 * MINUTE_MS,
+        ge=0,
+        description="An event is rejected if it was viewed further ahead than counting.future_skew_ms plus this, by "
+        "the service's own clock. The clocks of services and brokers must differ by less.",
+    )
+    keep_alive_s: int = Field(
+        75,
+        ge=1,
+        description="How long an idle connection stays open. It must be longer than a load balancer keeps its own.",
+    )
+    tally_minutes: int = Field(
+        180, ge=1, le=10_000, description="For how many minutes of arrival the service keeps its own tally."
+    )
