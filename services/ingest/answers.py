@@ -30,6 +30,12 @@ class Result(Struct):
     ] = UNSET
 
 
+class NoSchema(Struct, frozen=True):
+    """The answer for a schema that is not there."""
+
+    error: Annotated[str, Meta(description="The names that there are.")]
+
+
 class Clock(Struct, frozen=True):
     """The time by the service's clock."""
 

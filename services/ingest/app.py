@@ -16,8 +16,9 @@ from starlette.routing import Route
 
 from services.docs_page import docs_page
 from services.ingest import routes
-from services.ingest.answers import Clock, Tally, TallyMinute
+from services.ingest.answers import Clock, NoSchema, Tally, TallyMinute
 from services.ingest.intake import Intake
+from services.ingest.schema_texts import schema_names, schema_text
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter
 from services.openapi import HEALTHZ, JSON
@@ -46,6 +47,7 @@ def build_app(settings: Settings) -> Starlette:
             Route(routes.EVENTS.path, intake.post_events, methods=[routes.EVENTS.method]),
             Route(f"{routes.EVENTS.path}/", intake.post_events, methods=[routes.EVENTS.method]),
             Route(routes.TIME.path, _time),
+            Route(routes.SCHEMA.path, _schema),
             Route(routes.TALLY.path, endpoints.get_tally),
             Route(routes.METRICS.path, endpoints.metrics),
             Route(HEALTHZ.path, _healthz),
@@ -67,6 +69,15 @@ async def _healthz(_request: Request) -> Response:
 async def _time(_request: Request) -> Response:
     now = Clock(time.time_ns() // 1_000_000)
     return Response(_ENCODER.encode(now), headers={"Cache-Control": "no-store"}, media_type=JSON)
+
+
+async def _schema(request: Request) -> Response:
+    name = request.path_params["name"]
+    text = schema_text(name)
+    if text is not None:
+        return Response(text, media_type=JSON)
+    error = f"there is no schema {name:.80}; there are: {', '.join(schema_names())}"
+    return Response(_ENCODER.encode(NoSchema(error)), 404, media_type=JSON)
 
 
 class _Endpoints:

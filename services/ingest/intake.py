@@ -12,7 +12,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.ingest import forms
+from services.ingest import forms, routes
 from services.ingest.answers import Result
 from services.ingest.bodies import read_body
 from services.ingest.encodings import checked_encoding, unpack
@@ -52,6 +52,7 @@ class Intake:
         return response
 
     async def _take(self, request: Request) -> Response:
+        is_dry_run = _dry_run(request)
         media = forms.media_of(request.headers)
         encoding = checked_encoding(request.headers.get("content-encoding", ""))
         self._admit()
@@ -67,11 +68,15 @@ class Intake:
         now_ms = time.time_ns() // 1_000_000
         packed = pack(parsed.events, parsed.indexes, now_ms=now_ms, salts=self._salts, reach=self._reach)
         rejected = parsed.rejected + packed.rejected
-        self._tally.rejected(len(rejected))
+        if not is_dry_run:
+            self._tally.rejected(len(rejected))
         if packed.count == 0:
             rejected.sort(key=lambda rejection: rejection.index)
             reason = "no event in the body is usable" if rejected else "the body holds no event"
             return _answer(400, Result(0, rejected, ignored=parsed.ignored or UNSET, error=reason))
+        if is_dry_run:
+            rejected.sort(key=lambda rejection: rejection.index)
+            return _answer(202, Result(packed.count, rejected, packed.made or UNSET, parsed.ignored or UNSET))
         return await self._write(packed, rejected, parsed.ignored)
 
     def _admit(self) -> None:
@@ -95,6 +100,22 @@ class Intake:
     def _busy(self) -> RefusedError:
         waiting = self._writer.events_in_flight
         return RefusedError(429, f"{waiting} events wait for Kafka; try again soon", retry_after_s=RETRY_AFTER_S)
+
+
+def _dry_run(request: Request) -> bool:
+    """Whether the caller asks for an answer alone. Raises RefusedError (422) for a parameter that is not known.
+
+    A misspelt `dry_run` must not write events that were meant as a test.
+    """
+    for name, value in request.query_params.multi_items():
+        if name != routes.DRY_RUN.name:
+            raise RefusedError(422, f"the parameter {name:.80} is not known; there is only {routes.DRY_RUN.name}")
+        if value not in ("true", "false"):
+            raise RefusedError(422, f"{name}={value:.80} is neither true nor false; send one of them")
+    said = set(request.query_params.getlist(routes.DRY_RUN.name))
+    if len(said) > 1:
+        raise RefusedError(422, f"{routes.DRY_RUN.name} is both true and false; send it once")
+    return said == {"true"}
 
 
 def _answer(status: int, result: Result, refused: RefusedError | None = None) -> Response:

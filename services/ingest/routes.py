@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from services.ingest.answers import Clock, Result, Tally
+from services.ingest.answers import Clock, NoSchema, Result, Tally
 from services.ingest.events import EventsBody
-from services.openapi import HEALTHZ, JSON, Answer, Body, Operation, describe, metrics
+from services.openapi import HEALTHZ, JSON, Answer, Body, Operation, Parameter, describe, metrics
 
 NDJSON = "application/x-ndjson"
 AVRO = "application/avro"
@@ -19,6 +19,12 @@ EXAMPLE = {
     ]
 }
 
+DRY_RUN = Parameter(
+    "dry_run",
+    "With true, the service answers as it would, and writes nothing.",
+    {"type": "string", "enum": ["true", "false"], "default": "false"},
+)
+
 EVENTS = Operation(
     "/v1/events",
     "Send view events.",
@@ -27,11 +33,13 @@ EVENTS = Operation(
         400: Answer("Nothing in the body is usable.", (Result,)),
         413: Answer("The body has too many bytes or events; send it in parts.", (Result,)),
         415: Answer("The content type is not one of the three, or the encoding is neither gzip nor zstd.", (Result,)),
+        422: Answer("A parameter is bad; nothing was taken.", (Result,)),
         429: Answer("Too many events wait for Kafka; try again after Retry-After seconds.", (Result,), retry=True),
         503: Answer(
             "Kafka took none of it; try again after Retry-After seconds, with the same ids.", (Result,), retry=True
         ),
     },
+    parameters=(DRY_RUN,),
     bodies=(
         Body(JSON, "events: a list of events", EventsBody, EXAMPLE),
         Body(NDJSON, "an event with the same fields on each line"),
@@ -46,6 +54,20 @@ TIME = Operation(
     "What time is it? With this, a device whose clock is wrong corrects it before it makes ids and times.",
     Answer("The time now. No cache keeps it.", (Clock,)),
 )
+SCHEMA: Operation[Any] = Operation(
+    "/v1/schemas/{name}",
+    "An Avro schema of the product.",
+    Answer("The schema as it is in the repository.", (dict,)),
+    {404: Answer("There is no such schema.", (NoSchema,))},
+    (
+        Parameter(
+            "name",
+            "The name of a schema with its version, such as ViewEvent.v1. Without a version it is the newest, which "
+            "readers of all events need.",
+            in_path=True,
+        ),
+    ),
+)
 TALLY = Operation(
     "/v1/tally",
     "What this process has written, by minute of arrival, to compare with the ledger.",
@@ -59,5 +81,5 @@ OPENAPI = describe(
     "View counts: ingest",
     "Takes view events. 202 means that Kafka has every event reported as accepted. A rejected event can be sent again, "
     "with the same id, without being counted twice.",
-    [EVENTS, TIME, TALLY, METRICS, HEALTHZ, READYZ],
+    [EVENTS, TIME, SCHEMA, TALLY, METRICS, HEALTHZ, READYZ],
 )

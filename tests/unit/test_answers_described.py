@@ -293,6 +293,9 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
     post(400, content=b"[]", headers={"content-type": JSON})
     post(413, content=b" " * (BODY_BYTES_MAX + 1), headers={"content-type": JSON})
     post(415, content=b"", headers={"content-type": "text/csv"})
+    post(422, params={"dry_run": "yes"}, **body({"video_id": "A"}))
+    described.hold(ingest_routes.SCHEMA.path, ask(app, "GET", "/v1/schemas/ViewEvent.v1"))
+    described.hold(ingest_routes.SCHEMA.path, ask(app, "GET", "/v1/schemas/ViewEvent.v99"))
     for operation in (ingest_routes.TIME, ingest_routes.TALLY, ingest_routes.METRICS, HEALTHZ, ingest_routes.READYZ):
         described.hold(operation.path, ask(app, "GET", operation.path))
     monkeypatch.setattr(Writer, "events_in_flight", 1 << 60)
