@@ -88,7 +88,10 @@ class _Endpoints:
 
     async def readyz(self, _request: Request) -> Response:
         trouble = self._writer.trouble
-        return PlainTextResponse("ready\n") if trouble is None else PlainTextResponse(f"{trouble}\n", 503)
+        if trouble is not None:
+            return PlainTextResponse(f"{trouble}\n", 503)
+        refused = "".join(f"takes no events of one partition: {reason}\n" for reason in self._writer.partial_trouble)
+        return PlainTextResponse(f"ready\n{refused}")
 
     async def get_tally(self, _request: Request) -> Response:
         minutes = [

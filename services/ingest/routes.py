@@ -75,7 +75,10 @@ TALLY = Operation(
 )
 METRICS = metrics("What this process has done with events since its start, as metrics.")
 READYZ: Operation[Any] = Operation(
-    "/readyz", "Can events be written now?", Answer("Yes."), {503: Answer("No; the body says why.")}
+    "/readyz",
+    "Can events be written now?",
+    Answer("Yes; further lines name partitions whose events are refused."),
+    {503: Answer("No; the body says why.")},
 )
 OPENAPI = describe(
     "View counts: ingest",

@@ -22,6 +22,7 @@ from schemas.topics import RECORD_BYTES_MAX
 from services.ingest.broker_clocks import BrokerClocks
 from services.ingest.failure_log import FailureLog
 from services.ingest.packing import EVENT_BYTES_MAX, Packed, batch_value
+from services.ingest.partition_silence import PartitionSilence
 from services.ingest.tally import IngestTally
 from services.ingest.topic_watch import TopicWatch
 from settings import Settings
@@ -54,6 +55,7 @@ class EventWriter:
         self._salts = salts = settings.counting.salts
         self._topics = TopicWatch(settings)
         self._clocks = BrokerClocks(settings.kafka.partitions)
+        self._silence = PartitionSilence(settings.kafka.partitions, SILENCE_MAX_S + ingest.heartbeat_ms / 1000)
         self._producer_id = producer_id
         self._events_max = min(ingest.batch_events_max, (RECORD_BYTES_MAX - HEADER_BYTES_MAX) // EVENT_BYTES_MAX)
         self._keys = [salt.to_bytes(4, "big") for salt in range(salts)]
@@ -122,6 +124,15 @@ class EventWriter:
             return f"Kafka has acknowledged nothing for {silent_s:.0f} s"
         return self._clocks.all_wrong
 
+    @property
+    def partial_trouble(self) -> list[str]:
+        """Why events of some partitions cannot be written now, one reason for each; others can."""
+        found = (self._refusal(partition) for partition in range(self._kafka.partitions))
+        return [reason for reason in found if reason is not None]
+
+    def _refusal(self, partition: int) -> str | None:
+        return self._clocks.trouble(partition) or self._silence.trouble(partition, time.monotonic())
+
     def write(self, packed: Packed) -> list[tuple[asyncio.Future[str | None], list[int]]]:
         """Take the events over. Returns the future of each batch that they go into, with the indexes of the events.
 
@@ -130,10 +141,10 @@ class EventWriter:
         shares: list[tuple[asyncio.Future[str | None], list[int]]] = []
         taken = 0
         for salt, datums in enumerate(packed.datums):
-            wrong_clock = self._clocks.trouble(salt % self._kafka.partitions) if datums else None
-            if wrong_clock is not None:
+            reason = self._refusal(salt % self._kafka.partitions) if datums else None
+            if reason is not None:
                 refused = self._loop.create_future()
-                refused.set_result(wrong_clock)
+                refused.set_result(reason)
                 shares.append((refused, packed.indexes[salt]))
                 self._tally.not_written(len(datums))
                 continue
@@ -200,6 +211,7 @@ class EventWriter:
         self._failed[batch.salt] = failure
         if failure is None:
             self._acked_at_s = time.monotonic()
+            self._silence.acknowledged(batch.salt % self._kafka.partitions, self._acked_at_s, was_away=self._down)
             self._tally.acknowledged(append_ms, len(batch.datums))
             self._clocks.acknowledged(batch.salt % self._kafka.partitions, append_ms, time.time_ns() // 1_000_000)
             if self._down:

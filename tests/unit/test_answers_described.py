@@ -262,6 +262,7 @@ class Writer:
     trouble: str | None = None
     failure: str | None = None
     events_in_flight = 0
+    partial_trouble: tuple[str, ...] = ()
 
     def __init__(self, *_arguments: object, tally: Any, **_named: object) -> None:
         tally.acknowledged(int(NOW.timestamp() * 1000), 3)

@@ -3,6 +3,9 @@
 import asyncio
 import time
 
+import pytest
+
+from services.ingest.packing import Packed
 from services.ingest.tally import IngestTally
 from services.ingest.writer import Batch, EventWriter
 from settings import CountingSettings, Settings
@@ -35,6 +38,32 @@ def test_it_is_not_ready_while_the_last_write_of_every_salt_failed() -> None:
     assert writer.trouble is None, "events of one salt can still be written"
     writer.settled(SALTS - 1, "_UNKNOWN_TOPIC")
     assert writer.trouble == "the last writes of all 4 salts failed: _UNKNOWN_TOPIC"
+
+
+async def _written(writer: Writer) -> list[str | None]:
+    """What became of one event of each salt."""
+    writer._loop = asyncio.get_running_loop()
+    shares = writer.write(Packed([[b"event"]] * SALTS, [[salt] for salt in range(SALTS)], [], [], SALTS))
+    assert writer._tick is not None
+    writer._tick.cancel()
+    return [done.result() if done.done() else None for done, _ in shares]
+
+
+def test_a_dead_partition_refuses_its_own_events_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Writer()
+    start_s = time.monotonic()
+    for after_s in range(13):
+        monkeypatch.setattr(time, "monotonic", lambda now_s=start_s + after_s: now_s)
+        for salt in range(SALTS):
+            if after_s == 0 or salt != 3:
+                writer.settled(salt, None)
+    assert writer.trouble is None
+    (reason,) = writer.partial_trouble
+    assert reason.startswith("partition 3 has acknowledged nothing for 12 s")
+    assert asyncio.run(_written(writer)) == [None, None, None, reason]
+    assert writer.events_in_flight == SALTS - 1
+    writer.settled(3, None)
+    assert writer.partial_trouble == []
 
 
 def test_one_heartbeat_that_is_acknowledged_makes_it_ready_again() -> None:
