@@ -23,10 +23,15 @@ class UnknownSchemaError(ValueError):
     """The bytes name a schema that is not in the registry, or are not in single-object encoding."""
 
 
+def text(name: str, version: int = 1) -> str:
+    """The file of the schema NAME.vVERSION. Raises FileNotFoundError if there is none."""
+    return (FOLDER / f"{name}.v{version}.avsc").read_text()
+
+
 @cache
 def schema(name: str, version: int = 1) -> Any:
     """The schema NAME.vVERSION, parsed for fastavro. Raises FileNotFoundError if there is none."""
-    return fastavro.parse_schema(json.loads((FOLDER / f"{name}.v{version}.avsc").read_text()))
+    return fastavro.parse_schema(json.loads(text(name, version)))
 
 
 @cache
@@ -38,7 +43,7 @@ def numeric_schema(name: str, version: int = 1) -> Any:
             return part["type"] if "logicalType" in part else {key: plain(of) for key, of in part.items()}
         return [plain(of) for of in part] if isinstance(part, list) else part
 
-    return fastavro.parse_schema(plain(json.loads((FOLDER / f"{name}.v{version}.avsc").read_text())))
+    return fastavro.parse_schema(plain(json.loads(text(name, version))))
 
 
 @cache

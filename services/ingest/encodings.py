@@ -16,6 +16,8 @@ _GZIP_WINDOW_BITS = zlib.MAX_WBITS | 16
 # RFC 9659: a zstd frame for HTTP needs a window of at most 8 MiB. Without the limit a frame could ask for far more.
 _ZSTD_WINDOW_LOG_MAX = 23
 _ZSTD_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX}
+# A body of many small members would be copied once for each of them.
+_MEMBERS_MAX = 64
 IDENTITY = "identity"
 ENCODINGS = ("gzip", "zstd")
 
@@ -53,13 +55,15 @@ def unpack(encoding: str, body: bytes, *, bytes_max: int) -> bytes:
     """The body as it was before it was packed. `encoding` is one that `checked_encoding` returns.
 
     Raises RefusedError: 413 if there are more than `bytes_max` bytes, 400 if the body is broken or cut off. A body may
-    have several members (gzip) or frames (zstd), one after the other.
+    have up to 64 members (gzip) or frames (zstd), one after the other.
     """
     if encoding == IDENTITY:
         return body
     found: list[bytes] = []
     size = 0
     while body:
+        if len(found) == _MEMBERS_MAX:
+            raise RefusedError(400, f"the body has more than {_MEMBERS_MAX} members of {encoding}; pack it as one")
         unpacker = _UNPACKERS[encoding]()
         try:
             out = unpacker.decompress(body, bytes_max - size + 1)

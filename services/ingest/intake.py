@@ -47,7 +47,7 @@ class Intake:
         try:
             response = await self._take(request)
         except RefusedError as refused:
-            response = _answer(refused.status, Result(0, [], error=refused.error), refused)
+            response = _answer(refused.status, Result(0, [], error=refused.error), refused.retry_after_s)
         self._tally.answered(response.status_code)
         return response
 
@@ -70,14 +70,17 @@ class Intake:
         rejected = parsed.rejected + packed.rejected
         if not is_dry_run:
             self._tally.rejected(len(rejected))
+        failed = [] if is_dry_run or packed.count == 0 else await self._write(packed)
+        rejected += [Rejection(index, None, f"not written, send it again: {reason}") for index, reason in failed]
+        rejected.sort(key=lambda rejection: rejection.index)
+        ignored = parsed.ignored or UNSET
         if packed.count == 0:
-            rejected.sort(key=lambda rejection: rejection.index)
             reason = "no event in the body is usable" if rejected else "the body holds no event"
-            return _answer(400, Result(0, rejected, ignored=parsed.ignored or UNSET, error=reason))
-        if is_dry_run:
-            rejected.sort(key=lambda rejection: rejection.index)
-            return _answer(202, Result(packed.count, rejected, packed.made or UNSET, parsed.ignored or UNSET))
-        return await self._write(packed, rejected, parsed.ignored)
+            return _answer(400, Result(0, rejected, ignored=ignored, error=reason))
+        result = Result(packed.count - len(failed), rejected, packed.made or UNSET, ignored)
+        if result.accepted == 0:
+            return _answer(503, result, RETRY_AFTER_S)
+        return _answer(202, result)
 
     def _admit(self) -> None:
         trouble = self._writer.trouble
@@ -86,16 +89,11 @@ class Intake:
         if self._writer.events_in_flight >= self._ingest.events_in_flight_max:
             raise self._busy()
 
-    async def _write(self, packed: Packed, rejected: list[Rejection], ignored: list[str]) -> Response:
+    async def _write(self, packed: Packed) -> list[tuple[int, str]]:
+        """Return when Kafka has answered: (index, reason) of each event that it has not acknowledged."""
         shares = self._writer.write(packed)
         await asyncio.wait({done for done, _ in shares})
-        failed = failures(shares)
-        rejected += [Rejection(index, None, f"not written, send it again: {reason}") for index, reason in failed]
-        rejected.sort(key=lambda rejection: rejection.index)
-        result = Result(packed.count - len(failed), rejected, packed.made or UNSET, ignored or UNSET)
-        if result.accepted == 0:
-            return _answer(503, result, RefusedError(503, "", retry_after_s=RETRY_AFTER_S))
-        return _answer(202, result)
+        return failures(shares)
 
     def _busy(self) -> RefusedError:
         waiting = self._writer.events_in_flight
@@ -118,8 +116,6 @@ def _dry_run(request: Request) -> bool:
     return said == {"true"}
 
 
-def _answer(status: int, result: Result, refused: RefusedError | None = None) -> Response:
-    headers = dict(refused.headers) if refused is not None else {}
-    if refused is not None and refused.retry_after_s is not None:
-        headers["Retry-After"] = str(refused.retry_after_s)
+def _answer(status: int, result: Result, retry_after_s: int | None = None) -> Response:
+    headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     return Response(_ENCODER.encode(result), status, headers, JSON)

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from schemas.registry import FOLDER, by_prefix, newest
+from schemas.registry import by_prefix, newest, text
 
 
 @cache
@@ -13,9 +13,10 @@ def schema_names() -> list[str]:
 
 @cache
 def _texts() -> dict[str, str]:
-    texts = {name: (FOLDER / f"{name}.avsc").read_text() for name in schema_names()}
-    newest_ones = {name: f"{name}.v{newest(name)}" for name, _ in by_prefix().values()}
-    return texts | {name: texts[version] for name, version in newest_ones.items()}
+    found = by_prefix().values()
+    return {f"{name}.v{version}": text(name, version) for name, version in found} | {
+        name: text(name, newest(name)) for name, _ in found
+    }
 
 
 def schema_text(name: str) -> str | None:

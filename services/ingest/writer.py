@@ -55,7 +55,8 @@ class EventWriter:
         self._salts = salts = settings.counting.salts
         self._topics = TopicWatch(settings)
         self._clocks = BrokerClocks(settings.kafka.partitions)
-        self._silence = PartitionSilence(settings.kafka.partitions, SILENCE_MAX_S + ingest.heartbeat_ms / 1000)
+        self._silence_max_s = SILENCE_MAX_S + ingest.heartbeat_ms / 1000
+        self._silence = PartitionSilence(settings.kafka.partitions, self._silence_max_s)
         self._producer_id = producer_id
         self._events_max = min(ingest.batch_events_max, (RECORD_BYTES_MAX - HEADER_BYTES_MAX) // EVENT_BYTES_MAX)
         self._keys = [salt.to_bytes(4, "big") for salt in range(salts)]
@@ -120,18 +121,19 @@ class EventWriter:
             # Heartbeats go on, and the first one that is acknowledged ends this state.
             return f"the last writes of all {self._salts} salts failed: {self._failed[0]}"
         silent_s = time.monotonic() - self._acked_at_s
-        if silent_s > SILENCE_MAX_S + self._ingest.heartbeat_ms / 1000:
+        if silent_s > self._silence_max_s:
             return f"Kafka has acknowledged nothing for {silent_s:.0f} s"
         return self._clocks.all_wrong
 
     @property
     def partial_trouble(self) -> list[str]:
         """Why events of some partitions cannot be written now, one reason for each; others can."""
-        found = (self._refusal(partition) for partition in range(self._kafka.partitions))
+        now_s = time.monotonic()
+        found = (self._refusal(partition, now_s) for partition in range(self._kafka.partitions))
         return [reason for reason in found if reason is not None]
 
-    def _refusal(self, partition: int) -> str | None:
-        return self._clocks.trouble(partition) or self._silence.trouble(partition, time.monotonic())
+    def _refusal(self, partition: int, now_s: float) -> str | None:
+        return self._clocks.trouble(partition) or self._silence.trouble(partition, now_s)
 
     def write(self, packed: Packed) -> list[tuple[asyncio.Future[str | None], list[int]]]:
         """Take the events over. Returns the future of each batch that they go into, with the indexes of the events.
@@ -140,8 +142,9 @@ class EventWriter:
         """
         shares: list[tuple[asyncio.Future[str | None], list[int]]] = []
         taken = 0
+        now_s = time.monotonic()
         for salt, datums in enumerate(packed.datums):
-            reason = self._refusal(salt % self._kafka.partitions) if datums else None
+            reason = self._refusal(salt % self._kafka.partitions, now_s) if datums else None
             if reason is not None:
                 refused = self._loop.create_future()
                 refused.set_result(reason)

@@ -27,6 +27,7 @@ from services.query.api import answers, routes
 from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.store import CountStore
 from settings import IngestSettings, Settings
+from tests.support.ingest_writer import FakeWriter
 from tests.support.registers import put_manifest, register_of
 from tests.support.tables import Tables
 from udfs.logic.history.manifest import no_history
@@ -256,21 +257,12 @@ def test_a_tally_has_the_columns_of_the_ledger() -> None:
 # --- ingest
 
 
-class Writer:
-    """Acknowledges what is said here, and knows no Kafka."""
-
-    trouble: str | None = None
-    failure: str | None = None
-    events_in_flight = 0
-    partial_trouble: tuple[str, ...] = ()
+class Writer(FakeWriter):
+    """One that has acknowledged events before it is asked."""
 
     def __init__(self, *_arguments: object, tally: Any, **_named: object) -> None:
+        super().__init__()
         tally.acknowledged(int(NOW.timestamp() * 1000), 3)
-
-    def write(self, packed: Any) -> list[tuple[asyncio.Future[str | None], list[int]]]:
-        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        done.set_result(self.failure)
-        return [(done, [index for indexes in packed.indexes for index in indexes])]
 
 
 def body(*events: dict[str, Any]) -> dict[str, Any]:

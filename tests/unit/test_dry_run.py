@@ -1,6 +1,5 @@
 """A dry run answers as the real call would, and neither writes nor counts. A misspelt one is refused. No server."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -10,31 +9,20 @@ from schemas.registry import FOLDER
 from services.ingest import app as ingest_app
 from services.ingest.schema_texts import schema_names
 from settings import Settings
+from tests.support.ingest_writer import FakeWriter
 
 EVENTS = {"events": [{"video_id": "A"}, {"video_id": ""}, {"video_id": "B", "odd": 1}]}
 
 
-class Writer:
-    """Notes what it is given, and acknowledges it."""
-
-    trouble = None
-    events_in_flight = 0
-    written: list[Any] = []  # noqa: RUF012 - emptied by each test's fixture
-
-    def __init__(self, *_arguments: object, **_named: object) -> None:
-        return
-
-    def write(self, packed: Any) -> list[tuple[asyncio.Future[str | None], list[int]]]:
-        self.written.append(packed)
-        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        return [(done, [index for indexes in packed.indexes for index in indexes])]
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
+    made = FakeWriter()
+    monkeypatch.setattr(ingest_app, "EventWriter", lambda *_arguments, **_named: made)
+    return made
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    monkeypatch.setattr(ingest_app, "EventWriter", Writer)
-    monkeypatch.setattr(Writer, "written", [])
+def client(writer: FakeWriter) -> TestClient:
     return TestClient(ingest_app.build_app(Settings()))
 
 
@@ -43,11 +31,11 @@ def without_ids(answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "event_ids": made}
 
 
-def test_a_dry_run_answers_the_same_and_writes_nothing(client: TestClient) -> None:
+def test_a_dry_run_answers_the_same_and_writes_nothing(client: TestClient, writer: FakeWriter) -> None:
     dry = client.post("/v1/events?dry_run=true", json=EVENTS)
-    assert Writer.written == []
+    assert writer.written == []
     real = client.post("/v1/events?dry_run=false", json=EVENTS)
-    assert len(Writer.written) == 1
+    assert len(writer.written) == 1
     assert dry.status_code == real.status_code == 202
     assert without_ids(dry.json()) == without_ids(real.json())
 
@@ -60,11 +48,11 @@ def test_a_dry_run_of_nothing_usable_is_refused_as_well(client: TestClient) -> N
 @pytest.mark.parametrize(
     "query", ["dryrun=true", "dry_run=1", "dry_run=", "dry_run=true&x=1", "dry_run=true&dry_run=false"]
 )
-def test_a_parameter_that_is_not_known_writes_nothing(client: TestClient, query: str) -> None:
+def test_a_parameter_that_is_not_known_writes_nothing(client: TestClient, writer: FakeWriter, query: str) -> None:
     answer = client.post(f"/v1/events?{query}", json=EVENTS)
     assert answer.status_code == 422
     assert "dry_run" in answer.json()["error"]
-    assert Writer.written == []
+    assert writer.written == []
 
 
 def test_each_schema_is_answered_as_its_file_says(client: TestClient) -> None:

@@ -32,6 +32,15 @@ def test_several_members_are_one_body(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_many_empty_members_are_not_walked_through(encoding: str) -> None:
+    empty = PACK[encoding](b"")
+    assert unpack(encoding, empty * 63 + PACK[encoding](BODY), bytes_max=MIB) == BODY
+    with pytest.raises(RefusedError) as refused:
+        unpack(encoding, empty * 100_000, bytes_max=MIB)
+    assert (refused.value.status, encoding in refused.value.error) == (400, True)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_a_bomb_stops_at_the_bound(encoding: str) -> None:
     bomb = PACK[encoding](bytes(64 * MIB))
     tracemalloc.start()
