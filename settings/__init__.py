@@ -1,5 +1,6 @@
 """Every setting of the product, as one frozen model. Knows no Flink, no network and no clock."""
 
+from settings.groups.access import AccessSettings
 from settings.groups.cassandra import CassandraSettings
 from settings.groups.counting import CountingSettings, JobSettings
 from settings.groups.history import ArchiveSettings, ErasureSettings, HistorySettings
@@ -11,6 +12,7 @@ from settings.groups.s3 import S3Settings
 from settings.model import Settings
 
 __all__ = [
+    "AccessSettings",
     "ArchiveSettings",
     "CassandraSettings",
     "CountingSettings",

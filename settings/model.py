@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from settings.groups.access import AccessSettings
 from settings.groups.cassandra import CassandraSettings
 from settings.groups.counting import CountingSettings, JobSettings
 from settings.groups.history import ArchiveSettings, ErasureSettings, HistorySettings
@@ -39,6 +40,7 @@ class Settings(BaseSettings):
     history: HistorySettings = HistorySettings()
     erasure: ErasureSettings = ErasureSettings()
     cassandra: CassandraSettings = CassandraSettings()
+    access: AccessSettings = AccessSettings()
     ingest: IngestSettings = IngestSettings()
     query: QuerySettings = QuerySettings()
 

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.access.caller import Caller
 from services.ingest import forms, routes
 from services.ingest.answers import Result
 from services.ingest.bodies import read_body
@@ -41,6 +42,7 @@ class Intake:
             settings.counting.future_skew_ms + settings.ingest.future_margin_ms,
         )
         self._writer = writer
+        self._caller = Caller(settings.access.project)
 
     async def post_events(self, request: Request) -> Response:
         """The endpoint of POST /v1/events."""

@@ -27,7 +27,7 @@ ARGS = dict(re.findall(r"^ARG (\w+)=(\S+)$", DOCKERFILE, re.MULTILINE))
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SERVICES_PACKAGES = ("settings", "schemas", "udfs", "connectors", "services")
 IMPORT_NAMES = {
-    "backports": "backports-zstd",
+    "backports": "backports-zstd", "crawleruseragents": "crawler-user-agents", "re2": "google-re2",
     "cassandra": "cassandra-driver", "kafka": "kafka-python", "pyflink": "apache-flink", "ruamel": "ruamel.yaml",
 }  # fmt: skip
 # What boto3, PyFlink and Numba are made of, or hand to their users.
