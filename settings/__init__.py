@@ -8,6 +8,7 @@ from settings.groups.ingest import IngestSettings
 from settings.groups.kafka import KafkaSettings
 from settings.groups.pack import PackSettings
 from settings.groups.query import QuerySettings
+from settings.groups.redis import RedisSettings
 from settings.groups.s3 import S3Settings
 from settings.model import Settings
 
@@ -23,6 +24,7 @@ __all__ = [
     "KafkaSettings",
     "PackSettings",
     "QuerySettings",
+    "RedisSettings",
     "S3Settings",
     "Settings",
 ]

@@ -17,6 +17,7 @@ from settings.groups.ingest import IngestSettings
 from settings.groups.kafka import KafkaSettings
 from settings.groups.pack import PackSettings
 from settings.groups.query import QuerySettings
+from settings.groups.redis import RedisSettings
 from settings.groups.s3 import S3Settings
 
 
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     history: HistorySettings = HistorySettings()
     erasure: ErasureSettings = ErasureSettings()
     cassandra: CassandraSettings = CassandraSettings()
+    redis: RedisSettings = RedisSettings()
     access: AccessSettings = AccessSettings()
     ingest: IngestSettings = IngestSettings()
     query: QuerySettings = QuerySettings()

@@ -31,7 +31,7 @@ settings.register_profile(FAST, deadline=None, max_examples=FAST_EXAMPLES)
 settings.register_profile(THOROUGH, deadline=None)
 
 
-SHARED_PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager", "ingest", "query")
+SHARED_PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "redis", "jobmanager", "taskmanager", "ingest", "query")
 # With `-n`, tests of one group run in one process, one after the other, and groups begin in the order of their tests.
 SHARED_STACK_GROUP = "shared stack"
 # What takes long goes first, so that the processes end at about the same time.

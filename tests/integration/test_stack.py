@@ -20,16 +20,18 @@ import pytest
 from cassandra.cluster import Cluster
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from redis import Redis
 
 from tests.support.jobs import await_no_job
 from tests.support.metrics import samples
 from tests.support.waiting import eventually
 from tools.stack import FlinkCommandError, Stack, flink
+from tools.stack.files import REDIS_MIB
 from tools.stack.layout import HOME_VARIABLE, repository
 from tools.stack.machine.local_http import open_local
 from tools.stack.machine.ports import HOST, environment_variable, free_ports
 
-INFRASTRUCTURE = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
+INFRASTRUCTURE = ("zookeeper", "kafka", "cassandra", "seaweedfs", "redis", "jobmanager", "taskmanager")
 GONE_S = 5.0
 BACK_S = 60.0
 
@@ -134,6 +136,25 @@ def test_kafka_comes_back_with_what_it_acknowledged(stack: Stack) -> None:
     found = [int(message.value() or b"") for message in consumer.consume(1_000, timeout=30) if not message.error()]
     consumer.close()
     assert found == list(range(1_000))
+
+
+def test_redis_comes_back_and_keeps_nothing(stack: Stack) -> None:
+    with Redis(HOST, stack.ports["redis"]) as client:
+        client.set("stack", 1)
+        assert client.config_get("maxmemory*") == {
+            "maxmemory": str(REDIS_MIB << 20),
+            "maxmemory-policy": "allkeys-lru",
+            "maxmemory-samples": "5",
+            "maxmemory-clients": "0",
+            "maxmemory-eviction-tenacity": "10",
+        }
+    killed = stack.kill("redis")
+    stack.wait_ready("redis", timeout_s=BACK_S)
+    assert stack.pid("redis") != killed
+    with Redis(HOST, stack.ports["redis"]) as client:
+        assert client.get("stack") is None
+    # Nor has it written anything: no snapshot and no log of writes.
+    assert not [*stack.layout.home.rglob("*.rdb"), *stack.layout.home.rglob("*.aof")]
 
 
 def test_cassandra_comes_back_with_what_it_acknowledged(stack: Stack) -> None:

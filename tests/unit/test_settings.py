@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from settings import CountingSettings, HistorySettings, IngestSettings, Settings
+from settings import CountingSettings, HistorySettings, IngestSettings, RedisSettings, Settings
 
 MINUTE_MS = 60_000
 
@@ -66,3 +66,15 @@ def test_variables_name_group_and_field(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("VIEW_COUNTS_KAFKA_PARTITIONS", "3")
     with pytest.raises(ValidationError, match=r"kafka\.partitions=3"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"username": "views"}, r"redis\.username=views is set and redis\.password_file is not"),
+        ({"ca_file": "/ca.pem"}, r"redis\.ca_file=/ca\.pem is set and redis\.tls is not"),
+    ],
+)
+def test_redis_is_not_half_secured(values: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        RedisSettings.model_validate(values)

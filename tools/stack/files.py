@@ -1,4 +1,4 @@
-"""Renders the configuration files of Kafka, Cassandra and SeaweedFS for one local node each. Writes no file."""
+"""Renders the configuration files of Kafka, Cassandra, SeaweedFS and Redis for one local node each. Writes no file."""
 
 import json
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from tools.stack.machine.ports import HOST
 S3_ACCESS_KEY = "view-counts"
 S3_SECRET_KEY = "view-counts-secret"  # noqa: S105 - of the local stack alone
 S3_BUCKET = "view-counts"
+REDIS_MIB = 64
 
 
 def kafka_server_properties(layout: Layout, ports: Mapping[str, int]) -> str:
@@ -129,6 +130,24 @@ def cassandra_logback(_layout: Layout) -> str:
   <logger name="org.apache.cassandra.cql3.statements.BatchStatement" level="ERROR"/>
 </configuration>
 """
+
+
+def redis_conf(layout: Layout, ports: Mapping[str, int]) -> str:
+    """The configuration of a server that keeps nothing: what lies in it may be lost at any time."""
+    return "\n".join(
+        (
+            f"bind {HOST}",
+            f"port {ports['redis']}",
+            "databases 1",
+            'save ""',
+            "appendonly no",
+            f"maxmemory {REDIS_MIB}mb",
+            # What was not used for the longest time goes first, and no write is refused.
+            "maxmemory-policy allkeys-lru",
+            f"dir {json.dumps(str(layout.tmp), ensure_ascii=False)}",
+            "",
+        )
+    )
 
 
 def seaweedfs_identities(_layout: Layout) -> str:

@@ -19,6 +19,7 @@ from tools.stack.layout import Layout
 from tools.stack.machine.java import jvm
 from tools.stack.machine.local_http import open_local
 from tools.stack.machine.ports import HOST
+from tools.stack.machine.valkey import valkey_server
 
 # The id that `kafka.tools.StorageTool format` writes into a data folder. Any UUID would do.
 KAFKA_CLUSTER_ID = "dmlld19jb3VudHNfMDAwMQ"
@@ -326,6 +327,16 @@ PARTS: tuple[Part, ...] = (
         clean_up=_clean_up_seaweedfs,
         # SeaweedFS would wait 15 s for its own streams to end. Acknowledged data are written, and its start copes with
         # a kill -9 anyway.
+        stop_grace_s=2.0,
+    ),
+    Part(
+        name="redis",
+        title="Redis (Valkey)",
+        command=lambda context: [str(valkey_server()), str(context.conf / "redis.conf")],
+        ports=("redis",),
+        ready=ready.redis,
+        files={"redis.conf": files.redis_conf},
+        # It keeps nothing, so it has nothing to finish.
         stop_grace_s=2.0,
     ),
     Part(

@@ -20,6 +20,7 @@ from tools.stack.machine.environment import JAVA_OPTIONS_VARIABLE, PREFIX, user_
 from tools.stack.machine.java import VERSION, java_home
 from tools.stack.machine.limits import refused_limits
 from tools.stack.machine.ports import DEFAULT_PORTS, environment_variable, is_busy
+from tools.stack.machine.valkey import valkey_server
 from tools.stack.parts import Part
 
 MEMORY_FREE_BYTES_MIN = 6 * GIB
@@ -66,6 +67,8 @@ def _tools(layout: Layout) -> Iterable[str]:
     yield from _java()
     if not Path(sys.executable).with_name("weed").exists():
         yield f"`weed` (SeaweedFS) is missing in the virtual environment: {SET_UP}"
+    if not valkey_server().exists():
+        yield f"`valkey-server` (Redis) is missing in the virtual environment: {SET_UP}"
     for folder in ("flink-lib", "flink-plugins", "kafka", "cassandra"):
         if not (layout.jars / folder).is_dir():
             yield f"jars are missing ({layout.jars / folder}): {SET_UP}"

@@ -74,6 +74,11 @@ def cassandra(probe: Probe) -> bool:
     return len(answer) >= 5 and answer[4] == 0x06
 
 
+def redis(probe: Probe) -> bool:
+    """Ready when PING is answered: a server that has no password answers everybody."""
+    return _ask(probe.ports["redis"], b"PING\r\n", 64) == b"+PONG\r\n"
+
+
 def seaweedfs(probe: Probe) -> bool:
     """Ready when S3 answers and the volume server has reported to the master, without which writes fail."""
     status = http_get_json(f"http://{HOST}:{probe.ports['seaweed_master']}/dir/status") or {}

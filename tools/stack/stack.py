@@ -214,10 +214,11 @@ class Stack:
     def endpoints(self) -> Mapping[str, str]:
         """How to reach each part: URLs for HTTP, host:port for the others."""
         http = ("s3", "flink", "jobmanager_metrics", "taskmanager_metrics", "ingest", "query")
-        plain = ("kafka", "cassandra", "zookeeper")
+        plain = ("kafka", "cassandra", "redis", "zookeeper")
         return {
             **{name: f"http://{HOST}:{self.ports[name]}" for name in http},
-            **{name: f"{HOST}:{self.ports[name]}" for name in plain},
+            # A stack that an older version has started may lack some ports.
+            **{name: f"{HOST}:{self.ports[name]}" for name in plain if name in self.ports},
         }
 
     # --- kill and restart
@@ -321,6 +322,8 @@ class Stack:
             "VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS": self.endpoints["kafka"],
             "VIEW_COUNTS_CASSANDRA_HOSTS": HOST,
             "VIEW_COUNTS_CASSANDRA_PORT": str(self.ports["cassandra"]),
+            "VIEW_COUNTS_REDIS_HOST": HOST,
+            "VIEW_COUNTS_REDIS_PORT": str(self.ports.get("redis", DEFAULT_PORTS["redis"])),
             "VIEW_COUNTS_S3_ENDPOINT": self.endpoints["s3"],
             "VIEW_COUNTS_S3_ACCESS_KEY": files.S3_ACCESS_KEY,
             "VIEW_COUNTS_S3_SECRET_KEY": files.S3_SECRET_KEY,

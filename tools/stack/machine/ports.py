@@ -27,6 +27,7 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "cassandra": 9042,
     "cassandra_storage": 7000,
     "cassandra_jmx": 7199,
+    "redis": 6379,
     "s3": 8333,
     "s3_grpc": 18333,
     "seaweed_master": 9333,
