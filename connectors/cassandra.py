@@ -6,15 +6,18 @@ table `schema_migrations`. A file that was applied never changes again: a change
 
 import hashlib
 import logging
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cassandra import ConsistencyLevel
+from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
 from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionPolicy, TokenAwarePolicy
 
+from connectors.secret_files import SecretFileError, read_secret
 from settings import CassandraSettings, Settings
 
 MIGRATIONS = Path(__file__).parent.parent / "schemas" / "cql"
@@ -65,7 +68,7 @@ def connect(cassandra: CassandraSettings, keyspace: str | None = "") -> Session:
 
     It reads and writes at LOCAL_QUORUM, and sends requests to replicas in `local_dc` first. One request takes at most
     `request_timeout_s`. The session reconnects by itself. `session.cluster.shutdown()` ends it and its threads. Raises
-    CassandraAwayError if no contact point answers.
+    CassandraAwayError if no contact point answers, and SecretFileError.
     """
     logging.getLogger(_WARNS).addFilter(_is_no_batch_warning)
     cluster = Cluster(
@@ -83,6 +86,8 @@ def connect(cassandra: CassandraSettings, keyspace: str | None = "") -> Session:
         connect_timeout=cassandra.request_timeout_s,
         # A connection first reads the schema. On a busy server that takes longer than the driver's default of 2 s.
         control_connection_timeout=cassandra.request_timeout_s,
+        auth_provider=_login(cassandra),
+        ssl_context=_encryption(cassandra),
     )
     try:
         return cluster.connect(cassandra.keyspace if keyspace == "" else keyspace)
@@ -95,6 +100,30 @@ def connect(cassandra: CassandraSettings, keyspace: str | None = "") -> Session:
     except BaseException:
         cluster.shutdown()
         raise
+
+
+def _login(cassandra: CassandraSettings) -> PlainTextAuthProvider | None:
+    if cassandra.username is None or cassandra.password_file is None:
+        return None
+    password = read_secret("cassandra.password_file", cassandra.password_file)
+    return PlainTextAuthProvider(cassandra.username, password)
+
+
+def _encryption(cassandra: CassandraSettings) -> ssl.SSLContext | None:
+    if not cassandra.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=cassandra.ca_file)
+        if cassandra.certificate_file is not None:
+            context.load_cert_chain(cassandra.certificate_file, cassandra.key_file)
+    except OSError as error:
+        # It names no file.
+        raise SecretFileError(
+            f"cassandra.ca_file={cassandra.ca_file} certificate_file={cassandra.certificate_file} "
+            f"key_file={cassandra.key_file} cannot be used ({error}); mount PEM files there, readable for this user"
+        ) from error
+    context.check_hostname = cassandra.tls_names
+    return context
 
 
 def _is_no_batch_warning(record: logging.LogRecord) -> bool:

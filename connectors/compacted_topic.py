@@ -15,6 +15,7 @@ from confluent_kafka import (
 )
 
 from connectors.kafka_clients import client_config
+from settings import KafkaSettings
 
 BATCH = 10_000
 WRITE_TIMEOUT_S = 30.0
@@ -29,7 +30,7 @@ class Record(NamedTuple):
     offset: int
 
 
-def read_to_end(bootstrap_servers: str, topic: str, timeout_s: float) -> Iterator[Record]:
+def read_to_end(kafka: KafkaSettings, topic: str, timeout_s: float) -> Iterator[Record]:
     """Every record that the topic had when this was called. Each partition is in order.
 
     Raises confluent_kafka.KafkaException if Kafka refuses, for example because the topic does not exist, or if no
@@ -38,7 +39,7 @@ def read_to_end(bootstrap_servers: str, topic: str, timeout_s: float) -> Iterato
     deadline = time.monotonic() + timeout_s
     consumer = Consumer(
         {
-            **client_config(bootstrap_servers),
+            **client_config(kafka),
             # The client requires a name, but joins no group.
             "group.id": "view-counts-reads-to-end",
             "enable.auto.commit": False,
@@ -75,7 +76,7 @@ class Written(NamedTuple):
     newest_ms: int
 
 
-def write(bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> Written:
+def write(kafka: KafkaSettings, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> Written:
     """Write each (key, value), and return when Kafka has acknowledged all of them.
 
     A key goes to the partition that Java clients would choose. Raises confluent_kafka.KafkaException if Kafka refuses a
@@ -93,7 +94,7 @@ def write(bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes, byt
 
     producer = Producer(
         {
-            **client_config(bootstrap_servers),
+            **client_config(kafka),
             "acks": "all",
             "enable.idempotence": True,
             "partitioner": "murmur2_random",

@@ -21,6 +21,7 @@ from pyflink.java_gateway import get_gateway
 from pyflink.table import StreamTableEnvironment
 from pyflink.table.udf import UserDefinedFunctionWrapper
 
+from connectors.kafka_properties import java_properties
 from schemas.topics import DEAD_LETTER_BYTES_MAX
 from settings import KafkaSettings
 
@@ -171,7 +172,7 @@ def create_records_table(
     options = {
         "connector": "kafka",
         **source,
-        "properties.bootstrap.servers": kafka.bootstrap_servers,
+        **{f"properties.{name}": value for name, value in java_properties(kafka).items()},
         "properties.group.id": group,
         "scan.startup.mode": "earliest-offset",
         "format": "raw",
@@ -180,12 +181,17 @@ def create_records_table(
         "value.fields-include": "EXCEPT_KEY",
         **({"scan.bounded.mode": "latest-offset"} if bounded else {}),
     }
-    listed = ", ".join(f"'{name}' = '{value}'" for name, value in options.items())
+    listed = ", ".join(f"'{name}' = {_sql_text(value)}" for name, value in options.items())
     tables.execute_sql(
         "CREATE TEMPORARY TABLE records (k BYTES, v BYTES, ts TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL, "
         "p INT METADATA FROM 'partition' VIRTUAL, o BIGINT METADATA FROM 'offset' VIRTUAL) "
         f"WITH ({listed})"
     )
+
+
+def _sql_text(value: str) -> str:
+    escaped = value.replace("'", "''")
+    return f"'{escaped}'"
 
 
 def set_uids(transformation: Any, uid: str) -> None:
@@ -212,9 +218,11 @@ def discard(stream: DataStream, uid: str) -> None:
 
 def bytes_sink(kafka: KafkaSettings, topic: str) -> KafkaSink:
     """A sink that writes bytes as record values, at least once. Readers drop repeats by the origin in each value."""
+    builder = KafkaSink.builder()
+    for name, value in java_properties(kafka).items():
+        builder.set_property(name, value)
     return (
-        KafkaSink.builder()
-        .set_bootstrap_servers(kafka.bootstrap_servers)
+        builder.set_bootstrap_servers(kafka.bootstrap_servers)
         .set_delivery_guarantee(DeliveryGuarantee.AT_LEAST_ONCE)
         .set_property("max.request.size", str(DEAD_LETTER_BYTES_MAX))
         .set_record_serializer(

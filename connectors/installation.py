@@ -27,7 +27,7 @@ def declaration(settings: Settings, timeout_s: float = TIMEOUT_S) -> Declaration
     key = kafka.events_topic.encode()
     found = None
     try:
-        for record in read_to_end(kafka.bootstrap_servers, kafka.declaration_topic, timeout_s):
+        for record in read_to_end(kafka, kafka.declaration_topic, timeout_s):
             if record.key == key:
                 found = record.value
     except KafkaException as error:
@@ -47,7 +47,7 @@ def declaration(settings: Settings, timeout_s: float = TIMEOUT_S) -> Declaration
 def declare(settings: Settings, declared: Declaration) -> None:
     """Write the declaration. Raises confluent_kafka.KafkaException if Kafka does not acknowledge it within 30 s."""
     kafka = settings.kafka
-    write(kafka.bootstrap_servers, kafka.declaration_topic, [(kafka.events_topic.encode(), declared.encode())])
+    write(kafka, kafka.declaration_topic, [(kafka.events_topic.encode(), declared.encode())])
 
 
 def ensure_topics(settings: Settings, accepts: Collection[str] = ()) -> list[Difference]:
@@ -58,7 +58,7 @@ def ensure_topics(settings: Settings, accepts: Collection[str] = ()) -> list[Dif
     confluent_kafka.KafkaException if Kafka refuses or does not answer within 30 s.
     """
     kafka = settings.kafka
-    create_topics(kafka.bootstrap_servers, topics(settings), kafka.replication_factor)
+    create_topics(kafka, topics(settings), kafka.replication_factor)
     seen, declared = _when_all_are_known(settings), declaration(settings)
     if declared is None:
         events = seen[kafka.events_topic]
@@ -82,7 +82,7 @@ def ensure_topics(settings: Settings, accepts: Collection[str] = ()) -> list[Dif
 )
 def _when_all_are_known(settings: Settings) -> dict[str, Seen]:
     names = [topic.name for topic in topics(settings)]
-    seen = describe_topics(settings.kafka.bootstrap_servers, names)
+    seen = describe_topics(settings.kafka, names)
     if len(seen) < len(names):
         raise TopicMismatchError("Kafka does not show topics that were just created; look at the brokers' logs")
     return seen
@@ -105,8 +105,7 @@ def accept(settings: Settings, names: Collection[str]) -> None:
 
 def found_differences(settings: Settings, timeout_s: float = TIMEOUT_S) -> list[Difference]:
     """All differences between Kafka and what the product needs. Raises what `declaration` and `describe_topics` do."""
-    servers = settings.kafka.bootstrap_servers
-    seen = describe_topics(servers, [topic.name for topic in topics(settings)], timeout_s)
+    seen = describe_topics(settings.kafka, [topic.name for topic in topics(settings)], timeout_s)
     return differences(settings, seen, declaration(settings, timeout_s))
 
 

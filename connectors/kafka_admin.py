@@ -16,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from connectors.kafka_clients import client_config
 from schemas.topic_differences import Seen
 from schemas.topics import Topic
+from settings import KafkaSettings
 
 TIMEOUT_S = 30.0
 Key = TypeVar("Key")
@@ -25,13 +26,13 @@ class TopicMismatchError(RuntimeError):
     """Kafka's topics are not as the product needs them. The text has a line for each difference."""
 
 
-def create_topics(bootstrap_servers: str, wanted: Iterable[Topic], replication_factor: int) -> None:
+def create_topics(kafka: KafkaSettings, wanted: Iterable[Topic], replication_factor: int) -> None:
     """Create the topics that are missing. Existing topics stay as they are.
 
     Raises confluent_kafka.KafkaException if Kafka refuses or does not answer within 30 s.
     """
     # The variable keeps the client alive: if it were collected, its requests would end with it.
-    admin = AdminClient(client_config(bootstrap_servers))
+    admin = AdminClient(client_config(kafka))
     created = admin.create_topics(
         [
             NewTopic(
@@ -53,13 +54,13 @@ def create_topics(bootstrap_servers: str, wanted: Iterable[Topic], replication_f
                 raise
 
 
-def describe_topics(bootstrap_servers: str, names: Collection[str], timeout_s: float = TIMEOUT_S) -> dict[str, Seen]:
+def describe_topics(kafka: KafkaSettings, names: Collection[str], timeout_s: float = TIMEOUT_S) -> dict[str, Seen]:
     """The topics of these names that exist, by name. The request never creates a topic.
 
     Raises confluent_kafka.KafkaException if Kafka does not answer in time, or if the client lacks the rights Describe
     and DescribeConfigs on a topic.
     """
-    admin = AdminClient(client_config(bootstrap_servers))
+    admin = AdminClient(client_config(kafka))
     there = _those_there(admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s))
     configs = _configs(admin, there, timeout_s)
     return {
@@ -75,7 +76,7 @@ def describe_topics(bootstrap_servers: str, names: Collection[str], timeout_s: f
     }
 
 
-def alter_topics(bootstrap_servers: str, changes: Iterable[tuple[str, str, str]]) -> None:
+def alter_topics(kafka: KafkaSettings, changes: Iterable[tuple[str, str, str]]) -> None:
     """Set configurations, each given as (topic, name, value). All others stay as they are.
 
     Raises confluent_kafka.KafkaException if Kafka refuses or does not answer within 30 s.
@@ -87,18 +88,18 @@ def alter_topics(bootstrap_servers: str, changes: Iterable[tuple[str, str, str]]
     resources = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=e) for topic, e in by_topic.items()]
     if not resources:
         return
-    admin = AdminClient(client_config(bootstrap_servers))
+    admin = AdminClient(client_config(kafka))
     for future in admin.incremental_alter_configs(resources, request_timeout=TIMEOUT_S).values():
         future.result()
 
 
-def kept_ms(bootstrap_servers: str, topic: str) -> int | None:
+def kept_ms(kafka: KafkaSettings, topic: str) -> int | None:
     """How long the broker may keep a record of a topic, in ms: the retention plus the time of one segment.
 
     It is -1 if the broker deletes nothing, and None if the topic does not exist. Raises confluent_kafka.KafkaException
     if Kafka does not answer within 30 s.
     """
-    admin = AdminClient(client_config(bootstrap_servers))
+    admin = AdminClient(client_config(kafka))
     found = _configs(admin, [topic], TIMEOUT_S).get(topic)
     if found is None:
         return None
@@ -107,13 +108,13 @@ def kept_ms(bootstrap_servers: str, topic: str) -> int | None:
     return retention_ms + segment_ms if is_deleted and retention_ms >= 0 else -1
 
 
-def topic_id(bootstrap_servers: str, topic: str) -> str:
+def topic_id(kafka: KafkaSettings, topic: str) -> str:
     """Kafka's id of a topic, which changes if the topic is deleted and created again; "" if the broker gives no ids.
 
     Raises TopicMismatchError if there is no such topic, and confluent_kafka.KafkaException if Kafka does not answer
     within 30 s.
     """
-    admin = AdminClient(client_config(bootstrap_servers))
+    admin = AdminClient(client_config(kafka))
     there = _those_there(admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S))
     if topic not in there:
         raise TopicMismatchError(f"topic {topic} does not exist; create the topics (docs/operations.md)")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from connectors.kafka_clients import client_config
+from settings import KafkaSettings
 
 TIMEOUT_S = 30.0
 POLL_S = 5.0
@@ -32,13 +33,13 @@ class Lost(NamedTuple):
         return self.next - self.first
 
 
-def lost_before(bootstrap_servers: str, topic: str, group: str, partitions: int) -> list[Lost]:
+def lost_before(kafka: KafkaSettings, topic: str, group: str, partitions: int) -> list[Lost]:
     """The offsets that a consumer group has not read and Kafka has deleted, for partitions 0 to `partitions` - 1.
 
     A partition in which the group has committed nothing is left out. Raises confluent_kafka.KafkaException, and
     TimeoutError if Kafka gives no record.
     """
-    consumer = _consumer(bootstrap_servers, group)
+    consumer = _consumer(kafka, group)
     try:
         asked = [TopicPartition(topic, partition) for partition in range(partitions)]
         found = []
@@ -55,14 +56,14 @@ def lost_before(bootstrap_servers: str, topic: str, group: str, partitions: int)
 
 
 def without_empty(
-    bootstrap_servers: str, topic: str, partition: int, gaps: Iterable[tuple[int, int]]
+    kafka: KafkaSettings, topic: str, partition: int, gaps: Iterable[tuple[int, int]]
 ) -> list[tuple[int, int]]:
     """The gaps, ranges of offsets (first, last), without those of which Kafka shows that they never had a record.
 
     A gap stays in the result if Kafka has deleted a part of it, since Kafka then cannot show anything. Raises
     confluent_kafka.KafkaException, and TimeoutError if Kafka gives no record.
     """
-    consumer = _consumer(bootstrap_servers, "view-counts-gaps")
+    consumer = _consumer(kafka, "view-counts-gaps")
     try:
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
         return [
@@ -94,10 +95,10 @@ def _first_at(consumer: Consumer, topic: str, partition: int, offset: int) -> tu
     raise TimeoutError(f"Kafka gives no record of {topic}, partition {partition}, from offset {offset} on")
 
 
-def _consumer(bootstrap_servers: str, group: str) -> Consumer:
+def _consumer(kafka: KafkaSettings, group: str) -> Consumer:
     return Consumer(
         {
-            **client_config(bootstrap_servers),
+            **client_config(kafka),
             "group.id": group,
             "enable.auto.commit": False,
             "auto.offset.reset": "error",

@@ -22,7 +22,7 @@ def tell_missing(settings: Settings) -> None:
     """
     kafka = settings.kafka
     try:
-        lost = lost_before(kafka.bootstrap_servers, kafka.events_topic, GROUP, kafka.partitions)
+        lost = lost_before(kafka, kafka.events_topic, GROUP, kafka.partitions)
     except (KafkaException, TimeoutError) as error:
         print(f"Kafka did not say whether it still has all unread records: {error}")
         return

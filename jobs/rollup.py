@@ -108,7 +108,7 @@ def main() -> None:
                     holder.register,
                     holder.lease,
                     has_totals=lambda: has_totals(session),
-                    topic_id=topic_id(settings.kafka.bootstrap_servers, settings.kafka.events_topic),
+                    topic_id=topic_id(settings.kafka, settings.kafka.events_topic),
                     accepts=accepts,
                     say=print,
                 )

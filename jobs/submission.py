@@ -14,6 +14,7 @@ from pyflink.java_gateway import get_gateway
 
 from connectors.installation import check_topics
 from connectors.kafka_admin import TopicMismatchError, topic_id
+from connectors.secret_files import SecretFileError
 from settings import S3Settings, Settings
 from settings.refused import refused_settings
 from udfs.stages.rollup_start import made_anew
@@ -72,6 +73,8 @@ def check_topics_or_exit(settings: Settings) -> None:
             print(f"note: {one.line}")
     except TopicMismatchError as error:
         sys.exit("\n".join(f"refused: {line}" for line in str(error).splitlines()))
+    except SecretFileError as error:
+        sys.exit(f"refused: {error}")
     except KafkaException as error:
         sys.exit(f"refused: VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS={settings.kafka.bootstrap_servers}: {error}")
 
@@ -80,7 +83,7 @@ def mark_archive_or_exit(settings: Settings) -> None:
     """Write into the archive which topic it copies. Exit with a line if it copies another topic of the same name."""
     store, path = filesystem(settings.s3), settings.archive.path
     topic = settings.kafka.events_topic
-    found = topic_id(settings.kafka.bootstrap_servers, topic)
+    found = topic_id(settings.kafka, topic)
     marker = marked_topic(store, path)
     if marker is None:
         mark_topic(store, path, TopicMarker(topic, found))

@@ -63,7 +63,9 @@ FREE: Mapping[str, frozenset[str]] = {
     ),
     "kafka": frozenset(
         {
-            "bootstrap_servers", "late_topic", "dead_letter_topic", "counts_topic", "declaration_topic",
+            "bootstrap_servers", "security_protocol", "sasl_mechanism", "username", "password_file", "token_url",
+            "client_id", "client_secret_file", "token_scope", "ca_file", "certificate_file", "key_file",
+            "late_topic", "dead_letter_topic", "counts_topic", "declaration_topic",
             "replication_factor", "retention_ms", "counts_retention_ms",
         }
     ),
@@ -83,6 +85,7 @@ FREE: Mapping[str, frozenset[str]] = {
     # The register checks the keyspace.
     "cassandra": frozenset(
         {
+            "username", "password_file", "tls", "ca_file", "certificate_file", "key_file", "tls_names",
             "hosts", "port", "keyspace", "local_dc", "replication_factor", "batch_rows_max",
             "batch_partitions_max", "batch_bytes_max",
             "concurrency", "request_timeout_s",

@@ -28,7 +28,7 @@ class RefusedError(ValueError):
 def periods(kafka: KafkaSettings) -> dict[str, list[Period]]:
     """The periods of each viewer in the topic, by viewer_id. Raises confluent_kafka.KafkaException."""
     found: dict[str, list[Period]] = {}
-    for key, value, *_ in read_to_end(kafka.bootstrap_servers, kafka.blocked_topic, READ_TIMEOUT_S):
+    for key, value, *_ in read_to_end(kafka, kafka.blocked_topic, READ_TIMEOUT_S):
         record = read_blocked(key, value)
         if isinstance(record, Refusal):
             continue
@@ -67,12 +67,12 @@ def stand_in(kafka: KafkaSettings, viewer: str, of: Sequence[Period]) -> None:
 
     No event that is not judged yet may name this viewer, or a replay would judge it differently.
     """
-    write(kafka.bootstrap_servers, kafka.blocked_topic, [(viewer.encode(), _value(viewer, of))])
+    write(kafka, kafka.blocked_topic, [(viewer.encode(), _value(viewer, of))])
 
 
 def forget(kafka: KafkaSettings, viewer: str) -> None:
     """Remove a viewer from the list. Their periods must have ended before the oldest events that Kafka still has."""
-    write(kafka.bootstrap_servers, kafka.blocked_topic, [(viewer.encode(), None)])
+    write(kafka, kafka.blocked_topic, [(viewer.encode(), None)])
 
 
 def ended(known: Sequence[Period], at_ms: int) -> list[Period]:
@@ -97,7 +97,7 @@ def _write(kafka: KafkaSettings, changed: dict[str, list[Period]], effective_ms:
     for key, value in records:
         if isinstance(refusal := read_blocked(key, value), Refusal):
             raise RefusedError(f"viewer {key.decode()!r:.80}: {refusal.value}; nothing was written")
-    newest_ms = write(kafka.bootstrap_servers, kafka.blocked_topic, records).newest_ms
+    newest_ms = write(kafka, kafka.blocked_topic, records).newest_ms
     if newest_ms > effective_ms - NOTICE_MS:
         raise TooEarlyError(
             f"the change was written at {newest_ms}, less than a minute before it takes effect at {effective_ms}: "

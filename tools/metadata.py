@@ -51,7 +51,7 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[VideoMetadata]:
 
 def publish(kafka: KafkaSettings, videos: Iterable[VideoMetadata]) -> int:
     """Write the metadata to the topic, and return for how many videos. Raises as connectors.compacted_topic.write."""
-    return write(kafka.bootstrap_servers, kafka.metadata_topic, map(_record, videos)).number
+    return write(kafka, kafka.metadata_topic, map(_record, videos)).number
 
 
 def _record(video: VideoMetadata) -> tuple[bytes, bytes]:

@@ -15,7 +15,8 @@ from tools.stack.machine.environment import PREFIX
 
 # The packages that the job's driver and its workers import.
 PACKAGES = ("jobs", "udfs", "connectors", "schemas", "settings")
-# Variables with one of these words are not written to a file. The environment has them whenever they are needed.
+# Variables with one of these words are not written to a file. The environment has them whenever they are needed. The
+# path of a file is no secret.
 SECRET = ("SECRET", "PASSWORD", "ACCESS_KEY")
 
 
@@ -79,4 +80,4 @@ def kept(folder: Path) -> Submitted | None:
 
 
 def _is_kept(name: str) -> bool:
-    return name.startswith(PREFIX) and not any(word in name for word in SECRET)
+    return name.startswith(PREFIX) and (name.endswith("_FILE") or not any(word in name for word in SECRET))

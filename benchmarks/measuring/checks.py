@@ -7,6 +7,7 @@ from cassandra.cluster import Session
 from confluent_kafka import Consumer, TopicPartition
 
 from connectors.kafka_clients import client_config
+from settings import KafkaSettings
 from tools.load.prediction import Cells
 
 MINUTE_MS = 60_000
@@ -30,7 +31,13 @@ def difference(found: Cells, truth: Cells) -> str | None:
 
 def results_in_topic(bootstrap_servers: str, topic: str) -> Cells:
     """Every count in a topic of JSON results. Each count must be there once; counts of the same key are added up."""
-    consumer = Consumer({**client_config(bootstrap_servers), "group.id": "benchmark", "enable.auto.commit": False})
+    consumer = Consumer(
+        {
+            **client_config(KafkaSettings(bootstrap_servers=bootstrap_servers)),
+            "group.id": "benchmark",
+            "enable.auto.commit": False,
+        }
+    )
     found: Cells = {}
     try:
         for number in consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions:

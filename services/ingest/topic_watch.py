@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException
 
 from connectors.installation import check_topics
 from connectors.kafka_admin import TopicMismatchError
+from connectors.secret_files import SecretFileError
 from settings import Settings
 
 LOG = structlog.get_logger("ingest")
@@ -43,7 +44,7 @@ class TopicWatch:
     def _look(self) -> str | None:
         try:
             notes = check_topics(self._settings, ANSWER_S)
-        except TopicMismatchError as error:
+        except (TopicMismatchError, SecretFileError) as error:
             return str(error)
         except KafkaException as error:
             # The writer itself notices that Kafka is away, and topics do not change by that.

@@ -78,7 +78,7 @@ class EventWriter:
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(
             {
-                **client_config(self._kafka.bootstrap_servers),
+                **client_config(self._kafka),
                 "client.id": self._producer_id,
                 "acks": "all",
                 "enable.idempotence": True,

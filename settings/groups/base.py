@@ -7,6 +7,9 @@ from pydantic_settings import NoDecode
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 S3Folder = Annotated[str, Field(pattern=r"^s3://[^/]+/.+[^/]$")]
+# A file that is mounted at the same place wherever it is needed. Java's clients get the path in ${directory:PATH:NAME},
+# which knows no way to quote a colon or a brace.
+MountedFile = Annotated[str, Field(pattern=r"^/[^:{}]*[^:{}/]$")]
 HostList = Annotated[str, NoDecode, Field(min_length=1)]
 
 

@@ -34,7 +34,7 @@ def views(video_id: str, number: int, kind: str = "view") -> list[View]:
 
 def values(installation: Installation, topic: str) -> list[tuple[bytes | None, dict[str, Any]]]:
     """(key, value) of every record of a topic."""
-    records = read_to_end(installation.settings.kafka.bootstrap_servers, topic, 60)
+    records = read_to_end(installation.settings.kafka, topic, 60)
     return [(key, registry.decode(value or b"")[1]) for key, value, *_ in records]
 
 

@@ -240,9 +240,9 @@ def topics_tool(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[st
 
 def test_a_topic_that_could_lose_events_takes_none_until_it_is_mended(stack: Stack, client: httpx2.Client) -> None:
     assert eventually(lambda: ready(client), BACK_S)
-    servers = stack.endpoints["kafka"]
+    kafka = settings_of(stack).kafka
     changes = [("view-events", "retention.bytes", "1000000"), ("view-events-late", "retention.ms", "1000")]
-    alter_topics(servers, changes)
+    alter_topics(kafka, changes)
     assert eventually(lambda: not ready(client), BACK_S)
     said = client.get("/readyz").text
     assert said.startswith(
@@ -259,7 +259,7 @@ def test_a_topic_that_could_lose_events_takes_none_until_it_is_mended(stack: Sta
     assert mended.stdout.endswith("the topics are as they should be\n")
     assert eventually(lambda: ready(client), BACK_S)
 
-    alter_topics(servers, changes[:1])
+    alter_topics(kafka, changes[:1])
     assert topics_tool(stack, "accept", "view-events retention.bytes=2").returncode == 1
     assert topics_tool(stack, "accept", "view-events retention.bytes=1000000").returncode == 0
     assert eventually(lambda: ready(client), BACK_S)
@@ -300,7 +300,7 @@ def test_a_topic_that_was_made_anew_takes_no_events(stack: Stack, client: httpx2
 
     def made_anew() -> bool:
         try:
-            create_topics(stack.endpoints["kafka"], topics(settings_of(stack)), 1)
+            create_topics(settings_of(stack).kafka, topics(settings_of(stack)), 1)
         except KafkaException:
             return False
         return "was made anew" in client.get("/readyz").text

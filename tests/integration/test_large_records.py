@@ -78,7 +78,7 @@ def test_a_flood_of_the_largest_records_is_dead_lettered_without_a_restart(insta
     assert eventually(lambda: installation.ledger()["late"] > 0), installation.ledger()
 
     def letters() -> list[bytes]:
-        return [record.value or b"" for record in read_to_end(kafka.bootstrap_servers, kafka.late_topic, 60)]
+        return [record.value or b"" for record in read_to_end(kafka, kafka.late_topic, 60)]
 
     # At least once: a letter may come again with a checkpoint that failed.
     assert eventually(lambda: sum(map(len, letters())) > RECORD_BYTES_MAX)

@@ -88,7 +88,7 @@ def test_counts_are_right_without_any_of_what_is_optional(installation: Installa
     with Load(feeder) as load:
         assert eventually(lambda: None not in titles(installation).values() and len(titles(installation)) > VIDEOS)
         assert eventually(lambda: session.execute("SELECT about FROM top_videos LIMIT 1").one() is not None)
-        assert next(read_to_end(kafka.bootstrap_servers, kafka.counts_topic, 60)).value
+        assert next(read_to_end(kafka, kafka.counts_topic, 60)).value
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
         for future in admin.delete_topics([kafka.counts_topic, kafka.metadata_topic]).values():
             future.result(60)

@@ -69,10 +69,7 @@ def test_each_is_counted_once_though_a_worker_is_killed(installation: Installati
     kafka = installation.settings.kafka
 
     def reasons() -> set[str]:
-        letters = (
-            registry.decode(value or b"")[1]
-            for _, value, *_ in read_to_end(kafka.bootstrap_servers, kafka.dead_letter_topic, 60)
-        )
+        letters = (registry.decode(value or b"")[1] for _, value, *_ in read_to_end(kafka, kafka.dead_letter_topic, 60))
         return {event["reason"].split(":")[0] for letter in letters for event in letter["events"]}
 
     assert reasons() == {"no JSON object", "video_id=7", "no_value"}
@@ -82,7 +79,7 @@ def test_each_is_counted_once_though_a_worker_is_killed(installation: Installati
 
     def beats() -> dict[int, int]:
         found = dict.fromkeys(salts, 0)
-        for key, value, *_ in read_to_end(kafka.bootstrap_servers, kafka.events_topic, 60):
+        for key, value, *_ in read_to_end(kafka, kafka.events_topic, 60):
             found[int.from_bytes(key or b"", "big")] += not registry.decode(value or b"")[1]["events"]
         return found
 

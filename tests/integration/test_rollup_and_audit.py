@@ -268,7 +268,7 @@ def test_history_is_what_was_sent_and_the_audit_finds_what_the_stream_has_wrong(
         period = {"effective_from": START_MS + 256 * MINUTE_MS, "effective_until": None}
         kafka = installation.settings.kafka
         robot = registry.encode("BlockedViewer", {"viewer_id": "robot", "periods": [period]})
-        write(kafka.bootstrap_servers, kafka.blocked_topic, [(b"robot", robot)])
+        write(kafka, kafka.blocked_topic, [(b"robot", robot)])
         send([blocked], 256)
         in_time.append(View("video-2", blocked.viewed_at, "blocked:view"))
         every.append(in_time[-1])

@@ -50,7 +50,7 @@ VIEWERS = st.sampled_from(["viewer-é", "viewer-2", "other"])
 SOMEBODY = "viewer-1"
 
 
-def no_topic(_at: str, _topic: str) -> None:
+def no_topic(_at: object, _topic: str) -> None:
     """What a broker says of the pack job's source, where there is none."""
 
 

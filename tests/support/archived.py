@@ -58,7 +58,7 @@ class BlockTopic:
     def __init__(self) -> None:
         self.records: dict[bytes, bytes | None] = {}
 
-    def write(self, _servers: str, _topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> Written:
+    def write(self, _kafka: object, _topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> Written:
         self.records.update(records)
         return Written(1, time.time_ns() // 1_000_000)
 

@@ -188,7 +188,7 @@ class LocalRollup:
             put(self.root / "archive", folder, f"part-{mine[0].offset}", mine)
 
     def _without_empty(
-        self, _servers: str, _topic: str, partition: int, gaps: Sequence[tuple[int, int]]
+        self, _kafka: object, _topic: str, partition: int, gaps: Sequence[tuple[int, int]]
     ) -> list[tuple[int, int]]:
         return [
             (first, last)

@@ -54,7 +54,7 @@ TYPES = {
 ROOT = Path(__file__).parents[2]
 
 
-def no_topic(_at: str, _topic: str) -> None:
+def no_topic(_at: object, _topic: str) -> None:
     """What a broker says of the pack job's source, where there is none."""
 
 

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from connectors import kafka_gaps
 from connectors.kafka_gaps import Lost, lost_before, without_empty
 from jobs.gaps import sentences
+from settings import KafkaSettings
 from udfs.sinks.missing_records import MissingRecords
 
 STAMP_MS = 1_767_225_600_000
@@ -67,7 +68,7 @@ def test_what_was_not_read_and_is_gone_is_counted_by_partition(kafka: tuple[dict
     logs |= {0: Log(100, 120, [100]), 1: Log(50, 60, [50]), 2: Log(70, 70, []), 3: Log(9, 9, [])}
     # The last one has never been read.
     committed |= {0: 100, 1: 20, 2: 69}
-    lost = lost_before("", "t", "view-counts", 4)
+    lost = lost_before(KafkaSettings(), "t", "view-counts", 4)
     assert lost == [Lost(1, 20, 50, STAMP_MS), Lost(2, 69, 70, None)]
     assert sentences(lost, "t") == [
         "partition 1 of t: 30 records, offsets 20 to 49, were not read, and Kafka has deleted them",
@@ -84,7 +85,7 @@ def test_markers_of_transactions_are_no_gap(kafka: tuple[dict[int, Log], dict[in
     logs[0] = Log(10, 30, [10, 11, 12, 15, 16, 20, 25])
     gaps = [(5, 9), (8, 11), (11, 12), (13, 14), (14, 15), (17, 19), (26, 29), (26, 30)]
     # Of what Kafka has no longer, and of what is not there yet, it says nothing.
-    assert without_empty("", "t", 0, gaps) == [(5, 9), (8, 11), (11, 12), (14, 15), (26, 30)]
+    assert without_empty(KafkaSettings(), "t", 0, gaps) == [(5, 9), (8, 11), (11, 12), (14, 15), (26, 30)]
 
 
 @pytest.mark.parametrize(("shards", "begin"), [(2, datetime(2026, 1, 1, 11, 5, tzinfo=UTC)), (3, None)])

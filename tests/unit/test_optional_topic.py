@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from connectors.figures import WriteFigures
+from settings import KafkaSettings
 from udfs.sinks import optional_topic
 from udfs.sinks.kafka_writer import BY_KEY, Outgoing
 from udfs.sinks.optional_topic import PATIENCE_S, RECORD_TIMEOUT_S, OptionalTopic
@@ -92,7 +93,7 @@ def figures() -> WriteFigures:
 
 @pytest.fixture
 def topic(producer: FakeProducer, figures: WriteFigures) -> OptionalTopic:
-    return OptionalTopic("", "counts", figures, make_producer=producer.make, clock=lambda: producer.now_s)
+    return OptionalTopic(KafkaSettings(), "counts", figures, make_producer=producer.make, clock=lambda: producer.now_s)
 
 
 def records(*numbers: int) -> list[Outgoing]:
@@ -178,7 +179,7 @@ def test_more_than_the_queue_holds_is_set_aside_while_nothing_is_taken(
 
 def test_the_clients_own_limits_are_below_those_of_a_stock_broker() -> None:
     made: list[dict[str, Any]] = []
-    OptionalTopic("", "counts", WriteFigures(), make_producer=made.append)
+    OptionalTopic(KafkaSettings(), "counts", WriteFigures(), make_producer=made.append)
     # A view-counts value is below a stock broker's limit, which is the client's default.
     assert "message.max.bytes" not in made[0]
     assert optional_topic.QUEUE_KBYTES <= 1 << 20

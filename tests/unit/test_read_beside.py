@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from connectors.compacted_topic import Record
+from settings import KafkaSettings
 from tests.support.waiting import eventually
 from udfs.logic.wire.keyed_records import Keyed
 from udfs.sources import compacted
@@ -63,21 +64,21 @@ def records(*values: str) -> list[Record]:
 
 def test_a_topic_that_is_missing_is_done_without(kafka: Kafka) -> None:
     found: dict[str, bytes | None] = {}
-    assert not CompactedTopic("", "t", read).read_if_there(found.__setitem__)
+    assert not CompactedTopic(KafkaSettings(), "t", read).read_if_there(found.__setitem__)
     assert PATIENCE_S <= kafka.now_s < 2 * PATIENCE_S
 
 
 def test_a_topic_is_waited_for_while_kafka_is_away(kafka: Kafka) -> None:
     kafka.away, kafka.records, kafka.back_at_s = True, records("a"), 10 * PATIENCE_S
     found: dict[str, bytes | None] = {}
-    assert CompactedTopic("", "t", read).read_if_there(found.__setitem__)
+    assert CompactedTopic(KafkaSettings(), "t", read).read_if_there(found.__setitem__)
     assert found == {"key": b"a"}
 
 
 def test_what_comes_later_is_joined_to_what_was_heard_meanwhile(kafka: Kafka) -> None:
     kafka.may_read.clear()
     kafka.records = [*records("old", "newer"), Record(b"other", b"o", 0, 2)]
-    beside = ReadBeside("", "t", read)
+    beside = ReadBeside(KafkaSettings(), "t", read)
     known: dict[str, bytes | None] = {}
     beside.take_read(known.__setitem__)
     assert known == {}
@@ -98,7 +99,7 @@ def test_what_comes_later_is_joined_to_what_was_heard_meanwhile(kafka: Kafka) ->
 def test_a_topic_that_is_made_later_is_read_then(kafka: Kafka) -> None:
     kafka.back_at_s = 20 * PATIENCE_S
     kafka.may_read.clear()
-    beside = ReadBeside("", "t", read)
+    beside = ReadBeside(KafkaSettings(), "t", read)
     kafka.may_read.set()
     known: dict[str, bytes | None] = {}
     beside.take_read(known.__setitem__, 10)
@@ -116,7 +117,7 @@ def test_no_more_is_held_than_some_records_and_none_is_left_out(kafka: Kafka, mo
             yield Record(str(offset).encode(), b"value", 0, offset)
 
     monkeypatch.setattr(compacted, "read_to_end", lambda *_: given_out())
-    beside = ReadBeside("", "t", read)
+    beside = ReadBeside(KafkaSettings(), "t", read)
     assert eventually(lambda: len(given) > 3)
     # One is with the thread, which waits.
     assert len(given) == 4
@@ -136,7 +137,7 @@ def test_what_was_taken_is_no_news_though_the_rest_is_not_read(kafka: Kafka, mon
         yield Record(b"last", b"value", 0, 6)
 
     monkeypatch.setattr(compacted, "read_to_end", lambda *_: two())
-    beside = ReadBeside("", "t", read)
+    beside = ReadBeside(KafkaSettings(), "t", read)
     known: dict[str, bytes | None] = {}
 
     def took_two() -> bool:

@@ -18,6 +18,7 @@ from cassandra.concurrent import execute_concurrent_with_args
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from connectors.cassandra import CassandraAwayError, connect
+from connectors.kafka_clients import client_config
 from settings import Settings
 from tools.demo.ledger_sum import COLUMNS, MINUTE_MS, LedgerRow, LedgerSum
 
@@ -110,9 +111,7 @@ class JudgedSource:
         if self._consumer is None:
             # The client joins no group and reads nothing; it only requires a group's name. Log lines would break the
             # table on the terminal, and a broker that is away is visible as a lag that does not change.
-            self._consumer = Consumer(
-                {"bootstrap.servers": kafka.bootstrap_servers, "group.id": "view-counts-demo", "log_level": 0}
-            )
+            self._consumer = Consumer({**client_config(kafka), "group.id": "view-counts-demo", "log_level": 0})
         partitions = [TopicPartition(kafka.events_topic, number) for number in range(kafka.partitions)]
         marks = [self._consumer.get_watermark_offsets(p, timeout=KAFKA_TIMEOUT_S) for p in partitions]
         if None in marks:

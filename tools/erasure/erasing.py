@@ -19,7 +19,7 @@ import pyarrow.fs
 from connectors.cassandra import connect
 from connectors.kafka_admin import kept_ms
 from schemas.topics import SEGMENT_MS
-from settings import Settings
+from settings import KafkaSettings, Settings
 from settings.durations import DAY_MS, HOUR_MS
 from tools import block_list
 from tools.erasure.publishing import publish_unchanged
@@ -67,7 +67,7 @@ class Stores:
     files: ConditionalFiles
     registers: Registers | None
     sleep: Callable[[float], None] = time.sleep
-    kept_ms: Callable[[str, str], int | None] = kept_ms
+    kept_ms: Callable[[KafkaSettings, str], int | None] = kept_ms
 
 
 @contextmanager
@@ -247,7 +247,7 @@ class _Run:
         )
 
     def _source_kept_ms(self) -> int | None:
-        return self._kept_ms(self._settings.kafka.bootstrap_servers, self._settings.pack.source_topic)
+        return self._kept_ms(self._settings.kafka, self._settings.pack.source_topic)
 
     def _listed(self, asks: Mapping[str, Ask]) -> tuple[list[Erasure], dict[str, str]]:
         """The open erasures, and the viewer_ids on the block list by hash.

@@ -117,8 +117,8 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
 def trust_timestamps(bootstrap_servers: str, settings: Settings) -> None:
     """Let the empty events topic keep each record's own timestamp, and accept that difference for all processes."""
     topic, name, value = settings.kafka.events_topic, "message.timestamp.type", "CreateTime"
-    alter_topics(bootstrap_servers, [(topic, name, value)])
     kafka = settings.kafka.model_copy(update={"bootstrap_servers": bootstrap_servers})
+    alter_topics(kafka, [(topic, name, value)])
     accept(settings.model_copy(update={"kafka": kafka}), [f"{topic} {name}={value}"])
 
 

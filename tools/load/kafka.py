@@ -8,6 +8,7 @@ import numpy.typing as npt
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from connectors.kafka_clients import client_config
+from settings import KafkaSettings
 from tools.load.encoding import heartbeat, records
 from tools.load.prediction import Prediction
 from tools.load.traffic import Block, TrafficSource
@@ -28,7 +29,7 @@ class KafkaSender:
         self._failed: list[str] = []
         self._producer = Producer(
             {
-                **client_config(bootstrap_servers),
+                **client_config(KafkaSettings(bootstrap_servers=bootstrap_servers)),
                 "acks": "all",
                 "enable.idempotence": True,
                 # 0 means that the producer retries for as long as the broker is away.

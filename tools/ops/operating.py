@@ -8,6 +8,7 @@ import typer
 from pydantic import ValidationError
 
 from connectors.kafka_clients import client_config
+from connectors.secret_files import SecretFileError
 from settings import KafkaSettings, Settings
 from settings.refused import refused_settings
 
@@ -30,7 +31,7 @@ def operating(*mendable: type[Exception], kafka: bool = False) -> Iterator[Setti
     except ValidationError as error:
         end_with("\n".join(refused_settings(error)))
     # If Cassandra is away, there is a ConnectionError whose text names the settings itself.
-    plain: tuple[type[Exception], ...] = (ConnectionError, *mendable)
+    plain: tuple[type[Exception], ...] = (ConnectionError, SecretFileError, *mendable)
     try:
         if kafka:
             _reach(settings.kafka)
@@ -64,7 +65,7 @@ def _reach(kafka: KafkaSettings) -> None:
 
     reasons: list[KafkaError] = []
     configuration: dict[str, Any] = {
-        **client_config(kafka.bootstrap_servers),
+        **client_config(kafka),
         "error_cb": reasons.append,
     }
     client = AdminClient(configuration)

@@ -42,7 +42,7 @@ def topics(
         found = found_differences(settings)
         if action == "mend":
             changes = [one.alter for one in found if one.alter is not None]
-            alter_topics(settings.kafka.bootstrap_servers, changes)
+            alter_topics(settings.kafka, changes)
             for topic, key, value in changes:
                 typer.echo(f"set    topic {topic}: {key}={value}")
         elif name:

@@ -24,7 +24,7 @@ def letters(settings: Settings, choice: Choice) -> Iterator[Letter]:
     topics = {"late": kafka.late_topic, "dead-letter": kafka.dead_letter_topic}
     for kept in sorted(choice.kept):
         topic = topics[kept]
-        for record in read_to_end(kafka.bootstrap_servers, topic, READ_TIMEOUT_S):
+        for record in read_to_end(kafka, topic, READ_TIMEOUT_S):
             yield from read_letters(kept, record.value or b"", Origin(topic, record.partition, record.offset, -1))
 
 
@@ -47,7 +47,7 @@ def send_events(settings: Settings, datums: Sequence[bytes]) -> int:
     kafka = settings.kafka
     check_topics(settings)
     made = batches(settings, datums, time.time_ns() // 1_000_000)
-    KafkaWriter(kafka.bootstrap_servers).send(
+    KafkaWriter(kafka).send(
         (kafka.events_topic, value, salt.to_bytes(4, "big"), salt % kafka.partitions) for salt, value, _ in made
     )
     return len(made)

@@ -89,7 +89,7 @@ class Dedup(KeyedBroadcastProcessFunction):
         self._block_list = BlockList(
             budget(runtime_context, self._job.blocked_bytes_max, self._job, group="blocked_viewers")
         )
-        self._blocked = CompactedTopic(self._kafka.bootstrap_servers, self._kafka.blocked_topic, read_blocked)
+        self._blocked = CompactedTopic(self._kafka, self._kafka.blocked_topic, read_blocked)
         self._blocked.read_however_long(lambda viewer_id, periods: self._block_list.put(viewer_id.encode(), periods))
         self._late = late_tag()
         self._dead_letter = dead_letter_tag()

@@ -63,10 +63,9 @@ class Enrich(KeyedBroadcastProcessFunction):
         self._by_key: dict[int, Untitled] = {}
         self._fill_in_due = Due()
         self._figures = WriteFigures()
-        servers = self._kafka.bootstrap_servers
-        self._metadata = ReadBeside(servers, self._kafka.metadata_topic, read_metadata)
+        self._metadata = ReadBeside(self._kafka, self._kafka.metadata_topic, read_metadata)
         self._writer = MetadataWriter(connect_however_long(self._cassandra), self._cassandra, self._figures)
-        self._messages = OptionalTopic(servers, COUNTS, self._figures)
+        self._messages = OptionalTopic(self._kafka, COUNTS, self._figures)
         self._enrichment = Enrichment(self._job.metadata_bytes_max, spill_folder(self._job))
         self._metadata.take_read(self._enrichment.learn, METADATA_WAIT_S)
         gauges = runtime_context.get_metrics_group()

@@ -36,7 +36,7 @@ class Pack(ScalarFunction):
             self._schemas,
             Unknown(pack.unknown_fields),
         )
-        self._writer = KafkaWriter(self._settings.kafka.bootstrap_servers)
+        self._writer = KafkaWriter(self._settings.kafka)
 
     def is_deterministic(self) -> bool:
         """No. The function is called for its effect, so Flink must neither leave out nor repeat a call."""
@@ -71,7 +71,7 @@ class Heartbeats(ScalarFunction):
     def open(self, function_context: FunctionContext) -> None:  # noqa: ARG002
         """Make the producer."""
         self._packer = Packer(self._settings.counting.salts, 1)
-        self._writer = KafkaWriter(self._settings.kafka.bootstrap_servers)
+        self._writer = KafkaWriter(self._settings.kafka)
 
     def is_deterministic(self) -> bool:
         """No. The function is called for its effect."""

@@ -86,7 +86,7 @@ class CountSlices(_Worker, FlatMapFunction):
         settings = self._settings
         self._archive = Archive(self._store, settings.archive.path)
         self._blocks = BlockList()
-        CompactedTopic(settings.kafka.bootstrap_servers, settings.kafka.blocked_topic, read_blocked).read_however_long(
+        CompactedTopic(settings.kafka, settings.kafka.blocked_topic, read_blocked).read_however_long(
             lambda viewer_id, periods: self._blocks.put(viewer_id.encode(), periods)
         )
 
@@ -214,7 +214,7 @@ class CountSlices(_Worker, FlatMapFunction):
             return places
         kafka = self._settings.kafka
         try:
-            return without_empty(kafka.bootstrap_servers, kafka.events_topic, partition, places)
+            return without_empty(kafka, kafka.events_topic, partition, places)
         except (KafkaException, TimeoutError) as error:
             log.warning(
                 "Kafka does not say whether offsets %s of partition %d are records: %s", places[:5], partition, error
@@ -263,9 +263,7 @@ class MergeShard(_Worker, KeyedProcessFunction):
         self._recounts: dict[int, list[Recount]] = {}
         self._channel_of: dict[str, str] = {}
         # If the topic cannot be read, hours, days and totals are the same, but no video counts for a channel.
-        CompactedTopic(settings.kafka.bootstrap_servers, settings.kafka.metadata_topic, read_metadata).read_if_there(
-            self._note_channel
-        )
+        CompactedTopic(settings.kafka, settings.kafka.metadata_topic, read_metadata).read_if_there(self._note_channel)
 
     def process_element(self, value: bytes, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
         """Make the shard's files with the last element. A batch task that fails begins with its first element again."""

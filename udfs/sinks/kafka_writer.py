@@ -10,7 +10,9 @@ from collections.abc import Iterable
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from connectors.kafka_clients import client_config
 from schemas.topics import DEAD_LETTER_BYTES_MAX
+from settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 FLUSH_LOG_S = 10.0
@@ -29,11 +31,11 @@ Outgoing = tuple[str, bytes, bytes | None, int]
 class KafkaWriter:
     """Writes with one producer. Not thread-safe."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
+    def __init__(self, kafka: KafkaSettings) -> None:
         self._failed: list[KafkaError] = []
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap_servers,
+                **client_config(kafka),
                 "acks": "all",
                 "enable.idempotence": True,
                 # A record never expires.

@@ -15,6 +15,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from connectors.figures import WriteFigures
+from connectors.kafka_clients import client_config
+from settings import KafkaSettings
 from udfs.sinks.kafka_writer import Outgoing
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ class OptionalTopic:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        kafka: KafkaSettings,
         name: str,
         figures: WriteFigures,
         *,
@@ -53,7 +55,7 @@ class OptionalTopic:
         self._logged_at_s = -LOG_EVERY_S
         self._producer = make_producer(
             {
-                "bootstrap.servers": bootstrap_servers,
+                **client_config(kafka),
                 "acks": "all",
                 # Values are absolute, so repeats and a changed order do no harm.
                 "enable.idempotence": False,

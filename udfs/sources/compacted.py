@@ -19,6 +19,7 @@ from tenacity import before_sleep_log, retry, retry_if_exception_type, wait_expo
 
 from connectors.compacted_topic import read_to_end
 from connectors.kafka_clients import client_config
+from settings import KafkaSettings
 from udfs.logic.wire.keyed_records import Reader, Refusal
 
 log = logging.getLogger(__name__)
@@ -38,8 +39,8 @@ Take = Callable[[str, bytes | None], None]
 class CompactedTopic:
     """One compacted topic, and the offsets up to which it was read."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, read: Reader) -> None:
-        self._bootstrap_servers = bootstrap_servers
+    def __init__(self, kafka: KafkaSettings, topic: str, read: Reader) -> None:
+        self._kafka = kafka
         self._topic = topic
         self._read = read
         self._read_through: dict[int, int] = {}
@@ -82,7 +83,7 @@ class CompactedTopic:
         return offset > self._read_through.get(partition, -1)
 
     def _read_once(self, take: Callable[[str, bytes | None, int, int], None]) -> None:
-        for key, value, partition, offset in read_to_end(self._bootstrap_servers, self._topic, READ_TIMEOUT_S):
+        for key, value, partition, offset in read_to_end(self._kafka, self._topic, READ_TIMEOUT_S):
             found = self._read(key, value)
             if not isinstance(found, Refusal):
                 take(found.key, found.rest, partition, offset)
@@ -90,7 +91,7 @@ class CompactedTopic:
 
     def _kafka_answers(self) -> bool:
         try:
-            AdminClient(client_config(self._bootstrap_servers)).list_topics(timeout=ANSWER_TIMEOUT_S)
+            AdminClient(client_config(self._kafka)).list_topics(timeout=ANSWER_TIMEOUT_S)
         except KafkaException:
             return False
         return True
@@ -102,8 +103,8 @@ class ReadBeside:
     Only one thread may call it. If the broadcast and the thread both have records of a key, the later offset wins.
     """
 
-    def __init__(self, bootstrap_servers: str, topic: str, read: Reader) -> None:
-        self._topic = CompactedTopic(bootstrap_servers, topic, read)
+    def __init__(self, kafka: KafkaSettings, topic: str, read: Reader) -> None:
+        self._topic = CompactedTopic(kafka, topic, read)
         # Records that were read and not taken yet, and None after the last one. The thread waits while the queue is
         # full, because the topic may hold more than fits in memory.
         self._found: queue.Queue[tuple[str, bytes | None, int, int] | None] = queue.Queue(HELD_MAX)
