@@ -12,6 +12,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.view_records import event_tail
 from services.access.caller import Caller
 from services.ingest import forms, routes
 from services.ingest.answers import Result
@@ -68,7 +69,8 @@ class Intake:
         if self._writer.events_in_flight + len(parsed.events) > self._ingest.events_in_flight_max:
             raise self._busy()
         now_ms = time.time_ns() // 1_000_000
-        packed = pack(parsed.events, parsed.indexes, now_ms=now_ms, salts=self._salts, reach=self._reach)
+        tail = event_tail(project=self._caller.project)
+        packed = pack(parsed.events, parsed.indexes, now_ms=now_ms, salts=self._salts, tail=tail, reach=self._reach)
         rejected = parsed.rejected + packed.rejected
         if not is_dry_run:
             self._tally.rejected(len(rejected))

@@ -63,6 +63,8 @@ class EventWriter:
         self._open: list[Batch | None] = [None] * salts
         self._pending = [0] * salts
         self._sent_at_s = [0.0] * salts
+        # How many events of each salt Kafka has acknowledged since the start.
+        self._acknowledged = [0] * salts
         # Why the last write of each salt failed; None if it did not.
         self._failed: list[str | None] = [None] * salts
         self._tick: asyncio.TimerHandle | None = None
@@ -188,6 +190,7 @@ class EventWriter:
             salt=batch.salt,
             salts=self._salts,
             now_ms=time.time_ns() // 1_000_000,
+            acknowledged=self._acknowledged[batch.salt],
         )
 
         def delivered(error: Any, message: Any) -> None:
@@ -215,6 +218,7 @@ class EventWriter:
         if failure is None:
             self._acked_at_s = time.monotonic()
             self._silence.acknowledged(batch.salt % self._kafka.partitions, self._acked_at_s, was_away=self._down)
+            self._acknowledged[batch.salt] += len(batch.datums)
             self._tally.acknowledged(append_ms, len(batch.datums))
             self._clocks.acknowledged(batch.salt % self._kafka.partitions, append_ms, time.time_ns() // 1_000_000)
             if self._down:

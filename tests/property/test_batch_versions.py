@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.varint import varint
 from tests.support.batch_versions import ADDED, VERSIONS, encode_batch, newer
 from tools.recount.avro import read, read_datum
-from tools.replay.events import fields_of, first_version
+from tools.replay.events import fields_of, parted
 from udfs.logic.erasure.erasures import Eraser, asked
 from udfs.logic.slices.late_events import late_spans
 from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS, Scan, Unreadable, scan, scan_as_named
@@ -73,7 +73,7 @@ def test_a_batch_is_the_same_events_in_every_version(events: list[dict[str, Any]
         texts = [
             [value[at : at + length] for at, length in (row[2:4], row[4:6], row[6:8])] for row in result.spans.tolist()
         ]
-        first = [first_version(value[start:end]) for start, end in places]
+        first = [parted(value[start:end])[0] for start, end in places]
         found.append((texts, result.viewed_at.tolist(), result.faults.tolist(), first))
     assert all(one == found[0] for one in found)
 
@@ -103,7 +103,7 @@ def test_a_header_that_claims_more_traces_than_it_has_bytes_is_refused(count: in
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_letter_of_any_version_shows_all_its_fields_and_is_sent_as_version_1(version: int) -> None:
+def test_a_letter_of_any_version_shows_all_its_fields_and_is_sent_as_version_2(version: int) -> None:
     identity = uuid.UUID(int=7).bytes
     event = {
         "event_id": identity, "video_id": "v", "viewed_at": 5, "kind": "view", "viewer_id": None, "country": "DE",
@@ -115,7 +115,9 @@ def test_a_letter_of_any_version_shows_all_its_fields_and_is_sent_as_version_1(v
     ((start, end),) = result.spans[:, :2].tolist()
     shown = fields_of(value[start:end])
     assert shown == {**newer(event, version), "event_id": str(uuid.UUID(int=7))}
-    assert fields_of(first_version(value[start:end])) == {**event, "event_id": shown["event_id"]}
+    first, added = parted(value[start:end])
+    assert fields_of(first) == {**event, "event_id": shown["event_id"]}
+    assert fields_of(first + added) == {**dict.fromkeys(ADDED[2]), **shown}
 
 
 @given(EVENTS, st.sampled_from(VERSIONS))

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.kinds import BLOCKED_PREFIX
-from schemas.registry import PREFIX_BYTES, schema
+from schemas.registry import PREFIX_BYTES, newest, schema
 from schemas.values import MAX_ID, NIL_ID, TIME_END_MS, TIME_MIN_MS
+from schemas.view_records import event_tail
 from services.ingest import packing
 from services.ingest.events import ViewEvent
+from tests.support.batch_versions import ADDED
 from udfs.logic.wire.batch_scan import Scan, scan
 
 MINUTE = timedelta(minutes=1)
@@ -38,24 +40,37 @@ EVENTS = st.builds(
 
 
 # The first call may compile the scanner.
-@given(st.lists(EVENTS, max_size=8), st.integers(1, 128), st.text(max_size=100).filter(str.isascii))
-def test_packed_bytes_are_avro(events: list[ViewEvent], salts: int, producer_id: str) -> None:
-    packed = packing.pack(events, range(len(events)), now_ms=0, salts=salts)
+@given(
+    st.lists(EVENTS, max_size=8),
+    st.integers(1, 128),
+    st.text(max_size=100).filter(str.isascii),
+    st.none() | st.integers(0, 1 << 60),
+    st.fixed_dictionaries({name: st.none() | text(64) for name in ADDED[2]}),
+)
+def test_packed_bytes_are_avro(
+    events: list[ViewEvent], salts: int, producer_id: str, acknowledged: int | None, added: dict[str, str | None]
+) -> None:
+    packed = packing.pack(events, range(len(events)), now_ms=0, salts=salts, tail=event_tail(**added))
     assert packed.count == len(events)
     assert not packed.rejected
     for salt, (datums, places) in enumerate(zip(packed.datums, packed.indexes, strict=True)):
         now_ms = TIME_MIN_MS + salt
-        value = packing.batch_value(datums, producer_id=producer_id, salt=salt, salts=salts, now_ms=now_ms)
+        value = packing.batch_value(
+            datums, producer_id=producer_id, salt=salt, salts=salts, now_ms=now_ms, acknowledged=acknowledged
+        )
         batch = {
             "batch_id": value[PREFIX_BYTES : PREFIX_BYTES + 16],
             "producer_id": producer_id,
             "salt": salt,
             "salts": salts,
             "produced_at": now_ms,
-            "events": [as_record(events[place]) for place in places],
+            "origin": "direct",
+            "acknowledged": acknowledged,
+            "traceparents": [],
+            "events": [as_record(events[place]) | added for place in places],
         }
         out = io.BytesIO()
-        fastavro.schemaless_writer(out, schema("ViewBatch"), batch)
+        fastavro.schemaless_writer(out, schema("ViewBatch", newest("ViewBatch")), batch)
         assert value[PREFIX_BYTES:] == out.getvalue()
         seen = scan(np.frombuffer(value, np.uint8), salt, salts)
         assert isinstance(seen, Scan)

@@ -14,6 +14,7 @@ from schemas import limits
 from schemas.fields import EVENT_FIELDS
 from schemas.registry import decode, newest, schema
 from schemas.varint import varint
+from schemas.view_records import event_tail
 from services.ingest import events, packing
 
 NOW_MS = 1_767_225_600_000
@@ -67,8 +68,19 @@ def test_a_whole_event_is_written_as_sent() -> None:
             "viewer_id": "v",
             "country": "DE",
             "device": "tv",
+            "agent": None,
+            "exclusion": None,
+            "project": None,
         }
     ]
+
+
+def test_every_event_of_a_request_has_the_request_s_tail() -> None:
+    parsed = events.parse_json(body(event(), event(event_id=None, device="tv"), {"video_id": "B"}))
+    tail = event_tail(agent="browser", project="shop")
+    result = packing.pack(parsed.events, parsed.indexes, now_ms=NOW_MS, salts=SALTS, tail=tail)
+    found = written(result)
+    assert [(one["agent"], one["exclusion"], one["project"]) for one in found] == [("browser", None, "shop")] * 3
 
 
 def test_the_fields_that_ingest_takes_are_those_that_are_named() -> None:

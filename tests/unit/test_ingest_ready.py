@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
+from schemas.registry import decode
 from services.ingest.packing import Packed
 from services.ingest.tally import IngestTally
 from services.ingest.writer import Batch, EventWriter
@@ -47,6 +49,34 @@ async def _written(writer: Writer) -> list[str | None]:
     assert writer._tick is not None
     writer._tick.cancel()
     return [done.result() if done.done() else None for done, _ in shares]
+
+
+class _Producer:
+    """Keeps what the writer gives to Kafka."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, Any]] = []
+
+    def produce(self, _topic: str, value: bytes, *, on_delivery: Any, **_: object) -> None:
+        self.sent.append((value, on_delivery))
+
+
+def test_a_batch_says_how_many_events_of_its_salt_were_acknowledged_before_it() -> None:
+    writer = Writer()
+    loop = asyncio.new_event_loop()
+
+    def settle(salt: int, events: int, failure: str | None) -> None:
+        writer._pending[salt] += 1
+        writer._settle(Batch(salt, loop.create_future(), [b"event"] * events), failure, 1)
+
+    writer._producer = producer = _Producer()  # type: ignore[assignment]
+    for salt, events, failure in ((1, 3, None), (1, 5, "_MSG_TIMED_OUT"), (2, 7, None), (1, 0, None), (1, 2, None)):
+        settle(salt, events, failure)
+    for salt in range(SALTS):
+        writer._send(Batch(salt, loop.create_future()))
+    loop.close()
+    found = [decode(value)[1] for value, _ in producer.sent]
+    assert [(one["acknowledged"], one["origin"]) for one in found] == [(n, "direct") for n in (0, 5, 7, 0)]
 
 
 def test_a_dead_partition_refuses_its_own_events_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

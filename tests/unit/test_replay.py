@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from schemas import registry
+from schemas.view_records import event_tail
 from settings import CountingSettings, HistorySettings, Settings
-from tools.replay import commands, shown
+from tools.replay import commands, shown, topics
 from tools.replay.events import events_in, fields_of
 from tools.replay.fixes import Fix, FixError, load_fix
 from tools.replay.letters import NO_LETTER, Choice, Letter, Origin, chosen, groups, read_letters
@@ -44,6 +45,11 @@ def event(n: int = 0, **more: Any) -> dict[str, Any]:
 
 def datum(n: int = 0, **more: Any) -> bytes:
     return datum_of(event(n, **more), b"", 0)
+
+
+def sent(n: int = 0, *, project: str | None = None, **more: Any) -> bytes:
+    """What replay sends of such an event."""
+    return datum(n, **more) + event_tail(project=project)
 
 
 def letter(
@@ -228,10 +234,26 @@ def test_lines_are_json_or_text() -> None:
 
 def test_what_is_well_is_sent_as_it_is() -> None:
     found = only(letter(datum(), "wrong_salt"))
-    assert (found.action, found.note, found.datum, found.changes) == (Action.AS_IS, COUNTS, datum(), {})
+    assert (found.action, found.note, found.datum, found.changes) == (Action.AS_IS, COUNTS, sent(), {})
     # A whole record, of a schema that the code now knows or under a wrong key.
     both = plan(whole(batch([event(1), event(2, kind="")], salt=9), "unknown_schema"))
-    assert [(one.action, one.datum) for one in both] == [(Action.AS_IS, datum(1)), (Action.INVALID, b"")]
+    assert [(one.action, one.datum) for one in both] == [(Action.AS_IS, sent(1)), (Action.INVALID, b"")]
+
+
+def test_an_event_keeps_what_version_2_says_of_it_also_when_a_fix_changes_it() -> None:
+    added = event_tail(agent="browser", exclusion="office", project="shop")
+    assert only(letter(datum() + added, "wrong_salt")).datum == datum() + added
+    found = only(letter(datum(video_id="") + added), fix=changes(video_id="w"))
+    assert found.datum == datum(video_id="w") + added
+    ((_, value, _),) = topics.batches(SETTINGS, [found.datum], NOW_MS)
+    _, batch = registry.decode(value)
+    assert (batch["origin"], batch["acknowledged"], batch["producer_id"]) == ("replay", None, "replay")
+    assert [(one["video_id"], one["agent"], one["project"]) for one in batch["events"]] == [("w", "browser", "shop")]
+
+
+def test_an_event_that_a_fix_makes_of_bytes_is_of_the_project_of_events_without_a_key() -> None:
+    found = only(whole(b"bytes"), fix=lambda _bytes, _letter: event())
+    assert found.datum == sent(project=SETTINGS.access.project)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +328,7 @@ def test_a_fix_changes_an_event_and_the_dry_run_says_how() -> None:
     found = only(bad, fix=fix)
     assert (found.action, found.note) == (Action.CHANGED, COUNTS)
     assert found.changes == {"video_id": ("", "w"), "kind": ("", "video")}
-    assert found.datum == datum(video_id="w", kind="video")
+    assert found.datum == sent(video_id="w", kind="video")
 
     # The id and the time may be left away, and the event may be changed in place.
     def in_place(one: Any, _: Letter) -> Any:
@@ -314,7 +336,7 @@ def test_a_fix_changes_an_event_and_the_dry_run_says_how() -> None:
         one["video_id"] = "w"
         return [one]
 
-    assert only(letter(datum(video_id="")), fix=in_place).datum == datum(video_id="w")
+    assert only(letter(datum(video_id="")), fix=in_place).datum == sent(video_id="w")
     assert only(bad, fix=lambda *_: None).note == "the fix leaves it out"
     assert only(bad, fix=changes(video_id=7)).note == "video_id=7: must be text"
 
@@ -364,7 +386,7 @@ def test_a_time_under_which_it_may_have_counted_stays(viewed_at: int) -> None:
 def test_a_time_under_which_nothing_counted_may_be_mended(viewed_at: int) -> None:
     for kept in ("late", "dead-letter"):
         found = only(letter(datum(viewed_at=viewed_at), kept=kept), fix=changes(viewed_at=NOW_MS - 7))
-        assert (found.action, found.note, found.datum) == (Action.CHANGED, COUNTS, datum(viewed_at=NOW_MS - 7))
+        assert (found.action, found.note, found.datum) == (Action.CHANGED, COUNTS, sent(viewed_at=NOW_MS - 7))
 
 
 def test_a_fix_that_cannot_be_trusted_is_refused() -> None:
@@ -433,5 +455,5 @@ def test_the_fix_in_the_docs_mends_what_it_says() -> None:
         ({"viewed_at": event()["viewed_at"] // 1000}, "late"),
     ):
         found = only(letter(datum(**fields), reason), fix=names["mend"])
-        assert (found.action, found.note, found.datum) == (Action.CHANGED, COUNTS, datum())
+        assert (found.action, found.note, found.datum) == (Action.CHANGED, COUNTS, sent())
     assert only(whole(b"x"), fix=names["mend"]).action == Action.LEFT_OUT

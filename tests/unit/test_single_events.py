@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from schemas import registry
 from schemas.topics import RECORD_BYTES_MAX
-from tests.support.batch_versions import VERSIONS, newer
+from tests.support.batch_versions import ADDED, VERSIONS, newer
 from udfs.logic.wire.batch_scan import Scan, scan
 from udfs.logic.wire.single_events import (
     Origin,
@@ -53,8 +53,11 @@ def pack(packer: Packer, values: list[bytes | None]) -> Packed:
     return packer.pack(values, origin(len(values)), NOW_MS)
 
 
-def events(packed: Packed) -> list[dict[str, Any]]:
-    """Every event, read by fastavro and by the count job's own scan, which must agree on salts and on no fault."""
+def events(packed: Packed, project: str | None = None) -> list[dict[str, Any]]:
+    """Every event, read by fastavro and by the count job's own scan, which must agree on salts and on no fault.
+
+    Each is of the project, and comes without what only version 2 has.
+    """
     found = []
     for salt, value, number in packed.batches:
         scanned = scan(np.frombuffer(value, np.uint8), salt, SALTS)
@@ -63,6 +66,9 @@ def events(packed: Packed) -> list[dict[str, Any]]:
         name, batch = registry.decode(value)
         assert (name, batch["salt"], batch["salts"], len(batch["events"])) == ("ViewBatch", salt, SALTS, number)
         assert len(scanned.spans) == number
+        assert (batch["origin"], batch["acknowledged"], batch["traceparents"]) == ("pack", None, [])
+        for one in batch["events"]:
+            assert {name: one.pop(name) for name in ADDED[2]} == {"agent": None, "exclusion": None, "project": project}
         found += batch["events"]
     return found
 
@@ -238,6 +244,15 @@ def test_a_record_of_a_schema_that_is_not_named_is_refused_and_one_that_is_has_i
     packed = pack(both, [value, first, b"\0\0\0\0\3" + value[5:]])
     assert packed.refused == [(2, "unknown_schema")]
     assert events(packed) == [one, one]
+
+
+@pytest.mark.parametrize("framing", ["json", "plain", "single_object"])
+def test_every_event_is_of_the_project_that_its_job_has(framing: str) -> None:
+    one = view(1, video_id="cats", device="tv")
+    own = datum(registry.schema("ViewEvent"), one)
+    as_json = json.dumps({**one, "event_id": str(uuid.UUID(bytes=one["event_id"])), "viewed_at": NOW_MS})
+    value = {"json": as_json.encode(), "plain": own, "single_object": registry.prefix("ViewEvent") + own}[framing]
+    assert events(pack(packer_of(framing, TOPIC, SALTS, 2, project="shop"), [value] * 5), "shop") == [one] * 5
 
 
 @pytest.mark.parametrize("unknown", list(Unknown))

@@ -8,6 +8,7 @@ import fastavro
 import numpy as np
 
 from schemas import registry
+from schemas.view_records import event_tail
 from tools.replay.letters import Letter
 from udfs.logic.stream.rejected import is_cut
 from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS, Unreadable, scan_as_named
@@ -43,10 +44,10 @@ def fields_of(datum: bytes) -> dict[str, Any]:
     return {**record, "event_id": str(uuid.UUID(bytes=record["event_id"]))}
 
 
-def first_version(datum: bytes) -> bytes:
-    """The same event in version 1, which replay writes. The bytes of later versions begin with those."""
+def parted(datum: bytes) -> tuple[bytes, bytes]:
+    """(the event in version 1, what version 2 adds to it). An event of version 1 gets an addition without values."""
     _, end = _read(datum, 1)
-    return datum[:end]
+    return datum[:end], datum[end:] or event_tail()
 
 
 def _read(datum: bytes, version: int) -> tuple[dict[str, Any], int]:

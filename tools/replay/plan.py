@@ -12,9 +12,10 @@ from typing import Any
 
 from schemas.topics import REJECTED_RETENTION_MS
 from schemas.values import TIME_MIN_MS
+from schemas.view_records import event_tail
 from settings import Settings
 from settings.durations import HOUR_MS
-from tools.replay.events import events_in, fields_of, first_version
+from tools.replay.events import events_in, fields_of, parted
 from tools.replay.fixes import Fix, FixError, mended
 from tools.replay.letters import Letter
 from udfs.logic.stream.dedup import SaltDedup
@@ -38,8 +39,8 @@ class Planned:
     """The plan for one event, or for a record without events.
 
     `note` says what its fate will be, or why it is not sent. `changes` are the fields that differ, as (old, new); for
-    an event that a fix made of bytes these are all fields. `datum` is the event in Avro that is sent; it is empty if
-    nothing is sent.
+    an event that a fix made of bytes these are all fields. `datum` is the event in Avro that is sent, in version
+    2 and with what it has of that; it is empty if nothing is sent.
     """
 
     letter: Letter
@@ -58,7 +59,8 @@ class Planner:
         self._now_ms = now_ms
         self._fix = fix
         self._late_as_is = late_as_is
-        self._packer = Packer(settings.counting.salts, 1)
+        self._packer = Packer(settings.counting.salts, 1, has_tails=True)
+        self._tail = event_tail(project=settings.access.project)
         self._late_ms_max = settings.history.late_hours * HOUR_MS
         self._planned: set[bytes] = set()
 
@@ -84,8 +86,9 @@ class Planner:
 
     def _event(self, letter: Letter, datum: bytes) -> Planned:
         """The plan for an event that could be read."""
-        datum = first_version(datum)
-        before = fields_of(datum)
+        first, tail = parted(datum)
+        datum = first + tail
+        before = fields_of(first)
         if self._fix is None:
             return self._judged(letter, before, datum, {})
         found = mended(self._fix, before, letter)
@@ -105,12 +108,13 @@ class Planner:
         after = fields_of(fixed)
         changes = {name: (old, after[name]) for name, old in before.items() if after[name] != old}
         self._check(letter, changes)
-        return self._judged(letter, after, fixed, changes)
+        return self._judged(letter, after, fixed + tail, changes)
 
     def _from_bytes(self, letter: Letter, found: list[dict[str, Any]]) -> Iterator[Planned]:
         """The plan for events that a fix made of bytes.
 
-        An event without id and time gets an id from the record's place and its time of arrival, like packed events.
+        Like packed events, they are of the settings' project, and one without id and time gets an id from the record's
+        place and its time of arrival.
         """
         if not found:
             yield Planned(letter, Action.LEFT_OUT, "the fix leaves it out")
@@ -122,7 +126,9 @@ class Planner:
                 yield Planned(letter, Action.INVALID, str(error), fields)
                 continue
             event = fields_of(datum)
-            yield self._judged(letter, event, datum, {name: (None, value) for name, value in event.items()})
+            yield self._judged(
+                letter, event, datum + self._tail, {name: (None, value) for name, value in event.items()}
+            )
 
     def _check(self, letter: Letter, changes: dict[str, tuple[Any, Any]]) -> None:
         """Raise FixError if a fix changes what identifies the event, so that the event could count twice."""

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from connectors.compacted_topic import read_to_end
 from connectors.installation import check_topics
+from schemas.view_records import Origin
 from settings import Settings
-from tools.replay.letters import Choice, Letter, Origin, read_letters
+from tools.replay.letters import Choice, Letter, read_letters
+from tools.replay.letters import Origin as Place
 from udfs.logic.wire.single_events import Origin as Places
 from udfs.logic.wire.single_events import Packer
 from udfs.sinks.kafka_writer import KafkaWriter
@@ -25,12 +27,18 @@ def letters(settings: Settings, choice: Choice) -> Iterator[Letter]:
     for kept in sorted(choice.kept):
         topic = topics[kept]
         for record in read_to_end(kafka, topic, READ_TIMEOUT_S):
-            yield from read_letters(kept, record.value or b"", Origin(topic, record.partition, record.offset, -1))
+            yield from read_letters(kept, record.value or b"", Place(topic, record.partition, record.offset, -1))
 
 
 def batches(settings: Settings, datums: Sequence[bytes], now_ms: int) -> list[tuple[int, bytes, int]]:
-    """These events as ViewBatch values, by the salts of their ids, as (salt, value, number of events)."""
-    packer = Packer(settings.counting.salts, settings.ingest.batch_events_max, producer_id=PRODUCER_ID)
+    """These events of version 2 as ViewBatch values, by the salts of their ids, as (salt, value, number of events)."""
+    packer = Packer(
+        settings.counting.salts,
+        settings.ingest.batch_events_max,
+        has_tails=True,
+        producer_id=PRODUCER_ID,
+        made_by=Origin.REPLAY,
+    )
     # The place is needed only for events without an id or a time.
     nowhere = [0] * len(datums)
     packed = packer.pack(datums, Places(nowhere, nowhere, nowhere), now_ms)

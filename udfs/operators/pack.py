@@ -35,6 +35,7 @@ class Pack(ScalarFunction):
             pack.batch_events_max,
             self._schemas,
             Unknown(pack.unknown_fields),
+            project=self._settings.access.project,
         )
         self._writer = KafkaWriter(self._settings.kafka)
 

@@ -1,7 +1,7 @@
 """Packs events that other producers write one in a record into the batches that the count job reads.
 
-A kernel checks and copies a record that holds a ViewEvent datum (schemas/avro/ViewEvent.v1) after some header. Other
-records, in JSON or in Avro of another schema, are first converted to such a datum.
+A kernel checks and copies a record that holds a ViewEvent datum (schemas/avro/ViewEvent.v1) after some header, and
+appends what version 2 adds. Other records, in JSON or in Avro of another schema, are first converted to such a datum.
 
 An event without an id gets one that is made from the record's place (topic, partition, offset). If it has no time
 either, it gets the record's time. So however often a record is packed, it is the same event. An event with an id needs
@@ -29,6 +29,8 @@ from schemas.fields import EVENT_FIELDS, first_meant, misspelt
 from schemas.topics import RECORD_BYTES_MAX
 from schemas.values import ID_BYTES, TIME_END_MS, TIME_MIN_MS
 from schemas.varint import varint
+from schemas.view_records import NULL, SOME, batch_head, event_tail, text
+from schemas.view_records import Origin as BatchOrigin
 from udfs.logic.kernels.hashing import salt_of
 from udfs.logic.kernels.key_table import Bytes
 from udfs.logic.kernels.numba_compat import leaf, njit
@@ -47,9 +49,10 @@ _TIME_RANGE = 1002
 _TIME_MIN_MS = TIME_MIN_MS
 _TIME_END_MS = TIME_END_MS
 _EVENT_REASONS = {_RESERVED_ID: f"event_id: {values.ID_RESERVED}", _TIME_RANGE: f"viewed_at: {values.TIME_RANGE}"}
-# The versions of the product's own schema, by their names in a list of schemas. Batches are written with events of
-# version 1, so an event of a later one is read field by field, and the fields that later ones add are left out.
+# The versions of the product's own schema, by their names in a list of schemas. An event of a later one is read field
+# by field, and the fields that later ones add are left out, since they are not the producer's to say.
 OWN_SCHEMAS = {f"ViewEvent.v{version}": version for version in OPTIONAL_TEXTS}
+NO_TAIL = event_tail()
 # For all events of a batch together. It leaves room for the batch's head.
 EVENT_BYTES_MAX = RECORD_BYTES_MAX - (1 << 14)
 
@@ -78,7 +81,11 @@ Normalise = Callable[[bytes, int, int, int], bytes]
 
 
 class Packer:
-    """Packs the records of one topic. Not thread-safe."""
+    """Packs the records of one topic. Not thread-safe.
+
+    Records hold events of version 1, and `tail` is what is appended to each. With `has_tails` they hold events of
+    version 2, which are copied as they are.
+    """
 
     def __init__(
         self,
@@ -88,7 +95,10 @@ class Packer:
         head: bytes = b"",
         skip: int = 0,
         normalise: Normalise | None = None,
+        tail: bytes = NO_TAIL,
+        has_tails: bool = False,
         producer_id: str = "pack-events",
+        made_by: BatchOrigin = BatchOrigin.PACK,
     ) -> None:
         self._salts = salts
         self._batch_events_max = batch_events_max
@@ -96,7 +106,10 @@ class Packer:
         self._head = np.frombuffer(head, np.uint8)
         self._skip = skip
         self._normalise = normalise
-        self._producer = _text(producer_id.encode())
+        self._tail = np.frombuffer(b"" if has_tails else tail, np.uint8)
+        self._optional_texts = OPTIONAL_TEXTS[2] if has_tails else OPTIONAL_TEXTS_1
+        self._producer_id = producer_id
+        self._made_by = made_by
 
     def pack(self, values: Sequence[bytes | None], origin: Origin, now_ms: int) -> Packed:
         """Pack the records that are events. Within a salt, events keep the order of their records."""
@@ -119,7 +132,7 @@ class Packer:
                 except RecursionError:
                     refused.append((row, "nested_too_deep"))
                     continue
-            if len(datum) > EVENT_BYTES_MAX:
+            if len(datum) + len(self._tail) > EVENT_BYTES_MAX:
                 refused.append((row, "too_long"))
                 continue
             rows.append(row)
@@ -130,7 +143,7 @@ class Packer:
         ends = np.cumsum(sizes)
         buf = np.frombuffer(b"".join(datums), np.uint8)
         head, skip = (self._head, self._skip) if normalise is None else (np.empty(0, np.uint8), 0)
-        salts = _salts(buf, ends - sizes, ends, head, skip, self._salts)
+        salts = _salts(buf, ends - sizes, ends, head, skip, self._salts, self._optional_texts)
         refused += [(rows[bad], _reason(-int(salts[bad]))) for bad in np.nonzero(salts < 0)[0].tolist()]
         refused.sort()
         return Packed(self._batches(buf, ends - sizes + skip, ends, salts, now_ms), refused)
@@ -150,7 +163,7 @@ class Packer:
     ) -> list[tuple[int, bytes, int]]:
         good = np.nonzero(salts >= 0)[0]
         order = good[np.argsort(salts[good], kind="stable")]
-        data, data_ends = _gather(buf, starts, ends, order)
+        data, data_ends = _gather(buf, starts, ends, order, self._tail)
         numbers = np.bincount(salts[good], minlength=self._salts).tolist()
         found = []
         at = 0
@@ -165,8 +178,15 @@ class Packer:
         return found
 
     def _head_of(self, salt: int, events: int, now_ms: int) -> bytes:
-        numbers = (salt, self._salts, now_ms, events)
-        return registry.prefix("ViewBatch") + uuid.uuid4().bytes + self._producer + b"".join(map(varint, numbers))
+        head = batch_head(
+            uuid.uuid4().bytes,
+            self._producer_id,
+            salt=salt,
+            salts=self._salts,
+            produced_ms=now_ms,
+            origin=self._made_by,
+        )
+        return head + varint(events)
 
 
 class Unknown(StrEnum):
@@ -194,14 +214,19 @@ def packer_of(
     batch_events_max: int,
     schemas: Sequence[WriterSchema] = (OWN,),
     unknown: Unknown = Unknown.MISSPELT_REFUSED,
+    *,
+    project: str | None = None,
 ) -> Packer:
     """Return the packer for a topic whose records are "json", or Avro as "plain", "single_object" or "confluent".
+
+    Every event is of the project.
 
     An Avro record names one of the schemas by its fingerprint or number, or it is refused as unknown_schema. Raises
     ValueError when the schemas do not fit the framing, or have fields that are refused.
     """
+    tail = event_tail(project=project)
     if framing == "json":
-        return Packer(salts, batch_events_max, normalise=json_events(topic, unknown))
+        return Packer(salts, batch_events_max, normalise=json_events(topic, unknown), tail=tail)
     heads: dict[bytes, WriterSchema] = {}
     for one in schemas:
         head = _head_of_schema(framing, one)
@@ -213,8 +238,8 @@ def packer_of(
     if len(heads) == 1:
         ((head, only),) = heads.items()
         if only.schema is None:
-            return Packer(salts, batch_events_max, head=head, skip=len(head))
-    return Packer(salts, batch_events_max, normalise=avro_events(topic, heads, unknown))
+            return Packer(salts, batch_events_max, head=head, skip=len(head), tail=tail)
+    return Packer(salts, batch_events_max, normalise=avro_events(topic, heads, unknown), tail=tail)
 
 
 def _head_of_schema(framing: str, one: WriterSchema) -> bytes:
@@ -312,7 +337,7 @@ def id_of_place(mark: bytes, partition: int, offset: int) -> bytes:
 
 
 def datum_of(fields: Mapping[str, Any], own_id: bytes, time_ms: int, *, same_event: bool = False) -> bytes:
-    """Return a ViewEvent datum. Raises FieldError.
+    """Return a ViewEvent datum of version 1. Raises FieldError.
 
     An event without an id gets `own_id`, and if it has no time either, `time_ms`. With `same_event`, `own_id` and
     `time_ms` are those that this event has had before, so that an event with an id may lack its time.
@@ -340,9 +365,9 @@ def datum_of(fields: Mapping[str, Any], own_id: bytes, time_ms: int, *, same_eve
     for name in _TEXTS:
         value = fields.get(name)
         if value is None:
-            parts.append(b"\x00")
+            parts.append(NULL)
         elif isinstance(value, str):
-            parts.append(b"\x02" + _utf8(name, value))
+            parts.append(SOME + _utf8(name, value))
         else:
             raise FieldError(f"{name}={value!r:.80}: must be text or null")
     return b"".join(parts)
@@ -386,13 +411,9 @@ def _reason(code: int) -> str:
     return _EVENT_REASONS.get(code) or Unreadable(code).name.lower()
 
 
-def _text(value: bytes) -> bytes:
-    return varint(len(value)) + value
-
-
 def _utf8(name: str, value: str) -> bytes:
     try:
-        return _text(value.encode())
+        return text(value)
     except UnicodeEncodeError as error:
         raise FieldError(f"{name}: half a surrogate pair, which is no text") from error
 
@@ -410,7 +431,7 @@ def _is_reserved_id(buf, at):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _salts(buf, starts, ends, head, skip, salts):  # type: ignore[no-untyped-def]
+def _salts(buf, starts, ends, head, skip, salts, optional_texts):  # type: ignore[no-untyped-def]
     """Return the salt of each record's event, or minus the reason when the record is no event."""
     found = np.empty(starts.shape[0], np.int64)
     for i in range(starts.shape[0]):
@@ -424,7 +445,7 @@ def _salts(buf, starts, ends, head, skip, salts):  # type: ignore[no-untyped-def
         if not same:
             found[i] = -_SCHEMA
             continue
-        event = read_event(record, skip, OPTIONAL_TEXTS_1)
+        event = read_event(record, skip, optional_texts)
         viewed_at, end = event[2], event[8]
         if end < 0:
             found[i] = end
@@ -440,15 +461,21 @@ def _salts(buf, starts, ends, head, skip, salts):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True)
-def _gather(buf, starts, ends, order):  # type: ignore[no-untyped-def]
-    """Return (the stretches one after another in this order, the end of each with a 0 before the first)."""
+def _gather(buf, starts, ends, order, tail):  # type: ignore[no-untyped-def]
+    """Return (the stretches one after another in this order, the end of each with a 0 before the first).
+
+    The tail follows each stretch, and belongs to it.
+    """
     out_ends = np.zeros(order.shape[0] + 1, np.int64)
     for n in range(order.shape[0]):
-        out_ends[n + 1] = out_ends[n] + ends[order[n]] - starts[order[n]]
+        out_ends[n + 1] = out_ends[n] + ends[order[n]] - starts[order[n]] + tail.shape[0]
     out = np.empty(out_ends[-1], np.uint8)
     for n in range(order.shape[0]):
         start = starts[order[n]]
         at = out_ends[n]
         for j in range(ends[order[n]] - start):
             out[at + j] = buf[start + j]
+        at = out_ends[n + 1] - tail.shape[0]
+        for j in range(tail.shape[0]):
+            out[at + j] = tail[j]
     return out, out_ends
