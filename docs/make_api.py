@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from services.ingest.app import build_app as build_ingest
-from services.query.app import build_app as build_query
+from services.ingest.app import build_service as build_ingest
+from services.query.app import build_service as build_query
 from settings import Settings
 
 SERVICES: dict[str, Callable[[Settings], Any]] = {"ingest": build_ingest, "query": build_query}
@@ -181,7 +181,7 @@ def main(folder: Path) -> None:
     """Writes a page and a description for each service."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, build in SERVICES.items():
-        description = described(build(Settings()))
+        description = described(build(Settings()).public)
         file = f"{name}.openapi.json"
         (folder / file).write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         (folder / f"api-{name}.md").write_text(Reference(description).page(file), encoding="utf-8")

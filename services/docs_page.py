@@ -4,12 +4,24 @@ import html
 import json
 from typing import Any
 
+from starlette.responses import HTMLResponse, JSONResponse
+from starlette.routing import Route
+
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 code, pre { font: 14px/1.4 ui-monospace, monospace; background: #f4f4f4; padding: .1rem .3rem }
 pre { padding: .8rem; overflow: auto } table { border-collapse: collapse } td, th { text-align: left;
 padding: .2rem 1rem .2rem 0; vertical-align: top }
 """
+
+
+def description_routes(description: dict[str, Any]) -> list[Route]:
+    """The routes at which an application shows its own description, to programs and to people."""
+    page = docs_page(description)
+    return [
+        Route("/openapi.json", lambda _request: JSONResponse(description)),
+        Route("/docs", lambda _request: HTMLResponse(page)),
+    ]
 
 
 def docs_page(description: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """`python -m services.ingest`: the ingest service, set by VIEW_COUNTS_* variables."""
 
-from services.ingest.app import build_app
+from services.ingest.app import build_service
 from services.server import serve
 from settings import Settings
 
@@ -8,12 +8,7 @@ from settings import Settings
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings()
-    serve(
-        build_app(settings),
-        host=settings.ingest.host,
-        port=settings.ingest.port,
-        keep_alive_s=settings.ingest.keep_alive_s,
-    )
+    serve(build_service(settings), settings.ingest)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The ingest service's application: its routes, and what lives as long as the process. Knows neither Avro nor Kafka."""
+"""The ingest service's applications: their routes, and what lives with the process. Knows neither Avro nor Kafka."""
 
 import contextlib
 import socket
@@ -11,29 +11,32 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.docs_page import docs_page
+from services.docs_page import description_routes
 from services.ingest import routes
 from services.ingest.answers import Clock, NoSchema, Tally, TallyMinute
 from services.ingest.intake import Intake
 from services.ingest.schema_texts import schema_names, schema_text
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter
+from services.leaving import LEAVING, Life
 from services.openapi import HEALTHZ, JSON
+from services.server import Service
 from settings import Settings
 
 _ENCODER = msgspec.json.Encoder()
 
 
-def build_app(settings: Settings) -> Starlette:
-    """The ASGI application. Its Kafka producer lives as long as the server does."""
+def build_service(settings: Settings) -> Service:
+    """The service's applications. Its Kafka producer lives as long as the public one's server does."""
     producer_id = f"ingest-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     tally = IngestTally(settings.ingest.tally_minutes)
     writer = EventWriter(settings, producer_id=producer_id, tally=tally)
     intake = Intake(settings, writer, tally)
-    endpoints = _Endpoints(writer, producer_id, tally)
+    life = Life()
+    endpoints = _Endpoints(writer, producer_id, tally, life)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -41,25 +44,30 @@ def build_app(settings: Settings) -> Starlette:
         yield
         await writer.stop()
 
-    page = docs_page(routes.OPENAPI)
-    app = Starlette(
+    health = [Route(HEALTHZ.path, _healthz), Route(routes.READYZ.path, endpoints.readyz)]
+    public = Starlette(
         routes=[
             Route(routes.EVENTS.path, intake.post_events, methods=[routes.EVENTS.method]),
             Route(f"{routes.EVENTS.path}/", intake.post_events, methods=[routes.EVENTS.method]),
             Route(routes.TIME.path, _time),
             Route(routes.SCHEMA.path, _schema),
-            Route(routes.TALLY.path, endpoints.get_tally),
-            Route(routes.METRICS.path, endpoints.metrics),
-            Route(HEALTHZ.path, _healthz),
-            Route(routes.READYZ.path, endpoints.readyz),
-            Route("/openapi.json", lambda _request: JSONResponse(routes.OPENAPI)),
-            Route("/docs", lambda _request: HTMLResponse(page)),
+            *health,
+            *description_routes(routes.OPENAPI),
         ],
         lifespan=lifespan,
     )
-    # A redirect would name the host and scheme that this process sees, and few clients that post follow one.
-    app.router.redirect_slashes = False
-    return app
+    private = Starlette(
+        routes=[
+            Route(routes.TALLY.path, endpoints.get_tally),
+            Route(routes.METRICS.path, endpoints.metrics),
+            *health,
+            *description_routes(routes.PRIVATE_OPENAPI),
+        ]
+    )
+    for app in (public, private):
+        # A redirect would name the host and scheme that this process sees, and few clients that post follow one.
+        app.router.redirect_slashes = False
+    return Service(public, private, life)
 
 
 async def _healthz(_request: Request) -> Response:
@@ -81,13 +89,14 @@ async def _schema(request: Request) -> Response:
 
 
 class _Endpoints:
-    def __init__(self, writer: EventWriter, producer_id: str, tally: IngestTally) -> None:
+    def __init__(self, writer: EventWriter, producer_id: str, tally: IngestTally, life: Life) -> None:
+        self._life = life
         self._producer_id = producer_id
         self._tally = tally
         self._writer = writer
 
     async def readyz(self, _request: Request) -> Response:
-        trouble = self._writer.trouble
+        trouble = LEAVING if self._life.is_leaving else self._writer.trouble
         if trouble is not None:
             return PlainTextResponse(f"{trouble}\n", 503)
         refused = "".join(f"takes no events of one partition: {reason}\n" for reason in self._writer.partial_trouble)

@@ -84,5 +84,10 @@ OPENAPI = describe(
     "View counts: ingest",
     "Takes view events. 202 means that Kafka has every event reported as accepted. A rejected event can be sent again, "
     "with the same id, without being counted twice.",
-    [EVENTS, TIME, SCHEMA, TALLY, METRICS, HEALTHZ, READYZ],
+    [EVENTS, TIME, SCHEMA, HEALTHZ, READYZ],
+)
+PRIVATE_OPENAPI = describe(
+    "View counts: ingest, private port",
+    "What operators and monitoring ask of one process. No key is needed, so only they may reach this port.",
+    [TALLY, METRICS, HEALTHZ, READYZ],
 )

@@ -1,6 +1,6 @@
 """`python -m services.query`: the query service, set by VIEW_COUNTS_* variables."""
 
-from services.query.app import build_app
+from services.query.app import build_service
 from services.server import serve
 from settings import Settings
 
@@ -8,12 +8,7 @@ from settings import Settings
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings()
-    serve(
-        build_app(settings),
-        host=settings.query.host,
-        port=settings.query.port,
-        keep_alive_s=settings.query.keep_alive_s,
-    )
+    serve(build_service(settings), settings.query)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The query service as an ASGI application: its routes, its errors, and how long its connections live."""
+"""The query service's ASGI applications: their routes and errors, and how long stores are open."""
 
 import contextlib
 import re
@@ -10,10 +10,11 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from services.docs_page import docs_page
+from services.docs_page import description_routes
+from services.leaving import LEAVING, Life
 from services.openapi import HEALTHZ, JSON, Operation
 from services.query.api import routes
 from services.query.api.answers import Away, BadParameter, BadParameters
@@ -23,6 +24,7 @@ from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.completeness import HistoryAwayError
 from services.query.counts.session import ReadSession, StoreAwayError
 from services.query.counts.store import CountStore
+from services.server import Service
 from settings import Settings
 from udfs.stores.archive import filesystem
 from udfs.stores.history_reader import HistoryFiles
@@ -52,12 +54,13 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def build_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Starlette:
-    """The application. Its Cassandra session lives as long as the server does. `now` is the clock, in UTC."""
+def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> Service:
+    """The applications. The Cassandra session lives as long as the public one's server. `now` is the clock, in UTC."""
     files = HistoryFiles(filesystem(settings.s3, settings.query.history_timeout_s), settings.history.path)
     history = History(files, files_max=settings.query.history_files_max)
     store = CountStore(ReadSession(settings.cassandra), settings.query, history)
     endpoints = Endpoints(settings, store, now)
+    life = Life()
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -65,8 +68,20 @@ def build_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Star
         yield
         await store.stop()
 
-    page = docs_page(routes.OPENAPI)
-    app = Starlette(
+    async def readyz(request: Request) -> Response:
+        return _json(Away(LEAVING), 503) if life.is_leaving else await endpoints.readyz(request)
+
+    health = [
+        Route(HEALTHZ.path, lambda _request: PlainTextResponse("ok\n")),
+        Route(routes.READYZ.path, readyz),
+    ]
+    handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+        ParameterError: _bad_parameter,
+        TooManyFilesError: _too_many_files,
+        StoreAwayError: _away,
+        HistoryAwayError: _away,
+    }
+    public = Starlette(
         routes=[
             _route(routes.VIEWS, endpoints.views),
             _route(routes.SERIES, endpoints.series),
@@ -74,23 +89,24 @@ def build_app(settings: Settings, now: Callable[[], datetime] = utc_now) -> Star
             _route(routes.CHANNEL, endpoints.channel),
             _route(routes.TOP, endpoints.top),
             _route(routes.LEDGER, endpoints.ledger),
-            Route(routes.METRICS.path, endpoints.metrics),
-            Route(HEALTHZ.path, lambda _request: PlainTextResponse("ok\n")),
-            Route(routes.READYZ.path, endpoints.readyz),
-            Route("/openapi.json", lambda _request: JSONResponse(routes.OPENAPI)),
-            Route("/docs", lambda _request: HTMLResponse(page)),
+            *health,
+            *description_routes(routes.OPENAPI),
         ],
-        exception_handlers={
-            ParameterError: _bad_parameter,
-            TooManyFilesError: _too_many_files,
-            StoreAwayError: _away,
-            HistoryAwayError: _away,
-        },
+        exception_handlers=handlers,
         lifespan=lifespan,
     )
-    # A redirect would name the host and scheme that this process sees, which are not those that the client sees.
-    app.router.redirect_slashes = False
-    return app
+    private = Starlette(
+        routes=[
+            Route(routes.METRICS.path, endpoints.metrics),
+            *health,
+            *description_routes(routes.PRIVATE_OPENAPI),
+        ],
+        exception_handlers=handlers,
+    )
+    for app in (public, private):
+        # A redirect would name the host and scheme that this process sees, which are not those that the client sees.
+        app.router.redirect_slashes = False
+    return Service(public, private, life)
 
 
 def _route(operation: Operation[A], answer: Callable[[Request], Awaitable[A]]) -> Route:

@@ -3,14 +3,12 @@
 from pydantic import Field
 
 from settings.durations import DAY_MS, MINUTE_MS
-from settings.groups.base import Group, Port
+from settings.groups.serving import ServingSettings
 
 
-class IngestSettings(Group):
+class IngestSettings(ServingSettings):
     """The HTTP ingest service."""
 
-    host: str = "127.0.0.1"
-    port: Port = 8080
     linger_ms: int = Field(50, ge=0, description="How long an event waits for other events of its salt.")
     batch_events_max: int = Field(
         2000, ge=1, le=100_000, description="The maximum number of events in one Kafka record."
@@ -44,11 +42,6 @@ class IngestSettings(Group):
         ge=0,
         description="An event is rejected if it was viewed further ahead than counting.future_skew_ms plus this, by "
         "the service's own clock. The clocks of services and brokers must differ by less.",
-    )
-    keep_alive_s: int = Field(
-        75,
-        ge=1,
-        description="How long an idle connection stays open. It must be longer than a load balancer keeps its own.",
     )
     tally_minutes: int = Field(
         180, ge=1, le=10_000, description="For how many minutes of arrival the service keeps its own tally."

@@ -2,14 +2,15 @@
 
 from pydantic import Field
 
-from settings.groups.base import Group, Port
+from settings.groups.base import Port
+from settings.groups.serving import ServingSettings
 
 
-class QuerySettings(Group):
+class QuerySettings(ServingSettings):
     """The HTTP query service."""
 
-    host: str = "127.0.0.1"
     port: Port = 8090
+    private_port: Port = Field(8190, description="The private port: metrics, and what operators ask.")
     minutes_kept_days: int = Field(
         8,
         ge=2,
@@ -21,11 +22,6 @@ class QuerySettings(Group):
         ge=2,
         description="The time to live of the table views_by_hour. The service reads older hours from history, "
         "beginning a day before they expire.",
-    )
-    keep_alive_s: int = Field(
-        75,
-        ge=1,
-        description="How long an idle connection stays open. It must be longer than a load balancer keeps its own.",
     )
     points_max: int = Field(
         50_000,

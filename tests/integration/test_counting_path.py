@@ -82,9 +82,15 @@ def send(ingest: httpx2.Client, events: list[dict[str, Any]]) -> None:
     assert answer.json()["accepted"] == len(events)
 
 
-def acknowledged(ingest: httpx2.Client) -> int:
+def acknowledged(stack: Stack) -> int:
     """How many events this process of ingest has written."""
-    return sum(int(minute["events"]) for minute in ingest.get("/v1/tally").json()["minutes"])
+    return sum(int(minute["events"]) for minute in tally(stack))
+
+
+def tally(stack: Stack) -> list[dict[str, Any]]:
+    """What ingest says that it has written, by minute of arrival."""
+    minutes: list[dict[str, Any]] = httpx2.get(f"{stack.endpoints['ingest_private']}/v1/tally").json()["minutes"]
+    return minutes
 
 
 def views(query: httpx2.Client, video_id: str, kind: str = "view") -> int:
@@ -171,7 +177,7 @@ def test_any_kind_is_counted_and_ranked(ingest: httpx2.Client, query: httpx2.Cli
 def test_every_event_has_one_fate(stack: Stack, ingest: httpx2.Client, query: httpx2.Client, session: Any) -> None:
     now = datetime.now(UTC)
     # A count can be visible before the ledger has it.
-    assert eventually(lambda: fates(session)["received"] == acknowledged(ingest))
+    assert eventually(lambda: fates(session)["received"] == acknowledged(stack))
     before = fates(session)
     once = [view("B", now), view("B", now - timedelta(minutes=5)), view("B", now, kind="like")]
     late = view("B", now - timedelta(hours=1))
@@ -196,7 +202,7 @@ def test_every_event_has_one_fate(stack: Stack, ingest: httpx2.Client, query: ht
 
 
 def test_the_ledger_is_what_ingest_says_it_wrote_and_both_are_metrics(
-    ingest: httpx2.Client, query: httpx2.Client
+    stack: Stack, ingest: httpx2.Client, query: httpx2.Client
 ) -> None:
     """Until here only ingest has written. Minute by minute, of arrival at the broker."""
 
@@ -205,23 +211,23 @@ def test_the_ledger_is_what_ingest_says_it_wrote_and_both_are_metrics(
         return {minute["start"]: minute["received"] for minute in minutes if minute["received"]}
 
     def written() -> dict[str, int]:
-        minutes = ingest.get("/v1/tally").json()["minutes"]
-        return {minute["start"]: minute["events"] for minute in minutes if minute["events"]}
+        return {minute["start"]: minute["events"] for minute in tally(stack) if minute["events"]}
 
     send(ingest, [view("tallied", datetime.now(UTC)) for _ in range(25)])
     refused = ingest.post("/v1/events", json={"events": [view("tallied", datetime.now(UTC)), {"video_id": 7}]})
     assert (refused.status_code, len(refused.json()["rejected"])) == (202, 1)
     assert eventually(lambda: received() == written()), (received(), written())
-    own = metrics(ingest)
+    own = metrics(stack, "ingest")
     assert own["view_counts_ingest_events_total", (("outcome", "acknowledged"),)] == sum(written().values()) >= 26
     assert own["view_counts_ingest_events_total", (("outcome", "rejected"),)] == 1
     assert own["view_counts_ingest_answers_total", (("status", "202"),)] > 1
-    assert metrics(query)["view_counts_ledger_balanced", ()] == 1
+    assert metrics(stack, "query")["view_counts_ledger_balanced", ()] == 1
 
 
-def metrics(service: httpx2.Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+def metrics(stack: Stack, service: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """By name and labels."""
-    families = text_string_to_metric_families(service.get("/metrics").text)
+    text = httpx2.get(f"{stack.endpoints[f'{service}_private']}/metrics").text
+    families = text_string_to_metric_families(text)
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in families

@@ -12,7 +12,7 @@ import httpx2
 import pyarrow as pa
 import pytest
 
-from services.query.app import build_app
+from services.query.app import build_service
 from settings import QuerySettings, S3Settings, Settings
 from tests.support.history import write_history
 from tests.support.installation import Installation
@@ -60,7 +60,7 @@ def installation(shared_stack: Stack) -> Iterator[Installation]:
 @contextlib.asynccontextmanager
 async def serving(settings: Settings, now: Callable[[], datetime]) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the service, once that is connected to Cassandra."""
-    app = build_app(settings, now)
+    app = build_service(settings, now).public
     async with (
         app.router.lifespan_context(app),
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://query", timeout=60) as client,

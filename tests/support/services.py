@@ -18,11 +18,18 @@ STOP_S = 30.0
 @contextmanager
 def service(name: str, environment: Mapping[str, str]) -> Iterator[str]:
     """The URL of `python -m services.<name>` with these variables, which is ready until the context ends."""
-    (port,) = free_ports((name,)).values()
+    port, private = free_ports((name, f"{name}_private")).values()
+    own = f"VIEW_COUNTS_{name.upper()}"
     process = subprocess.Popen(
         [sys.executable, "-m", f"services.{name}"],
         cwd=repository(),
-        env={**os.environ, **environment, f"VIEW_COUNTS_{name.upper()}_PORT": str(port)},
+        env={
+            **os.environ,
+            **environment,
+            f"{own}_PORT": str(port),
+            f"{own}_PRIVATE_PORT": str(private),
+            f"{own}_LEAVING_S": "0",
+        },
     )
     url = f"http://{HOST}:{port}"
 

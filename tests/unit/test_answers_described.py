@@ -26,6 +26,7 @@ from services.query import app as query_app
 from services.query.api import answers, routes
 from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.store import CountStore
+from services.server import Service
 from settings import IngestSettings, Settings
 from tests.support.ingest_writer import FakeWriter
 from tests.support.registers import put_manifest, register_of
@@ -174,7 +175,6 @@ QUESTIONS: list[tuple[Operation[Any], str]] = [
     (routes.TOP, "/v1/top?span=clock_hour"),
     (routes.TOP, "/v1/top?span=day&country=de"),
     (routes.LEDGER, "/v1/ledger"),
-    (routes.METRICS, "/metrics"),
     (HEALTHZ, "/healthz"),
     (routes.READYZ, "/readyz"),
 ]
@@ -189,14 +189,19 @@ def history(tmp_path: Path) -> History:
 
 
 @pytest.fixture
-def query(history: History, monkeypatch: pytest.MonkeyPatch) -> Starlette:
+def service(history: History, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.setattr(query_app, "CountStore", lambda *_: full(history))
-    return query_app.build_app(Settings(), lambda: NOW)
+    return query_app.build_service(Settings(), lambda: NOW)
+
+
+@pytest.fixture
+def query(service: Service) -> Starlette:
+    return service.public
 
 
 def test_answers_of_query_are_as_described(query: Starlette) -> None:
     described = Described(routes.OPENAPI)
-    away = unconnected()
+    away = unconnected().public
     for operation, url in QUESTIONS:
         answer = ask(query, "GET", url)
         assert answer.status_code == 200, answer.text
@@ -209,11 +214,20 @@ def test_answers_of_query_are_as_described(query: Starlette) -> None:
     assert described.fields == described.fields_of(set(described.schemas))
 
 
-def unconnected() -> Starlette:
+def test_answers_of_querys_private_port_are_as_described(service: Service) -> None:
+    described = Described(routes.PRIVATE_OPENAPI)
+    away = unconnected()
+    for path in ("/metrics", "/healthz", "/readyz"):
+        for app in (service.private, away.private):
+            described.hold(path, ask(app, "GET", path))
+    assert described.statuses == all_statuses(routes.PRIVATE_OPENAPI)
+
+
+def unconnected() -> Service:
     """The service whose lifespan has not begun: there is no session yet."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(query_app, "CountStore", CountStore)
-        return query_app.build_app(Settings(), lambda: NOW)
+        return query_app.build_service(Settings(), lambda: NOW)
 
 
 def test_a_list_that_left_shards_out_says_so(query: Starlette) -> None:
@@ -272,7 +286,7 @@ def body(*events: dict[str, Any]) -> dict[str, Any]:
 def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
     described = Described(ingest_routes.OPENAPI)
     monkeypatch.setattr(ingest_app, "EventWriter", Writer)
-    app = ingest_app.build_app(Settings(ingest=IngestSettings(body_bytes_max=BODY_BYTES_MAX)))
+    app = ingest_app.build_service(Settings(ingest=IngestSettings(body_bytes_max=BODY_BYTES_MAX))).public
     events = ingest_routes.EVENTS.path
 
     def post(status: int, **request: Any) -> None:
@@ -289,7 +303,7 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
     post(422, params={"dry_run": "yes"}, **body({"video_id": "A"}))
     described.hold(ingest_routes.SCHEMA.path, ask(app, "GET", "/v1/schemas/ViewEvent.v1"))
     described.hold(ingest_routes.SCHEMA.path, ask(app, "GET", "/v1/schemas/ViewEvent.v99"))
-    for operation in (ingest_routes.TIME, ingest_routes.TALLY, ingest_routes.METRICS, HEALTHZ, ingest_routes.READYZ):
+    for operation in (ingest_routes.TIME, HEALTHZ, ingest_routes.READYZ):
         described.hold(operation.path, ask(app, "GET", operation.path))
     monkeypatch.setattr(Writer, "events_in_flight", 1 << 60)
     post(429, **body({"video_id": "A"}))
@@ -302,6 +316,18 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
     assert described.statuses == all_statuses(ingest_routes.OPENAPI)
     of_bodies = {"EventsBody", "ViewEvent"}
     assert described.fields == described.fields_of(set(described.schemas) - of_bodies)
+
+
+def test_answers_of_ingests_private_port_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    described = Described(ingest_routes.PRIVATE_OPENAPI)
+    monkeypatch.setattr(ingest_app, "EventWriter", Writer)
+    app = ingest_app.build_service(Settings()).private
+    for operation in (ingest_routes.TALLY, ingest_routes.METRICS, HEALTHZ, ingest_routes.READYZ):
+        described.hold(operation.path, ask(app, "GET", operation.path))
+    monkeypatch.setattr(Writer, "trouble", "Kafka is away")
+    described.hold(ingest_routes.READYZ.path, ask(app, "GET", ingest_routes.READYZ.path))
+    assert described.statuses == all_statuses(ingest_routes.PRIVATE_OPENAPI)
+    assert described.fields == described.fields_of(set(described.schemas))
 
 
 def test_the_example_of_a_body_is_as_described() -> None:

@@ -85,7 +85,8 @@ def serve(history: History, monkeypatch: pytest.MonkeyPatch) -> Callable[..., As
 
         def ask(path: str, **query: str) -> httpx2.Response:
             async def one() -> httpx2.Response:
-                transport = httpx2.ASGITransport(app.build_app(Settings(), lambda: NOW))
+                service = app.build_service(Settings(), lambda: NOW)
+                transport = httpx2.ASGITransport(service.private if path == "/metrics" else service.public)
                 async with httpx2.AsyncClient(transport=transport, base_url="http://query") as client:
                     return await client.get(path, params=query)
 

@@ -1,22 +1,19 @@
 """What both services answer before they ask any store: slashes, names in paths, parameters, connections. No server."""
 
 from typing import Any
-from unittest import mock
 
 import pytest
-import uvicorn
 from starlette.testclient import TestClient
 
-from services.ingest import __main__ as ingest_main
 from services.ingest import app as ingest_app
-from services.query import __main__ as query_main
+from services.leaving import LEAVING
 from services.query import app as query_app
 from settings import Settings
 
 
 @pytest.fixture(scope="module")
 def asked() -> TestClient:
-    return TestClient(query_app.build_app(Settings()), follow_redirects=False)
+    return TestClient(query_app.build_service(Settings()).public, follow_redirects=False)
 
 
 @pytest.mark.parametrize(
@@ -49,18 +46,24 @@ def test_a_name_may_have_a_line_break(asked: TestClient, name: str) -> None:
 
 def test_nobody_is_sent_to_another_address_for_a_slash(asked: TestClient) -> None:
     assert asked.get("/v1/top/").status_code == 404
-    client = TestClient(ingest_app.build_app(Settings()), follow_redirects=False)
+    client = TestClient(ingest_app.build_service(Settings()).public, follow_redirects=False)
     assert client.post("/v1/events/").status_code == 415
-    assert client.get("/v1/tally/").status_code == 404
+    private = TestClient(ingest_app.build_service(Settings()).private, follow_redirects=False)
+    assert private.get("/v1/tally/").status_code == 404
 
 
-@pytest.mark.parametrize("main", [ingest_main, query_main])
-def test_idle_connections_are_kept_longer_than_balancers_keep_theirs(main: Any, monkeypatch: Any) -> None:
-    with mock.patch.object(uvicorn, "run") as run:
-        main.main()
-    assert run.call_args.kwargs["timeout_keep_alive"] == 75
-    name = "INGEST" if main is ingest_main else "QUERY"
-    monkeypatch.setenv(f"VIEW_COUNTS_{name}_KEEP_ALIVE_S", "620")
-    with mock.patch.object(uvicorn, "run") as run:
-        main.main()
-    assert run.call_args.kwargs["timeout_keep_alive"] == 620
+@pytest.mark.parametrize("path", ["/metrics", "/v1/tally"])
+def test_what_operators_ask_is_on_the_private_port_alone(path: str) -> None:
+    service = ingest_app.build_service(Settings())
+    assert TestClient(service.public).get(path).status_code == 404
+    assert TestClient(service.private).get(path).status_code == 200
+    assert TestClient(query_app.build_service(Settings()).public).get(path).status_code == 404
+
+
+@pytest.mark.parametrize("app", [ingest_app, query_app])
+def test_a_leaving_process_says_so_to_its_balancer(app: Any) -> None:
+    service = app.build_service(Settings())
+    service.life.is_leaving = True
+    for one in (service.public, service.private):
+        answer = TestClient(one).get("/readyz")
+        assert (answer.status_code, LEAVING in answer.text) == (503, True)

@@ -20,8 +20,10 @@ SELF = {"/openapi.json", "/docs"}
 @pytest.mark.parametrize(
     ("app", "description"),
     [
-        (ingest.build_app(Settings()), ingest_routes.OPENAPI),
-        (query.build_app(Settings()), query_routes.OPENAPI),
+        (ingest.build_service(Settings()).public, ingest_routes.OPENAPI),
+        (ingest.build_service(Settings()).private, ingest_routes.PRIVATE_OPENAPI),
+        (query.build_service(Settings()).public, query_routes.OPENAPI),
+        (query.build_service(Settings()).private, query_routes.PRIVATE_OPENAPI),
     ],
 )
 def test_every_route_is_described(app: Starlette, description: dict[str, Any]) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hatchling.metadata.core import ProjectMetadata
 from hatchling.plugin.manager import PluginManager
-from starlette.applications import Starlette
 from starlette.routing import Route
 from typer.testing import CliRunner
 
-from services.ingest.app import build_app as build_ingest
-from services.query.app import build_app as build_query
+from services.ingest.app import build_service as build_ingest
+from services.query.app import build_service as build_query
+from services.server import Service
 from settings import Settings
 from settings.version import VERSION
 from tools.cli import app
@@ -32,9 +32,11 @@ def test_the_wheel_has_it() -> None:
     assert ProjectMetadata(str(ROOT), PluginManager()).version == VERSION
 
 
-@pytest.mark.parametrize("build_app", [build_ingest, build_query])
-def test_the_descriptions_of_the_services_have_it(build_app: Callable[[Settings], Starlette]) -> None:
-    (route,) = (route for route in build_app(Settings()).routes if getattr(route, "path", "") == "/openapi.json")
+@pytest.mark.parametrize("build", [build_ingest, build_query])
+@pytest.mark.parametrize("app", ["public", "private"])
+def test_the_descriptions_of_the_services_have_it(build: Callable[[Settings], Service], app: str) -> None:
+    routes = getattr(build(Settings()), app).routes
+    (route,) = (route for route in routes if getattr(route, "path", "") == "/openapi.json")
     assert isinstance(route, Route)
     assert json.loads(route.endpoint(None).body)["info"]["version"] == VERSION
 

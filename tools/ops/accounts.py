@@ -13,7 +13,8 @@ app = typer.Typer()
 def accounts(
     *,
     tally: Annotated[
-        list[str], typer.Option(help="http://host:port of an ingest process; give it once for each process.")
+        list[str],
+        typer.Option(help="http://host:port of an ingest process, its private port; give it once for each process."),
     ],
 ) -> None:
     """Compare the tallies of ingest with the ledger, by minute. The exit code is 1 if the ledger lacks events.

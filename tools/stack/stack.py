@@ -213,11 +213,14 @@ class Stack:
     @property
     def endpoints(self) -> Mapping[str, str]:
         """How to reach each part: URLs for HTTP, host:port for the others."""
-        http = ("s3", "flink", "jobmanager_metrics", "taskmanager_metrics", "ingest", "query")
+        http = (
+            *("s3", "flink", "jobmanager_metrics", "taskmanager_metrics"),
+            *("ingest", "ingest_private", "query", "query_private"),
+        )
         plain = ("kafka", "cassandra", "redis", "zookeeper")
         return {
-            **{name: f"http://{HOST}:{self.ports[name]}" for name in http},
             # A stack that an older version has started may lack some ports.
+            **{name: f"http://{HOST}:{self.ports[name]}" for name in http if name in self.ports},
             **{name: f"{HOST}:{self.ports[name]}" for name in plain if name in self.ports},
         }
 
@@ -329,8 +332,13 @@ class Stack:
             "VIEW_COUNTS_S3_SECRET_KEY": files.S3_SECRET_KEY,
             "VIEW_COUNTS_INGEST_HOST": HOST,
             "VIEW_COUNTS_INGEST_PORT": str(self.ports["ingest"]),
+            "VIEW_COUNTS_INGEST_PRIVATE_PORT": str(self.ports.get("ingest_private", DEFAULT_PORTS["ingest_private"])),
+            # There is no balancer to wait for.
+            "VIEW_COUNTS_INGEST_LEAVING_S": "0",
             "VIEW_COUNTS_QUERY_HOST": HOST,
             "VIEW_COUNTS_QUERY_PORT": str(self.ports["query"]),
+            "VIEW_COUNTS_QUERY_PRIVATE_PORT": str(self.ports.get("query_private", DEFAULT_PORTS["query_private"])),
+            "VIEW_COUNTS_QUERY_LEAVING_S": "0",
             "NUMBA_CACHE_DIR": str(self.layout.numba_cache),
             "TMPDIR": str(self.layout.tmp),
             **without_proxy(),

@@ -159,5 +159,10 @@ OPENAPI = describe(
     "View counts: query",
     "How often each video was viewed, in total and by the minute, hour or day; which videos are viewed most; and what "
     "became of every event. Times are UTC unless a zone is named.",
-    [VIEWS, SERIES, HISTORY, CHANNEL, TOP, LEDGER, METRICS, HEALTHZ, READYZ],
+    [VIEWS, SERIES, HISTORY, CHANNEL, TOP, LEDGER, HEALTHZ, READYZ],
+)
+PRIVATE_OPENAPI = describe(
+    "View counts: query, private port",
+    "What monitoring asks of one process. No key is needed, so only operators may reach this port.",
+    [METRICS, HEALTHZ, READYZ],
 )

@@ -15,7 +15,9 @@ ENVIRONMENT_PREFIX = "VIEW_COUNTS_PORT_"
 # The usual numbers. SeaweedFS's gRPC ports are its HTTP ports + 10000, by its own rule.
 DEFAULT_PORTS: Mapping[str, int] = {
     "ingest": 8080,
+    "ingest_private": 8180,
     "query": 8090,
+    "query_private": 8190,
     "flink": 8081,
     "flink_rpc": 6123,
     "flink_blob": 6124,
