@@ -62,7 +62,7 @@ NOT_RUN = {
     "flink run --parallelism 4 --python jobs/view_counts.py --check": ("tests/operators/test_graph.py", CLUSTER),
     "VIEW_COUNTS_PACK_SOURCE_TOPIC=plays VIEW_COUNTS_PACK_FRAMING=json flink run --detached --python "
     "jobs/pack_events.py": ("tests/integration/test_pack_events.py", CLUSTER),
-    "python -m tools.ops accounts --tally http://ingest-1:8080 --tally http://ingest-2:8080": (
+    "python -m tools.ops accounts --tally http://ingest-1:8180 --tally http://ingest-2:8180": (
         "tests/unit/test_accounts.py",
         "two processes of ingest of a cluster",
     ),
