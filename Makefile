@@ -66,7 +66,10 @@ nightly: setup ## run what CI leaves out: the long tests, audit-demo and exact
 bench: setup ## compare the throughput with Flink SQL and a simple PyFlink job
 	@$(PYTHON) -m benchmarks.run
 
+bench-ingest: setup ## measure what an event costs ingest, beside FastAPI and Go (needs Go)
+	@$(PYTHON) -m benchmarks.ingest
+
 freshness: setup ## measure the time from an event's acknowledgement to its visible count
 	@$(PYTHON) -m benchmarks.freshness
 
-.PHONY: help setup run up upgrade rollup audit audit-demo down status clean-data test test-unit lint docs exact nightly bench freshness
+.PHONY: help setup run up upgrade rollup audit audit-demo down status clean-data test test-unit lint docs exact nightly bench bench-ingest freshness

@@ -1,0 +1,187 @@
+"""`make bench-ingest`: what an event costs the ingest service, beside a FastAPI service and one in Go.
+
+All run on real Kafka, on this machine alone, in turns of some seconds. A Go program sends bodies that were made before,
+and may use half a core. CPU time is that of the service's process. benchmarks.contenders.ingest_services says what the
+others guarantee less, and benchmarks.inputs.bodies what an event looks like.
+"""
+
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from rich.console import Console
+
+from benchmarks.comparing import ingest_host
+from benchmarks.comparing.ingest_turns import SINGLE, Case, Sender, cases, schedule
+from benchmarks.contenders.ingest_services import SERVICES, Place, Service
+from benchmarks.measuring import go_programs, ingest_figures, ingest_recount, results
+from benchmarks.measuring.machine import describe
+from schemas.topics import topics
+from settings import Settings
+from tools.stack import Stack, StackOptions
+from tools.stack.machine.ports import free_ports
+
+PARTS = ("kafka",)
+CHECK = Case("json", "identity", 100)
+CHECK_S = 1.5
+# Segments so small that Kafka deletes what a benchmark no longer needs.
+SEGMENT_BYTES = 64 << 20
+
+console = Console()
+
+
+def main(
+    *,
+    only: Annotated[str, typer.Option(help="Services, separated by commas.")] = ",".join(SERVICES),
+    quick: Annotated[bool, typer.Option(help="One short turn of each: a smoke test without valid figures.")] = False,
+    turns: Annotated[int, typer.Option(help="How often the list of measurements is repeated.", min=1, max=20)] = 3,
+    seconds: Annotated[float, typer.Option(help="How long each measurement lasts.", min=0.5, max=60)] = 4.0,
+    pin: Annotated[bool, typer.Option(help="Give the measured service the first core for itself.")] = True,
+    keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
+) -> None:
+    """Measure, and print the table and the verdicts. The exit code is 1 if an acknowledged event is missing."""
+    services = _chosen(only)
+    if quick:
+        turns, seconds = 1, 2.0
+    own, others = ingest_host.shares(os.sched_getaffinity(0), is_pinned=pin)
+    machine = {**describe(), "go": go_programs.go_version()}
+    result: dict[str, Any] = {
+        "benchmark": "ingest",
+        "quick": quick,
+        "machine": machine,
+        "is_pinned": bool(own),
+        "turns": turns,
+        "seconds": seconds,
+        "services": [_described(service) for service in services],
+    }
+    with tempfile.TemporaryDirectory(prefix="view-counts-bench-") as folder, ingest_host.cores(others):
+        tool = go_programs.build("load")
+        with ExitStack() as stack:
+            running = _start(stack, Path(folder), services, own)
+            sender = Sender(tool, Path(folder))
+            result["checks"] = {name: _check(one, sender, Path(folder)) for name, one in running.items()}
+            result["rows"] = _rows(running, sender, turns, seconds)
+            result["single_at_half_rate"] = _at_half_rate(running, sender, result["rows"], turns, seconds)
+    result["verdicts"] = ingest_figures.verdicts(result["rows"], result["single_at_half_rate"])
+    console.print(ingest_figures.table(result["rows"]))
+    for verdict in result["verdicts"]:
+        console.print(ingest_figures.verdict_line(verdict), highlight=False, soft_wrap=True)
+    results.publish("ingest-quick" if quick else "ingest", result, is_kept=keep)
+    if any(check["missing"] for check in result["checks"].values()):
+        raise typer.Exit(1)
+
+
+def _chosen(only: str) -> list[Service]:
+    names = [name.strip() for name in only.split(",")]
+    unknown = [name for name in names if name not in SERVICES]
+    if unknown:
+        raise typer.BadParameter(f"only={only}: there is no service {unknown[0]!r}; there are {', '.join(SERVICES)}")
+    return [SERVICES[name] for name in dict.fromkeys(names)]
+
+
+def _described(service: Service) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        "title": service.title,
+        "forms": service.forms,
+        "encodings": service.encodings,
+        "guarantees_less": service.guarantees_less,
+    }
+
+
+def _start(
+    stack: ExitStack, folder: Path, services: Sequence[Service], own: set[int]
+) -> Mapping[str, ingest_host.Running]:
+    options = StackOptions(home=folder / "stack", ports="free", parts=PARTS, graceful_stop=False)
+    kafka = stack.enter_context(Stack(options))
+    brokers = kafka.endpoints["kafka"]
+    _make_topics(brokers, services)
+    go_peer = go_programs.build("go") if any(service.name == "go" for service in services) else None
+    ports = free_ports([service.name for service in services])
+    running = {}
+    for service in services:
+        place = Place(ports[service.name], brokers, service.topic, go_peer)
+        log = folder / f"{service.name}.log"
+        context = ingest_host.running(service, place, kafka.process_environment(), own, log)
+        running[service.name] = stack.enter_context(context)
+    return running
+
+
+def _make_topics(brokers: str, services: Sequence[Service]) -> None:
+    """The topics of the others, as the product's own is."""
+    events = topics(Settings())[0]
+    admin = AdminClient({"bootstrap.servers": brokers})
+    config = {**events.config, "segment.bytes": str(SEGMENT_BYTES)}
+    new = [NewTopic(one.topic, events.partitions, 1, config=config) for one in services if one.topic != events.name]
+    for future in (admin.create_topics(new) if new else {}).values():
+        future.result(60)
+
+
+def _check(one: ingest_host.Running, sender: Sender, folder: Path) -> dict[str, int]:
+    """Send bodies with ids of their own, and look for each acknowledged event in the topic. It also warms up."""
+    told = folder / f"{one.service.name}.acknowledged"
+    plan = sender.plan(CHECK, one.service, CHECK_S, more=("-fresh-ids", f"-acknowledged={told}"))
+    sender.measure(one, plan)
+    found = ingest_recount.recount(one.place.brokers, one.place.topic, [(told, 0)], CHECK.events_per_body)
+    console.print(f"{one.service.name}: {found}", highlight=False, soft_wrap=True)
+    return found
+
+
+def _rows(
+    running: Mapping[str, ingest_host.Running], sender: Sender, turns: int, seconds: float
+) -> list[dict[str, Any]]:
+    services = [one.service for one in running.values()]
+    chosen = cases(services)
+    by_row: dict[tuple[Case, str], list[dict[str, Any]]] = defaultdict(list)
+    for _, case, service in schedule(services, chosen, turns):
+        measured = sender.measure(running[service.name], sender.plan(case, service, seconds))
+        by_row[case, service.name].append(measured)
+        console.print(_line(case, service, measured), highlight=False, soft_wrap=True)
+    return [
+        {
+            "service": name,
+            **case.described(),
+            **ingest_figures.row(measured),
+            "guarantees_less": bool(running[name].service.guarantees_less),
+            "by_turn": measured,
+        }
+        for (case, name), measured in by_row.items()
+    ]
+
+
+def _at_half_rate(
+    running: Mapping[str, ingest_host.Running], sender: Sender, rows: Sequence[Any], turns: int, seconds: float
+) -> list[dict[str, Any]]:
+    """Single events in the open loop, at half of what each service took in the closed loop."""
+    by_service: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    rates = {}
+    for name in running:
+        best = ingest_figures.found(rows, service=name, **SINGLE.described())
+        if best is not None and best["requests_per_s"]:
+            rates[name] = best["requests_per_s"] / 2
+    for _ in range(turns):
+        for name, rate in rates.items():
+            plan = sender.plan(SINGLE, running[name].service, seconds, rate=rate)
+            by_service[name].append(sender.measure(running[name], plan))
+    return [
+        {"service": name, "rate": rates[name], **ingest_figures.row(measured), "by_turn": measured}
+        for name, measured in by_service.items()
+    ]
+
+
+def _line(case: Case, service: Service, measured: Mapping[str, Any]) -> str:
+    return (
+        f"{case.file} {service.name}: {measured['events_per_s']:,} events/s, {measured['cpu_us_per_event']} CPU µs an "
+        f"event, {measured['cores']} cores, p50 {measured['p50_ms']} ms, p99 {measured['p99_ms']} ms, load "
+        f"{measured['load']['cpu_share']:.2f} cores"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,3 @@
+module benchmarks/peers/load
+
+go 1.26.0

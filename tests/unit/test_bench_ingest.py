@@ -1,0 +1,173 @@
+"""The benchmark of ingest: which bodies go to whom, what they hold, which events a topic has, and what is told."""
+
+import gzip
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.comparing.ingest_host import LoadPlan, shares
+from benchmarks.comparing.ingest_turns import Case, cases, schedule
+from benchmarks.contenders.ingest_services import FASTAPI, GO, OURS
+from benchmarks.inputs import bodies
+from benchmarks.measuring import go_programs, ingest_figures, ingest_recount
+from schemas import registry
+from services.ingest.events import parse_json
+from services.ingest.forms import parse
+from services.ingest.packing import batch_value, pack
+
+NOW_MS = 1_790_000_000_000
+
+
+def told(**changed: Any) -> dict[str, Any]:
+    """What the load tool prints."""
+    return {
+        "seconds": 2.0,
+        "acknowledged": 1000,
+        "statuses": {"202": 10},
+        "broken": 0,
+        "p50_ms": 60.0,
+        "p99_ms": 70.0,
+        "cpu_share": 0.1,
+        "throttled_s": 0.0,
+        "not_sent": 0,
+        **changed,
+    }
+
+
+def test_every_service_gets_all_that_it_understands_and_nothing_else() -> None:
+    chosen = cases([OURS, GO, FASTAPI])
+    assert len(chosen) == len(set(chosen)) == 18
+    by_service: dict[str, int] = {}
+    for _, case, service in schedule([OURS, GO, FASTAPI], chosen, 1):
+        by_service[service.name] = by_service.get(service.name, 0) + 1
+        assert case.form in service.forms
+        assert case.encoding in service.encodings
+    assert by_service == {"ours": 18, "go": 12, "fastapi": 3}
+
+
+def test_a_case_is_measured_side_by_side_and_the_order_turns_around() -> None:
+    plain = Case("json", "identity", 100)
+    order = [service.name for _, _, service in schedule([OURS, GO, FASTAPI], [plain], 2)]
+    assert order == ["ours", "go", "fastapi", "fastapi", "go", "ours"]
+
+
+@pytest.mark.parametrize("form", bodies.MEDIA)
+def test_ingest_takes_every_event_of_every_form(form: str) -> None:
+    (plain,) = bodies.bodies(form, "identity", 1, events_per_body=100, now_ms=NOW_MS, seed=1)
+    (packed,) = bodies.bodies(form, "gzip", 1, events_per_body=100, now_ms=NOW_MS, seed=1)
+    parsed = parse(bodies.MEDIA[form], plain, unpacked_bytes_max=1 << 20)
+    found = pack(parsed.events, parsed.indexes, now_ms=NOW_MS, salts=16)
+    assert (found.count, parsed.rejected, found.rejected, parsed.ignored) == (100, [], [], [])
+    # Avro writes a random marker into each file.
+    assert form == "avro" or gzip.decompress(packed) == plain
+
+
+def test_a_file_of_bodies_has_each_behind_its_length(tmp_path: Path) -> None:
+    bodies.write(tmp_path / "bodies", [b"ab", b"", b"c" * 300])
+    assert (tmp_path / "bodies").read_bytes() == b"\0\0\0\2ab" + b"\0\0\0\0" + b"\0\0\1\x2c" + b"c" * 300
+
+
+def test_a_recount_knows_what_is_missing_and_what_is_there_twice() -> None:
+    found = ingest_recount.compared(ingest_recount.expected_keys([7, 8], 3), np.sort(_written([(7, 0), (7, 1)] * 2)))
+    assert found == {"acknowledged": 6, "distinct_in_topic": 2, "missing": 4, "written_twice": 2}
+
+
+def test_the_ids_of_bodies_are_found_again_in_records_of_both_kinds() -> None:
+    events = bodies.events(50, random.Random(3), NOW_MS)
+    request = 3 << ingest_recount.CLIENT_SHIFT | 12
+    for event in events:
+        event["event_id"] = f"{request:08x}{str(event['event_id'])[8:]}"
+    parsed = parse_json(json.dumps({"events": events}).encode())
+    packed = pack(parsed.events, parsed.indexes, now_ms=NOW_MS, salts=4)
+    values = [
+        batch_value(datums, producer_id="p", salt=salt, salts=4, now_ms=NOW_MS)
+        for salt, datums in enumerate(packed.datums)
+    ]
+    for records in (values, [datum for datums in packed.datums for datum in datums]):
+        keys = np.concatenate([ingest_recount.keys_of(ingest_recount.ids_of(value)) for value in records])
+        assert np.sort(keys).tolist() == ingest_recount.expected_keys([request], 50).tolist()
+
+
+def test_a_record_that_the_job_could_not_read_ends_a_recount() -> None:
+    with pytest.raises(ingest_recount.UnreadableRecordError, match="truncated"):
+        ingest_recount.ids_of(registry.prefix("ViewBatch") + b"\0" * 3)
+
+
+def _written(places: list[tuple[int, int]]) -> Any:
+    return np.array([request * ingest_recount.PLACES + place for request, place in places])
+
+
+def test_a_row_has_medians_and_says_what_spoils_them() -> None:
+    turns = [
+        ingest_figures.turn(told(), 0.003),
+        ingest_figures.turn(told(acknowledged=3000, throttled_s=0.3), 0.003),
+        ingest_figures.turn(told(acknowledged=2000, statuses={"202": 9, "503": 1}), 0.004),
+    ]
+    row = ingest_figures.row(turns)
+    assert (row["events_per_s"], row["cpu_us_per_event"]) == (1000, 2.0)
+    assert row["cpu_us_per_event_range"] == [1.0, 3.0]
+    assert row["spoilt_by"] == ["the load tool was at its limit of CPU", "requests that were refused"]
+
+
+def test_a_turn_without_an_acknowledged_event_has_no_cost_and_no_verdict() -> None:
+    turn = ingest_figures.turn(told(acknowledged=0, statuses={"503": 4}), 1.0)
+    assert turn["cpu_us_per_event"] is None
+    row = {"service": "ours", **Case("json", "identity", 1000).described(), **ingest_figures.row([turn])}
+    assert ingest_figures.verdicts([row], []) == []
+
+
+def test_verdicts_are_of_ours_beside_the_others_in_one_run() -> None:
+    def row(service: str, form: str, cost: float, events: int = 1000) -> dict[str, Any]:
+        case = Case(form, "identity", events).described()
+        return {"service": service, **case, "cpu_us_per_event": cost, "cpu_us_per_request": cost * events}
+
+    rows = [row("ours", "json", 2.5), row("go", "json", 2.0), row("fastapi", "json", 14.0), row("ours", "avro", 1.9)]
+    rows += [row("ours", "json", 200.0, 1), row("go", "json", 100.0, 1)]
+    found = ingest_figures.verdicts(rows, [{"service": "ours", "p99_ms": 151.0}])
+    assert [(one["value"], one["is_reached"]) for one in found] == [
+        (2.5, True),
+        (2.5, False),
+        (1.9, False),
+        (0.18, True),
+        (1.25, False),
+        (2.0, None),
+        (200.0, True),
+        (151.0, False),
+    ]
+    assert [ingest_figures.verdict_line(one).rpartition(": ")[2] for one in found[4:6]] == [
+        "NOT REACHED",
+        "2, without a target",
+    ]
+
+
+def test_a_service_has_a_core_for_itself_only_if_there_are_two() -> None:
+    assert shares({2, 3, 5}, is_pinned=True) == ({2}, {3, 5})
+    assert shares({0}, is_pinned=True) == (set(), set())
+    assert shares({0, 1}, is_pinned=False) == (set(), set())
+
+
+def test_headers_of_a_key_and_of_a_body_reach_the_load_tool() -> None:
+    plan = LoadPlan(Path("b"), 100, {**Case("avro", "gzip", 100).headers, "Authorization": "Bearer k"}, 4, 2.0)
+    command = plan.command(Path("load"), "http://127.0.0.1:1/v1/events")
+    expected = ["Content-Type: application/avro", "Content-Encoding: gzip", "Authorization: Bearer k"]
+    assert [word.removeprefix("-header=") for word in command if word.startswith("-header=")] == expected
+
+
+def test_without_go_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    with pytest.raises(go_programs.GoError, match=r"go is not on the PATH: install Go"):
+        go_programs.build("load")
+
+
+def test_the_versions_of_the_go_peer_are_pinned() -> None:
+    folder = go_programs.PEERS / "go"
+    required = [line.split() for line in (folder / "go.mod").read_text().splitlines() if line.startswith("\t")]
+    hashes = (folder / "go.sum").read_text()
+    assert ["github.com/twmb/franz-go", "v1.22.3"] in required
+    for name, version, *_ in required:
+        assert f"{name} {version} h1:" in hashes
