@@ -6,6 +6,8 @@ and a video_id together have at most 255 bytes, since the length of a cell's key
 """
 
 VIDEO_ID_BYTES_MAX = 64
+# The limit for what a client sends. Its events have a UUID in its place.
+EVENT_ID_BYTES_MAX = 128
 # The limit for what a client sends. The kind of blocked events is longer by schemas.kinds.BLOCKED_PREFIX.
 KIND_BYTES_MAX = 32
 VIEWER_ID_BYTES_MAX = 64

@@ -30,7 +30,6 @@ _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 TIME_FORM = "must be RFC 3339 with Z or an offset, such as 2026-01-31T12:00:00Z, or ms since 1970"
 TIME_RANGE = "ms since 1970 is not in the years 2000 to 2099"
 TIME_MISSING = "missing: an event with an id needs its time, unless the id is a UUIDv7"
-ID_FORM = "must be a UUID, as 8-4-4-4-12 or 32 hex digits, also in braces or behind urn:uuid:"
 ID_RESERVED = (
     "the nil UUID and the max UUID cannot be the id of an event: a client that makes no ids sends them; send a random "
     "UUID, or no id"
@@ -57,11 +56,14 @@ def ms_of(at: datetime) -> int:
     return (at - _EPOCH) // _MILLISECOND
 
 
-def event_id(text: str) -> UUID:
-    """The id that a text gives. Raises ValueFormError, also for the nil and the max UUID."""
+def uuid_of(text: str) -> UUID | None:
+    """The UUID that a text is, as 8-4-4-4-12 or 32 hex digits, also in braces or behind urn:uuid:. None if it is none.
+
+    Raises ValueFormError for the nil and the max UUID.
+    """
     found = _ID.fullmatch(text)
     if found is None:
-        raise ValueFormError(ID_FORM)
+        return None
     identity = UUID(hex=found[1] or found[2])
     check_id(identity.bytes)
     return identity

@@ -2,7 +2,7 @@
 
 A body that cannot be read at all raises BodyError. A bad event among good ones becomes a Rejection, and the others go
 on. Every format ends in the same `ViewEvent` and the same checks; services.ingest.packing has the checks that need
-bytes. The docstrings and descriptions of ViewEvent, EventsBody and Rejection are part of the OpenAPI description.
+bytes. The docstrings and descriptions of SentEvent, EventsBody and Rejection are part of the OpenAPI description.
 """
 
 import contextlib
@@ -17,10 +17,12 @@ import msgspec
 from msgspec import Meta
 
 from schemas import values
+from schemas.event_ids import event_id
 from schemas.fields import EVENT_FIELDS, first_meant, meant, misspelt
 from schemas.limits import (
     COUNTRY_BYTES_MAX,
     DEVICE_BYTES_MAX,
+    EVENT_ID_BYTES_MAX,
     KIND_BYTES_MAX,
     VIDEO_ID_BYTES_MAX,
     VIEWER_ID_BYTES_MAX,
@@ -37,14 +39,13 @@ T = TypeVar("T")
 # The decoder checks lengths in characters, packing checks them in bytes. A `viewed_at` that is text is left to packing,
 # because the decoder would round the time.
 class ViewEvent(msgspec.Struct, gc=False):
-    """One event as a client sends it."""
+    """One event whose id is a UUID, or None if the service makes one."""
 
     video_id: Annotated[
         str, Meta(min_length=1, max_length=VIDEO_ID_BYTES_MAX, description=f"1 to {VIDEO_ID_BYTES_MAX} bytes of UTF-8")
     ]
-    event_id: Annotated[
-        UUID | None, Meta(description="The same id is the same event. If it is absent, the service makes one.")
-    ] = None
+    # What an id may be is said below: a UUID, or a text of which one is made.
+    event_id: Any = None
     viewed_at: Annotated[
         int | str | None,
         Meta(
@@ -60,8 +61,28 @@ class ViewEvent(msgspec.Struct, gc=False):
     device: Annotated[str, Meta(max_length=DEVICE_BYTES_MAX)] | None = None
 
 
-class _StrictEvent(ViewEvent, gc=False, forbid_unknown_fields=True):
-    """An event without other fields, as nearly all are. It is the fastest to decode."""
+class _UuidEvent(ViewEvent, gc=False):
+    event_id: UUID | None = None
+
+
+class _StrictUuidEvent(_UuidEvent, gc=False, forbid_unknown_fields=True):
+    """An event without other fields and with a UUID, as nearly all are. It is the fastest to decode."""
+
+
+class SentEvent(ViewEvent, gc=False):
+    """One event as a client sends it."""
+
+    event_id: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=EVENT_ID_BYTES_MAX)] | None,
+        Meta(
+            description="The same id is the same event. If it is absent, the service makes one. A UUID is itself. Any "
+            f"other text of 1 to {EVENT_ID_BYTES_MAX} bytes is an id within the project of the sender."
+        ),
+    ] = None
+
+
+class _StrictSentEvent(SentEvent, gc=False, forbid_unknown_fields=True):
+    """An event without other fields."""
 
 
 class Rejection(msgspec.Struct):
@@ -74,6 +95,13 @@ class Rejection(msgspec.Struct):
 
 class BodyError(ValueError):
     """Nothing in the body can be read. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for all events of a request. `project` is the one within which texts are ids."""
+
+    project: str
 
 
 @dataclass(slots=True)
@@ -90,17 +118,19 @@ class _Body(msgspec.Struct, Generic[T]):
     events: list[T]
 
 
-class EventsBody(_Body[ViewEvent]):
+class EventsBody(_Body[SentEvent]):
     """The body of a request in JSON."""
 
 
 _Fields = dict[str, msgspec.Raw]
-_STRICT_BODY = msgspec.json.Decoder(_Body[_StrictEvent])
-_BODY = msgspec.json.Decoder(EventsBody)
+_STRICT_BODY = msgspec.json.Decoder(_Body[_StrictUuidEvent])
+_STRICT_SENT_BODY = msgspec.json.Decoder(_Body[_StrictSentEvent])
+_BODY = msgspec.json.Decoder(_Body[_UuidEvent])
 _FIELDS_BODY = msgspec.json.Decoder(_Body[_Fields])
 _RAW_BODY = msgspec.json.Decoder(_Body[msgspec.Raw])
-_STRICT_EVENT = msgspec.json.Decoder(_StrictEvent)
-_EVENT = msgspec.json.Decoder(ViewEvent)
+_STRICT_EVENT = msgspec.json.Decoder(_StrictUuidEvent)
+_STRICT_SENT_EVENT = msgspec.json.Decoder(_StrictSentEvent)
+_EVENT = msgspec.json.Decoder(_UuidEvent)
 _FIELDS_EVENT = msgspec.json.Decoder(_Fields)
 _ANY = msgspec.json.Decoder(dict[str, Any])
 _KNOWN = frozenset(EVENT_FIELDS)
@@ -114,28 +144,34 @@ class _FieldError(ValueError):
         self.name = name
 
 
-def parse_json(body: bytes) -> Parsed:
+def parse_json(body: bytes, terms: Terms) -> Parsed:
     """Read `{"events": [...]}`. Raises BodyError for any other shape."""
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         events = _STRICT_BODY.decode(body).events
         return Parsed(events, range(len(events)))
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, values.ValueFormError):
+        sent = _STRICT_SENT_BODY.decode(body).events
+        return Parsed(_with_ids(sent, terms), range(len(sent)))
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, _FieldError):
         ignored = _unknown(_FIELDS_BODY.decode(body).events)
         more = _BODY.decode(body).events
         return Parsed(more, range(len(more)), ignored=ignored)
-    return _one_by_one(_raw_events(body))
+    return _one_by_one(_raw_events(body), terms)
 
 
-def parse_ndjson(body: bytes) -> Parsed:
+def parse_ndjson(body: bytes, terms: Terms) -> Parsed:
     """Read one event from each line. An event's index counts the lines that are not blank."""
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         events = _STRICT_EVENT.decode_lines(body)
         return Parsed(events, range(len(events)))
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, values.ValueFormError):
+        sent = _STRICT_SENT_EVENT.decode_lines(body)
+        return Parsed(_with_ids(sent, terms), range(len(sent)))
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, _FieldError):
         ignored = _unknown(_FIELDS_EVENT.decode_lines(body))
         more = _EVENT.decode_lines(body)
         return Parsed(more, range(len(more)), ignored=ignored)
-    return _one_by_one([line for line in body.split(b"\n") if line.strip()])
+    return _one_by_one([line for line in body.split(b"\n") if line.strip()], terms)
 
 
 def parse_avro(body: bytes, *, unpacked_bytes_max: int) -> Parsed:
@@ -153,7 +189,7 @@ def parse_avro(body: bytes, *, unpacked_bytes_max: int) -> Parsed:
         for index, record in enumerate(container.records):
             own = {"event_id": UUID(bytes=record["event_id"]), "viewed_at": values.ms_of(record["viewed_at"])}
             try:
-                events.append(msgspec.convert(record | own, ViewEvent))
+                events.append(msgspec.convert(record | own, _UuidEvent))
                 indexes.append(index)
             except (msgspec.ValidationError, ValueError) as error:
                 parsed.rejected.append(_rejection(index, error))
@@ -189,14 +225,14 @@ def _raw_events_leniently(body: bytes) -> list[bytes] | None:
         return None
 
 
-def _one_by_one(raws: Sequence[bytes | msgspec.Raw]) -> Parsed:
+def _one_by_one(raws: Sequence[bytes | msgspec.Raw], terms: Terms) -> Parsed:
     events: list[ViewEvent] = []
     indexes: list[int] = []
     rejected: list[Rejection] = []
     unknown: dict[str, None] = {}
     for index, raw in enumerate(raws):
         try:
-            events.append(_event(raw, unknown))
+            events.append(_event(raw, unknown, terms))
             indexes.append(index)
         except _FieldError as error:
             rejected.append(Rejection(index, error.name[:IGNORED_NAME_LENGTH_MAX], str(error)))
@@ -205,8 +241,8 @@ def _one_by_one(raws: Sequence[bytes | msgspec.Raw]) -> Parsed:
     return Parsed(events, indexes, rejected, _ignored(unknown))
 
 
-def _event(raw: bytes | msgspec.Raw, unknown: dict[str, None]) -> ViewEvent:
-    """Decode one event, also with an id in a rare form. Adds the names of unknown fields to `unknown`."""
+def _event(raw: bytes | msgspec.Raw, unknown: dict[str, None], terms: Terms) -> ViewEvent:
+    """Decode one event, also with an id that is text. Adds the names of unknown fields to `unknown`."""
     try:
         return _STRICT_EVENT.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -220,13 +256,21 @@ def _event(raw: bytes | msgspec.Raw, unknown: dict[str, None]) -> ViewEvent:
     known = {name: fields.pop(name) for name in EVENT_FIELDS if name in fields}
     if isinstance(known.get("event_id"), str):
         try:
-            known["event_id"] = values.event_id(known["event_id"])
+            known["event_id"] = event_id(known["event_id"], terms.project)
         except values.ValueFormError as form:
             raise _FieldError("event_id", str(form)) from form
-    event = msgspec.convert(known, ViewEvent)
+    event = msgspec.convert(known, _UuidEvent)
     if len(unknown) < IGNORED_NAMES_MAX:
         unknown.update(dict.fromkeys(fields))
     return event
+
+
+def _with_ids(events: Sequence[ViewEvent], terms: Terms) -> Sequence[ViewEvent]:
+    """The same events with UUIDs made of their ids. Raises ValueFormError."""
+    for event in events:
+        if event.event_id is not None:
+            event.event_id = event_id(event.event_id, terms.project)
+    return events
 
 
 def _unknown(events: Iterable[_Fields]) -> list[str]:

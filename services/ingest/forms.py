@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from services.ingest.events import BodyError, Parsed, parse_avro, parse_json, parse_ndjson
+from services.ingest.events import BodyError, Parsed, Terms, parse_avro, parse_json, parse_ndjson
 from services.ingest.refused import RefusedError
 from services.ingest.routes import AVRO, NDJSON
 from services.openapi import JSON
@@ -23,13 +23,13 @@ def media_of(headers: Mapping[str, str]) -> str:
     return media
 
 
-def parse(media: str, body: bytes, *, unpacked_bytes_max: int) -> Parsed:
+def parse(media: str, body: bytes, terms: Terms, *, unpacked_bytes_max: int) -> Parsed:
     """The events of a body. Raises RefusedError (400) if nothing in it can be read."""
     try:
         if media in JSON_TYPES:
-            return parse_json(body)
+            return parse_json(body, terms)
         if media in NDJSON_TYPES:
-            return parse_ndjson(body)
+            return parse_ndjson(body, terms)
         return parse_avro(body, unpacked_bytes_max=unpacked_bytes_max)
     except BodyError as error:
         raise RefusedError(400, str(error)) from error

@@ -18,7 +18,7 @@ from services.ingest import forms, routes
 from services.ingest.answers import Result
 from services.ingest.bodies import read_body
 from services.ingest.encodings import checked_encoding, unpack
-from services.ingest.events import Rejection
+from services.ingest.events import Rejection, Terms
 from services.ingest.packing import Packed, Reach, pack
 from services.ingest.refused import RefusedError
 from services.ingest.tally import IngestTally
@@ -61,7 +61,8 @@ class Intake:
         self._admit()
         body = await read_body(request, bytes_max=self._ingest.body_bytes_max)
         body = unpack(encoding, body, bytes_max=self._ingest.body_bytes_max)
-        parsed = forms.parse(media, body, unpacked_bytes_max=self._ingest.body_bytes_max)
+        terms = Terms(self._caller.project)
+        parsed = forms.parse(media, body, terms, unpacked_bytes_max=self._ingest.body_bytes_max)
         if len(parsed.events) > self._ingest.events_in_flight_max:
             raise RefusedError(
                 413, f"more than {self._ingest.events_in_flight_max} events in one body; send it in parts"

@@ -4,16 +4,19 @@ import json
 import re
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from schemas import registry
+from schemas import event_ids, registry
 from schemas.fields import EVENT_FIELDS
+from schemas.limits import EVENT_ID_BYTES_MAX
 from schemas.values import MAX_ID, NIL_ID, TIME_MIN_MS
+from schemas.viewers import is_no_viewer
 from services.ingest import events, packing
 from services.query.api import parameters
 from tools import metadata
@@ -21,12 +24,14 @@ from udfs.logic.wire.single_events import FieldError, Origin, datum_of, packer_o
 
 NOW_MS = 1_767_225_600_000
 ID = "7f9c24e8-3b12-4fef-91e0-56a2d5a3f0b1"
-PACKER = packer_of("json", "singles", 4, 10)
+PROJECT = "shop"
+TERMS = events.Terms(PROJECT)
+PACKER = packer_of("json", "singles", 4, 10, project=PROJECT)
 
 
 def of_ingest(raw: bytes, *, lines: bool) -> dict[str, Any] | None:
     """What Kafka would get of an event in JSON."""
-    parsed = events.parse_ndjson(raw) if lines else events.parse_json(b'{"events":[%b]}' % raw)
+    parsed = (events.parse_ndjson if lines else events.parse_json)(raw if lines else b'{"events":[%b]}' % raw, TERMS)
     packed = packing.pack(parsed.events, parsed.indexes, now_ms=NOW_MS, salts=1)
     assert len(parsed.rejected + packed.rejected) == 1 - packed.count
     if not packed.count:
@@ -52,7 +57,7 @@ def of_pack(raw: bytes) -> dict[str, Any] | None:
 def of_replay(raw: bytes) -> dict[str, Any] | None:
     """As a fix hands it over."""
     try:
-        datum = datum_of(json.loads(raw), uuid.UUID(ID).bytes, NOW_MS)
+        datum = datum_of(json.loads(raw), uuid.UUID(ID).bytes, NOW_MS, PROJECT)
     except FieldError:
         return None
     packed = packer_of("plain", "singles", 1, 10).pack([datum], Origin([0], [0], [NOW_MS]), NOW_MS)
@@ -149,19 +154,54 @@ def test_an_id_is_the_same_in_every_form(identity: uuid.UUID, form: str, hexed: 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_nil_and_the_max_uuid_are_refused(reserved: bytes, form: str) -> None:
     assert through_all(event_id=form.format(uuid.UUID(bytes=reserved)), viewed_at=NOW_MS) is None
-    datum = reserved + datum_of({"video_id": "A", "event_id": ID, "viewed_at": NOW_MS}, b"", 0)[16:]
+    datum = reserved + datum_of({"video_id": "A", "event_id": ID, "viewed_at": NOW_MS}, b"", 0, PROJECT)[16:]
     ((_, reason),) = packer_of("plain", "t", 1, 9).pack([datum], Origin([0], [0], [0]), 0).refused
     assert reason.startswith("event_id: the nil UUID and the max UUID")
 
 
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "event_ids.json").read_text())
+
+
+@pytest.mark.parametrize("one", GOLDEN, ids=range(len(GOLDEN)))
+def test_a_text_is_the_same_id_for_good(one: dict[str, str]) -> None:
+    assert str(event_ids.event_id(one["id"], one["project"], one["source"])) == one["event_id"]
+
+
+def made_of(text: str) -> bytes:
+    """By the words of the docs: UUIDv5 of project, NUL, source or nothing, NUL, id."""
+    return uuid.uuid5(uuid.UUID("a3301fae-44a6-5d6e-800e-0ea24fcb9594"), f"{PROJECT}\0\0{text}").bytes
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=128).filter(lambda text: "\0" not in text))
+@example("evt_1NG8Du2eZvKYlo2CUI79vXWy")
+@example("0x7f9c24e83b124fef91e056a2d5a3f0b1")
+@example("7f9c24e8_3b12_4fef_91e0_56a2d5a3f0b1")
+@example(f"{{{{{ID}}}}}")
+@example(f"{{{ID}")
+@example(f"urn:uuid:{{{ID}}}")
+@example(ID + " ")
+@example("7f9c24e83b12-4fef-91e0-56a2d5a3f0b1")
+@example("\u0667f9c24e8-3b12-4fef-91e0-56a2d5a3f0b1")
+@example("01J00000000000000000000000")
+@example("é" * 64)
+def test_a_text_that_is_no_uuid_is_an_id_within_the_project(text: str) -> None:
+    assume(not is_no_viewer(text) and len(text.encode()) <= EVENT_ID_BYTES_MAX)
+    event = through_all(event_id=text, viewed_at=NOW_MS)
+    assert event is not None
+    assert event["event_id"] == made_of(text)
+    assert through_all(event_id=text) is None, "an id that is text has no time"
+
+
 @pytest.mark.parametrize(
-    "text",
-    ["", "0x7f9c24e83b124fef91e056a2d5a3f0b1", "7f9c24e8_3b12_4fef_91e0_56a2d5a3f0b1", f"{{{{{ID}}}}}", f"{{{ID}",
-     f"urn:uuid:{{{ID}}}", ID + " ", "7f9c24e83b12-4fef-91e0-56a2d5a3f0b1", "\u0667f9c24e8-3b12-4fef-91e0-56a2d5a3f0b1",
-     "01J00000000000000000000000"],
-)  # fmt: skip
-def test_what_is_no_uuid_is_refused(text: str) -> None:
+    "text", ["", "\0", "a\0b", "x" * 129, "é" * 65, "undefined", "NULL", "None", "NaN", "[object Object]", "(null)"]
+)
+def test_a_text_that_can_be_no_id_is_refused(text: str) -> None:
     assert through_all(event_id=text, viewed_at=NOW_MS) is None
+
+
+@pytest.mark.parametrize("raw", ["12", "1.5", "true", "[]", "{}", '"\\ud800"'])
+def test_what_is_no_text_is_no_id(raw: str) -> None:
+    assert raw_through_all(f'{{"video_id":"A","event_id":{raw},"viewed_at":{NOW_MS}}}'.encode()) is None
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from benchmarks.contenders.ingest_services import FASTAPI, GO, OURS
 from benchmarks.inputs import bodies
 from benchmarks.measuring import go_programs, ingest_figures, ingest_recount
 from schemas import registry
-from services.ingest.events import parse_json
+from services.ingest.events import Terms, parse_json
 from services.ingest.forms import parse
 from services.ingest.packing import batch_value, pack
 
@@ -60,7 +60,7 @@ def test_a_case_is_measured_side_by_side_and_the_order_turns_around() -> None:
 def test_ingest_takes_every_event_of_every_form(form: str) -> None:
     (plain,) = bodies.bodies(form, "identity", 1, events_per_body=100, now_ms=NOW_MS, seed=1)
     (packed,) = bodies.bodies(form, "gzip", 1, events_per_body=100, now_ms=NOW_MS, seed=1)
-    parsed = parse(bodies.MEDIA[form], plain, unpacked_bytes_max=1 << 20)
+    parsed = parse(bodies.MEDIA[form], plain, Terms("default"), unpacked_bytes_max=1 << 20)
     found = pack(parsed.events, parsed.indexes, now_ms=NOW_MS, salts=16)
     assert (found.count, parsed.rejected, found.rejected, parsed.ignored) == (100, [], [], [])
     # Avro writes a random marker into each file.
@@ -82,7 +82,7 @@ def test_the_ids_of_bodies_are_found_again_in_records_of_both_kinds() -> None:
     request = 3 << ingest_recount.CLIENT_SHIFT | 12
     for event in events:
         event["event_id"] = f"{request:08x}{str(event['event_id'])[8:]}"
-    parsed = parse_json(json.dumps({"events": events}).encode())
+    parsed = parse_json(json.dumps({"events": events}).encode(), Terms("default"))
     packed = pack(parsed.events, parsed.indexes, now_ms=NOW_MS, salts=4)
     values = [
         batch_value(datums, producer_id="p", salt=salt, salts=4, now_ms=NOW_MS)

@@ -10,7 +10,7 @@ import fastavro
 import mmh3
 import pytest
 
-from schemas import limits
+from schemas import event_ids, limits
 from schemas.fields import EVENT_FIELDS
 from schemas.registry import decode, newest, schema
 from schemas.varint import varint
@@ -20,6 +20,7 @@ from services.ingest import events, packing
 NOW_MS = 1_767_225_600_000
 ID = "7f9c24e8-3b12-4fef-91e0-56a2d5a3f0b1"
 SALTS = 16
+TERMS = events.Terms("shop")
 # The fields that are texts, and how long each may be.
 TEXTS = {
     name: getattr(limits, f"{name.upper()}_BYTES_MAX") for name in EVENT_FIELDS if name not in {"event_id", "viewed_at"}
@@ -28,6 +29,14 @@ TEXTS = {
 
 def body(*items: Any) -> bytes:
     return json.dumps({"events": items}).encode()
+
+
+def parse_json(data: bytes) -> events.Parsed:
+    return events.parse_json(data, TERMS)
+
+
+def parse_ndjson(data: bytes) -> events.Parsed:
+    return events.parse_ndjson(data, TERMS)
 
 
 def packed(parsed: events.Parsed) -> packing.Packed:
@@ -52,14 +61,14 @@ def written(result: packing.Packed) -> list[dict[str, Any]]:
 
 
 def refused(item: dict[str, Any]) -> list[tuple[int, str | None]]:
-    parsed = events.parse_json(body(event(), item))
+    parsed = parse_json(body(event(), item))
     assert len(written(packed(parsed))) == 1
     return [(r.index, r.field) for r in parsed.rejected + packed(parsed).rejected]
 
 
 def test_a_whole_event_is_written_as_sent() -> None:
     sent = event(kind="like", viewer_id="v", country="DE", device="tv", viewed_at="2026-01-01T01:00:00+01:00")
-    assert written(packed(events.parse_json(body(sent)))) == [
+    assert written(packed(parse_json(body(sent)))) == [
         {
             "event_id": uuid.UUID(ID).bytes,
             "video_id": "A",
@@ -75,8 +84,20 @@ def test_a_whole_event_is_written_as_sent() -> None:
     ]
 
 
+@pytest.mark.parametrize("more", [{}, {"event_id": ID.upper()}, {"event_id": None}, {"position": 1}, {"kind": ""}])
+@pytest.mark.parametrize("form", ["json", "ndjson"])
+def test_ids_that_are_text_are_taken_beside_whatever_others(more: dict[str, Any], form: str) -> None:
+    sent = [event(event_id="evt_1"), event(event_id=f"{{{ID}}}", kind="like"), event(kind="share") | more]
+    parsed = parse_json(body(*sent)) if form == "json" else parse_ndjson("\n".join(map(json.dumps, sent)).encode())
+    found = {one["kind"]: one["event_id"] for one in written(packed(parsed))}
+    assert found["view"] == event_ids.id_of_text("evt_1", "shop").bytes
+    assert found["like"] == uuid.UUID(ID).bytes
+    assert len(found) + len(parsed.rejected) == 3
+    assert [one.index for one in parsed.rejected] == ([2] if "kind" in more else [])
+
+
 def test_every_event_of_a_request_has_the_request_s_tail() -> None:
-    parsed = events.parse_json(body(event(), event(event_id=None, device="tv"), {"video_id": "B"}))
+    parsed = parse_json(body(event(), event(event_id=None, device="tv"), {"video_id": "B"}))
     tail = event_tail(agent="browser", project="shop")
     result = packing.pack(parsed.events, parsed.indexes, now_ms=NOW_MS, salts=SALTS, tail=tail)
     found = written(result)
@@ -95,7 +116,7 @@ def test_every_text_of_an_event_is_taken_in_every_form_and_written(form: str) ->
         parsed = parse_avro(avro([record(**texts)], written_by=written_by))
     else:
         one = event(**texts)
-        parsed = events.parse_json(body(one)) if form == "json" else events.parse_ndjson(json.dumps(one).encode())
+        parsed = parse_json(body(one)) if form == "json" else parse_ndjson(json.dumps(one).encode())
     (found,) = written(packed(parsed))
     assert {name: found.get(name) for name in texts} == texts
 
@@ -118,7 +139,9 @@ def test_a_text_that_is_a_byte_too_long_is_refused(name: str, bytes_max: int) ->
         (event(viewer_id="é" * 33), "viewer_id"),
         (event(country="é" * 33), "country"),
         (event(device="é" * 33), "device"),
-        (event(event_id="not-a-uuid"), "event_id"),
+        (event(event_id="undefined"), "event_id"),
+        (event(event_id=12), "event_id"),
+        (event(event_id="evt_1", viewed_at=None), "viewed_at"),
         (event(viewed_at="yesterday"), "viewed_at"),
         (event(viewed_at="2026-01-01T00:00:00"), "viewed_at"),
         (event(viewed_at=NOW_MS // 1000), "viewed_at"),
@@ -133,33 +156,33 @@ def test_a_bad_event_is_refused_alone_and_by_field(item: dict[str, Any], name: s
 
 
 def test_an_event_that_is_no_object_is_refused_alone() -> None:
-    parsed = events.parse_json(body(3, event()))
+    parsed = parse_json(body(3, event()))
     assert [(r.index, r.field) for r in parsed.rejected] == [(0, None)]
     assert list(parsed.indexes) == [1]
 
 
 @pytest.mark.parametrize("text", [b"\\ud800", b"\\udc80", b"\xff", b"\xed\xa0\x80", b"\xc0\x80"])
 def test_a_string_that_is_no_utf8_is_refused_alone(text: bytes) -> None:
-    parsed = events.parse_json(b'{"events":[{"video_id":"%b"},{"video_id":"A"}]}' % text)
+    parsed = parse_json(b'{"events":[{"video_id":"%b"},{"video_id":"A"}]}' % text)
     assert [r.index for r in parsed.rejected] == [0]
     assert len(written(packed(parsed))) == 1
 
 
 def test_ids_and_times_are_made_where_both_are_absent() -> None:
-    result = packed(events.parse_json(body({"video_id": "A"}, event())))
+    result = packed(parse_json(body({"video_id": "A"}, event())))
     assert [(made.index, made.viewed_at) for made in result.made] == [(0, NOW_MS)]
     assert uuid.UUID(result.made[0].event_id).bytes in {one["event_id"] for one in written(result)}
 
 
 def test_a_time_without_an_id_is_kept() -> None:
-    result = packed(events.parse_json(body({"video_id": "A", "viewed_at": NOW_MS - 5})))
+    result = packed(parse_json(body({"video_id": "A", "viewed_at": NOW_MS - 5})))
     assert result.made[0].viewed_at == NOW_MS - 5
 
 
 def test_a_uuid7_brings_its_time() -> None:
     at_ms = NOW_MS - 12_345
     identity = uuid.UUID(int=at_ms << 80 | 7 << 76 | 2 << 62 | 99)
-    parsed = events.parse_json(body({"video_id": "A", "event_id": str(identity)}))
+    parsed = parse_json(body({"video_id": "A", "event_id": str(identity)}))
     (one,) = written(packed(parsed))
     assert one["viewed_at"] == datetime.fromtimestamp(at_ms / 1000, UTC)
 
@@ -167,15 +190,15 @@ def test_a_uuid7_brings_its_time() -> None:
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{", b'{"events":3}', b'{"event":[]}', b"\xff\xfe", b"null"])
 def test_a_body_that_is_not_the_shape_is_an_error(raw: bytes) -> None:
     with pytest.raises(events.BodyError):
-        events.parse_json(raw)
+        parse_json(raw)
 
 
 def test_ndjson_counts_lines_that_are_not_blank() -> None:
     lines = [json.dumps(event()), "", "{broken", json.dumps(event(video_id="B")), ""]
-    parsed = events.parse_ndjson("\r\n".join(lines).encode())
+    parsed = parse_ndjson("\r\n".join(lines).encode())
     assert [(r.index, r.field) for r in parsed.rejected] == [(1, None)]
     assert list(parsed.indexes) == [0, 2]
-    assert len(events.parse_ndjson(b"\n".join(json.dumps(event()).encode() for _ in range(3))).events) == 3
+    assert len(parse_ndjson(b"\n".join(json.dumps(event()).encode() for _ in range(3))).events) == 3
 
 
 def avro(records: list[dict[str, Any]], *, codec: str = "null", written_by: Any = None) -> bytes:
@@ -251,7 +274,7 @@ def test_a_block_cannot_claim_more_records_than_bytes() -> None:
 
 def test_the_longest_event_is_within_the_bound() -> None:
     sent = event(**{name: "x" * bytes_max for name, bytes_max in TEXTS.items()})
-    result = packed(events.parse_json(body(sent)))
+    result = packed(parse_json(body(sent)))
     assert max(len(datum) for datums in result.datums for datum in datums) <= packing.EVENT_BYTES_MAX
 
 
@@ -270,7 +293,7 @@ REACH = packing.Reach(past_ms=168 * HOUR_MS, future_ms=660_000)
     ],
 )
 def test_what_the_services_own_clock_says_cannot_count_is_refused(viewed_at: int | str, said: str | None) -> None:
-    parsed = events.parse_json(body(event(viewed_at=viewed_at)))
+    parsed = parse_json(body(event(viewed_at=viewed_at)))
     packed_within = packing.pack(parsed.events, parsed.indexes, now_ms=NOW_MS, salts=SALTS, reach=REACH)
     if said is None:
         assert packed_within.count == 1
@@ -282,12 +305,12 @@ def test_what_the_services_own_clock_says_cannot_count_is_refused(viewed_at: int
 
 def test_names_that_are_not_known_are_told_and_no_event_is_the_slower_for_a_neighbour_that_is_bad() -> None:
     more = event(position=3, at={"deep": [1]})
-    for parsed in (events.parse_json(body(more, event())), events.parse_ndjson(json.dumps(more).encode())):
+    for parsed in (parse_json(body(more, event())), parse_ndjson(json.dumps(more).encode())):
         assert (parsed.ignored, parsed.rejected) == (["at", "position"], [])
-    parsed = events.parse_json(body(more, event(video_id=""), event(viewerId="v")))
+    parsed = parse_json(body(more, event(video_id=""), event(viewerId="v")))
     assert parsed.ignored == ["at", "position"]
     assert [(one.index, one.field) for one in parsed.rejected] == [(1, "video_id"), (2, "viewerId")]
-    many = events.parse_json(body(event(**{f"x{n}" * 90: n for n in range(99)})))
+    many = parse_json(body(event(**{f"x{n}" * 90: n for n in range(99)})))
     assert len(many.ignored) == events.IGNORED_NAMES_MAX
     assert {len(name) for name in many.ignored} == {events.IGNORED_NAME_LENGTH_MAX}
 

@@ -44,7 +44,7 @@ def event(n: int = 0, **more: Any) -> dict[str, Any]:
 
 
 def datum(n: int = 0, **more: Any) -> bytes:
-    return datum_of(event(n, **more), b"", 0)
+    return datum_of(event(n, **more), b"", 0, "shop")
 
 
 def sent(n: int = 0, *, project: str | None = None, **more: Any) -> bytes:
@@ -208,7 +208,7 @@ def test_a_record_that_is_none_says_why(value: bytes, reason: str) -> None:
 
 def test_fields_are_those_of_the_datum_even_without_utf8() -> None:
     every = event(5, viewer_id="w", country="NO", device="tv", viewed_at=2**62)
-    assert fields_of(datum_of(every, b"", 0)) == every
+    assert fields_of(datum_of(every, b"", 0, "shop")) == every
     assert fields_of(datum(video_id="abc").replace(b"abc", b"a\xffc"))["video_id"] == "a\udcffc"
 
 

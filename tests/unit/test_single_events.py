@@ -18,6 +18,7 @@ from schemas.topics import RECORD_BYTES_MAX
 from tests.support.batch_versions import ADDED, VERSIONS, newer
 from udfs.logic.wire.batch_scan import Scan, scan
 from udfs.logic.wire.single_events import (
+    DEFAULT_PROJECT,
     Origin,
     Packed,
     Packer,
@@ -53,7 +54,7 @@ def pack(packer: Packer, values: list[bytes | None]) -> Packed:
     return packer.pack(values, origin(len(values)), NOW_MS)
 
 
-def events(packed: Packed, project: str | None = None) -> list[dict[str, Any]]:
+def events(packed: Packed, project: str = DEFAULT_PROJECT) -> list[dict[str, Any]]:
     """Every event, read by fastavro and by the count job's own scan, which must agree on salts and on no fault.
 
     Each is of the project, and comes without what only version 2 has.
@@ -156,7 +157,7 @@ def test_json_is_taken_as_ingest_takes_it_and_what_is_missing_comes_from_the_rec
         (b"\xff", "no JSON object"),
         (b"{}", "video_id=None"),
         (b'{"video_id": 7}', "video_id=7"),
-        (b'{"video_id": "v", "event_id": "no"}', "event_id='no'"),
+        (b'{"video_id": "v", "event_id": "nil"}', "event_id='nil'"),
         (b'{"video_id": "v", "viewed_at": "2026-01-01T00:00:00"}', "viewed_at="),
         (b'{"video_id": "v", "viewed_at": true}', "viewed_at=True"),
         (b'{"video_id": "v", "viewed_at": 1e300}', "viewed_at="),

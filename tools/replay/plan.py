@@ -60,7 +60,8 @@ class Planner:
         self._fix = fix
         self._late_as_is = late_as_is
         self._packer = Packer(settings.counting.salts, 1, has_tails=True)
-        self._tail = event_tail(project=settings.access.project)
+        self._project = settings.access.project
+        self._tail = event_tail(project=self._project)
         self._late_ms_max = settings.history.late_hours * HOUR_MS
         self._planned: set[bytes] = set()
 
@@ -102,7 +103,7 @@ class Planner:
         if found[0] == before:
             return self._judged(letter, before, datum, {})
         try:
-            fixed = datum_of(found[0], datum[:16], before["viewed_at"], same_event=True)
+            fixed = datum_of(found[0], datum[:16], before["viewed_at"], self._project, same_event=True)
         except FieldError as error:
             return Planned(letter, Action.INVALID, str(error), found[0])
         after = fields_of(fixed)
@@ -121,7 +122,7 @@ class Planner:
         own_id = id_of_place(topic_mark(letter.origin.topic), letter.origin.partition, letter.origin.offset)
         for fields in found:
             try:
-                datum = datum_of(fields, own_id, letter.append_ms)
+                datum = datum_of(fields, own_id, letter.append_ms, self._project)
             except FieldError as error:
                 yield Planned(letter, Action.INVALID, str(error), fields)
                 continue

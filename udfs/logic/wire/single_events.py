@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from schemas import registry, values
+from schemas import event_ids, registry, values
 from schemas.fields import EVENT_FIELDS, first_meant, misspelt
 from schemas.topics import RECORD_BYTES_MAX
 from schemas.values import ID_BYTES, TIME_END_MS, TIME_MIN_MS
@@ -53,6 +53,8 @@ _EVENT_REASONS = {_RESERVED_ID: f"event_id: {values.ID_RESERVED}", _TIME_RANGE: 
 # by field, and the fields that later ones add are left out, since they are not the producer's to say.
 OWN_SCHEMAS = {f"ViewEvent.v{version}": version for version in OPTIONAL_TEXTS}
 NO_TAIL = event_tail()
+# The project of events that come without a key, unless a setting says another.
+DEFAULT_PROJECT = "default"
 # For all events of a batch together. It leaves room for the batch's head.
 EVENT_BYTES_MAX = RECORD_BYTES_MAX - (1 << 14)
 
@@ -215,18 +217,18 @@ def packer_of(
     schemas: Sequence[WriterSchema] = (OWN,),
     unknown: Unknown = Unknown.MISSPELT_REFUSED,
     *,
-    project: str | None = None,
+    project: str = DEFAULT_PROJECT,
 ) -> Packer:
     """Return the packer for a topic whose records are "json", or Avro as "plain", "single_object" or "confluent".
 
-    Every event is of the project.
+    Every event is of the project, and ids that are text are made within it.
 
     An Avro record names one of the schemas by its fingerprint or number, or it is refused as unknown_schema. Raises
     ValueError when the schemas do not fit the framing, or have fields that are refused.
     """
     tail = event_tail(project=project)
     if framing == "json":
-        return Packer(salts, batch_events_max, normalise=json_events(topic, unknown), tail=tail)
+        return Packer(salts, batch_events_max, normalise=json_events(topic, unknown, project), tail=tail)
     heads: dict[bytes, WriterSchema] = {}
     for one in schemas:
         head = _head_of_schema(framing, one)
@@ -239,7 +241,7 @@ def packer_of(
         ((head, only),) = heads.items()
         if only.schema is None:
             return Packer(salts, batch_events_max, head=head, skip=len(head), tail=tail)
-    return Packer(salts, batch_events_max, normalise=avro_events(topic, heads, unknown), tail=tail)
+    return Packer(salts, batch_events_max, normalise=avro_events(topic, heads, unknown, project), tail=tail)
 
 
 def _head_of_schema(framing: str, one: WriterSchema) -> bytes:
@@ -253,7 +255,7 @@ def _head_of_schema(framing: str, one: WriterSchema) -> bytes:
     return _CONFLUENT_MAGIC + one.number.to_bytes(CONFLUENT_HEADER_BYTES - 1, "big")
 
 
-def json_events(topic: str, unknown: Unknown) -> Normalise:
+def json_events(topic: str, unknown: Unknown, project: str) -> Normalise:
     """Return a function that converts JSON objects with the fields of ingest. `unknown` says what to do with others."""
     decoder = msgspec.json.Decoder(dict[str, Any])
     own = topic_mark(topic)
@@ -264,12 +266,12 @@ def json_events(topic: str, unknown: Unknown) -> Normalise:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise FieldError(f"no JSON object: {error}") from error
         _check_names(fields, unknown)
-        return datum_of(fields, id_of_place(own, partition, offset), time_ms)
+        return datum_of(fields, id_of_place(own, partition, offset), time_ms, project)
 
     return normalise
 
 
-def avro_events(topic: str, heads: Mapping[bytes, WriterSchema], unknown: Unknown) -> Normalise:
+def avro_events(topic: str, heads: Mapping[bytes, WriterSchema], unknown: Unknown, project: str) -> Normalise:
     """Return a function that converts records of the schema that their head names.
 
     It takes the fields that have the names of ViewEvent's fields. The heads have the same length. Raises ValueError for
@@ -293,7 +295,7 @@ def avro_events(topic: str, heads: Mapping[bytes, WriterSchema], unknown: Unknow
             raise FieldError("bytes_after_end")
         if not isinstance(fields, dict):
             raise FieldError("no record")
-        return datum_of(fields, id_of_place(own, partition, offset), time_ms)
+        return datum_of(fields, id_of_place(own, partition, offset), time_ms, project)
 
     return normalise
 
@@ -336,14 +338,17 @@ def id_of_place(mark: bytes, partition: int, offset: int) -> bytes:
     return mark + _PLACE.pack(partition, offset)
 
 
-def datum_of(fields: Mapping[str, Any], own_id: bytes, time_ms: int, *, same_event: bool = False) -> bytes:
+def datum_of(
+    fields: Mapping[str, Any], own_id: bytes, time_ms: int, project: str, *, same_event: bool = False
+) -> bytes:
     """Return a ViewEvent datum of version 1. Raises FieldError.
 
-    An event without an id gets `own_id`, and if it has no time either, `time_ms`. With `same_event`, `own_id` and
-    `time_ms` are those that this event has had before, so that an event with an id may lack its time.
+    An id that is text is made within the project. An event without an id gets `own_id`, and if it has no time either,
+    `time_ms`. With `same_event`, `own_id` and `time_ms` are those that this event has had before, so that an event with
+    an id may lack its time.
     """
     given_id, given_time = fields.get("event_id"), fields.get("viewed_at")
-    identity = _identity(given_id, own_id)
+    identity = _identity(given_id, own_id, project)
     if given_time is None and given_id is not None and not same_event:
         given_time = values.time_of_id(uuid.UUID(bytes=identity))
         if given_time is None:
@@ -373,19 +378,19 @@ def datum_of(fields: Mapping[str, Any], own_id: bytes, time_ms: int, *, same_eve
     return b"".join(parts)
 
 
-def _identity(given: object, own_id: bytes) -> bytes:
+def _identity(given: object, own_id: bytes, project: str) -> bytes:
     if given is None:
         return own_id
     try:
         if isinstance(given, str):
-            return values.event_id(given).bytes
+            return event_ids.event_id(given, project).bytes
         found = given.bytes if isinstance(given, uuid.UUID) else given
         if isinstance(found, bytes) and len(found) == _ID_BYTES:
             values.check_id(found)
             return found
     except values.ValueFormError as error:
         raise FieldError(f"event_id={given!r:.80}: {error}") from error
-    raise FieldError(f"event_id={given!r:.80}: {values.ID_FORM}, or 16 bytes")
+    raise FieldError(f"event_id={given!r:.80}: {event_ids.ID_FORM}, or 16 bytes")
 
 
 def _time_ms(given: object, time_ms: int) -> int:
