@@ -16,6 +16,14 @@ JSON = "application/json"
 TEXT = "text/plain"
 _REFERENCE = "#/components/schemas/{name}"
 A = TypeVar("A")
+_RETRY = {"Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}}
+_LIMITS = {
+    "RateLimit-Policy": {
+        "description": "The limits of the caller, as draft-ietf-httpapi-ratelimit-headers-11 says.",
+        "schema": {"type": "string"},
+    },
+    "RateLimit": {"description": "How much of each the caller can still send now.", "schema": {"type": "string"}},
+}
 
 
 @dataclass(frozen=True)
@@ -42,11 +50,15 @@ class Body:
 
 @dataclass(frozen=True)
 class Answer(Generic[A]):
-    """An answer: JSON of one of the structs `shapes`, or text if there are none. With `retry` it has Retry-After."""
+    """An answer: JSON of one of the structs `shapes`, or text if there are none.
+
+    With `retry` it has Retry-After. With `limits` it may say how much the caller can still send.
+    """
 
     text: str
     shapes: tuple[type[A], ...] = ()
     retry: bool = False
+    limits: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,9 +149,9 @@ def _body(body: Body, schemas: Mapping[type, dict[str, Any]]) -> dict[str, Any]:
 
 def _answer(answer: Answer[Any], schemas: Mapping[type, dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {"description": answer.text}
-    if answer.retry:
-        seconds = {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
-        found["headers"] = {"Retry-After": seconds}
+    headers = {**(_RETRY if answer.retry else {}), **(_LIMITS if answer.limits else {})}
+    if headers:
+        found["headers"] = headers
     references = [schemas[shape] for shape in answer.shapes]
     if not references:
         return {**found, "content": {TEXT: {"schema": {"type": "string"}}}}

@@ -6,6 +6,7 @@ from settings.groups.counting import CountingSettings, JobSettings
 from settings.groups.history import ArchiveSettings, ErasureSettings, HistorySettings
 from settings.groups.ingest import IngestSettings
 from settings.groups.kafka import KafkaSettings
+from settings.groups.limits import LimitSettings
 from settings.groups.pack import PackSettings
 from settings.groups.query import QuerySettings
 from settings.groups.redis import RedisSettings
@@ -22,6 +23,7 @@ __all__ = [
     "IngestSettings",
     "JobSettings",
     "KafkaSettings",
+    "LimitSettings",
     "PackSettings",
     "QuerySettings",
     "RedisSettings",

@@ -15,6 +15,7 @@ from settings.groups.counting import CountingSettings, JobSettings
 from settings.groups.history import ArchiveSettings, ErasureSettings, HistorySettings
 from settings.groups.ingest import IngestSettings
 from settings.groups.kafka import KafkaSettings
+from settings.groups.limits import LimitSettings
 from settings.groups.pack import PackSettings
 from settings.groups.query import QuerySettings
 from settings.groups.redis import RedisSettings
@@ -42,6 +43,7 @@ class Settings(BaseSettings):
     erasure: ErasureSettings = ErasureSettings()
     cassandra: CassandraSettings = CassandraSettings()
     redis: RedisSettings = RedisSettings()
+    limits: LimitSettings = LimitSettings()
     access: AccessSettings = AccessSettings()
     ingest: IngestSettings = IngestSettings()
     query: QuerySettings = QuerySettings()

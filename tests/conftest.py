@@ -19,6 +19,8 @@ JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UnlockDiagnosticVMOptions -XX:-Byte
 # For the JVM of a test's own process, and for those of its stacks, which do not see Java's variables.
 os.environ.setdefault("JDK_JAVA_OPTIONS", JAVA_OPTIONS)
 os.environ.setdefault(JAVA_OPTIONS_VARIABLE, JAVA_OPTIONS)
+# No application that a test makes asks whatever Redis is on this machine. Stacks name their own.
+os.environ.setdefault("VIEW_COUNTS_REDIS_HOST", "")
 # The kernels that set-up has compiled, and whatever tests compile besides.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(repository() / ".local" / "numba-cache"))
 # Tests ask stacks of this machine and nobody else, whatever proxy there is for others.

@@ -8,8 +8,12 @@ class Caller:
     """Whoever sends a request, and what is held for them.
 
     `project` is the name that outlives the rotation of keys: ids of text are made from it, and it is written with each
-    event. `key` is the public part of the key, None if access is open.
+    event. `key` is the public part of the key, None if access is open. A limit that is None is that of the settings.
+    `is_publishable` says that the key is known to everybody, so that each client address has a limit of its own.
     """
 
     project: str
     key: str | None = None
+    events_per_s: float | None = None
+    bytes_per_s: float | None = None
+    is_publishable: bool = False

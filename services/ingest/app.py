@@ -9,19 +9,24 @@ from datetime import UTC, datetime
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from connectors.redis_client import redis_client
 from services.docs_page import description_routes
 from services.ingest import routes
 from services.ingest.answers import Clock, NoSchema, Tally, TallyMinute
 from services.ingest.intake import Intake
+from services.ingest.limits import IngestLimits
 from services.ingest.schema_texts import schema_names, schema_text
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter
 from services.leaving import LEAVING, Life
+from services.limits.limiter import Limiter
+from services.limits.shared import RedisBuckets
 from services.openapi import HEALTHZ, JSON
 from services.server import Service
 from settings import Settings
@@ -34,7 +39,9 @@ def build_service(settings: Settings) -> Service:
     producer_id = f"ingest-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     tally = IngestTally(settings.ingest.tally_minutes)
     writer = EventWriter(settings, producer_id=producer_id, tally=tally)
-    intake = Intake(settings, writer, tally)
+    redis = redis_client(settings.redis) if settings.redis.host else None
+    limiter = _limiter(settings, redis, tally)
+    intake = Intake(settings, writer, IngestLimits(settings, limiter, tally), tally)
     life = Life()
     endpoints = _Endpoints(writer, producer_id, tally, life)
 
@@ -43,6 +50,9 @@ def build_service(settings: Settings) -> Service:
         writer.start()
         yield
         await writer.stop()
+        await limiter.close()
+        if redis is not None:
+            await redis.aclose()
 
     health = [Route(HEALTHZ.path, _healthz), Route(routes.READYZ.path, endpoints.readyz)]
     public = Starlette(
@@ -68,6 +78,18 @@ def build_service(settings: Settings) -> Service:
         # A redirect would name the host and scheme that this process sees, and few clients that post follow one.
         app.router.redirect_slashes = False
     return Service(public, private, life)
+
+
+def _limiter(settings: Settings, redis: Redis | None, tally: IngestTally) -> Limiter:
+    limits = settings.limits
+    return Limiter(
+        None if redis is None else RedisBuckets(redis),
+        processes=limits.processes,
+        lease_s=limits.lease_ms / 1000,
+        callers_max=limits.callers_max,
+        clock=time.monotonic,
+        heard=tally.limits_shared.set,
+    )
 
 
 async def _healthz(_request: Request) -> Response:

@@ -1,14 +1,22 @@
 """Reads the body of a request within a bound of bytes."""
 
+from collections.abc import Mapping
+
 from starlette.requests import ClientDisconnect, Request
 
 from services.ingest.refused import RefusedError
 
 
+def declared_bytes(headers: Mapping[str, str], *, bytes_max: int) -> int:
+    """How long the body is by its Content-Length; 0 if it has none. Raises RefusedError if that is too much."""
+    declared = int(headers.get("content-length", "0"))
+    if declared > bytes_max:
+        raise _too_large(bytes_max)
+    return declared
+
+
 async def read_body(request: Request, *, bytes_max: int) -> bytes:
     """The whole body. Raises RefusedError if it is too large or the client goes away."""
-    if int(request.headers.get("content-length", "0")) > bytes_max:
-        raise _too_large(bytes_max)
     chunks = []
     size = 0
     try:

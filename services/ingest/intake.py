@@ -1,11 +1,13 @@
 """The way of a request with events through the service, step by step. It ends in an answer or in a RefusedError.
 
-Each step is a module of its own: bodies, encodings, forms, packing, writer. What refuses a request does so before its
-body is read if it can.
+Each step is a module of its own: limits, bodies, encodings, forms, packing, writer. What refuses a request does so
+before its body is read if it can.
 """
 
 import asyncio
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 from msgspec import UNSET
@@ -16,9 +18,10 @@ from schemas.view_records import event_tail
 from services.access.caller import Caller
 from services.ingest import forms, routes
 from services.ingest.answers import Result
-from services.ingest.bodies import read_body
+from services.ingest.bodies import declared_bytes, read_body
 from services.ingest.encodings import checked_encoding, unpack
 from services.ingest.events import Rejection, Terms
+from services.ingest.limits import Admitted, IngestLimits
 from services.ingest.packing import Packed, Reach, pack
 from services.ingest.refused import RefusedError
 from services.ingest.tally import IngestTally
@@ -34,8 +37,9 @@ _ENCODER = msgspec.json.Encoder()
 class Intake:
     """Takes requests with events."""
 
-    def __init__(self, settings: Settings, writer: EventWriter, tally: IngestTally) -> None:
+    def __init__(self, settings: Settings, writer: EventWriter, limits: IngestLimits, tally: IngestTally) -> None:
         self._tally = tally
+        self._limits = limits
         self._ingest = settings.ingest
         self._salts = settings.counting.salts
         self._reach = Reach(
@@ -50,7 +54,8 @@ class Intake:
         try:
             response = await self._take(request)
         except RefusedError as refused:
-            response = _answer(refused.status, Result(0, [], error=refused.error), refused.retry_after_s)
+            result = Result(0, [], error=refused.error)
+            response = _answer(refused.status, result, refused.retry_after_s, refused.headers)
         self._tally.answered(response.status_code)
         return response
 
@@ -58,11 +63,15 @@ class Intake:
         is_dry_run = _dry_run(request)
         media = forms.media_of(request.headers)
         encoding = checked_encoding(request.headers.get("content-encoding", ""))
+        declared = declared_bytes(request.headers, bytes_max=self._ingest.body_bytes_max)
         self._admit()
+        admitted = await self._limit(request, declared)
         body = await read_body(request, bytes_max=self._ingest.body_bytes_max)
         body = unpack(encoding, body, bytes_max=self._ingest.body_bytes_max)
         terms = Terms(self._caller.project)
         parsed = forms.parse(media, body, terms, unpacked_bytes_max=self._ingest.body_bytes_max)
+        events = len(parsed.events) + len(parsed.rejected)
+        await self._limits.charge(admitted, events=events, body_bytes=len(body))
         if len(parsed.events) > self._ingest.events_in_flight_max:
             raise RefusedError(
                 413, f"more than {self._ingest.events_in_flight_max} events in one body; send it in parts"
@@ -85,7 +94,16 @@ class Intake:
         result = Result(packed.count - len(failed), rejected, packed.made or UNSET, ignored)
         if result.accepted == 0:
             return _answer(503, result, RETRY_AFTER_S)
-        return _answer(202, result)
+        return _answer(202, result, headers=admitted.headers)
+
+    async def _limit(self, request: Request, declared: int) -> Admitted:
+        header = self._limits.address_header
+        return await self._limits.admit(
+            self._caller,
+            declared_bytes=declared,
+            peer=request.client.host if request.client is not None else None,
+            forwarded=request.headers.getlist(header) if header else (),
+        )
 
     def _admit(self) -> None:
         trouble = self._writer.trouble
@@ -121,6 +139,8 @@ def _dry_run(request: Request) -> bool:
     return said == {"true"}
 
 
-def _answer(status: int, result: Result, retry_after_s: int | None = None) -> Response:
-    headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-    return Response(_ENCODER.encode(result), status, headers, JSON)
+def _answer(
+    status: int, result: Result, retry_after_s: int | None = None, headers: Mapping[str, str] = MappingProxyType({})
+) -> Response:
+    again = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return Response(_ENCODER.encode(result), status, {**headers, **again}, JSON)

@@ -28,13 +28,19 @@ DRY_RUN = Parameter(
 EVENTS = Operation(
     "/v1/events",
     "Send view events.",
-    Answer("Kafka has the accepted events; the rejected ones say why, one by one.", (Result,)),
+    Answer("Kafka has the accepted events; the rejected ones say why, one by one.", (Result,), limits=True),
     {
         400: Answer("Nothing in the body is usable.", (Result,)),
         413: Answer("The body has too many bytes or events; send it in parts.", (Result,)),
         415: Answer("The content type is not one of the three, or the encoding is neither gzip nor zstd.", (Result,)),
         422: Answer("A parameter is bad; nothing was taken.", (Result,)),
-        429: Answer("Too many events wait for Kafka; try again after Retry-After seconds.", (Result,), retry=True),
+        429: Answer(
+            "The caller has sent more than its limit, or too many events wait for Kafka; try again after Retry-After "
+            "seconds.",
+            (Result,),
+            retry=True,
+            limits=True,
+        ),
         503: Answer(
             "Kafka took none of it; try again after Retry-After seconds, with the same ids.", (Result,), retry=True
         ),

@@ -46,6 +46,20 @@ class IngestTally:
             ["status"],
             registry=self.registry,
         )
+        self._limited = Counter(
+            "view_counts_ingest_limited",
+            "Requests refused because their caller has sent too much, by whose limit it was: that of the key (in open "
+            "access the project) or of the client address.",
+            ["scope"],
+            registry=self.registry,
+        )
+        for scope in ("key", "address"):
+            self._limited.labels(scope)
+        self.limits_shared = Gauge(
+            "view_counts_ingest_limits_shared",
+            "1 if limits are shared with other processes through Redis, 0 if this process gives its own share.",
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "view_counts_ingest_events_in_flight", "Events taken and not yet acknowledged.", registry=self.registry
         )
@@ -70,6 +84,10 @@ class IngestTally:
     def rejected(self, events: int) -> None:
         """Note events that were rejected because of their content."""
         self._events.labels("rejected").inc(events)
+
+    def limited(self, scope: str) -> None:
+        """Note a request that was refused by a limit: "key" or "address"."""
+        self._limited.labels(scope).inc()
 
     def answered(self, status: int) -> None:
         """Note the answer to a request."""

@@ -63,6 +63,9 @@ class Amount:
         return Amount(max(0.0, other.events - self.events), max(0.0, other.bytes - self.bytes))
 
 
+NOTHING = Amount()
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """What buckets gave. If `wait_s` is above 0 they gave nothing, and could give the need after that time.
@@ -89,11 +92,11 @@ class Bucket:
             return self._tokens
         return min(self.rate.burst, self._tokens + self.rate.per_s * max(0.0, now_s - self._at_s))
 
-    def wait_s(self, need: float, now_s: float) -> float:
+    def wait_s(self, need: float, paid: float, now_s: float) -> float:
         """After how many seconds the bucket can give so much; 0 if it can now."""
         if need <= 0:
             return 0.0
-        return max(0.0, min(need, self.rate.burst) - self.left(now_s)) / self.rate.per_s
+        return max(0.0, min(need + paid, self.rate.burst) - paid - self.left(now_s)) / self.rate.per_s
 
     def give(self, need: float, want: float, now_s: float) -> float:
         """Take out the need, and what there is beyond it up to `want`. Returns how much that is."""
@@ -111,9 +114,15 @@ class Buckets:
         self._events = Bucket(limits.events)
         self._bytes = Bucket(limits.bytes)
 
-    def lease(self, need: Amount, want: Amount, now_s: float) -> Lease:
-        """Give the need of both kinds or nothing; beyond the need, give up to `want` of what is there."""
-        wait_s = max(self._events.wait_s(need.events, now_s), self._bytes.wait_s(need.bytes, now_s))
+    def lease(self, need: Amount, want: Amount, now_s: float, paid: Amount = NOTHING) -> Lease:
+        """Give the need of both kinds or nothing; beyond the need, give up to `want` of what is there.
+
+        `paid` is what was taken for the same request before. A request larger than the burst would otherwise never
+        find the bucket full: its own first payment is missing.
+        """
+        wait_s = max(
+            self._events.wait_s(need.events, paid.events, now_s), self._bytes.wait_s(need.bytes, paid.bytes, now_s)
+        )
         if wait_s > 0:
             return Lease(Amount(), self._left(now_s), wait_s)
         given = Amount(

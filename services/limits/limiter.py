@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import structlog
 from redis import RedisError
 
-from services.limits.buckets import Amount, Buckets, Limits
+from services.limits.buckets import NOTHING, Amount, Buckets, Limits
 from services.limits.shared import SharedBuckets
 
 LOG = structlog.get_logger("limits")
@@ -88,24 +88,27 @@ class Limiter:
         """Whether this process gives its own share, because there is no Redis or it does not answer."""
         return self._is_alone
 
-    async def take(self, name: str, limits: Limits, need: Amount) -> Verdict:
-        """Take what a request needs from the buckets of this name, or say how long to wait. Raises nothing."""
+    async def take(self, name: str, limits: Limits, need: Amount, paid: Amount = NOTHING) -> Verdict:
+        """Take what a request needs from the buckets of this name, or say how long to wait. Raises nothing.
+
+        `paid` is what was taken for the same request before.
+        """
         held = self._of(name, limits)
         if (refused := self._closed(held)) is not None:
             return refused
         if self._is_alone:
-            return self._take_alone(held, need)
+            return self._take_alone(held, need, paid)
         if not held.tokens.covers(need):
             # Others who wait here for the same lease find their need covered by it.
             async with held.lock:
                 if (refused := self._closed(held)) is not None:
                     return refused
                 if not self.is_alone and not held.tokens.covers(need):
-                    await self._lease(name, held, need)
+                    await self._lease(name, held, need, paid)
                 if (refused := self._closed(held)) is not None:
                     return refused
                 if self.is_alone:
-                    return self._take_alone(held, need)
+                    return self._take_alone(held, need, paid)
         held.tokens = held.tokens.minus(need)
         is_low = not held.tokens.covers(self._block(limits).half())
         if is_low and not held.is_refilling and self._clock() >= held.refill_after_s:
@@ -141,9 +144,9 @@ class Limiter:
         wait_s = held.closed_until_s - self._clock()
         return Verdict(held.limits, Amount(), wait_s) if wait_s > 0 else None
 
-    def _take_alone(self, held: _Held, need: Amount) -> Verdict:
+    def _take_alone(self, held: _Held, need: Amount, paid: Amount) -> Verdict:
         now_s = self._clock()
-        lease = held.own.lease(need, need, now_s)
+        lease = held.own.lease(need, need, now_s, paid)
         if lease.wait_s > 0:
             held.closed_until_s = now_s + lease.wait_s
         return Verdict(held.limits, lease.left, lease.wait_s)
@@ -151,7 +154,7 @@ class Limiter:
     def _block(self, limits: Limits) -> Amount:
         return Amount(limits.events.per_s * self._lease_s, limits.bytes.per_s * self._lease_s)
 
-    async def _lease(self, name: str, held: _Held, need: Amount) -> None:
+    async def _lease(self, name: str, held: _Held, need: Amount, paid: Amount) -> None:
         """Fetch what is missing for the need and for a block beyond it.
 
         If the need is not there, the caller's door is closed until it is.
@@ -160,7 +163,7 @@ class Limiter:
         block = self._block(held.limits)
         missing, wanted = held.tokens.lack(need), held.tokens.lack(need.plus(block))
         try:
-            lease = await self._shared.lease(name, held.limits, missing, wanted)
+            lease = await self._shared.lease(name, held.limits, missing, wanted, paid)
         except (RedisError, OSError) as error:
             self._away(error)
             return
@@ -176,7 +179,7 @@ class Limiter:
         try:
             async with held.lock:
                 if not self._is_alone:
-                    await self._lease(name, held, Amount())
+                    await self._lease(name, held, NOTHING, NOTHING)
         finally:
             held.is_refilling = False
 
@@ -199,7 +202,7 @@ class Limiter:
         while self._is_alone:
             await asyncio.sleep(LOOK_S)
             with contextlib.suppress(RedisError, OSError):
-                await self._shared.lease(_PROBE, limits, Amount(), Amount())
+                await self._shared.lease(_PROBE, limits, NOTHING, NOTHING)
                 self._is_alone = False
         self._heard(True)
         LOG.info("limits are shared again: redis answers")

@@ -1,6 +1,9 @@
 """Who may send and read."""
 
-from pydantic import Field
+from ipaddress import ip_network
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
 
 from settings.groups.base import Group
 
@@ -15,3 +18,39 @@ class AccessSettings(Group):
         pattern=r"^[a-z0-9][a-z0-9_.-]*$",
         description="The project of events that come without a key: in open access, and in the pack job.",
     )
+    client_address_header: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="The header in which proxies name the client, such as X-Forwarded-For. Empty if clients connect "
+        "directly: then nobody is believed.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="The networks of the proxies, separated by commas. The header is believed from them alone.",
+    )
+    trusted_proxies_count: int = Field(
+        1,
+        ge=0,
+        le=16,
+        description="How many proxies a request passes. So many entries at the end of the header are theirs.",
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for one in value.split(","):
+            if one.strip():
+                try:
+                    ip_network(one.strip())
+                except ValueError as error:
+                    raise ValueError(f"{error}; name networks such as 10.0.0.0/8, or single addresses") from None
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.client_address_header and not self.trusted_proxies:
+            raise ValueError(
+                f"access.client_address_header={self.client_address_header} is set and access.trusted_proxies is not, "
+                "so that nobody's header would be believed; name the proxies' networks"
+            )
+        return self

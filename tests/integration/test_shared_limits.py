@@ -43,8 +43,9 @@ def test_the_script_is_the_arithmetic_of_the_rules(tmp_path: Path) -> None:
                 now_s += r.choice([0.0, 0.001, 0.1, 1.0, -0.05]) * r.random()
                 need = Amount(r.choice([0, 1, 50, 300]) * r.random(), r.choice([0, 10, 9000, 20_000]) * r.random())
                 want = need.plus(Amount(r.random() * 20, r.random() * 1000))
-                expected = buckets.lease(need, want, now_s)
-                found = await shared.lease(name, LIMITS, need, want, now_s=now_s)
+                paid = Amount(r.choice([0, 1]), r.choice([0, 6000]))
+                expected = buckets.lease(need, want, now_s, paid)
+                found = await shared.lease(name, LIMITS, need, want, paid, now_s=now_s)
                 assert found.wait_s == pytest.approx(expected.wait_s)
                 for one, other in ((found.given, expected.given), (found.left, expected.left)):
                     assert (one.events, one.bytes) == pytest.approx((other.events, other.bytes), abs=1e-6)

@@ -59,6 +59,16 @@ def test_whoever_waits_as_long_as_was_said_is_let_in(before: list[Amount], need:
         assert buckets.lease(need, need, wait_s + NEAR).wait_s == 0
 
 
+@given(amounts, st.floats(0, 1))
+def test_a_request_that_pays_in_two_parts_needs_no_more_than_in_one(whole: Amount, first: float) -> None:
+    """Else a body larger than the burst, which pays first for what it declares, would never be taken."""
+    buckets = Buckets(LIMITS)
+    paid = Amount(min(whole.events * first, 200), min(whole.bytes * first, 10_000))
+    assert buckets.lease(paid, paid, 0.0).wait_s == 0
+    rest = paid.lack(whole)
+    assert buckets.lease(rest, rest, 0.0, paid).wait_s < NEAR
+
+
 def test_a_clock_that_goes_back_gives_nothing_and_takes_nothing() -> None:
     bucket = Bucket(Rate(10.0, 20.0))
     bucket.give(20, 20, 100.0)

@@ -1,6 +1,6 @@
 """A double of the shared buckets of limits: the rules' own, in memory, with a clock that the test moves."""
 
-from services.limits.buckets import Amount, Buckets, Lease, Limits
+from services.limits.buckets import NOTHING, Amount, Buckets, Lease, Limits
 
 
 class Clock:
@@ -22,10 +22,10 @@ class MemoryBuckets:
         self.leases: list[Lease] = []
         self.is_away = False
 
-    async def lease(self, name: str, limits: Limits, need: Amount, want: Amount) -> Lease:
+    async def lease(self, name: str, limits: Limits, need: Amount, want: Amount, paid: Amount = NOTHING) -> Lease:
         if self.is_away:
             raise ConnectionError("away")
         buckets = self._buckets.setdefault(name, Buckets(limits))
-        lease = buckets.lease(need, want, self._clock())
+        lease = buckets.lease(need, want, self._clock(), paid)
         self.leases.append(lease)
         return lease

@@ -72,6 +72,8 @@ class Described:
         said = operation["responses"][str(answer.status_code)]
         self.statuses.add((path, str(answer.status_code)))
         assert ("retry-after" in answer.headers) == ("Retry-After" in said.get("headers", {}))
+        if "ratelimit" in answer.headers:
+            assert {"RateLimit", "RateLimit-Policy"} <= set(said["headers"])
         ((media, content),) = said["content"].items()
         assert answer.headers["content-type"].partition(";")[0] == media, answer.text
         if media == JSON:

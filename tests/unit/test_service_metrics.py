@@ -65,6 +65,8 @@ def test_ingest_tallies_by_minute_of_arrival_and_forgets_the_oldest() -> None:
     tally.not_written(2)
     tally.rejected(1)
     tally.answered(202)
+    tally.limited("key")
+    tally.limits_shared.set(True)
     tally.in_flight.set_function(lambda: 11)
     assert parsed(generate_latest(tally.registry)) == {
         ("view_counts_ingest_events_total", "acknowledged"): 15,
@@ -73,4 +75,7 @@ def test_ingest_tallies_by_minute_of_arrival_and_forgets_the_oldest() -> None:
         ("view_counts_ingest_records_total",): 4,
         ("view_counts_ingest_answers_total", "202"): 1,
         ("view_counts_ingest_events_in_flight",): 11,
+        ("view_counts_ingest_limited_total", "key"): 1,
+        ("view_counts_ingest_limited_total", "address"): 0,
+        ("view_counts_ingest_limits_shared",): 1,
     }

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from settings import CountingSettings, HistorySettings, IngestSettings, RedisSettings, Settings
+from settings import AccessSettings, CountingSettings, HistorySettings, IngestSettings, RedisSettings, Settings
 
 MINUTE_MS = 60_000
 
@@ -78,3 +78,16 @@ def test_variables_name_group_and_field(monkeypatch: pytest.MonkeyPatch) -> None
 def test_redis_is_not_half_secured(values: dict[str, str], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         RedisSettings.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"client_address_header": "X-Forwarded-For"}, r"X-Forwarded-For is set and access\.trusted_proxies is not"),
+        ({"trusted_proxies": "10.0.0.1/8"}, r"10\.0\.0\.1/8 has host bits set; name networks"),
+        ({"trusted_proxies": "proxy-1"}, r"'proxy-1' does not appear"),
+    ],
+)
+def test_a_header_is_believed_from_named_networks_alone(values: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        AccessSettings.model_validate(values)

@@ -1,0 +1,129 @@
+"""Holds each request against the limits of its caller: before its body is read, and for the rest when it was parsed.
+
+The answers have the header fields RateLimit-Policy and RateLimit of draft-ietf-httpapi-ratelimit-headers-11. The draft
+has no unit for events, only for requests and bytes.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from services.access.caller import Caller
+from services.access.client_address import bucket_of, client_address, networks
+from services.ingest.refused import RefusedError
+from services.ingest.tally import IngestTally
+from services.limits.buckets import NOTHING, Amount, Limits, Rate
+from services.limits.limiter import Limiter, Verdict
+from settings import Settings
+
+POLICY = "RateLimit-Policy"
+LEFT = "RateLimit"
+KEY, ADDRESS = "key", "address"
+_NAME_BYTES = 16
+
+
+@dataclass(slots=True)
+class Admitted:
+    """A request that was let in. `verdicts` are the last ones by scope."""
+
+    scopes: Sequence[tuple[str, str, Limits]]
+    paid: Amount
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer says about limits."""
+        return _headers(self.verdicts)
+
+
+class IngestLimits:
+    """The limits of ingest's callers."""
+
+    def __init__(self, settings: Settings, limiter: Limiter, tally: IngestTally) -> None:
+        self._limiter = limiter
+        self._tally = tally
+        self._defaults = settings.limits
+        self._burst_s = settings.limits.burst_ms / 1000
+        self._of_address = self._limits(settings.limits.address_events_per_s, settings.limits.address_bytes_per_s)
+        self.address_header = settings.access.client_address_header
+        self._trusted = networks(settings.access.trusted_proxies)
+        self._proxies = settings.access.trusted_proxies_count
+
+    async def admit(
+        self, caller: Caller, *, declared_bytes: int, peer: str | None, forwarded: Sequence[str]
+    ) -> Admitted:
+        """Take one event and as many bytes as the request declares. Raises RefusedError (429).
+
+        `peer` is who has connected, and `forwarded` has the values of the header that names clients.
+        """
+        name = f"project:{caller.project}" if caller.key is None else f"key:{caller.key}"
+        scopes = [(KEY, name, self._of_key(caller))]
+        if caller.is_publishable:
+            # First, so that a flood from one address uses up nothing of the key.
+            scopes.insert(0, (ADDRESS, self._address_name(name, peer, forwarded), self._of_address))
+        admitted = Admitted(scopes, Amount(1.0, float(declared_bytes)))
+        await self._take(admitted, admitted.paid, NOTHING)
+        return admitted
+
+    async def charge(self, admitted: Admitted, *, events: int, body_bytes: int) -> None:
+        """Take what a body has beyond what was taken before it was read. Raises RefusedError (429)."""
+        whole = Amount(float(events), float(body_bytes))
+        more = admitted.paid.lack(whole)
+        if more != NOTHING:
+            await self._take(admitted, more, admitted.paid)
+
+    async def _take(self, admitted: Admitted, need: Amount, paid: Amount) -> None:
+        for scope, name, limits in admitted.scopes:
+            verdict = await self._limiter.take(name, limits, need, paid)
+            admitted.verdicts[scope] = verdict
+            if verdict.wait_s > 0:
+                self._tally.limited(scope)
+                raise _refusal(scope, verdict)
+
+    def _of_key(self, caller: Caller) -> Limits:
+        defaults = self._defaults
+        return self._limits(
+            defaults.events_per_s if caller.events_per_s is None else caller.events_per_s,
+            defaults.bytes_per_s if caller.bytes_per_s is None else caller.bytes_per_s,
+        )
+
+    def _limits(self, events_per_s: float, bytes_per_s: float) -> Limits:
+        return Limits(Rate(events_per_s, events_per_s * self._burst_s), Rate(bytes_per_s, bytes_per_s * self._burst_s))
+
+    def _address_name(self, key_name: str, peer: str | None, forwarded: Sequence[str]) -> str:
+        """A name of the client's network under its key, from which nobody reads the address."""
+        address = client_address(peer, forwarded, trusted=self._trusted, count=self._proxies)
+        network = "unknown" if address is None else bucket_of(address)
+        digest = blake2b(f"{key_name} {network}".encode(), digest_size=_NAME_BYTES).hexdigest()
+        return f"address:{digest}"
+
+
+def _refusal(scope: str, verdict: Verdict) -> RefusedError:
+    retry_after_s = max(1, math.ceil(verdict.wait_s))
+    who = "this key" if scope == KEY else "one client address"
+    events, of_bytes = verdict.limits.events.per_s, verdict.limits.bytes.per_s
+    return RefusedError(
+        429,
+        f"{who} may send {events:g} events and {of_bytes:g} bytes of bodies a second, and has sent more; send this "
+        f"again after {retry_after_s} s",
+        retry_after_s=retry_after_s,
+        headers=_headers({scope: verdict}, retry_after_s),
+    )
+
+
+def _headers(verdicts: Mapping[str, Verdict], retry_after_s: int | None = None) -> dict[str, str]:
+    policies: list[str] = []
+    left: list[str] = []
+    for scope, verdict in verdicts.items():
+        for name, unit, rate, tokens in _kinds(scope, verdict):
+            window_s = max(1, math.ceil(rate.burst / rate.per_s))
+            policies.append(f'"{name}";q={max(1, int(rate.burst))};qu="{unit}";w={window_s}')
+            left.append(f'"{name}";r={max(0, int(tokens))};t={retry_after_s or window_s}')
+    return {POLICY: ", ".join(policies), LEFT: ", ".join(left)}
+
+
+def _kinds(scope: str, verdict: Verdict) -> Iterable[tuple[str, str, Rate, float]]:
+    prefix = "" if scope == KEY else f"{scope}-"
+    yield f"{prefix}events", "events", verdict.limits.events, verdict.left.events
+    yield f"{prefix}bytes", "content-bytes", verdict.limits.bytes, verdict.left.bytes
