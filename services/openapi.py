@@ -28,12 +28,13 @@ _LIMITS = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of the path if `in_path` is true, and otherwise of the query. `schema` is its JSON Schema."""
+    """A parameter of the path or a header, if its flag says so, else of the query. `schema` is its JSON Schema."""
 
     name: str
     text: str
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     in_path: bool = False
+    in_header: bool = False
     required: bool = False
 
 
@@ -86,7 +87,7 @@ class Operation(Generic[A]):
     @property
     def query_names(self) -> tuple[str, ...]:
         """The names of the parameters that a query may have."""
-        return tuple(one.name for one in self.parameters if not one.in_path)
+        return tuple(one.name for one in self.parameters if not one.in_path and not one.in_header)
 
 
 HEALTHZ: Operation[Any] = Operation("/healthz", "Is the process alive?", Answer("Yes."))
@@ -132,7 +133,7 @@ def _operation(operation: Operation[Any], schemas: Mapping[type, dict[str, Any]]
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     found = {
         "name": parameter.name,
-        "in": "path" if parameter.in_path else "query",
+        "in": "path" if parameter.in_path else "header" if parameter.in_header else "query",
         "description": parameter.text,
         "schema": dict(parameter.schema),
     }

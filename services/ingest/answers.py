@@ -10,6 +10,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from services.ingest.events import Rejection
 from services.ingest.packing import Made
 
+BOUNDED = "bounded"
+
 
 class Result(Struct):
     """What became of the events of one body."""
@@ -23,6 +25,14 @@ class Result(Struct):
     ignored: Annotated[
         list[str] | UnsetType,
         Meta(description="Names of fields that no event has; only there if the body had some."),
+    ] = UNSET
+    repeats: Annotated[
+        str | UnsetType,
+        Meta(
+            description="Only there if an event has no time, and the body an Idempotency-Key without one. If the body "
+            "is sent again, such an event counts once for some minutes only.",
+            extra_json_schema={"enum": [BOUNDED]},
+        ),
     ] = UNSET
     error: Annotated[
         str | UnsetType,

@@ -28,6 +28,7 @@ from schemas.limits import (
     VIEWER_ID_BYTES_MAX,
 )
 from services.ingest.container import ContainerError, read_container
+from services.ingest.idempotency import RequestKey
 
 # How many names of unknown fields an answer lists, and how many characters of each.
 IGNORED_NAMES_MAX = 32
@@ -99,19 +100,24 @@ class BodyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What holds for all events of a request. `project` is the one within which texts are ids."""
+    """What holds for all events of a request: the project within which texts are ids, and the Idempotency-Key."""
 
     project: str
+    key: RequestKey | None = None
 
 
 @dataclass(slots=True)
 class Parsed:
-    """Valid events, the place of each in the body, what was rejected, and the names of unknown fields."""
+    """Valid events, the place of each in the body, what was rejected, and the names of unknown fields.
+
+    `is_bounded` says that some event has neither an id nor a time, and that its Idempotency-Key has no time either.
+    """
 
     events: Sequence[ViewEvent]
     indexes: Sequence[int]
     rejected: list[Rejection] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    is_bounded: bool = False
 
 
 class _Body(msgspec.Struct, Generic[T]):
@@ -146,6 +152,8 @@ class _FieldError(ValueError):
 
 def parse_json(body: bytes, terms: Terms) -> Parsed:
     """Read `{"events": [...]}`. Raises BodyError for any other shape."""
+    if terms.key is not None:
+        return _one_by_one(_raw_events(body), terms)
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         events = _STRICT_BODY.decode(body).events
         return Parsed(events, range(len(events)))
@@ -161,6 +169,8 @@ def parse_json(body: bytes, terms: Terms) -> Parsed:
 
 def parse_ndjson(body: bytes, terms: Terms) -> Parsed:
     """Read one event from each line. An event's index counts the lines that are not blank."""
+    if terms.key is not None:
+        return _one_by_one(_lines(body), terms)
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         events = _STRICT_EVENT.decode_lines(body)
         return Parsed(events, range(len(events)))
@@ -171,7 +181,7 @@ def parse_ndjson(body: bytes, terms: Terms) -> Parsed:
         ignored = _unknown(_FIELDS_EVENT.decode_lines(body))
         more = _EVENT.decode_lines(body)
         return Parsed(more, range(len(more)), ignored=ignored)
-    return _one_by_one([line for line in body.split(b"\n") if line.strip()], terms)
+    return _one_by_one(_lines(body), terms)
 
 
 def parse_avro(body: bytes, *, unpacked_bytes_max: int) -> Parsed:
@@ -225,20 +235,31 @@ def _raw_events_leniently(body: bytes) -> list[bytes] | None:
         return None
 
 
+def _lines(body: bytes) -> list[bytes]:
+    return [stripped for line in body.split(b"\n") if (stripped := line.strip())]
+
+
 def _one_by_one(raws: Sequence[bytes | msgspec.Raw], terms: Terms) -> Parsed:
     events: list[ViewEvent] = []
     indexes: list[int] = []
     rejected: list[Rejection] = []
     unknown: dict[str, None] = {}
+    is_bounded = False
     for index, raw in enumerate(raws):
         try:
-            events.append(_event(raw, unknown, terms))
+            event = _event(raw, unknown, terms)
+            if terms.key is not None and event.event_id is None:
+                event.event_id = terms.key.event_id(terms.project, index, bytes(raw))
+                if event.viewed_at is None:
+                    event.viewed_at = terms.key.time_ms
+                    is_bounded = terms.key.is_bounded
+            events.append(event)
             indexes.append(index)
         except _FieldError as error:
             rejected.append(Rejection(index, error.name[:IGNORED_NAME_LENGTH_MAX], str(error)))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             rejected.append(_rejection(index, error))
-    return Parsed(events, indexes, rejected, _ignored(unknown))
+    return Parsed(events, indexes, rejected, _ignored(unknown), is_bounded)
 
 
 def _event(raw: bytes | msgspec.Raw, unknown: dict[str, None], terms: Terms) -> ViewEvent:

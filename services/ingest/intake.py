@@ -16,11 +16,12 @@ from starlette.responses import Response
 
 from schemas.view_records import event_tail
 from services.access.caller import Caller
-from services.ingest import forms, routes
-from services.ingest.answers import Result
+from services.ingest import forms, idempotency, routes
+from services.ingest.answers import BOUNDED, Result
 from services.ingest.bodies import declared_bytes, read_body
 from services.ingest.encodings import checked_encoding, unpack
 from services.ingest.events import Rejection, Terms
+from services.ingest.idempotency import key_of
 from services.ingest.limits import Admitted, IngestLimits
 from services.ingest.packing import Packed, Reach, pack
 from services.ingest.refused import RefusedError
@@ -64,11 +65,12 @@ class Intake:
         media = forms.media_of(request.headers)
         encoding = checked_encoding(request.headers.get("content-encoding", ""))
         declared = declared_bytes(request.headers, bytes_max=self._ingest.body_bytes_max)
+        key = key_of(request.headers.getlist(idempotency.HEADER), time.time_ns() // 1_000_000)
         self._admit()
         admitted = await self._limit(request, declared)
         body = await read_body(request, bytes_max=self._ingest.body_bytes_max)
         body = unpack(encoding, body, bytes_max=self._ingest.body_bytes_max)
-        terms = Terms(self._caller.project)
+        terms = Terms(self._caller.project, key)
         parsed = forms.parse(media, body, terms, unpacked_bytes_max=self._ingest.body_bytes_max)
         events = len(parsed.events) + len(parsed.rejected)
         await self._limits.charge(admitted, events=events, body_bytes=len(body))
@@ -91,7 +93,8 @@ class Intake:
         if packed.count == 0:
             reason = "no event in the body is usable" if rejected else "the body holds no event"
             return _answer(400, Result(0, rejected, ignored=ignored, error=reason))
-        result = Result(packed.count - len(failed), rejected, packed.made or UNSET, ignored)
+        repeats = BOUNDED if parsed.is_bounded else UNSET
+        result = Result(packed.count - len(failed), rejected, packed.made or UNSET, ignored, repeats)
         if result.accepted == 0:
             return _answer(503, result, RETRY_AFTER_S)
         return _answer(202, result, headers=admitted.headers)

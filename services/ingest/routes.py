@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from services.ingest import idempotency
 from services.ingest.answers import Clock, NoSchema, Result, Tally
 from services.ingest.events import EventsBody
 from services.openapi import HEALTHZ, JSON, Answer, Body, Operation, Parameter, describe, metrics
@@ -25,6 +26,14 @@ DRY_RUN = Parameter(
     {"type": "string", "enum": ["true", "false"], "default": "false"},
 )
 
+IDEMPOTENCY_KEY = Parameter(
+    idempotency.HEADER,
+    "With it, events without ids count once if the same body is sent again with the same key: 1 to 128 visible ASCII "
+    "characters. A UUIDv7 also gives the time of events that have none.",
+    {"type": "string", "minLength": 1, "maxLength": 130},
+    in_header=True,
+)
+
 EVENTS = Operation(
     "/v1/events",
     "Send view events.",
@@ -33,7 +42,7 @@ EVENTS = Operation(
         400: Answer("Nothing in the body is usable.", (Result,)),
         413: Answer("The body has too many bytes or events; send it in parts.", (Result,)),
         415: Answer("The content type is not one of the three, or the encoding is neither gzip nor zstd.", (Result,)),
-        422: Answer("A parameter is bad; nothing was taken.", (Result,)),
+        422: Answer("A parameter or the Idempotency-Key is bad; nothing was taken.", (Result,)),
         429: Answer(
             "The caller has sent more than its limit, or too many events wait for Kafka; try again after Retry-After "
             "seconds.",
@@ -45,7 +54,7 @@ EVENTS = Operation(
             "Kafka took none of it; try again after Retry-After seconds, with the same ids.", (Result,), retry=True
         ),
     },
-    parameters=(DRY_RUN,),
+    parameters=(DRY_RUN, IDEMPOTENCY_KEY),
     bodies=(
         Body(JSON, "events: a list of events", EventsBody, EXAMPLE),
         Body(NDJSON, "an event with the same fields on each line"),

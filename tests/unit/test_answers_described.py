@@ -302,6 +302,8 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
     post(400, content=b"[]", headers={"content-type": JSON})
     post(413, content=b" " * (BODY_BYTES_MAX + 1), headers={"content-type": JSON})
     post(415, content=b"", headers={"content-type": "text/csv"})
+    keyed = body({"video_id": "A"})
+    post(202, **{**keyed, "headers": {**keyed["headers"], "Idempotency-Key": "k"}})
     post(422, params={"dry_run": "yes"}, **body({"video_id": "A"}))
     described.hold(ingest_routes.SCHEMA.path, ask(app, "GET", "/v1/schemas/ViewEvent.v1"))
     described.hold(ingest_routes.SCHEMA.path, ask(app, "GET", "/v1/schemas/ViewEvent.v99"))
