@@ -2,7 +2,8 @@
 
 All run on real Kafka, on this machine alone, in turns of some seconds. A Go program sends bodies that were made before,
 and may use half a core. CPU time is that of the service's process. benchmarks.contenders.ingest_services says what the
-others guarantee less, and benchmarks.inputs.bodies what an event looks like.
+others guarantee less, and benchmarks.inputs.bodies what an event looks like. With --overload the ingest service alone
+gets 1.5 times what it can take (benchmarks.comparing.ingest_overload).
 """
 
 import os
@@ -17,10 +18,10 @@ import typer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from rich.console import Console
 
-from benchmarks.comparing import ingest_host
+from benchmarks.comparing import ingest_host, ingest_overload
 from benchmarks.comparing.ingest_turns import SINGLE, Case, Sender, cases, schedule
-from benchmarks.contenders.ingest_services import SERVICES, Place, Service
-from benchmarks.measuring import go_programs, ingest_figures, ingest_recount, results
+from benchmarks.contenders.ingest_services import OURS, SERVICES, Place, Service
+from benchmarks.measuring import go_programs, ingest_figures, ingest_recount, overload_figures, results
 from benchmarks.measuring.machine import describe
 from schemas.topics import topics
 from settings import Settings
@@ -42,39 +43,61 @@ def main(
     quick: Annotated[bool, typer.Option(help="One short turn of each: a smoke test without valid figures.")] = False,
     turns: Annotated[int, typer.Option(help="How often the list of measurements is repeated.", min=1, max=20)] = 3,
     seconds: Annotated[float, typer.Option(help="How long each measurement lasts.", min=0.5, max=60)] = 4.0,
+    overload: Annotated[bool, typer.Option(help="Send ours 1.5 times what it can take, in place of all else.")] = False,
+    minutes: Annotated[float, typer.Option(help="How long --overload lasts.", min=0.1, max=30)] = 5.0,
     pin: Annotated[bool, typer.Option(help="Give the measured service the first core for itself.")] = True,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
-    """Measure, and print the table and the verdicts. The exit code is 1 if an acknowledged event is missing."""
-    services = _chosen(only)
+    """Measure, and print the verdicts. The exit code is 1 if an event that was acknowledged is missing."""
+    services = [OURS] if overload else _chosen(only)
     if quick:
-        turns, seconds = 1, 2.0
+        turns, seconds, minutes = 1, 2.0, min(minutes, 0.5)
     own, others = ingest_host.shares(os.sched_getaffinity(0), is_pinned=pin)
-    machine = {**describe(), "go": go_programs.go_version()}
     result: dict[str, Any] = {
-        "benchmark": "ingest",
+        "benchmark": "ingest-overload" if overload else "ingest",
         "quick": quick,
-        "machine": machine,
+        "machine": {**describe(), "go": go_programs.go_version()},
         "is_pinned": bool(own),
-        "turns": turns,
-        "seconds": seconds,
         "services": [_described(service) for service in services],
     }
-    with tempfile.TemporaryDirectory(prefix="view-counts-bench-") as folder, ingest_host.cores(others):
-        tool = go_programs.build("load")
+    with tempfile.TemporaryDirectory(prefix="view-counts-bench-") as name, ingest_host.cores(others):
+        folder = Path(name)
+        sender = Sender(go_programs.build("load"), folder)
         with ExitStack() as stack:
-            running = _start(stack, Path(folder), services, own)
-            sender = Sender(tool, Path(folder))
-            result["checks"] = {name: _check(one, sender, Path(folder)) for name, one in running.items()}
-            result["rows"] = _rows(running, sender, turns, seconds)
-            result["single_at_half_rate"] = _at_half_rate(running, sender, result["rows"], turns, seconds)
-    result["verdicts"] = ingest_figures.verdicts(result["rows"], result["single_at_half_rate"])
-    console.print(ingest_figures.table(result["rows"]))
-    for verdict in result["verdicts"]:
-        console.print(ingest_figures.verdict_line(verdict), highlight=False, soft_wrap=True)
-    results.publish("ingest-quick" if quick else "ingest", result, is_kept=keep)
-    if any(check["missing"] for check in result["checks"].values()):
+            running = _start(stack, folder, services, own)
+            result["checks"] = {name: _check(one, sender, folder) for name, one in running.items()}
+            if overload:
+                result |= ingest_overload.overload(running[OURS.name], sender, folder, minutes * 60)
+            else:
+                result |= _compare(running, sender, turns, seconds)
+    _tell(result)
+    results.publish(f"{result['benchmark']}-quick" if quick else result["benchmark"], result, is_kept=keep)
+    recounts = [*result["checks"].values(), result.get("recount", {"missing": 0})]
+    if any(one["missing"] for one in recounts):
         raise typer.Exit(1)
+
+
+def _compare(running: Mapping[str, ingest_host.Running], sender: Sender, turns: int, seconds: float) -> dict[str, Any]:
+    rows = _rows(running, sender, turns, seconds)
+    return {
+        "turns": turns,
+        "seconds": seconds,
+        "rows": rows,
+        "single_at_half_rate": _at_half_rate(running, sender, rows, turns, seconds),
+    }
+
+
+def _tell(result: dict[str, Any]) -> None:
+    """Judge the result, and print the table and the verdicts."""
+    if "rows" in result:
+        result["verdicts"] = ingest_figures.verdicts(result["rows"], result["single_at_half_rate"])
+        console.print(ingest_figures.table(result["rows"]))
+        lines = map(ingest_figures.verdict_line, result["verdicts"])
+    else:
+        result["verdicts"] = overload_figures.verdicts(result)
+        lines = map(overload_figures.verdict_line, result["verdicts"])
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _chosen(only: str) -> list[Service]:

@@ -76,7 +76,7 @@ class Sender:
     """Has the bodies of each case, and measures one run of the load tool at a time."""
 
     def __init__(self, tool: Path, folder: Path) -> None:
-        self._tool = tool
+        self.tool = tool
         self._folder = folder
 
     def plan(self, case: Case, service: Service, seconds: float, **more: Any) -> LoadPlan:
@@ -93,11 +93,10 @@ class Sender:
             )
             bodies.write(path, made)
         headers = {**case.headers, **service.access.headers}
-        connections = CONNECTIONS[case.events_per_body]
-        return LoadPlan(path, case.events_per_body, headers, connections, seconds, **more)
+        return LoadPlan(path, case.events_per_body, headers, CONNECTIONS[case.events_per_body], seconds, **more)
 
     def measure(self, running: Running, plan: LoadPlan) -> dict[str, Any]:
         """Send as planned, and return the figures of the run."""
         before = running.cpu_s()
-        told = load(self._tool, running.place.url, plan)
+        told = load(self.tool, running.place.url, plan)
         return ingest_figures.turn(told, running.cpu_s() - before)

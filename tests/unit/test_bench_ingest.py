@@ -14,7 +14,8 @@ from benchmarks.comparing.ingest_host import LoadPlan, shares
 from benchmarks.comparing.ingest_turns import Case, cases, schedule
 from benchmarks.contenders.ingest_services import FASTAPI, GO, OURS
 from benchmarks.inputs import bodies
-from benchmarks.measuring import go_programs, ingest_figures, ingest_recount
+from benchmarks.measuring import go_programs, ingest_figures, ingest_recount, overload_figures
+from benchmarks.measuring.overload_figures import MemorySample
 from schemas import registry
 from services.ingest.events import Terms, parse_json
 from services.ingest.forms import parse
@@ -171,3 +172,32 @@ def test_the_versions_of_the_go_peer_are_pinned() -> None:
     assert ["github.com/twmb/franz-go", "v1.22.3"] in required
     for name, version, *_ in required:
         assert f"{name} {version} h1:" in hashes
+
+
+def test_memory_is_judged_after_the_warm_up_alone() -> None:
+    mib = 1 << 20
+    growing = [MemorySample(float(at), 300 * mib, min(at, 20) * 10 * mib) for at in range(1, 101)]
+    found = overload_figures.memory(growing)
+    assert (found["spread"], found["pss_mib"], found["pss_mib_peak"]) == (0.0, 200.0, 200.0)
+    leaking = [MemorySample(float(at), 300 * mib, (100 + at) * mib) for at in range(1, 101)]
+    assert overload_figures.memory(leaking)["spread"] == pytest.approx(80 / 160)
+    assert overload_figures.memory([]) == {"samples": 0}
+
+
+def test_an_overload_is_judged_by_its_slower_client_and_by_what_is_missing() -> None:
+    polite = told(acknowledged=300, refused_p99_ms=1.0)
+    rude = told(acknowledged=600, seconds=3.0, refused_p99_ms=251.0)
+    found = {
+        "clients": {"polite": polite, "ignores_refusals": rude},
+        "accepted_share_of_best": overload_figures.accepted_share([polite, rude], 320.0),
+        "recount": {"missing": 2},
+        "memory": {"spread": 0.049},
+    }
+    verdicts = overload_figures.verdicts(found)
+    assert [(one["value"], one["is_reached"]) for one in verdicts] == [
+        (0.938, True),
+        (251.0, False),
+        (2, False),
+        (0.049, True),
+    ]
+    assert overload_figures.verdict_line(verdicts[0]).endswith("0.938; target at least 0.9: reached")

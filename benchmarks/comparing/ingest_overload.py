@@ -1,0 +1,91 @@
+"""Sends ingest more than it can take, for minutes, and watches what it does with memory, latency and events.
+
+Two clients send half each, at fixed rates. One holds back when an answer says so by Retry-After. The other ignores
+every refusal.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.comparing.ingest_host import LoadPlan, Running, load_figures, start_load
+from benchmarks.comparing.ingest_turns import Case, Sender
+from benchmarks.measuring import ingest_recount, overload_figures
+from benchmarks.measuring.overload_figures import MemorySample
+
+CASE = Case("json", "identity", 100)
+TIMES_SATURATION = 1.5
+SATURATION_RUNS = 3
+SATURATION_S = 4.0
+SAMPLE_EVERY_S = 1.0
+# Of each of the two load tools, so that both together use half a core.
+LOAD_CPU = 0.25
+# By the number in the ids of its events; 0 is the client of the check before.
+CLIENTS = {1: "polite", 2: "ignores_refusals"}
+
+
+def overload(running: Running, sender: Sender, folder: Path, seconds: float) -> dict[str, Any]:
+    """Find the best rate, send 1.5 times as much for so long, and return what was found."""
+    service = running.service
+    best = max(
+        sender.measure(running, sender.plan(CASE, service, SATURATION_S))["events_per_s"]
+        for _ in range(SATURATION_RUNS)
+    )
+    rate = best * TIMES_SATURATION / CASE.events_per_body / len(CLIENTS)
+    files = [(folder / f"client-{number}.acknowledged", number) for number in CLIENTS]
+    plans = [_plan(sender, running, path, number, rate, seconds) for path, number in files]
+    before_s, began_at = running.cpu_s(), time.monotonic()
+    with _sampled(running.process) as samples:
+        processes = [start_load(sender.tool, running.place.url, plan) for plan in plans]
+        told = [load_figures(process, seconds) for process in processes]
+        took_s = time.monotonic() - began_at
+    used_s = running.cpu_s() - before_s
+    clients = dict(zip(CLIENTS.values(), told, strict=True))
+    counted = ingest_recount.recount(running.place.brokers, running.place.topic, files, CASE.events_per_body)
+    return {
+        "case": CASE.described(),
+        "best_events_per_s": best,
+        "offered_events_per_s": round(rate * CASE.events_per_body * len(CLIENTS)),
+        "seconds": round(took_s, 1),
+        "cores": round(used_s / took_s, 2),
+        "clients": clients,
+        "memory": overload_figures.memory(samples),
+        "accepted_share_of_best": overload_figures.accepted_share(clients.values(), best),
+        "recount": counted,
+    }
+
+
+def _plan(sender: Sender, running: Running, path: Path, number: int, rate: float, seconds: float) -> LoadPlan:
+    more = ["-fresh-ids", f"-client={number}", f"-acknowledged={path}"]
+    if CLIENTS[number] == "ignores_refusals":
+        more.append("-ignores-refusals")
+    return sender.plan(CASE, running.service, seconds, rate=rate, cpu=LOAD_CPU, more=more)
+
+
+@contextlib.contextmanager
+def _sampled(process: psutil.Process) -> Any:
+    """The list of samples of the process and its children, which grows until the context ends."""
+    samples: list[MemorySample] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        began_at = time.monotonic()
+        while not ended.wait(SAMPLE_EVERY_S):
+            family: Sequence[psutil.Process] = (process, *process.children(recursive=True))
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found = [one.memory_full_info() for one in family]
+                at_s = time.monotonic() - began_at
+                samples.append(MemorySample(at_s, sum(one.rss for one in found), sum(one.pss for one in found)))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        ended.set()
+        thread.join()
