@@ -7,6 +7,7 @@ gets 1.5 times what it can take (benchmarks.comparing.ingest_overload).
 """
 
 import os
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,8 @@ CHECK_S = 1.5
 # Segments so small that Kafka deletes what a benchmark no longer needs.
 SEGMENT_BYTES = 64 << 20
 
-console = Console()
+# Without a terminal, as in a log, the table would be 80 columns wide.
+console = Console() if sys.stdout.isatty() else Console(width=170)
 
 
 def main(
@@ -126,10 +128,11 @@ def _start(
     brokers = kafka.endpoints["kafka"]
     _make_topics(brokers, services)
     go_peer = go_programs.build("go") if any(service.name == "go" for service in services) else None
-    ports = free_ports([service.name for service in services])
+    ports = free_ports([f"{kind}-{service.name}" for service in services for kind in ("public", "private")])
     running = {}
     for service in services:
-        place = Place(ports[service.name], brokers, service.topic, go_peer)
+        public, private = (ports[f"{kind}-{service.name}"] for kind in ("public", "private"))
+        place = Place(public, private, brokers, service.topic, go_peer)
         log = folder / f"{service.name}.log"
         context = ingest_host.running(service, place, kafka.process_environment(), own, log)
         running[service.name] = stack.enter_context(context)

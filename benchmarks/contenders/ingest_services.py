@@ -30,6 +30,7 @@ class Place:
     """Where a service runs and writes."""
 
     port: int
+    private_port: int
     brokers: str
     topic: str
     # The compiled Go peer; None if it does not take part.
@@ -59,6 +60,9 @@ class Service:
 def _ours(place: Place) -> Mapping[str, str]:
     return {
         "VIEW_COUNTS_INGEST_PORT": str(place.port),
+        "VIEW_COUNTS_INGEST_PRIVATE_PORT": str(place.private_port),
+        # No balancer sends it requests, so that it need not wait for one when it is stopped.
+        "VIEW_COUNTS_INGEST_LEAVING_S": "0",
         "VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS": place.brokers,
     }
 

@@ -32,6 +32,7 @@ type connection struct {
 	acknowledged []uint32
 	takenUs      []int32
 	refusedUs    []int32
+	sentUs       []int32
 	firstBreak   string
 }
 
@@ -64,6 +65,7 @@ func (c *connection) send(bodies []body, p *pace) {
 		if len(one.ids) == 0 {
 			request = one.request
 		}
+		sentAt := time.Now()
 		status, accepted, wait, err := c.exchange(request)
 		if err != nil {
 			c.broken++
@@ -74,6 +76,7 @@ func (c *connection) send(bodies []body, p *pace) {
 			time.Sleep(afterBreak)
 			continue
 		}
+		c.sentUs = append(c.sentUs, micros(time.Since(sentAt)))
 		c.note(number, status, accepted, time.Since(due))
 		if wait > 0 {
 			p.holdBack(wait)
@@ -130,13 +133,15 @@ func acceptedIn(answer []byte) (int64, error) {
 	return strconv.ParseInt(string(digits[:max(end, 0)]), 10, 64)
 }
 
+func micros(took time.Duration) int32 { return int32(min(took.Microseconds(), 1<<31-1)) }
+
 func (c *connection) note(number int64, status int, accepted int64, took time.Duration) {
 	c.statuses[status]++
 	if status/100 != 2 {
-		c.refusedUs = append(c.refusedUs, int32(min(took.Microseconds(), 1<<31-1)))
+		c.refusedUs = append(c.refusedUs, micros(took))
 		return
 	}
-	c.takenUs = append(c.takenUs, int32(min(took.Microseconds(), 1<<31-1)))
+	c.takenUs = append(c.takenUs, micros(took))
 	c.events += accepted
 	if accepted != int64(c.options.eventsPerBody) {
 		c.partly++

@@ -21,10 +21,12 @@ type figures struct {
 	P99Ms        float64          `json:"p99_ms"`
 	MaxMs        float64          `json:"max_ms"`
 	RefusedP99   float64          `json:"refused_p99_ms"`
-	HeldBack     int64            `json:"held_back"`
-	NotSent      int64            `json:"not_sent"`
-	CPU          float64          `json:"cpu_share"`
-	Throttled    float64          `json:"throttled_s"`
+	// From the first byte of a request to the end of its answer, without the wait for a connection that is free.
+	SentP99Ms float64 `json:"sent_p99_ms"`
+	HeldBack  int64   `json:"held_back"`
+	NotSent   int64   `json:"not_sent"`
+	CPU       float64 `json:"cpu_share"`
+	Throttled float64 `json:"throttled_s"`
 }
 
 func summary(o *options, clients []*connection, p *pace, took time.Duration) figures {
@@ -33,7 +35,7 @@ func summary(o *options, clients []*connection, p *pace, took time.Duration) fig
 		Seconds: took.Seconds(), CPU: float64(cpuTime()-p.cpu0) / float64(took),
 		Throttled: time.Duration(p.heldNs.Load()).Seconds(),
 	}
-	var taken, refused []int32
+	var taken, refused, sent []int32
 	for _, one := range clients {
 		for status, count := range one.statuses {
 			told.Statuses[strconv.Itoa(status)] += count
@@ -47,11 +49,14 @@ func summary(o *options, clients []*connection, p *pace, took time.Duration) fig
 			told.FirstBreak = one.firstBreak
 		}
 		taken, refused = append(taken, one.takenUs...), append(refused, one.refusedUs...)
+		sent = append(sent, one.sentUs...)
 	}
 	slices.Sort(taken)
 	slices.Sort(refused)
+	slices.Sort(sent)
 	told.P50Ms, told.P99Ms, told.MaxMs = quantile(taken, 0.5), quantile(taken, 0.99), quantile(taken, 1)
 	told.RefusedP99 = quantile(refused, 0.99)
+	told.SentP99Ms = quantile(sent, 0.99)
 	return told
 }
 
