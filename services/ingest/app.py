@@ -30,6 +30,7 @@ from services.limits.shared import RedisBuckets
 from services.openapi import HEALTHZ, JSON
 from services.server import Service
 from settings import Settings
+from udfs.logic.wire import event_bodies
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -47,6 +48,8 @@ def build_service(settings: Settings) -> Service:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        # Before the port listens: the first body must not wait until kernels are loaded, or even compiled.
+        event_bodies.warm_up()
         writer.start()
         yield
         await writer.stop()

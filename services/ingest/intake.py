@@ -1,16 +1,17 @@
 """The way of a request with events through the service, step by step. It ends in an answer or in a RefusedError.
 
-Each step is a module of its own: limits, bodies, encodings, forms, packing, writer. What refuses a request does so
+Each step is a module of its own: limits, bodies, encodings, forms, taking, writer. What refuses a request does so
 before its body is read if it can.
 """
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TypeVar, cast
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,8 +24,9 @@ from services.ingest.encodings import checked_encoding, unpack
 from services.ingest.events import Rejection, Terms
 from services.ingest.idempotency import key_of
 from services.ingest.limits import Admitted, IngestLimits
-from services.ingest.packing import Packed, Reach, pack
+from services.ingest.packing import Made, Packed, Reach
 from services.ingest.refused import RefusedError
+from services.ingest.taking import Packing, Taken, read
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter, failures
 from services.openapi import JSON
@@ -32,6 +34,11 @@ from settings import Settings
 from settings.durations import HOUR_MS
 
 RETRY_AFTER_S = 1
+# A larger body is read in a thread.
+LOOP_BYTES_MAX = 256 << 10
+
+T = TypeVar("T")
+
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -71,19 +78,16 @@ class Intake:
         body = await read_body(request, bytes_max=self._ingest.body_bytes_max)
         body = unpack(encoding, body, bytes_max=self._ingest.body_bytes_max)
         terms = Terms(self._caller.project, key)
-        parsed = forms.parse(media, body, terms, unpacked_bytes_max=self._ingest.body_bytes_max)
-        events = len(parsed.events) + len(parsed.rejected)
-        await self._limits.charge(admitted, events=events, body_bytes=len(body))
-        if len(parsed.events) > self._ingest.events_in_flight_max:
-            raise RefusedError(
-                413, f"more than {self._ingest.events_in_flight_max} events in one body; send it in parts"
-            )
-        if self._writer.events_in_flight + len(parsed.events) > self._ingest.events_in_flight_max:
-            raise self._busy()
-        now_ms = time.time_ns() // 1_000_000
         tail = event_tail(project=self._caller.project)
-        packed = pack(parsed.events, parsed.indexes, now_ms=now_ms, salts=self._salts, tail=tail, reach=self._reach)
-        rejected = parsed.rejected + packed.rejected
+        packing = Packing(time.time_ns() // 1_000_000, self._salts, tail, self._reach)
+        bytes_max = self._ingest.body_bytes_max
+        reading = await _beside(body, lambda: read(media, body, terms, packing, unpacked_bytes_max=bytes_max))
+        await self._limits.charge(admitted, events=reading.total, body_bytes=len(body))
+        self._admit_events(reading.readable)
+        taken = await _beside(body, reading.pack)
+        packed, rejected, parsed = taken.packed, taken.packed.rejected, reading.parsed
+        # Others may have come meanwhile.
+        self._admit_events(packed.count)
         if not is_dry_run:
             self._tally.rejected(len(rejected))
         failed = [] if is_dry_run or packed.count == 0 else await self._write(packed)
@@ -94,7 +98,7 @@ class Intake:
             reason = "no event in the body is usable" if rejected else "the body holds no event"
             return _answer(400, Result(0, rejected, ignored=ignored, error=reason))
         repeats = BOUNDED if parsed.is_bounded else UNSET
-        result = Result(packed.count - len(failed), rejected, packed.made or UNSET, ignored, repeats)
+        result = Result(packed.count - len(failed), rejected, _event_ids(taken), ignored, repeats)
         if result.accepted == 0:
             return _answer(503, result, RETRY_AFTER_S)
         return _answer(202, result, headers=admitted.headers)
@@ -113,6 +117,14 @@ class Intake:
         if trouble is not None:
             raise RefusedError(503, trouble, retry_after_s=RETRY_AFTER_S)
         if self._writer.events_in_flight >= self._ingest.events_in_flight_max:
+            raise self._busy()
+
+    def _admit_events(self, events: int) -> None:
+        """Raise RefusedError if so many events of one body cannot be taken now."""
+        most = self._ingest.events_in_flight_max
+        if events > most:
+            raise RefusedError(413, f"more than {most} events in one body; send it in parts")
+        if self._writer.events_in_flight + events > most:
             raise self._busy()
 
     async def _write(self, packed: Packed) -> list[tuple[int, str]]:
@@ -140,6 +152,16 @@ def _dry_run(request: Request) -> bool:
     if len(said) > 1:
         raise RefusedError(422, f"{routes.DRY_RUN.name} is both true and false; send it once")
     return said == {"true"}
+
+
+async def _beside(body: bytes, work: Callable[[], T]) -> T:
+    """Do what a body needs, in a thread if it is large: the loop serves others while a kernel works."""
+    return await asyncio.to_thread(work) if len(body) > LOOP_BYTES_MAX else work()
+
+
+def _event_ids(taken: Taken) -> list[Made] | UnsetType:
+    # A list in JSON goes into the answer as it is.
+    return cast("list[Made]", taken.made) if taken.made else UNSET
 
 
 def _answer(

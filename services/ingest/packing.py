@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Annotated
 
 import mmh3
@@ -52,11 +53,11 @@ _END_OF_EVENTS = b"\x00"
 _VIEW = _LENGTH[4] + b"view"
 # How long the tail of an event may be that `pack` appends.
 TAIL_BYTES_MAX = 256
-# The length of the longest encoded event: id, time, for each string at most 3 bytes of branch and length, each string
-# at its limit, and the tail.
+# The length of the longest encoded event: id, time (of 43 bits in 2099), for each string at most 3 bytes of branch and
+# length, each string at its limit, and the tail.
 EVENT_BYTES_MAX = (
     ID_BYTES
-    + 6
+    + 7
     + 5 * 3
     + VIDEO_ID_BYTES_MAX
     + KIND_BYTES_MAX
@@ -78,9 +79,14 @@ class Made(msgspec.Struct):
 
 @dataclass(slots=True)
 class Packed:
-    """Events in Avro by salt: `datums[s][n]` is the event at `indexes[s][n]` of the body. `count` is their number."""
+    """Events in Avro by salt. `count` is their number.
 
-    datums: list[list[bytes]]
+    `blocks[s]` has the events of salt s one after the other. Event n of it ends at `ends[s][n]`, and is at
+    `indexes[s][n]` of the body.
+    """
+
+    blocks: list[bytes]
+    ends: list[Sequence[int]]
     indexes: list[list[int]]
     rejected: list[Rejection]
     made: list[Made]
@@ -109,9 +115,7 @@ def pack(
     Without a reach, any time in the years 2000 to 2099 is taken. `indexes` are the places of the events in the body.
     `tail` is what `event_tail` returns, of at most TAIL_BYTES_MAX bytes: it ends every event.
     """
-    earliest_ms, end_ms = TIME_MIN_MS, TIME_END_MS
-    if reach is not None:
-        earliest_ms, end_ms = max(TIME_MIN_MS, now_ms - reach.past_ms), min(TIME_END_MS, now_ms + reach.future_ms + 1)
+    earliest_ms, end_ms = time_bounds(now_ms, reach)
     datums: list[list[bytes]] = [[] for _ in range(salts)]
     places: list[list[int]] = [[] for _ in range(salts)]
     rejected: list[Rejection] = []
@@ -206,11 +210,14 @@ def pack(
             )
         )
         places[salt].append(index)
-    return Packed(datums, places, rejected, made, sum(map(len, datums)))
+    blocks = [b"".join(of_salt) for of_salt in datums]
+    ends: list[Sequence[int]] = [list(accumulate(map(len, of_salt))) for of_salt in datums]
+    return Packed(blocks, ends, places, rejected, made, sum(map(len, datums)))
 
 
 def batch_value(
-    datums: Sequence[bytes],
+    blocks: Sequence[bytes],
+    count: int,
     *,
     producer_id: str,
     salt: int,
@@ -218,9 +225,10 @@ def batch_value(
     now_ms: int,
     acknowledged: int | None = None,
 ) -> bytes:
-    """A ViewBatch of these events in single-object encoding. Without events it is a heartbeat.
+    """A ViewBatch of `count` events in single-object encoding. The blocks hold them one after the other.
 
-    `acknowledged` is how many events of this producer and salt Kafka has acknowledged so far.
+    Without events it is a heartbeat. `acknowledged` is how many events of this producer and salt Kafka has acknowledged
+    so far.
     """
     head = batch_head(
         os.urandom(ID_BYTES),
@@ -231,9 +239,16 @@ def batch_value(
         origin=Origin.DIRECT,
         acknowledged=acknowledged,
     )
-    if not datums:
+    if not count:
         return head + _END_OF_EVENTS
-    return b"".join((head, varint(len(datums)), *datums, _END_OF_EVENTS))
+    return b"".join((head, varint(count), *blocks, _END_OF_EVENTS))
+
+
+def time_bounds(now_ms: int, reach: Reach | None) -> tuple[int, int]:
+    """The earliest time that an event may have, and the end of these times, which it may not have."""
+    if reach is None:
+        return TIME_MIN_MS, TIME_END_MS
+    return max(TIME_MIN_MS, now_ms - reach.past_ms), min(TIME_END_MS, now_ms + reach.future_ms + 1)
 
 
 def _unsigned_varint(value: int) -> bytes:

@@ -37,11 +37,15 @@ SILENCE_MAX_S = 10.0
 
 @dataclass(eq=False, slots=True)
 class Batch:
-    """Events of one salt that share a Kafka record, and are written or lost together."""
+    """Events of one salt that share a Kafka record, and are written or lost together.
+
+    `blocks` hold them one after the other; `count` is their number.
+    """
 
     salt: int
     done: asyncio.Future[str | None]
-    datums: list[bytes] = field(default_factory=list)
+    blocks: list[bytes] = field(default_factory=list)
+    count: int = 0
 
 
 class EventWriter:
@@ -145,25 +149,29 @@ class EventWriter:
         shares: list[tuple[asyncio.Future[str | None], list[int]]] = []
         taken = 0
         now_s = time.monotonic()
-        for salt, datums in enumerate(packed.datums):
-            reason = self._refusal(salt % self._kafka.partitions, now_s) if datums else None
+        for salt, (block, ends, places) in enumerate(zip(packed.blocks, packed.ends, packed.indexes, strict=True)):
+            if not places:
+                continue
+            reason = self._refusal(salt % self._kafka.partitions, now_s)
             if reason is not None:
                 refused = self._loop.create_future()
                 refused.set_result(reason)
-                shares.append((refused, packed.indexes[salt]))
-                self._tally.not_written(len(datums))
+                shares.append((refused, places))
+                self._tally.not_written(len(places))
                 continue
-            taken += len(datums)
-            at = 0
-            while at < len(datums):
+            taken += len(places)
+            at = start = 0
+            while at < len(places):
                 batch = self._open[salt]
                 if batch is None:
                     batch = self._open[salt] = Batch(salt, self._loop.create_future())
-                room = self._events_max - len(batch.datums)
-                batch.datums += datums[at : at + room]
-                shares.append((batch.done, packed.indexes[salt][at : at + room]))
-                at += room
-                if len(batch.datums) >= self._events_max:
+                until = min(at + self._events_max - batch.count, len(places))
+                end = int(ends[until - 1])
+                batch.blocks.append(block[start:end])
+                batch.count += until - at
+                shares.append((batch.done, places[at:until]))
+                at, start = until, end
+                if batch.count >= self._events_max:
                     self._flush(salt)
         self.events_in_flight += taken
         if self._tick is None:
@@ -185,7 +193,8 @@ class EventWriter:
 
     def _send(self, batch: Batch) -> None:
         value = batch_value(
-            batch.datums,
+            batch.blocks,
+            batch.count,
             producer_id=self._producer_id,
             salt=batch.salt,
             salts=self._salts,
@@ -213,20 +222,20 @@ class EventWriter:
 
     def _settle(self, batch: Batch, failure: str | None, append_ms: int) -> None:
         self._pending[batch.salt] -= 1
-        self.events_in_flight -= len(batch.datums)
+        self.events_in_flight -= batch.count
         self._failed[batch.salt] = failure
         if failure is None:
             self._acked_at_s = time.monotonic()
             self._silence.acknowledged(batch.salt % self._kafka.partitions, self._acked_at_s, was_away=self._down)
-            self._acknowledged[batch.salt] += len(batch.datums)
-            self._tally.acknowledged(append_ms, len(batch.datums))
+            self._acknowledged[batch.salt] += batch.count
+            self._tally.acknowledged(append_ms, batch.count)
             self._clocks.acknowledged(batch.salt % self._kafka.partitions, append_ms, time.time_ns() // 1_000_000)
             if self._down:
                 self._down = False
                 LOG.info("kafka is back")
-        elif batch.datums:
-            self._tally.not_written(len(batch.datums))
-            self._failures.note(len(batch.datums), failure)
+        elif batch.count:
+            self._tally.not_written(batch.count)
+            self._failures.note(batch.count, failure)
         batch.done.set_result(failure)
 
     async def _look_after_salts(self) -> None:

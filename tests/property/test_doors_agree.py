@@ -36,7 +36,7 @@ def of_ingest(raw: bytes, *, lines: bool) -> dict[str, Any] | None:
     assert len(parsed.rejected + packed.rejected) == 1 - packed.count
     if not packed.count:
         return None
-    value = packing.batch_value(packed.datums[0], producer_id="p", salt=0, salts=1, now_ms=NOW_MS)
+    value = packing.batch_value(packed.blocks, 1, producer_id="p", salt=0, salts=1, now_ms=NOW_MS)
     return first_of(value)
 
 

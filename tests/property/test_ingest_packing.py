@@ -53,10 +53,16 @@ def test_packed_bytes_are_avro(
     packed = packing.pack(events, range(len(events)), now_ms=0, salts=salts, tail=event_tail(**added))
     assert packed.count == len(events)
     assert not packed.rejected
-    for salt, (datums, places) in enumerate(zip(packed.datums, packed.indexes, strict=True)):
+    for salt, (block, places) in enumerate(zip(packed.blocks, packed.indexes, strict=True)):
         now_ms = TIME_MIN_MS + salt
         value = packing.batch_value(
-            datums, producer_id=producer_id, salt=salt, salts=salts, now_ms=now_ms, acknowledged=acknowledged
+            [block],
+            len(places),
+            producer_id=producer_id,
+            salt=salt,
+            salts=salts,
+            now_ms=now_ms,
+            acknowledged=acknowledged,
         )
         batch = {
             "batch_id": value[PREFIX_BYTES : PREFIX_BYTES + 16],

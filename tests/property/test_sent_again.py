@@ -33,9 +33,9 @@ def sent(body: bytes, key: str | None, at_ms: int, *, lines: bool = False) -> tu
     assert not parsed.rejected
     assert not packed.rejected
     records = [
-        (at_ms, salt, batch_value(datums, producer_id="p", salt=salt, salts=RULES.salts, now_ms=at_ms))
-        for salt, datums in enumerate(packed.datums)
-        if datums
+        (at_ms, salt, batch_value([block], len(places), producer_id="p", salt=salt, salts=RULES.salts, now_ms=at_ms))
+        for salt, (block, places) in enumerate(zip(packed.blocks, packed.indexes, strict=True))
+        if places
     ]
     return parsed, records
 

@@ -20,6 +20,7 @@ from schemas import registry
 from services.ingest.events import Terms, parse_json
 from services.ingest.forms import parse
 from services.ingest.packing import batch_value, pack
+from tests.support.packed_events import events_of
 
 NOW_MS = 1_790_000_000_000
 
@@ -86,10 +87,10 @@ def test_the_ids_of_bodies_are_found_again_in_records_of_both_kinds() -> None:
     parsed = parse_json(json.dumps({"events": events}).encode(), Terms("default"))
     packed = pack(parsed.events, parsed.indexes, now_ms=NOW_MS, salts=4)
     values = [
-        batch_value(datums, producer_id="p", salt=salt, salts=4, now_ms=NOW_MS)
-        for salt, datums in enumerate(packed.datums)
+        batch_value([block], len(places), producer_id="p", salt=salt, salts=4, now_ms=NOW_MS)
+        for salt, (block, places) in enumerate(zip(packed.blocks, packed.indexes, strict=True))
     ]
-    for records in (values, [datum for datums in packed.datums for datum in datums]):
+    for records in (values, [datum for _, _, datum in events_of(packed)]):
         keys = np.concatenate([ingest_recount.keys_of(ingest_recount.ids_of(value)) for value in records])
         assert np.sort(keys).tolist() == ingest_recount.expected_keys([request], 50).tolist()
 

@@ -50,8 +50,8 @@ def event(**fields: Any) -> dict[str, Any]:
 def written(result: packing.Packed) -> list[dict[str, Any]]:
     """Every packed event, read back by an independent decoder."""
     found: list[dict[str, Any]] = []
-    for salt, datums in enumerate(result.datums):
-        value = packing.batch_value(datums, producer_id="p", salt=salt, salts=SALTS, now_ms=NOW_MS)
+    for salt, (block, places) in enumerate(zip(result.blocks, result.indexes, strict=True)):
+        value = packing.batch_value([block], len(places), producer_id="p", salt=salt, salts=SALTS, now_ms=NOW_MS)
         name, batch = decode(value)
         assert (name, batch["salt"], batch["salts"], batch["producer_id"]) == ("ViewBatch", salt, SALTS, "p")
         for one in batch["events"]:
@@ -275,7 +275,7 @@ def test_a_block_cannot_claim_more_records_than_bytes() -> None:
 def test_the_longest_event_is_within_the_bound() -> None:
     sent = event(**{name: "x" * bytes_max for name, bytes_max in TEXTS.items()})
     result = packed(parse_json(body(sent)))
-    assert max(len(datum) for datums in result.datums for datum in datums) <= packing.EVENT_BYTES_MAX
+    assert max(map(len, result.blocks)) <= packing.EVENT_BYTES_MAX
 
 
 HOUR_MS = 3_600_000

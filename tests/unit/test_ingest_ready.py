@@ -45,7 +45,7 @@ def test_it_is_not_ready_while_the_last_write_of_every_salt_failed() -> None:
 async def _written(writer: Writer) -> list[str | None]:
     """What became of one event of each salt."""
     writer._loop = asyncio.get_running_loop()
-    shares = writer.write(Packed([[b"event"]] * SALTS, [[salt] for salt in range(SALTS)], [], [], SALTS))
+    shares = writer.write(Packed([b"event"] * SALTS, [[5]] * SALTS, [[salt] for salt in range(SALTS)], [], [], SALTS))
     assert writer._tick is not None
     writer._tick.cancel()
     return [done.result() if done.done() else None for done, _ in shares]
@@ -67,7 +67,7 @@ def test_a_batch_says_how_many_events_of_its_salt_were_acknowledged_before_it() 
 
     def settle(salt: int, events: int, failure: str | None) -> None:
         writer._pending[salt] += 1
-        writer._settle(Batch(salt, loop.create_future(), [b"event"] * events), failure, 1)
+        writer._settle(Batch(salt, loop.create_future(), [b"event" * events], events), failure, 1)
 
     writer._producer = producer = _Producer()  # type: ignore[assignment]
     for salt, events, failure in ((1, 3, None), (1, 5, "_MSG_TIMED_OUT"), (2, 7, None), (1, 0, None), (1, 2, None)):

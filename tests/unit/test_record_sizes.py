@@ -15,6 +15,6 @@ def test_the_largest_record_of_ingest_is_taken() -> None:
     counting = CountingSettings(salts=128)
     settings = Settings(ingest=ingest, counting=counting)
     writer = EventWriter(settings, producer_id="p" * 255, tally=IngestTally(ingest.tally_minutes))
-    datums = [bytes(EVENT_BYTES_MAX)] * writer._events_max
-    value = batch_value(datums, producer_id="p" * 255, salt=127, salts=128, now_ms=2**62)
+    blocks = [bytes(EVENT_BYTES_MAX)] * writer._events_max
+    value = batch_value(blocks, writer._events_max, producer_id="p" * 255, salt=127, salts=128, now_ms=2**62)
     assert RECORD_BYTES_MAX * 0.99 < len(value) <= RECORD_BYTES_MAX - CLIENTS_BYTES

@@ -26,6 +26,7 @@ from udfs.logic.slices.slice_counts import SliceCounter, no_known
 from udfs.logic.stream.block_table import Period, Viewers
 from udfs.logic.stream.dedup import SaltDedup
 from udfs.logic.stream.window import ShardWindow
+from udfs.logic.wire import event_bodies
 from udfs.logic.wire.single_events import Origin, packer_of
 
 EVENTS = 1000
@@ -53,6 +54,7 @@ def warm_up() -> None:
     restored.restore(dedup.header(), [outcome.chunk], [outcome.unsent.tobytes()])
     single = registry.encode("ViewEvent", {**events[0], "kind": "view", "viewed_at": TIME_MIN_MS})
     packer_of("single_object", "", rules.salts, 10).pack([single], Origin([0], [0], [0]), 0)
+    event_bodies.warm_up()
     viewers = Viewers()
     viewers.put({b"viewer": [Period(0, 1)]})
     slices = SliceCounter(

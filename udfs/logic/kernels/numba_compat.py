@@ -48,7 +48,7 @@ def _reload_without_cache_dir() -> None:
 
 config.reload_config = _reload_without_cache_dir
 
-__all__ = ["hash_secret", "leaf", "load_u32", "load_u64", "njit"]
+__all__ = ["hash_secret", "leaf", "load_u32", "load_u64", "njit", "store_u64", "zeros_below"]
 
 # This is for kernels that other kernels call for every event, and that allocate nothing. Numba then does not count
 # references to their arguments. That costs 15 ns a call, three quarters of what reading an event took
@@ -78,6 +78,37 @@ def _load(bits: int) -> Any:
 
 load_u32 = _load(32)
 load_u64 = _load(64)
+
+
+def _store_u64(_typing: Any, buf: Any, at: Any, _word: Any) -> Any:
+    """An intrinsic that writes a uint64 to buf[at : at + 8] of a uint8[:], lowest byte first.
+
+    Like `load_u64` it does not check the array's end: the caller does.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = context.cast(builder, arguments[1], signature.args[1], types.intp)
+        pointer = builder.bitcast(builder.gep(array.data, [place]), ir.IntType(64).as_pointer())
+        builder.store(arguments[2], pointer, align=1)
+        return context.get_dummy_value()
+
+    return types.void(buf, at, types.uint64), generate
+
+
+store_u64: Any = intrinsic(_store_u64)
+
+
+def _zeros_below(_typing: Any, _word: Any) -> Any:
+    """An intrinsic that returns how many zero bits are below the lowest one of a uint64 that is not 0."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), generate
+
+
+zeros_below: Any = intrinsic(_zeros_below)
 
 # Each process draws a secret of its own. Compiled code finds it by name when it is loaded, so that code in the cache
 # contains no secret.

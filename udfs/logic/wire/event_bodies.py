@@ -1,0 +1,124 @@
+"""Reads the events of a body by kernels, and sorts them by salt. Its callers are services that take bodies.
+
+`python -m udfs.logic.wire.event_bodies` compiles the kernels into Numba's cache, for an image that has no others.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.values import ID_BYTES, TIME_MIN_MS
+from udfs.logic.kernels.key_table import Bytes
+from udfs.logic.wire.event_rows import (
+    DATUM_AT,
+    DATUM_END,
+    END,
+    LEFT,
+    NO_ID,
+    SALT,
+    START,
+    by_salt,
+    make_ids,
+)
+from udfs.logic.wire.json_events import read_events
+
+_Rows = npt.NDArray[np.int64]
+
+
+class Bounds(NamedTuple):
+    """What an event's time may be, from earliest_ms up to, not including, end_ms; and the time of one without any."""
+
+    now_ms: int
+    earliest_ms: int
+    end_ms: int
+
+
+class Sorted(NamedTuple):
+    """Events by salt: those of salt s are blocks[s], event n of it ends at ends[s][n] and is indexes[s][n] of the body.
+
+    `made` is a list in JSON of the ids that were made, or empty.
+    """
+
+    blocks: list[bytes]
+    ends: list[Sequence[int]]
+    indexes: list[list[int]]
+    made: bytes
+
+
+class EventRows:
+    """The events of one body. The ones that the kernel has not taken are `left`, by their indexes."""
+
+    def __init__(self, body: bytes, datums: Bytes, rows: _Rows, salts: int, *, is_lines: bool) -> None:
+        self._body = body
+        self._is_lines = is_lines
+        self._datums = datums
+        self._rows = rows
+        self._salts = salts
+        self.left: list[int] = np.nonzero(rows[:, SALT] == LEFT)[0].tolist()
+
+    @property
+    def taken(self) -> int:
+        """How many events the kernel has taken."""
+        return len(self._rows) - len(self.left)
+
+    def texts_left(self) -> list[bytes]:
+        """Return the bytes of each event that is left, or of its whole line: an error text counts the line's bytes."""
+        body = self._body
+        spans = self._rows[self.left][:, [START, END]].tolist()
+        if not self._is_lines:
+            return [body[start:end] for start, end in spans]
+        lines = []
+        for start, end in spans:
+            line_end = body.find(b"\n", end)
+            lines.append(body[body.rfind(b"\n", 0, start) + 1 : line_end if line_end >= 0 else None])
+        return lines
+
+    def put(self, salt: int, block: bytes, ends: Sequence[int], indexes: Sequence[int]) -> None:
+        """Add events of a salt that somebody else has read, and that were left here."""
+        at = len(self._datums)
+        self._datums = np.concatenate((self._datums, np.frombuffer(block, np.uint8)))
+        self._rows[indexes, DATUM_AT] = [at, *(at + end for end in ends[:-1])]
+        self._rows[indexes, DATUM_END] = [at + end for end in ends]
+        self._rows[indexes, SALT] = salt
+
+    def ids_missing(self) -> int:
+        """How many events have no id yet."""
+        return int(np.count_nonzero(self._rows[:, SALT] == NO_ID))
+
+    def sorted(self, tail: bytes, random: bytes) -> Sorted:
+        """Return the events that were taken or put, each with the tail behind it.
+
+        `random` has ID_BYTES random bytes for each id that is missing.
+        """
+        made = b""
+        if random:
+            made = make_ids(self._datums, self._rows, np.frombuffer(random, np.uint8), self._salts).tobytes()
+        data, ends, order, firsts, edges = by_salt(self._datums, self._rows, self._salts, np.frombuffer(tail, np.uint8))
+        octets = data.tobytes()
+        blocks = [octets[start:end] for start, end in pairwise(edges.tolist())]
+        stretches = [slice(first, after) for first, after in pairwise(firsts.tolist())]
+        all_ends, places = ends.tolist(), order.tolist()
+        return Sorted(blocks, [all_ends[one] for one in stretches], [places[one] for one in stretches], made)
+
+
+def read_json(body: bytes, bounds: Bounds, salts: int, *, is_lines: bool) -> EventRows | None:
+    """Return the events of `{"events": [...]}`, or of lines; None if the body is not in this form as a whole."""
+    buf = np.frombuffer(body, np.uint8)
+    datums, rows, count = read_events(buf, is_lines, bounds.now_ms, bounds.earliest_ms, bounds.end_ms, salts)
+    return None if count < 0 else EventRows(body, datums, rows[:count], salts, is_lines=is_lines)
+
+
+def warm_up() -> None:
+    """Call each kernel once with the types that it meets, so that it is compiled or loaded."""
+    body = b'{"events":[{"video_id":"A"},{"video_id":1}]}'
+    for is_lines in (False, True):
+        read = read_json(body, Bounds(TIME_MIN_MS, TIME_MIN_MS, TIME_MIN_MS + 1), 1, is_lines=is_lines)
+        if read is not None:
+            read.sorted(b"", bytes(ID_BYTES * read.ids_missing()))
+
+
+if __name__ == "__main__":
+    warm_up()
