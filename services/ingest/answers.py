@@ -7,8 +7,8 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from services.ingest.events import Rejection
 from services.ingest.packing import Made
+from services.ingest.rejections import Rejection
 
 BOUNDED = "bounded"
 

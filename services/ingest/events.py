@@ -2,14 +2,15 @@
 
 A body that cannot be read at all raises BodyError. A bad event among good ones becomes a Rejection, and the others go
 on. Every format ends in the same `ViewEvent` and the same checks; services.ingest.packing has the checks that need
-bytes. The docstrings and descriptions of SentEvent, EventsBody and Rejection are part of the OpenAPI description.
+bytes. The docstrings and descriptions of SentEvent and EventsBody are part of the OpenAPI description.
 """
 
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from schemas.limits import (
 )
 from services.ingest.container import ContainerError, read_container
 from services.ingest.idempotency import RequestKey
+from services.ingest.rejections import FieldError, Rejection, rejection
 
 # How many names of unknown fields an answer lists, and how many characters of each.
 IGNORED_NAMES_MAX = 32
@@ -86,14 +88,6 @@ class _StrictSentEvent(SentEvent, gc=False, forbid_unknown_fields=True):
     """An event without other fields."""
 
 
-class Rejection(msgspec.Struct):
-    """Why the service did not take one event."""
-
-    index: Annotated[int, Meta(description="The place of the event in the body, from 0.")]
-    field: Annotated[str | None, Meta(description="The field at fault; null if it is not one field.")]
-    reason: str
-
-
 class BodyError(ValueError):
     """Nothing in the body can be read. The text says why."""
 
@@ -140,27 +134,23 @@ _EVENT = msgspec.json.Decoder(_UuidEvent)
 _FIELDS_EVENT = msgspec.json.Decoder(_Fields)
 _ANY = msgspec.json.Decoder(dict[str, Any])
 _KNOWN = frozenset(EVENT_FIELDS)
+TOO_DEEP = "nested too deep"
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MISSING = re.compile(r"missing required field `(\w+)`")
 _AT = re.compile(r" - at `\$\.(\w+).*`$")
-
-
-class _FieldError(ValueError):
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(reason)
-        self.name = name
 
 
 def parse_json(body: bytes, terms: Terms) -> Parsed:
     """Read `{"events": [...]}`. Raises BodyError for any other shape."""
     if terms.key is not None:
         return _one_by_one(_raw_events(body), terms)
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+    with contextlib.suppress(*_UNREADABLE):
         events = _STRICT_BODY.decode(body).events
         return Parsed(events, range(len(events)))
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, values.ValueFormError):
+    with contextlib.suppress(*_UNREADABLE, values.ValueFormError):
         sent = _STRICT_SENT_BODY.decode(body).events
         return Parsed(_with_ids(sent, terms), range(len(sent)))
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, _FieldError):
+    with contextlib.suppress(*_UNREADABLE, FieldError):
         ignored = _unknown(_FIELDS_BODY.decode(body).events)
         more = _BODY.decode(body).events
         return Parsed(more, range(len(more)), ignored=ignored)
@@ -171,13 +161,13 @@ def parse_ndjson(body: bytes, terms: Terms) -> Parsed:
     """Read one event from each line. An event's index counts the lines that are not blank."""
     if terms.key is not None:
         return _one_by_one(_lines(body), terms)
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+    with contextlib.suppress(*_UNREADABLE):
         events = _STRICT_EVENT.decode_lines(body)
         return Parsed(events, range(len(events)))
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, values.ValueFormError):
+    with contextlib.suppress(*_UNREADABLE, values.ValueFormError):
         sent = _STRICT_SENT_EVENT.decode_lines(body)
         return Parsed(_with_ids(sent, terms), range(len(sent)))
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, _FieldError):
+    with contextlib.suppress(*_UNREADABLE, FieldError):
         ignored = _unknown(_FIELDS_EVENT.decode_lines(body))
         more = _EVENT.decode_lines(body)
         return Parsed(more, range(len(more)), ignored=ignored)
@@ -202,17 +192,20 @@ def parse_avro(body: bytes, *, unpacked_bytes_max: int) -> Parsed:
                 events.append(msgspec.convert(record | own, _UuidEvent))
                 indexes.append(index)
             except (msgspec.ValidationError, ValueError) as error:
-                parsed.rejected.append(_rejection(index, error))
+                parsed.rejected.append(_rejection(index, error, partial(dict, record)))
     except ContainerError as error:
         if error.index is None:
             raise BodyError(str(error)) from error
-        parsed.rejected.append(Rejection(error.index, None, f"this event and all after it: {error}"))
+        reason = f"this event and all after it: {error}"
+        parsed.rejected.append(rejection(error.index, None, None, reason, "write the file again from there on"))
     return parsed
 
 
 def _raw_events(body: bytes) -> Sequence[bytes | msgspec.Raw]:
     try:
         return _RAW_BODY.decode(body).events
+    except RecursionError as error:
+        raise BodyError(f"the body is {TOO_DEEP}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         lenient = _raw_events_leniently(body)
         if lenient is None:
@@ -255,10 +248,12 @@ def _one_by_one(raws: Sequence[bytes | msgspec.Raw], terms: Terms) -> Parsed:
                     is_bounded = terms.key.is_bounded
             events.append(event)
             indexes.append(index)
-        except _FieldError as error:
-            rejected.append(Rejection(index, error.name[:IGNORED_NAME_LENGTH_MAX], str(error)))
+        except FieldError as error:
+            rejected.append(error.at(index))
+        except RecursionError:
+            rejected.append(rejection(index, None, None, TOO_DEEP, "leave out what is nested"))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            rejected.append(_rejection(index, error))
+            rejected.append(_rejection(index, error, partial(_ANY.decode, raw)))
     return Parsed(events, indexes, rejected, _ignored(unknown), is_bounded)
 
 
@@ -273,17 +268,21 @@ def _event(raw: bytes | msgspec.Raw, unknown: dict[str, None], terms: Terms) -> 
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise error from None
     if (found := first_meant(fields)) is not None:
-        raise _FieldError(found[0], misspelt(*found))
+        raise _misspelt(found[0], found[1], fields[found[0]])
     known = {name: fields.pop(name) for name in EVENT_FIELDS if name in fields}
     if isinstance(known.get("event_id"), str):
         try:
             known["event_id"] = event_id(known["event_id"], terms.project)
         except values.ValueFormError as form:
-            raise _FieldError("event_id", str(form)) from form
+            raise FieldError("event_id", known["event_id"], str(form)) from form
     event = msgspec.convert(known, _UuidEvent)
     if len(unknown) < IGNORED_NAMES_MAX:
         unknown.update(dict.fromkeys(fields))
     return event
+
+
+def _misspelt(name: str, field: str, value: Any) -> FieldError:
+    return FieldError(name, value, misspelt(name, field), f"write {field}, or leave it out")
 
 
 def _with_ids(events: Sequence[ViewEvent], terms: Terms) -> Sequence[ViewEvent]:
@@ -295,13 +294,13 @@ def _with_ids(events: Sequence[ViewEvent], terms: Terms) -> Sequence[ViewEvent]:
 
 
 def _unknown(events: Iterable[_Fields]) -> list[str]:
-    """The names of unknown fields. Raises _FieldError for a misspelt name of a known field."""
+    """The names of unknown fields. Raises FieldError for a misspelt name of a known field."""
     found: dict[str, None] = {}
     for fields in events:
         for name in fields:
             if name not in _KNOWN and name not in found:
                 if (known := meant(name)) is not None:
-                    raise _FieldError(name, misspelt(name, known))
+                    raise _misspelt(name, known, None)
                 if len(found) < IGNORED_NAMES_MAX:
                     found[name] = None
     return _ignored(found)
@@ -311,7 +310,13 @@ def _ignored(names: Iterable[str]) -> list[str]:
     return sorted({name[:IGNORED_NAME_LENGTH_MAX] for name in names})[:IGNORED_NAMES_MAX]
 
 
-def _rejection(index: int, error: Exception) -> Rejection:
+def _rejection(index: int, error: Exception, fields: Callable[[], Mapping[str, Any]]) -> Rejection:
+    """The rejection for what the decoder says. `fields` reads the event's fields, and may raise the same errors."""
     text = str(error)
     found = _MISSING.search(text) or _AT.search(text)
-    return Rejection(index, found.group(1) if found else None, _AT.sub("", text))
+    if found is None:
+        return rejection(index, None, None, _AT.sub("", text))
+    value = None
+    with contextlib.suppress(*_UNREADABLE):
+        value = fields().get(found.group(1))
+    return rejection(index, found.group(1), value, _AT.sub("", text))

@@ -21,11 +21,12 @@ from services.ingest import forms, idempotency, routes
 from services.ingest.answers import BOUNDED, Result
 from services.ingest.bodies import declared_bytes, read_body
 from services.ingest.encodings import checked_encoding, unpack
-from services.ingest.events import Rejection, Terms
+from services.ingest.events import Terms
 from services.ingest.idempotency import key_of
 from services.ingest.limits import Admitted, IngestLimits
 from services.ingest.packing import Made, Packed, Reach
 from services.ingest.refused import RefusedError
+from services.ingest.rejections import rejection
 from services.ingest.taking import Packing, Taken, read
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter, failures
@@ -39,6 +40,7 @@ LOOP_BYTES_MAX = 256 << 10
 
 T = TypeVar("T")
 
+SEND_AGAIN = "send it again, with the same id and time"
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -91,7 +93,7 @@ class Intake:
         if not is_dry_run:
             self._tally.rejected(len(rejected))
         failed = [] if is_dry_run or packed.count == 0 else await self._write(packed)
-        rejected += [Rejection(index, None, f"not written, send it again: {reason}") for index, reason in failed]
+        rejected += [rejection(index, None, None, f"not written: {reason}", SEND_AGAIN) for index, reason in failed]
         rejected.sort(key=lambda rejection: rejection.index)
         ignored = parsed.ignored or UNSET
         if packed.count == 0:

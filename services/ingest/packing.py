@@ -41,7 +41,8 @@ from schemas.values import (
 )
 from schemas.varint import varint
 from schemas.view_records import Origin, batch_head, event_tail
-from services.ingest.events import Rejection, ViewEvent
+from services.ingest.events import ViewEvent
+from services.ingest.rejections import Rejection, rejection
 
 # The encoded length of every string that an event may have is looked up.
 _LENGTHS = range(max(VIDEO_ID_BYTES_MAX, KIND_BYTES_MAX, VIEWER_ID_BYTES_MAX, COUNTRY_BYTES_MAX, DEVICE_BYTES_MAX) + 1)
@@ -67,6 +68,7 @@ EVENT_BYTES_MAX = (
     + TAIL_BYTES_MAX
 )
 NO_TAIL = event_tail()
+_RESERVED_KIND = f'begins with "{BLOCKED_PREFIX}", which is reserved for blocked viewers'
 
 
 class Made(msgspec.Struct):
@@ -133,52 +135,50 @@ def pack(
                 elif (of_id := time_of_id(identity)) is not None:
                     viewed_at = of_id
                 else:
-                    rejected.append(Rejection(index, "viewed_at", TIME_MISSING))
+                    rejected.append(rejection(index, "viewed_at", None, TIME_MISSING))
                     continue
             else:
                 assert isinstance(viewed_at, str)
                 try:
                     viewed_at = time_ms(viewed_at)
                 except ValueFormError as error:
-                    rejected.append(Rejection(index, "viewed_at", f"{viewed_at!r:.80}: {error}"))
+                    rejected.append(rejection(index, "viewed_at", viewed_at, str(error)))
                     continue
         assert isinstance(viewed_at, int)
         if not earliest_ms <= viewed_at < end_ms:
-            rejected.append(Rejection(index, "viewed_at", _out_of_reach(viewed_at, now_ms)))
+            rejected.append(_out_of_reach(index, viewed_at, now_ms))
             continue
         video_id = event.video_id.encode()
         if len(video_id) > VIDEO_ID_BYTES_MAX:
-            rejected.append(_too_long(index, "video_id", VIDEO_ID_BYTES_MAX))
+            rejected.append(_too_long(index, "video_id", event.video_id, VIDEO_ID_BYTES_MAX))
             continue
         kind = _VIEW
         if event.kind != "view":
             kind = event.kind.encode()
             if len(kind) > KIND_BYTES_MAX:
-                rejected.append(_too_long(index, "kind", KIND_BYTES_MAX))
+                rejected.append(_too_long(index, "kind", event.kind, KIND_BYTES_MAX))
                 continue
             if event.kind.startswith(BLOCKED_PREFIX):
-                rejected.append(
-                    Rejection(index, "kind", f'begins with "{BLOCKED_PREFIX}", which is reserved for blocked viewers')
-                )
+                rejected.append(rejection(index, "kind", event.kind, _RESERVED_KIND))
                 continue
             kind = _LENGTH[len(kind)] + kind
         viewer_id = country = device = _NONE
         if event.viewer_id is not None:
             viewer_id = event.viewer_id.encode()
             if len(viewer_id) > VIEWER_ID_BYTES_MAX:
-                rejected.append(_too_long(index, "viewer_id", VIEWER_ID_BYTES_MAX))
+                rejected.append(_too_long(index, "viewer_id", event.viewer_id, VIEWER_ID_BYTES_MAX))
                 continue
             viewer_id = _SOME_LENGTH[len(viewer_id)] + viewer_id
         if event.country is not None:
             country = event.country.encode()
             if len(country) > COUNTRY_BYTES_MAX:
-                rejected.append(_too_long(index, "country", COUNTRY_BYTES_MAX))
+                rejected.append(_too_long(index, "country", event.country, COUNTRY_BYTES_MAX))
                 continue
             country = _SOME_LENGTH[len(country)] + country
         if event.device is not None:
             device = event.device.encode()
             if len(device) > DEVICE_BYTES_MAX:
-                rejected.append(_too_long(index, "device", DEVICE_BYTES_MAX))
+                rejected.append(_too_long(index, "device", event.device, DEVICE_BYTES_MAX))
                 continue
             device = _SOME_LENGTH[len(device)] + device
         if identity is None:
@@ -186,7 +186,7 @@ def pack(
             made.append(Made(index, str(identity), viewed_at))
         event_id = identity.int.to_bytes(ID_BYTES, "big")
         if event_id in RESERVED_IDS:
-            rejected.append(Rejection(index, "event_id", ID_RESERVED))
+            rejected.append(rejection(index, "event_id", str(identity), ID_RESERVED))
             continue
         zigzag = viewed_at << 1
         # Events of one body are close in time, so the encoded high bits, which change every eight seconds, are kept.
@@ -260,14 +260,16 @@ def _unsigned_varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _out_of_reach(viewed_at: int, now_ms: int) -> str:
+def _out_of_reach(index: int, viewed_at: int, now_ms: int) -> Rejection:
     if not TIME_MIN_MS <= viewed_at < TIME_END_MS:
-        return f"{viewed_at} {TIME_RANGE}"
+        return rejection(index, "viewed_at", viewed_at, TIME_RANGE)
     here = f"the service's clock says {datetime.fromtimestamp(now_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
     if viewed_at > now_ms:
-        return f"{viewed_at} is {(viewed_at - now_ms) // 1000} s ahead, too far to ever count: {here}"
-    return f"{viewed_at} is {(now_ms - viewed_at) // 3_600_000} h ago, too long to be counted or added: {here}"
+        reason = f"{(viewed_at - now_ms) // 1000} s ahead, too far to ever count: {here}"
+        return rejection(index, "viewed_at", viewed_at, reason, "set the clock that made it; GET /v1/time has this one")
+    reason = f"{(now_ms - viewed_at) // 3_600_000} h ago, too long to be counted or added: {here}"
+    return rejection(index, "viewed_at", viewed_at, reason, "leave the event out, or mend its time if that is wrong")
 
 
-def _too_long(index: int, name: str, bytes_max: int) -> Rejection:
-    return Rejection(index, name, f"longer than {bytes_max} bytes of UTF-8")
+def _too_long(index: int, name: str, value: str | None, bytes_max: int) -> Rejection:
+    return rejection(index, name, value, f"longer than {bytes_max} bytes of UTF-8")

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from schemas.values import TIME_END_MS, TIME_MIN_MS
 from schemas.view_records import event_tail
-from services.ingest.events import Rejection, Terms
+from services.ingest.events import Terms
 from services.ingest.packing import Made, Packed, Reach
 from services.ingest.refused import RefusedError
+from services.ingest.rejections import rejection
 from services.ingest.taking import Packing, Taken, read
 from services.openapi import JSON
 from tests.support.packed_events import events_of
@@ -245,5 +246,5 @@ def test_a_bad_event_among_good_ones_is_rejected_alone() -> None:
     assert not isinstance(found, str)
     result, ignored, readable = found
     assert datums(result.packed).keys() == {0, 2, 3, 4}
-    assert result.packed.rejected == [Rejection(1, "video_id", "Expected `str`, got `int`")]
+    assert result.packed.rejected == [rejection(1, "video_id", 1, "Expected `str`, got `int`")]
     assert (ignored, readable) == (["note"], 4)

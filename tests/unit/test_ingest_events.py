@@ -96,6 +96,60 @@ def test_ids_that_are_text_are_taken_beside_whatever_others(more: dict[str, Any]
     assert [one.index for one in parsed.rejected] == ([2] if "kind" in more else [])
 
 
+@pytest.mark.parametrize(
+    ("item", "field", "value", "remedy"),
+    [
+        ({"viewed_at": 1}, "video_id", None, "send 1 to 64 bytes"),
+        (event(video_id=""), "video_id", "", "send 1 to 64 bytes"),
+        (event(video_id=[7]), "video_id", "[7]", "send 1 to 64 bytes"),
+        (event(video_id="é" * 33), "video_id", "é" * 33, "send 1 to 64 bytes"),
+        (event(kind="x" * 99), "kind", "x" * 77 + "...", "send 1 to 32 bytes"),
+        (event(kind="blocked:view"), "kind", "blocked:view", "send 1 to 32 bytes"),
+        (event(device={"a": 1}), "device", '{"a": 1}', "send at most 64 bytes"),
+        (event(event_id="undefined"), "event_id", "undefined", "send a UUID or a text"),
+        (
+            event(event_id="00000000000000000000000000000000"),
+            "event_id",
+            str(uuid.UUID(int=0)),
+            "send a UUID or a text",
+        ),
+        (event(event_id=False), "event_id", "false", "send a UUID or a text"),
+        (event(viewed_at="now"), "viewed_at", "now", "send the time of the view"),
+        (event(viewed_at=1_767_225_600), "viewed_at", "1767225600", "send the time of the view"),
+        (event(viewed_at=None), "viewed_at", None, "send the time of the view"),
+        (event(viewed_at=NOW_MS + 10**9), "viewed_at", str(NOW_MS + 10**9), "set the clock that made it"),
+        (event(viewed_at=NOW_MS - 10**9), "viewed_at", str(NOW_MS - 10**9), "leave the event out"),
+        (event(viewedAt=5), "viewedAt", "5", "write viewed_at, or leave it out"),
+        ({"x" * 99: 1, **event(**{"video-id" + "-" * 99: 1})}, "video-id" + "-" * 53 + "...", "1", "write video_id"),
+        (7, None, None, "send a JSON object"),
+    ],
+)
+def test_a_rejection_names_the_value_and_what_to_do(
+    item: Any, field: str | None, value: str | None, remedy: str
+) -> None:
+    parsed = parse_json(body(event(), item))
+    reach = packing.Reach(past_ms=10**8, future_ms=10**8)
+    result = packing.pack(parsed.events, parsed.indexes, now_ms=NOW_MS, salts=SALTS, reach=reach)
+    (found,) = parsed.rejected + result.rejected
+    assert (found.index, found.field, found.value) == (1, field, value)
+    assert found.remedy.startswith(remedy)
+    assert found.reason
+
+
+def test_a_rejection_of_an_event_in_avro_names_the_value() -> None:
+    (found,) = parse_avro(avro([record(video_id="")])).rejected
+    assert (found.field, found.value, found.remedy) == ("video_id", "", "send 1 to 64 bytes of UTF-8")
+
+
+def test_what_is_nested_too_deep_is_rejected_alone_in_lines_and_as_a_whole_in_one_object() -> None:
+    deep = '{"video_id":"A","x":' + "[" * 100_000 + "]" * 100_000 + "}"
+    parsed = parse_ndjson(f'{{"video_id":"A"}}\n{deep}'.encode())
+    assert ([one.index for one in parsed.rejected], len(parsed.events)) == ([1], 1)
+    for data in (f'{{"events":[{deep}]}}', f'{{"events":{deep}}}', deep, "[" * 100_000):
+        with pytest.raises(events.BodyError):
+            parse_json(data.encode())
+
+
 def test_every_event_of_a_request_has_the_request_s_tail() -> None:
     parsed = parse_json(body(event(), event(event_id=None, device="tv"), {"video_id": "B"}))
     tail = event_tail(agent="browser", project="shop")

@@ -95,7 +95,7 @@ async def send(block: Block, source: TrafficSource, answers: list[Answer]) -> Ht
             for index, event in enumerate(events)
             if json.dumps(event) in bad
         ]
-        failed = [{"index": index, "field": None, "reason": "not written, send it again"} for index in answer or []]
+        failed = [{"index": index, "field": None, "reason": "not written: no broker"} for index in answer or []]
         told = rejected + failed
         return httpx2.Response(202, json={"accepted": len(events) - len(told), "rejected": told})
 

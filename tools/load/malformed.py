@@ -23,7 +23,7 @@ BAD_JSON_EVENTS: tuple[str, ...] = tuple(
         {"event_id": _ID, "video_id": "", "viewed_at": 1_700_000_000_000},
         {"event_id": _ID, "video_id": "v" * 65, "viewed_at": 1_700_000_000_000},
         {"event_id": _ID, "video_id": "é" * 40, "viewed_at": 1_700_000_000_000},
-        {"event_id": "no-uuid", "video_id": "v", "viewed_at": 1_700_000_000_000},
+        {"event_id": "undefined", "video_id": "v", "viewed_at": 1_700_000_000_000},
         {"event_id": _ID, "video_id": "v", "viewed_at": "yesterday"},
         {"event_id": _ID, "video_id": "v"},
         {"event_id": _ID, "video_id": "v", "viewed_at": 1_700_000_000},
