@@ -15,6 +15,7 @@ from services.ingest.idempotency import HEADER, key_of
 from services.ingest.refused import RefusedError
 from settings import Settings
 from tests.support.ingest_writer import FakeWriter
+from tests.support.packed_events import events_of
 
 NOW_MS = 1_767_225_600_000
 ID = "7f9c24e8-3b12-4fef-91e0-56a2d5a3f0b1"
@@ -105,7 +106,7 @@ def test_the_service_writes_a_body_that_is_sent_again_under_the_same_ids(writer:
     assert first.json()["repeats"] == again.json()["repeats"] == "bounded"
     assert first.json()["accepted"] == again.json()["accepted"] == 2
     assert "event_ids" not in first.json()
-    written = [{datum[:16] for datums in packed.datums for datum in datums} for packed in writer.written]
+    written = [{datum[:16] for _, _, datum in events_of(packed)} for packed in writer.written]
     assert len(written[0]) == 2
     assert written[0] == written[1] == {one.bytes for one in ids(sent, project="default")}
     timed = client.post("/v1/events", content=body({"video_id": "A", "event_id": None}), headers=headers | {HEADER: ID})
