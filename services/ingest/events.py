@@ -143,7 +143,7 @@ _AT = re.compile(r" - at `\$\.(\w+).*`$")
 def parse_json(body: bytes, terms: Terms) -> Parsed:
     """Read `{"events": [...]}`. Raises BodyError for any other shape."""
     if terms.key is not None:
-        return _one_by_one(_raw_events(body), terms)
+        return one_by_one(_raw_events(body), terms, _event, _ANY.decode)
     with contextlib.suppress(*_UNREADABLE):
         events = _STRICT_BODY.decode(body).events
         return Parsed(events, range(len(events)))
@@ -154,13 +154,13 @@ def parse_json(body: bytes, terms: Terms) -> Parsed:
         ignored = _unknown(_FIELDS_BODY.decode(body).events)
         more = _BODY.decode(body).events
         return Parsed(more, range(len(more)), ignored=ignored)
-    return _one_by_one(_raw_events(body), terms)
+    return one_by_one(_raw_events(body), terms, _event, _ANY.decode)
 
 
 def parse_ndjson(body: bytes, terms: Terms) -> Parsed:
     """Read one event from each line. An event's index counts the lines that are not blank."""
     if terms.key is not None:
-        return _one_by_one(_lines(body), terms)
+        return one_by_one(_lines(body), terms, _event, _ANY.decode)
     with contextlib.suppress(*_UNREADABLE):
         events = _STRICT_EVENT.decode_lines(body)
         return Parsed(events, range(len(events)))
@@ -171,7 +171,7 @@ def parse_ndjson(body: bytes, terms: Terms) -> Parsed:
         ignored = _unknown(_FIELDS_EVENT.decode_lines(body))
         more = _EVENT.decode_lines(body)
         return Parsed(more, range(len(more)), ignored=ignored)
-    return _one_by_one(_lines(body), terms)
+    return one_by_one(_lines(body), terms, _event, _ANY.decode)
 
 
 def parse_avro(body: bytes, *, unpacked_bytes_max: int) -> Parsed:
@@ -232,7 +232,17 @@ def _lines(body: bytes) -> list[bytes]:
     return [stripped for line in body.split(b"\n") if (stripped := line.strip())]
 
 
-def _one_by_one(raws: Sequence[bytes | msgspec.Raw], terms: Terms) -> Parsed:
+def one_by_one(
+    raws: Sequence[bytes | msgspec.Raw],
+    terms: Terms,
+    read: Callable[[bytes | msgspec.Raw, dict[str, None], Terms], ViewEvent],
+    fields: Callable[[bytes | msgspec.Raw], Mapping[str, Any]],
+) -> Parsed:
+    """Read events one by one, so that each bad one is rejected alone.
+
+    `read` makes an event of the bytes of one, and adds the names of unknown fields to its second argument. It raises
+    FieldError or what msgspec raises. `fields` reads all fields for a rejection.
+    """
     events: list[ViewEvent] = []
     indexes: list[int] = []
     rejected: list[Rejection] = []
@@ -240,7 +250,7 @@ def _one_by_one(raws: Sequence[bytes | msgspec.Raw], terms: Terms) -> Parsed:
     is_bounded = False
     for index, raw in enumerate(raws):
         try:
-            event = _event(raw, unknown, terms)
+            event = read(raw, unknown, terms)
             if terms.key is not None and event.event_id is None:
                 event.event_id = terms.key.event_id(terms.project, index, bytes(raw))
                 if event.viewed_at is None:
@@ -253,7 +263,7 @@ def _one_by_one(raws: Sequence[bytes | msgspec.Raw], terms: Terms) -> Parsed:
         except RecursionError:
             rejected.append(rejection(index, None, None, TOO_DEEP, "leave out what is nested"))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            rejected.append(_rejection(index, error, partial(_ANY.decode, raw)))
+            rejected.append(_rejection(index, error, partial(fields, raw)))
     return Parsed(events, indexes, rejected, _ignored(unknown), is_bounded)
 
 
@@ -267,6 +277,14 @@ def _event(raw: bytes | msgspec.Raw, unknown: dict[str, None], terms: Terms) -> 
         # It is not a JSON object at all. The first error says better what was expected.
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise error from None
+    return event_of(fields, unknown, terms)
+
+
+def event_of(fields: dict[str, Any], unknown: dict[str, None], terms: Terms) -> ViewEvent:
+    """An event of decoded fields, of which it takes the known ones out. Adds the names of the others to `unknown`.
+
+    Raises FieldError and msgspec.ValidationError.
+    """
     if (found := first_meant(fields)) is not None:
         raise _misspelt(found[0], found[1], fields[found[0]])
     known = {name: fields.pop(name) for name in EVENT_FIELDS if name in fields}

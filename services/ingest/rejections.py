@@ -34,6 +34,14 @@ _REMEDIES = {
     "viewer_id": _OPTIONAL.format(VIEWER_ID_BYTES_MAX),
     "country": _OPTIONAL.format(COUNTRY_BYTES_MAX),
     "device": _OPTIONAL.format(DEVICE_BYTES_MAX),
+    # Attributes of a CloudEvent.
+    "specversion": "send CloudEvents of version 1.0",
+    "id": f"send 1 to {EVENT_ID_BYTES_MAX} bytes of UTF-8 that no other CloudEvent of this source has",
+    "source": "send where the CloudEvent comes from",
+    "type": "send the type of the CloudEvent; any text does",
+    "time": "send the time of the view, as RFC 3339 with an offset",
+    "subject": "send the video in it, or leave it out",
+    "data": "send an object with the fields of a view event",
 }
 
 

@@ -4,11 +4,14 @@ from typing import Any
 
 from services.ingest import idempotency
 from services.ingest.answers import Clock, NoSchema, Result, Tally
+from services.ingest.cloud_events import CloudEvent
 from services.ingest.events import EventsBody
 from services.openapi import HEALTHZ, JSON, Answer, Body, Operation, Parameter, describe, metrics
 
 NDJSON = "application/x-ndjson"
 AVRO = "application/avro"
+CLOUD_EVENT = "application/cloudevents+json"
+CLOUD_EVENTS = "application/cloudevents-batch+json"
 EXAMPLE = {
     "events": [
         {
@@ -18,6 +21,15 @@ EXAMPLE = {
             "country": "DE",
         }
     ]
+}
+
+CLOUD_EXAMPLE = {
+    "specversion": "1.0",
+    "type": "org.example.player.viewed",
+    "source": "/player",
+    "id": "1706-3",
+    "time": "2026-01-01T12:00:00Z",
+    "data": {"video_id": "A", "country": "DE"},
 }
 
 DRY_RUN = Parameter(
@@ -41,7 +53,7 @@ EVENTS = Operation(
     {
         400: Answer("Nothing in the body is usable.", (Result,)),
         413: Answer("The body has too many bytes or events; send it in parts.", (Result,)),
-        415: Answer("The content type is not one of the three, or the encoding is neither gzip nor zstd.", (Result,)),
+        415: Answer("The content type is not one of these, or the encoding is neither gzip nor zstd.", (Result,)),
         422: Answer("A parameter or the Idempotency-Key is bad; nothing was taken.", (Result,)),
         429: Answer(
             "The caller has sent more than its limit, or too many events wait for Kafka; try again after Retry-After "
@@ -59,6 +71,8 @@ EVENTS = Operation(
         Body(JSON, "events: a list of events", EventsBody, EXAMPLE),
         Body(NDJSON, "an event with the same fields on each line"),
         Body(AVRO, "an Avro object container of ViewEvent, with the codec null or deflate", is_binary=True),
+        Body(CLOUD_EVENT, "a CloudEvent 1.0", CloudEvent, CLOUD_EXAMPLE),
+        Body(CLOUD_EVENTS, "a list of CloudEvents 1.0"),
     ),
     description="A body may be sent in gzip or zstd, as Content-Encoding says. Its bounds hold for the unpacked bytes.",
     method="POST",
