@@ -21,12 +21,14 @@ from rich.console import Console
 
 from benchmarks.comparing import ingest_host, ingest_overload
 from benchmarks.comparing.ingest_turns import SINGLE, Case, Sender, cases, schedule
+from benchmarks.contenders import ingest_services
 from benchmarks.contenders.ingest_services import OURS, SERVICES, Place, Service
 from benchmarks.measuring import go_programs, ingest_figures, ingest_recount, overload_figures, results
-from benchmarks.measuring.machine import describe
+from benchmarks.measuring.machine import commit, describe
 from schemas.topics import topics
 from settings import Settings
 from tools.stack import Stack, StackOptions
+from tools.stack.layout import repository
 from tools.stack.machine.ports import free_ports
 
 PARTS = ("kafka",)
@@ -42,6 +44,10 @@ console = Console() if sys.stdout.isatty() else Console(width=170)
 def main(
     *,
     only: Annotated[str, typer.Option(help="Services, separated by commas.")] = ",".join(SERVICES),
+    before: Annotated[
+        Path | None,
+        typer.Option(help="Another checkout of this repository, whose ingest service takes part too.", exists=True),
+    ] = None,
     quick: Annotated[bool, typer.Option(help="One short turn of each: a smoke test without valid figures.")] = False,
     turns: Annotated[int, typer.Option(help="How often the list of measurements is repeated.", min=1, max=20)] = 3,
     seconds: Annotated[float, typer.Option(help="How long each measurement lasts.", min=0.5, max=60)] = 4.0,
@@ -52,6 +58,8 @@ def main(
 ) -> None:
     """Measure, and print the verdicts. The exit code is 1 if an event that was acknowledged is missing."""
     services = [OURS] if overload else _chosen(only)
+    if before is not None and not overload:
+        services.insert(1, ingest_services.before(before.resolve()))
     if quick:
         turns, seconds, minutes = 1, 2.0, min(minutes, 0.5)
     own, others = ingest_host.shares(os.sched_getaffinity(0), is_pinned=pin)
@@ -67,7 +75,9 @@ def main(
         sender = Sender(go_programs.build("load"), folder)
         with ExitStack() as stack:
             running = _start(stack, folder, services, own)
-            result["checks"] = {name: _check(one, sender, folder) for name, one in running.items()}
+            result["checks"] = {
+                one.service.name: _check(one, client, sender, folder) for client, one in enumerate(running.values())
+            }
             if overload:
                 result |= ingest_overload.overload(running[OURS.name], sender, folder, minutes * 60)
             else:
@@ -117,6 +127,7 @@ def _described(service: Service) -> dict[str, Any]:
         "forms": service.forms,
         "encodings": service.encodings,
         "guarantees_less": service.guarantees_less,
+        "commit": commit(service.folder or repository()),
     }
 
 
@@ -149,12 +160,12 @@ def _make_topics(brokers: str, services: Sequence[Service]) -> None:
         future.result(60)
 
 
-def _check(one: ingest_host.Running, sender: Sender, folder: Path) -> dict[str, int]:
+def _check(one: ingest_host.Running, client: int, sender: Sender, folder: Path) -> dict[str, int]:
     """Send bodies with ids of their own, and look for each acknowledged event in the topic. It also warms up."""
     told = folder / f"{one.service.name}.acknowledged"
-    plan = sender.plan(CHECK, one.service, CHECK_S, more=("-fresh-ids", f"-acknowledged={told}"))
+    plan = sender.plan(CHECK, one.service, CHECK_S, more=("-fresh-ids", f"-client={client}", f"-acknowledged={told}"))
     sender.measure(one, plan)
-    found = ingest_recount.recount(one.place.brokers, one.place.topic, [(told, 0)], CHECK.events_per_body)
+    found = ingest_recount.recount(one.place.brokers, one.place.topic, [(told, client)], CHECK.events_per_body)
     console.print(f"{one.service.name}: {found}", highlight=False, soft_wrap=True)
     return found
 

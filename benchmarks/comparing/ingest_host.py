@@ -7,6 +7,7 @@ others. A process inherits the cores of the one that starts it.
 import contextlib
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,7 +77,10 @@ def running(
     """The service, ready, until the context ends. Raises IngestBenchError if it does not become ready."""
     variables = {**environment, **service.variables(place), **service.access.environment}
     with log.open("wb") as out, cores(on):
-        process = subprocess.Popen(service.command(place), cwd=repository(), env=variables, stdout=out, stderr=out)
+        # Python finds the service's code in the folder in which it starts.
+        folder = service.folder or repository()
+        variables = known(variables, (folder / "docs" / "settings.md").read_text(encoding="utf-8"))
+        process = subprocess.Popen(service.command(place), cwd=folder, env=variables, stdout=out, stderr=out)
     try:
         _wait_ready(service, place, process, log)
         yield Running(service, place, psutil.Process(process.pid))
@@ -87,6 +91,12 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def known(variables: Mapping[str, str], page: str) -> dict[str, str]:
+    """The variables without those settings that the page of all settings lacks: an older checkout refuses these."""
+    names = set(re.findall(r"VIEW_COUNTS_[A-Z0-9_]+", page))
+    return {name: text for name, text in variables.items() if name in names or not name.startswith("VIEW_COUNTS_")}
 
 
 def _wait_ready(service: Service, place: Place, process: "subprocess.Popen[bytes]", log: Path) -> None:

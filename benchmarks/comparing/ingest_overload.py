@@ -45,8 +45,11 @@ def overload(running: Running, sender: Sender, folder: Path, seconds: float) -> 
     files = [(folder / f"client-{number}.acknowledged", number) for number in CLIENTS]
     plans = [_plan(sender, running, path, number, rate, seconds) for path, number in files]
     before_s, began_at = running.cpu_s(), time.monotonic()
-    with _sampled(running.process) as samples:
+    with _sampled(running.process) as samples, contextlib.ExitStack() as stack:
         processes = [start_load(sender.tool, running.place.url, plan) for plan in plans]
+        for process in processes:
+            # If one fails, the other must not go on.
+            stack.callback(process.kill)
         told = [load_figures(process, seconds) for process in processes]
         took_s = time.monotonic() - began_at
     used_s = running.cpu_s() - before_s

@@ -5,7 +5,7 @@ Each is one process on a port of 127.0.0.1, writes to a topic of its own, and an
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from schemas import registry
@@ -55,6 +55,8 @@ class Service:
     encodings: tuple[str, ...]
     guarantees_less: tuple[str, ...] = ()
     access: Access = Access()
+    # The checkout whose code runs; None for this one.
+    folder: Path | None = None
 
 
 def _ours(place: Place) -> Mapping[str, str]:
@@ -133,4 +135,12 @@ FASTAPI = Service(
         "no keys, limits, metrics or tally, and no orderly end",
     ),
 )
+BEFORE = "before"
+
+
+def before(folder: Path) -> Service:
+    """The ingest service as it is in another checkout of this repository. It writes to the same topic as OURS."""
+    return replace(OURS, name=BEFORE, title=f"services/ingest of {folder}", folder=folder)
+
+
 SERVICES: Mapping[str, Service] = {service.name: service for service in (OURS, GO, FASTAPI)}

@@ -72,7 +72,12 @@ def recount(brokers: str, topic: str, files: Sequence[tuple[Path, int]], events_
     acknowledged = expected_keys(
         (number for path, client in files for number in acknowledged_requests(path, client)), events_per_body
     )
-    return compared(acknowledged, events_in(brokers, topic))
+    return compared(acknowledged, of_clients(events_in(brokers, topic), [client for _, client in files]))
+
+
+def of_clients(keys: npt.NDArray[np.int64], clients: Sequence[int]) -> npt.NDArray[np.int64]:
+    """The keys of events of these clients."""
+    return keys[np.isin(keys // PLACES >> CLIENT_SHIFT, clients)]
 
 
 def compared(acknowledged: npt.NDArray[np.int64], written: npt.NDArray[np.int64]) -> dict[str, int]:

@@ -22,8 +22,13 @@ def _cpu_model() -> str:
     return found[1] if found else platform.processor()
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=repository(), capture_output=True, text=True, check=False)
+def commit(folder: Path) -> str:
+    """The commit of a checkout."""
+    return _git("rev-parse", "HEAD", folder=folder)
+
+
+def _git(*arguments: str, folder: Path | None = None) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder or repository(), capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
 
@@ -41,6 +46,6 @@ def describe() -> dict[str, Any]:
         "java": (printed.splitlines() or ["?"])[0],
         "jars": dict(re.findall(r"<([a-z.]+)\.version>([^<]+)<", pom)),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": commit(repository()),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
     }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.comparing.ingest_host import LoadPlan, shares
+from benchmarks.comparing.ingest_host import LoadPlan, known, shares
 from benchmarks.comparing.ingest_turns import Case, cases, schedule
 from benchmarks.contenders.ingest_services import FASTAPI, GO, OURS
 from benchmarks.inputs import bodies
@@ -22,6 +22,7 @@ from services.ingest.forms import parse
 from services.ingest.packing import batch_value, pack
 from tests.support.packed_events import events_of
 
+ROOT = Path(__file__).parents[2]
 NOW_MS = 1_790_000_000_000
 
 
@@ -77,6 +78,12 @@ def test_a_file_of_bodies_has_each_behind_its_length(tmp_path: Path) -> None:
 def test_a_recount_knows_what_is_missing_and_what_is_there_twice() -> None:
     found = ingest_recount.compared(ingest_recount.expected_keys([7, 8], 3), np.sort(_written([(7, 0), (7, 1)] * 2)))
     assert found == {"acknowledged": 6, "distinct_in_topic": 2, "missing": 4, "written_twice": 2}
+
+
+def test_a_recount_leaves_out_other_clients() -> None:
+    first = 1 << ingest_recount.CLIENT_SHIFT
+    keys = _written([(5, 0), (first + 5, 0), (2 * first + 5, 0)])
+    assert ingest_recount.of_clients(keys, [0, 2]).tolist() == [keys[0], keys[2]]
 
 
 def test_the_ids_of_bodies_are_found_again_in_records_of_both_kinds() -> None:
@@ -151,6 +158,13 @@ def test_a_service_has_a_core_for_itself_only_if_there_are_two() -> None:
     assert shares({2, 3, 5}, is_pinned=True) == ({2}, {3, 5})
     assert shares({0}, is_pinned=True) == (set(), set())
     assert shares({0, 1}, is_pinned=False) == (set(), set())
+
+
+def test_an_older_checkout_gets_no_setting_that_it_lacks() -> None:
+    variables = {"PATH": "/bin", "VIEW_COUNTS_INGEST_PORT": "1", "VIEW_COUNTS_INGEST_PRIVATE_PORT": "2"}
+    page = "| `VIEW_COUNTS_INGEST_PORT` | 8080 |"
+    assert known(variables, page) == {"PATH": "/bin", "VIEW_COUNTS_INGEST_PORT": "1"}
+    assert known(variables, (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")) == variables
 
 
 def test_headers_of_a_key_and_of_a_body_reach_the_load_tool() -> None:
