@@ -8,6 +8,7 @@ from rich.table import Table
 
 Row = Mapping[str, Any]
 FIGURES = ("events_per_s", "requests_per_s", "cpu_us_per_event", "cpu_us_per_request", "cores", "p50_ms", "p99_ms")
+LOAD_FIGURES = ("statuses", "broken", "max_ms", "cpu_share", "throttled_s", "seconds", "not_sent")
 # A load tool that was held back for a larger share of its time than this has not shown what the service can do.
 THROTTLED_SHARE_MAX = 0.1
 JSON_CPU_US = 3.0
@@ -31,7 +32,7 @@ def turn(told: Row, cpu_s: float) -> dict[str, Any]:
         "p50_ms": told["p50_ms"],
         "p99_ms": told["p99_ms"],
         "load": {
-            name: told[name] for name in ("statuses", "broken", "cpu_share", "throttled_s", "seconds", "not_sent")
+            name: told[name] for name in LOAD_FIGURES
         },
     }
 

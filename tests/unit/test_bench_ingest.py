@@ -35,6 +35,7 @@ def told(**changed: Any) -> dict[str, Any]:
         "broken": 0,
         "p50_ms": 60.0,
         "p99_ms": 70.0,
+        "max_ms": 80.0,
         "cpu_share": 0.1,
         "throttled_s": 0.0,
         "not_sent": 0,
