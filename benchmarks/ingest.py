@@ -31,7 +31,7 @@ from tools.stack import Stack, StackOptions
 from tools.stack.layout import repository
 from tools.stack.machine.ports import free_ports
 
-PARTS = ("kafka",)
+PARTS = ("kafka", "redis")
 CHECK = Case("json", "identity", 100)
 CHECK_S = 1.5
 # Segments so small that Kafka deletes what a benchmark no longer needs.

@@ -31,9 +31,7 @@ def turn(told: Row, cpu_s: float) -> dict[str, Any]:
         "cores": round(cpu_s / seconds, 2),
         "p50_ms": told["p50_ms"],
         "p99_ms": told["p99_ms"],
-        "load": {
-            name: told[name] for name in LOAD_FIGURES
-        },
+        "load": {name: told[name] for name in LOAD_FIGURES},
     }
 
 
