@@ -10,7 +10,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import fastavro
@@ -23,6 +23,8 @@ SYNC_BYTES = 16
 VARINT_BYTES_MAX = 10
 METADATA_ENTRIES_MAX = 64
 SCHEMA_FIELDS_MAX = 64
+# A longer text is not compared with the product's own schemas, so that what is remembered stays small.
+OWN_SCHEMA_BYTES_MAX = 1 << 14
 FLAT = frozenset(
     {"null", "boolean", "int", "long", "float", "double", "bytes", "string", "fixed", "enum"},
 )
@@ -57,6 +59,71 @@ def read_container(data: bytes, *, unpacked_bytes_max: int) -> Container:
     return Container(_records(cursor, writer, codec, unpacked_bytes_max), unknown)
 
 
+class OwnBlocks(NamedTuple):
+    """The unpacked blocks of a container that was written with a version of ViewEvent, and the records in each."""
+
+    version: int
+    blocks: list[bytes]
+    counts: list[int]
+
+
+def read_own_blocks(data: bytes, *, unpacked_bytes_max: int) -> OwnBlocks | None:
+    """Read all blocks, not the records in them. None if the schema is another one, or the file is broken anywhere."""
+    cursor = _Cursor(data)
+    try:
+        text, codec = _metadata(cursor)
+        version = _own_version(text) if len(text) <= OWN_SCHEMA_BYTES_MAX else None
+        if version is None:
+            return None
+        sync = cursor.take(SYNC_BYTES)
+        blocks: list[bytes] = []
+        counts: list[int] = []
+        room = unpacked_bytes_max
+        while cursor.left:
+            count, block = _block(cursor, codec, room)
+            room -= len(block)
+            blocks.append(block)
+            counts.append(count)
+            _check_sync(cursor, sync)
+    except ContainerError:
+        return None
+    return OwnBlocks(version, blocks, counts)
+
+
+@cache
+def unknown_fields(version: int) -> tuple[str, ...]:
+    """The fields of a version of ViewEvent that clients do not send, in order."""
+    return tuple(sorted({field["name"] for field in schema("ViewEvent", version)["fields"]} - set(EVENT_FIELDS)))
+
+
+@lru_cache(maxsize=64)
+def _own_version(text: bytes) -> int | None:
+    """The version of ViewEvent that this schema is, whatever docs and defaults it has; None if it is none."""
+    try:
+        shape = _shape(json.loads(text))
+    # Whoever reads the records says what is wrong.
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
+    versions = range(1, newest("ViewEvent") + 1)
+    return next((version for version in versions if _shape(schema("ViewEvent", version)) == shape), None)
+
+
+def _shape(declared: Any) -> Any:
+    """What decides how the records of a schema are read."""
+    name = declared["name"]
+    full_name = name if "." in name else f"{declared.get('namespace', '')}.{name}"
+    return declared["type"], full_name, [(field["name"], _type_shape(field["type"])) for field in declared["fields"]]
+
+
+def _type_shape(kind: Any) -> Any:
+    if isinstance(kind, list):
+        return [_type_shape(one) for one in kind]
+    if isinstance(kind, str):
+        return kind
+    own = kind.get("name", "").rsplit(".", maxsplit=1)[-1]
+    return kind["type"], own, kind.get("size"), kind.get("logicalType")
+
+
 def _records(cursor: "_Cursor", writer: Any, codec: str, unpacked_bytes_max: int) -> Iterator[dict[str, Any]]:
     index = 0
     sync = cursor.take(SYNC_BYTES)
@@ -87,12 +154,29 @@ def _block(cursor: "_Cursor", codec: str, room: int) -> tuple[int, bytes]:
 def _check_end(source: io.BytesIO, cursor: "_Cursor", sync: bytes) -> None:
     if source.read(1):
         raise ContainerError("a block holds more bytes than its records")
+    _check_sync(cursor, sync)
+
+
+def _check_sync(cursor: "_Cursor", sync: bytes) -> None:
     if cursor.take(SYNC_BYTES) != sync:
         raise ContainerError("a block does not end with the file's sync marker")
 
 
 def _header(cursor: "_Cursor") -> tuple[Any, list[str], str]:
     """The writer's schema, the names of its fields, and the codec."""
+    text, codec = _metadata(cursor)
+    try:
+        declared = json.loads(text)
+        _check_flat(declared)
+        return fastavro.parse_schema(declared), [str(field["name"]) for field in declared["fields"]], codec
+    except ContainerError:
+        raise
+    except Exception as error:
+        raise ContainerError(f"avro.schema cannot be read: {error}") from error
+
+
+def _metadata(cursor: "_Cursor") -> tuple[bytes, str]:
+    """The text of the writer's schema, and the codec."""
     if cursor.take(len(MAGIC)) != MAGIC:
         raise ContainerError("the body is no Avro object container, which begins with the bytes Obj and 1")
     metadata: dict[bytes, bytes] = {}
@@ -108,14 +192,7 @@ def _header(cursor: "_Cursor") -> tuple[Any, list[str], str]:
     codec = metadata.get(b"avro.codec", b"null").decode(errors="replace")
     if codec not in {"null", "deflate"}:
         raise ContainerError(f"avro.codec={codec} is not supported; write the file with null or deflate")
-    try:
-        declared = json.loads(metadata.get(b"avro.schema", b""))
-        _check_flat(declared)
-        return fastavro.parse_schema(declared), [str(field["name"]) for field in declared["fields"]], codec
-    except ContainerError:
-        raise
-    except Exception as error:
-        raise ContainerError(f"avro.schema cannot be read: {error}") from error
+    return metadata.get(b"avro.schema", b""), codec
 
 
 def _check_flat(declared: Any) -> None:

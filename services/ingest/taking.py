@@ -12,10 +12,12 @@ from typing import NamedTuple
 import msgspec
 
 from schemas.values import ID_BYTES
+from services.ingest.container import read_own_blocks, unknown_fields
 from services.ingest.events import BodyError, Parsed, Terms, parse_json, parse_ndjson
-from services.ingest.forms import JSON_TYPES, NDJSON_TYPES, parse
+from services.ingest.forms import AVRO_TYPES, JSON_TYPES, NDJSON_TYPES, parse
 from services.ingest.packing import NO_TAIL, Made, Packed, Reach, pack, time_bounds
-from udfs.logic.wire.event_bodies import Bounds, EventRows, read_json
+from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS
+from udfs.logic.wire.event_bodies import Bounds, EventRows, read_avro, read_json
 
 # Below this size, a call of the kernels costs more than what they save.
 KERNEL_BYTES_MIN = 2048
@@ -64,18 +66,20 @@ class Reading:
     def pack(self) -> Taken:
         """Encode the events. Call it once."""
         rows = self.rows
-        by_hand = self._packed(b"" if rows else self.packing.tail)
-        rejected = self.parsed.rejected + by_hand.rejected
         if rows is None:
-            by_hand.rejected = rejected
-            return Taken(by_hand, by_hand.made)
-        for salt, indexes in enumerate(by_hand.indexes):
-            if indexes:
-                rows.put(salt, by_hand.blocks[salt], by_hand.ends[salt], indexes)
+            packed = self._packed(self.packing.tail)
+            packed.rejected = self.parsed.rejected + packed.rejected
+            return Taken(packed, packed.made)
+        rejected = self.parsed.rejected
+        made: list[Made] = []
+        if self.parsed.events:
+            by_hand = self._packed(b"")
+            rejected = rejected + by_hand.rejected
+            made = by_hand.made
+            rows.put(by_hand.blocks, by_hand.ends, by_hand.indexes)
         found = rows.sorted(self.packing.tail, os.urandom(ID_BYTES * rows.ids_missing()))
-        count = sum(map(len, found.indexes))
-        packed = Packed(found.blocks, found.ends, found.indexes, rejected, by_hand.made, count)
-        return Taken(packed, _all_made(found.made, by_hand.made))
+        packed = Packed(found.blocks, found.ends, found.indexes, rejected, made, sum(map(len, found.indexes)))
+        return Taken(packed, _all_made(found.made, made))
 
     def _packed(self, tail: bytes) -> Packed:
         parsed, packing = self.parsed, self.packing
@@ -99,12 +103,29 @@ def read(
         reading = _by_kernel(body, terms, packing, is_lines=media in NDJSON_TYPES)
         if reading is not None:
             return reading
+    if len(body) >= kernel_bytes_min and media in AVRO_TYPES:
+        reading = _avro_by_kernel(body, packing, unpacked_bytes_max)
+        if reading is not None:
+            return reading
     return Reading(parse(media, body, terms, unpacked_bytes_max=unpacked_bytes_max), packing)
+
+
+def _bounds(packing: Packing) -> Bounds:
+    return Bounds(packing.now_ms, *time_bounds(packing.now_ms, packing.reach))
+
+
+def _avro_by_kernel(body: bytes, packing: Packing, unpacked_bytes_max: int) -> Reading | None:
+    """None if the body is in no common form, or some of its events are not."""
+    own = read_own_blocks(body, unpacked_bytes_max=unpacked_bytes_max)
+    if own is None:
+        return None
+    rows = read_avro(own.blocks, own.counts, OPTIONAL_TEXTS[own.version], _bounds(packing), packing.salts)
+    return None if rows is None else Reading(Parsed([], [], ignored=[*unknown_fields(own.version)]), packing, rows)
 
 
 def _by_kernel(body: bytes, terms: Terms, packing: Packing, *, is_lines: bool) -> Reading | None:
     """None if the body is in no common form, or the kernel has taken no event."""
-    bounds = Bounds(packing.now_ms, *time_bounds(packing.now_ms, packing.reach))
+    bounds = _bounds(packing)
     rows = read_json(body, bounds, packing.salts, is_lines=is_lines)
     if rows is None or rows.taken == 0:
         return None

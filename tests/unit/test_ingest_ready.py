@@ -102,3 +102,29 @@ def test_one_heartbeat_that_is_acknowledged_makes_it_ready_again() -> None:
         writer.settled(salt, "_UNKNOWN_TOPIC")
     writer.settled(2, None)
     assert writer.trouble is None
+
+
+def test_events_are_parted_into_batches_between_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Writer()
+    writer._events_max = 3
+    sent: list[Batch] = []
+    monkeypatch.setattr(writer, "_send", sent.append)
+
+    async def write() -> list[list[list[int]]]:
+        writer._loop = asyncio.get_running_loop()
+        texts = [b"a", b"bb", b"ccc", b"dddd", b"", b"f", b"gg", b"h"]
+        shares = []
+        for start, end in ((0, 2), (2, 3), (3, 8)):
+            part = texts[start:end]
+            ends = [sum(map(len, part[: n + 1])) for n in range(len(part))]
+            none: list[list[int]] = [[]] * (SALTS - 1)
+            packed = Packed(
+                [b"".join(part)] + [b""] * (SALTS - 1), [ends, *none], [[*range(start, end)], *none], [], [], 1
+            )
+            shares.append([places for _, places in writer.write(packed)])
+        writer._flush_all()
+        return shares
+
+    assert asyncio.run(write()) == [[[0, 1]], [[2]], [[3, 4, 5], [6, 7]]]
+    assert [(batch.count, b"".join(batch.blocks)) for batch in sent] == [(3, b"abbccc"), (3, b"ddddf"), (2, b"ggh")]
+    assert writer.events_in_flight == 8

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from schemas.values import ID_BYTES, TIME_MIN_MS
 from udfs.logic.kernels.key_table import Bytes
+from udfs.logic.wire.avro_events import read_datums
+from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS_1
 from udfs.logic.wire.event_rows import (
     DATUM_AT,
     DATUM_END,
@@ -76,13 +78,16 @@ class EventRows:
             lines.append(body[body.rfind(b"\n", 0, start) + 1 : line_end if line_end >= 0 else None])
         return lines
 
-    def put(self, salt: int, block: bytes, ends: Sequence[int], indexes: Sequence[int]) -> None:
-        """Add events of a salt that somebody else has read, and that were left here."""
-        at = len(self._datums)
-        self._datums = np.concatenate((self._datums, np.frombuffer(block, np.uint8)))
-        self._rows[indexes, DATUM_AT] = [at, *(at + end for end in ends[:-1])]
-        self._rows[indexes, DATUM_END] = [at + end for end in ends]
-        self._rows[indexes, SALT] = salt
+    def put(self, blocks: Sequence[bytes], ends: Sequence[Sequence[int]], indexes: Sequence[Sequence[int]]) -> None:
+        """Add events by salt, as in Sorted, that were left here and that somebody else has read."""
+        rows = self._rows
+        used = int(rows[-1, DATUM_END])
+        octets = b"".join(blocks)
+        self._datums = np.concatenate((self._datums[:used], np.frombuffer(octets, np.uint8)))
+        for salt, (block, datum_ends, places) in enumerate(zip(blocks, ends, indexes, strict=True)):
+            for place, (start, end) in zip(places, pairwise([0, *datum_ends]), strict=True):
+                rows[place, DATUM_AT], rows[place, DATUM_END], rows[place, SALT] = used + start, used + end, salt
+            used += len(block)
 
     def ids_missing(self) -> int:
         """How many events have no id yet."""
@@ -111,13 +116,31 @@ def read_json(body: bytes, bounds: Bounds, salts: int, *, is_lines: bool) -> Eve
     return None if count < 0 else EventRows(body, datums, rows[:count], salts, is_lines=is_lines)
 
 
+def read_avro(
+    blocks: Sequence[bytes], counts: Sequence[int], optional_texts: int, bounds: Bounds, salts: int
+) -> EventRows | None:
+    """Return the events of these unpacked blocks of a container; None if some are in no common form.
+
+    Each event ends with so many optional texts, as OPTIONAL_TEXTS has them for each version.
+    """
+    # A bytearray, because that makes an array of the type that other readers return, for which kernels are compiled.
+    buf = np.frombuffer(bytearray().join(blocks), np.uint8)
+    ends = np.cumsum([len(block) for block in blocks], dtype=np.int64)
+    rows, count = read_datums(
+        buf, ends, np.array(counts, np.int64), optional_texts, bounds.earliest_ms, bounds.end_ms, salts
+    )
+    return None if count < 0 else EventRows(b"", buf, rows[:count], salts, is_lines=False)
+
+
 def warm_up() -> None:
     """Call each kernel once with the types that it meets, so that it is compiled or loaded."""
     body = b'{"events":[{"video_id":"A"},{"video_id":1}]}'
+    bounds = Bounds(TIME_MIN_MS, TIME_MIN_MS, TIME_MIN_MS + 1)
     for is_lines in (False, True):
-        read = read_json(body, Bounds(TIME_MIN_MS, TIME_MIN_MS, TIME_MIN_MS + 1), 1, is_lines=is_lines)
+        read = read_json(body, bounds, 1, is_lines=is_lines)
         if read is not None:
             read.sorted(b"", bytes(ID_BYTES * read.ids_missing()))
+    read_avro([body], [1], OPTIONAL_TEXTS_1, bounds, 1)
 
 
 if __name__ == "__main__":

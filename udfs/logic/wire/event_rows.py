@@ -7,7 +7,7 @@ event with the columns below. The datum of an event without an id has 16 bytes o
 import numpy as np
 
 from udfs.logic.kernels.hashing import salt_of
-from udfs.logic.kernels.numba_compat import njit
+from udfs.logic.kernels.numba_compat import leaf, njit
 
 # Columns of the rows: the event's place in the body and in the datums, its time in ms, and its salt.
 START, END, DATUM_AT, DATUM_END, VIEWED_AT, SALT = range(6)
@@ -24,14 +24,25 @@ _MADE_ID = np.frombuffer(b',"event_id":"', np.uint8)
 _MADE_TIME = np.frombuffer(b'","viewed_at":', np.uint8)
 
 
-@njit(cache=True, nogil=True)
+@leaf()
+def put_row(rows, n, start, end, at, to, viewed_at, salt):  # type: ignore[no-untyped-def]
+    """Write row n: the event is at `start` to `end` of the body, and its datum at `at` to `to` of the datums."""
+    rows[n, START] = start
+    rows[n, END] = end
+    rows[n, DATUM_AT] = at
+    rows[n, DATUM_END] = to
+    rows[n, VIEWED_AT] = viewed_at
+    rows[n, SALT] = salt
+
+
+@leaf()
 def _put_bytes(out, to, text):  # type: ignore[no-untyped-def]
     for i in range(text.shape[0]):
         out[to + i] = text[i]
     return to + text.shape[0]
 
 
-@njit(cache=True, nogil=True)
+@leaf()
 def _put_number(out, to, number):  # type: ignore[no-untyped-def]
     """Write a number that is not negative in decimal digits. Return the place after it."""
     digits = 1

@@ -25,7 +25,7 @@ from schemas.limits import (
 from udfs.logic.kernels.hashing import salt_of
 from udfs.logic.kernels.numba_compat import leaf, load_u32, load_u64, njit, store_u64, zeros_below
 from udfs.logic.wire.batch_scan import is_utf8
-from udfs.logic.wire.event_rows import COLUMNS, DATUM_AT, DATUM_END, END, LEFT, NO_ID, SALT, START, VIEWED_AT
+from udfs.logic.wire.event_rows import COLUMNS, LEFT, NO_ID, put_row
 
 # A taken event is at least {"video_id":"A"}. A body with more events than fit by this is not read at all.
 EVENT_BYTES_MIN = 16
@@ -436,16 +436,6 @@ def _event(buf, at, out, to, now_ms, earliest_ms, end_ms):  # type: ignore[no-un
 
 
 @leaf()
-def _put_row(rows, n, start, end, at, to, viewed_at, salt):  # type: ignore[no-untyped-def]
-    rows[n, START] = start
-    rows[n, END] = end
-    rows[n, DATUM_AT] = at
-    rows[n, DATUM_END] = to
-    rows[n, VIEWED_AT] = viewed_at
-    rows[n, SALT] = salt
-
-
-@leaf()
 def _events_begin(buf):  # type: ignore[no-untyped-def]
     """Return the place after `{"events": [`; -1 if the body does not begin with it."""
     size = buf.shape[0]
@@ -526,9 +516,9 @@ def read_events(buf, is_lines, now_ms, earliest_ms, end_ms, salts):  # type: ign
             end = _object_end(buf, at)
             if end < 0:
                 return datums, rows, -1
-            _put_row(rows, n, at, end, to, to, 0, LEFT)
+            put_row(rows, n, at, end, to, to, 0, LEFT)
         else:
-            _put_row(rows, n, at, end, to, datum_end, viewed_at, salt_of(datums, to, salts) if has_id else NO_ID)
+            put_row(rows, n, at, end, to, datum_end, viewed_at, salt_of(datums, to, salts) if has_id else NO_ID)
             to = datum_end
         n += 1
         if is_lines:
