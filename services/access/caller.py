@@ -9,7 +9,8 @@ class Caller:
 
     `project` is the name that outlives the rotation of keys: ids of text are made from it, and it is written with each
     event. `key` is the public part of the key, None if access is open. A limit that is None is that of the settings.
-    `is_publishable` says that the key is known to everybody, so that each client address has a limit of its own.
+    `is_publishable` says that the key is known to everybody, so that each client address has a limit of its own. If
+    `is_strict`, events with unknown fields are refused.
     """
 
     project: str
@@ -17,3 +18,4 @@ class Caller:
     events_per_s: float | None = None
     bytes_per_s: float | None = None
     is_publishable: bool = False
+    is_strict: bool = False

@@ -34,6 +34,20 @@ class Result(Struct):
             extra_json_schema={"enum": [BOUNDED]},
         ),
     ] = UNSET
+    late: Annotated[
+        int | UnsetType,
+        Meta(
+            description="How many of the accepted events were viewed so long ago that their minute is closed, by the "
+            "service's clock: a rollup adds them later. Only there if there are any."
+        ),
+    ] = UNSET
+    clock_off_ms: Annotated[
+        int | UnsetType,
+        Meta(
+            description="By how much the sender's clock is ahead of the service's, or behind it if negative, with the "
+            "time that the body took to arrive. Only there if the body has sent_at. No event was changed."
+        ),
+    ] = UNSET
     error: Annotated[
         str | UnsetType,
         Meta(description="Why nothing in the body was taken; only there if the whole body was refused."),

@@ -28,6 +28,7 @@ from schemas.limits import (
     VIDEO_ID_BYTES_MAX,
     VIEWER_ID_BYTES_MAX,
 )
+from schemas.values import TIME_END_MS, TIME_MIN_MS
 from services.ingest.container import ContainerError, read_container
 from services.ingest.idempotency import RequestKey
 from services.ingest.rejections import FieldError, Rejection, rejection
@@ -94,10 +95,14 @@ class BodyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What holds for all events of a request: the project within which texts are ids, and the Idempotency-Key."""
+    """What holds for all events of a request.
+
+    Texts are ids within the project. `key` is the Idempotency-Key. If `is_strict`, unknown fields are refused.
+    """
 
     project: str
     key: RequestKey | None = None
+    is_strict: bool = False
 
 
 @dataclass(slots=True)
@@ -105,6 +110,7 @@ class Parsed:
     """Valid events, the place of each in the body, what was rejected, and the names of unknown fields.
 
     `is_bounded` says that some event has neither an id nor a time, and that its Idempotency-Key has no time either.
+    `sent_at_ms` is when the body was sent, by its sender's clock; None if the body does not say.
     """
 
     events: Sequence[ViewEvent]
@@ -112,14 +118,25 @@ class Parsed:
     rejected: list[Rejection] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     is_bounded: bool = False
+    sent_at_ms: int | None = None
 
 
 class _Body(msgspec.Struct, Generic[T]):
     events: list[T]
+    sent_at: Any = None
 
 
-class EventsBody(_Body[SentEvent]):
+class EventsBody(msgspec.Struct):
     """The body of a request in JSON."""
+
+    events: list[SentEvent]
+    sent_at: Annotated[
+        int | str | None,
+        Meta(
+            description="The time now by the sender's clock, as RFC 3339 with an offset or ms since 1970. It changes "
+            "no event: the answer says how wrong the clock is."
+        ),
+    ] = None
 
 
 _Fields = dict[str, msgspec.Raw]
@@ -142,19 +159,29 @@ _AT = re.compile(r" - at `\$\.(\w+).*`$")
 
 def parse_json(body: bytes, terms: Terms) -> Parsed:
     """Read `{"events": [...]}`. Raises BodyError for any other shape."""
-    if terms.key is not None:
-        return one_by_one(_raw_events(body), terms, _event, _ANY.decode)
-    with contextlib.suppress(*_UNREADABLE):
-        events = _STRICT_BODY.decode(body).events
-        return Parsed(events, range(len(events)))
-    with contextlib.suppress(*_UNREADABLE, values.ValueFormError):
-        sent = _STRICT_SENT_BODY.decode(body).events
-        return Parsed(_with_ids(sent, terms), range(len(sent)))
-    with contextlib.suppress(*_UNREADABLE, FieldError):
-        ignored = _unknown(_FIELDS_BODY.decode(body).events)
-        more = _BODY.decode(body).events
-        return Parsed(more, range(len(more)), ignored=ignored)
-    return one_by_one(_raw_events(body), terms, _event, _ANY.decode)
+    parsed, sent_at = _parsed_json(body, terms)
+    if sent_at is not None:
+        parsed.sent_at_ms = _time_or_none(sent_at)
+        if parsed.sent_at_ms is None:
+            parsed.ignored = _ignored([*parsed.ignored, "sent_at"])
+    return parsed
+
+
+def _parsed_json(body: bytes, terms: Terms) -> tuple[Parsed, Any]:
+    """(the events, when the body was sent as it says itself)."""
+    if terms.key is None:
+        with contextlib.suppress(*_UNREADABLE):
+            strict = _STRICT_BODY.decode(body)
+            return Parsed(strict.events, range(len(strict.events))), strict.sent_at
+        with contextlib.suppress(*_UNREADABLE, values.ValueFormError):
+            sent = _STRICT_SENT_BODY.decode(body)
+            return Parsed(_with_ids(sent.events, terms), range(len(sent.events))), sent.sent_at
+        with contextlib.suppress(*_UNREADABLE, FieldError):
+            ignored = _unknown(_FIELDS_BODY.decode(body).events, terms)
+            more = _BODY.decode(body)
+            return Parsed(more.events, range(len(more.events)), ignored=ignored), more.sent_at
+    raws, sent_at = _raw_events(body)
+    return one_by_one(raws, terms, _event, _ANY.decode), sent_at
 
 
 def parse_ndjson(body: bytes, terms: Terms) -> Parsed:
@@ -168,13 +195,13 @@ def parse_ndjson(body: bytes, terms: Terms) -> Parsed:
         sent = _STRICT_SENT_EVENT.decode_lines(body)
         return Parsed(_with_ids(sent, terms), range(len(sent)))
     with contextlib.suppress(*_UNREADABLE, FieldError):
-        ignored = _unknown(_FIELDS_EVENT.decode_lines(body))
+        ignored = _unknown(_FIELDS_EVENT.decode_lines(body), terms)
         more = _EVENT.decode_lines(body)
         return Parsed(more, range(len(more)), ignored=ignored)
     return one_by_one(_lines(body), terms, _event, _ANY.decode)
 
 
-def parse_avro(body: bytes, *, unpacked_bytes_max: int) -> Parsed:
+def parse_avro(body: bytes, terms: Terms, *, unpacked_bytes_max: int) -> Parsed:
     """Read an Avro object container of ViewEvent, or of a flat record that resolves to it.
 
     Records after a place that cannot be decoded are rejected together, by one Rejection with the index of that place.
@@ -185,6 +212,8 @@ def parse_avro(body: bytes, *, unpacked_bytes_max: int) -> Parsed:
     parsed = Parsed(events, indexes)
     try:
         container = read_container(body, unpacked_bytes_max=unpacked_bytes_max)
+        if terms.is_strict and container.unknown:
+            raise BodyError(f"avro.schema: {container.unknown[0]:.64}: {no_such_field('', None)}; leave it out")
         parsed.ignored = _ignored(container.unknown)
         for index, record in enumerate(container.records):
             own = {"event_id": UUID(bytes=record["event_id"]), "viewed_at": values.ms_of(record["viewed_at"])}
@@ -201,16 +230,17 @@ def parse_avro(body: bytes, *, unpacked_bytes_max: int) -> Parsed:
     return parsed
 
 
-def _raw_events(body: bytes) -> Sequence[bytes | msgspec.Raw]:
+def _raw_events(body: bytes) -> tuple[Sequence[bytes | msgspec.Raw], Any]:
     try:
-        return _RAW_BODY.decode(body).events
+        found = _RAW_BODY.decode(body)
     except RecursionError as error:
         raise BodyError(f"the body is {TOO_DEEP}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         lenient = _raw_events_leniently(body)
         if lenient is None:
             raise BodyError(f'the body is not {{"events": [...]}} in JSON: {error}') from error
-        return lenient
+        return lenient, None
+    return found.events, found.sent_at
 
 
 def _raw_events_leniently(body: bytes) -> list[bytes] | None:
@@ -293,6 +323,8 @@ def event_of(fields: dict[str, Any], unknown: dict[str, None], terms: Terms) -> 
             known["event_id"] = event_id(known["event_id"], terms.project)
         except values.ValueFormError as form:
             raise FieldError("event_id", known["event_id"], str(form)) from form
+    if terms.is_strict and fields:
+        raise no_such_field(*next(iter(fields.items())))
     event = msgspec.convert(known, _UuidEvent)
     if len(unknown) < IGNORED_NAMES_MAX:
         unknown.update(dict.fromkeys(fields))
@@ -303,6 +335,20 @@ def _misspelt(name: str, field: str, value: Any) -> FieldError:
     return FieldError(name, value, misspelt(name, field), f"write {field}, or leave it out")
 
 
+def no_such_field(name: str, value: Any) -> FieldError:
+    """The error for a field that no event has, if such fields are refused."""
+    return FieldError(name, value, "no event has this field, and the key asks for strict reading", "leave it out")
+
+
+def _time_or_none(value: Any) -> int | None:
+    """A time that only informs: None if it is not in a form that an event's time may have."""
+    with contextlib.suppress(values.ValueFormError):
+        at_ms = values.time_ms(value) if isinstance(value, str) else value
+        if isinstance(at_ms, int) and not isinstance(at_ms, bool) and TIME_MIN_MS <= at_ms < TIME_END_MS:
+            return at_ms
+    return None
+
+
 def _with_ids(events: Sequence[ViewEvent], terms: Terms) -> Sequence[ViewEvent]:
     """The same events with UUIDs made of their ids. Raises ValueFormError."""
     for event in events:
@@ -311,14 +357,16 @@ def _with_ids(events: Sequence[ViewEvent], terms: Terms) -> Sequence[ViewEvent]:
     return events
 
 
-def _unknown(events: Iterable[_Fields]) -> list[str]:
-    """The names of unknown fields. Raises FieldError for a misspelt name of a known field."""
+def _unknown(events: Iterable[_Fields], terms: Terms) -> list[str]:
+    """The names of unknown fields. Raises FieldError for one that is refused."""
     found: dict[str, None] = {}
     for fields in events:
         for name in fields:
             if name not in _KNOWN and name not in found:
                 if (known := meant(name)) is not None:
                     raise _misspelt(name, known, None)
+                if terms.is_strict:
+                    raise no_such_field(name, None)
                 if len(found) < IGNORED_NAMES_MAX:
                     found[name] = None
     return _ignored(found)

@@ -34,6 +34,6 @@ def parse(media: str, body: bytes, terms: Terms, *, unpacked_bytes_max: int) -> 
             return parse_cloud_event(body, terms)
         if media == CLOUD_EVENTS:
             return parse_cloud_events(body, terms)
-        return parse_avro(body, unpacked_bytes_max=unpacked_bytes_max)
+        return parse_avro(body, terms, unpacked_bytes_max=unpacked_bytes_max)
     except BodyError as error:
         raise RefusedError(400, str(error)) from error

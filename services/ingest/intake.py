@@ -55,6 +55,7 @@ class Intake:
         self._reach = Reach(
             settings.history.late_hours * HOUR_MS + settings.ingest.past_margin_ms,
             settings.counting.future_skew_ms + settings.ingest.future_margin_ms,
+            settings.counting.lateness_ms,
         )
         self._writer = writer
         self._caller = Caller(settings.access.project)
@@ -79,7 +80,7 @@ class Intake:
         admitted = await self._limit(request, declared)
         body = await read_body(request, bytes_max=self._ingest.body_bytes_max)
         body = unpack(encoding, body, bytes_max=self._ingest.body_bytes_max)
-        terms = Terms(self._caller.project, key)
+        terms = Terms(self._caller.project, key, self._caller.is_strict)
         tail = event_tail(project=self._caller.project)
         packing = Packing(time.time_ns() // 1_000_000, self._salts, tail, self._reach)
         bytes_max = self._ingest.body_bytes_max
@@ -96,11 +97,20 @@ class Intake:
         rejected += [rejection(index, None, None, f"not written: {reason}", SEND_AGAIN) for index, reason in failed]
         rejected.sort(key=lambda rejection: rejection.index)
         ignored = parsed.ignored or UNSET
+        clock_off_ms = UNSET if parsed.sent_at_ms is None else parsed.sent_at_ms - packing.now_ms
         if packed.count == 0:
             reason = "no event in the body is usable" if rejected else "the body holds no event"
-            return _answer(400, Result(0, rejected, ignored=ignored, error=reason))
-        repeats = BOUNDED if parsed.is_bounded else UNSET
-        result = Result(packed.count - len(failed), rejected, _event_ids(taken), ignored, repeats)
+            return _answer(400, Result(0, rejected, ignored=ignored, clock_off_ms=clock_off_ms, error=reason))
+        late = len(set(packed.late).difference(index for index, _ in failed))
+        result = Result(
+            packed.count - len(failed),
+            rejected,
+            _event_ids(taken),
+            ignored,
+            BOUNDED if parsed.is_bounded else UNSET,
+            late or UNSET,
+            clock_off_ms,
+        )
         if result.accepted == 0:
             return _answer(503, result, RETRY_AFTER_S)
         return _answer(202, result, headers=admitted.headers)

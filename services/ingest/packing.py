@@ -10,7 +10,7 @@ for every event. Whoever splits it measures the service before and after.
 import os
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Annotated
@@ -43,6 +43,7 @@ from schemas.varint import varint
 from schemas.view_records import Origin, batch_head, event_tail
 from services.ingest.events import ViewEvent
 from services.ingest.rejections import Rejection, rejection
+from settings.durations import MINUTE_MS
 
 # The encoded length of every string that an event may have is looked up.
 _LENGTHS = range(max(VIDEO_ID_BYTES_MAX, KIND_BYTES_MAX, VIEWER_ID_BYTES_MAX, COUNTRY_BYTES_MAX, DEVICE_BYTES_MAX) + 1)
@@ -93,14 +94,20 @@ class Packed:
     rejected: list[Rejection]
     made: list[Made]
     count: int
+    # The indexes of the events that come late.
+    late: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far `viewed_at` may lie from the service's own clock, in ms. An event beyond that could never count."""
+    """How far `viewed_at` may lie from the service's own clock, in ms. An event beyond that could never count.
+
+    An event is late if the minute in which it was viewed has ended `lateness_ms` ago or longer. None: none is late.
+    """
 
     past_ms: int
     future_ms: int
+    lateness_ms: int | None = None
 
 
 def pack(
@@ -118,6 +125,9 @@ def pack(
     `tail` is what `event_tail` returns, of at most TAIL_BYTES_MAX bytes: it ends every event.
     """
     earliest_ms, end_ms = time_bounds(now_ms, reach)
+    # Most events are not late, so that one comparison is enough for them.
+    in_time_ms = max(earliest_ms, in_time_from_ms(now_ms, reach))
+    late: list[int] = []
     datums: list[list[bytes]] = [[] for _ in range(salts)]
     places: list[list[int]] = [[] for _ in range(salts)]
     rejected: list[Rejection] = []
@@ -145,9 +155,11 @@ def pack(
                     rejected.append(rejection(index, "viewed_at", viewed_at, str(error)))
                     continue
         assert isinstance(viewed_at, int)
-        if not earliest_ms <= viewed_at < end_ms:
-            rejected.append(_out_of_reach(index, viewed_at, now_ms))
-            continue
+        if not in_time_ms <= viewed_at < end_ms:
+            if not earliest_ms <= viewed_at < end_ms:
+                rejected.append(_out_of_reach(index, viewed_at, now_ms))
+                continue
+            late.append(index)
         video_id = event.video_id.encode()
         if len(video_id) > VIDEO_ID_BYTES_MAX:
             rejected.append(_too_long(index, "video_id", event.video_id, VIDEO_ID_BYTES_MAX))
@@ -212,7 +224,9 @@ def pack(
         places[salt].append(index)
     blocks = [b"".join(of_salt) for of_salt in datums]
     ends: list[Sequence[int]] = [list(accumulate(map(len, of_salt))) for of_salt in datums]
-    return Packed(blocks, ends, places, rejected, made, sum(map(len, datums)))
+    if late and rejected:
+        late = sorted(set(late).difference(one.index for one in rejected))
+    return Packed(blocks, ends, places, rejected, made, sum(map(len, datums)), late)
 
 
 def batch_value(
@@ -249,6 +263,13 @@ def time_bounds(now_ms: int, reach: Reach | None) -> tuple[int, int]:
     if reach is None:
         return TIME_MIN_MS, TIME_END_MS
     return max(TIME_MIN_MS, now_ms - reach.past_ms), min(TIME_END_MS, now_ms + reach.future_ms + 1)
+
+
+def in_time_from_ms(now_ms: int, reach: Reach | None) -> int:
+    """The earliest time of an event that is not late, if it arrives now. The count job's rule is the same."""
+    if reach is None or reach.lateness_ms is None:
+        return TIME_MIN_MS
+    return (now_ms - reach.lateness_ms) // MINUTE_MS * MINUTE_MS
 
 
 def _unsigned_varint(value: int) -> bytes:

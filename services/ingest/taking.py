@@ -15,7 +15,7 @@ from schemas.values import ID_BYTES
 from services.ingest.container import read_own_blocks, unknown_fields
 from services.ingest.events import BodyError, Parsed, Terms, parse_json, parse_ndjson
 from services.ingest.forms import AVRO_TYPES, JSON_TYPES, NDJSON_TYPES, parse
-from services.ingest.packing import NO_TAIL, Made, Packed, Reach, pack, time_bounds
+from services.ingest.packing import NO_TAIL, Made, Packed, Reach, in_time_from_ms, pack, time_bounds
 from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS
 from udfs.logic.wire.event_bodies import Bounds, EventRows, read_avro, read_json
 
@@ -72,13 +72,15 @@ class Reading:
             return Taken(packed, packed.made)
         rejected = self.parsed.rejected
         made: list[Made] = []
+        late = rows.taken_before(in_time_from_ms(self.packing.now_ms, self.packing.reach))
         if self.parsed.events:
             by_hand = self._packed(b"")
             rejected = rejected + by_hand.rejected
             made = by_hand.made
+            late = sorted(late + by_hand.late)
             rows.put(by_hand.blocks, by_hand.ends, by_hand.indexes)
         found = rows.sorted(self.packing.tail, os.urandom(ID_BYTES * rows.ids_missing()))
-        packed = Packed(found.blocks, found.ends, found.indexes, rejected, made, sum(map(len, found.indexes)))
+        packed = Packed(found.blocks, found.ends, found.indexes, rejected, made, sum(map(len, found.indexes)), late)
         return Taken(packed, _all_made(found.made, made))
 
     def _packed(self, tail: bytes) -> Packed:
@@ -103,7 +105,8 @@ def read(
         reading = _by_kernel(body, terms, packing, is_lines=media in NDJSON_TYPES)
         if reading is not None:
             return reading
-    if len(body) >= kernel_bytes_min and media in AVRO_TYPES:
+    # A strict reading refuses schemas with unknown fields, as a later version of the product's own has them.
+    if len(body) >= kernel_bytes_min and media in AVRO_TYPES and not terms.is_strict:
         reading = _avro_by_kernel(body, packing, unpacked_bytes_max)
         if reading is not None:
             return reading

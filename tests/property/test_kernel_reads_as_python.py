@@ -5,6 +5,7 @@ import uuid
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -12,8 +13,9 @@ from schemas.values import TIME_END_MS, TIME_MIN_MS
 from services.ingest.packing import Reach
 from services.ingest.rejections import rejection
 from services.ingest.routes import NDJSON
+from services.ingest.taking import Packing, read
 from services.openapi import JSON
-from tests.support.both_ways import ALWAYS, NOW_MS, SALTS, datums, same, taken
+from tests.support.both_ways import ALWAYS, NOW_MS, SALTS, TERMS, datums, same, taken
 from udfs.logic.wire.event_bodies import Bounds, read_json
 
 ID = "7f9c24e8-3b12-4fef-91e0-56a2d5a3f0b1"
@@ -162,7 +164,7 @@ def test_any_bytes_are_the_same(body: bytes) -> None:
 @example("2000-01-01T00:00:00Z", -1)
 def test_a_time_at_the_edge_of_the_reach_is_the_same(written: str, beside_ms: int) -> None:
     at_ms = (datetime.fromisoformat(written.upper()) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-    reach = Reach(max(NOW_MS - at_ms + beside_ms, 0), max(at_ms - NOW_MS + beside_ms, 0))
+    reach = Reach(max(NOW_MS - at_ms + beside_ms, 0), max(at_ms - NOW_MS + beside_ms, 0), 600_000)
     found = same(JSON, json.dumps({"events": [{"video_id": "A", "viewed_at": written}]}).encode(), reach)
     assert len(found[0]) == (beside_ms >= 0 or at_ms == NOW_MS) or not TIME_MIN_MS <= at_ms < TIME_END_MS
 
@@ -186,3 +188,12 @@ def test_a_bad_event_among_good_ones_is_rejected_alone() -> None:
     assert datums(result.packed).keys() == {0, 2, 3, 4}
     assert result.packed.rejected == [rejection(1, "video_id", 1, "Expected `str`, got `int`")]
     assert (ignored, readable) == (["note"], 4)
+
+
+@pytest.mark.parametrize(
+    "body", ['"events":[{"video_id":"A"}],"sent_at":%d', '"sent_at":%d,"events":[{"video_id":"A"}]']
+)
+def test_when_a_body_was_sent_is_read_beside_its_events(body: str) -> None:
+    data = f"{{{body % NOW_MS}}}".encode()
+    reading = read(JSON, data, TERMS, Packing(NOW_MS, SALTS), unpacked_bytes_max=1 << 20, kernel_bytes_min=ALWAYS)
+    assert (reading.parsed.sent_at_ms, reading.total) == (NOW_MS, 1)

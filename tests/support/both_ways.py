@@ -62,6 +62,7 @@ def seen(found: Seen) -> tuple[Any, ...]:
         [msgspec.structs.astuple(one) for one in rejected],
         ignored,
         readable,
+        of.packed.late,
     )
 
 

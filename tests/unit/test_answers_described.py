@@ -302,6 +302,12 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
     post(400, content=b"[]", headers={"content-type": JSON})
     post(413, content=b" " * (BODY_BYTES_MAX + 1), headers={"content-type": JSON})
     post(415, content=b"", headers={"content-type": "text/csv"})
+    viewed_at = {"viewed_at": f"{datetime.now(UTC) - HOUR:%Y-%m-%dT%H:%M:%SZ}"}
+    post(
+        202,
+        content=json.dumps({"events": [{"video_id": "A", **viewed_at}], "sent_at": 946_684_800_000}),
+        headers={"content-type": JSON},
+    )
     keyed = body({"video_id": "A"})
     post(202, **{**keyed, "headers": {**keyed["headers"], "Idempotency-Key": "k"}})
     post(422, params={"dry_run": "yes"}, **body({"video_id": "A"}))

@@ -9,6 +9,8 @@ from typing import Any
 import fastavro
 import mmh3
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas import event_ids, limits
 from schemas.fields import EVENT_FIELDS
@@ -16,11 +18,14 @@ from schemas.registry import decode, newest, schema
 from schemas.varint import varint
 from schemas.view_records import event_tail
 from services.ingest import events, packing
+from services.ingest.idempotency import key_of
+from udfs.logic.stream.time_rules import is_late
 
 NOW_MS = 1_767_225_600_000
 ID = "7f9c24e8-3b12-4fef-91e0-56a2d5a3f0b1"
 SALTS = 16
 TERMS = events.Terms("shop")
+STRICT = events.Terms("shop", is_strict=True)
 # The fields that are texts, and how long each may be.
 TEXTS = {
     name: getattr(limits, f"{name.upper()}_BYTES_MAX") for name in EVENT_FIELDS if name not in {"event_id", "viewed_at"}
@@ -150,6 +155,68 @@ def test_what_is_nested_too_deep_is_rejected_alone_in_lines_and_as_a_whole_in_on
             parse_json(data.encode())
 
 
+LATENESS_MS = 600_000
+
+
+@given(st.lists(st.integers(-3 * LATENESS_MS, 60_000), min_size=1, max_size=8), st.integers(0, 60_000))
+def test_events_that_the_stream_takes_for_late_are_taken_and_named(ahead_ms: list[int], past_ms: int) -> None:
+    now_ms = NOW_MS + past_ms
+    parsed = parse_json(body(*(event(viewed_at=now_ms + ahead) for ahead in ahead_ms), event(device="d" * 99)))
+    reach = packing.Reach(past_ms=10**8, future_ms=10**8, lateness_ms=LATENESS_MS)
+    result = packing.pack(parsed.events, parsed.indexes, now_ms=now_ms, salts=SALTS, reach=reach)
+    late = [n for n, ahead in enumerate(ahead_ms) if is_late(now_ms + ahead, now_ms, LATENESS_MS)]
+    assert (result.late, result.count) == (late, len(ahead_ms))
+
+
+def test_a_rejected_event_is_not_late_as_well() -> None:
+    old = [event(viewed_at=NOW_MS - 10**7, device="é" * 40), event(viewed_at=NOW_MS - 10**7)]
+    parsed = parse_json(body(*old))
+    reach = packing.Reach(past_ms=10**8, future_ms=10**8, lateness_ms=LATENESS_MS)
+    result = packing.pack(parsed.events, parsed.indexes, now_ms=NOW_MS, salts=SALTS, reach=reach)
+    assert ([one.index for one in result.rejected], result.late) == ([0], [1])
+
+
+@pytest.mark.parametrize(
+    ("sent_at", "found"),
+    [
+        (NOW_MS, NOW_MS), ("2026-01-01T00:00:00Z", NOW_MS), (None, None), (1_767_225_600, None), ("now", None),
+        (True, None), ([], None), (1 << 70, None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("more", [{}, {"event_id": "evt"}, {"position": 1}, {"kind": ""}])
+def test_when_a_body_was_sent_changes_no_event(sent_at: Any, found: int | None, more: dict[str, Any]) -> None:
+    sent = {"events": [event(), event() | more], "sent_at": sent_at}
+    without, parsed = (parse_json(json.dumps(one).encode()) for one in ({"events": sent["events"]}, sent))
+    assert parsed.sent_at_ms == found
+    assert parsed.events == without.events
+    assert set(parsed.ignored) - set(without.ignored) == (
+        {"sent_at"} if found is None and sent_at is not None else set()
+    )
+
+
+@pytest.mark.parametrize("form", ["json", "ndjson"])
+@pytest.mark.parametrize("key", [None, "k"])
+def test_a_strict_reading_rejects_events_with_unknown_fields_alone(form: str, key: str | None) -> None:
+    strict = events.Terms("shop", key_of([key] if key else [], NOW_MS), is_strict=True)
+    sent = [event(), event(position=3), event(event_id="evt_1")]
+    if form == "json":
+        parsed = events.parse_json(body(*sent), strict)
+    else:
+        parsed = events.parse_ndjson("\n".join(map(json.dumps, sent)).encode(), strict)
+    assert [(one.index, one.field, one.value, one.remedy) for one in parsed.rejected] == [
+        (1, "position", "3", "leave it out")
+    ]
+    assert (list(parsed.indexes), parsed.ignored) == ([0, 2], [])
+
+
+def test_a_strict_reading_refuses_a_file_whose_schema_has_unknown_fields() -> None:
+    declared = {**schema("ViewEvent"), "fields": [*schema("ViewEvent")["fields"], {"name": "position", "type": "int"}]}
+    with pytest.raises(events.BodyError, match="position"):
+        events.parse_avro(avro([record(position=3)], written_by=declared), STRICT, unpacked_bytes_max=1 << 20)
+    whole = events.parse_avro(avro([record()]), STRICT, unpacked_bytes_max=1 << 20)
+    assert len(whole.events) == 1
+
+
 def test_every_event_of_a_request_has_the_request_s_tail() -> None:
     parsed = parse_json(body(event(), event(event_id=None, device="tv"), {"video_id": "B"}))
     tail = event_tail(agent="browser", project="shop")
@@ -266,7 +333,7 @@ def record(**fields: Any) -> dict[str, Any]:
 
 
 def parse_avro(data: bytes) -> events.Parsed:
-    return events.parse_avro(data, unpacked_bytes_max=1 << 20)
+    return events.parse_avro(data, TERMS, unpacked_bytes_max=1 << 20)
 
 
 @pytest.mark.parametrize("codec", ["null", "deflate"])

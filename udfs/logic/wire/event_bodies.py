@@ -22,6 +22,7 @@ from udfs.logic.wire.event_rows import (
     NO_ID,
     SALT,
     START,
+    VIEWED_AT,
     by_salt,
     make_ids,
 )
@@ -65,6 +66,12 @@ class EventRows:
     def taken(self) -> int:
         """How many events the kernel has taken."""
         return len(self._rows) - len(self.left)
+
+    def taken_before(self, at_ms: int) -> list[int]:
+        """Return the indexes of the events that the kernel has taken and that were viewed before this time."""
+        rows = self._rows
+        before: list[int] = np.nonzero((rows[:, VIEWED_AT] < at_ms) & (rows[:, SALT] != LEFT))[0].tolist()
+        return before
 
     def texts_left(self) -> list[bytes]:
         """Return the bytes of each event that is left, or of its whole line: an error text counts the line's bytes."""
