@@ -34,8 +34,6 @@ from tools.stack.machine.ports import free_ports
 PARTS = ("kafka", "redis")
 CHECK = Case("json", "identity", 100)
 CHECK_S = 1.5
-# Segments so small that Kafka deletes what a benchmark no longer needs.
-SEGMENT_BYTES = 64 << 20
 
 # Without a terminal, as in a log, the table would be 80 columns wide.
 console = Console() if sys.stdout.isatty() else Console(width=170)
@@ -61,7 +59,7 @@ def main(
     if before is not None and not overload:
         services.insert(1, ingest_services.before(before.resolve()))
     if quick:
-        turns, seconds, minutes = 1, 2.0, min(minutes, 0.5)
+        turns, seconds, minutes = 1, 1.5, min(minutes, 0.5)
     own, others = ingest_host.shares(os.sched_getaffinity(0), is_pinned=pin)
     result: dict[str, Any] = {
         "benchmark": "ingest-overload" if overload else "ingest",
@@ -154,8 +152,8 @@ def _make_topics(brokers: str, services: Sequence[Service]) -> None:
     """The topics of the others, as the product's own is."""
     events = topics(Settings())[0]
     admin = AdminClient({"bootstrap.servers": brokers})
-    config = {**events.config, "segment.bytes": str(SEGMENT_BYTES)}
-    new = [NewTopic(one.topic, events.partitions, 1, config=config) for one in services if one.topic != events.name]
+    others = {one.topic for one in services} - {events.name}
+    new = [NewTopic(name, events.partitions, 1, config=events.config) for name in others]
     for future in (admin.create_topics(new) if new else {}).values():
         future.result(60)
 

@@ -120,6 +120,7 @@ GO = Service(
     ("identity", "gzip"),
     (
         "no bound on events that wait for Kafka, so no 429 under overload",
+        "an id is a UUID, and no other text; no Idempotency-Key",
         "unknown and misspelt fields pass without a word",
         "one event of a wrong type refuses the whole JSON body",
         "no check of topics, clocks and partitions; the events of a dead partition wait for their time-out",
@@ -136,6 +137,7 @@ FASTAPI = Service(
     ("identity",),
     (
         "no batches: one record for each event, which the count job does not read without the pack job",
+        "an id is a UUID, and no other text; no Idempotency-Key",
         "one bad event refuses the whole body; lengths are checked in characters, and times not at all",
         "no bound on bodies or on events that wait for Kafka, so no 413 and no 429",
         "no heartbeats, and no check of topics, clocks and partitions",
