@@ -1,6 +1,7 @@
 """Creates, describes and alters the topics of schemas.topics. Knows no Flink."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -20,6 +21,7 @@ from settings import KafkaSettings
 
 TIMEOUT_S = 30.0
 Key = TypeVar("Key")
+_NOT_LET_IN = (KafkaError._AUTHENTICATION, KafkaError._SSL)  # noqa: SLF001 - the client's own names for them
 
 
 class TopicMismatchError(RuntimeError):
@@ -31,27 +33,20 @@ def create_topics(kafka: KafkaSettings, wanted: Iterable[Topic], replication_fac
 
     Raises confluent_kafka.KafkaException if Kafka refuses or does not answer within 30 s.
     """
-    # The variable keeps the client alive: if it were collected, its requests would end with it.
-    admin = AdminClient(client_config(kafka))
-    created = admin.create_topics(
-        [
-            NewTopic(
-                topic.name,
-                num_partitions=topic.partitions,
-                replication_factor=replication_factor,
-                config=topic.config,
-            )
-            for topic in wanted
-        ],
-        operation_timeout=TIMEOUT_S,
-        request_timeout=TIMEOUT_S,
-    )
-    for future in created.values():
-        try:
-            future.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise
+    new = [
+        NewTopic(
+            topic.name, num_partitions=topic.partitions, replication_factor=replication_factor, config=topic.config
+        )
+        for topic in wanted
+    ]
+    with _admin(kafka) as admin:
+        created = admin.create_topics(new, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S)
+        for future in created.values():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
 
 
 def describe_topics(kafka: KafkaSettings, names: Collection[str], timeout_s: float = TIMEOUT_S) -> dict[str, Seen]:
@@ -60,9 +55,9 @@ def describe_topics(kafka: KafkaSettings, names: Collection[str], timeout_s: flo
     Raises confluent_kafka.KafkaException if Kafka does not answer in time, or if the client lacks the rights Describe
     and DescribeConfigs on a topic.
     """
-    admin = AdminClient(client_config(kafka))
-    there = _those_there(admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s))
-    configs = _configs(admin, there, timeout_s)
+    with _admin(kafka) as admin:
+        there = _those_there(admin.describe_topics(TopicCollection(list(names)), request_timeout=timeout_s))
+        configs = _configs(admin, there, timeout_s)
     return {
         name: Seen(
             len(topic.partitions),
@@ -88,9 +83,9 @@ def alter_topics(kafka: KafkaSettings, changes: Iterable[tuple[str, str, str]]) 
     resources = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=e) for topic, e in by_topic.items()]
     if not resources:
         return
-    admin = AdminClient(client_config(kafka))
-    for future in admin.incremental_alter_configs(resources, request_timeout=TIMEOUT_S).values():
-        future.result()
+    with _admin(kafka) as admin:
+        for future in admin.incremental_alter_configs(resources, request_timeout=TIMEOUT_S).values():
+            future.result()
 
 
 def kept_ms(kafka: KafkaSettings, topic: str) -> int | None:
@@ -99,8 +94,8 @@ def kept_ms(kafka: KafkaSettings, topic: str) -> int | None:
     It is -1 if the broker deletes nothing, and None if the topic does not exist. Raises confluent_kafka.KafkaException
     if Kafka does not answer within 30 s.
     """
-    admin = AdminClient(client_config(kafka))
-    found = _configs(admin, [topic], TIMEOUT_S).get(topic)
+    with _admin(kafka) as admin:
+        found = _configs(admin, [topic], TIMEOUT_S).get(topic)
     if found is None:
         return None
     retention_ms, segment_ms = (int(found[name]) for name in ("retention.ms", "segment.ms"))
@@ -114,11 +109,27 @@ def topic_id(kafka: KafkaSettings, topic: str) -> str:
     Raises TopicMismatchError if there is no such topic, and confluent_kafka.KafkaException if Kafka does not answer
     within 30 s.
     """
-    admin = AdminClient(client_config(kafka))
-    there = _those_there(admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S))
+    with _admin(kafka) as admin:
+        there = _those_there(admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S))
     if topic not in there:
         raise TopicMismatchError(f"topic {topic} does not exist; create the topics (docs/operations.md)")
     return _id_of(there[topic])
+
+
+@contextmanager
+def _admin(kafka: KafkaSettings) -> Iterator[AdminClient]:
+    """A client. If Kafka does not let it in, the error says why, and not only that no answer came in time."""
+    told: list[KafkaError] = []
+    config: dict[str, Any] = {**client_config(kafka), "error_cb": told.append}
+    client = AdminClient(config)
+    try:
+        yield client
+    except KafkaException as error:
+        client.poll(0)
+        reason = next((one for one in told if one.code() in _NOT_LET_IN), None)
+        if reason is None or error.args[0].code() != KafkaError._TIMED_OUT:  # noqa: SLF001
+            raise
+        raise KafkaException(reason) from error
 
 
 def _those_there(asked: Mapping[Key, Any]) -> dict[Key, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from connectors.secret_files import SecretFileError, read_secret
+from connectors.secret_files import SecretFileError, read_secret, readable
 from settings import KafkaSettings
 
 # Of syslog's levels: critical. Otherwise a client prints its own lines among those of a command, as when it is closed,
@@ -25,12 +25,12 @@ def client_config(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def _encryption(kafka: KafkaSettings) -> dict[str, Any]:
-    places = {
-        "ssl.ca.location": kafka.ca_file,
-        "ssl.certificate.location": kafka.certificate_file,
-        "ssl.key.location": kafka.key_file,
+    files = {
+        "ssl.ca.location": ("ca_file", kafka.ca_file),
+        "ssl.certificate.location": ("certificate_file", kafka.certificate_file),
+        "ssl.key.location": ("key_file", kafka.key_file),
     }
-    return {name: place for name, place in places.items() if place is not None}
+    return {name: readable(f"kafka.{field}", path) for name, (field, path) in files.items() if path is not None}
 
 
 def _login(kafka: KafkaSettings) -> dict[str, Any]:

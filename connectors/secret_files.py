@@ -1,4 +1,4 @@
-"""Reads secrets from the files that settings name. Knows no setting.
+"""Reads secrets and certificates from the files that settings name. Knows no setting.
 
 A file is read when a client is made, in the process that needs it. So a secret is in no environment, no argument and no
 job graph.
@@ -8,7 +8,19 @@ from pathlib import Path
 
 
 class SecretFileError(RuntimeError):
-    """A file of a secret cannot be used. The text names the setting, the path and the remedy, and never the content."""
+    """A file of a secret or a certificate cannot be used. The text names setting, path and remedy, not the content."""
+
+
+def readable(setting: str, path: str) -> str:
+    """The path of a file, for a library that reads it by itself and whose errors would not name it.
+
+    `setting` is for errors, as GROUP.FIELD. Raises SecretFileError.
+    """
+    try:
+        with Path(path).open("rb"):
+            return path
+    except OSError as error:
+        raise _unreadable(setting, path, error) from error
 
 
 def read_secret(setting: str, path: str) -> str:
@@ -20,9 +32,7 @@ def read_secret(setting: str, path: str) -> str:
     try:
         secret = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise SecretFileError(
-            f"{place} cannot be read ({error.strerror}); mount the secret there, readable for this user"
-        ) from error
+        raise _unreadable(setting, path, error) from error
     except UnicodeDecodeError:
         # Its text would quote bytes of the secret.
         raise SecretFileError(f"{place} is not UTF-8; write the secret as text") from None
@@ -34,3 +44,9 @@ def read_secret(setting: str, path: str) -> str:
             f"printf %s, which ends no line"
         )
     return secret
+
+
+def _unreadable(setting: str, path: str, error: OSError) -> SecretFileError:
+    return SecretFileError(
+        f"{setting}={path} cannot be read ({error.strerror}); mount the file there, readable for this user"
+    )

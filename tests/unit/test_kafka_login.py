@@ -65,20 +65,25 @@ def test_neither_settings_nor_java_s_properties_hold_a_secret(tmp_path: Path) ->
     assert properties["config.providers"] == "directory"
 
 
-def test_a_certificate_needs_no_login() -> None:
-    kafka = KafkaSettings(
-        security_protocol="SSL", ca_file="/s/ca.pem", certificate_file="/s/c.pem", key_file="/s/k.pem"
+def test_a_certificate_needs_no_login(tmp_path: Path) -> None:
+    files = {f"{name}_file": tmp_path / f"{name}.pem" for name in ("ca", "certificate", "key")}
+    kafka = KafkaSettings.model_validate(
+        {"security_protocol": "SSL", **{name: str(path) for name, path in files.items()}}
     )
     properties = java_properties(kafka)
-    assert properties["ssl.truststore.location"] == "/s/ca.pem"
-    assert properties["ssl.keystore.key"] == "${directory:/s:k.pem}"
+    assert properties["ssl.truststore.location"] == str(files["ca_file"])
+    assert properties["ssl.keystore.key"] == f"${{directory:{tmp_path}:key.pem}}"
+    with pytest.raises(SecretFileError, match=r"kafka\.ca_file=.*ca\.pem cannot be read \(No such file or directory\)"):
+        client_config(kafka)
+    for path in files.values():
+        path.touch()
     assert client_config(kafka) == {
         "bootstrap.servers": "127.0.0.1:9092",
         "log_level": 2,
         "security.protocol": "SSL",
-        "ssl.ca.location": "/s/ca.pem",
-        "ssl.certificate.location": "/s/c.pem",
-        "ssl.key.location": "/s/k.pem",
+        "ssl.ca.location": str(files["ca_file"]),
+        "ssl.certificate.location": str(files["certificate_file"]),
+        "ssl.key.location": str(files["key_file"]),
     }
 
 
