@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from schemas import values
 from schemas.event_ids import id_of_text
 from schemas.limits import EVENT_ID_BYTES_MAX
-from services.ingest.events import BodyError, Parsed, Terms, ViewEvent, event_of, one_by_one
+from services.ingest.events import BodyError, Parsed, Terms, ViewEvent, check_size_of_values, event_of, one_by_one
 from services.ingest.rejections import FieldError
 
 SPEC_VERSION = "1.0"
@@ -59,6 +59,7 @@ def parse_cloud_event(body: bytes, terms: Terms) -> Parsed:
 
 def parse_cloud_events(body: bytes, terms: Terms) -> Parsed:
     """Read a list of CloudEvents. Raises BodyError for any other shape."""
+    check_size_of_values(body, b",")
     try:
         raws = _BATCH.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

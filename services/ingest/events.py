@@ -6,9 +6,10 @@ bytes. The docstrings and descriptions of SentEvent and EventsBody are part of t
 """
 
 import contextlib
+import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Generic, TypeVar
@@ -31,11 +32,14 @@ from schemas.limits import (
 from schemas.values import TIME_END_MS, TIME_MIN_MS
 from services.ingest.container import ContainerError, read_container
 from services.ingest.idempotency import RequestKey
-from services.ingest.rejections import FieldError, Rejection, rejection
+from services.ingest.rejections import FieldError, Rejection, rejection, too_many
 
 # How many names of unknown fields an answer lists, and how many characters of each.
 IGNORED_NAMES_MAX = 32
 IGNORED_NAME_LENGTH_MAX = 64
+# A body may have so many values of any size, and then one for so many bytes. The shortest event in JSON has 16 bytes.
+VALUES_MIN = 100_000
+VALUE_BYTES_MIN = 4
 
 T = TypeVar("T")
 
@@ -176,6 +180,8 @@ def _parsed_json(body: bytes, terms: Terms) -> tuple[Parsed, Any]:
         with contextlib.suppress(*_UNREADABLE, values.ValueFormError):
             sent = _STRICT_SENT_BODY.decode(body)
             return Parsed(_with_ids(sent.events, terms), range(len(sent.events))), sent.sent_at
+    check_size_of_values(body, b",")
+    if terms.key is None:
         with contextlib.suppress(*_UNREADABLE, FieldError):
             ignored = _unknown(_FIELDS_BODY.decode(body).events, terms)
             more = _BODY.decode(body)
@@ -186,18 +192,19 @@ def _parsed_json(body: bytes, terms: Terms) -> tuple[Parsed, Any]:
 
 def parse_ndjson(body: bytes, terms: Terms) -> Parsed:
     """Read one event from each line. An event's index counts the lines that are not blank."""
-    if terms.key is not None:
-        return one_by_one(_lines(body), terms, _event, _ANY.decode)
-    with contextlib.suppress(*_UNREADABLE):
-        events = _STRICT_EVENT.decode_lines(body)
-        return Parsed(events, range(len(events)))
-    with contextlib.suppress(*_UNREADABLE, values.ValueFormError):
-        sent = _STRICT_SENT_EVENT.decode_lines(body)
-        return Parsed(_with_ids(sent, terms), range(len(sent)))
-    with contextlib.suppress(*_UNREADABLE, FieldError):
-        ignored = _unknown(_FIELDS_EVENT.decode_lines(body), terms)
-        more = _EVENT.decode_lines(body)
-        return Parsed(more, range(len(more)), ignored=ignored)
+    if terms.key is None:
+        with contextlib.suppress(*_UNREADABLE):
+            events = _STRICT_EVENT.decode_lines(body)
+            return Parsed(events, range(len(events)))
+        with contextlib.suppress(*_UNREADABLE, values.ValueFormError):
+            sent = _STRICT_SENT_EVENT.decode_lines(body)
+            return Parsed(_with_ids(sent, terms), range(len(sent)))
+    check_size_of_values(body, b"\n")
+    if terms.key is None:
+        with contextlib.suppress(*_UNREADABLE, FieldError):
+            ignored = _unknown(_FIELDS_EVENT.decode_lines(body), terms)
+            more = _EVENT.decode_lines(body)
+            return Parsed(more, range(len(more)), ignored=ignored)
     return one_by_one(_lines(body), terms, _event, _ANY.decode)
 
 
@@ -222,6 +229,8 @@ def parse_avro(body: bytes, terms: Terms, *, unpacked_bytes_max: int) -> Parsed:
                 indexes.append(index)
             except (msgspec.ValidationError, ValueError) as error:
                 parsed.rejected.append(_rejection(index, error, partial(dict, record)))
+                if (reason := too_many(parsed.rejected)) is not None:
+                    raise BodyError(reason) from error
     except ContainerError as error:
         if error.index is None:
             raise BodyError(str(error)) from error
@@ -258,12 +267,22 @@ def _raw_events_leniently(body: bytes) -> list[bytes] | None:
         return None
 
 
-def _lines(body: bytes) -> list[bytes]:
-    return [stripped for line in body.split(b"\n") if (stripped := line.strip())]
+def _lines(body: bytes) -> Iterator[bytes]:
+    return (stripped for line in io.BytesIO(body) if (stripped := line.strip()))
+
+
+def check_size_of_values(body: bytes, separator: bytes) -> None:
+    """Raise BodyError if values of a body are so small on the average that most of them can be no events.
+
+    Each value costs many times its bytes once it is an object.
+    """
+    values_max = max(VALUES_MIN, len(body) // VALUE_BYTES_MIN)
+    if body.count(separator) > values_max:
+        raise BodyError(f"the body has more than {values_max} values, of which most can be no events")
 
 
 def one_by_one(
-    raws: Sequence[bytes | msgspec.Raw],
+    raws: Iterable[bytes | msgspec.Raw],
     terms: Terms,
     read: Callable[[bytes | msgspec.Raw, dict[str, None], Terms], ViewEvent],
     fields: Callable[[bytes | msgspec.Raw], Mapping[str, Any]],
@@ -271,7 +290,7 @@ def one_by_one(
     """Read events one by one, so that each bad one is rejected alone.
 
     `read` makes an event of the bytes of one, and adds the names of unknown fields to its second argument. It raises
-    FieldError or what msgspec raises. `fields` reads all fields for a rejection.
+    FieldError or what msgspec raises. `fields` reads all fields for a rejection. Raises BodyError if too many are bad.
     """
     events: list[ViewEvent] = []
     indexes: list[int] = []
@@ -294,6 +313,8 @@ def one_by_one(
             rejected.append(rejection(index, None, None, TOO_DEEP, "leave out what is nested"))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             rejected.append(_rejection(index, error, partial(fields, raw)))
+        if (reason := too_many(rejected)) is not None:
+            raise BodyError(reason)
     return Parsed(events, indexes, rejected, _ignored(unknown), is_bounded)
 
 

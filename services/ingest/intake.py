@@ -26,7 +26,7 @@ from services.ingest.idempotency import key_of
 from services.ingest.limits import Admitted, IngestLimits
 from services.ingest.packing import Made, Packed, Reach
 from services.ingest.refused import RefusedError
-from services.ingest.rejections import rejection
+from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
 from services.ingest.taking import Packing, Taken, read
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter, failures
@@ -89,6 +89,8 @@ class Intake:
         self._admit_events(reading.readable)
         taken = await _beside(body, reading.pack)
         packed, rejected, parsed = taken.packed, taken.packed.rejected, reading.parsed
+        if (reason := too_many(rejected)) is not None:
+            return _answer(400, Result(0, rejected[:REJECTIONS_MAX], error=reason))
         # Others may have come meanwhile.
         self._admit_events(packed.count)
         if not is_dry_run:

@@ -4,6 +4,7 @@ The docstring and descriptions of Rejection are part of the OpenAPI description.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -23,6 +24,8 @@ from schemas.limits import (
 VALUE_LENGTH_MAX = 80
 NAME_LENGTH_MAX = 64
 _CUT = "..."
+# A body with more bad events is refused as a whole: each costs more than a good one, here and in the answer.
+REJECTIONS_MAX = 1000
 
 NO_FIELD = "send a JSON object with the fields of an event"
 _OPTIONAL = "send at most {} bytes of UTF-8, or leave it out"
@@ -76,6 +79,17 @@ def rejection(index: int, field: str | None, value: Any, reason: str, remedy: st
     """The rejection of an event. Without a remedy it has the usual one of the field."""
     name = None if field is None else _cut(field, NAME_LENGTH_MAX)
     return Rejection(index, name, shown(value), reason, remedy or _REMEDIES.get(field or "", NO_FIELD))
+
+
+def too_many(rejected: Sequence[Rejection]) -> str | None:
+    """Why nothing of a body is taken that has these bad events; None if they are few enough."""
+    if len(rejected) <= REJECTIONS_MAX:
+        return None
+    first = rejected[0]
+    return (
+        f"more than {REJECTIONS_MAX} events are bad, so that nothing was taken; the first is event {first.index}: "
+        f"{first.field or ''} {first.reason}; {first.remedy}"
+    )
 
 
 def shown(value: Any) -> str | None:

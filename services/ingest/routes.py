@@ -51,7 +51,7 @@ EVENTS = Operation(
     "Send view events.",
     Answer("Kafka has the accepted events; the rejected ones say why, one by one.", (Result,), limits=True),
     {
-        400: Answer("Nothing in the body is usable.", (Result,)),
+        400: Answer("Nothing in the body is usable, or too many of its events are bad; nothing was taken.", (Result,)),
         413: Answer("The body has too many bytes or events; send it in parts.", (Result,)),
         415: Answer("The content type is not one of these, or the encoding is neither gzip nor zstd.", (Result,)),
         422: Answer("A parameter or the Idempotency-Key is bad; nothing was taken.", (Result,)),
