@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
@@ -223,10 +224,11 @@ def parse_avro(body: bytes, terms: Terms, *, unpacked_bytes_max: int) -> Parsed:
             raise BodyError(f"avro.schema: {container.unknown[0]:.64}: {no_such_field('', None)}; leave it out")
         parsed.ignored = _ignored(container.unknown)
         for index, record in enumerate(container.records):
-            own = {"event_id": UUID(bytes=record["event_id"]), "viewed_at": values.ms_of(record["viewed_at"])}
             try:
-                events.append(msgspec.convert(record | own, _UuidEvent))
+                events.append(msgspec.convert(record | _id_and_time(record), _UuidEvent))
                 indexes.append(index)
+            except FieldError as error:
+                parsed.rejected.append(error.at(index))
             except (msgspec.ValidationError, ValueError) as error:
                 parsed.rejected.append(_rejection(index, error, partial(dict, record)))
                 if (reason := too_many(parsed.rejected)) is not None:
@@ -237,6 +239,21 @@ def parse_avro(body: bytes, terms: Terms, *, unpacked_bytes_max: int) -> Parsed:
         reason = f"this event and all after it: {error}"
         parsed.rejected.append(rejection(error.index, None, None, reason, "write the file again from there on"))
     return parsed
+
+
+def _id_and_time(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The id and the time of a record. Raises FieldError.
+
+    A writer's schema may say that a number is a date, or that bytes are a decimal, and fastavro then makes that of it.
+    """
+    identity, at = record["event_id"], record["viewed_at"]
+    if not isinstance(identity, bytes):
+        raise FieldError("event_id", identity, f"is no fixed of 16 bytes, but a {type(identity).__name__}")
+    if isinstance(at, datetime) and at.tzinfo is not None:
+        return {"event_id": UUID(bytes=identity), "viewed_at": values.ms_of(at)}
+    if not isinstance(at, int):
+        raise FieldError("viewed_at", at, f"is no time in ms since 1970, but a {type(at).__name__}")
+    return {"event_id": UUID(bytes=identity), "viewed_at": at}
 
 
 def _raw_events(body: bytes) -> tuple[Sequence[bytes | msgspec.Raw], Any]:

@@ -344,6 +344,36 @@ def test_an_avro_container_is_read(codec: str) -> None:
     assert {one["kind"] for one in written(packed(parsed))} == {"view", "like"}
 
 
+def other_types(**types: Any) -> dict[str, Any]:
+    """The first version's schema with other types of some fields."""
+    own = schema("ViewEvent")
+    fields = [{**field, "type": types.get(field["name"], field["type"])} for field in own["fields"]]
+    return {key: own[key] for key in ("type", "name")} | {"fields": fields}
+
+
+def test_a_time_in_avro_may_be_a_plain_number_of_ms() -> None:
+    sent = avro([record()], written_by=other_types(viewed_at="long"))
+    assert [one.viewed_at for one in parse_avro(sent).events] == [NOW_MS]
+
+
+@pytest.mark.parametrize(
+    ("field", "kind", "at"),
+    [
+        ("viewed_at", {"type": "int", "logicalType": "date"}, 20_000),
+        ("viewed_at", {"type": "long", "logicalType": "local-timestamp-millis"}, NOW_MS),
+        ("viewed_at", {"type": "int", "logicalType": "time-millis"}, 5),
+        ("event_id", {"type": "fixed", "name": "EventId", "size": 16, "logicalType": "decimal", "precision": 38}, NOW_MS),
+    ],
+)
+def test_what_a_writer_of_avro_calls_something_else_is_refused(field: str, kind: dict[str, Any], at: int) -> None:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, other_types(viewed_at="long"), record(viewed_at=at))
+    block = out.getvalue()
+    whole = avro([], written_by=other_types(**{field: kind}))
+    parsed = parse_avro(whole + varint(1) + varint(len(block)) + block + whole[-16:])
+    assert [(r.index, r.field) for r in parsed.rejected] == [(0, field)]
+
+
 def test_an_avro_container_that_breaks_off_gives_what_came_before() -> None:
     parsed = parse_avro(avro([record() for _ in range(3)])[:-40])
     assert not parsed.events
