@@ -20,7 +20,7 @@ from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS
 from udfs.logic.wire.event_bodies import Bounds, EventRows, read_avro, read_json
 
 # Below this size, a call of the kernels costs more than what they save.
-KERNEL_BYTES_MIN = 2048
+KERNEL_BYTES_MIN = 1 << 10
 
 _MADE = msgspec.json.Decoder(list[Made])
 

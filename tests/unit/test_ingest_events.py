@@ -362,7 +362,11 @@ def test_a_time_in_avro_may_be_a_plain_number_of_ms() -> None:
         ("viewed_at", {"type": "int", "logicalType": "date"}, 20_000),
         ("viewed_at", {"type": "long", "logicalType": "local-timestamp-millis"}, NOW_MS),
         ("viewed_at", {"type": "int", "logicalType": "time-millis"}, 5),
-        ("event_id", {"type": "fixed", "name": "EventId", "size": 16, "logicalType": "decimal", "precision": 38}, NOW_MS),
+        (
+            "event_id",
+            {"type": "fixed", "name": "EventId", "size": 16, "logicalType": "decimal", "precision": 38},
+            NOW_MS,
+        ),
     ],
 )
 def test_what_a_writer_of_avro_calls_something_else_is_refused(field: str, kind: dict[str, Any], at: int) -> None:

@@ -66,6 +66,7 @@ _HIGHS = np.uint64(0x8080808080808080)
 _QUOTES = np.uint64(0x2222222222222222)
 _BACKSLASHES = np.uint64(0x5C5C5C5C5C5C5C5C)
 _SPACES = np.uint64(0x2020202020202020)
+_NEWLINES = np.uint64(0x0A0A0A0A0A0A0A0A)
 _VERSION_7, _RFC_VARIANT = 7, 2
 _MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
@@ -474,6 +475,11 @@ def _is_end(buf, at):  # type: ignore[no-untyped-def]
 def _after_line(buf, start, end):  # type: ignore[no-untyped-def]
     """Return the place of the next line that is not blank, or of the body's end; -1 if the event is no line."""
     size = buf.shape[0]
+    while end - start >= 8:
+        word = load_u64(buf, start) ^ _NEWLINES
+        if (word - _ONES) & ~word & _HIGHS:
+            return -1
+        start += 8
     for i in range(start, end):
         if buf[i] == _NEWLINE:
             return -1
