@@ -35,8 +35,8 @@ class CassandraSettings(Group):
     )
     tls_names: bool = Field(
         True,
-        description="Whether a server's certificate must name the address at which it is reached, which for all but "
-        "the contact points is an IP address.",
+        description="Whether a server's certificate must name the IP address at which it is reached, also where hosts "
+        "has a name.",
     )
     batch_rows_max: int = Field(
         200,

@@ -20,8 +20,8 @@ from tools.stack.parts import KAFKA_CLUSTER_ID, kafka_java
 
 USER = "views"
 ANSWER_S = 5.0
-# Of the broker's key, in a file that the test's user alone sees; no client knows it.
-_STORE_PASSWORD = "changeit"
+# Of a server's key, in a file that the test's user alone sees; no client knows it.
+STORE_PASSWORD = "changeit"
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def secured_kafka(stack: Stack, folder: Path, password: str) -> Iterator[KafkaSe
     secrets = folder / "secrets"
     secrets.mkdir(parents=True, mode=0o700)
     (secrets / "password").write_text(password, encoding="utf-8")
-    _make_certificate(folder / "broker.p12", secrets / "ca.pem")
+    make_certificate(folder / "broker.p12", secrets / "ca.pem")
     ports = free_ports(("secured", "internal", "controller"))
     properties = folder / "broker.properties"
     properties.write_text(_properties(stack, folder, ports), encoding="utf-8")
@@ -65,8 +65,9 @@ def _answers(kafka: KafkaSettings) -> bool:
     return True
 
 
-def _make_certificate(store: Path, certificate: Path) -> None:
-    keystore = ("-keystore", str(store), "-storetype", "PKCS12", "-storepass", _STORE_PASSWORD, "-alias", "broker")
+def make_certificate(store: Path, certificate: Path) -> None:
+    """Make a key and its certificate in a PKCS#12 `store`, and the certificate alone in PEM. Needs nothing but Java."""
+    keystore = ("-keystore", str(store), "-storetype", "PKCS12", "-storepass", STORE_PASSWORD, "-alias", "broker")
     name = ("-dname", "CN=broker", "-ext", f"san=ip:{HOST}", "-validity", "2", "-keyalg", "EC")
     subprocess.run(["keytool", "-genkeypair", *keystore, *name], check=True, capture_output=True)
     subprocess.run(
@@ -90,7 +91,7 @@ def _properties(stack: Stack, folder: Path, ports: dict[str, int]) -> str:
         ),
         "ssl.keystore.type": "PKCS12",
         "ssl.keystore.location": str(folder / "broker.p12"),
-        "ssl.keystore.password": _STORE_PASSWORD,
+        "ssl.keystore.password": STORE_PASSWORD,
     }
     return "".join(f"{name}={value}\n" for name, value in values.items())
 
