@@ -53,13 +53,15 @@ class Body:
 class Answer(Generic[A]):
     """An answer: JSON of one of the structs `shapes`, or text if there are none.
 
-    With `retry` it has Retry-After. With `limits` it may say how much the caller can still send.
+    With `retry` it has Retry-After. With `limits` it may say how much the caller can still send. `headers` are
+    others, as OpenAPI describes them.
     """
 
     text: str
     shapes: tuple[type[A], ...] = ()
     retry: bool = False
     limits: bool = False
+    headers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def _body(body: Body, schemas: Mapping[type, dict[str, Any]]) -> dict[str, Any]:
 
 def _answer(answer: Answer[Any], schemas: Mapping[type, dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {"description": answer.text}
-    headers = {**(_RETRY if answer.retry else {}), **(_LIMITS if answer.limits else {})}
+    headers = {**(_RETRY if answer.retry else {}), **(_LIMITS if answer.limits else {}), **answer.headers}
     if headers:
         found["headers"] = headers
     references = [schemas[shape] for shape in answer.shapes]

@@ -10,7 +10,7 @@ class Caller:
     `project` is the name that outlives the rotation of keys: ids of text are made from it, and it is written with each
     event. `key` is the public part of the key, None if access is open. A limit that is None is that of the settings.
     `is_publishable` says that the key is known to everybody, so that each client address has a limit of its own. If
-    `is_strict`, events with unknown fields are refused.
+    `is_strict`, events with unknown fields are refused. If `has_batch_ids`, answers name the batches of what was sent.
     """
 
     project: str
@@ -19,3 +19,4 @@ class Caller:
     bytes_per_s: float | None = None
     is_publishable: bool = False
     is_strict: bool = False
+    has_batch_ids: bool = False

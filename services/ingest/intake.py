@@ -29,7 +29,7 @@ from services.ingest.refused import RefusedError
 from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
 from services.ingest.taking import Packing, Taken, read
 from services.ingest.tally import IngestTally
-from services.ingest.writer import EventWriter, failures
+from services.ingest.writer import EventWriter, Share, acknowledged_batches, failures
 from services.openapi import JSON
 from settings import Settings
 from settings.durations import HOUR_MS
@@ -95,7 +95,8 @@ class Intake:
         self._admit_events(packed.count)
         if not is_dry_run:
             self._tally.rejected(len(rejected))
-        failed = [] if is_dry_run or packed.count == 0 else await self._write(packed)
+        shares = [] if is_dry_run or packed.count == 0 else await self._write(packed)
+        failed = failures(shares)
         rejected += [rejection(index, None, None, f"not written: {reason}", SEND_AGAIN) for index, reason in failed]
         rejected.sort(key=lambda rejection: rejection.index)
         ignored = parsed.ignored or UNSET
@@ -115,7 +116,8 @@ class Intake:
         )
         if result.accepted == 0:
             return _answer(503, result, RETRY_AFTER_S)
-        return _answer(202, result, headers=admitted.headers)
+        named = {routes.BATCH_IDS: ", ".join(acknowledged_batches(shares))} if self._caller.has_batch_ids else {}
+        return _answer(202, result, headers={**admitted.headers, **named})
 
     async def _limit(self, request: Request, declared: int) -> Admitted:
         header = self._limits.address_header
@@ -141,11 +143,11 @@ class Intake:
         if self._writer.events_in_flight + events > most:
             raise self._busy()
 
-    async def _write(self, packed: Packed) -> list[tuple[int, str]]:
-        """Return when Kafka has answered: (index, reason) of each event that it has not acknowledged."""
+    async def _write(self, packed: Packed) -> list[Share]:
+        """Return when Kafka has answered."""
         shares = self._writer.write(packed)
-        await asyncio.wait({done for done, _ in shares})
-        return failures(shares)
+        await asyncio.wait({share.done for share in shares})
+        return shares
 
     def _busy(self) -> RefusedError:
         waiting = self._writer.events_in_flight

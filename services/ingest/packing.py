@@ -238,14 +238,15 @@ def batch_value(
     salts: int,
     now_ms: int,
     acknowledged: int | None = None,
+    batch_id: bytes | None = None,
 ) -> bytes:
     """A ViewBatch of `count` events in single-object encoding. The blocks hold them one after the other.
 
     Without events it is a heartbeat. `acknowledged` is how many events of this producer and salt Kafka has acknowledged
-    so far.
+    so far. Without a batch_id, one is made.
     """
     head = batch_head(
-        os.urandom(ID_BYTES),
+        batch_id or os.urandom(ID_BYTES),
         producer_id,
         salt=salt,
         salts=salts,

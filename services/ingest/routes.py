@@ -23,6 +23,7 @@ EXAMPLE = {
     ]
 }
 
+BATCH_IDS = "Batch-Ids"
 CLOUD_EXAMPLE = {
     "specversion": "1.0",
     "type": "org.example.player.viewed",
@@ -49,7 +50,18 @@ IDEMPOTENCY_KEY = Parameter(
 EVENTS = Operation(
     "/v1/events",
     "Send view events.",
-    Answer("Kafka has the accepted events; the rejected ones say why, one by one.", (Result,), limits=True),
+    Answer(
+        "Kafka has the accepted events; the rejected ones say why, one by one.",
+        (Result,),
+        limits=True,
+        headers={
+            BATCH_IDS: {
+                "description": "For a key that asks for it: the batch_id in hex of each record on the events topic "
+                "that has events of the body, separated by commas.",
+                "schema": {"type": "string"},
+            }
+        },
+    ),
     {
         400: Answer("Nothing in the body is usable, or too many of its events are bad; nothing was taken.", (Result,)),
         413: Answer("The body has too many bytes or events; send it in parts.", (Result,)),

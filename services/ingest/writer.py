@@ -7,18 +7,20 @@ may have been written all the same; sending them again with the same ids is safe
 
 import asyncio
 import contextlib
+import os
 import signal
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from connectors.kafka_clients import client_config
 from schemas.topics import RECORD_BYTES_MAX
+from schemas.values import ID_BYTES
 from services.ingest.broker_clocks import BrokerClocks
 from services.ingest.failure_log import FailureLog
 from services.ingest.packing import EVENT_BYTES_MAX, Packed, batch_value
@@ -46,6 +48,18 @@ class Batch:
     done: asyncio.Future[str | None]
     blocks: list[bytes] = field(default_factory=list)
     count: int = 0
+    batch_id: bytes = field(default_factory=lambda: os.urandom(ID_BYTES))
+
+
+class Share(NamedTuple):
+    """Events of one body that go into one batch: when that is done, and the indexes of the events.
+
+    `batch_id` is empty if the events are refused and go into none.
+    """
+
+    done: asyncio.Future[str | None]
+    indexes: list[int]
+    batch_id: bytes = b""
 
 
 class EventWriter:
@@ -141,12 +155,12 @@ class EventWriter:
     def _refusal(self, partition: int, now_s: float) -> str | None:
         return self._clocks.trouble(partition) or self._silence.trouble(partition, now_s)
 
-    def write(self, packed: Packed) -> list[tuple[asyncio.Future[str | None], list[int]]]:
+    def write(self, packed: Packed) -> list[Share]:
         """Take the events over. Returns the future of each batch that they go into, with the indexes of the events.
 
         Other callers share the futures: wait for them, but do not cancel them.
         """
-        shares: list[tuple[asyncio.Future[str | None], list[int]]] = []
+        shares: list[Share] = []
         taken = 0
         now_s = time.monotonic()
         for salt, (block, ends, places) in enumerate(zip(packed.blocks, packed.ends, packed.indexes, strict=True)):
@@ -156,7 +170,7 @@ class EventWriter:
             if reason is not None:
                 refused = self._loop.create_future()
                 refused.set_result(reason)
-                shares.append((refused, places))
+                shares.append(Share(refused, places))
                 self._tally.not_written(len(places))
                 continue
             taken += len(places)
@@ -169,7 +183,7 @@ class EventWriter:
                 end = int(ends[until - 1])
                 batch.blocks.append(block[start:end])
                 batch.count += until - at
-                shares.append((batch.done, places[at:until]))
+                shares.append(Share(batch.done, places[at:until], batch.batch_id))
                 at, start = until, end
                 if batch.count >= self._events_max:
                     self._flush(salt)
@@ -195,6 +209,7 @@ class EventWriter:
         value = batch_value(
             batch.blocks,
             batch.count,
+            batch_id=batch.batch_id,
             producer_id=self._producer_id,
             salt=batch.salt,
             salts=self._salts,
@@ -276,7 +291,12 @@ def _say_failed(batches: int, events: int, reason: str) -> None:
     LOG.warning("writes failed", batches=batches, events=events, reason=reason)
 
 
-def failures(shares: Sequence[tuple[asyncio.Future[str | None], list[int]]]) -> list[tuple[int, str]]:
+def failures(shares: Sequence[Share]) -> list[tuple[int, str]]:
     """(index, reason) of every event whose batch failed, in the order of the body. All futures must be done."""
-    found = [(index, reason) for done, places in shares if (reason := done.result()) for index in places]
+    found = [(index, reason) for done, places, _ in shares if (reason := done.result()) for index in places]
     return sorted(found)
+
+
+def acknowledged_batches(shares: Sequence[Share]) -> list[str]:
+    """The `batch_id` in hex of each batch that Kafka has acknowledged. All futures must be done."""
+    return sorted({share.batch_id.hex() for share in shares if share.batch_id and share.done.result() is None})

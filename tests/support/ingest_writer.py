@@ -3,6 +3,10 @@
 import asyncio
 from typing import Any
 
+from services.ingest.writer import Share
+
+BATCH_ID = bytes(range(16))
+
 
 class FakeWriter:
     """Notes what it is given in `written`, and acknowledges it unless `failure` says otherwise.
@@ -18,8 +22,8 @@ class FakeWriter:
     def __init__(self, *_arguments: object, **_named: object) -> None:
         self.written: list[Any] = []
 
-    def write(self, packed: Any) -> list[tuple[asyncio.Future[str | None], list[int]]]:
+    def write(self, packed: Any) -> list[Share]:
         self.written.append(packed)
         done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         done.set_result(self.failure)
-        return [(done, [index for indexes in packed.indexes for index in indexes])]
+        return [Share(done, [index for indexes in packed.indexes for index in indexes], BATCH_ID)]

@@ -2,15 +2,21 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
-from schemas.registry import decode
+from schemas.registry import PREFIX_BYTES, decode
+from services.access.caller import Caller
+from services.ingest import app as ingest_app
+from services.ingest import intake
 from services.ingest.packing import Packed
 from services.ingest.tally import IngestTally
-from services.ingest.writer import Batch, EventWriter
+from services.ingest.writer import Batch, EventWriter, acknowledged_batches
 from settings import CountingSettings, Settings
+from tests.support.ingest_writer import BATCH_ID, FakeWriter
 
 SALTS = 4
 
@@ -48,7 +54,7 @@ async def _written(writer: Writer) -> list[str | None]:
     shares = writer.write(Packed([b"event"] * SALTS, [[5]] * SALTS, [[salt] for salt in range(SALTS)], [], [], SALTS))
     assert writer._tick is not None
     writer._tick.cancel()
-    return [done.result() if done.done() else None for done, _ in shares]
+    return [done.result() if done.done() else None for done, _, _ in shares]
 
 
 class _Producer:
@@ -77,6 +83,37 @@ def test_a_batch_says_how_many_events_of_its_salt_were_acknowledged_before_it() 
     loop.close()
     found = [decode(value)[1] for value, _ in producer.sent]
     assert [(one["acknowledged"], one["origin"]) for one in found] == [(n, "direct") for n in (0, 5, 7, 0)]
+
+
+def test_the_batches_of_a_body_are_named_as_their_records_are() -> None:
+    writer = Writer()
+    writer._producer = producer = _Producer()  # type: ignore[assignment]
+
+    async def body() -> tuple[list[str], list[str]]:
+        writer._loop = asyncio.get_running_loop()
+        shares = writer.write(
+            Packed([b"event"] * SALTS, [[5]] * SALTS, [[salt] for salt in range(SALTS)], [], [], SALTS)
+        )
+        writer._flush_all()
+        for share, failure in zip(shares, (None, "_MSG_TIMED_OUT", None, None), strict=True):
+            share.done.set_result(failure)
+        written = [value[PREFIX_BYTES : PREFIX_BYTES + 16].hex() for value, _ in producer.sent]
+        return acknowledged_batches(shares), written
+
+    named, written = asyncio.run(body())
+    assert named == sorted([written[0], *written[2:]])
+    assert len(set(written)) == SALTS
+
+
+@pytest.mark.parametrize("has_batch_ids", [True, False])
+def test_an_answer_names_batches_for_a_caller_that_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch, has_batch_ids: bool
+) -> None:
+    monkeypatch.setattr(ingest_app, "EventWriter", FakeWriter)
+    monkeypatch.setattr(intake, "Caller", partial(Caller, has_batch_ids=has_batch_ids))
+    client = TestClient(ingest_app.build_service(Settings()).public)
+    answer = client.post("/v1/events", json={"events": [{"video_id": "A"}]})
+    assert answer.headers.get("Batch-Ids") == (BATCH_ID.hex() if has_batch_ids else None)
 
 
 def test_a_dead_partition_refuses_its_own_events_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +158,7 @@ def test_events_are_parted_into_batches_between_events(monkeypatch: pytest.Monke
             packed = Packed(
                 [b"".join(part)] + [b""] * (SALTS - 1), [ends, *none], [[*range(start, end)], *none], [], [], 1
             )
-            shares.append([places for _, places in writer.write(packed)])
+            shares.append([share.indexes for share in writer.write(packed)])
         writer._flush_all()
         return shares
 
