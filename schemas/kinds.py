@@ -3,6 +3,8 @@
 # An event of a blocked viewer does not count as its kind, but as this prefix and its kind. Clients must not send such
 # a kind.
 BLOCKED_PREFIX = "blocked:"
+# Events by which the system watches itself. Only keys of the scope canary write them.
+CANARY_PREFIX = "canary:"
 # No event has this kind. In top_videos its row is the list of the kinds that a shard has ranked, if it left any out.
 OF_KINDS = ""
 

@@ -1,5 +1,6 @@
 """The ingest service's applications: their routes, and what lives with the process. Knows neither Avro nor Kafka."""
 
+import asyncio
 import contextlib
 import socket
 import time
@@ -16,6 +17,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from connectors.redis_client import redis_client
+from services.access.access import Access
+from services.access.operators import operator_routes
+from services.cross_origin import cross_origin
 from services.docs_page import description_routes
 from services.ingest import routes
 from services.ingest.answers import Clock, NoSchema, Tally, TallyMinute
@@ -40,18 +44,22 @@ def build_service(settings: Settings) -> Service:
     producer_id = f"ingest-{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     tally = IngestTally(settings.ingest.tally_minutes)
     writer = EventWriter(settings, producer_id=producer_id, tally=tally)
+    access = Access(settings.access, tally.registry)
     redis = redis_client(settings.redis) if settings.redis.host else None
     limiter = _limiter(settings, redis, tally)
-    intake = Intake(settings, writer, IngestLimits(settings, limiter, tally), tally)
+    intake = Intake(settings, writer, access, IngestLimits(settings, limiter, tally), tally)
     life = Life()
     endpoints = _Endpoints(writer, producer_id, tally, life)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        access.load()
+        watch = asyncio.create_task(access.watch())
         # Before the port listens: the first body must not wait until kernels are loaded, or even compiled.
         event_bodies.warm_up()
         writer.start()
         yield
+        watch.cancel()
         await writer.stop()
         await limiter.close()
         if redis is not None:
@@ -68,11 +76,13 @@ def build_service(settings: Settings) -> Service:
             *description_routes(routes.OPENAPI),
         ],
         lifespan=lifespan,
+        middleware=cross_origin(settings.access),
     )
     private = Starlette(
         routes=[
             Route(routes.TALLY.path, endpoints.get_tally),
             Route(routes.METRICS.path, endpoints.metrics),
+            *operator_routes(access),
             *health,
             *description_routes(routes.PRIVATE_OPENAPI),
         ]

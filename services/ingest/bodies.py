@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect, Request
 
-from services.ingest.refused import RefusedError
+from services.refused import RefusedError
 
 
 def declared_bytes(headers: Mapping[str, str], *, bytes_max: int) -> int:

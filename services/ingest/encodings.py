@@ -9,7 +9,7 @@ from typing import Protocol
 
 from backports import zstd
 
-from services.ingest.refused import RefusedError
+from services.refused import RefusedError
 
 # Of zlib: expect the header of gzip.
 _GZIP_WINDOW_BITS = zlib.MAX_WBITS | 16

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 from services.ingest.cloud_events import parse_cloud_event, parse_cloud_events
 from services.ingest.events import BodyError, Parsed, Terms, parse_avro, parse_json, parse_ndjson
-from services.ingest.refused import RefusedError
 from services.ingest.routes import AVRO, CLOUD_EVENT, CLOUD_EVENTS, NDJSON
-from services.openapi import JSON
+from services.openapi import JSON, TEXT
+from services.refused import RefusedError
 
-JSON_TYPES = frozenset({JSON})
+# A browser sends text/plain to another origin without asking first, and even while its page is closed.
+JSON_TYPES = frozenset({JSON, TEXT})
 NDJSON_TYPES = frozenset({NDJSON, "application/ndjson", "application/jsonl"})
 CLOUD_TYPES = frozenset({CLOUD_EVENT, CLOUD_EVENTS})
 AVRO_TYPES = frozenset({AVRO, "application/vnd.apache.avro", "avro/binary"})

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 
 from schemas.values import ValueFormError, time_of_id, uuid_of
 from schemas.viewers import is_no_viewer
-from services.ingest.refused import RefusedError
+from services.refused import RefusedError
 
 HEADER = "Idempotency-Key"
 # UUIDv5 of the URL namespace and "tag:viewcounts,2026:idempotency-key". It never changes.

@@ -7,7 +7,6 @@ before its body is read if it can.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import TypeVar, cast
 
 import msgspec
@@ -16,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from schemas.view_records import event_tail
+from services.access.access import KEY_PARAMETER, WRITERS, Access
 from services.access.caller import Caller
 from services.ingest import forms, idempotency, routes
 from services.ingest.answers import BOUNDED, Result
@@ -25,12 +25,12 @@ from services.ingest.events import Terms
 from services.ingest.idempotency import key_of
 from services.ingest.limits import Admitted, IngestLimits
 from services.ingest.packing import Made, Packed, Reach
-from services.ingest.refused import RefusedError
 from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
 from services.ingest.taking import Packing, Taken, read
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter, Share, acknowledged_batches, failures
 from services.openapi import JSON
+from services.refused import RefusedError
 from settings import Settings
 from settings.durations import HOUR_MS
 
@@ -47,7 +47,10 @@ _ENCODER = msgspec.json.Encoder()
 class Intake:
     """Takes requests with events."""
 
-    def __init__(self, settings: Settings, writer: EventWriter, limits: IngestLimits, tally: IngestTally) -> None:
+    def __init__(
+        self, settings: Settings, writer: EventWriter, access: Access, limits: IngestLimits, tally: IngestTally
+    ) -> None:
+        self._access = access
         self._tally = tally
         self._limits = limits
         self._ingest = settings.ingest
@@ -58,33 +61,34 @@ class Intake:
             settings.counting.lateness_ms,
         )
         self._writer = writer
-        self._caller = Caller(settings.access.project)
 
     async def post_events(self, request: Request) -> Response:
         """The endpoint of POST /v1/events."""
         try:
             response = await self._take(request)
         except RefusedError as refused:
-            result = Result(0, [], error=refused.error)
-            response = _answer(refused.status, result, refused.retry_after_s, refused.headers)
+            response = _answer(refused.status, Result(0, [], error=refused.error), refused.headers)
         self._tally.answered(response.status_code)
         return response
 
     async def _take(self, request: Request) -> Response:
+        caller = self._access.caller(request, WRITERS)
         is_dry_run = _dry_run(request)
+        if is_dry_run and caller.is_publishable:
+            raise RefusedError(403, f"{routes.DRY_RUN.name} is for secret keys; leave it out, or use one of those")
         media = forms.media_of(request.headers)
         encoding = checked_encoding(request.headers.get("content-encoding", ""))
         declared = declared_bytes(request.headers, bytes_max=self._ingest.body_bytes_max)
         key = key_of(request.headers.getlist(idempotency.HEADER), time.time_ns() // 1_000_000)
         self._admit()
-        admitted = await self._limit(request, declared)
+        admitted = await self._limit(request, caller, declared)
         body = await read_body(request, bytes_max=self._ingest.body_bytes_max)
         body = unpack(encoding, body, bytes_max=self._ingest.body_bytes_max)
-        terms = Terms(self._caller.project, key, self._caller.is_strict)
-        tail = event_tail(project=self._caller.project)
+        terms = Terms(caller.project, key, caller.is_strict)
+        tail = event_tail(project=caller.project)
         packing = Packing(time.time_ns() // 1_000_000, self._salts, tail, self._reach)
         bytes_max = self._ingest.body_bytes_max
-        reading = await _beside(body, lambda: read(media, body, terms, packing, unpacked_bytes_max=bytes_max))
+        reading = await _beside(body, lambda: read(media, body, terms, packing, caller, unpacked_bytes_max=bytes_max))
         await self._limits.charge(admitted, events=reading.total, body_bytes=len(body))
         self._admit_events(reading.readable)
         taken = await _beside(body, reading.pack)
@@ -115,14 +119,14 @@ class Intake:
             clock_off_ms,
         )
         if result.accepted == 0:
-            return _answer(503, result, RETRY_AFTER_S)
-        named = {routes.BATCH_IDS: ", ".join(acknowledged_batches(shares))} if self._caller.has_batch_ids else {}
-        return _answer(202, result, headers={**admitted.headers, **named})
+            return _answer(503, result, {"Retry-After": str(RETRY_AFTER_S)})
+        named = {routes.BATCH_IDS: ", ".join(acknowledged_batches(shares))} if caller.has_batch_ids else {}
+        return _answer(202, result, {**admitted.headers, **named})
 
-    async def _limit(self, request: Request, declared: int) -> Admitted:
+    async def _limit(self, request: Request, caller: Caller, declared: int) -> Admitted:
         header = self._limits.address_header
         return await self._limits.admit(
-            self._caller,
+            caller,
             declared_bytes=declared,
             peer=request.client.host if request.client is not None else None,
             forwarded=request.headers.getlist(header) if header else (),
@@ -160,8 +164,11 @@ def _dry_run(request: Request) -> bool:
     A misspelt `dry_run` must not write events that were meant as a test.
     """
     for name, value in request.query_params.multi_items():
+        if name == KEY_PARAMETER:
+            continue
         if name != routes.DRY_RUN.name:
-            raise RefusedError(422, f"the parameter {name:.80} is not known; there is only {routes.DRY_RUN.name}")
+            known = f"{routes.DRY_RUN.name} and {KEY_PARAMETER}"
+            raise RefusedError(422, f"the parameter {name:.80} is not known; there are {known}")
         if value not in ("true", "false"):
             raise RefusedError(422, f"{name}={value:.80} is neither true nor false; send one of them")
     said = set(request.query_params.getlist(routes.DRY_RUN.name))
@@ -180,8 +187,5 @@ def _event_ids(taken: Taken) -> list[Made] | UnsetType:
     return cast("list[Made]", taken.made) if taken.made else UNSET
 
 
-def _answer(
-    status: int, result: Result, retry_after_s: int | None = None, headers: Mapping[str, str] = MappingProxyType({})
-) -> Response:
-    again = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-    return Response(_ENCODER.encode(result), status, {**headers, **again}, JSON)
+def _answer(status: int, result: Result, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(_ENCODER.encode(result), status, headers, JSON)

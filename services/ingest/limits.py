@@ -11,10 +11,10 @@ from hashlib import blake2b
 
 from services.access.caller import Caller
 from services.access.client_address import bucket_of, client_address, networks
-from services.ingest.refused import RefusedError
 from services.ingest.tally import IngestTally
 from services.limits.buckets import NOTHING, Amount, Limits, Rate
 from services.limits.limiter import Limiter, Verdict
+from services.refused import RefusedError
 from settings import Settings
 
 POLICY = "RateLimit-Policy"

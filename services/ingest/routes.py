@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from services.access.operators import KEYS
 from services.ingest import idempotency
 from services.ingest.answers import Clock, NoSchema, Result, Tally
 from services.ingest.cloud_events import CloudEvent
@@ -46,6 +47,7 @@ IDEMPOTENCY_KEY = Parameter(
     {"type": "string", "minLength": 1, "maxLength": 130},
     in_header=True,
 )
+KEY = Parameter("key", "A publishable key, for beacons of browsers, which send no headers of their own.")
 
 EVENTS = Operation(
     "/v1/events",
@@ -64,6 +66,8 @@ EVENTS = Operation(
     ),
     {
         400: Answer("Nothing in the body is usable, or too many of its events are bad; nothing was taken.", (Result,)),
+        401: Answer("There is no valid key.", (Result,)),
+        403: Answer("The key may not do this; in open access, the request is of another machine or site.", (Result,)),
         413: Answer("The body has too many bytes or events; send it in parts.", (Result,)),
         415: Answer("The content type is not one of these, or the encoding is neither gzip nor zstd.", (Result,)),
         422: Answer("A parameter or the Idempotency-Key is bad; nothing was taken.", (Result,)),
@@ -78,7 +82,7 @@ EVENTS = Operation(
             "Kafka took none of it; try again after Retry-After seconds, with the same ids.", (Result,), retry=True
         ),
     },
-    parameters=(DRY_RUN, IDEMPOTENCY_KEY),
+    parameters=(DRY_RUN, KEY, IDEMPOTENCY_KEY),
     bodies=(
         Body(JSON, "events: a list of events", EventsBody, EXAMPLE),
         Body(NDJSON, "an event with the same fields on each line"),
@@ -130,5 +134,5 @@ OPENAPI = describe(
 PRIVATE_OPENAPI = describe(
     "View counts: ingest, private port",
     "What operators and monitoring ask of one process. No key is needed, so only they may reach this port.",
-    [TALLY, METRICS, HEALTHZ, READYZ],
+    [TALLY, KEYS, METRICS, HEALTHZ, READYZ],
 )

@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from schemas.kinds import CANARY_PREFIX
 from schemas.values import ID_BYTES
+from services.access.caller import Caller
+from services.ingest.allowed import only_allowed
 from services.ingest.container import read_own_blocks, unknown_fields
 from services.ingest.events import BodyError, Parsed, Terms, parse_json, parse_ndjson
 from services.ingest.forms import AVRO_TYPES, JSON_TYPES, NDJSON_TYPES, parse
@@ -21,6 +24,8 @@ from udfs.logic.wire.event_bodies import Bounds, EventRows, read_avro, read_json
 
 # Below this size, a call of the kernels costs more than what they save.
 KERNEL_BYTES_MIN = 1 << 10
+ANYBODY = Caller("default")
+_CANARY = CANARY_PREFIX.encode()
 
 _MADE = msgspec.json.Decoder(list[Made])
 
@@ -95,19 +100,38 @@ def read(
     body: bytes,
     terms: Terms,
     packing: Packing,
+    caller: Caller = ANYBODY,
     *,
     unpacked_bytes_max: int,
     kernel_bytes_min: int = KERNEL_BYTES_MIN,
 ) -> Reading:
-    """Read a body. Raises RefusedError (400) if nothing in it can be read."""
+    """Read a body. Events that its caller may not send are rejected.
+
+    Raises RefusedError (400) if nothing in the body can be read.
+    """
+    reading = _read(media, body, terms, packing, caller, unpacked_bytes_max, kernel_bytes_min)
+    reading.parsed = only_allowed(caller, reading.parsed)
+    return reading
+
+
+def _read(
+    media: str,
+    body: bytes,
+    terms: Terms,
+    packing: Packing,
+    caller: Caller,
+    unpacked_bytes_max: int,
+    kernel_bytes_min: int,
+) -> Reading:
     # An Idempotency-Key makes ids of the bytes of each event.
-    if len(body) >= kernel_bytes_min and terms.key is None and media in JSON_TYPES | NDJSON_TYPES:
+    is_common = len(body) >= kernel_bytes_min and terms.key is None and caller.names_all_but_canaries
+    if is_common and media in JSON_TYPES | NDJSON_TYPES and (caller.is_canary or _CANARY not in body):
         reading = _by_kernel(body, terms, packing, is_lines=media in NDJSON_TYPES)
         if reading is not None:
             return reading
     # A strict reading refuses schemas with unknown fields, as a later version of the product's own has them.
-    if len(body) >= kernel_bytes_min and media in AVRO_TYPES and not terms.is_strict:
-        reading = _avro_by_kernel(body, packing, unpacked_bytes_max)
+    if is_common and media in AVRO_TYPES and not terms.is_strict:
+        reading = _avro_by_kernel(body, packing, caller, unpacked_bytes_max)
         if reading is not None:
             return reading
     return Reading(parse(media, body, terms, unpacked_bytes_max=unpacked_bytes_max), packing)
@@ -117,10 +141,10 @@ def _bounds(packing: Packing) -> Bounds:
     return Bounds(packing.now_ms, *time_bounds(packing.now_ms, packing.reach))
 
 
-def _avro_by_kernel(body: bytes, packing: Packing, unpacked_bytes_max: int) -> Reading | None:
+def _avro_by_kernel(body: bytes, packing: Packing, caller: Caller, unpacked_bytes_max: int) -> Reading | None:
     """None if the body is in no common form, or some of its events are not."""
     own = read_own_blocks(body, unpacked_bytes_max=unpacked_bytes_max)
-    if own is None:
+    if own is None or (not caller.is_canary and any(_CANARY in block for block in own.blocks)):
         return None
     rows = read_avro(own.blocks, own.counts, OPTIONAL_TEXTS[own.version], _bounds(packing), packing.salts)
     return None if rows is None else Reading(Parsed([], [], ignored=[*unknown_fields(own.version)]), packing, rows)

@@ -1,8 +1,9 @@
 """The query service's ASGI applications: their routes and errors, and how long stores are open."""
 
+import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -13,10 +14,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from services.access.access import KEY_PARAMETER, READERS, TOTAL_READERS, Access
+from services.access.operators import operator_routes
+from services.cross_origin import cross_origin
 from services.docs_page import description_routes
 from services.leaving import LEAVING, Life
 from services.openapi import HEALTHZ, JSON, Operation
 from services.query.api import routes
+from services.query.api.allowed import check_names
 from services.query.api.answers import Away, BadParameter, BadParameters
 from services.query.api.endpoints import Endpoints
 from services.query.api.parameters import ParameterError, check_known
@@ -24,6 +29,7 @@ from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.completeness import HistoryAwayError
 from services.query.counts.session import ReadSession, StoreAwayError
 from services.query.counts.store import CountStore
+from services.refused import RefusedError
 from services.server import Service
 from settings import Settings
 from udfs.stores.archive import filesystem
@@ -61,11 +67,15 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     store = CountStore(ReadSession(settings.cassandra), settings.query, history)
     endpoints = Endpoints(settings, store, now)
     life = Life()
+    access = Access(settings.access)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        access.load()
+        watch = asyncio.create_task(access.watch())
         store.start()
         yield
+        watch.cancel()
         await store.stop()
 
     async def readyz(request: Request) -> Response:
@@ -80,24 +90,27 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         TooManyFilesError: _too_many_files,
         StoreAwayError: _away,
         HistoryAwayError: _away,
+        RefusedError: _denied,
     }
     public = Starlette(
         routes=[
-            _route(routes.VIEWS, endpoints.views),
-            _route(routes.SERIES, endpoints.series),
-            _route(routes.HISTORY, endpoints.history),
-            _route(routes.CHANNEL, endpoints.channel),
-            _route(routes.TOP, endpoints.top),
-            _route(routes.LEDGER, endpoints.ledger),
+            _route(routes.VIEWS, endpoints.views, access, TOTAL_READERS),
+            _route(routes.SERIES, endpoints.series, access),
+            _route(routes.HISTORY, endpoints.history, access),
+            _route(routes.CHANNEL, endpoints.channel, access),
+            _route(routes.TOP, endpoints.top, access),
+            _route(routes.LEDGER, endpoints.ledger, access),
             *health,
             *description_routes(routes.OPENAPI),
         ],
         exception_handlers=handlers,
         lifespan=lifespan,
+        middleware=cross_origin(settings.access),
     )
     private = Starlette(
         routes=[
             Route(routes.METRICS.path, endpoints.metrics),
+            *operator_routes(access),
             *health,
             *description_routes(routes.PRIVATE_OPENAPI),
         ],
@@ -109,11 +122,18 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     return Service(public, private, life)
 
 
-def _route(operation: Operation[A], answer: Callable[[Request], Awaitable[A]]) -> Route:
-    """The route of an operation: refuses parameters that the operation does not name, and encodes the answer."""
+def _route(
+    operation: Operation[A],
+    answer: Callable[[Request], Awaitable[A]],
+    access: Access,
+    scopes: frozenset[str] = READERS,
+) -> Route:
+    """The route of an operation. It refuses callers without such a key, and parameters that are not known."""
 
     async def endpoint(request: Request) -> Response:
-        check_known(request.query_params, operation.query_names)
+        caller = access.caller(request, scopes)
+        check_known(request.query_params, (*operation.query_names, KEY_PARAMETER))
+        check_names(caller, request, has_kind="kind" in operation.query_names)
         return _json(await answer(request), operation.status)
 
     return Route(re.sub(r"\{(\w+)\}", r"{\1:name}", operation.path), endpoint, methods=[operation.method])
@@ -133,9 +153,14 @@ def _refused(field: str, value: str, reason: str) -> Response:
     return _json(BadParameters([BadParameter(field, value, reason)]), 422)
 
 
+async def _denied(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return _json(Away(error.error), error.status, error.headers)
+
+
 async def _away(_request: Request, error: Exception) -> Response:
     return _json(Away(str(error)), 503, {"Retry-After": str(RETRY_AFTER_S)})
 
 
-def _json(answer: object, status: int, headers: dict[str, str] | None = None) -> Response:
+def _json(answer: object, status: int, headers: Mapping[str, str] | None = None) -> Response:
     return Response(_ENCODER.encode(answer), status, headers, JSON)

@@ -1,7 +1,7 @@
 """Who may send and read."""
 
 from ipaddress import ip_network
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,6 +11,21 @@ from settings.groups.base import Group
 class AccessSettings(Group):
     """Who may send and read."""
 
+    mode: Literal["keys", "open"] = Field(
+        "keys",
+        description="keys: each request needs a key. open: none does, and requests that come from another machine, or "
+        "from a page of another site, are refused; this is for the local stack.",
+    )
+    keys_file: str = Field(
+        "/etc/view-counts/keys.json",
+        min_length=1,
+        description="The file of keys, which `python -m tools.ops keys` writes. It is read again whenever it changes.",
+    )
+    origins: str = Field(
+        "*",
+        description="The origins whose pages may call the services, by CORS, separated by commas; * for all. A "
+        "publishable key has a list of its own. This keeps order among pages; it is no protection.",
+    )
     project: str = Field(
         "default",
         min_length=1,

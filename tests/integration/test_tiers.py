@@ -63,7 +63,7 @@ async def serving(settings: Settings, now: Callable[[], datetime]) -> AsyncItera
     app = build_service(settings, now).public
     async with (
         app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://query", timeout=60) as client,
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost", timeout=60) as client,
     ):
         while (await client.get("/readyz")).status_code != 200:
             await asyncio.sleep(0.1)

@@ -9,8 +9,8 @@ import msgspec
 from schemas.view_records import event_tail
 from services.ingest.events import Terms
 from services.ingest.packing import Made, Packed, Reach
-from services.ingest.refused import RefusedError
 from services.ingest.taking import Packing, Taken, read
+from services.refused import RefusedError
 from tests.support.packed_events import events_of
 
 NOW_MS = 1_767_225_600_000

@@ -6,7 +6,7 @@ description lacks, and the description has no field that no answer here has.
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +18,10 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from starlette.applications import Starlette
 
+from connectors.key_file import change_keys
+from schemas.access_keys import new_key
 from schemas.ledger import LEDGER_COLUMNS
+from services.access.operators import KEYS
 from services.ingest import app as ingest_app
 from services.ingest import routes as ingest_routes
 from services.openapi import HEALTHZ, JSON, Operation
@@ -27,8 +30,9 @@ from services.query.api import answers, routes
 from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.store import CountStore
 from services.server import Service
-from settings import IngestSettings, Settings
+from settings import AccessSettings, IngestSettings, Settings
 from tests.support.ingest_writer import FakeWriter
+from tests.support.keys import load_keys
 from tests.support.registers import put_manifest, register_of
 from tests.support.tables import Tables
 from udfs.logic.history.manifest import no_history
@@ -115,10 +119,30 @@ def all_statuses(description: dict[str, Any]) -> set[tuple[str, str]]:
 def ask(app: Starlette, method: str, url: str, **request: Any) -> httpx2.Response:
     async def one() -> httpx2.Response:
         transport = httpx2.ASGITransport(app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.request(method, url, **request)
 
     return asyncio.run(one())
+
+
+def hold_keys(described: Described, build: Callable[[Settings], Service], folder: Path) -> None:
+    """Ask for every answer of the operation that tells a process of a key."""
+    admin, admin_text = new_key("admin", "acme")
+    other, other_text = new_key("write", "acme")
+    change_keys(folder / "keys.json", lambda _keys: (admin, other))
+    service = build(Settings(access=AccessSettings(mode="keys", keys_file=str(folder / "keys.json"))))
+    load_keys(service)
+    open_service = build(Settings())
+    for app, text, content, status in (
+        (service.private, admin_text, {"withdrawn_at": None}, 200),
+        (service.private, admin_text, {"x": 1}, 400),
+        (service.private, "", {}, 401),
+        (service.private, other_text, {}, 403),
+        (open_service.private, "", {}, 403),
+    ):
+        answer = ask(app, "POST", f"/v1/keys/{other.id}", json=content, headers={"Authorization": f"Bearer {text}"})
+        assert answer.status_code == status
+        described.hold(KEYS.path, answer)
 
 
 # --- query
@@ -204,24 +228,29 @@ def query(service: Service) -> Starlette:
 def test_answers_of_query_are_as_described(query: Starlette) -> None:
     described = Described(routes.OPENAPI)
     away = unconnected().public
+    with_keys = query_app.build_service(Settings(access=AccessSettings(mode="keys"))).public
     for operation, url in QUESTIONS:
         answer = ask(query, "GET", url)
         assert answer.status_code == 200, answer.text
         described.hold(operation.path, answer)
         if operation is not HEALTHZ:
             described.hold(operation.path, ask(away, "GET", url))
+        if operation is not HEALTHZ and operation is not routes.READYZ:
+            described.hold(operation.path, ask(query, "GET", url, headers={"Origin": "null"}))
+            described.hold(operation.path, ask(with_keys, "GET", url))
         if operation.parameters:
             described.hold(operation.path, ask(query, "GET", f"{url.partition('?')[0]}?no_such_parameter=1"))
     assert described.statuses == all_statuses(routes.OPENAPI)
     assert described.fields == described.fields_of(set(described.schemas))
 
 
-def test_answers_of_querys_private_port_are_as_described(service: Service) -> None:
+def test_answers_of_querys_private_port_are_as_described(service: Service, tmp_path: Path) -> None:
     described = Described(routes.PRIVATE_OPENAPI)
     away = unconnected()
     for path in ("/metrics", "/healthz", "/readyz"):
         for app in (service.private, away.private):
             described.hold(path, ask(app, "GET", path))
+    hold_keys(described, lambda settings: query_app.build_service(settings, lambda: NOW), tmp_path)
     assert described.statuses == all_statuses(routes.PRIVATE_OPENAPI)
 
 
@@ -310,6 +339,9 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
     )
     keyed = body({"video_id": "A"})
     post(202, **{**keyed, "headers": {**keyed["headers"], "Idempotency-Key": "k"}})
+    post(403, headers={"Origin": "null"})
+    with_keys = ingest_app.build_service(Settings(access=AccessSettings(mode="keys"))).public
+    described.hold(events, ask(with_keys, "POST", events))
     post(422, params={"dry_run": "yes"}, **body({"video_id": "A"}))
     described.hold(ingest_routes.SCHEMA.path, ask(app, "GET", "/v1/schemas/ViewEvent.v1"))
     described.hold(ingest_routes.SCHEMA.path, ask(app, "GET", "/v1/schemas/ViewEvent.v99"))
@@ -328,7 +360,7 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
     assert described.fields == described.fields_of(set(described.schemas) - of_bodies)
 
 
-def test_answers_of_ingests_private_port_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_of_ingests_private_port_are_as_described(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     described = Described(ingest_routes.PRIVATE_OPENAPI)
     monkeypatch.setattr(ingest_app, "EventWriter", Writer)
     app = ingest_app.build_service(Settings()).private
@@ -336,8 +368,9 @@ def test_answers_of_ingests_private_port_are_as_described(monkeypatch: pytest.Mo
         described.hold(operation.path, ask(app, "GET", operation.path))
     monkeypatch.setattr(Writer, "trouble", "Kafka is away")
     described.hold(ingest_routes.READYZ.path, ask(app, "GET", ingest_routes.READYZ.path))
+    hold_keys(described, ingest_app.build_service, tmp_path)
     assert described.statuses == all_statuses(ingest_routes.PRIVATE_OPENAPI)
-    assert described.fields == described.fields_of(set(described.schemas))
+    assert described.fields == described.fields_of(set(described.schemas) - {"Told"})
 
 
 def test_the_example_of_a_body_is_as_described() -> None:

@@ -87,7 +87,7 @@ def serve(history: History, monkeypatch: pytest.MonkeyPatch) -> Callable[..., As
             async def one() -> httpx2.Response:
                 service = app.build_service(Settings(), lambda: NOW)
                 transport = httpx2.ASGITransport(service.private if path == "/metrics" else service.public)
-                async with httpx2.AsyncClient(transport=transport, base_url="http://query") as client:
+                async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
                     return await client.get(path, params=query)
 
             return asyncio.run(one())

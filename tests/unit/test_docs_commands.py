@@ -5,6 +5,7 @@ import pytest
 from tests.support.docs_commands import ROOT, Shown, blocks, shown_commands
 
 CLUSTER = "Flink's own client, of a cluster; here the same job or option goes through the stack's client"
+KEYS = "the same command with other names"
 # By test_docs_examples.py, which asks each curl of these pages, and types each command of the stack's command line and
 # of the operators' program that needs no job of Flink.
 ASKED = ("README.md", "docs/api.md")
@@ -66,6 +67,15 @@ NOT_RUN = {
         "tests/unit/test_accounts.py",
         "two processes of ingest of a cluster",
     ),
+    "python -m tools.ops keys add --scope write --project acme": ("tests/unit/test_keys_command.py", KEYS),
+    "python -m tools.ops keys add --scope pubwrite --project acme --kind view --origin https://www.example.com "
+    "--video-prefix acme-": ("tests/unit/test_keys_command.py", KEYS),
+    "python -m tools.ops keys list": ("tests/unit/test_keys_command.py", KEYS),
+    "python -m tools.ops keys withdraw KEY_ID --tell ingest-1:8180 --tell query-1:8190": (
+        "tests/unit/test_keys_command.py",
+        KEYS,
+    ),
+    "python -m tools.ops keys divert KEY_ID --tell ingest:8180": ("tests/unit/test_keys_command.py", KEYS),
     "bin/vc flink savepoint --dispose PATH": (
         "tests/unit/test_old_savepoints.py",
         "the path is that of somebody's savepoint",

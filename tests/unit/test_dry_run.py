@@ -23,7 +23,7 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
 
 @pytest.fixture
 def client(writer: FakeWriter) -> TestClient:
-    return TestClient(ingest_app.build_service(Settings()).public)
+    return TestClient(ingest_app.build_service(Settings()).public, base_url="http://localhost")
 
 
 def without_ids(answer: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from backports import zstd
 
 from services.ingest.encodings import checked_encoding, unpack
-from services.ingest.refused import RefusedError
+from services.refused import RefusedError
 
 BODY = b'{"events": [{"video_id": "A"}]}'
 MIB = 1 << 20

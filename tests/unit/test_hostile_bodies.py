@@ -22,7 +22,7 @@ VIEWED_AT = 1_600_000_000_000
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
     monkeypatch.setattr(ingest_app, "EventWriter", FakeWriter)
-    return TestClient(ingest_app.build_service(Settings()).public)
+    return TestClient(ingest_app.build_service(Settings()).public, base_url="http://localhost")
 
 
 def listed(value: bytes, number: int) -> bytes:

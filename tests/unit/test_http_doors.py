@@ -10,10 +10,12 @@ from services.leaving import LEAVING
 from services.query import app as query_app
 from settings import Settings
 
+LOCAL = "http://localhost"
+
 
 @pytest.fixture(scope="module")
 def asked() -> TestClient:
-    return TestClient(query_app.build_service(Settings()).public, follow_redirects=False)
+    return TestClient(query_app.build_service(Settings()).public, base_url=LOCAL, follow_redirects=False)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ def test_a_name_may_have_a_line_break(asked: TestClient, name: str) -> None:
 
 def test_nobody_is_sent_to_another_address_for_a_slash(asked: TestClient) -> None:
     assert asked.get("/v1/top/").status_code == 404
-    client = TestClient(ingest_app.build_service(Settings()).public, follow_redirects=False)
+    client = TestClient(ingest_app.build_service(Settings()).public, base_url=LOCAL, follow_redirects=False)
     assert client.post("/v1/events/").status_code == 415
     private = TestClient(ingest_app.build_service(Settings()).private, follow_redirects=False)
     assert private.get("/v1/tally/").status_code == 404

@@ -12,7 +12,7 @@ from schemas.values import time_of_id
 from services.ingest import app as ingest_app
 from services.ingest.events import Terms, parse_json, parse_ndjson
 from services.ingest.idempotency import HEADER, key_of
-from services.ingest.refused import RefusedError
+from services.refused import RefusedError
 from settings import Settings
 from tests.support.ingest_writer import FakeWriter
 from tests.support.packed_events import events_of
@@ -99,7 +99,7 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
 
 
 def test_the_service_writes_a_body_that_is_sent_again_under_the_same_ids(writer: FakeWriter) -> None:
-    client = TestClient(ingest_app.build_service(Settings()).public)
+    client = TestClient(ingest_app.build_service(Settings()).public, base_url="http://localhost")
     sent = body({"video_id": "A"}, {"video_id": "A"}, {"video_id": ""})
     headers = {"content-type": "application/json", HEADER: "k"}
     first, again = (client.post("/v1/events", content=sent, headers=headers) for _ in range(2))

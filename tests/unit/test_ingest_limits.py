@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 from services.access.caller import Caller
 from services.ingest import app as ingest_app
 from services.ingest.limits import IngestLimits
-from services.ingest.refused import RefusedError
 from services.ingest.tally import IngestTally
 from services.limits.limiter import Limiter
+from services.refused import RefusedError
 from settings import AccessSettings, LimitSettings, Settings
 from tests.support.ingest_writer import FakeWriter
 from tests.support.memory_buckets import Clock, MemoryBuckets
@@ -32,7 +32,7 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
 
 
 def client(limits: LimitSettings) -> TestClient:
-    return TestClient(ingest_app.build_service(Settings(limits=limits)).public)
+    return TestClient(ingest_app.build_service(Settings(limits=limits)).public, base_url="http://localhost")
 
 
 def body(events: int, padding: int = 0) -> bytes:
@@ -45,7 +45,7 @@ def post(asked: TestClient, content: Any, **headers: str) -> Any:
 
 def test_events_are_taken_up_to_the_burst_and_then_refused_with_how_long_to_wait(writer: FakeWriter) -> None:
     service = ingest_app.build_service(Settings(limits=SLOW))
-    asked = TestClient(service.public)
+    asked = TestClient(service.public, base_url="http://localhost")
     taken = post(asked, body(2))
     assert taken.status_code == 202
     assert taken.headers["ratelimit-policy"] == (
@@ -76,13 +76,13 @@ def test_a_body_that_is_refused_is_not_read(writer: FakeWriter) -> None:
 
         await inner(scope, receiving, send)
 
-    assert post(TestClient(watched), body(1)).status_code == 202
+    assert post(TestClient(watched, base_url="http://localhost"), body(1)).status_code == 202
     assert asked_for
     asked_for.clear()
-    assert post(TestClient(watched), body(1, padding=200)).status_code == 429
+    assert post(TestClient(watched, base_url="http://localhost"), body(1, padding=200)).status_code == 429
     assert asked_for == []
     # Nor is a smaller one, which would find enough, before the wait is over.
-    assert post(TestClient(watched), body(1)).status_code == 429
+    assert post(TestClient(watched, base_url="http://localhost"), body(1)).status_code == 429
     assert asked_for == []
 
 

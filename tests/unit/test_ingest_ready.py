@@ -9,9 +9,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from schemas.registry import PREFIX_BYTES, decode
+from services.access import access
 from services.access.caller import Caller
 from services.ingest import app as ingest_app
-from services.ingest import intake
 from services.ingest.packing import Packed
 from services.ingest.tally import IngestTally
 from services.ingest.writer import Batch, EventWriter, acknowledged_batches
@@ -110,8 +110,8 @@ def test_an_answer_names_batches_for_a_caller_that_asks_for_it(
     monkeypatch: pytest.MonkeyPatch, has_batch_ids: bool
 ) -> None:
     monkeypatch.setattr(ingest_app, "EventWriter", FakeWriter)
-    monkeypatch.setattr(intake, "Caller", partial(Caller, has_batch_ids=has_batch_ids))
-    client = TestClient(ingest_app.build_service(Settings()).public)
+    monkeypatch.setattr(access, "Caller", partial(Caller, has_batch_ids=has_batch_ids))
+    client = TestClient(ingest_app.build_service(Settings()).public, base_url="http://localhost")
     answer = client.post("/v1/events", json={"events": [{"video_id": "A"}]})
     assert answer.headers.get("Batch-Ids") == (BATCH_ID.hex() if has_batch_ids else None)
 

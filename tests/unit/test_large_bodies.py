@@ -25,7 +25,7 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
 
 @pytest.fixture
 def client(writer: FakeWriter) -> TestClient:
-    return TestClient(ingest_app.build_service(Settings()).public)
+    return TestClient(ingest_app.build_service(Settings()).public, base_url="http://localhost")
 
 
 def posted(client: TestClient, events: list[Any], *, is_lines: bool) -> dict[str, Any]:

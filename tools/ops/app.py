@@ -2,7 +2,7 @@
 
 import typer
 
-from tools.ops import accounts, erasure, history, jobs, metadata, replay, topics, viewers
+from tools.ops import accounts, erasure, history, jobs, keys, metadata, replay, topics, viewers
 from tools.terminal import show_any_letter
 
 app = typer.Typer(
@@ -13,6 +13,7 @@ app = typer.Typer(
 )
 for _commands in (viewers, erasure, metadata, topics, accounts):
     app.add_typer(_commands.app)
+app.add_typer(keys.app, name="keys")
 app.add_typer(replay.app, name="replay")
 app.add_typer(history.app, name="history")
 app.add_typer(jobs.app, name="jobs")

@@ -330,6 +330,8 @@ class Stack:
             "VIEW_COUNTS_S3_ENDPOINT": self.endpoints["s3"],
             "VIEW_COUNTS_S3_ACCESS_KEY": files.S3_ACCESS_KEY,
             "VIEW_COUNTS_S3_SECRET_KEY": files.S3_SECRET_KEY,
+            "VIEW_COUNTS_ACCESS_MODE": "open",
+            "VIEW_COUNTS_ACCESS_KEYS_FILE": str(self.layout.home / "keys.json"),
             "VIEW_COUNTS_INGEST_HOST": HOST,
             "VIEW_COUNTS_INGEST_PORT": str(self.ports["ingest"]),
             "VIEW_COUNTS_INGEST_PRIVATE_PORT": str(self.ports.get("ingest_private", DEFAULT_PORTS["ingest_private"])),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from services.access.operators import KEYS
 from services.openapi import HEALTHZ, Answer, Operation, Parameter, describe, metrics
 from services.query.api.answers import (
     Away,
@@ -44,6 +45,8 @@ AWAY = Answer(
     "What was asked for cannot be read or is not counted yet; try again after Retry-After seconds.", (Away,), retry=True
 )
 REFUSALS: dict[int, Answer[Any]] = {
+    401: Answer("There is no valid key.", (Away,)),
+    403: Answer("The key may not ask for this; in open access, the request is of another machine or site.", (Away,)),
     422: Answer("A parameter is bad; the answer names it.", (BadParameters,)),
     503: AWAY,
 }
@@ -164,5 +167,5 @@ OPENAPI = describe(
 PRIVATE_OPENAPI = describe(
     "View counts: query, private port",
     "What monitoring asks of one process. No key is needed, so only operators may reach this port.",
-    [METRICS, HEALTHZ, READYZ],
+    [KEYS, METRICS, HEALTHZ, READYZ],
 )
