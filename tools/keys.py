@@ -15,7 +15,7 @@ from connectors.key_file import change_keys, read_keys
 from schemas.access_keys import ANY, Key, KeyFileError, Scope, check, new_key
 from settings import Settings
 
-ADMIN_KEY_VARIABLE = "VIEW_COUNTS_ADMIN_KEY"
+ADMIN_KEY_VARIABLE = "VC_ADMIN_KEY"
 TIMEOUT_S = 5.0
 
 

@@ -16,7 +16,7 @@ Tell = Annotated[
     list[str] | None,
     typer.Option(
         help="host:port, the private port of a process that is told at once; give it once for each. A name with "
-        "several addresses stands for all of them. The key for this is in VIEW_COUNTS_ADMIN_KEY."
+        "several addresses stands for all of them. The key for this is in VC_ADMIN_KEY."
     ),
 ]
 
