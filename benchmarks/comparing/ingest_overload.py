@@ -7,7 +7,7 @@ every refusal.
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,8 +88,8 @@ def _sampled(process: psutil.Process) -> Iterator[list[MemorySample]]:
     def look() -> None:
         began_at = time.monotonic()
         while not ended.wait(SAMPLE_EVERY_S):
-            family: Sequence[psutil.Process] = (process, *process.children(recursive=True))
             with contextlib.suppress(psutil.NoSuchProcess):
+                family = (process, *process.children(recursive=True))
                 found = [one.memory_full_info() for one in family]
                 at_s = time.monotonic() - began_at
                 samples.append(MemorySample(at_s, sum(one.rss for one in found), sum(one.pss for one in found)))
