@@ -156,7 +156,10 @@ def _by_kernel(body: bytes, terms: Terms, packing: Packing, *, is_lines: bool) -
     rows = read_json(body, bounds, packing.salts, is_lines=is_lines)
     if rows is None or rows.taken == 0:
         return None
-    if not rows.left:
+    # Another list of events would replace this one.
+    if rows.rest is not None and (b"\\" in rows.rest or b'"events"' in rows.rest):
+        return None
+    if not rows.left and rows.rest is None:
         return Reading(Parsed([], []), packing, rows)
     try:
         return Reading(_left(rows, terms, is_lines=is_lines), packing, rows)
@@ -166,7 +169,7 @@ def _by_kernel(body: bytes, terms: Terms, packing: Packing, *, is_lines: bool) -
 
 
 def _left(rows: EventRows, terms: Terms, *, is_lines: bool) -> Parsed:
-    """Read the events that the kernel has left, as a body of their own. Their indexes are those in the whole body.
+    """Read what the kernel has left, as a body of its own. The indexes of events are those in the whole body.
 
     Raises BodyError if one of them is no JSON.
     """
@@ -174,7 +177,7 @@ def _left(rows: EventRows, terms: Terms, *, is_lines: bool) -> Parsed:
     if is_lines:
         parsed = parse_ndjson(b"\n".join(texts), terms)
     else:
-        parsed = parse_json(b'{"events":[%b]}' % b",".join(texts), terms)
+        parsed = parse_json(b'{"events":[%b]%b' % (b",".join(texts), b"}" if rows.rest is None else rows.rest), terms)
     places = rows.left
     parsed.indexes = [places[index] for index in parsed.indexes]
     for rejection in parsed.rejected:

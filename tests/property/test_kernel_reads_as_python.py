@@ -85,6 +85,14 @@ EVENTS = st.lists(COMMON | COMMON | ODD, max_size=5)
 SPACE = st.sampled_from(["", "", " ", "\t", "\r"])
 
 
+RESTS = st.sampled_from(
+    [
+        *("}", "}", ',"sent_at":1767225600000}', ', "sent_at" : "2026-01-01T00:00:00Z" }', ',"sent_at":null}'),
+        *(',"sent_at":"soon","more":[{"event":1}]}', ',"sent_at":"\\n"}'),
+    ]
+)
+
+
 @st.composite
 def bodies(draw: st.DrawFn, events: st.SearchStrategy[list[dict[str, Any]]]) -> tuple[str, bytes]:
     """A media type and a body of it."""
@@ -98,7 +106,8 @@ def bodies(draw: st.DrawFn, events: st.SearchStrategy[list[dict[str, Any]]]) -> 
         return NDJSON, draw(SPACE).join(["", *(f"{one}\n" for one in texts), ""]).encode("utf-8", "surrogatepass")
     around = draw(SPACE)
     inner = f"{around},{around}\n".join(texts)
-    return JSON, f'{around}{{{around}"events"{around}:[{around}{inner}]}}{around}'.encode("utf-8", "surrogatepass")
+    rest = draw(RESTS)
+    return JSON, f'{around}{{{around}"events"{around}:[{around}{inner}]{rest}{around}'.encode("utf-8", "surrogatepass")
 
 
 @given(bodies(EVENTS), st.none() | st.builds(Reach, st.integers(0, 1 << 40), st.integers(0, 1 << 40)))
@@ -142,6 +151,12 @@ def test_a_body_with_wrong_bytes_is_the_same_too(
 @example(b'{"events":[')
 @example(b'{"events":[{"video_id":"A"}]')
 @example(b'{"events":[{"video_id":"A"},]}')
+@example(b'{"events":[{"video_id":"A"}],}')
+@example(b'{"events":[{"video_id":"A"}]')
+@example(b'{"events":[{"video_id":"A"}],"\\u0065vents":[]}')
+@example(b'{"events":[{"video_id":"A"}],"sent_at":1767225600000}')
+@example(b'{"events":[{"video_id":"A"},{"video_id":"\xff"}],"sent_at":1767225600000}')
+@example(b'{"events":[{"video_id":"A"}],"sent_at":"\xff"}')
 @example(b'{"events":[{"video_id":"A"}]}x')
 @example(b'{"events":[{"video_id":"A"}],"more":1}')
 @example(b'{"events":[{"video_id":"A"}],"events":[]}')
@@ -184,7 +199,7 @@ def test_a_bad_event_among_good_ones_is_rejected_alone() -> None:
     assert left(body) == [1, 2, 3]
     found = taken(JSON, body, ALWAYS)
     assert not isinstance(found, str)
-    result, ignored, readable = found
+    result, ignored, readable, _ = found
     assert datums(result.packed).keys() == {0, 2, 3, 4}
     assert result.packed.rejected == [rejection(1, "video_id", 1, "Expected `str`, got `int`")]
     assert (ignored, readable) == (["note"], 4)

@@ -20,11 +20,11 @@ TAIL = event_tail(project="default")
 ALWAYS, NEVER = 0, 1 << 40
 
 
-Seen = tuple[Taken, list[str], int] | str
+Seen = tuple[Taken, list[str], int, int | None] | str
 
 
 def taken(media: str, body: bytes, kernel_bytes_min: int, reach: Reach | None = None) -> Seen:
-    """(what became of the body, names of unknown fields, number of its events), or why it was refused."""
+    """(what became of the body, names of unknown fields, number of its events, its sent_at), or why it was refused."""
     packing = Packing(NOW_MS, SALTS, TAIL, reach)
     try:
         reading = read(media, body, TERMS, packing, unpacked_bytes_max=1 << 20, kernel_bytes_min=kernel_bytes_min)
@@ -32,7 +32,7 @@ def taken(media: str, body: bytes, kernel_bytes_min: int, reach: Reach | None = 
     except RefusedError as refused:
         return f"{refused.status} {refused.error}"
     assert reading.total == result.packed.count + len(result.packed.rejected)
-    return result, reading.parsed.ignored, reading.readable
+    return result, reading.parsed.ignored, reading.readable, reading.parsed.sent_at_ms
 
 
 def datums(packed: Packed) -> dict[int, bytes]:
@@ -48,7 +48,7 @@ def seen(found: Seen) -> tuple[Any, ...]:
     """All that matters of what became of a body, without the ids that chance has made."""
     if isinstance(found, str):
         return (found,)
-    of, ignored, readable = found
+    of, ignored, readable, sent_at_ms = found
     made = of.made if isinstance(of.made, list) else msgspec.json.decode(of.made, type=list[Made])
     ids = {one.index: uuid.UUID(one.event_id) for one in made}
     assert all(one.version == 4 and one.variant == uuid.RFC_4122 for one in ids.values())
@@ -62,6 +62,7 @@ def seen(found: Seen) -> tuple[Any, ...]:
         [msgspec.structs.astuple(one) for one in rejected],
         ignored,
         readable,
+        sent_at_ms,
         of.packed.late,
     )
 

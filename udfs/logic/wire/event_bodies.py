@@ -54,9 +54,11 @@ class Sorted(NamedTuple):
 class EventRows:
     """The events of one body. The ones that the kernel has not taken are `left`, by their indexes."""
 
-    def __init__(self, body: bytes, datums: Bytes, rows: _Rows, salts: int, *, is_lines: bool) -> None:
+    def __init__(self, body: bytes, datums: Bytes, rows: _Rows, salts: int, *, is_lines: bool, close: int = -1) -> None:
         self._body = body
         self._is_lines = is_lines
+        # What follows the list of events; None if the body ends as it should.
+        self.rest = body[close + 1 :] if close >= 0 else None
         self._datums = datums
         self._rows = rows
         self._salts = salts
@@ -119,8 +121,8 @@ class EventRows:
 def read_json(body: bytes, bounds: Bounds, salts: int, *, is_lines: bool) -> EventRows | None:
     """Return the events of `{"events": [...]}`, or of lines; None if the body is not in this form as a whole."""
     buf = np.frombuffer(body, np.uint8)
-    datums, rows, count = read_events(buf, is_lines, bounds.now_ms, bounds.earliest_ms, bounds.end_ms, salts)
-    return None if count < 0 else EventRows(body, datums, rows[:count], salts, is_lines=is_lines)
+    datums, rows, count, close = read_events(buf, is_lines, bounds.now_ms, bounds.earliest_ms, bounds.end_ms, salts)
+    return None if count < 0 else EventRows(body, datums, rows[:count], salts, is_lines=is_lines, close=close)
 
 
 def read_avro(

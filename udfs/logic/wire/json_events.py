@@ -493,7 +493,10 @@ def _after_line(buf, start, end):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def read_events(buf, is_lines, now_ms, earliest_ms, end_ms, salts):  # type: ignore[no-untyped-def]
-    """Read a body. Return (datums, rows, number of events), as udfs.logic.wire.event_rows describes them.
+    """Read a body. Return (datums, rows, number of events, end of the list); see udfs.logic.wire.event_rows.
+
+    The end of the list is the place of its bracket if anything but the end of the body follows, which the caller must
+    judge. Otherwise it is -1.
 
     A time is taken from earliest_ms up to, not including, end_ms. An event without id and time gets now_ms. If the body
     as a whole is not of the form that this module reads, the number is -1.
@@ -516,12 +519,12 @@ def read_events(buf, is_lines, now_ms, earliest_ms, end_ms, salts):  # type: ign
             at = -1
     while at >= 0 and not is_last:
         if n == rows_max:
-            return datums, rows, -1
+            return datums, rows, -1, -1
         end, datum_end, viewed_at, has_id = _event(buf, at, datums, to, now_ms, earliest_ms, end_ms)
         if end < 0:
             end = _object_end(buf, at)
             if end < 0:
-                return datums, rows, -1
+                return datums, rows, -1, -1
             put_row(rows, n, at, end, to, to, 0, LEFT)
         else:
             put_row(rows, n, at, end, to, datum_end, viewed_at, salt_of(datums, to, salts) if has_id else NO_ID)
@@ -532,6 +535,7 @@ def read_events(buf, is_lines, now_ms, earliest_ms, end_ms, salts):  # type: ign
             is_last = at >= size
         else:
             at, is_last = _after_event(buf, end)
-    if at < 0 or not (is_lines or _is_end(buf, at)):
-        return datums, rows, -1
-    return datums, rows, n
+    close = -1 if is_lines or at < 0 or _is_end(buf, at) else at
+    if at < 0:
+        return datums, rows, -1, -1
+    return datums, rows, n, close
