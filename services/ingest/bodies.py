@@ -1,9 +1,11 @@
 """Reads the body of a request within a bound of bytes."""
 
+import asyncio
 from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect, Request
 
+from services.ingest.room import Held
 from services.refused import RefusedError
 
 
@@ -15,18 +17,28 @@ def declared_bytes(headers: Mapping[str, str], *, bytes_max: int) -> int:
     return declared
 
 
-async def read_body(request: Request, *, bytes_max: int) -> bytes:
-    """The whole body. Raises RefusedError if it is too large or the client goes away."""
+async def read_body(request: Request, held: Held, *, bytes_max: int, timeout_s: float) -> bytes:
+    """The whole body, for which `held` holds room as it comes.
+
+    Raises RefusedError: 413 if it is too large, 408 if it is too slow, 400 if the client goes away, 503 without room.
+    """
     chunks = []
     size = 0
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > bytes_max:
-                raise _too_large(bytes_max)
-            chunks.append(chunk)
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > bytes_max:
+                    raise _too_large(bytes_max)
+                held.hold(size)
+                chunks.append(chunk)
     except ClientDisconnect:
         raise RefusedError(400, "the client went away") from None
+    except TimeoutError:
+        raise RefusedError(
+            408,
+            f"only {size} bytes of the body came in {timeout_s:g} s; send it again, in parts if the line is slow",
+        ) from None
     return b"".join(chunks)
 
 

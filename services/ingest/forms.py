@@ -8,6 +8,8 @@ from services.ingest.routes import AVRO, CLOUD_EVENT, CLOUD_EVENTS, NDJSON
 from services.openapi import JSON, TEXT
 from services.refused import RefusedError
 
+_BRACES_OF_EVENT = 2
+_COMMAS_OF_EVENT = 16
 # A browser sends text/plain to another origin without asking first, and even while its page is closed.
 JSON_TYPES = frozenset({JSON, TEXT})
 NDJSON_TYPES = frozenset({NDJSON, "application/ndjson", "application/jsonl"})
@@ -38,3 +40,24 @@ def parse(media: str, body: bytes, terms: Terms, *, unpacked_bytes_max: int) -> 
         return parse_avro(body, terms, unpacked_bytes_max=unpacked_bytes_max)
     except BodyError as error:
         raise RefusedError(400, str(error)) from error
+
+
+def check_events(media: str, body: bytes, events_max: int) -> None:
+    """Refuse a body that has far too many events before anything of it is read. Raises RefusedError (413).
+
+    An event in JSON has a brace, and seldom two: its known fields have no values within values. It has fewer commas
+    than fields, unless it has long values that nobody knows.
+    """
+    if media in JSON_TYPES:
+        few = (
+            body.count(b"{") <= _BRACES_OF_EVENT * events_max + 1 and body.count(b",") <= _COMMAS_OF_EVENT * events_max
+        )
+    else:
+        few = media not in NDJSON_TYPES or body.count(b"\n") <= events_max
+    if not few:
+        raise too_many(events_max)
+
+
+def too_many(events_max: int) -> RefusedError:
+    """The refusal of a body with more events than it may have."""
+    return RefusedError(413, f"more than {events_max} events in one body; send it in parts")

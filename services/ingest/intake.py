@@ -26,6 +26,7 @@ from services.ingest.idempotency import key_of
 from services.ingest.limits import Admitted, IngestLimits
 from services.ingest.packing import Made, Packed, Reach
 from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
+from services.ingest.room import Held, Room
 from services.ingest.taking import Packing, Taken, read
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter, Share, acknowledged_batches, failures
@@ -61,17 +62,20 @@ class Intake:
             settings.counting.lateness_ms,
         )
         self._writer = writer
+        self._room = Room(settings.ingest.bodies_bytes_max)
+        self._events_max = min(settings.ingest.body_events_max, settings.ingest.events_in_flight_max)
 
     async def post_events(self, request: Request) -> Response:
         """The endpoint of POST /v1/events."""
         try:
-            response = await self._take(request)
+            with self._room.request() as held:
+                response = await self._take(request, held)
         except RefusedError as refused:
             response = _answer(refused.status, Result(0, [], error=refused.error), refused.headers)
         self._tally.answered(response.status_code)
         return response
 
-    async def _take(self, request: Request) -> Response:
+    async def _take(self, request: Request, held: Held) -> Response:
         caller = self._access.caller(request, WRITERS)
         is_dry_run = _dry_run(request)
         if is_dry_run and caller.is_publishable:
@@ -82,8 +86,9 @@ class Intake:
         key = key_of(request.headers.getlist(idempotency.HEADER), time.time_ns() // 1_000_000)
         self._admit()
         admitted = await self._limit(request, caller, declared)
-        body = await read_body(request, bytes_max=self._ingest.body_bytes_max)
-        body = unpack(encoding, body, bytes_max=self._ingest.body_bytes_max)
+        held.hold(declared)
+        body = await self._body(request, encoding, held)
+        forms.check_events(media, body, self._events_max)
         terms = Terms(caller.project, key, caller.is_strict)
         tail = event_tail(project=caller.project)
         packing = Packing(time.time_ns() // 1_000_000, self._salts, tail, self._reach)
@@ -141,11 +146,18 @@ class Intake:
 
     def _admit_events(self, events: int) -> None:
         """Raise RefusedError if so many events of one body cannot be taken now."""
-        most = self._ingest.events_in_flight_max
-        if events > most:
-            raise RefusedError(413, f"more than {most} events in one body; send it in parts")
-        if self._writer.events_in_flight + events > most:
+        if events > self._events_max:
+            raise forms.too_many(self._events_max)
+        if self._writer.events_in_flight + events > self._ingest.events_in_flight_max:
             raise self._busy()
+
+    async def _body(self, request: Request, encoding: str, held: Held) -> bytes:
+        """The body as it is unpacked, in the room that is held for it."""
+        bytes_max = self._ingest.body_bytes_max
+        sent = await read_body(request, held, bytes_max=bytes_max, timeout_s=self._ingest.body_timeout_s)
+        body = await _beside(sent, lambda: unpack(encoding, sent, bytes_max=bytes_max))
+        held.hold(len(body))
+        return body
 
     async def _write(self, packed: Packed) -> list[Share]:
         """Return when Kafka has answered."""

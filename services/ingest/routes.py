@@ -68,6 +68,7 @@ EVENTS = Operation(
         400: Answer("Nothing in the body is usable, or too many of its events are bad; nothing was taken.", (Result,)),
         401: Answer("There is no valid key.", (Result,)),
         403: Answer("The key may not do this; in open access, the request is of another machine or site.", (Result,)),
+        408: Answer("The body came too slowly.", (Result,)),
         413: Answer("The body has too many bytes or events; send it in parts.", (Result,)),
         415: Answer("The content type is not one of these, or the encoding is neither gzip nor zstd.", (Result,)),
         422: Answer("A parameter or the Idempotency-Key is bad; nothing was taken.", (Result,)),
@@ -79,7 +80,10 @@ EVENTS = Operation(
             limits=True,
         ),
         503: Answer(
-            "Kafka took none of it; try again after Retry-After seconds, with the same ids.", (Result,), retry=True
+            "Kafka took none of it, or there is no room for the body; try again after Retry-After seconds, with the "
+            "same ids.",
+            (Result,),
+            retry=True,
         ),
     },
     parameters=(DRY_RUN, KEY, IDEMPOTENCY_KEY),

@@ -18,6 +18,21 @@ class IngestSettings(ServingSettings):
         ge=1024,
         description="The maximum size of a request's body, as sent and unpacked. A larger one is answered with 413.",
     )
+    body_events_max: int = Field(
+        20_000,
+        ge=1,
+        le=1_000_000,
+        description="The maximum number of events in a request's body. A body with more is answered with 413.",
+    )
+    body_timeout_s: float = Field(
+        20.0, gt=0, description="How long a body may take to arrive. A slower one is answered with 408."
+    )
+    bodies_bytes_max: int = Field(
+        256 << 20,
+        ge=1024,
+        description="The maximum size of all bodies that are in memory together, as sent and unpacked. If it is "
+        "reached, further requests are answered with 503 before their bodies are read.",
+    )
     events_in_flight_max: int = Field(
         500_000,
         ge=1,

@@ -6,7 +6,7 @@ description lacks, and the description has no field that no answer here has.
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,6 +46,7 @@ DAY = timedelta(days=1)
 MANIFEST = "manifests/00000000000000000007-a.json"
 ABOUT = ("Aurora", "c-1", "Night sky", datetime(2025, 6, 1, 8, 0, 0, 500_000))
 BODY_BYTES_MAX = 4096
+SMALL = IngestSettings(body_bytes_max=BODY_BYTES_MAX, body_timeout_s=0.1)
 FORMATS = FormatChecker()
 
 
@@ -314,10 +315,15 @@ def body(*events: dict[str, Any]) -> dict[str, Any]:
     return {"content": json.dumps({"events": events}), "headers": {"content-type": JSON}}
 
 
+async def unending() -> AsyncIterator[bytes]:
+    yield b'{"events": ['
+    await asyncio.sleep(3600)
+
+
 def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
     described = Described(ingest_routes.OPENAPI)
     monkeypatch.setattr(ingest_app, "EventWriter", Writer)
-    app = ingest_app.build_service(Settings(ingest=IngestSettings(body_bytes_max=BODY_BYTES_MAX))).public
+    app = ingest_app.build_service(Settings(ingest=SMALL)).public
     events = ingest_routes.EVENTS.path
 
     def post(status: int, **request: Any) -> None:
@@ -329,6 +335,7 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
     example = ingest_routes.EVENTS.bodies[0].example
     post(400, **body(*example["events"]))
     post(400, content=b"[]", headers={"content-type": JSON})
+    post(408, content=unending(), headers={"content-type": JSON})
     post(413, content=b" " * (BODY_BYTES_MAX + 1), headers={"content-type": JSON})
     post(415, content=b"", headers={"content-type": "text/csv"})
     viewed_at = {"viewed_at": f"{datetime.now(UTC) - HOUR:%Y-%m-%dT%H:%M:%SZ}"}
