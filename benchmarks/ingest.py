@@ -70,6 +70,8 @@ def main(
     }
     with tempfile.TemporaryDirectory(prefix="view-counts-bench-") as name, ingest_host.cores(others):
         folder = Path(name)
+        # Another checkout may know no keys.
+        services = [ingest_services.with_key(one, folder / "keys.json") if one is OURS else one for one in services]
         sender = Sender(go_programs.build("load"), folder)
         with ExitStack() as stack:
             running = _start(stack, folder, services, own)

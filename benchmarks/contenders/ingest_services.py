@@ -11,6 +11,7 @@ from pathlib import Path
 from schemas import registry
 from settings import Settings
 from settings.durations import HOUR_MS
+from tools.keys import add_key
 from tools.stack.machine.ports import HOST
 
 
@@ -144,6 +145,19 @@ FASTAPI = Service(
         "no keys, limits, metrics or tally, and no orderly end",
     ),
 )
+
+
+def with_key(service: Service, file: Path) -> Service:
+    """The service with a key that it asks for, in a new file of keys. Raises KeyFileError if it cannot be written."""
+    text = add_key(file, scope="write", project="benchmark", kinds=(), origins=(), video_prefixes=(), expires_at=None)
+    environment = {
+        **service.access.environment,
+        "VIEW_COUNTS_ACCESS_MODE": "keys",
+        "VIEW_COUNTS_ACCESS_KEYS_FILE": str(file),
+    }
+    return replace(service, access=Access(environment, {"Authorization": f"Bearer {text}"}))
+
+
 BEFORE = "before"
 
 

@@ -12,11 +12,13 @@ import pytest
 
 from benchmarks.comparing.ingest_host import LoadPlan, known, shares
 from benchmarks.comparing.ingest_turns import Case, cases, schedule
-from benchmarks.contenders.ingest_services import FASTAPI, GO, OURS
+from benchmarks.contenders.ingest_services import FASTAPI, GO, OURS, with_key
 from benchmarks.inputs import bodies
 from benchmarks.measuring import go_programs, ingest_figures, ingest_recount, overload_figures
 from benchmarks.measuring.overload_figures import MemorySample
+from connectors.key_file import read_keys
 from schemas import registry
+from schemas.access_keys import digest
 from services.ingest.events import Terms, parse_json
 from services.ingest.forms import parse
 from services.ingest.packing import batch_value, pack
@@ -173,6 +175,14 @@ def test_headers_of_a_key_and_of_a_body_reach_the_load_tool() -> None:
     command = plan.command(Path("load"), "http://127.0.0.1:1/v1/events")
     expected = ["Content-Type: application/avro", "Content-Encoding: gzip", "Authorization: Bearer k"]
     assert [word.removeprefix("-header=") for word in command if word.startswith("-header=")] == expected
+
+
+def test_the_key_that_is_sent_is_in_the_file_that_the_service_reads(tmp_path: Path) -> None:
+    access = with_key(OURS, tmp_path / "keys.json").access
+    (key,) = read_keys(Path(access.environment["VIEW_COUNTS_ACCESS_KEYS_FILE"]))
+    assert key.sha256 == digest(access.headers["Authorization"].removeprefix("Bearer ")).hex()
+    assert (key.scope, access.environment["VIEW_COUNTS_ACCESS_MODE"]) == ("write", "keys")
+    assert OURS.access.environment.items() <= access.environment.items()
 
 
 def test_without_go_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
