@@ -30,6 +30,8 @@ from tools.stack.files import REDIS_MIB
 from tools.stack.layout import HOME_VARIABLE, repository
 from tools.stack.machine.local_http import open_local
 from tools.stack.machine.ports import HOST, environment_variable, free_ports
+from tools.stack.memory import pss_mib
+from tools.stack.parts import PARTS_BY_NAME
 
 INFRASTRUCTURE = ("zookeeper", "kafka", "cassandra", "seaweedfs", "redis", "jobmanager", "taskmanager")
 GONE_S = 5.0
@@ -77,6 +79,11 @@ def test_every_part_is_ready_and_says_where(stack: Stack) -> None:
         assert psutil.pid_exists(status.pid)
     pids = [status.pid for status in statuses]
     assert len(set(pids)) == len(pids)
+
+
+def test_parts_that_hold_to_a_bound_are_within_their_budget(stack: Stack) -> None:
+    for name in ("zookeeper", "kafka", "cassandra", "redis"):
+        assert 0 < pss_mib(stack.pid(name)) < PARTS_BY_NAME[name].memory_mib, name
 
 
 def figures(stack: Stack, part: str) -> dict[str, list[float]]:

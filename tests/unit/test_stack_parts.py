@@ -12,10 +12,11 @@ import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
 import pytest
 
 from settings import Settings
-from tools.stack import PartError, PreflightError, Stack, StackOptions, files, flink, preflight, supervision
+from tools.stack import PartError, PreflightError, Stack, StackOptions, files, flink, memory, preflight, supervision
 from tools.stack.layout import UNIX_SOCKET_PATH_BYTES_MAX, Layout, repository
 from tools.stack.machine import ports as stack_ports
 from tools.stack.machine.ports import (
@@ -29,7 +30,7 @@ from tools.stack.machine.ports import (
     free_ports,
 )
 from tools.stack.machine.valkey import valkey_server
-from tools.stack.parts import PARTS, PARTS_BY_NAME, Context
+from tools.stack.parts import PARTS, PARTS_BY_NAME, SEAWEEDFS_GO_MIB, Context, kafka_java
 
 
 def test_every_port_belongs_to_one_part_and_no_number_is_used_twice() -> None:
@@ -263,3 +264,34 @@ def test_redis_listens_on_loopback_and_keeps_nothing(tmp_path: Path) -> None:
     lines = files.redis_conf(Layout(tmp_path / "with space"), DEFAULT_PORTS).splitlines()
     assert {f"bind {HOST}", f"port {DEFAULT_PORTS['redis']}", 'save ""', "appendonly no"} <= set(lines)
     assert f'dir "{tmp_path}/with space/tmp"' in lines
+
+
+def test_all_of_make_run_has_a_budget_of_memory_within_its_bound() -> None:
+    assert sum(part.memory_mib for part in PARTS) + memory.OTHERS_MIB <= memory.RUN_MIB_MAX
+    docs = (repository() / "docs" / "operations.md").read_text(encoding="utf-8")
+    said = {name: int(mib) for name, mib in re.findall(r"\| `(\w+)` \| \d+ \| (\d+) \|", docs)}
+    assert said == {part.name: part.memory_mib for part in PARTS}
+
+
+def test_what_a_part_is_told_is_below_its_budget(tmp_path: Path) -> None:
+    budgets = {part.name: part.memory_mib for part in PARTS}
+    heaps = {"kafka": 512, "cassandra": 1024, "zookeeper": 192}
+    commands = {"kafka": " ".join(kafka_java(Layout(tmp_path)))}
+    assert "-Xmx512m" in commands["kafka"]
+    assert all(budgets[name] > heap for name, heap in heaps.items())
+    assert budgets["redis"] > files.REDIS_MIB
+    assert PARTS_BY_NAME["seaweedfs"].environment["GOMEMLIMIT"] == f"{SEAWEEDFS_GO_MIB}MiB"
+    assert budgets["seaweedfs"] > SEAWEEDFS_GO_MIB
+
+
+def test_memory_is_that_of_a_process_and_all_below_it() -> None:
+    holding = "import time; held = bytearray(b'x' * (64 << 20)); print(flush=True); time.sleep(600)"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {holding!r}])"
+    with subprocess.Popen([sys.executable, "-c", outer], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert memory.pss_mib(process.pid) > 64
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.wait()
+    assert memory.pss_mib(process.pid) == 0

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from tools.cli.attached import attached, plain_errors, stack_home
 from tools.stack import PartError, Stack, StackOptions, StackRunningError, SupervisorGoneError
+from tools.stack.memory import pss_mib
 from tools.stack.parts import PARTS_BY_NAME
 from tools.stack.stack import follow, statuses_as_json
 from tools.terminal import console
@@ -28,13 +29,21 @@ def down() -> None:
 
 @app.command()
 def status(
-    *, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array, with ports and pids.")] = False
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array, with ports and pids.")] = False,
+    memory: Annotated[bool, typer.Option("--memory", help="Show the memory of each part, and its budget.")] = False,
 ) -> None:
     """Show every part: state, process id, ports. Exit code 1 unless all are ready."""
     with attached() as stack:
         statuses = stack.status()
     if as_json:
         typer.echo(statuses_as_json(statuses))
+    elif memory:
+        table = Table("part", "MiB (PSS)", "budget in MiB", box=None)
+        for part in statuses:
+            used = 0.0 if part.pid is None else pss_mib(part.pid)
+            table.add_row(part.name, f"{used:.0f}", str(PARTS_BY_NAME[part.name].memory_mib))
+        console.print(table)
     else:
         table = Table("part", "state", "ready", "pid", "ports", box=None)
         for part in statuses:

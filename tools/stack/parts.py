@@ -24,6 +24,8 @@ from tools.stack.machine.valkey import valkey_server
 # The id that `kafka.tools.StorageTool format` writes into a data folder. Any UUID would do.
 KAFKA_CLUSTER_ID = "dmlld19jb3VudHNfMDAwMQ"
 
+SEAWEEDFS_GO_MIB = 640
+
 CASSANDRA_EXPORTS = (
     "java.base/jdk.internal.misc",
     "java.base/java.lang.ref",
@@ -87,6 +89,8 @@ class Part:
     `ports` are names of ports.DEFAULT_PORTS. `files` maps the name of a file in the stack's conf folder to the function
     that renders it. `prepare` runs before each start of the part. `provision` runs each time the stack has started the
     part and found it ready. `clean_up` runs after the stack has ended. All of them may run repeatedly.
+
+    `memory_mib` is the budget of its memory, with all processes below it (tools.stack.memory).
     """
 
     name: str
@@ -94,6 +98,7 @@ class Part:
     command: Callable[[Context], list[str]]
     ports: tuple[str, ...]
     ready: ready.ReadyCheck
+    memory_mib: int
     depends_on: tuple[str, ...] = ()
     files: Mapping[str, Callable[[Layout, Mapping[str, int]], str]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -285,6 +290,7 @@ PARTS: tuple[Part, ...] = (
         command=_flink_process("zookeeper"),
         ports=("zookeeper",),
         ready=ready.zookeeper,
+        memory_mib=256,
     ),
     Part(
         name="kafka",
@@ -292,6 +298,7 @@ PARTS: tuple[Part, ...] = (
         command=_kafka_command,
         ports=("kafka", "kafka_controller"),
         ready=ready.kafka,
+        memory_mib=768,
         files={
             "kafka.properties": files.kafka_server_properties,
             "kafka-log4j2.properties": lambda layout, _ports: files.kafka_log4j2(layout),
@@ -305,6 +312,7 @@ PARTS: tuple[Part, ...] = (
         command=_cassandra_command,
         ports=("cassandra", "cassandra_storage", "cassandra_jmx"),
         ready=ready.cassandra,
+        memory_mib=2048,
         files={
             "cassandra.yaml": files.cassandra_yaml,
             "cassandra-logback.xml": lambda layout, _ports: files.cassandra_logback(layout),
@@ -321,7 +329,10 @@ PARTS: tuple[Part, ...] = (
             *("seaweed_volume", "seaweed_volume_grpc", "seaweed_filer", "seaweed_filer_grpc"),
         ),
         ready=ready.seaweedfs,
+        memory_mib=768,
         files={"s3-identities.json": lambda layout, _ports: files.seaweedfs_identities(layout)},
+        # Go collects more often from there on. The budget leaves room for what it cannot collect.
+        environment={"GOMEMLIMIT": f"{SEAWEEDFS_GO_MIB}MiB"},
         prepare=_prepare_seaweedfs,
         provision=_provision_seaweedfs,
         clean_up=_clean_up_seaweedfs,
@@ -335,6 +346,7 @@ PARTS: tuple[Part, ...] = (
         command=lambda context: [str(valkey_server()), str(context.conf / "redis.conf")],
         ports=("redis",),
         ready=ready.redis,
+        memory_mib=96,
         files={"redis.conf": files.redis_conf},
         # It keeps nothing, so it has nothing to finish.
         stop_grace_s=2.0,
@@ -345,6 +357,7 @@ PARTS: tuple[Part, ...] = (
         command=_jobmanager_command,
         ports=("flink", "flink_rpc", "flink_blob", "jobmanager_metrics"),
         ready=ready.jobmanager,
+        memory_mib=1300,
         depends_on=("zookeeper", "seaweedfs"),
     ),
     Part(
@@ -353,6 +366,7 @@ PARTS: tuple[Part, ...] = (
         command=_flink_process("taskmanager"),
         ports=("taskmanager_metrics",),
         ready=ready.taskmanager,
+        memory_mib=3840,
         # The TaskManager finds the JobManager through ZooKeeper, so it need not wait for it.
         depends_on=("zookeeper", "seaweedfs"),
         prepare=_prepare_taskmanager,
@@ -363,6 +377,7 @@ PARTS: tuple[Part, ...] = (
         command=_service("services.ingest"),
         ports=("ingest", "ingest_private"),
         ready=ready.http_ok("ingest", "/readyz"),
+        memory_mib=512,
         depends_on=("kafka",),
     ),
     Part(
@@ -371,6 +386,7 @@ PARTS: tuple[Part, ...] = (
         command=_service("services.query"),
         ports=("query", "query_private"),
         ready=ready.http_ok("query", "/readyz"),
+        memory_mib=256,
         depends_on=("cassandra",),
     ),
 )
