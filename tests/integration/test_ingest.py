@@ -154,7 +154,7 @@ def test_idle_salts_get_heartbeats(stack: Stack, client: httpx2.Client) -> None:
         ("application/json", b'{"events":[{"video_id":""}]}', 400),
         ("application/x-ndjson", b"\n\n", 400),
         ("application/avro", b"Obj", 400),
-        ("text/plain", b"x", 415),
+        ("text/csv", b"x", 415),
         ("application/json", b" " * (BODY_BYTES_MAX + 1), 413),
         ("application/json", json.dumps({"events": [{"video_id": "A"}] * (IN_FLIGHT_MAX + 1)}).encode(), 413),
     ],
