@@ -22,12 +22,13 @@ WRITE_TIMEOUT_S = 30.0
 
 
 class Record(NamedTuple):
-    """A record with its partition and offset. A value of None is a tombstone."""
+    """A record with its partition, offset and timestamp in ms since 1970. A value of None is a tombstone."""
 
     key: bytes | None
     value: bytes | None
     partition: int
     offset: int
+    at_ms: int = 0
 
 
 def read_to_end(kafka: KafkaSettings, topic: str, timeout_s: float) -> Iterator[Record]:
@@ -58,7 +59,8 @@ def read_to_end(kafka: KafkaSettings, topic: str, timeout_s: float) -> Iterator[
             for message in consumer.consume(BATCH, timeout=0.2):
                 error = message.error()
                 if error is None:
-                    yield Record(message.key(), message.value(), message.partition() or 0, message.offset() or 0)
+                    place = message.partition() or 0, message.offset() or 0
+                    yield Record(message.key(), message.value(), *place, message.timestamp()[1])
                     # The time starts only now, because the caller may have been slow with the last record.
                     deadline = time.monotonic() + timeout_s
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001

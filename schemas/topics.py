@@ -135,6 +135,29 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
             for name in (kafka.late_topic, kafka.dead_letter_topic)
         ),
         Topic(
+            kafka.diverted_topic,
+            kafka.partitions,
+            (
+                Promise("cleanup.policy", "delete", "Kafka would keep one record of each salt and drop the others"),
+                Promise(
+                    "retention.ms",
+                    str(REJECTED_RETENTION_MS),
+                    "Kafka deletes records before anybody has judged them",
+                    "at_least",
+                ),
+                short_segments,
+                Promise(
+                    "max.message.bytes",
+                    str(RECORD_BYTES_MAX),
+                    "Kafka would refuse a full batch of events",
+                    "at_least",
+                ),
+                *safe,
+            ),
+            # Only ingest writes to it, and only while a key is diverted.
+            needed=False,
+        ),
+        Topic(
             kafka.metadata_topic,
             1,
             (Promise("cleanup.policy", "compact", "Kafka would delete video metadata after some days"), *safe),

@@ -12,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.leaving import Life
 
+# How old a connection becomes, as a share of what is usual, and since when it is there.
+SHARE = "connection_share"
 BORN_AT = "connection_born_at_s"
 JITTER = 0.1
 CLOSE = (b"connection", b"close")
@@ -22,7 +24,8 @@ class DatedConnection(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.app_state = {**self.app_state, BORN_AT: time.monotonic()}
+        share = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - it spreads load, and hides nothing
+        self.app_state = {**self.app_state, BORN_AT: time.monotonic(), SHARE: share}
 
 
 class ConnectionAge:
@@ -38,19 +41,18 @@ class ConnectionAge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        born_at_s = scope.get("state", {}).get(BORN_AT)
-        if scope["type"] != "http" or born_at_s is None:
+        state = scope.get("state", {})
+        born_at_s = state.get(BORN_AT)
+        is_ending = self._life.is_leaving or (
+            born_at_s is not None and time.monotonic() - born_at_s > self._age_s * state[SHARE]
+        )
+        if scope["type"] != "http" or born_at_s is None or not is_ending:
             await self._app(scope, receive, send)
             return
 
         async def send_dated(message: Message) -> None:
-            if message["type"] == "http.response.start" and (self._life.is_leaving or self._is_old(born_at_s)):
+            if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", ()), CLOSE]}
             await send(message)
 
         await self._app(scope, receive, send_dated)
-
-    def _is_old(self, born_at_s: float) -> bool:
-        # The connection's own moment of birth is its source of chance: the same for each of its requests.
-        share = random.Random(born_at_s).uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, hides nothing
-        return time.monotonic() - born_at_s > self._age_s * share

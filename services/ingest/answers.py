@@ -79,3 +79,4 @@ class Tally(Struct, frozen=True):
 
     producer_id: Annotated[str, Meta(description="The name of the process in the batches that it writes.")]
     minutes: list[TallyMinute]
+    diverted: Annotated[int, Meta(description="Events of diverted keys since its start, which are in no minute here.")]

@@ -23,6 +23,7 @@ from services.cross_origin import cross_origin
 from services.docs_page import description_routes
 from services.ingest import routes
 from services.ingest.answers import Clock, NoSchema, Tally, TallyMinute
+from services.ingest.diverting import Diverter
 from services.ingest.intake import Intake
 from services.ingest.limits import IngestLimits
 from services.ingest.schema_texts import schema_names, schema_text
@@ -47,7 +48,8 @@ def build_service(settings: Settings) -> Service:
     access = Access(settings.access, tally.registry)
     redis = redis_client(settings.redis) if settings.redis.host else None
     limiter = _limiter(settings, redis, tally)
-    intake = Intake(settings, writer, access, IngestLimits(settings, limiter, tally), tally)
+    diverter = Diverter(settings, producer_id=producer_id, tally=tally)
+    intake = Intake(settings, writer, diverter, access, IngestLimits(settings, limiter, tally), tally)
     life = Life()
     endpoints = _Endpoints(writer, producer_id, tally, life)
 
@@ -142,7 +144,9 @@ class _Endpoints:
             TallyMinute(f"{datetime.fromtimestamp(at * 60, UTC):%Y-%m-%dT%H:%M:%SZ}", minute.events, minute.records)
             for at, minute in self._tally.minutes()
         ]
-        return Response(_ENCODER.encode(Tally(self._producer_id, minutes)), media_type=JSON)
+        return Response(
+            _ENCODER.encode(Tally(self._producer_id, minutes, self._tally.events_diverted)), media_type=JSON
+        )
 
     async def metrics(self, _request: Request) -> Response:
         return Response(generate_latest(self._tally.registry), media_type=CONTENT_TYPE_LATEST)

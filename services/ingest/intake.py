@@ -20,6 +20,7 @@ from services.access.caller import Caller
 from services.ingest import forms, idempotency, routes
 from services.ingest.answers import BOUNDED, Result
 from services.ingest.bodies import declared_bytes, read_body
+from services.ingest.diverting import Diverter
 from services.ingest.encodings import checked_encoding, unpack
 from services.ingest.events import Terms
 from services.ingest.idempotency import key_of
@@ -49,9 +50,16 @@ class Intake:
     """Takes requests with events."""
 
     def __init__(
-        self, settings: Settings, writer: EventWriter, access: Access, limits: IngestLimits, tally: IngestTally
+        self,
+        settings: Settings,
+        writer: EventWriter,
+        diverter: Diverter,
+        access: Access,
+        limits: IngestLimits,
+        tally: IngestTally,
     ) -> None:
         self._access = access
+        self._diverter = diverter
         self._tally = tally
         self._limits = limits
         self._ingest = settings.ingest
@@ -104,8 +112,10 @@ class Intake:
         self._admit_events(packed.count)
         if not is_dry_run:
             self._tally.rejected(len(rejected))
-        shares = [] if is_dry_run or packed.count == 0 else await self._write(packed)
-        failed = failures(shares)
+        is_written = packed.count > 0 and not is_dry_run
+        shares = await self._write(packed) if is_written and not caller.is_diverted else []
+        diverted = await self._diverter.write(packed) if is_written and caller.is_diverted else []
+        failed = failures(shares) + diverted
         rejected += [rejection(index, None, None, f"not written: {reason}", SEND_AGAIN) for index, reason in failed]
         rejected.sort(key=lambda rejection: rejection.index)
         ignored = parsed.ignored or UNSET

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas.kinds import CANARY_PREFIX
 from schemas.values import ID_BYTES
 from services.access.caller import Caller
 from services.ingest.allowed import only_allowed
@@ -25,7 +24,6 @@ from udfs.logic.wire.event_bodies import Bounds, EventRows, read_avro, read_json
 # Below this size, a call of the kernels costs more than what they save.
 KERNEL_BYTES_MIN = 1 << 10
 ANYBODY = Caller("default")
-_CANARY = CANARY_PREFIX.encode()
 
 _MADE = msgspec.json.Decoder(list[Made])
 
@@ -124,14 +122,15 @@ def _read(
     kernel_bytes_min: int,
 ) -> Reading:
     # An Idempotency-Key makes ids of the bytes of each event.
+    # The kernels leave every kind that could be reserved.
     is_common = len(body) >= kernel_bytes_min and terms.key is None and caller.names_all_but_canaries
-    if is_common and media in JSON_TYPES | NDJSON_TYPES and (caller.is_canary or _CANARY not in body):
+    if is_common and media in JSON_TYPES | NDJSON_TYPES:
         reading = _by_kernel(body, terms, packing, is_lines=media in NDJSON_TYPES)
         if reading is not None:
             return reading
     # A strict reading refuses schemas with unknown fields, as a later version of the product's own has them.
     if is_common and media in AVRO_TYPES and not terms.is_strict:
-        reading = _avro_by_kernel(body, packing, caller, unpacked_bytes_max)
+        reading = _avro_by_kernel(body, packing, unpacked_bytes_max)
         if reading is not None:
             return reading
     return Reading(parse(media, body, terms, unpacked_bytes_max=unpacked_bytes_max), packing)
@@ -141,10 +140,10 @@ def _bounds(packing: Packing) -> Bounds:
     return Bounds(packing.now_ms, *time_bounds(packing.now_ms, packing.reach))
 
 
-def _avro_by_kernel(body: bytes, packing: Packing, caller: Caller, unpacked_bytes_max: int) -> Reading | None:
+def _avro_by_kernel(body: bytes, packing: Packing, unpacked_bytes_max: int) -> Reading | None:
     """None if the body is in no common form, or some of its events are not."""
     own = read_own_blocks(body, unpacked_bytes_max=unpacked_bytes_max)
-    if own is None or (not caller.is_canary and any(_CANARY in block for block in own.blocks)):
+    if own is None:
         return None
     rows = read_avro(own.blocks, own.counts, OPTIONAL_TEXTS[own.version], _bounds(packing), packing.salts)
     return None if rows is None else Reading(Parsed([], [], ignored=[*unknown_fields(own.version)]), packing, rows)

@@ -26,14 +26,17 @@ class IngestTally:
     def __init__(self, minutes_max: int) -> None:
         self._minutes_max = minutes_max
         self._minutes: dict[int, Minute] = {}
+        # Since the process began.
+        self.events_diverted = 0
         self.registry = CollectorRegistry()
         self._events = Counter(
             "view_counts_ingest_events",
-            "Events by their outcome: acknowledged by Kafka, rejected because of their content, or not written.",
+            "Events by their outcome: acknowledged by Kafka, rejected because of their content, not written, or "
+            "diverted to a topic apart.",
             ["outcome"],
             registry=self.registry,
         )
-        for outcome in ("acknowledged", "rejected", "not_written"):
+        for outcome in ("acknowledged", "rejected", "not_written", "diverted"):
             self._events.labels(outcome)
         self._records = Counter(
             "view_counts_ingest_records",
@@ -80,6 +83,11 @@ class IngestTally:
     def not_written(self, events: int) -> None:
         """Note events that Kafka has not acknowledged. It may have them or not."""
         self._events.labels("not_written").inc(events)
+
+    def diverted(self, events: int) -> None:
+        """Note events that Kafka has acknowledged in the topic of diverted keys, where nothing counts them."""
+        self.events_diverted += events
+        self._events.labels("diverted").inc(events)
 
     def rejected(self, events: int) -> None:
         """Note events that were rejected because of their content."""

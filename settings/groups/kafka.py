@@ -60,6 +60,10 @@ class KafkaSettings(Group):
     dead_letter_topic: str = Field(
         "view-events-dead-letter", description="The topic of dead letters: what could not be counted, and why."
     )
+    diverted_topic: str = Field(
+        "view-events-diverted",
+        description="The topic of what diverted keys write: batches as in the events topic, which nothing counts.",
+    )
     metadata_topic: str = Field("video-metadata", description="The compacted topic of video metadata.")
     blocked_topic: str = Field(
         "blocked-viewers", description="The compacted topic of the block list: when views of a viewer do not count."

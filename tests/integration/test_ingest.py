@@ -9,10 +9,12 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import mmh3
+import msgspec
 import pytest
 from backports import zstd
 from confluent_kafka import KafkaException
@@ -21,10 +23,15 @@ from kafka import KafkaConsumer
 
 from connectors.installation import check_topics
 from connectors.kafka_admin import TopicMismatchError, alter_topics, create_topics
+from connectors.key_file import change_keys
+from schemas.access_keys import new_key
 from schemas.registry import decode
 from schemas.topics import topics
 from settings import Settings
+from tests.support.services import service
 from tests.support.waiting import eventually
+from tools.replay.commands import choose
+from tools.replay.plan import COUNTS, Action, Planner
 from tools.stack import Stack, StackOptions
 
 IN_FLIGHT_MAX = 1000
@@ -172,6 +179,39 @@ def test_a_streamed_body_is_bounded_too(client: httpx2.Client) -> None:
 
     headers = {"content-type": "application/json"}
     assert client.post("/v1/events", content=endless(), headers=headers).status_code == 413
+
+
+def test_what_a_diverted_key_writes_lies_apart_and_can_be_replayed(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in stack.environment().items():
+        monkeypatch.setenv(name, value)
+    path = tmp_path / "keys.json"
+    diverted, text = new_key("write", "acme")
+    other, other_text = new_key("write", "acme")
+    change_keys(path, lambda _keys: (msgspec.structs.replace(diverted, diverted_at=diverted.created_at), other))
+    environment = {"VIEW_COUNTS_ACCESS_MODE": "keys", "VIEW_COUNTS_ACCESS_KEYS_FILE": str(path)}
+    settings = Settings()
+    events = [{"video_id": f"diverted-{n}"} for n in range(50)]
+    with service("ingest", environment) as url:
+
+        def post(key: str, *videos: dict[str, str]) -> dict[str, Any]:
+            headers = {"Authorization": f"Bearer {key}"}
+            answer = httpx2.post(f"{url}/v1/events", json={"events": list(videos)}, headers=headers, timeout=30)
+            assert answer.status_code == 202, answer.text
+            found: dict[str, Any] = answer.json()
+            return found
+
+        made = post(text, *events)
+        assert made["accepted"] == 50
+        assert post(other_text, {"video_id": "counted"})["accepted"] == 1
+    assert not any(b"diverted-" in record.value for record in records(stack))
+    letters = choose(settings, "diverted", None, None, None, None)
+    planned = list(Planner(settings, time.time_ns() // 1_000_000).plan(letters))
+    assert {one.event["event_id"] for one in planned if one.event} == {one["event_id"] for one in made["event_ids"]}
+    assert {(one.action, one.note) for one in planned} == {(Action.AS_IS, COUNTS)}
+    # Unless somebody asks for them, they are no letters.
+    assert choose(settings, None, None, None, None, None) == []
 
 
 def test_too_much_in_flight_is_429(stack: Stack, client: httpx2.Client) -> None:

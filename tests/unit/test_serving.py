@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from uvicorn.server import ServerState
 
-from services.connections import BORN_AT, ConnectionAge
+from services.connections import BORN_AT, SHARE, ConnectionAge, DatedConnection
 from services.leaving import Life
 from services.server import Service, serve
 from settings.groups.serving import ServingSettings
@@ -98,19 +100,24 @@ def test_a_port_that_is_taken_ends_the_process_with_an_error() -> None:
         assert other.exitcode not in (0, None)
 
 
-@pytest.mark.parametrize(("age_s", "is_closed"), [(0.0, False), (269.0, False), (331.0, True)])
-def test_a_connection_ends_after_its_age_give_or_take_a_tenth(age_s: float, is_closed: bool) -> None:
-    for n in range(50):
-        sent = _headers({"state": {BORN_AT: time.monotonic() - age_s - n / 1e3}}, Life())
-        assert ((b"connection", b"close") in sent) is is_closed
+@pytest.mark.parametrize(
+    ("age_s", "share", "is_closed"),
+    [(0.0, 1.0, False), (269.0, 0.9, False), (271.0, 0.9, True), (329.0, 1.1, False), (331.0, 1.1, True)],
+)
+def test_a_connection_ends_after_its_own_share_of_the_usual_age(age_s: float, share: float, is_closed: bool) -> None:
+    sent = _headers({"state": {BORN_AT: time.monotonic() - age_s, SHARE: share}}, Life())
+    assert ((b"connection", b"close") in sent) is is_closed
 
 
-def test_connections_that_began_together_do_not_end_together() -> None:
-    now_s = time.monotonic()
-    ends = {
-        (b"connection", b"close") in _headers({"state": {BORN_AT: now_s - 300 - n / 1e3}}, Life()) for n in range(99)
-    }
-    assert ends == {True, False}
+def test_connections_that_begin_together_do_not_end_together() -> None:
+    config = uvicorn.Config(lambda: None)
+    shares = set()
+    for _ in range(50):
+        connection = DatedConnection(config, ServerState(), {}, _loop=asyncio.new_event_loop())
+        shares.add(connection.app_state[SHARE])
+        connection.loop.close()
+    assert len(shares) > 40
+    assert all(0.9 <= share <= 1.1 for share in shares)
 
 
 def _headers(scope: dict[str, Any], life: Life) -> list[tuple[bytes, bytes]]:

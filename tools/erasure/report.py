@@ -61,6 +61,7 @@ def remains(
         kafka.events_topic: "events as they came",
         kafka.late_topic: "events that came late",
         kafka.dead_letter_topic: "events and records that could not be counted",
+        kafka.diverted_topic: "events of diverted keys",
     }
     found = [
         Remains(

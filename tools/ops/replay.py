@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from tools.replay.letters import Letter
 
 app = typer.Typer(no_args_is_help=True, help="List, show, fix and resend late events and dead letters.")
-Topic = Literal["late", "dead-letter"]
+Topic = Literal["late", "dead-letter", "diverted"]
 
 
 def _choose(
     settings: Settings,
     *,
-    topic: Annotated[Topic | None, typer.Option("--topic", help="Take one topic; both by default.")] = None,
+    topic: Annotated[
+        Topic | None, typer.Option("--topic", help="Take one topic; late and dead-letter by default.")
+    ] = None,
     reason: Annotated[
         list[str] | None, typer.Option("--reason", help="Take only this reason; may be given several times.")
     ] = None,

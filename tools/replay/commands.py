@@ -8,7 +8,7 @@ from connectors.kafka_admin import TopicMismatchError
 from settings import Settings
 from tools.replay import shown
 from tools.replay.fixes import FixError, load_fix
-from tools.replay.letters import Choice, Kept, Letter, chosen, groups
+from tools.replay.letters import DIVERTED, Choice, Kept, Letter, chosen, groups
 from tools.replay.plan import Planner
 from tools.replay.topics import letters, send_events
 from tools.times import utc
@@ -26,8 +26,12 @@ def choose(
     to_ms: int | None,
     limit: int | None,
 ) -> list[Letter]:
-    """The first `limit` letters that arrived in a time, of one topic or both, and with one of these reasons or any."""
-    kept = frozenset(get_args(Kept) if topic is None else (topic,))
+    """The first `limit` letters that arrived in a time, with one of these reasons or any.
+
+    Without a topic they are late events and dead letters. What a diverted key wrote must be asked for: it was kept
+    apart because it may be false.
+    """
+    kept = frozenset(set(get_args(Kept)) - {DIVERTED} if topic is None else (topic,))
     choice = Choice(kept, frozenset(reasons or ()), from_ms, to_ms)
     return chosen(letters(settings, choice), choice, limit)
 

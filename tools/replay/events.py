@@ -9,7 +9,7 @@ import numpy as np
 
 from schemas import registry
 from schemas.view_records import event_tail
-from tools.replay.letters import Letter
+from tools.replay.letters import DIVERTED, Letter
 from udfs.logic.stream.rejected import is_cut
 from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS, Unreadable, scan_as_named
 
@@ -19,7 +19,8 @@ def events_in(letter: Letter, events_topic: str) -> list[bytes] | str:
 
     A record is readable whichever salt it names, because only its bytes matter here.
     """
-    if letter.origin.topic != events_topic or is_cut(letter.reason):
+    is_batch = letter.kept == DIVERTED or letter.origin.topic == events_topic
+    if not is_batch or is_cut(letter.reason):
         return letter.reason
     if letter.origin.index >= 0:
         return [letter.payload]

@@ -1,16 +1,18 @@
-"""Reads, chooses and groups letters: late events and dead letters of the two topics. Knows no Kafka."""
+"""Reads, chooses and groups letters: late events, dead letters, and records of diverted keys. Knows no Kafka."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from schemas import registry
 from settings.durations import HOUR_MS
 from udfs.logic.wire.keyed_records import read_whole
 
 # The topic in which a letter is.
-Kept = Literal["late", "dead-letter"]
+Kept = Literal["late", "dead-letter", "diverted"]
+# The reason of what a diverted key has written: nobody has judged it.
+DIVERTED: Final = "diverted"
 NO_LETTER = "not_of_this_topic"
 _SCHEMA = "RejectedEvents"
 
@@ -58,6 +60,11 @@ def read_letters(kept: Kept, value: bytes, origin: Origin) -> list[Letter]:
         Letter(kept, Origin(*place, event["index"]), event["reason"], record["append_at"], event["payload"])
         for event in record["events"]
     ]
+
+
+def diverted_letter(value: bytes, origin: Origin, append_ms: int) -> Letter:
+    """The letter of a record that a diverted key has written: a batch as in the events topic."""
+    return Letter(DIVERTED, origin, DIVERTED, append_ms, value)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from connectors.compacted_topic import read_to_end
 from connectors.installation import check_topics
 from schemas.view_records import Origin
 from settings import Settings
-from tools.replay.letters import Choice, Letter, read_letters
+from tools.replay.letters import DIVERTED, Choice, Letter, diverted_letter, read_letters
 from tools.replay.letters import Origin as Place
 from udfs.logic.wire.single_events import Origin as Places
 from udfs.logic.wire.single_events import Packer
@@ -24,10 +24,15 @@ def letters(settings: Settings, choice: Choice) -> Iterator[Letter]:
     """
     kafka = settings.kafka
     topics = {"late": kafka.late_topic, "dead-letter": kafka.dead_letter_topic}
-    for kept in sorted(choice.kept):
+    for kept in sorted(choice.kept - {DIVERTED}):
         topic = topics[kept]
         for record in read_to_end(kafka, topic, READ_TIMEOUT_S):
             yield from read_letters(kept, record.value or b"", Place(topic, record.partition, record.offset, -1))
+    if DIVERTED in choice.kept:
+        topic = kafka.diverted_topic
+        for record in read_to_end(kafka, topic, READ_TIMEOUT_S):
+            place = Place(topic, record.partition, record.offset, -1)
+            yield diverted_letter(record.value or b"", place, record.at_ms)
 
 
 def batches(settings: Settings, datums: Sequence[bytes], now_ms: int) -> list[tuple[int, bytes, int]]:
