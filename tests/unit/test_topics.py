@@ -111,7 +111,7 @@ def test_a_missing_topic_is_named_with_its_remedy_and_only_an_optional_one_may_m
         del there[topic.name]
         (found,) = differences(CLUSTER, there, DECLARED)
         assert found.line.startswith(f"topic {topic.name} does not exist; create it: ")
-        assert found.needed == (topic.name not in {"view-counts", "video-metadata"})
+        assert found.needed == (topic.name not in {"view-counts", "video-metadata", "view-events-diverted"})
 
 
 def test_fewer_replicas_than_planned_are_refused() -> None:
