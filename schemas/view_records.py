@@ -6,6 +6,7 @@ Encoding"; tests compare it with fastavro's.
 """
 
 from enum import StrEnum
+from functools import lru_cache
 
 from schemas.registry import prefix
 from schemas.varint import varint
@@ -13,6 +14,8 @@ from schemas.varint import varint
 VERSION = 2
 NULL = b"\x00"
 SOME = b"\x02"
+# Few projects send at a time, and a request asks for one tail.
+TAILS_MAX = 4096
 _END_OF_ARRAY = b"\x00"
 
 
@@ -24,6 +27,7 @@ class Origin(StrEnum):
     PACK = "pack"
 
 
+@lru_cache(TAILS_MAX)
 def event_tail(*, agent: str | None = None, exclusion: str | None = None, project: str | None = None) -> bytes:
     """What version 2 adds at the end of an event."""
     return b"".join(map(optional_text, (agent, exclusion, project)))

@@ -78,15 +78,15 @@ class Access:
     def caller(self, request: Request, scopes: frozenset[str]) -> Caller:
         """Who sends the request. Raises RefusedError (401, 403) for who may not."""
         headers = request.headers
-        origins = headers.getlist("origin")
         if self.is_open:
-            check_local(headers.getlist("host"), origins, headers.getlist("x-forwarded-for"))
+            check_local(headers.getlist("host"), headers.getlist("origin"), headers.getlist("x-forwarded-for"))
             return self._open
         known = self.known.find(_text(request))
         key = known.key
         if key.scope not in scopes:
             raise RefusedError(403, f"a key of the scope {key.scope} may not do this; use one of {_listed(scopes)}")
-        _check_origin(key, origins)
+        if key.is_publishable:
+            _check_origin(key, headers.getlist("origin"))
         return known.caller
 
     def _found(self) -> tuple[int, int, int] | None:
@@ -116,7 +116,7 @@ def _text(request: Request) -> str:
 
 
 def _check_origin(key: Key, origins: list[str]) -> None:
-    if not key.is_publishable or ANY in key.origins:
+    if ANY in key.origins:
         return
     for origin in origins or [""]:
         if origin not in key.origins:

@@ -110,7 +110,7 @@ class Intake:
             return _answer(400, Result(0, rejected[:REJECTIONS_MAX], error=reason))
         # Others may have come meanwhile.
         self._admit_events(packed.count)
-        if not is_dry_run:
+        if rejected and not is_dry_run:
             self._tally.rejected(len(rejected))
         is_written = packed.count > 0 and not is_dry_run
         shares = await self._write(packed) if is_written and not caller.is_diverted else []
@@ -172,7 +172,9 @@ class Intake:
     async def _write(self, packed: Packed) -> list[Share]:
         """Return when Kafka has answered."""
         shares = self._writer.write(packed)
-        await asyncio.wait({share.done for share in shares})
+        for share in shares:
+            # Others wait for the same batch, so whoever is cancelled must not cancel it.
+            await asyncio.shield(share.done)
         return shares
 
     def _busy(self) -> RefusedError:
@@ -185,6 +187,8 @@ def _dry_run(request: Request) -> bool:
 
     A misspelt `dry_run` must not write events that were meant as a test.
     """
+    if not request.scope["query_string"]:
+        return False
     for name, value in request.query_params.multi_items():
         if name == KEY_PARAMETER:
             continue

@@ -5,9 +5,11 @@ has no unit for events, only for requests and bytes.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 from services.access.caller import Caller
 from services.access.client_address import bucket_of, client_address, networks
@@ -21,6 +23,8 @@ POLICY = "RateLimit-Policy"
 LEFT = "RateLimit"
 KEY, ADDRESS = "key", "address"
 _NAME_BYTES = 16
+# Callers have few different limits.
+CACHED_MAX = 1024
 
 
 @dataclass(slots=True)
@@ -89,7 +93,7 @@ class IngestLimits:
         )
 
     def _limits(self, events_per_s: float, bytes_per_s: float) -> Limits:
-        return Limits(Rate(events_per_s, events_per_s * self._burst_s), Rate(bytes_per_s, bytes_per_s * self._burst_s))
+        return _with_burst(events_per_s, bytes_per_s, self._burst_s)
 
     def _address_name(self, key_name: str, peer: str | None, forwarded: Sequence[str]) -> str:
         """A name of the client's network under its key, from which nobody reads the address."""
@@ -97,6 +101,11 @@ class IngestLimits:
         network = "unknown" if address is None else bucket_of(address)
         digest = blake2b(f"{key_name} {network}".encode(), digest_size=_NAME_BYTES).hexdigest()
         return f"address:{digest}"
+
+
+@lru_cache(CACHED_MAX)
+def _with_burst(events_per_s: float, bytes_per_s: float, burst_s: float) -> Limits:
+    return Limits(Rate(events_per_s, events_per_s * burst_s), Rate(bytes_per_s, bytes_per_s * burst_s))
 
 
 def _refusal(scope: str, verdict: Verdict) -> RefusedError:
@@ -116,14 +125,36 @@ def _headers(verdicts: Mapping[str, Verdict], retry_after_s: int | None = None) 
     policies: list[str] = []
     left: list[str] = []
     for scope, verdict in verdicts.items():
-        for name, unit, rate, tokens in _kinds(scope, verdict):
-            window_s = max(1, math.ceil(rate.burst / rate.per_s))
-            policies.append(f'"{name}";q={max(1, int(rate.burst))};qu="{unit}";w={window_s}')
+        told = _told(scope, verdict.limits)
+        policies.append(told.policy)
+        for tokens, name, window_s in (
+            (verdict.left.events, told.events, told.events_window_s),
+            (verdict.left.bytes, told.bytes, told.bytes_window_s),
+        ):
             left.append(f'"{name}";r={max(0, int(tokens))};t={retry_after_s or window_s}')
     return {POLICY: ", ".join(policies), LEFT: ", ".join(left)}
 
 
-def _kinds(scope: str, verdict: Verdict) -> Iterable[tuple[str, str, Rate, float]]:
+class _Told(NamedTuple):
+    """What answers say of one caller's limits: the policy, and of each limit the name and the time of its burst."""
+
+    policy: str
+    events: str
+    events_window_s: int
+    bytes: str
+    bytes_window_s: int
+
+
+@lru_cache(CACHED_MAX)
+def _told(scope: str, limits: Limits) -> _Told:
     prefix = "" if scope == KEY else f"{scope}-"
-    yield f"{prefix}events", "events", verdict.limits.events, verdict.left.events
-    yield f"{prefix}bytes", "content-bytes", verdict.limits.bytes, verdict.left.bytes
+    found: list[tuple[str, int]] = []
+    policies = []
+    for name, unit, rate in (
+        (f"{prefix}events", "events", limits.events),
+        (f"{prefix}bytes", "content-bytes", limits.bytes),
+    ):
+        window_s = max(1, math.ceil(rate.burst / rate.per_s))
+        policies.append(f'"{name}";q={max(1, int(rate.burst))};qu="{unit}";w={window_s}')
+        found.append((name, window_s))
+    return _Told(", ".join(policies), *found[0], *found[1])

@@ -52,6 +52,8 @@ _SOME_LENGTH = [b"\x02" + varint(n) for n in _LENGTHS]
 _LOW_14_BITS = [bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14)]
 _NONE = b"\x00"
 _END_OF_EVENTS = b"\x00"
+# Of a salt without events. Nobody changes it.
+_NOWHERE: list[int] = []
 _VIEW = _LENGTH[4] + b"view"
 # How long the tail of an event may be that `pack` appends.
 TAIL_BYTES_MAX = 256
@@ -128,8 +130,9 @@ def pack(
     # Most events are not late, so that one comparison is enough for them.
     in_time_ms = max(earliest_ms, in_time_from_ms(now_ms, reach))
     late: list[int] = []
-    datums: list[list[bytes]] = [[] for _ in range(salts)]
-    places: list[list[int]] = [[] for _ in range(salts)]
+    # By the salts that occur: a body of one event must not cost a list for each salt.
+    datums: dict[int, list[bytes]] = {}
+    places: list[list[int]] = [_NOWHERE] * salts
     rejected: list[Rejection] = []
     made: list[Made] = []
     murmur3 = mmh3.hash
@@ -206,6 +209,8 @@ def pack(
             high = zigzag >> 14
             high_bytes = _unsigned_varint(high)
         salt = murmur3(event_id, 0, False) % salts
+        if salt not in datums:
+            datums[salt], places[salt] = [], []
         datums[salt].append(
             b"%b%b%b%b%b%b%b%b%b%b"
             % (
@@ -222,11 +227,14 @@ def pack(
             )
         )
         places[salt].append(index)
-    blocks = [b"".join(of_salt) for of_salt in datums]
-    ends: list[Sequence[int]] = [list(accumulate(map(len, of_salt))) for of_salt in datums]
+    blocks = [b""] * salts
+    ends: list[Sequence[int]] = [()] * salts
+    for salt, of_salt in datums.items():
+        blocks[salt] = b"".join(of_salt)
+        ends[salt] = list(accumulate(map(len, of_salt)))
     if late and rejected:
         late = sorted(set(late).difference(one.index for one in rejected))
-    return Packed(blocks, ends, places, rejected, made, sum(map(len, datums)), late)
+    return Packed(blocks, ends, places, rejected, made, sum(map(len, datums.values())), late)
 
 
 def batch_value(

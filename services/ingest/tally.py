@@ -49,6 +49,8 @@ class IngestTally:
             ["status"],
             registry=self.registry,
         )
+        # A look-up by label costs more than the count.
+        self._answers_by_status: dict[int, Counter] = {}
         self._limited = Counter(
             "view_counts_ingest_limited",
             "Requests refused because their caller has sent too much, by whose limit it was: that of the key (in open "
@@ -99,7 +101,10 @@ class IngestTally:
 
     def answered(self, status: int) -> None:
         """Note the answer to a request."""
-        self._answers.labels(str(status)).inc()
+        counter = self._answers_by_status.get(status)
+        if counter is None:
+            counter = self._answers_by_status[status] = self._answers.labels(str(status))
+        counter.inc()
 
     def minutes(self) -> list[tuple[int, Minute]]:
         """(minutes since 1970, what was acknowledged in that minute), in order."""

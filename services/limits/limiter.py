@@ -45,6 +45,8 @@ class _Held:
 
     limits: Limits
     own: Buckets
+    # With less than this, the next block is fetched in the background.
+    low: Amount
     tokens: Amount = field(default_factory=Amount)
     # What the shared buckets had after the last lease.
     shared_left: Amount = field(default_factory=Amount)
@@ -110,8 +112,7 @@ class Limiter:
                 if self.is_alone:
                     return self._take_alone(held, need, paid)
         held.tokens = held.tokens.minus(need)
-        is_low = not held.tokens.covers(self._block(limits).half())
-        if is_low and not held.is_refilling and self._clock() >= held.refill_after_s:
+        if not held.tokens.covers(held.low) and not held.is_refilling and self._clock() >= held.refill_after_s:
             held.is_refilling = True
             self._begin(self._refill(name, held))
         return Verdict(limits, held.tokens.plus(held.shared_left))
@@ -126,7 +127,7 @@ class Limiter:
     def _of(self, name: str, limits: Limits) -> _Held:
         held = self._held.get(name)
         if held is None:
-            held = self._held[name] = _Held(limits, Buckets(limits.share(self._processes)))
+            held = self._held[name] = _Held(limits, Buckets(limits.share(self._processes)), self._block(limits).half())
             # Whoever was not heard of for the longest time is forgotten, with at most a block of tokens.
             while len(self._held) > self._callers_max:
                 self._held.popitem(last=False)
@@ -134,6 +135,7 @@ class Limiter:
             self._held.move_to_end(name)
         if held.limits != limits:
             held.limits, held.own, held.closed_until_s = limits, Buckets(limits.share(self._processes)), 0.0
+            held.low = self._block(limits).half()
         return held
 
     def _closed(self, held: _Held) -> Verdict | None:
