@@ -30,7 +30,7 @@ from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
 from services.ingest.room import Held, Room
 from services.ingest.taking import Packing, Taken, read
 from services.ingest.tally import IngestTally
-from services.ingest.writer import EventWriter, Share, acknowledged_batches, failures
+from services.ingest.writer import EventWriter, Share, acknowledged_batches, failures, settled
 from services.openapi import JSON
 from services.refused import RefusedError
 from settings import Settings
@@ -172,9 +172,7 @@ class Intake:
     async def _write(self, packed: Packed) -> list[Share]:
         """Return when Kafka has answered."""
         shares = self._writer.write(packed)
-        for share in shares:
-            # Others wait for the same batch, so whoever is cancelled must not cancel it.
-            await asyncio.shield(share.done)
+        await settled(shares)
         return shares
 
     def _busy(self) -> RefusedError:

@@ -291,6 +291,28 @@ def _say_failed(batches: int, events: int, reason: str) -> None:
     LOG.warning("writes failed", batches=batches, events=events, reason=reason)
 
 
+async def settled(shares: Sequence[Share]) -> None:
+    """Return when all batches of these shares are done. Whoever is cancelled here cancels no batch of others.
+
+    It does what asyncio.wait does, with one counter for all: a body has up to a batch for each salt.
+    """
+    waiting = [share.done for share in shares if not share.done.done()]
+    if not waiting:
+        return
+    all_done = asyncio.get_running_loop().create_future()
+    left = len(waiting)
+
+    def one_done(_future: asyncio.Future[str | None]) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0 and not all_done.done():
+            all_done.set_result(None)
+
+    for future in waiting:
+        future.add_done_callback(one_done)
+    await all_done
+
+
 def failures(shares: Sequence[Share]) -> list[tuple[int, str]]:
     """(index, reason) of every event whose batch failed, in the order of the body. All futures must be done."""
     found = [(index, reason) for done, places, _ in shares if (reason := done.result()) for index in places]
