@@ -65,10 +65,10 @@ def test_an_unknown_key_is_named(path: Path) -> None:
 
 
 @pytest.fixture
-def processes(path: Path) -> Iterator[dict[int, int]]:
+def processes(path: Path, tmp_path: Path) -> Iterator[dict[int, int]]:
     """Two processes of ingest without a Kafka: private port by public port."""
     add("--scope", "read")
-    running, found = [], {}
+    running, logs, found = [], [], {}
     for _ in range(2):
         public, private, kafka = free_ports(("public", "private", "kafka")).values()
         environment = {
@@ -80,7 +80,10 @@ def processes(path: Path) -> Iterator[dict[int, int]]:
             "VIEW_COUNTS_KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{kafka}",
         }
         command = [sys.executable, "-m", "services.ingest"]
-        running.append(subprocess.Popen(command, cwd=repository(), env={**os.environ, **environment}))
+        log = (tmp_path / f"{public}.log").open("wb")
+        logs.append(log)
+        environment = {**os.environ, **environment}
+        running.append(subprocess.Popen(command, cwd=repository(), env=environment, stdout=log, stderr=log))
         found[public] = private
     try:
         assert eventually(lambda: all(_status(port, "none") for port in found))
@@ -89,6 +92,8 @@ def processes(path: Path) -> Iterator[dict[int, int]]:
         for process in running:
             process.kill()
             process.wait()
+        for log in logs:
+            log.close()
 
 
 def _status(port: int, text: str) -> int:
@@ -101,7 +106,7 @@ def _status(port: int, text: str) -> int:
 
 
 def test_all_processes_hear_of_a_withdrawal(
-    processes: dict[int, int], path: Path, monkeypatch: pytest.MonkeyPatch
+    processes: dict[int, int], path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, admin = add("--scope", "write"), add("--scope", "admin")
     key_id = text.split("_")[2]
@@ -117,6 +122,12 @@ def test_all_processes_hear_of_a_withdrawal(
     assert {key.id: key.withdrawn_at is not None for key in read_keys(path)}[key_id]
     path.write_bytes(kept)
     assert [_status(port, text) for port in processes] == [401, 401]
+    logs = [log.read_text() for log in tmp_path.glob("*.log")]
+    assert len(logs) == 2
+    for log in logs:
+        # What was told is there, by the public id; the keys themselves are not.
+        assert key_id in log
+        assert not any(secret.split("_")[3] in log for secret in (text, admin))
 
 
 def test_a_process_that_cannot_be_told_is_named(path: Path) -> None:
