@@ -60,7 +60,10 @@ audit-demo: setup ## count hours by stream and batch while killed, and audit pla
 exact: setup ## count millions of events while everything is killed, and recount
 	@$(PYTHON) -m tools.exact
 
-nightly: setup ## run what CI leaves out: the long tests, audit-demo and exact
+fuzz: setup ## look for input that services and decoders cannot bear, for 3 minutes
+	@$(PYTHON) -m tests.fuzz
+
+nightly: setup ## run what CI leaves out: the long tests, fuzz, audit-demo and exact
 	@$(PYTHON) -m tools.nightly
 
 bench: setup ## compare the throughput with Flink SQL and a simple PyFlink job
@@ -72,4 +75,4 @@ bench-ingest: setup ## measure what an event costs ingest, beside FastAPI and Go
 freshness: setup ## measure the time from an event's acknowledgement to its visible count
 	@$(PYTHON) -m benchmarks.freshness
 
-.PHONY: help setup run up upgrade rollup audit audit-demo down status clean-data test test-unit lint docs exact nightly bench bench-ingest freshness
+.PHONY: help setup run up upgrade rollup audit audit-demo down status clean-data test test-unit lint docs exact fuzz nightly bench bench-ingest freshness

@@ -44,6 +44,7 @@ PARTS = (
         "properties",
         (sys.executable, "-m", "pytest", "--hypothesis-profile", "thorough", "-m", f"hypothesis and not {MARKER}"),
     ),
+    Part("fuzz", (sys.executable, "-m", "tests.fuzz", "--seconds", "600")),
     Part("audit-demo", (sys.executable, "-m", "tools.audit_demo")),
     Part("exact", (sys.executable, "-m", "tools.exact")),
 )

@@ -6,14 +6,12 @@ description lacks, and the description has no field that no answer here has.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx2
-import pyarrow.fs
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from starlette.applications import Starlette
@@ -31,20 +29,11 @@ from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.store import CountStore
 from services.server import Service
 from settings import AccessSettings, IngestSettings, Settings
+from tests.support.full_tables import DAY, HOUR, NOW, empty_history, full
 from tests.support.ingest_writer import FakeWriter
 from tests.support.keys import load_keys
-from tests.support.registers import put_manifest, register_of
 from tests.support.tables import Tables
-from udfs.logic.history.manifest import no_history
-from udfs.logic.history.register import Applied, Register
-from udfs.stores.history_reader import HistoryFiles
-from udfs.stores.history_store import HistoryStore
 
-NOW = datetime(2026, 3, 20, 15, 30, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
-MANIFEST = "manifests/00000000000000000007-a.json"
-ABOUT = ("Aurora", "c-1", "Night sky", datetime(2025, 6, 1, 8, 0, 0, 500_000))
 BODY_BYTES_MAX = 4096
 SMALL = IngestSettings(body_bytes_max=BODY_BYTES_MAX, body_timeout_s=0.1)
 FORMATS = FormatChecker()
@@ -149,44 +138,6 @@ def hold_keys(described: Described, build: Callable[[Settings], Service], folder
 # --- query
 
 
-class Full(Tables):
-    """Tables with a row for every statement."""
-
-    def _of_marked(self, _video: str, _kind: str, first: date, _last: date) -> Iterator[Any]:
-        yield SimpleNamespace(day=datetime.combine(first, datetime.min.time()), marked=3)
-
-    def _of_changes(self, *_values: object) -> Iterator[Any]:
-        yield NOW.replace(tzinfo=None), 12, 4, "day complete", "viewer_minute_max=60"
-
-    def _of_top(self, kind: str, _span: str, hour: datetime, first: datetime, last: datetime) -> Iterator[Any]:
-        minute = min(last, NOW.replace(tzinfo=None))
-        if minute.replace(minute=0) == hour and first <= minute:
-            if kind == "view":
-                yield minute, 0, [("A", 7, 2), ("B", 5, 0)], {"A": ABOUT}
-            elif not kind:
-                yield minute, 1, [("like", 9, 0), ("", 50, 0)], None
-
-    def _of_top_of_hour(self, *_values: object) -> Iterator[Any]:
-        yield SimpleNamespace(start=datetime(2026, 3, 20, 12), videos=[("A", 7), ("B", 5)])
-
-    def _of_top_of_day(self, *_values: object) -> Iterator[Any]:
-        day = datetime(2026, 3, 20)
-        yield SimpleNamespace(start=day, videos=[("A", 7)], complete_through=day + 14 * HOUR)
-
-    def _of_ledger(self, _minutes: list[datetime]) -> Iterator[Any]:
-        minute = NOW.replace(tzinfo=None) - 2 * timedelta(minutes=1)
-        yield SimpleNamespace(minute=minute, **dict.fromkeys(LEDGER_COLUMNS, 1) | {"received": 6})
-
-
-def full(history: History) -> Tables:
-    hour = int(NOW.timestamp()) // 3600
-    # History begins with a gap, so that a total lacks whatever was viewed before.
-    applied = Applied(MANIFEST, 7, hour - 2000, hour - 1, hour, [(hour - 3, hour - 2)], {0: 5})
-    counts = {("A", "view", int((NOW - ago * HOUR).timestamp()) // 60): ago for ago in range(1, 50)}
-    row: Register = register_of(Settings().history.path, applied, NOW - 90 * DAY)
-    return Full(history, counts, NOW, row, channels={"A": "c-1"})
-
-
 QUESTIONS: list[tuple[Operation[Any], str]] = [
     (routes.VIEWS, "/v1/videos/A/views"),
     (routes.SERIES, "/v1/videos/A/series"),
@@ -209,10 +160,7 @@ QUESTIONS: list[tuple[Operation[Any], str]] = [
 
 @pytest.fixture
 def history(tmp_path: Path) -> History:
-    """With a manifest that names no file: nothing was viewed that long ago."""
-    root = str(tmp_path / "history")
-    put_manifest(HistoryStore(pyarrow.fs.LocalFileSystem(), root), no_history(2), name=MANIFEST)
-    return History(HistoryFiles(pyarrow.fs.LocalFileSystem(), root), files_max=3000)
+    return empty_history(tmp_path)
 
 
 @pytest.fixture

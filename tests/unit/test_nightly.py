@@ -55,6 +55,7 @@ def test_the_exactness_runs_and_the_long_tests_are_parts_and_make_knows_them() -
     assert [part.command[1:] for part in PARTS] == [
         ("-m", "pytest", "-m", "nightly"),
         ("-m", "pytest", "--hypothesis-profile", "thorough", "-m", "hypothesis and not nightly"),
+        ("-m", "tests.fuzz", "--seconds", "600"),
         ("-m", "tools.audit_demo"),
         ("-m", "tools.exact"),
     ]
