@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 
 EVENT_FIELDS = ("event_id", "video_id", "viewed_at", "kind", "viewer_id", "country", "device")
+# Of this text ingest keeps only which kind of program it names.
+AGENT_FIELD = "user_agent"
 _KNOWN = frozenset(EVENT_FIELDS)
 _MEANT = {name.replace("_", ""): name for name in EVENT_FIELDS}
 

@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from schemas import values
 from schemas.event_ids import event_id
-from schemas.fields import EVENT_FIELDS, first_meant, meant, misspelt
+from schemas.fields import AGENT_FIELD, EVENT_FIELDS, first_meant, meant, misspelt
 from schemas.limits import (
     COUNTRY_BYTES_MAX,
     DEVICE_BYTES_MAX,
@@ -68,6 +68,14 @@ class ViewEvent(msgspec.Struct, gc=False):
     viewer_id: Annotated[str, Meta(max_length=VIEWER_ID_BYTES_MAX)] | None = None
     country: Annotated[str, Meta(max_length=COUNTRY_BYTES_MAX)] | None = None
     device: Annotated[str, Meta(max_length=DEVICE_BYTES_MAX)] | None = None
+    # A long text is no fault of the viewer, so that it has no limit besides the body's.
+    user_agent: Annotated[
+        str | None,
+        Meta(
+            description="The User-Agent of the viewer's program. Only its class is kept: browser, bot or unknown. "
+            "Without it, the header counts for publishable keys."
+        ),
+    ] = None
 
 
 class _UuidEvent(ViewEvent, gc=False):
@@ -155,7 +163,8 @@ _STRICT_SENT_EVENT = msgspec.json.Decoder(_StrictSentEvent)
 _EVENT = msgspec.json.Decoder(_UuidEvent)
 _FIELDS_EVENT = msgspec.json.Decoder(_Fields)
 _ANY = msgspec.json.Decoder(dict[str, Any])
-_KNOWN = frozenset(EVENT_FIELDS)
+_FIELDS = (*EVENT_FIELDS, AGENT_FIELD)
+_KNOWN = frozenset(_FIELDS)
 TOO_DEEP = "nested too deep"
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MISSING = re.compile(r"missing required field `(\w+)`")
@@ -355,7 +364,7 @@ def event_of(fields: dict[str, Any], unknown: dict[str, None], terms: Terms) -> 
     """
     if (found := first_meant(fields)) is not None:
         raise _misspelt(found[0], found[1], fields[found[0]])
-    known = {name: fields.pop(name) for name in EVENT_FIELDS if name in fields}
+    known = {name: fields.pop(name) for name in _FIELDS if name in fields}
     if isinstance(known.get("event_id"), str):
         try:
             known["event_id"] = event_id(known["event_id"], terms.project)

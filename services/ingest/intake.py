@@ -14,7 +14,6 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.view_records import event_tail
 from services.access.access import KEY_PARAMETER, WRITERS, Access
 from services.access.caller import Caller
 from services.ingest import forms, idempotency, routes
@@ -25,6 +24,7 @@ from services.ingest.encodings import checked_encoding, unpack
 from services.ingest.events import Terms
 from services.ingest.idempotency import key_of
 from services.ingest.limits import Admitted, IngestLimits
+from services.ingest.marks import Marks
 from services.ingest.packing import Made, Packed, Reach
 from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
 from services.ingest.room import Held, Room
@@ -70,6 +70,7 @@ class Intake:
             settings.counting.lateness_ms,
         )
         self._writer = writer
+        self._marks = Marks()
         self._room = Room(settings.ingest.bodies_bytes_max)
         self._events_max = min(settings.ingest.body_events_max, settings.ingest.events_in_flight_max)
 
@@ -98,8 +99,8 @@ class Intake:
         body = await self._body(request, encoding, held)
         forms.check_events(media, body, self._events_max)
         terms = Terms(caller.project, key, caller.is_strict)
-        tail = event_tail(project=caller.project)
-        packing = Packing(time.time_ns() // 1_000_000, self._salts, tail, self._reach)
+        marks = self._marks.of(caller, request.headers)
+        packing = Packing(time.time_ns() // 1_000_000, self._salts, marks.tail, self._reach, marks.own_tail)
         bytes_max = self._ingest.body_bytes_max
         reading = await _beside(body, lambda: read(media, body, terms, packing, caller, unpacked_bytes_max=bytes_max))
         await self._limits.charge(admitted, events=reading.total, body_bytes=len(body))

@@ -9,7 +9,7 @@ for every event. Whoever splits it measures the service before and after.
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -99,6 +99,18 @@ class Packed:
     # The indexes of the events that come late.
     late: list[int] = field(default_factory=list)
 
+    def add(self, other: "Packed") -> None:
+        """Add other events of the same body, for as many salts. Within a salt they come after those that are here."""
+        for salt, (block, ends, indexes) in enumerate(zip(other.blocks, other.ends, other.indexes, strict=True)):
+            start = len(self.blocks[salt])
+            self.blocks[salt] += block
+            self.ends[salt] = [*self.ends[salt], *(start + end for end in ends)]
+            self.indexes[salt] += indexes
+        self.rejected = self.rejected + other.rejected
+        self.made = sorted(self.made + other.made, key=lambda made: made.index)
+        self.late = sorted(self.late + other.late)
+        self.count += other.count
+
 
 @dataclass(frozen=True, slots=True)
 class Reach:
@@ -120,11 +132,13 @@ def pack(
     salts: int,
     tail: bytes = NO_TAIL,
     reach: Reach | None = None,
+    own_tail: Callable[[str], bytes] | None = None,
 ) -> Packed:
     """Encode the events that keep the limits in bytes and whose time can count. Reject the others.
 
     Without a reach, any time in the years 2000 to 2099 is taken. `indexes` are the places of the events in the body.
-    `tail` is what `event_tail` returns, of at most TAIL_BYTES_MAX bytes: it ends every event.
+    `tail` is what `event_tail` returns, of at most TAIL_BYTES_MAX bytes: it ends every event. If `own_tail` is given,
+    an event with a user agent ends with what it returns for that instead.
     """
     earliest_ms, end_ms = time_bounds(now_ms, reach)
     # Most events are not late, so that one comparison is enough for them.
@@ -223,7 +237,7 @@ def pack(
                 viewer_id,
                 country,
                 device,
-                tail,
+                tail if own_tail is None or event.user_agent is None else own_tail(event.user_agent),
             )
         )
         places[salt].append(index)

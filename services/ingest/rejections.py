@@ -37,6 +37,7 @@ _REMEDIES = {
     "viewer_id": _OPTIONAL.format(VIEWER_ID_BYTES_MAX),
     "country": _OPTIONAL.format(COUNTRY_BYTES_MAX),
     "device": _OPTIONAL.format(DEVICE_BYTES_MAX),
+    "user_agent": "send text, or leave it out",
     # Attributes of a CloudEvent.
     "specversion": "send CloudEvents of version 1.0",
     "id": f"send 1 to {EVENT_ID_BYTES_MAX} bytes of UTF-8 that no other CloudEvent of this source has",

@@ -6,6 +6,7 @@ there alone.
 """
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from schemas.values import ID_BYTES
 from services.access.caller import Caller
 from services.ingest.allowed import only_allowed
 from services.ingest.container import read_own_blocks, unknown_fields
-from services.ingest.events import BodyError, Parsed, Terms, parse_json, parse_ndjson
+from services.ingest.events import BodyError, Parsed, Terms, ViewEvent, parse_json, parse_ndjson
 from services.ingest.forms import AVRO_TYPES, JSON_TYPES, NDJSON_TYPES, parse
 from services.ingest.packing import NO_TAIL, Made, Packed, Reach, in_time_from_ms, pack, time_bounds
 from udfs.logic.wire.batch_scan import OPTIONAL_TEXTS
@@ -35,6 +36,7 @@ class Packing(NamedTuple):
     salts: int
     tail: bytes = NO_TAIL
     reach: Reach | None = None
+    own_tail: Callable[[str], bytes] | None = None
 
 
 @dataclass(slots=True)
@@ -68,28 +70,46 @@ class Reading:
 
     def pack(self) -> Taken:
         """Encode the events. Call it once."""
-        rows = self.rows
+        rows, parsed = self.rows, self.parsed
         if rows is None:
-            packed = self._packed(self.packing.tail)
-            packed.rejected = self.parsed.rejected + packed.rejected
+            packed = self._packed(parsed.events, parsed.indexes, self.packing.tail)
+            packed.rejected = parsed.rejected + packed.rejected
             return Taken(packed, packed.made)
-        rejected = self.parsed.rejected
+        rejected = parsed.rejected
         made: list[Made] = []
         late = rows.taken_before(in_time_from_ms(self.packing.now_ms, self.packing.reach))
-        if self.parsed.events:
-            by_hand = self._packed(b"")
+        apart: Packed | None = None
+        if parsed.events:
+            by_hand = self._packed(*self._events(with_own_tail=False), b"")
             rejected = rejected + by_hand.rejected
             made = by_hand.made
             late = sorted(late + by_hand.late)
             rows.put(by_hand.blocks, by_hand.ends, by_hand.indexes)
+            apart = self._packed(*self._events(with_own_tail=True), b"")
         found = rows.sorted(self.packing.tail, os.urandom(ID_BYTES * rows.ids_missing()))
         packed = Packed(found.blocks, found.ends, found.indexes, rejected, made, sum(map(len, found.indexes)), late)
-        return Taken(packed, _all_made(found.made, made))
+        if apart is not None:
+            packed.add(apart)
+        return Taken(packed, _all_made(found.made, packed.made))
 
-    def _packed(self, tail: bytes) -> Packed:
-        parsed, packing = self.parsed, self.packing
+    def _events(self, *, with_own_tail: bool) -> tuple[Sequence[ViewEvent], Sequence[int]]:
+        """Those of the parsed events that end with a tail of their own, or the others, with their indexes."""
+        events, indexes = self.parsed.events, self.parsed.indexes
+        if self.packing.own_tail is None:
+            return ((), ()) if with_own_tail else (events, indexes)
+        places = [place for place, one in enumerate(events) if (one.user_agent is not None) is with_own_tail]
+        return [events[place] for place in places], [indexes[place] for place in places]
+
+    def _packed(self, events: Sequence[ViewEvent], indexes: Sequence[int], tail: bytes) -> Packed:
+        packing = self.packing
         return pack(
-            parsed.events, parsed.indexes, now_ms=packing.now_ms, salts=packing.salts, tail=tail, reach=packing.reach
+            events,
+            indexes,
+            now_ms=packing.now_ms,
+            salts=packing.salts,
+            tail=tail,
+            reach=packing.reach,
+            own_tail=packing.own_tail,
         )
 
 

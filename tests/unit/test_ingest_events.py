@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import event_ids, limits
-from schemas.fields import EVENT_FIELDS
+from schemas.fields import AGENT_FIELD, EVENT_FIELDS
 from schemas.registry import decode, newest, schema
 from schemas.varint import varint
 from schemas.view_records import event_tail
@@ -226,7 +226,7 @@ def test_every_event_of_a_request_has_the_request_s_tail() -> None:
 
 
 def test_the_fields_that_ingest_takes_are_those_that_are_named() -> None:
-    assert set(events.ViewEvent.__struct_fields__) == set(EVENT_FIELDS)
+    assert set(events.ViewEvent.__struct_fields__) == {*EVENT_FIELDS, AGENT_FIELD}
 
 
 @pytest.mark.parametrize("form", ["json", "ndjson", "avro"])
