@@ -72,6 +72,8 @@ def main(
         folder = Path(name)
         # Another checkout may know no keys.
         services = [ingest_services.with_key(one, folder / "keys.json") if one is OURS else one for one in services]
+        if not overload:
+            services = [ingest_services.patient(one) if one.name == OURS.name else one for one in services]
         sender = Sender(go_programs.build("load"), folder)
         with ExitStack() as stack:
             running = _start(stack, folder, services, own)

@@ -1,31 +1,175 @@
-"""How long a connection lives: some minutes, so that balancers spread clients anew, and no longer than its process.
+"""How long a connection lives, and what it may take up: uvicorn bounds neither heads of requests nor their time.
 
-uvicorn closes idle connections by itself. Here a connection that is in use is closed after an answer that says so.
+A connection lives some minutes, so that balancers spread clients anew, and no longer than its process. uvicorn closes
+idle connections by itself. Here a connection that is in use is closed after an answer that says so.
 """
 
+import asyncio
 import random
 import time
+from asyncio import TimerHandle
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from services.door import ADMITTED, REFUSED, Door, answer
 from services.leaving import Life
+from services.overload import Visitor
+from settings.groups.serving import ServingSettings
 
 # How old a connection becomes, as a share of what is usual, and since when it is there.
 SHARE = "connection_share"
 BORN_AT = "connection_born_at_s"
 JITTER = 0.1
+# What a header field takes up beside its name and value: a colon, a space and the end of the line.
+FIELD_BYTES = 4
 CLOSE = (b"connection", b"close")
 
 
 class DatedConnection(HttpToolsProtocol):
-    """uvicorn's connection. Its requests know when it began."""
+    """uvicorn's connection. Its requests know when it began, and what it may take up is bounded.
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    While the process is behind, a `door` refuses requests that have a body before the application knows of them.
+    """
+
+    def __init__(self, *arguments: Any, serving: ServingSettings, door: Door | None = None, **named: Any) -> None:
         super().__init__(*arguments, **named)
         share = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - it spreads load, and hides nothing
         self.app_state = {**self.app_state, BORN_AT: time.monotonic(), SHARE: share}
+        self._serving = serving
+        self._door = door
+        self._visitor = Visitor()
+        # No head of a request is complete since the connection or the last request began. Bytes of it that came
+        # before, and those of what came last.
+        self._is_head_due = True
+        self._head_bytes = self._came_bytes = 0
+        # The request was refused at the door, and its body is thrown away.
+        self._is_refused = False
+        self._is_over = False
+        self._impatience: TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, or close it if there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self._serving.connections_max:
+            self._end(b"503 Service Unavailable", b"this process has too many connections; connect again soon\n")
+        else:
+            self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came. The connection ends if heads come too slowly, or are too large."""
+        if self._is_over:
+            return
+        self._came_bytes = len(data)
+        super().data_received(data)
+        if not (self._is_head_due or self._is_refused) or self._is_over or self.transport.is_closing():
+            return
+        if self._is_head_due:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._serving.head_bytes_max:
+                self._end_large()
+                return
+        if self._impatience is None and self.timeout_keep_alive_task is None:
+            self._wait_for_head()
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._is_head_due, self._is_refused = True, False
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note a field of the head. Those behind a body in chunks, which nothing bounds, are left out."""
+        if self._is_head_due:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Hand the request over, unless it is refused."""
+        if self._is_over:
+            return
+        if self._head_bytes + self._came_bytes > self._serving.head_bytes_max and self._is_head_large():
+            self._end_large()
+            return
+        self._is_head_due, self._head_bytes = False, 0
+        self._stop_waiting()
+        door = self._door
+        if door is not None and self.parser.get_method() == b"POST":
+            is_idle = self.cycle is None or self.cycle.response_complete
+            if door.overload.admits(self._visitor, time.monotonic()):
+                self.scope["state"][ADMITTED] = True
+            elif is_idle and not any(name == b"origin" for name, _ in self.headers):
+                self._refuse(door)
+                return
+            else:
+                # A page sees an answer only with the fields of CORS, which the application knows.
+                self.scope["state"][REFUSED] = True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Hand bytes of a body over."""
+        if not (self._is_refused or self._is_over):
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        if self._is_over:
+            return
+        if not self._is_refused:
+            super().on_message_complete()
+            return
+        self._is_refused = False
+        self._stop_waiting()
+        if self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _refuse(self, door: Door) -> None:
+        door.refused()
+        # Whoever asks before the body is sent may never send it.
+        is_closing = self.expect_100_continue or not self.parser.should_keep_alive()
+        self.transport.write(door.answer(is_closing=is_closing))
+        self._is_refused = True
+        if is_closing:
+            self._is_over = True
+            self.transport.close()
+
+    def _is_head_large(self) -> bool:
+        size = len(self.url) + sum(len(name) + len(value) + FIELD_BYTES for name, value in self.headers)
+        return size > self._serving.head_bytes_max
+
+    def _end_large(self) -> None:
+        bytes_max = self._serving.head_bytes_max
+        self._end(
+            b"431 Request Header Fields Too Large",
+            b"the path and the header fields have more than %d bytes; send fewer or shorter ones\n" % bytes_max,
+        )
+
+    def _end(self, status: bytes, text: bytes) -> None:
+        self._is_over = True
+        self._stop_waiting()
+        # In the middle of another answer, these bytes would be taken for a part of it.
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(answer(status, text, is_closing=True, is_soon=status.startswith(b"503")))
+        self.transport.close()
+
+    def _wait_for_head(self) -> None:
+        self._impatience = self.loop.call_later(self._serving.head_timeout_s, self._waited)
+
+    def _waited(self) -> None:
+        self._impatience = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _stop_waiting(self) -> None:
+        if self._impatience is not None:
+            self._impatience.cancel()
+            self._impatience = None
 
 
 class ConnectionAge:

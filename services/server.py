@@ -6,6 +6,7 @@ key, so that port must be reachable by them alone.
 
 import asyncio
 import contextlib
+import functools
 import signal
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from services.connections import ConnectionAge, DatedConnection
+from services.door import Begins, Door
 from services.leaving import Life
 from settings.groups.serving import ServingSettings
 
@@ -25,11 +27,12 @@ GRACE_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service's applications. The public one's lifespan is that of the process."""
+    """A service's applications. The public one's lifespan is that of the process, and it may have a door."""
 
     public: Starlette
     private: Starlette
     life: Life
+    door: Door | None = None
 
 
 class _Server(uvicorn.Server):
@@ -46,12 +49,14 @@ def serve(service: Service, serving: ServingSettings) -> None:
     After SIGTERM, /readyz answers 503, and requests are served for `leaving_s` more, so that the balancer has sent them
     elsewhere before the port closes. SIGINT, and a second SIGTERM, end that wait.
     """
+    app: ASGIApp = ConnectionAge(service.public, age_s=serving.connection_s, life=service.life)
     public = _server(
-        ConnectionAge(service.public, age_s=serving.connection_s, life=service.life),
+        app if service.door is None else Begins(app, service.door.overload),
         host=serving.host,
         port=serving.port,
         serving=serving,
         lifespan="on",
+        door=service.door,
     )
     private = _server(
         service.private, host=serving.private_host, port=serving.private_port, serving=serving, lifespan="off"
@@ -60,14 +65,17 @@ def serve(service: Service, serving: ServingSettings) -> None:
         runner.run(_serve(public, private, service.life, serving.leaving_s))
 
 
-def _server(app: ASGIApp, *, host: str, port: int, serving: ServingSettings, lifespan: str) -> _Server:
+def _server(
+    app: ASGIApp, *, host: str, port: int, serving: ServingSettings, lifespan: str, door: Door | None = None
+) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
             loop="uvloop",
-            http=DatedConnection,
+            # uvicorn calls what makes its connections, and need not know that it is no class.
+            http=functools.partial(DatedConnection, serving=serving, door=door),  # type: ignore[arg-type]
             ws="none",
             lifespan="on" if lifespan == "on" else "off",
             access_log=False,

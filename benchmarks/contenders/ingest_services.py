@@ -158,6 +158,12 @@ def with_key(service: Service, file: Path) -> Service:
     return replace(service, access=Access(environment, {"Authorization": f"Bearer {text}"}))
 
 
+def patient(service: Service) -> Service:
+    """The service without a bound of delay: in a closed loop each connection waits for all others on purpose."""
+    environment = {**service.access.environment, "VIEW_COUNTS_INGEST_DELAY_MAX_MS": "60000"}
+    return replace(service, access=replace(service.access, environment=environment))
+
+
 BEFORE = "before"
 
 

@@ -21,8 +21,9 @@ from services.access.access import Access
 from services.access.operators import operator_routes
 from services.cross_origin import cross_origin
 from services.docs_page import description_routes
+from services.door import BEHIND, Door
 from services.ingest import routes
-from services.ingest.answers import Clock, NoSchema, Tally, TallyMinute
+from services.ingest.answers import Clock, NoSchema, Result, Tally, TallyMinute
 from services.ingest.diverting import Diverter
 from services.ingest.intake import Intake
 from services.ingest.limits import IngestLimits
@@ -32,7 +33,9 @@ from services.ingest.writer import EventWriter
 from services.leaving import LEAVING, Life
 from services.limits.limiter import Limiter
 from services.limits.shared import RedisBuckets
+from services.loop_lag import watch as watch_loop
 from services.openapi import HEALTHZ, JSON
+from services.overload import Overload
 from services.server import Service
 from settings import Settings
 from udfs.logic.wire import event_bodies
@@ -51,17 +54,23 @@ def build_service(settings: Settings) -> Service:
     diverter = Diverter(settings, producer_id=producer_id, tally=tally)
     intake = Intake(settings, writer, diverter, access, IngestLimits(settings, limiter, tally), tally)
     life = Life()
+    overload = Overload(settings.ingest.delay_max_ms / 1000)
+    door = Door(overload, _ENCODER.encode(Result(0, [], error=BEHIND)), tally.overloaded)
     endpoints = _Endpoints(writer, producer_id, tally, life)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         access.load()
-        watch = asyncio.create_task(access.watch())
+        watches = [
+            asyncio.create_task(access.watch()),
+            asyncio.create_task(watch_loop(overload, tally.loop_lag.observe)),
+        ]
         # Before the port listens: the first body must not wait until kernels are loaded, or even compiled.
         event_bodies.warm_up()
         writer.start()
         yield
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
         await writer.stop()
         await limiter.close()
         if redis is not None:
@@ -92,7 +101,7 @@ def build_service(settings: Settings) -> Service:
     for app in (public, private):
         # A redirect would name the host and scheme that this process sees, and few clients that post follow one.
         app.router.redirect_slashes = False
-    return Service(public, private, life)
+    return Service(public, private, life, door)
 
 
 def _limiter(settings: Settings, redis: Redis | None, tally: IngestTally) -> Limiter:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from services.access.access import KEY_PARAMETER, WRITERS, Access
 from services.access.caller import Caller
+from services.door import BEHIND, REFUSED
 from services.ingest import forms, idempotency, routes
 from services.ingest.answers import BOUNDED, Result
 from services.ingest.bodies import declared_bytes, read_body
@@ -85,6 +86,9 @@ class Intake:
         return response
 
     async def _take(self, request: Request, held: Held) -> Response:
+        if REFUSED in request.scope.get("state", ()):
+            self._tally.behind.inc()
+            raise RefusedError(503, BEHIND, retry_after_s=RETRY_AFTER_S)
         caller = self._access.caller(request, WRITERS)
         is_dry_run = _dry_run(request)
         if is_dry_run and caller.is_publishable:

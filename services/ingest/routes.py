@@ -80,8 +80,8 @@ EVENTS = Operation(
             limits=True,
         ),
         503: Answer(
-            "Kafka took none of it, or there is no room for the body; try again after Retry-After seconds, with the "
-            "same ids.",
+            "Kafka took none of it, or there is no room for the body, or the process is behind; try again after "
+            "Retry-After seconds, with the same ids.",
             (Result,),
             retry=True,
         ),

@@ -7,9 +7,12 @@ the writes whose acknowledgement was lost.
 
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from settings.durations import MINUTE_MS
+
+# Bounds of the histogram of the loop's lag.
+LAGS_S = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 
 @dataclass
@@ -60,6 +63,17 @@ class IngestTally:
         )
         for scope in ("key", "address"):
             self._limited.labels(scope)
+        self.behind = Counter(
+            "view_counts_ingest_overloaded",
+            "Requests refused before they began, because they would have waited longer than ingest.delay_max_ms.",
+            registry=self.registry,
+        )
+        self.loop_lag = Histogram(
+            "view_counts_ingest_loop_lag_seconds",
+            "How late the event loop runs a timer that is due every 20 ms: about what a request waits until it begins.",
+            buckets=LAGS_S,
+            registry=self.registry,
+        )
         self.limits_shared = Gauge(
             "view_counts_ingest_limits_shared",
             "1 if limits are shared with other processes through Redis, 0 if this process gives its own share.",
@@ -98,6 +112,11 @@ class IngestTally:
     def limited(self, scope: str) -> None:
         """Note a request that was refused by a limit: "key" or "address"."""
         self._limited.labels(scope).inc()
+
+    def overloaded(self) -> None:
+        """Note a request that was refused with 503 because the process is behind."""
+        self.behind.inc()
+        self.answered(503)
 
     def answered(self, status: int) -> None:
         """Note the answer to a request."""

@@ -25,6 +25,23 @@ class ServingSettings(Group):
         description="After this time, give or take 10%, a connection is closed with its next answer, so that a load "
         "balancer spreads clients anew.",
     )
+    connections_max: int = Field(
+        4000,
+        ge=1,
+        description="How many connections each port of the service has at most. A further one is answered with 503 and "
+        "closed. The process must be allowed to open more files than this.",
+    )
+    head_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description="How long the first line and the header fields of a request may take to arrive, and a connection "
+        "may be silent before its first request. A slower one is closed.",
+    )
+    head_bytes_max: int = Field(
+        16 << 10,
+        ge=1024,
+        description="The maximum size of a request's path and header fields together. More is answered with 431.",
+    )
     leaving_s: float = Field(
         10.0,
         ge=0,

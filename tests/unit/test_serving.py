@@ -113,7 +113,9 @@ def test_connections_that_begin_together_do_not_end_together() -> None:
     config = uvicorn.Config(lambda: None)
     shares = set()
     for _ in range(50):
-        connection = DatedConnection(config, ServerState(), {}, _loop=asyncio.new_event_loop())
+        connection = DatedConnection(
+            config, ServerState(), {}, serving=ServingSettings(), _loop=asyncio.new_event_loop()
+        )
         shares.add(connection.app_state[SHARE])
         connection.loop.close()
     assert len(shares) > 40
