@@ -62,6 +62,10 @@ class KnownKeys:
             self._known[key_id] = _known(self._as_told(key))
         return key is not None
 
+    def ids_of(self, project: str) -> list[str]:
+        """The public ids of the keys of a project, also of those that are withdrawn."""
+        return sorted(key_id for key_id, known in self._known.items() if known.key.project == project)
+
     def find(self, text: str) -> Known:
         """The key with this text. Raises RefusedError (401)."""
         known = self._known.get(id_of(text) or "")

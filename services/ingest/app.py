@@ -27,6 +27,9 @@ from services.ingest.answers import Clock, NoSchema, Result, Tally, TallyMinute
 from services.ingest.diverting import Diverter
 from services.ingest.intake import Intake
 from services.ingest.limits import IngestLimits
+from services.ingest.recent.endpoint import RecentEndpoint
+from services.ingest.recent.notes import Notes
+from services.ingest.recent.shared import SharedRecent
 from services.ingest.schema_texts import schema_names, schema_text
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter
@@ -52,7 +55,9 @@ def build_service(settings: Settings) -> Service:
     redis = redis_client(settings.redis) if settings.redis.host else None
     limiter = _limiter(settings, redis, tally)
     diverter = Diverter(settings, producer_id=producer_id, tally=tally)
-    intake = Intake(settings, writer, diverter, access, IngestLimits(settings, limiter, tally), tally)
+    notes = Notes(producer_id)
+    shared = None if redis is None else SharedRecent(redis, notes)
+    intake = Intake(settings, writer, diverter, access, IngestLimits(settings, limiter, tally), tally, notes)
     life = Life()
     overload = Overload(settings.ingest.delay_max_ms / 1000)
     door = Door(overload, _ENCODER.encode(Result(0, [], error=BEHIND)), tally.overloaded)
@@ -61,16 +66,17 @@ def build_service(settings: Settings) -> Service:
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         access.load()
-        watches = [
+        background = [
             asyncio.create_task(access.watch()),
             asyncio.create_task(watch_loop(overload, tally.loop_lag.observe)),
+            *([] if shared is None else [asyncio.create_task(shared.run())]),
         ]
         # Before the port listens: the first body must not wait until kernels are loaded, or even compiled.
         event_bodies.warm_up()
         writer.start()
         yield
-        for watch in watches:
-            watch.cancel()
+        for task in background:
+            task.cancel()
         await writer.stop()
         await limiter.close()
         if redis is not None:
@@ -81,6 +87,7 @@ def build_service(settings: Settings) -> Service:
         routes=[
             Route(routes.EVENTS.path, intake.post_events, methods=[routes.EVENTS.method]),
             Route(f"{routes.EVENTS.path}/", intake.post_events, methods=[routes.EVENTS.method]),
+            Route(routes.RECENT.path, RecentEndpoint(access, notes, shared).get),
             Route(routes.TIME.path, _time),
             Route(routes.SCHEMA.path, _schema),
             *health,

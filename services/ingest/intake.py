@@ -27,6 +27,7 @@ from services.ingest.idempotency import key_of
 from services.ingest.limits import Admitted, IngestLimits
 from services.ingest.marks import Marks
 from services.ingest.packing import Made, Packed, Reach
+from services.ingest.recent.notes import Notes
 from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
 from services.ingest.room import Held, Room
 from services.ingest.taking import Packing, Taken, read
@@ -58,7 +59,9 @@ class Intake:
         access: Access,
         limits: IngestLimits,
         tally: IngestTally,
+        notes: Notes,
     ) -> None:
+        self._notes = notes
         self._access = access
         self._diverter = diverter
         self._tally = tally
@@ -123,6 +126,8 @@ class Intake:
         failed = failures(shares) + diverted
         rejected += [rejection(index, None, None, f"not written: {reason}", SEND_AGAIN) for index, reason in failed]
         rejected.sort(key=lambda rejection: rejection.index)
+        if not is_dry_run:
+            self._notes.note(caller, packing.now_ms, packed, rejected, len(failed), (media, body, parsed.ignored))
         ignored = parsed.ignored or UNSET
         clock_off_ms = UNSET if parsed.sent_at_ms is None else parsed.sent_at_ms - packing.now_ms
         if packed.count == 0:

@@ -7,6 +7,7 @@ from services.ingest import idempotency
 from services.ingest.answers import Clock, NoSchema, Result, Tally
 from services.ingest.cloud_events import CloudEvent
 from services.ingest.events import EventsBody
+from services.ingest.recent.answers import EVENTS_MAX, NoRecent, Recent
 from services.openapi import HEALTHZ, JSON, Answer, Body, Operation, Parameter, describe, metrics
 
 NDJSON = "application/x-ndjson"
@@ -48,6 +49,8 @@ IDEMPOTENCY_KEY = Parameter(
     in_header=True,
 )
 KEY = Parameter("key", "A publishable key, for beacons of browsers, which send no headers of their own.")
+
+KEY_ID = Parameter("key_id", "The public id of another key of the same project; the key that asks by default.")
 
 EVENTS = Operation(
     "/v1/events",
@@ -98,6 +101,22 @@ EVENTS = Operation(
     method="POST",
     status=202,
 )
+RECENT: Operation[Any] = Operation(
+    "/v1/recent",
+    f"What became of the last {EVENTS_MAX} events of a key? Also of those that were refused, and why.",
+    Answer("The events, without viewer ids. Other processes' are some seconds behind.", (Recent,)),
+    {
+        401: Answer("There is no valid key.", (NoRecent,)),
+        403: Answer(
+            "The key is not one of the scopes write and admin; in open access, the request is of another machine or "
+            "site.",
+            (NoRecent,),
+        ),
+        404: Answer("The project has no such key.", (NoRecent,)),
+        422: Answer("The parameter is not known.", (NoRecent,)),
+    },
+    (KEY_ID,),
+)
 TIME = Operation(
     "/v1/time",
     "What time is it? With this, a device whose clock is wrong corrects it before it makes ids and times.",
@@ -133,7 +152,7 @@ OPENAPI = describe(
     "View counts: ingest",
     "Takes view events. 202 means that Kafka has every event reported as accepted. A rejected event can be sent again, "
     "with the same id, without being counted twice.",
-    [EVENTS, TIME, SCHEMA, HEALTHZ, READYZ],
+    [EVENTS, RECENT, TIME, SCHEMA, HEALTHZ, READYZ],
 )
 PRIVATE_OPENAPI = describe(
     "View counts: ingest, private port",

@@ -271,9 +271,10 @@ def test_the_documented_answers_are_given(stack: Stack, session: Any) -> None:
     assert sent == shown[0]
     series = next(words for words in requests if "granularity=minute" in words[-1])
     answer = ask(stack, series).json()
-    assert answer["points"][:2] == shown[2]["points"]
+    first = next(block for block in shown if "points" in block)
+    assert answer["points"][:2] == first["points"]
     assert len(answer["points"]) == 5
-    assert answer["complete_through"] == shown[2]["complete_through"]
+    assert answer["complete_through"] == first["complete_through"]
     hours = ask(stack, next(words for words in requests if "granularity=hour" in words[-1])).json()["points"]
     assert [point["views"] for point in hours] == [0] * 12 + [7, 5] + [0] * 10
     days = ask(stack, ["curl", series[-1].replace("granularity=minute", "granularity=day")]).json()["points"]

@@ -279,7 +279,8 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
         assert answer.status_code == status, answer.text
         described.hold(events, answer)
 
-    post(202, **body({"video_id": "A", "position": 1}, {"video_id": ""}))
+    all_fields = {"video_id": "A", "viewer_id": "v", "country": "DE", "device": "tv", "position": 1}
+    post(202, **body(all_fields, {"video_id": ""}))
     example = ingest_routes.EVENTS.bodies[0].example
     post(400, **body(*example["events"]))
     post(400, content=b"[]", headers={"content-type": JSON})
@@ -300,6 +301,12 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
     post(422, params={"dry_run": "yes"}, **body({"video_id": "A"}))
     described.hold(ingest_routes.SCHEMA.path, ask(app, "GET", "/v1/schemas/ViewEvent.v1"))
     described.hold(ingest_routes.SCHEMA.path, ask(app, "GET", "/v1/schemas/ViewEvent.v99"))
+    for url, status in (("", 200), ("?key_id=x", 404), ("?x=1", 422)):
+        answer = ask(app, "GET", f"{ingest_routes.RECENT.path}{url}")
+        assert answer.status_code == status
+        described.hold(ingest_routes.RECENT.path, answer)
+    described.hold(ingest_routes.RECENT.path, ask(app, "GET", ingest_routes.RECENT.path, headers={"Origin": "null"}))
+    described.hold(ingest_routes.RECENT.path, ask(with_keys, "GET", ingest_routes.RECENT.path))
     for operation in (ingest_routes.TIME, HEALTHZ, ingest_routes.READYZ):
         described.hold(operation.path, ask(app, "GET", operation.path))
     monkeypatch.setattr(Writer, "events_in_flight", 1 << 60)

@@ -1,0 +1,71 @@
+"""The endpoint of GET /v1/recent."""
+
+from collections.abc import Mapping
+
+import msgspec
+from redis import RedisError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.access.access import KEY_PARAMETER, Access
+from services.access.caller import Caller
+from services.ingest import routes
+from services.ingest.recent.answers import NoRecent, Recent
+from services.ingest.recent.notes import Notes
+from services.ingest.recent.shared import SharedRecent, together
+from services.openapi import JSON
+from services.refused import RefusedError
+
+# A publishable key is known to everybody.
+ASKERS = frozenset({"write", "admin"})
+_ENCODER = msgspec.json.Encoder()
+
+
+class RecentEndpoint:
+    """Answers what became of a key's last events. `shared` is None if there is no Redis on purpose."""
+
+    def __init__(self, access: Access, notes: Notes, shared: SharedRecent | None) -> None:
+        self._access = access
+        self._notes = notes
+        self._shared = shared
+
+    async def get(self, request: Request) -> Response:
+        """The endpoint."""
+        try:
+            caller = self._access.caller(request, ASKERS)
+            answer = await self._recent(caller.project, self._key(request, caller))
+        except RefusedError as refused:
+            return _answer(NoRecent(refused.error), refused.status, refused.headers)
+        return _answer(answer)
+
+    async def _recent(self, project: str, key: str | None) -> Recent:
+        of = (project, key)
+        if self._shared is not None:
+            try:
+                shared = await self._shared.recent(of)
+                return Recent(project, key, None, together(self._notes.recent(of), shared))
+            except (RedisError, OSError):
+                # The answer says that other processes are not in it.
+                pass
+        return Recent(project, key, self._notes.process, self._notes.recent(of))
+
+    def _key(self, request: Request, caller: Caller) -> str | None:
+        """The key that is asked for. Raises RefusedError (404, 422)."""
+        name = routes.KEY_ID.name
+        for one in request.query_params:
+            if one not in (name, KEY_PARAMETER):
+                raise RefusedError(422, f"the parameter {one:.80} is not known; there is {name}")
+        asked = request.query_params.get(name)
+        if asked is None:
+            return caller.key
+        if caller.key is None:
+            raise RefusedError(404, f"access is open, so that there are no keys; leave {name} out")
+        known = self._access.known.ids_of(caller.project)
+        if asked not in known:
+            raise RefusedError(404, f"the project has no key {asked:.80}; it has {', '.join(known)}")
+        return asked
+
+
+def _answer(answer: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    # What one key may see is for no cache.
+    return Response(_ENCODER.encode(answer), status, {**(headers or {}), "Cache-Control": "no-store"}, JSON)
