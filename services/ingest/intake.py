@@ -26,6 +26,7 @@ from services.ingest.events import Terms
 from services.ingest.idempotency import key_of
 from services.ingest.limits import Admitted, IngestLimits
 from services.ingest.marks import Marks
+from services.ingest.novelty import Novelty
 from services.ingest.packing import Made, Packed, Reach
 from services.ingest.recent.notes import Notes
 from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
@@ -75,6 +76,7 @@ class Intake:
         )
         self._writer = writer
         self._marks = Marks()
+        self._novelty = Novelty(settings.limits.names_per_day_max)
         self._room = Room(settings.ingest.bodies_bytes_max)
         self._events_max = min(settings.ingest.body_events_max, settings.ingest.events_in_flight_max)
 
@@ -112,6 +114,7 @@ class Intake:
         reading = await _beside(body, lambda: read(media, body, terms, packing, caller, unpacked_bytes_max=bytes_max))
         await self._limits.charge(admitted, events=reading.total, body_bytes=len(body))
         self._admit_events(reading.readable)
+        reading.parsed = self._novelty.only_known(caller, reading.parsed, packing.now_ms)
         taken = await _beside(body, reading.pack)
         packed, rejected, parsed = taken.packed, taken.packed.rejected, reading.parsed
         if (reason := too_many(rejected)) is not None:

@@ -143,7 +143,9 @@ def _read(
 ) -> Reading:
     # An Idempotency-Key makes ids of the bytes of each event.
     # The kernels leave every kind that could be reserved.
-    is_common = len(body) >= kernel_bytes_min and terms.key is None and caller.names_all_but_canaries
+    # What a publishable key may name is bounded by services.ingest.novelty, which reads events one by one.
+    may_all = caller.names_all_but_canaries and not caller.is_publishable
+    is_common = len(body) >= kernel_bytes_min and terms.key is None and may_all
     if is_common and media in JSON_TYPES | NDJSON_TYPES:
         reading = _by_kernel(body, terms, packing, is_lines=media in NDJSON_TYPES)
         if reading is not None:

@@ -26,6 +26,14 @@ class LimitSettings(Group):
     address_bytes_per_s: float = Field(
         1 << 20, gt=0, description="How many bytes of bodies a second one client address may send so."
     )
+    names_per_day_max: int = Field(
+        100_000,
+        ge=0,
+        le=10_000_000,
+        description="How many different videos, each with each of its kinds, a publishable key may name in a day of "
+        "UTC at each process of ingest. Events that name a further one are rejected until the next day. Each takes "
+        "about 100 bytes of memory. 0 sets no limit.",
+    )
     burst_ms: int = Field(
         2000,
         ge=100,
