@@ -77,6 +77,12 @@ class Settings(BaseSettings):
                 f"history.late_hours + history.late_file_hours = {reach}: raw events would be removed while their hour "
                 "may still have to be counted again; raise archive.kept_days, or lower one of the other two"
             )
+        if self.ingest.country_header and not self.access.client_address_header:
+            raise ValueError(
+                f"ingest.country_header={self.ingest.country_header} is set and access.client_address_header is not, "
+                "so that nobody knows whether a request came through the proxy that sets it; name that header and "
+                "access.trusted_proxies"
+            )
         least = self.ingest.delivery_timeout_ms + self.counting.future_skew_ms
         if self.counting.clock_ahead_ms < least:
             raise ValueError(

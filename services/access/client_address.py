@@ -29,7 +29,7 @@ def client_address(
     request passes. An entry that is no address ends the search: the proxy that sent it counts as the client then.
     """
     found = _address(peer or "")
-    entries = [entry for value in forwarded for entry in value.split(",")]
+    entries = _entries(forwarded)
     for _ in range(count):
         if found is None or not entries or not _is_in(found, trusted):
             break
@@ -40,11 +40,25 @@ def client_address(
     return found
 
 
+def is_through_proxies(peer: str | None, forwarded: Sequence[str], *, trusted: Sequence[Network], count: int) -> bool:
+    """Whether a request has passed as many proxies as there are, all of them trusted; see `client_address`.
+
+    Only then a header that the outermost proxy sets is its own, and not that of a client who has gone around it.
+    """
+    inner = _entries(forwarded)[::-1][: max(0, count - 1)]
+    proxies = [_address(one) for one in (peer or "", *inner)]
+    return 0 < count == len(proxies) and all(one is not None and _is_in(one, trusted) for one in proxies)
+
+
 def bucket_of(address: Address) -> str:
     """The name of the network that shares one limit: an IPv4 address, or the /64 of an IPv6 address."""
     if isinstance(address, IPv4Address):
         return str(address)
     return str(IPv6Network((int(address) >> (128 - IPV6_PREFIX) << (128 - IPV6_PREFIX), IPV6_PREFIX)))
+
+
+def _entries(forwarded: Sequence[str]) -> list[str]:
+    return [entry for value in forwarded for entry in value.split(",")]
 
 
 def _is_in(address: Address, trusted: Sequence[Network]) -> bool:

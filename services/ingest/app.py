@@ -25,8 +25,10 @@ from services.door import BEHIND, Door
 from services.ingest import routes
 from services.ingest.answers import Clock, NoSchema, Result, Tally, TallyMinute
 from services.ingest.diverting import Diverter
+from services.ingest.exclusions import Exclusions
 from services.ingest.intake import Intake
 from services.ingest.limits import IngestLimits
+from services.ingest.marks import Marks
 from services.ingest.recent.endpoint import RecentEndpoint
 from services.ingest.recent.notes import Notes
 from services.ingest.recent.shared import SharedRecent
@@ -57,7 +59,9 @@ def build_service(settings: Settings) -> Service:
     diverter = Diverter(settings, producer_id=producer_id, tally=tally)
     notes = Notes(producer_id)
     shared = None if redis is None else SharedRecent(redis, notes)
-    intake = Intake(settings, writer, diverter, access, IngestLimits(settings, limiter, tally), tally, notes)
+    exclusions = Exclusions(settings.ingest.exclusions_file, tally.registry)
+    limits, marks = IngestLimits(settings, limiter, tally), Marks(settings, exclusions)
+    intake = Intake(settings, writer, diverter, access, limits, marks, tally, notes)
     life = Life()
     overload = Overload(settings.ingest.delay_max_ms / 1000)
     door = Door(overload, _ENCODER.encode(Result(0, [], error=BEHIND)), tally.overloaded)
@@ -66,8 +70,10 @@ def build_service(settings: Settings) -> Service:
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         access.load()
+        exclusions.load()
         background = [
             asyncio.create_task(access.watch()),
+            asyncio.create_task(exclusions.watch()),
             asyncio.create_task(watch_loop(overload, tally.loop_lag.observe)),
             *([] if shared is None else [asyncio.create_task(shared.run())]),
         ]

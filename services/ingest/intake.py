@@ -6,7 +6,7 @@ before its body is read if it can.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, cast
 
 import msgspec
@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.access.access import KEY_PARAMETER, WRITERS, Access
-from services.access.caller import Caller
 from services.door import BEHIND, REFUSED
 from services.ingest import forms, idempotency, routes
 from services.ingest.answers import BOUNDED, Result
@@ -24,7 +23,7 @@ from services.ingest.diverting import Diverter
 from services.ingest.encodings import checked_encoding, unpack
 from services.ingest.events import Terms
 from services.ingest.idempotency import key_of
-from services.ingest.limits import Admitted, IngestLimits
+from services.ingest.limits import IngestLimits
 from services.ingest.marks import Marks
 from services.ingest.novelty import Novelty
 from services.ingest.packing import Made, Packed, Reach
@@ -59,6 +58,7 @@ class Intake:
         diverter: Diverter,
         access: Access,
         limits: IngestLimits,
+        marks: Marks,
         tally: IngestTally,
         notes: Notes,
     ) -> None:
@@ -75,7 +75,7 @@ class Intake:
             settings.counting.lateness_ms,
         )
         self._writer = writer
-        self._marks = Marks()
+        self._marks = marks
         self._novelty = Novelty(settings.limits.names_per_day_max)
         self._room = Room(settings.ingest.bodies_bytes_max)
         self._events_max = min(settings.ingest.body_events_max, settings.ingest.events_in_flight_max)
@@ -103,13 +103,15 @@ class Intake:
         declared = declared_bytes(request.headers, bytes_max=self._ingest.body_bytes_max)
         key = key_of(request.headers.getlist(idempotency.HEADER), time.time_ns() // 1_000_000)
         self._admit()
-        admitted = await self._limit(request, caller, declared)
+        peer, forwarded = self._sender(request)
+        admitted = await self._limits.admit(caller, declared_bytes=declared, peer=peer, forwarded=forwarded)
         held.hold(declared)
         body = await self._body(request, encoding, held)
         forms.check_events(media, body, self._events_max)
         terms = Terms(caller.project, key, caller.is_strict)
-        marks = self._marks.of(caller, request.headers)
-        packing = Packing(time.time_ns() // 1_000_000, self._salts, marks.tail, self._reach, marks.own_tail)
+        marks = self._marks.of(caller, request.headers, peer, forwarded)
+        now_ms = time.time_ns() // 1_000_000
+        packing = Packing(now_ms, self._salts, marks.tail, self._reach, marks.own_tail, marks.country)
         bytes_max = self._ingest.body_bytes_max
         reading = await _beside(body, lambda: read(media, body, terms, packing, caller, unpacked_bytes_max=bytes_max))
         await self._limits.charge(admitted, events=reading.total, body_bytes=len(body))
@@ -151,14 +153,11 @@ class Intake:
         named = {routes.BATCH_IDS: ", ".join(acknowledged_batches(shares))} if caller.has_batch_ids else {}
         return _answer(202, result, {**admitted.headers, **named})
 
-    async def _limit(self, request: Request, caller: Caller, declared: int) -> Admitted:
+    def _sender(self, request: Request) -> tuple[str | None, Sequence[str]]:
+        """Who has connected, and the values of the header in which proxies name clients."""
         header = self._limits.address_header
-        return await self._limits.admit(
-            caller,
-            declared_bytes=declared,
-            peer=request.client.host if request.client is not None else None,
-            forwarded=request.headers.getlist(header) if header else (),
-        )
+        peer = request.client.host if request.client is not None else None
+        return peer, request.headers.getlist(header) if header else ()
 
     def _admit(self) -> None:
         trouble = self._writer.trouble

@@ -9,10 +9,10 @@ for every event. Whoever splits it measures the service before and after.
 
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Annotated
 
 import mmh3
@@ -40,7 +40,7 @@ from schemas.values import (
     time_of_id,
 )
 from schemas.varint import varint
-from schemas.view_records import Origin, batch_head, event_tail
+from schemas.view_records import Origin, batch_head, event_tail, optional_text
 from services.ingest.events import ViewEvent
 from services.ingest.rejections import Rejection, rejection
 from settings.durations import MINUTE_MS
@@ -100,12 +100,15 @@ class Packed:
     late: list[int] = field(default_factory=list)
 
     def add(self, other: "Packed") -> None:
-        """Add other events of the same body, for as many salts. Within a salt they come after those that are here."""
-        for salt, (block, ends, indexes) in enumerate(zip(other.blocks, other.ends, other.indexes, strict=True)):
-            start = len(self.blocks[salt])
-            self.blocks[salt] += block
-            self.ends[salt] = [*self.ends[salt], *(start + end for end in ends)]
-            self.indexes[salt] += indexes
+        """Add other events of the same body, for as many salts."""
+        for salt, added in enumerate(other.indexes):
+            if not added:
+                continue
+            # Within a salt, events lie in the order of the body.
+            datums = sorted([*_datums(self, salt), *_datums(other, salt)])
+            self.blocks[salt] = b"".join(datum for _, datum in datums)
+            self.ends[salt] = list(accumulate(len(datum) for _, datum in datums))
+            self.indexes[salt] = [index for index, _ in datums]
         self.rejected = self.rejected + other.rejected
         self.made = sorted(self.made + other.made, key=lambda made: made.index)
         self.late = sorted(self.late + other.late)
@@ -133,12 +136,14 @@ def pack(
     tail: bytes = NO_TAIL,
     reach: Reach | None = None,
     own_tail: Callable[[str], bytes] | None = None,
+    country: str | None = None,
 ) -> Packed:
     """Encode the events that keep the limits in bytes and whose time can count. Reject the others.
 
     Without a reach, any time in the years 2000 to 2099 is taken. `indexes` are the places of the events in the body.
     `tail` is what `event_tail` returns, of at most TAIL_BYTES_MAX bytes: it ends every event. If `own_tail` is given,
     an event with a user agent ends with what it returns for that instead.
+    `country` is that of events that name none; it has at most COUNTRY_BYTES_MAX bytes.
     """
     earliest_ms, end_ms = time_bounds(now_ms, reach)
     # Most events are not late, so that one comparison is enough for them.
@@ -149,6 +154,7 @@ def pack(
     places: list[list[int]] = [_NOWHERE] * salts
     rejected: list[Rejection] = []
     made: list[Made] = []
+    no_country = optional_text(country)
     murmur3 = mmh3.hash
     high = -1
     high_bytes = b""
@@ -191,7 +197,8 @@ def pack(
                 rejected.append(rejection(index, "kind", event.kind, _RESERVED_KIND))
                 continue
             kind = _LENGTH[len(kind)] + kind
-        viewer_id = country = device = _NONE
+        viewer_id = device = _NONE
+        country_bytes = no_country
         if event.viewer_id is not None:
             viewer_id = event.viewer_id.encode()
             if len(viewer_id) > VIEWER_ID_BYTES_MAX:
@@ -199,11 +206,11 @@ def pack(
                 continue
             viewer_id = _SOME_LENGTH[len(viewer_id)] + viewer_id
         if event.country is not None:
-            country = event.country.encode()
-            if len(country) > COUNTRY_BYTES_MAX:
+            country_bytes = event.country.encode()
+            if len(country_bytes) > COUNTRY_BYTES_MAX:
                 rejected.append(_too_long(index, "country", event.country, COUNTRY_BYTES_MAX))
                 continue
-            country = _SOME_LENGTH[len(country)] + country
+            country_bytes = _SOME_LENGTH[len(country_bytes)] + country_bytes
         if event.device is not None:
             device = event.device.encode()
             if len(device) > DEVICE_BYTES_MAX:
@@ -235,7 +242,7 @@ def pack(
                 high_bytes,
                 kind,
                 viewer_id,
-                country,
+                country_bytes,
                 device,
                 tail if own_tail is None or event.user_agent is None else own_tail(event.user_agent),
             )
@@ -293,6 +300,13 @@ def in_time_from_ms(now_ms: int, reach: Reach | None) -> int:
     if reach is None or reach.lateness_ms is None:
         return TIME_MIN_MS
     return (now_ms - reach.lateness_ms) // MINUTE_MS * MINUTE_MS
+
+
+def _datums(packed: Packed, salt: int) -> Iterator[tuple[int, bytes]]:
+    """(index, bytes) of each event of a salt."""
+    block, ends = packed.blocks[salt], packed.ends[salt]
+    for index, (start, end) in zip(packed.indexes[salt], pairwise([0, *ends]), strict=True):
+        yield index, block[start:end]
 
 
 def _unsigned_varint(value: int) -> bytes:

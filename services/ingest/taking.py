@@ -37,6 +37,7 @@ class Packing(NamedTuple):
     tail: bytes = NO_TAIL
     reach: Reach | None = None
     own_tail: Callable[[str], bytes] | None = None
+    country: str | None = None
 
 
 @dataclass(slots=True)
@@ -110,6 +111,7 @@ class Reading:
             tail=tail,
             reach=packing.reach,
             own_tail=packing.own_tail,
+            country=packing.country,
         )
 
 
@@ -146,6 +148,8 @@ def _read(
     # What a publishable key may name is bounded by services.ingest.novelty, which reads events one by one.
     may_all = caller.names_all_but_canaries and not caller.is_publishable
     is_common = len(body) >= kernel_bytes_min and terms.key is None and may_all
+    # The kernels write no country but that of an event.
+    is_common = is_common and packing.country is None
     if is_common and media in JSON_TYPES | NDJSON_TYPES:
         reading = _by_kernel(body, terms, packing, is_lines=media in NDJSON_TYPES)
         if reading is not None:

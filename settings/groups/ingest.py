@@ -68,3 +68,14 @@ class IngestSettings(ServingSettings):
     tally_minutes: int = Field(
         180, ge=1, le=10_000, description="For how many minutes of arrival the service keeps its own tally."
     )
+    exclusions_file: str = Field(
+        "",
+        description="A file of networks, in JSON, whose views are marked with the name of a rule. It is read again "
+        "whenever it changes. Empty for none.",
+    )
+    country_header: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="The header in which a CDN names the country of the client. It gives the country of events that "
+        "name none, for publishable keys. It is believed only through access.trusted_proxies. Empty for none.",
+    )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.access.client_address import bucket_of, client_address, networks
+from services.access.client_address import bucket_of, client_address, is_through_proxies, networks
 
 TRUSTED = networks("10.0.0.0/8, 192.0.2.1, fd00::/8")
 
@@ -65,3 +65,27 @@ def test_an_ipv6_client_shares_the_limit_of_its_network(address: str, bucket: st
 def test_a_wrong_network_is_named() -> None:
     with pytest.raises(ValueError, match="10\\.0\\.0\\.1/8"):
         networks("10.0.0.1/8")
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "count", "is_through"),
+    [
+        ("10.0.0.1", [], 1, True),
+        ("10.0.0.1", ["203.0.113.7"], 1, True),
+        ("203.0.113.7", ["10.0.0.1"], 1, False),
+        (None, [], 1, False),
+        ("10.0.0.1", ["203.0.113.7"], 0, False),
+        # The outer proxy is the one that the inner proxy has seen.
+        ("10.0.0.1", ["203.0.113.7, 10.9.0.1"], 2, True),
+        ("10.0.0.1", ["203.0.113.7", "10.9.0.1"], 2, True),
+        # A client has gone around the outer proxy, and says that it is one.
+        ("10.0.0.1", ["10.9.0.1, 203.0.113.7"], 2, False),
+        ("10.0.0.1", [], 2, False),
+        ("10.0.0.1", ["10.9.0.1, nonsense"], 2, False),
+    ],
+)
+def test_a_request_came_through_all_proxies_or_not(
+    peer: str | None, forwarded: list[str], count: int, is_through: bool
+) -> None:
+    trusted = networks("10.0.0.0/8")
+    assert is_through_proxies(peer, forwarded, trusted=trusted, count=count) is is_through

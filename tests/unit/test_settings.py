@@ -91,3 +91,10 @@ def test_redis_is_not_half_secured(values: dict[str, str], complaint: str) -> No
 def test_a_header_is_believed_from_named_networks_alone(values: dict[str, str], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         AccessSettings.model_validate(values)
+
+
+def test_a_country_is_believed_through_named_proxies_alone() -> None:
+    ingest = IngestSettings(country_header="CF-IPCountry")
+    with pytest.raises(ValidationError, match=r"CF-IPCountry is set and access\.client_address_header is not"):
+        Settings(ingest=ingest)
+    Settings(ingest=ingest, access=AccessSettings(client_address_header="X-Forwarded-For", trusted_proxies="10.0.0.1"))
