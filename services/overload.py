@@ -21,6 +21,8 @@ LAGS = 5
 COST_S = 0.0005
 # The cost is measured only while this share of the time is used: else it would have what an idle process does.
 BUSY_SHARE = 0.5
+# A loop that is so late has not been idle since its last sample.
+LATE_S = 0.02
 # Over so many requests at least.
 MEASURED_MIN = 16
 
@@ -78,6 +80,9 @@ class Overload:
             return
         since_s, since_cpu_s, since_begun = self._since
         used_s, requests = cpu_s - since_cpu_s, self._begun - since_begun
+        if lag_s >= LATE_S:
+            # The loop was never idle. Others may use the same core, so that a request costs more time than CPU time.
+            used_s = now_s - since_s
         if used_s < BUSY_SHARE * (now_s - since_s):
             self._since = None
         elif requests >= MEASURED_MIN:

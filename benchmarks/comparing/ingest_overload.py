@@ -7,6 +7,7 @@ every refusal.
 import contextlib
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from benchmarks.comparing.ingest_host import LoadPlan, Running, load_figures, st
 from benchmarks.comparing.ingest_turns import Case, Sender
 from benchmarks.measuring import ingest_recount, overload_figures
 from benchmarks.measuring.overload_figures import MemorySample
+from tools.stack.machine.ports import HOST
 
 CASE = Case("json", "identity", 100)
 TIMES_SATURATION = 1.5
@@ -46,6 +48,7 @@ def overload(running: Running, sender: Sender, folder: Path, seconds: float) -> 
     rate = best * TIMES_SATURATION / CASE.events_per_body / len(CLIENTS)
     files = [(folder / f"client-{number}.acknowledged", number) for number in CLIENTS]
     plans = [_plan(sender, running, path, number, rate, seconds) for path, number in files]
+    lags = _metrics(running)
     before_s, began_at = running.cpu_s(), time.monotonic()
     with _sampled(running.process) as samples, contextlib.ExitStack() as stack:
         processes = [start_load(sender.tool, running.place.url, plan) for plan in plans]
@@ -54,6 +57,7 @@ def overload(running: Running, sender: Sender, folder: Path, seconds: float) -> 
             stack.callback(process.kill)
         told = [load_figures(process, seconds) for process in processes]
         took_s = time.monotonic() - began_at
+    lag_p99_ms = overload_figures.lag_p99_ms(lags, _metrics(running))
     used_s = running.cpu_s() - before_s
     clients = dict(zip(CLIENTS.values(), told, strict=True))
     counted = ingest_recount.recount(running.place.brokers, running.place.topic, files, CASE.events_per_body)
@@ -66,6 +70,7 @@ def overload(running: Running, sender: Sender, folder: Path, seconds: float) -> 
         "clients": clients,
         "memory": overload_figures.memory(samples),
         "accepted_share_of_best": overload_figures.accepted_share(clients.values(), best),
+        "lag_p99_ms": lag_p99_ms,
         "recount": counted,
     }
 
@@ -75,6 +80,11 @@ def _plan(sender: Sender, running: Running, path: Path, number: int, rate: float
     if CLIENTS[number] == "ignores_refusals":
         more.append("-ignores-refusals")
     return sender.plan(CASE, running.service, seconds, rate=rate, cpu=LOAD_CPU, more=more)
+
+
+def _metrics(running: Running) -> str:
+    with urllib.request.urlopen(f"http://{HOST}:{running.place.private_port}/metrics", timeout=30) as answer:
+        return str(answer.read(), "utf-8")
 
 
 def _fresh(client: int) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from benchmarks.comparing.ingest_host import LoadPlan, known, shares
 from benchmarks.comparing.ingest_turns import Case, cases, schedule
@@ -216,6 +217,7 @@ def test_an_overload_is_judged_by_its_slower_client_and_by_what_is_missing() -> 
     found = {
         "clients": {"polite": polite, "ignores_refusals": rude},
         "accepted_share_of_best": overload_figures.accepted_share([polite, rude], 320.0),
+        "lag_p99_ms": 20.0,
         "recount": {"missing": 2},
         "memory": {"spread": 0.049},
     }
@@ -223,7 +225,21 @@ def test_an_overload_is_judged_by_its_slower_client_and_by_what_is_missing() -> 
     assert [(one["value"], one["is_reached"]) for one in verdicts] == [
         (0.938, True),
         (251.0, False),
+        (20.0, True),
         (2, False),
         (0.049, True),
     ]
     assert overload_figures.verdict_line(verdicts[0]).endswith("0.938; target at least 0.9: reached")
+
+
+def test_the_lag_of_the_loop_is_that_of_the_run_alone() -> None:
+    lag = Histogram(overload_figures.LAG, "", buckets=(0.01, 0.02, 5.0), registry=(own := CollectorRegistry()))
+    for _ in range(200):
+        lag.observe(4.0)
+    before = generate_latest(own).decode()
+    for lag_s in [0.005] * 100 + [0.015]:
+        lag.observe(lag_s)
+    assert overload_figures.lag_p99_ms(before, generate_latest(own).decode()) == 10.0
+    for _ in range(10):
+        lag.observe(0.015)
+    assert overload_figures.lag_p99_ms(before, generate_latest(own).decode()) == 20.0

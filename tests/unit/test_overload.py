@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 from services.connections import DatedConnection
 from services.door import REFUSED, Begins, Door
 from services.ingest import app as ingest_app
-from services.overload import COST_S, HASTY_S, LAGS, MEASURED_MIN, RETRY_AFTER_S, WAITING_MIN, Overload, Visitor
+from services.overload import COST_S, HASTY_S, LAGS, LATE_S, MEASURED_MIN, RETRY_AFTER_S, WAITING_MIN, Overload, Visitor
 from settings import Settings
 from settings.groups.serving import ServingSettings
 from tests.support.ingest_writer import FakeWriter
@@ -93,6 +93,19 @@ def test_the_cost_of_a_request_is_measured_while_the_process_is_busy(busy: float
             overload.begun()
     assert (overload.cost_s == pytest.approx(1 / MEASURED_MIN)) is is_measured
     assert is_measured or overload.cost_s == COST_S
+
+
+@pytest.mark.parametrize(("lag_s", "is_time_that_passes"), [(LATE_S, True), (LATE_S / 2, False)])
+def test_while_the_loop_is_late_a_request_costs_the_time_that_passes(lag_s: float, is_time_that_passes: bool) -> None:
+    """Others use the core as well: the process is never idle, and still has only half of the time."""
+    overload = rule()
+    for second in range(40):
+        overload.sampled(lag_s, second, second * 0.6)
+        for _ in range(MEASURED_MIN):
+            let_in(overload, 1)
+            overload.begun()
+    cost_s = 1.0 if is_time_that_passes else 0.6
+    assert overload.cost_s == pytest.approx(cost_s / MEASURED_MIN)
 
 
 # --- connections
