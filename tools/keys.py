@@ -1,5 +1,6 @@
 """Changes the file of keys, and tells running processes of a change."""
 
+import asyncio
 import json
 import os
 import socket
@@ -10,10 +11,12 @@ from typing import Any, get_args
 
 import httpx2
 import msgspec
+from redis import RedisError
 
 from connectors.key_file import change_keys, read_keys
+from connectors.key_use import read_uses
 from schemas.access_keys import ANY, Key, KeyFileError, Scope, check, new_key
-from settings import Settings
+from settings import RedisSettings, Settings
 
 ADMIN_KEY_VARIABLE = "VC_ADMIN_KEY"
 TIMEOUT_S = 5.0
@@ -83,18 +86,30 @@ def tell_all(key: Key, processes: Iterable[str], warn: Callable[[str], None]) ->
 
 
 def shown(settings: Settings, *, as_json: bool) -> str:
-    """All keys as a table, or as JSON without the hashes."""
-    rows = [_row(key) for key in read_keys(Path(settings.access.keys_file))]
+    """All keys as a table, or as JSON without the hashes. Their last use is there if Redis knows it."""
+    uses = _uses(settings.redis)
+    rows = [{**_row(key), "last_use": uses.get(key.id)} for key in read_keys(Path(settings.access.keys_file))]
     if as_json:
         return json.dumps(rows, indent=1)
-    lines = ["id            scope     project       state      expires               held to"]
+    lines = ["id            scope     project       state      expires               last use              held to"]
     for row in rows:
         held = " ".join(f"{name}={row[name]}" for name in ("kinds", "origins", "video_id_prefix") if row[name])
         lines.append(
             f"{row['id']:<13} {row['scope']:<9} {row['project']:<13} {row['state']:<10} {row['expires_at'] or '-':<21} "
-            f"{held or '-'}"
+            f"{row['last_use'] or '-':<21} {held or '-'}"
         )
     return "\n".join(lines)
+
+
+def _uses(settings: RedisSettings) -> dict[str, str]:
+    if not settings.host:
+        return {}
+    try:
+        found = asyncio.run(read_uses(settings))
+    except (RedisError, OSError):
+        # It may be lost at any time, so nobody may need it.
+        return {}
+    return {key_id: f"{at:%Y-%m-%dT%H:%M:%SZ}" for key_id, at in found.items()}
 
 
 def _row(key: Key) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Finds out who sends a request, and whether they may. The same for all HTTP services."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import structlog
@@ -33,6 +34,8 @@ class Access:
     def __init__(self, settings: AccessSettings, registry: CollectorRegistry | None = None) -> None:
         self.is_open = settings.mode == "open"
         self.known = KnownKeys()
+        # When each key was last used here, in s since 1970, until somebody takes it out.
+        self.used: dict[str, int] = {}
         self._open = Caller(settings.project)
         self._path = Path(settings.keys_file)
         self._version: tuple[int, int, int] | None = None
@@ -83,6 +86,7 @@ class Access:
             return self._open
         known = self.known.find(_text(request))
         key = known.key
+        self.used[key.id] = int(time.time())
         if key.scope not in scopes:
             raise RefusedError(403, f"a key of the scope {key.scope} may not do this; use one of {_listed(scopes)}")
         if key.is_publishable:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from connectors.redis_client import redis_client
 from services.access.access import Access
+from services.access.last_use import tell_uses
 from services.access.operators import operator_routes
 from services.cross_origin import cross_origin
 from services.docs_page import description_routes
@@ -76,6 +77,7 @@ def build_service(settings: Settings) -> Service:
             asyncio.create_task(exclusions.watch()),
             asyncio.create_task(watch_loop(overload, tally.loop_lag.observe)),
             *([] if shared is None else [asyncio.create_task(shared.run())]),
+            *([] if redis is None else [asyncio.create_task(tell_uses(access, redis))]),
         ]
         # Before the port listens: the first body must not wait until kernels are loaded, or even compiled.
         event_bodies.warm_up()

@@ -14,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from connectors.redis_client import redis_client
 from services.access.access import KEY_PARAMETER, READERS, TOTAL_READERS, Access
+from services.access.last_use import tell_uses
 from services.access.operators import operator_routes
 from services.cross_origin import cross_origin
 from services.docs_page import description_routes
@@ -68,15 +70,22 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     endpoints = Endpoints(settings, store, now)
     life = Life()
     access = Access(settings.access)
+    redis = redis_client(settings.redis) if settings.redis.host else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         access.load()
-        watch = asyncio.create_task(access.watch())
+        background = [
+            asyncio.create_task(access.watch()),
+            *([] if redis is None else [asyncio.create_task(tell_uses(access, redis))]),
+        ]
         store.start()
         yield
-        watch.cancel()
+        for task in background:
+            task.cancel()
         await store.stop()
+        if redis is not None:
+            await redis.aclose()
 
     async def readyz(request: Request) -> Response:
         return _json(Away(LEAVING), 503) if life.is_leaving else await endpoints.readyz(request)

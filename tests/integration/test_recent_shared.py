@@ -15,14 +15,16 @@ from connectors.redis_client import redis_client
 from services.access.caller import Caller
 from services.ingest import app as ingest_app
 from services.ingest.events import Terms
-from services.ingest.recent.answers import EVENTS_MAX
+from services.ingest.recent.answers import EVENTS_MAX, RecentEvent
 from services.ingest.recent.notes import Notes
 from services.ingest.recent.shared import EXPIRY_S, PREFIX, TURN_EVENTS_MAX, SharedRecent, together
+from services.ingest.recent.shown import newest
 from services.ingest.taking import Packing, read
 from settings import RedisSettings, Settings
-from tests.support.ingest_writer import FakeWriter
+from tests.support.ingest_writer import StartedWriter
 from tests.support.valkey import Server, running_valkey
 from tests.support.waiting import eventually
+from tools.stack.machine.ports import HOST
 
 NOW_MS = 1_767_225_600_000
 OF = ("acme", "k1")
@@ -31,7 +33,7 @@ BACK_S = 30.0
 
 def asked(server: Server, work: Callable[[Redis], Any]) -> Any:
     async def run() -> Any:
-        client = redis_client(RedisSettings(port=server.port, timeout_ms=10_000))
+        client = redis_client(RedisSettings(host=HOST, port=server.port, timeout_ms=10_000))
         try:
             return await work(client)
         finally:
@@ -44,6 +46,10 @@ def note(notes: Notes, video: str, count: int, key: str = "k1", at_ms: int = NOW
     body = json.dumps({"events": [{"video_id": video, "viewer_id": "s3cret"}] * count}).encode()
     reading = read("application/json", body, Terms("acme"), Packing(at_ms, 16), unpacked_bytes_max=1 << 26)
     notes.note(Caller("acme", key), at_ms, reading.pack().packed, [], 0, ("application/json", body, []))
+
+
+def last(notes: Notes) -> list[RecentEvent]:
+    return newest(notes.of(OF), notes.process)
 
 
 def test_processes_see_each_others_events_in_lists_with_a_bound(tmp_path: Path) -> None:
@@ -59,7 +65,7 @@ def test_processes_see_each_others_events_in_lists_with_a_bound(tmp_path: Path) 
         found = await first.recent(OF)
         assert [event.video_id for event in found] == ["B"] * 300 + ["A"] * 200
         assert [event.index for event in found[:2]] == [299, 298]
-        assert together(one.recent(OF), found) == together(other.recent(OF), found) == found
+        assert together(last(one), found) == together(last(other), found) == found
         name = f"{PREFIX}acme:k1"
         assert await client.llen(name) == EVENTS_MAX  # type: ignore[misc]
         assert 0 < await client.ttl(name) <= EXPIRY_S
@@ -111,7 +117,7 @@ def test_what_redis_did_not_take_is_shared_when_it_is_back(tmp_path: Path) -> No
 def test_an_answer_names_the_process_only_while_redis_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest_app, "EventWriter", StartedWriter)
     with running_valkey(tmp_path) as server:
-        settings = Settings(redis=RedisSettings(port=server.port, timeout_ms=5000))
+        settings = Settings(redis=RedisSettings(host=HOST, port=server.port, timeout_ms=5000))
         services = [ingest_app.build_service(settings).public for _ in range(2)]
         one, other = (TestClient(app, base_url="http://localhost") for app in services)
         with one, other:
@@ -126,13 +132,3 @@ def test_an_answer_names_the_process_only_while_redis_is_away(tmp_path: Path, mo
             assert [event["video_id"] for event in alone["events"]] == ["B", "A"]
             assert alone["process"] == alone["events"][0]["process"]
             assert other.get("/v1/recent").json()["events"] == []
-
-
-class StartedWriter(FakeWriter):
-    """One that the application starts and stops."""
-
-    def start(self) -> None:
-        """Start nothing."""
-
-    async def stop(self) -> None:
-        """Stop nothing."""

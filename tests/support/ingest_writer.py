@@ -27,3 +27,13 @@ class FakeWriter:
         done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         done.set_result(self.failure)
         return [Share(done, [index for indexes in packed.indexes for index in indexes], BATCH_ID)]
+
+
+class StartedWriter(FakeWriter):
+    """One that the application starts and stops."""
+
+    def start(self) -> None:
+        """Start nothing."""
+
+    async def stop(self) -> None:
+        """Stop nothing."""

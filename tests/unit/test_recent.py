@@ -17,6 +17,7 @@ from services.ingest.events import Terms
 from services.ingest.recent.answers import EVENTS_MAX, RecentEvent
 from services.ingest.recent.notes import Notes
 from services.ingest.recent.shared import TURN_EVENTS_MAX, together
+from services.ingest.recent.shown import newest, shown
 from services.ingest.taking import Packing, read
 from settings import AccessSettings, RedisSettings, Settings
 from tests.support.ingest_writer import FakeWriter
@@ -51,6 +52,10 @@ def note(notes: Notes, events: Sequence[dict[str, Any]], caller: Caller = CALLER
     reading = read(media, body, Terms("acme"), Packing(NOW_MS, 16), unpacked_bytes_max=1 << 26)
     packed = reading.pack().packed
     notes.note(caller, NOW_MS, packed, packed.rejected, 0, (media, body, reading.parsed.ignored))
+
+
+def last(notes: Notes, of: tuple[str, str] = OF) -> list[RecentEvent]:
+    return newest(notes.of(of), notes.process)
 
 
 def videos(events: Sequence[RecentEvent]) -> list[Any]:
@@ -121,7 +126,7 @@ def test_no_value_of_a_viewer_or_of_an_unknown_field_is_shown(client: TestClient
 def test_unknown_fields_of_a_long_body_are_named_without_sizes() -> None:
     notes = Notes("p")
     note(notes, [{"video_id": "A", "padding": "x" * 2000}] * 100)
-    (name,) = {(one.name, one.bytes) for event in notes.recent(OF) for one in event.hidden or []}
+    (name,) = {(one.name, one.bytes) for event in last(notes) for one in event.hidden or []}
     assert name == ("padding", None)
 
 
@@ -166,14 +171,14 @@ def test_the_last_events_of_a_caller_are_kept_whatever_the_size_of_bodies() -> N
     notes = Notes("p")
     for n in range(2 * EVENTS_MAX):
         note(notes, [{"video_id": f"{n}"}])
-    assert videos(notes.recent(OF)) == [f"{n}" for n in range(2 * EVENTS_MAX - 1, EVENTS_MAX - 1, -1)]
+    assert videos(last(notes)) == [f"{n}" for n in range(2 * EVENTS_MAX - 1, EVENTS_MAX - 1, -1)]
     note(notes, [{"video_id": f"b{n}" if n % 3 else ""} for n in range(800)])
-    found = notes.recent(OF)
+    found = last(notes)
     assert [one.index for one in found] == list(range(799, 299, -1))
     assert all((one.outcome == "refused") == (one.index % 3 == 0) for one in found)
     note(notes, [{"video_id": "last"}])
-    assert videos(notes.recent(OF))[:2] == ["last", "b799"]
-    assert len(notes.recent(OF)) == EVENTS_MAX
+    assert videos(last(notes))[:2] == ["last", "b799"]
+    assert len(last(notes)) == EVENTS_MAX
 
 
 def test_bytes_run_out_for_whoever_was_not_heard_of_for_the_longest_time() -> None:
@@ -181,8 +186,8 @@ def test_bytes_run_out_for_whoever_was_not_heard_of_for_the_longest_time() -> No
     for n in range(40):
         note(notes, [{"video_id": "A"}], Caller("acme", "idle" if n < 2 else f"k{n}"))
         assert notes._bytes <= 20_000
-    assert notes.recent(("acme", "idle")) == []
-    assert len(notes.recent(("acme", "k39"))) == 1
+    assert last(notes, ("acme", "idle")) == []
+    assert len(last(notes, ("acme", "k39"))) == 1
     assert len(notes._kept) < 40
     assert set(notes.waiting) <= set(notes._kept)
     # One body alone that is too large leaves nothing, and no count of bytes that stays.
@@ -193,13 +198,14 @@ def test_bytes_run_out_for_whoever_was_not_heard_of_for_the_longest_time() -> No
 def test_what_was_shared_is_not_shared_again() -> None:
     notes = Notes("p")
     note(notes, [{"video_id": "A"}])
-    first, number = notes.not_shared(OF)
+    (first,) = notes.not_shared(OF)
     note(notes, [{"video_id": "B"}])
-    notes.is_shared(OF, number)
+    notes.is_shared(OF, first.number)
     assert OF in notes.waiting
-    second, number = notes.not_shared(OF)
-    notes.is_shared(OF, number)
-    assert (videos(first), videos(second), videos(notes.not_shared(OF)[0])) == (["A"], ["B"], [])
+    (second,) = notes.not_shared(OF)
+    notes.is_shared(OF, second.number)
+    assert (videos(shown(first, "p")), videos(shown(second, "p"))) == (["A"], ["B"])
+    assert notes.not_shared(OF) == []
     assert not notes.waiting
     assert TURN_EVENTS_MAX >= EVENTS_MAX
 
@@ -208,7 +214,7 @@ def test_events_of_several_processes_are_put_together_once_each() -> None:
     one, other = Notes("p"), Notes("q")
     note(one, [{"video_id": "A"}] * 400)
     note(other, [{"video_id": "B"}] * 200)
-    found = together(one.recent(OF), [*one.recent(OF), *other.recent(OF)])
+    found = together(last(one), [*last(one), *last(other)])
     assert len(found) == EVENTS_MAX
     assert len({(event.process, event.index) for event in found}) == EVENTS_MAX
     assert msgspec.json.decode(msgspec.json.encode(found), type=list[RecentEvent]) == found

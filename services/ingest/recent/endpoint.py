@@ -1,5 +1,6 @@
 """The endpoint of GET /v1/recent."""
 
+import asyncio
 from collections.abc import Mapping
 
 import msgspec
@@ -13,6 +14,7 @@ from services.ingest import routes
 from services.ingest.recent.answers import NoRecent, Recent
 from services.ingest.recent.notes import Notes
 from services.ingest.recent.shared import SharedRecent, together
+from services.ingest.recent.shown import newest
 from services.openapi import JSON
 from services.refused import RefusedError
 
@@ -40,14 +42,16 @@ class RecentEndpoint:
 
     async def _recent(self, project: str, key: str | None) -> Recent:
         of = (project, key)
+        # In a thread, since the loop takes events.
+        own = await asyncio.to_thread(newest, self._notes.of(of), self._notes.process)
         if self._shared is not None:
             try:
                 shared = await self._shared.recent(of)
-                return Recent(project, key, None, together(self._notes.recent(of), shared))
+                return Recent(project, key, None, together(own, shared))
             except (RedisError, OSError):
                 # The answer says that other processes are not in it.
                 pass
-        return Recent(project, key, self._notes.process, self._notes.recent(of))
+        return Recent(project, key, self._notes.process, own)
 
     def _key(self, request: Request, caller: Caller) -> str | None:
         """The key that is asked for. Raises RefusedError (404, 422)."""

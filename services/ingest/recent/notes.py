@@ -9,8 +9,8 @@ from itertools import count
 
 from services.access.caller import Caller
 from services.ingest.packing import Packed
-from services.ingest.recent.answers import EVENTS_MAX, RecentEvent
-from services.ingest.recent.shown import Note, shown
+from services.ingest.recent.answers import EVENTS_MAX
+from services.ingest.recent.shown import Note
 from services.ingest.rejections import Rejection
 
 # How many bytes all notes may hold, by an estimate.
@@ -93,17 +93,15 @@ class Notes:
         while self._bytes > self._bytes_max:
             self._drop_first()
 
-    def recent(self, of: Of) -> list[RecentEvent]:
-        """The last events of a caller, the last one first."""
+    def of(self, of: Of) -> list[Note]:
+        """The notes of a caller, the newest first."""
         kept = self._kept.get(of)
-        return [] if kept is None else self._shown(kept, -1)
+        return [] if kept is None else list(reversed(kept.notes))
 
-    def not_shared(self, of: Of) -> tuple[list[RecentEvent], int]:
-        """(the last events of a caller that are not shared, the number to give to `is_shared`)."""
+    def not_shared(self, of: Of) -> list[Note]:
+        """The notes of a caller that are not shared, the newest first."""
         kept = self._kept.get(of)
-        if kept is None or not kept.notes:
-            return [], -1
-        return self._shown(kept, kept.shared), kept.notes[-1].number
+        return [] if kept is None else [note for note in reversed(kept.notes) if note.number > kept.shared]
 
     def is_shared(self, of: Of, number: int) -> None:
         """Note that events up to this number are shared."""
@@ -114,14 +112,6 @@ class Notes:
             self.waiting.pop(of, None)
         elif of in self.waiting:
             self.waiting.move_to_end(of)
-
-    def _shown(self, kept: Kept, after: int) -> list[RecentEvent]:
-        found: list[RecentEvent] = []
-        for note in reversed(kept.notes):
-            if note.number <= after or len(found) >= EVENTS_MAX:
-                break
-            found += shown(note, self.process, EVENTS_MAX - len(found))
-        return found
 
     def _drop(self, kept: Kept) -> None:
         note = kept.notes.popleft()

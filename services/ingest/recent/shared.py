@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from services.ingest.recent.answers import EVENTS_MAX, RecentEvent
 from services.ingest.recent.notes import Notes, Of
+from services.ingest.recent.shown import Note, newest
 
 PREFIX = "view-counts:recent:"
 EXPIRY_S = 86_400
@@ -42,11 +43,12 @@ class SharedRecent:
         for of in list(self._notes.waiting):
             if left <= 0:
                 return
-            events, number = self._notes.not_shared(of)
-            if events:
-                await self._push(of, events)
-            self._notes.is_shared(of, number)
-            left -= len(events)
+            notes = self._notes.not_shared(of)
+            values = await asyncio.to_thread(_values, notes, self._notes.process)
+            if values:
+                await self._push(of, values)
+            self._notes.is_shared(of, notes[0].number if notes else -1)
+            left -= len(values)
 
     async def recent(self, of: Of) -> list[RecentEvent]:
         """The last events of a caller that processes have shared. Raises RedisError or OSError."""
@@ -59,10 +61,10 @@ class SharedRecent:
                 found.append(_DECODER.decode(value))
         return found
 
-    async def _push(self, of: Of, events: list[RecentEvent]) -> None:
+    async def _push(self, of: Of, values: list[bytes]) -> None:
         name = _name(of)
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.lpush(name, *map(_ENCODER.encode, reversed(events)))
+        pipeline.lpush(name, *values)
         pipeline.ltrim(name, 0, EVENTS_MAX - 1)
         pipeline.expire(name, EXPIRY_S)
         await pipeline.execute()
@@ -73,6 +75,11 @@ def together(some: list[RecentEvent], others: list[RecentEvent]) -> list[RecentE
     found = {(one.process, one.body, one.index): one for one in (*others, *some)}
     ordered = sorted(found.values(), key=lambda one: (one.at, one.process, one.body, one.index), reverse=True)
     return ordered[:EVENTS_MAX]
+
+
+def _values(notes: list[Note], process: str) -> list[bytes]:
+    """The events of these notes, of which the newest is the first, in the order in which they came."""
+    return [_ENCODER.encode(event) for event in reversed(newest(notes, process))]
 
 
 def _name(of: Of) -> str:
