@@ -69,6 +69,11 @@ class Reading:
         """How many events the body has."""
         return self.readable + len(self.parsed.rejected)
 
+    @property
+    def has_agents(self) -> bool:
+        """Whether some event has a user agent of its own."""
+        return any(event.user_agent is not None for event in self.parsed.events)
+
     def pack(self) -> Taken:
         """Encode the events. Call it once."""
         rows, parsed = self.rows, self.parsed

@@ -1,6 +1,7 @@
 """What ingest writes beside the fields of events: the class of the program, exclusions, a country. No server."""
 
 import json
+import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,9 @@ from connectors.key_file import change_keys
 from schemas.access_keys import new_key
 from schemas.registry import decode
 from services.ingest import app as ingest_app
-from services.ingest import packing
+from services.ingest import marks, packing
+from services.ingest.agents import Agent, agent_of
+from services.ingest.intake import LOOP_AGENTS_BYTES_MAX
 from services.ingest.marks import country_of
 from services.ingest.taking import KERNEL_BYTES_MIN
 from settings import AccessSettings, IngestSettings, Settings
@@ -161,6 +164,28 @@ def test_events_with_and_without_a_user_agent_come_together_in_a_body_for_kernel
     assert all(places == sorted(places) for places in ingest.packed.indexes)
     by_id = {made["event_id"]: made["index"] for made in answer["event_ids"]}
     assert all(by_id[str(UUID(bytes=event["event_id"]))] == event["index"] for event in ingest.written.values())
+
+
+@pytest.mark.parametrize("events", [1, 1000])
+def test_many_user_agents_do_not_hold_up_the_loop(
+    door: Callable[..., Door], monkeypatch: pytest.MonkeyPatch, events: int
+) -> None:
+    readers, writers = set(), set()
+    write = FakeWriter.write
+
+    def noting_agent(user_agent: str) -> Agent:
+        readers.add(threading.get_ident())
+        return agent_of(user_agent)
+
+    def noting_write(writer: FakeWriter, packed: Any) -> Any:
+        writers.add(threading.get_ident())
+        return write(writer, packed)
+
+    monkeypatch.setattr(marks, "agent_of", noting_agent)
+    monkeypatch.setattr(FakeWriter, "write", noting_write)
+    content = body(*({"video_id": "A", "user_agent": f"{number}"} for number in range(events)))
+    door().send(content)
+    assert (len(content) > LOOP_AGENTS_BYTES_MAX) is (readers != writers)
 
 
 def test_a_cloud_event_has_it_in_its_data(door: Callable[..., Door]) -> None:
