@@ -49,7 +49,8 @@ class Exclusions:
         """Read the file again whenever it changes, until the task is cancelled."""
         while self._path is not None:
             await asyncio.sleep(RELOAD_S)
-            self.reload()
+            # Thousands of rules take longer than the loop may stand still.
+            await asyncio.to_thread(self.reload)
 
     def reload(self) -> None:
         """Take a new version of the file. One that cannot be read leaves the old one in force, and raises an alarm."""

@@ -1,5 +1,6 @@
 """The file of exclusions: which rule an address meets, what is refused, and what happens when the file changes."""
 
+import asyncio
 import json
 from ipaddress import ip_address
 from pathlib import Path
@@ -103,3 +104,21 @@ def test_a_process_does_not_start_without_the_rules_it_was_given(tmp_path: Path)
     without.load()
     without.reload()
     assert without.is_empty
+
+
+def test_a_running_process_looks_for_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.ingest.exclusions.RELOAD_S", 0)
+    path = tmp_path / "exclusions.json"
+    path.write_bytes(content())
+    exclusions = Exclusions(str(path), CollectorRegistry())
+    exclusions.load()
+    path.write_bytes(content(rule("192.0.2.0/24")))
+
+    async def until_taken() -> None:
+        watch = asyncio.create_task(exclusions.watch())
+        while exclusions.is_empty:
+            await asyncio.sleep(0)
+        watch.cancel()
+
+    asyncio.run(asyncio.wait_for(until_taken(), 30))
+    assert exclusions.rule_of(ip_address("192.0.2.1")) == "office"

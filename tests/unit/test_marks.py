@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from connectors.key_file import change_keys
 from schemas.access_keys import new_key
+from schemas.exclusions import ExclusionsError
 from schemas.registry import decode
 from services.ingest import app as ingest_app
 from services.ingest import marks, packing
@@ -273,3 +274,11 @@ def test_views_from_an_excluded_network_are_marked_and_taken(
         assert {event["exclusion"] for event in ingest.written.values()} == {exclusion}
         assert ingest.agents["v7"] == "bot"
         assert all(b"203.0.113" not in block for block in ingest.packed.blocks)
+
+
+def test_the_service_does_not_start_without_the_exclusions_it_was_given(
+    door: Callable[..., Door], tmp_path: Path
+) -> None:
+    ingest = door(ingest=IngestSettings(exclusions_file=str(tmp_path / "none.json")))
+    with pytest.raises(ExclusionsError, match=r"ingest\.exclusions_file=.*none\.json cannot be read"), ingest.client:
+        pass
