@@ -114,6 +114,7 @@ RECENT: Operation[Any] = Operation(
         ),
         404: Answer("The project has no such key.", (NoRecent,)),
         422: Answer("The parameter is not known.", (NoRecent,)),
+        429: Answer("The key asks too often; ask again after Retry-After seconds.", (NoRecent,), retry=True),
     },
     (KEY_ID,),
 )

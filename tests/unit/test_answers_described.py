@@ -22,6 +22,8 @@ from schemas.ledger import LEDGER_COLUMNS
 from services.access.operators import KEYS
 from services.ingest import app as ingest_app
 from services.ingest import routes as ingest_routes
+from services.ingest.recent import endpoint as recent_endpoint
+from services.limits.buckets import Amount
 from services.openapi import HEALTHZ, JSON, Operation
 from services.query import app as query_app
 from services.query.api import answers, routes
@@ -306,6 +308,12 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
         assert answer.status_code == status
         described.hold(ingest_routes.RECENT.path, answer)
     described.hold(ingest_routes.RECENT.path, ask(app, "GET", ingest_routes.RECENT.path, headers={"Origin": "null"}))
+    with monkeypatch.context() as patch:
+        patch.setattr(recent_endpoint, "_ONE", Amount(1000.0))
+        ask(app, "GET", ingest_routes.RECENT.path)
+        often = ask(app, "GET", ingest_routes.RECENT.path)
+        assert often.status_code == 429
+        described.hold(ingest_routes.RECENT.path, often)
     described.hold(ingest_routes.RECENT.path, ask(with_keys, "GET", ingest_routes.RECENT.path))
     for operation in (ingest_routes.TIME, HEALTHZ, ingest_routes.READYZ):
         described.hold(operation.path, ask(app, "GET", operation.path))

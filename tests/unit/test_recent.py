@@ -14,11 +14,13 @@ from schemas.access_keys import new_key
 from services.access.caller import Caller
 from services.ingest import app as ingest_app
 from services.ingest.events import Terms
+from services.ingest.recent import endpoint
 from services.ingest.recent.answers import EVENTS_MAX, RecentEvent
 from services.ingest.recent.notes import Notes
 from services.ingest.recent.shared import TURN_EVENTS_MAX, together
 from services.ingest.recent.shown import newest, shown
 from services.ingest.taking import Packing, read
+from services.limits.buckets import Rate
 from settings import AccessSettings, RedisSettings, Settings
 from tests.support.ingest_writer import FakeWriter
 from tests.support.keys import load_keys
@@ -179,6 +181,23 @@ def test_the_last_events_of_a_caller_are_kept_whatever_the_size_of_bodies() -> N
     note(notes, [{"video_id": "last"}])
     assert videos(last(notes))[:2] == ["last", "b799"]
     assert len(last(notes)) == EVENTS_MAX
+
+
+def test_of_many_refusals_the_last_are_kept() -> None:
+    notes = Notes("p")
+    note(notes, [{"video_id": ""}] * (2 * EVENTS_MAX))
+    found = last(notes)
+    assert [one.index for one in found] == list(range(2 * EVENTS_MAX - 1, EVENTS_MAX - 1, -1))
+    assert {one.outcome for one in found} == {"refused"}
+    assert len(notes.of(OF)[0].rejected) == EVENTS_MAX
+
+
+def test_a_caller_who_asks_too_often_is_told_to_wait(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nothing comes back within the test.
+    monkeypatch.setattr(endpoint, "_ASKS", Rate(0.001, 2.0))
+    answers = [client.get("/v1/recent") for _ in range(3)]
+    assert [one.status_code for one in answers] == [200, 200, 429]
+    assert 900 <= int(answers[-1].headers["retry-after"]) <= 1000
 
 
 def test_bytes_run_out_for_whoever_was_not_heard_of_for_the_longest_time() -> None:

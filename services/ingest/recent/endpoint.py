@@ -1,6 +1,8 @@
 """The endpoint of GET /v1/recent."""
 
 import asyncio
+import math
+import time
 from collections.abc import Mapping
 
 import msgspec
@@ -12,14 +14,20 @@ from services.access.access import KEY_PARAMETER, Access
 from services.access.caller import Caller
 from services.ingest import routes
 from services.ingest.recent.answers import NoRecent, Recent
-from services.ingest.recent.notes import Notes
+from services.ingest.recent.notes import Notes, Of
 from services.ingest.recent.shared import SharedRecent, together
 from services.ingest.recent.shown import newest
+from services.limits.buckets import Amount, Buckets, Limits, Rate
 from services.openapi import JSON
 from services.refused import RefusedError
 
 # A publishable key is known to everybody.
 ASKERS = frozenset({"write", "admin"})
+# An answer costs about as much as the events of a hundred bodies, and is not worth more to anybody.
+ASKS_PER_S = 5.0
+ASKS_AT_ONCE = 20.0
+_ASKS = Rate(ASKS_PER_S, ASKS_AT_ONCE)
+_ONE = Amount(1.0)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -30,12 +38,16 @@ class RecentEndpoint:
         self._access = access
         self._notes = notes
         self._shared = shared
+        # By asking key. There are no more than keys in the file.
+        self._buckets: dict[Of, Buckets] = {}
 
     async def get(self, request: Request) -> Response:
         """The endpoint."""
         try:
             caller = self._access.caller(request, ASKERS)
-            answer = await self._recent(caller.project, self._key(request, caller))
+            key = self._key(request, caller)
+            self._admit(caller)
+            answer = await self._recent(caller.project, key)
         except RefusedError as refused:
             return _answer(NoRecent(refused.error), refused.status, refused.headers)
         return _answer(answer)
@@ -52,6 +64,15 @@ class RecentEndpoint:
                 # The answer says that other processes are not in it.
                 pass
         return Recent(project, key, self._notes.process, own)
+
+    def _admit(self, caller: Caller) -> None:
+        """Raise RefusedError (429) if the caller asks too often."""
+        of = (caller.project, caller.key)
+        buckets = self._buckets.setdefault(of, Buckets(Limits(_ASKS, _ASKS)))
+        wait_s = buckets.lease(_ONE, _ONE, time.monotonic()).wait_s
+        if wait_s > 0:
+            text = f"more than {ASKS_PER_S:g} questions a second"
+            raise RefusedError(429, text, retry_after_s=math.ceil(wait_s))
 
     def _key(self, request: Request, caller: Caller) -> str | None:
         """The key that is asked for. Raises RefusedError (404, 422)."""

@@ -19,7 +19,8 @@ BYTES_MAX = 16 << 20
 SENT_BYTES_MAX = 128 << 10
 # About what a note, an event and a rejection cost beside their bytes.
 _NOTE_BYTES = 600
-_EVENT_BYTES = 80
+_EVENT_BYTES = 120
+_NAME_BYTES = 120
 _REJECTION_BYTES = 500
 
 # (project, public id of the key or None)
@@ -69,6 +70,8 @@ class Notes:
         if not events:
             return
         parts = [part for part in zip(packed.blocks, packed.ends, packed.indexes, strict=True) if part[0]]
+        if len(rejected) > EVENTS_MAX:
+            rejected = rejected[-EVENTS_MAX:]
         sent = body if ignored and len(body) <= SENT_BYTES_MAX else b""
         size = (
             sum([len(block) for block, _, _ in parts])
@@ -76,6 +79,7 @@ class Notes:
             + _NOTE_BYTES
             + _EVENT_BYTES * events
             + _REJECTION_BYTES * len(rejected)
+            + _NAME_BYTES * len(ignored)
         )
         note = Note(next(self._numbers), at_ms, parts, rejected, packed.late, events, size, ignored, media, sent)
         of = (caller.project, caller.key)

@@ -56,7 +56,7 @@ def newest(notes: Sequence[Note], process: str) -> list[RecentEvent]:
 
 def shown(note: Note, process: str, events_max: int = EVENTS_MAX) -> list[RecentEvent]:
     """The last events of a body, the last one first."""
-    rejected = {one.index: one for one in note.rejected[-events_max:]}
+    rejected = {one.index: one for one in note.rejected}
     last = max([*rejected, *(int(indexes[-1]) for _, _, indexes in note.parts)], default=-1)
     records = _records(note, last - events_max + 1)
     late = frozenset(note.late)
