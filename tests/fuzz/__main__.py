@@ -8,11 +8,12 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.fuzz.parts import Part, parts
+from tests.fuzz.parts import Part, parts, seconds_of
 from tools.stack.layout import repository
 
 SECONDS = 180
@@ -22,15 +23,14 @@ FOLDER = repository() / ".local" / "fuzz"
 class Found(NamedTuple):
     """What came of a part."""
 
-    name: str
     exit_code: int
     last_line: str
 
 
-def run(one: Part, folder: Path) -> Found:
+def run(part: Part, seconds: int) -> Found:
     """Run a part, with what it prints in a file of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / f"{one.name.replace(' ', '-')}.log"
+    part.folder.mkdir(parents=True, exist_ok=True)
+    log = part.folder / f"{part.name.replace(' ', '-')}.log"
     environment = {
         **os.environ,
         # As tests have them: no key is asked for, no Redis of this machine is used, kernels are compiled once.
@@ -39,27 +39,32 @@ def run(one: Part, folder: Path) -> Found:
         "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(repository() / ".local" / "numba-cache")),
     }
     with log.open("wb") as out:
-        code = subprocess.run(one.command, stdout=out, stderr=out, check=False, env=environment).returncode
+        done = subprocess.run(part.command(seconds), stdout=out, stderr=out, check=False, env=environment)
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return Found(one.name, code, f"see {log}" if code else (lines or [""])[-1])
+    return Found(done.returncode, f"see {log}" if done.returncode else (lines or [""])[-1])
 
 
-def main(arguments: Sequence[str] | None = None, execute: Callable[[Part, Path], Found] = run) -> int:
-    """Run all parts and print the summary. Returns 1 if any has found something, otherwise 0."""
+def main(
+    arguments: Sequence[str] | None = None,
+    execute: Callable[[Part, int], Found] = run,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
+    """Run all parts and print a line for each. Returns 1 if any has found something, otherwise 0."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=int, default=SECONDS, help=f"how long in all, {SECONDS} by default")
-    parser.add_argument("--only", help="run the parts whose names contain this text")
+    parser.add_argument("--only", default="", help="fuzz the decoders and services whose names contain this text")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where inputs and logs go")
     asked = parser.parse_args(arguments)
-    chosen = parts(asked.seconds, asked.folder, asked.only or "")
+    chosen = parts(asked.folder, asked.only)
     if not chosen:
-        parser.error(f"no part has a name with {asked.only!r} in it")
+        parser.error(f"--only={asked.only}: no part has such a name; leave it out to see all")
+    ends_at = clock() + asked.seconds
     is_good = True
-    for one in chosen:
-        found = execute(one, one.folder)
+    for place, part in enumerate(chosen):
+        found = execute(part, seconds_of(chosen[place:], ends_at - clock()))
         is_good = is_good and found.exit_code == 0
         verdict = "passed" if found.exit_code == 0 else f"FAILED with {found.exit_code}"
-        print(f"{verdict}  {found.name:<28}{found.last_line}", flush=True)
+        print(f"{verdict}  {part.name:<22}{found.last_line}", flush=True)
     return 0 if is_good else 1
 
 

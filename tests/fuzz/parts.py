@@ -1,10 +1,10 @@
-"""The parts of a fuzzing run and how long each runs. Imports nothing that it fuzzes."""
+"""The parts of a fuzzing run and what share of the time each has. Imports nothing that it fuzzes."""
 
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
-# The names are those of tests.fuzz.decoders.DECODERS, with the shares of the time. What has more forms gets more.
+# The names are those of tests.fuzz.decoders.DECODERS. What has more forms gets more time.
 DECODERS = {
     "encodings": 1,
     "json": 3,
@@ -15,9 +15,10 @@ DECODERS = {
     "keys": 1,
     "batches": 2,
 }
+# The names are those of tests.fuzz.services.NAMES.
+SERVICES = {"ingest": 4, "query": 4}
 # What a process needs until it begins.
 START_S = 3
-SECONDS_MIN = 2
 # Of the time of a decoder, how much goes to the search for growth.
 GROWTH_SHARE = 0.25
 
@@ -26,23 +27,32 @@ class Part(NamedTuple):
     """One process. Its inputs and its log lie in the folder."""
 
     name: str
-    command: tuple[str, ...]
+    module: str
+    subject: str
     folder: Path
+    share: float
+
+    def command(self, seconds: int) -> tuple[str, ...]:
+        """The command that runs it for so long."""
+        python = (sys.executable, "-m", self.module, self.subject)
+        return (*python, "--seconds", str(seconds), "--folder", str(self.folder))
 
 
-def parts(seconds: int, folder: Path, only: str = "") -> list[Part]:
-    """The parts whose names contain the text, with such shares that all of them take about so many seconds."""
+def parts(folder: Path, only: str = "") -> list[Part]:
+    """The parts of what has this text in its name. A decoder's growth is looked for in what was found before."""
     found = []
-    decoders = {name: share for name, share in DECODERS.items() if only in name}
-    left = seconds - START_S * 2 * len(decoders)
-    for name, share in decoders.items():
-        own = max(SECONDS_MIN, left * share / sum(decoders.values()))
-        for how, part in (("mutate", 1 - GROWTH_SHARE), ("growth", GROWTH_SHARE)):
-            command = _command(f"tests.fuzz.{how}", name, own * part, folder / name)
-            found.append(Part(f"{how} {name}", command, folder / name))
-    return found
+    for name, share in DECODERS.items():
+        for how, own in (("mutate", 1 - GROWTH_SHARE), ("growth", GROWTH_SHARE)):
+            found.append(Part(f"{how} {name}", f"tests.fuzz.{how}", name, folder / name, share * own))
+    for name, share in SERVICES.items():
+        found.append(Part(f"http {name}", "tests.fuzz.http", name, folder / name, share))
+    return [part for part in found if only in part.subject]
 
 
-def _command(module: str, name: str, seconds: float, folder: Path) -> tuple[str, ...]:
-    allowed = str(max(1, round(seconds)))
-    return (sys.executable, "-m", module, name, "--seconds", allowed, "--folder", str(folder))
+def seconds_of(rest: list[Part], left_s: float) -> int:
+    """How long the first of these parts runs, if all of them are to end when the time that is left is over.
+
+    It is known only when it begins: a busy machine starts a process in more than START_S.
+    """
+    share = rest[0].share / sum(part.share for part in rest)
+    return max(1, round((left_s - START_S * len(rest)) * share))
