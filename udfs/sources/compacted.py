@@ -83,7 +83,7 @@ class CompactedTopic:
         return offset > self._read_through.get(partition, -1)
 
     def _read_once(self, take: Callable[[str, bytes | None, int, int], None]) -> None:
-        for key, value, partition, offset, _ in read_to_end(self._kafka, self._topic, READ_TIMEOUT_S):
+        for key, value, partition, offset, *_ in read_to_end(self._kafka, self._topic, READ_TIMEOUT_S):
             found = self._read(key, value)
             if not isinstance(found, Refusal):
                 take(found.key, found.rest, partition, offset)
