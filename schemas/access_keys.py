@@ -25,6 +25,7 @@ ID_BYTES = 6
 VERSION = 1
 
 _KEY = re.compile(r"vc_(write|read|admin|canary|pubwrite|pubread)_([a-z0-9]{6,32})_([0-9a-f]{32})")
+_ID = re.compile(r"[a-z0-9]{6,32}")
 _Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 _Project = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_.-]{0,63}$")]
 
@@ -131,6 +132,11 @@ def new_key(scope: Scope, project: str, *, now: datetime | None = None) -> tuple
 def digest(text: str) -> bytes:
     """The SHA-256 of a key."""
     return hashlib.sha256(text.encode()).digest()
+
+
+def is_id(text: str) -> bool:
+    """Whether a key can have this id."""
+    return _ID.fullmatch(text) is not None
 
 
 def id_of(text: str) -> str | None:

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 import msgspec
 import structlog
 from msgspec import Meta, Struct
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from schemas.access_keys import is_id
 from services.access.access import Access
 from services.access.known_keys import Told
 from services.openapi import JSON, Answer, Body, Operation, Parameter
@@ -40,7 +41,7 @@ KEYS: Operation[Any] = Operation(
     "has reached this process. It needs a key of the scope admin.",
     Answer("It holds from now on.", (Heard,)),
     {
-        400: Answer("The body is not as it should be.", (NotHeard,)),
+        400: Answer("The id or the body is not as it should be.", (NotHeard,)),
         401: Answer("There is no valid key.", (NotHeard,)),
         403: Answer("The key is not one of the scope admin, or access is open and there are no keys.", (NotHeard,)),
     },
@@ -66,16 +67,15 @@ async def _tell(access: Access, request: Request) -> bool:
     if access.is_open:
         raise RefusedError(403, "access is open, so that there are no keys")
     caller = access.caller(request, ADMINS)
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise RefusedError(400, f"the body is longer than {BODY_BYTES_MAX} bytes")
+    key_id = request.path_params["key_id"]
+    # What is told is kept, also of a key that this process does not know yet.
+    if not is_id(key_id):
+        raise RefusedError(400, f"key_id={key_id:.80} is no id of a key; send the one that `keys list` shows")
+    body = await _body(request)
     try:
         told = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RefusedError(400, f"the body is not as it should be: {error}") from error
-    key_id = request.path_params["key_id"]
     is_known = access.known.tell(key_id, told)
     LOG.warning(
         "told of a key",
@@ -86,6 +86,18 @@ async def _tell(access: Access, request: Request) -> bool:
         is_known=is_known,
     )
     return is_known
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > BODY_BYTES_MAX:
+                raise RefusedError(400, f"the body is longer than {BODY_BYTES_MAX} bytes")
+    except ClientDisconnect:
+        raise RefusedError(400, "the client went away") from None
+    return body
 
 
 def _json(answer: object, status: int, headers: Mapping[str, str] | None = None) -> Response:

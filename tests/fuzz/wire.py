@@ -5,6 +5,7 @@ process is behind: on a busy machine it would.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -53,6 +54,17 @@ class _Transport(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
 
+class _Errors(logging.Handler):
+    """Keeps what a server logs of an application that failed: if the client is gone, no answer says so."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(f"{record.getMessage()}{record.exc_info[1]!r}" if record.exc_info else record.getMessage())
+
+
 class Wire:
     """One service, on the port for the public or the other one. Close it at the end."""
 
@@ -64,17 +76,22 @@ class Wire:
         )
         self._config.load()
         self._runner = asyncio.Runner()
+        self._errors = _Errors()
+        logging.getLogger("uvicorn.error").addHandler(self._errors)
         # How many connections there were.
         self.count = 0
 
     def close(self) -> None:
         """End the loop."""
         self._runner.close()
+        logging.getLogger("uvicorn.error").removeHandler(self._errors)
 
     def send(self, *chunks: bytes) -> list[Answer]:
         """The answers on a connection that carries these chunks and is then lost."""
         self.count += 1
+        self._errors.found.clear()
         written = self._runner.run(self._send(chunks))
+        assert self._errors.found == [], "the application failed"
         return _answers(written, is_head=b"".join(chunks).startswith(b"HEAD "))
 
     async def _send(self, chunks: Sequence[bytes]) -> bytes:

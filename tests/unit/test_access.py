@@ -206,6 +206,7 @@ def test_operators_withdraw_at_the_private_port(installation: Installation) -> N
         assert private.post(f"/v1/keys/{key_id}", json=told).status_code == 401
         assert private.post(f"/v1/keys/{key_id}", json=told, headers=bearer(text)).status_code == 403
         assert private.post(f"/v1/keys/{key_id}", json={"x": 1}, headers=bearer(admin)).status_code == 400
+        assert private.post(f"/v1/keys/{'x' * 33}", json=told, headers=bearer(admin)).status_code == 400
         assert private.post(f"/v1/keys/{key_id}", json=told, headers=bearer(admin)).json() == {"is_known": True}
         assert client.post("/v1/events", json=body(), headers=bearer(text)).status_code == 401
         assert client.post(f"/v1/keys/{key_id}", json={}, headers=bearer(admin)).status_code == 404
