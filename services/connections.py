@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 from asyncio import TimerHandle
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -44,6 +45,7 @@ class DatedConnection(HttpToolsProtocol):
         # before, and those of what came last.
         self._is_head_due = True
         self._head_bytes = self._came_bytes = 0
+        self._is_behind_another = False
         # The request was refused at the door, and its body is thrown away.
         self._is_refused = False
         self._is_over = False
@@ -60,6 +62,10 @@ class DatedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_waiting()
+        # What waits behind another request of this connection never begins.
+        for cycle, _ in self.pipeline:
+            self._leave(cycle.scope)
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -67,11 +73,14 @@ class DatedConnection(HttpToolsProtocol):
         if self._is_over:
             return
         self._came_bytes = len(data)
+        self._is_behind_another = False
         super().data_received(data)
-        if not (self._is_head_due or self._is_refused) or self._is_over or self.transport.is_closing():
+        # While a request is under way, the application says how long its body may take.
+        if not (self._is_head_due or self._is_refused or self._is_idle) or self._is_over or self.transport.is_closing():
             return
         if self._is_head_due:
-            self._head_bytes += len(data)
+            # What came may be the body of the request before, for the most part.
+            self._head_bytes += self._parsed_bytes() if self._is_behind_another else len(data)
             if self._head_bytes > self._serving.head_bytes_max:
                 self._end_large()
                 return
@@ -80,6 +89,7 @@ class DatedConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        self._is_behind_another = self.cycle is not None
         self._is_head_due, self._is_refused = True, False
         super().on_message_begin()
 
@@ -92,23 +102,28 @@ class DatedConnection(HttpToolsProtocol):
         """Hand the request over, unless it is refused."""
         if self._is_over:
             return
-        if self._head_bytes + self._came_bytes > self._serving.head_bytes_max and self._is_head_large():
+        bytes_max = self._serving.head_bytes_max
+        if self._head_bytes + self._came_bytes > bytes_max and self._parsed_bytes() > bytes_max:
             self._end_large()
             return
         self._is_head_due, self._head_bytes = False, 0
         self._stop_waiting()
         door = self._door
         if door is not None and self.parser.get_method() == b"POST":
-            is_idle = self.cycle is None or self.cycle.response_complete
             if door.overload.admits(self._visitor, time.monotonic()):
                 self.scope["state"][ADMITTED] = True
-            elif is_idle and not any(name == b"origin" for name, _ in self.headers):
+            elif self._is_idle and not any(name == b"origin" for name, _ in self.headers):
                 self._refuse(door)
                 return
             else:
                 # A page sees an answer only with the fields of CORS, which the application knows.
                 self.scope["state"][REFUSED] = True
-        super().on_headers_complete()
+        try:
+            super().on_headers_complete()
+        except Exception:
+            # The path cannot be read, so that the request never begins.
+            self._leave(self.scope)
+            raise
 
     def on_body(self, body: bytes) -> None:
         """Hand bytes of a body over."""
@@ -139,9 +154,16 @@ class DatedConnection(HttpToolsProtocol):
             self._is_over = True
             self.transport.close()
 
-    def _is_head_large(self) -> bool:
-        size = len(self.url) + sum(len(name) + len(value) + FIELD_BYTES for name, value in self.headers)
-        return size > self._serving.head_bytes_max
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _leave(self, scope: Mapping[str, Any]) -> None:
+        if self._door is not None and ADMITTED in scope["state"]:
+            self._door.overload.left()
+
+    def _parsed_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + FIELD_BYTES for name, value in self.headers)
 
     def _end_large(self) -> None:
         bytes_max = self._serving.head_bytes_max
@@ -154,7 +176,7 @@ class DatedConnection(HttpToolsProtocol):
         self._is_over = True
         self._stop_waiting()
         # In the middle of another answer, these bytes would be taken for a part of it.
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_idle:
             self.transport.write(answer(status, text, is_closing=True, is_soon=status.startswith(b"503")))
         self.transport.close()
 

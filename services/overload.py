@@ -12,7 +12,7 @@ from dataclasses import dataclass
 RETRY_AFTER_S = 1
 # A hasty connection stays so for this long after its last haste, and is let in up to this share of the bound.
 HASTY_S = 10.0
-HASTY_SHARE = 0.25
+HASTY_SHARE = 0.125
 # So many are let in however dear each seems: an estimate that is far too high must not close the door.
 WAITING_MIN = 8
 # The lag of the loop counts if no sample of so many in a row is shorter: work that came in a burst is done by then.
@@ -70,6 +70,10 @@ class Overload:
         """A request that was let in begins."""
         self.waiting -= 1
         self._begun += 1
+
+    def left(self) -> None:
+        """A request that was let in never begins."""
+        self.waiting -= 1
 
     def sampled(self, lag_s: float, now_s: float, cpu_s: float) -> None:
         """Note how late the loop was, and how much CPU time the process has used since its start."""

@@ -44,7 +44,7 @@ class IngestSettings(ServingSettings):
         ge=1,
         description="How long a request with events may wait until the process begins it, by an estimate. If it would "
         "wait longer it is answered with 503 before its body is read. Connections that come back before Retry-After "
-        "has passed are let in only up to a quarter of it.",
+        "has passed are let in only up to an eighth of it.",
     )
     delivery_timeout_ms: int = Field(
         30_000, ge=1000, description="The write of an event fails if Kafka does not acknowledge it within this time."

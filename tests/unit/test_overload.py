@@ -50,7 +50,7 @@ def test_who_comes_back_too_early_is_let_in_only_while_the_wait_is_short() -> No
         overload.begun()
     assert not overload.admits(hasty, RETRY_AFTER_S / 2)
     assert overload.admits(polite, RETRY_AFTER_S)
-    while overload.delay_s > BOUND * COST_S / 4:
+    while overload.waiting >= WAITING_MIN:
         overload.begun()
     assert overload.admits(hasty, RETRY_AFTER_S)
 
@@ -205,6 +205,61 @@ def test_each_request_that_is_let_in_is_heard_to_begin() -> None:
         assert peer.overload.waiting == 2
         await _turn()
         assert (peer.overload.waiting, peer.requests, wire.written.count(b" 202 ")) == (0, 2, 2)
+        connection.connection_lost(None)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("path", [b"http://[", b"/\xff"])
+def test_what_is_let_in_and_never_begins_does_not_wait_for_ever(path: bytes) -> None:
+    async def run() -> None:
+        peer = Peer()
+        connection, wire = peer.connect()
+        connection.data_received(POST.replace(b"/v1/events", path))
+        assert (peer.overload.waiting, wire.written[:13], wire.is_closed) == (0, b"HTTP/1.1 400 ", True)
+        connection.connection_lost(None)
+        gone, wire = peer.connect()
+        gone.data_received(POST * 3)
+        wire.close()
+        gone.connection_lost(None)
+        await _turn()
+        assert (peer.overload.waiting, peer.requests) == (0, 1)
+
+    asyncio.run(run())
+
+
+def test_a_head_behind_a_large_body_is_no_large_head() -> None:
+    async def run() -> None:
+        peer = Peer(head_bytes_max=1024)
+        connection, wire = peer.connect()
+        big = HEAD.replace(b"length: 2", b"length: 5000") + b"\r\n" + b"x" * 5000
+        connection.data_received(big[:100])
+        connection.data_received(big[100:] + HEAD)
+        connection.data_received(b"\r\n{}")
+        await _turn()
+        assert (wire.written.count(b" 202 "), wire.is_closed) == (2, False)
+        connection.connection_lost(None)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("drip", [b"\r\n", b"x"])
+def test_an_answered_connection_on_which_something_drips_ends(drip: bytes) -> None:
+    """Blank lines, or the rest of a body that nobody reads any more."""
+
+    async def run() -> None:
+        peer = Peer(head_timeout_s=0.05)
+        connection, wire = peer.connect()
+        connection.data_received(POST if drip == b"\r\n" else POST.replace(b"length: 2", b"length: 5000"))
+        await _turn()
+        assert b" 202 " in wire.written
+        for _ in range(500):
+            if not wire.is_closed:
+                connection.data_received(drip)
+            await asyncio.sleep(0.01)
+            if wire.is_closed:
+                break
+        assert wire.is_closed
         connection.connection_lost(None)
 
     asyncio.run(run())
