@@ -169,7 +169,7 @@ BEFORE = "before"
 
 def before(folder: Path) -> Service:
     """The ingest service as it is in another checkout of this repository. It writes to the same topic as OURS."""
-    return replace(OURS, name=BEFORE, title=f"services/ingest of {folder}", folder=folder)
+    return replace(OURS, name=BEFORE, title="services/ingest of another checkout", folder=folder)
 
 
 SERVICES: Mapping[str, Service] = {service.name: service for service in (OURS, GO, FASTAPI)}
