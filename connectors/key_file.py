@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from connectors.setting_files import read_decoded
 from schemas.access_keys import Key, KeyFileError, decode, encode
 
 MODE = 0o600
@@ -14,14 +15,7 @@ MODE = 0o600
 
 def read_keys(path: Path) -> tuple[Key, ...]:
     """The keys. Raises KeyFileError if the file is not there, cannot be read, or has an entry that is refused."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise KeyFileError(f"access.keys_file={path} cannot be read: {error.strerror}; `keys add` makes it") from error
-    try:
-        return decode(content)
-    except KeyFileError as error:
-        raise KeyFileError(f"access.keys_file={path}: {error}") from error
+    return read_decoded("access.keys_file", path, decode, KeyFileError, "; `keys add` makes it")
 
 
 def change_keys(path: Path, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]) -> tuple[Key, ...]:

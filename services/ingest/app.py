@@ -71,11 +71,11 @@ def build_service(settings: Settings) -> Service:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        access.load()
-        exclusions.load()
+        access.file.load()
+        exclusions.file.load()
         background = [
-            asyncio.create_task(access.watch()),
-            asyncio.create_task(exclusions.watch()),
+            asyncio.create_task(access.file.watch()),
+            asyncio.create_task(exclusions.file.watch()),
             asyncio.create_task(watch_loop(overload, tally.loop_lag.observe)),
             *([] if shared is None else [asyncio.create_task(shared.run())]),
             *([] if redis is None else [asyncio.create_task(tell_uses(access, redis))]),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
@@ -69,14 +70,15 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     store = CountStore(ReadSession(settings.cassandra), settings.query, history)
     endpoints = Endpoints(settings, store, now)
     life = Life()
-    access = Access(settings.access)
+    registry = CollectorRegistry()
+    access = Access(settings.access, registry)
     redis = redis_client(settings.redis) if settings.redis.host else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        access.load()
+        access.file.load()
         background = [
-            asyncio.create_task(access.watch()),
+            asyncio.create_task(access.file.watch()),
             *([] if redis is None else [asyncio.create_task(tell_uses(access, redis))]),
         ]
         store.start()
@@ -89,6 +91,10 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
 
     async def readyz(request: Request) -> Response:
         return _json(Away(LEAVING), 503) if life.is_leaving else await endpoints.readyz(request)
+
+    async def metrics(request: Request) -> Response:
+        figures = await endpoints.metrics(request)
+        return Response(bytes(figures.body) + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     health = [
         Route(HEALTHZ.path, lambda _request: PlainTextResponse("ok\n")),
@@ -118,7 +124,7 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     )
     private = Starlette(
         routes=[
-            Route(routes.METRICS.path, endpoints.metrics),
+            Route(routes.METRICS.path, metrics),
             *operator_routes(access),
             *health,
             *description_routes(routes.PRIVATE_OPENAPI),

@@ -9,6 +9,6 @@ def load_keys(service: Service) -> None:
     for route in (*service.public.routes, *service.private.routes):
         for cell in getattr(getattr(route, "endpoint", None), "__closure__", None) or ():
             if isinstance(cell.cell_contents, Access):
-                cell.cell_contents.load()
+                cell.cell_contents.file.load()
                 return
     raise AssertionError("no route of this service knows any key")

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
 from connectors.key_file import change_keys
@@ -172,22 +173,22 @@ def test_readers_read_and_publishable_ones_read_totals_alone(installation: Insta
 
 def test_a_new_version_of_the_file_is_taken_and_a_broken_one_is_not(installation: Installation) -> None:
     text = installation.key("write")
-    access = Access(installation.settings.access)
-    access.load()
+    access = Access(installation.settings.access, CollectorRegistry())
+    access.file.load()
     later = installation.key("write")
-    access.reload()
+    access.file.reload()
     assert access.known.find(later).key.scope == "write"
     good = installation.path.read_bytes()
     installation.path.write_bytes(good[:-10])
-    access.reload()
+    access.file.reload()
     assert access.known.find(text)
-    assert access._gauge._value.get() == 1
+    assert access.file._gauge._value.get() == 1
     installation.path.unlink()
-    access.reload()
+    access.file.reload()
     assert access.known.find(text)
     installation.path.write_bytes(good)
-    access.reload()
-    assert access._gauge._value.get() == 0
+    access.file.reload()
+    assert access.file._gauge._value.get() == 0
 
 
 def test_a_service_without_its_file_does_not_start(installation: Installation) -> None:

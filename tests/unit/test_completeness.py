@@ -169,6 +169,7 @@ def test_without_a_register_or_before_restored_rows_nothing_is_told(serve: Calla
         assert ready.status_code == 200
         assert text in ready.text
         assert "view_counts_history_revision NaN" in ask("/metrics").text
+        assert "view_counts_access_keys_unreadable 0.0" in ask("/metrics").text
 
 
 def test_before_the_first_rollup_minutes_are_all_until_the_oldest_go(serve: Callable[..., Ask]) -> None:

@@ -81,41 +81,41 @@ def test_a_change_is_taken_and_a_broken_one_leaves_the_old_rules_in_force(tmp_pa
     path.write_bytes(content(rule("192.0.2.0/24")))
     registry = CollectorRegistry()
     exclusions = Exclusions(str(path), registry)
-    exclusions.load()
+    exclusions.file.load()
     address = ip_address("192.0.2.1")
     assert exclusions.rule_of(address) == "office"
     path.write_bytes(content(rule("192.0.2.0/24", "office-2"), rule("198.51.100.0/24")))
-    exclusions.reload()
+    exclusions.file.reload()
     assert exclusions.rule_of(address) == "office-2"
     for broken in (b"[", None):
         path.unlink() if broken is None else path.write_bytes(broken)
-        exclusions.reload()
+        exclusions.file.reload()
         assert (exclusions.rule_of(address), registry.get_sample_value(GAUGE)) == ("office-2", 1)
     path.write_bytes(content())
-    exclusions.reload()
+    exclusions.file.reload()
     assert (exclusions.rule_of(address), registry.get_sample_value(GAUGE)) == (None, 0)
     assert exclusions.is_empty
 
 
 def test_a_process_does_not_start_without_the_rules_it_was_given(tmp_path: Path) -> None:
     with pytest.raises(ExclusionsError, match=r"ingest\.exclusions_file=.*cannot be read: No such file"):
-        Exclusions(str(tmp_path / "none.json"), CollectorRegistry()).load()
+        Exclusions(str(tmp_path / "none.json"), CollectorRegistry()).file.load()
     without = Exclusions("", CollectorRegistry())
-    without.load()
-    without.reload()
+    without.file.load()
+    without.file.reload()
     assert without.is_empty
 
 
 def test_a_running_process_looks_for_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.ingest.exclusions.RELOAD_S", 0)
+    monkeypatch.setattr("services.watched_file.RELOAD_S", 0)
     path = tmp_path / "exclusions.json"
     path.write_bytes(content())
     exclusions = Exclusions(str(path), CollectorRegistry())
-    exclusions.load()
+    exclusions.file.load()
     path.write_bytes(content(rule("192.0.2.0/24")))
 
     async def until_taken() -> None:
-        watch = asyncio.create_task(exclusions.watch())
+        watch = asyncio.create_task(exclusions.file.watch())
         while exclusions.is_empty:
             await asyncio.sleep(0)
         watch.cancel()

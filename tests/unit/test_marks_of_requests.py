@@ -64,7 +64,7 @@ class Door:
     def load_exclusions(self) -> None:
         """As the start of the service does. Its lifespan would connect to Kafka."""
         endpoint: Any = next(route.endpoint for route in self._app.routes if isinstance(route, Route))
-        endpoint.__self__._marks._exclusions.load()
+        endpoint.__self__._marks._exclusions.file.load()
 
     @property
     def packed(self) -> Any:

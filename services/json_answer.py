@@ -1,0 +1,17 @@
+"""Makes answers in JSON, the same way for every service."""
+
+from collections.abc import Mapping
+
+import msgspec
+from starlette.responses import Response
+
+from services.openapi import JSON
+
+ENCODER = msgspec.json.Encoder()
+# No cache keeps such an answer.
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+def json_answer(answer: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer that is this struct in JSON."""
+    return Response(ENCODER.encode(answer), status, headers, JSON)
