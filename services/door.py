@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.overload import RETRY_AFTER_S, Overload
+from services.overload import Overload
+from services.refused import RETRY_AFTER_S
 
 # In the state of a request: the rule has let it in and waits to hear that it begins, or has refused it.
 ADMITTED = "overload_admitted"

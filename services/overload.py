@@ -9,7 +9,8 @@ so the room that is left goes to those who hold back.
 from collections import deque
 from dataclasses import dataclass
 
-RETRY_AFTER_S = 1
+from services.refused import RETRY_AFTER_S
+
 # A hasty connection stays so for this long after its last haste, and is let in up to this share of the bound.
 HASTY_S = 10.0
 HASTY_SHARE = 0.125

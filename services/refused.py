@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+# After such a wait the reason may be gone, if nothing better is known.
+RETRY_AFTER_S = 1
+
 
 class RefusedError(Exception):
     """Nothing of the request was done. `error` is a sentence for the caller, which says what to do."""

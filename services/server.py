@@ -10,6 +10,7 @@ import functools
 import signal
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Literal
 
 import structlog
 import uvicorn
@@ -66,7 +67,13 @@ def serve(service: Service, serving: ServingSettings) -> None:
 
 
 def _server(
-    app: ASGIApp, *, host: str, port: int, serving: ServingSettings, lifespan: str, door: Door | None = None
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    serving: ServingSettings,
+    lifespan: Literal["on", "off"],
+    door: Door | None = None,
 ) -> _Server:
     return _Server(
         uvicorn.Config(
@@ -77,7 +84,7 @@ def _server(
             # uvicorn calls what makes its connections, and need not know that it is no class.
             http=functools.partial(DatedConnection, serving=serving, door=door),  # type: ignore[arg-type]
             ws="none",
-            lifespan="on" if lifespan == "on" else "off",
+            lifespan=lifespan,
             access_log=False,
             log_level="warning",
             # Clients learn the address of whoever asks from a header only as settings say.

@@ -1,6 +1,5 @@
 """What operators tell a process of a key, on its private port: that it is withdrawn, or that it is diverted."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -13,6 +12,7 @@ from starlette.routing import Route
 from schemas.access_keys import is_id
 from services.access.access import Access
 from services.access.known_keys import Told
+from services.json_answer import json_answer
 from services.openapi import JSON, Answer, Body, Operation, Parameter
 from services.refused import RefusedError
 
@@ -20,7 +20,6 @@ LOG = structlog.get_logger("access")
 ADMINS = frozenset({"admin"})
 BODY_BYTES_MAX = 4096
 _DECODER = msgspec.json.Decoder(Told)
-_ENCODER = msgspec.json.Encoder()
 
 
 class Heard(Struct, frozen=True):
@@ -56,9 +55,9 @@ def operator_routes(access: Access) -> list[Route]:
 
     async def tell(request: Request) -> Response:
         try:
-            return _json(Heard(await _tell(access, request)), 200)
+            return json_answer(Heard(await _tell(access, request)), 200)
         except RefusedError as refused:
-            return _json(NotHeard(refused.error), refused.status, refused.headers)
+            return json_answer(NotHeard(refused.error), refused.status, refused.headers)
 
     return [Route(KEYS.path, tell, methods=[KEYS.method])]
 
@@ -98,7 +97,3 @@ async def _body(request: Request) -> bytes:
     except ClientDisconnect:
         raise RefusedError(400, "the client went away") from None
     return body
-
-
-def _json(answer: object, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(_ENCODER.encode(answer), status, headers, JSON)

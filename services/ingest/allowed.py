@@ -1,7 +1,6 @@
 """Which events of a body their sender may send: kinds and videos that the key names. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 
 from services.access.caller import Caller
 from services.ingest.events import Parsed, ViewEvent
@@ -14,19 +13,7 @@ def only_allowed(caller: Caller, parsed: Parsed) -> Parsed:
     """What was parsed, with events rejected that the caller may not send."""
     if caller.names_all:
         return parsed
-    allowed: list[tuple[ViewEvent, int]] = []
-    rejected: list[Rejection] = []
-    for event, index in zip(parsed.events, parsed.indexes, strict=True):
-        refusal = _refusal(caller, event, index)
-        if refusal is None:
-            allowed.append((event, index))
-        else:
-            rejected.append(refusal)
-    if not rejected:
-        return parsed
-    events: Sequence[ViewEvent] = [event for event, _ in allowed]
-    indexes = [index for _, index in allowed]
-    return replace(parsed, events=events, indexes=indexes, rejected=parsed.rejected + rejected)
+    return parsed.without(partial(_refusal, caller))
 
 
 def _refusal(caller: Caller, event: ViewEvent, index: int) -> Rejection | None:

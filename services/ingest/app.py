@@ -9,7 +9,6 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.asyncio import Redis
 from starlette.applications import Starlette
@@ -37,6 +36,7 @@ from services.ingest.recent.shared import SharedRecent
 from services.ingest.schema_texts import schema_names, schema_text
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter
+from services.json_answer import ENCODER, NO_STORE, json_answer
 from services.leaving import LEAVING, Life
 from services.limits.limiter import Limiter
 from services.limits.shared import RedisBuckets
@@ -46,8 +46,6 @@ from services.overload import Overload
 from services.server import Service
 from settings import Settings
 from udfs.logic.wire import event_bodies
-
-_ENCODER = msgspec.json.Encoder()
 
 
 def build_service(settings: Settings) -> Service:
@@ -66,7 +64,7 @@ def build_service(settings: Settings) -> Service:
     intake = Intake(settings, writer, diverter, access, limits, marks, tally, notes)
     life = Life()
     overload = Overload(settings.ingest.delay_max_ms / 1000)
-    door = Door(overload, _ENCODER.encode(Result(0, [], error=BEHIND)), tally.overloaded)
+    door = Door(overload, ENCODER.encode(Result(0, [], error=BEHIND)), tally.overloaded)
     endpoints = _Endpoints(writer, producer_id, tally, life)
 
     @contextlib.asynccontextmanager
@@ -141,7 +139,7 @@ async def _healthz(_request: Request) -> Response:
 
 async def _time(_request: Request) -> Response:
     now = Clock(time.time_ns() // 1_000_000)
-    return Response(_ENCODER.encode(now), headers={"Cache-Control": "no-store"}, media_type=JSON)
+    return json_answer(now, headers=NO_STORE)
 
 
 async def _schema(request: Request) -> Response:
@@ -150,7 +148,7 @@ async def _schema(request: Request) -> Response:
     if text is not None:
         return Response(text, media_type=JSON)
     error = f"there is no schema {name:.80}; there are: {', '.join(schema_names())}"
-    return Response(_ENCODER.encode(NoSchema(error)), 404, media_type=JSON)
+    return json_answer(NoSchema(error), 404)
 
 
 class _Endpoints:
@@ -172,9 +170,7 @@ class _Endpoints:
             TallyMinute(f"{datetime.fromtimestamp(at * 60, UTC):%Y-%m-%dT%H:%M:%SZ}", minute.events, minute.records)
             for at, minute in self._tally.minutes()
         ]
-        return Response(
-            _ENCODER.encode(Tally(self._producer_id, minutes, self._tally.events_diverted)), media_type=JSON
-        )
+        return json_answer(Tally(self._producer_id, minutes, self._tally.events_diverted))
 
     async def metrics(self, _request: Request) -> Response:
         return Response(generate_latest(self._tally.registry), media_type=CONTENT_TYPE_LATEST)

@@ -5,20 +5,17 @@ its own records alone.
 """
 
 import asyncio
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from confluent_kafka import KafkaException, Producer
 
 from connectors.kafka_clients import client_config
 from schemas.topics import RECORD_BYTES_MAX
-from services.ingest.packing import EVENT_BYTES_MAX, Packed, batch_value
+from services.ingest.packing import RECORD_EVENTS_MAX, Packed, batch_value
 from services.ingest.tally import IngestTally
 from settings import Settings
-
-HEADER_BYTES_MAX = 1 << 12
-EVENTS_MAX = (RECORD_BYTES_MAX - HEADER_BYTES_MAX) // EVENT_BYTES_MAX
 
 
 class Diverter:
@@ -29,11 +26,12 @@ class Diverter:
         self._producer_id = producer_id
         self._tally = tally
         self._producer: Producer | None = None
-        self._lock = threading.Lock()
+        # One thread of its own: others must not wait for what an incident does, and a producer is flushed by one.
+        self._thread = ThreadPoolExecutor(1, "diverter")
 
     async def write(self, packed: Packed) -> list[tuple[int, str]]:
         """Return when Kafka has answered: (index, reason) of each event that it has not acknowledged."""
-        failed = await asyncio.to_thread(self._write, packed)
+        failed = await asyncio.get_running_loop().run_in_executor(self._thread, self._write, packed)
         self._tally.diverted(packed.count - len(failed))
         self._tally.not_written(len(failed))
         return sorted(failed)
@@ -43,30 +41,29 @@ class Diverter:
         # What no delivery takes out of it was not acknowledged in time.
         waiting: dict[int, list[int]] = {}
         failed: list[tuple[int, str]] = []
-        with self._lock:
-            producer = self._opened()
-            for number, (salt, value, places) in enumerate(self._records(packed)):
-                waiting[number] = places
+        producer = self._opened()
+        for number, (salt, value, places) in enumerate(self._records(packed)):
+            waiting[number] = places
 
-                def delivered(error: Any, _message: Any, number: int = number) -> None:
-                    places = waiting.pop(number)
-                    if error is not None:
-                        failed.extend((index, str(error)) for index in places)
+            def delivered(error: Any, _message: Any, number: int = number) -> None:
+                places = waiting.pop(number)
+                if error is not None:
+                    failed.extend((index, str(error)) for index in places)
 
-                try:
-                    producer.produce(topic, value, key=salt.to_bytes(4, "big"), on_delivery=delivered)
-                except (BufferError, KafkaException) as error:
-                    delivered(error, None)
-            producer.flush(timeout_ms / 1000 + 1)
-            return failed + [(index, "no answer in time") for places in waiting.values() for index in places]
+            try:
+                producer.produce(topic, value, key=salt.to_bytes(4, "big"), on_delivery=delivered)
+            except (BufferError, KafkaException) as error:
+                delivered(error, None)
+        producer.flush(timeout_ms / 1000 + 1)
+        return failed + [(index, "no answer in time") for places in waiting.values() for index in places]
 
     def _records(self, packed: Packed) -> list[tuple[int, bytes, list[int]]]:
         """(salt, value, indexes of its events) of each record."""
         found = []
         for salt, (block, ends, places) in enumerate(zip(packed.blocks, packed.ends, packed.indexes, strict=True)):
             start = 0
-            for at in range(0, len(places), EVENTS_MAX):
-                mine = places[at : at + EVENTS_MAX]
+            for at in range(0, len(places), RECORD_EVENTS_MAX):
+                mine = places[at : at + RECORD_EVENTS_MAX]
                 end = int(ends[at + len(mine) - 1])
                 value = batch_value(
                     [block[start:end]],

@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Generic, TypeVar
@@ -132,6 +132,21 @@ class Parsed:
     ignored: list[str] = field(default_factory=list)
     is_bounded: bool = False
     sent_at_ms: int | None = None
+
+    def without(self, refusal: Callable[[ViewEvent, int], Rejection | None]) -> "Parsed":
+        """The same with those events rejected for which `refusal(event, index)` gives a rejection."""
+        kept: list[tuple[ViewEvent, int]] = []
+        rejected: list[Rejection] = []
+        for event, index in zip(self.events, self.indexes, strict=True):
+            found = refusal(event, index)
+            if found is None:
+                kept.append((event, index))
+            else:
+                rejected.append(found)
+        if not rejected:
+            return self
+        events, indexes = [event for event, _ in kept], [index for _, index in kept]
+        return replace(self, events=events, indexes=indexes, rejected=self.rejected + rejected)
 
 
 class _Body(msgspec.Struct, Generic[T]):

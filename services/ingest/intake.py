@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, cast
 
-import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.access.access import KEY_PARAMETER, WRITERS, Access
+from services.access.access import WRITERS, Access
 from services.door import BEHIND, REFUSED
 from services.ingest import forms, idempotency, routes
 from services.ingest.answers import BOUNDED, Result
@@ -27,18 +26,18 @@ from services.ingest.limits import IngestLimits
 from services.ingest.marks import Marks
 from services.ingest.novelty import Novelty
 from services.ingest.packing import Made, Packed, Reach
+from services.ingest.parameters import check_known
 from services.ingest.recent.notes import Notes
 from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
 from services.ingest.room import Held, Room
 from services.ingest.taking import Packing, Taken, read
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter, Share, acknowledged_batches, failures, settled
-from services.openapi import JSON
-from services.refused import RefusedError
+from services.json_answer import json_answer
+from services.refused import RETRY_AFTER_S, RefusedError
 from settings import Settings
 from settings.durations import HOUR_MS
 
-RETRY_AFTER_S = 1
 # A larger body is read in a thread.
 LOOP_BYTES_MAX = 256 << 10
 # A text of a user agent that nobody has seen takes up to 100 µs, so that these bodies are large sooner.
@@ -47,7 +46,6 @@ LOOP_AGENTS_BYTES_MAX = 16 << 10
 T = TypeVar("T")
 
 SEND_AGAIN = "send it again, with the same id and time"
-_ENCODER = msgspec.json.Encoder()
 
 
 class Intake:
@@ -202,17 +200,13 @@ def _dry_run(request: Request) -> bool:
     """
     if not request.scope["query_string"]:
         return False
-    for name, value in request.query_params.multi_items():
-        if name == KEY_PARAMETER:
-            continue
-        if name != routes.DRY_RUN.name:
-            known = f"{routes.DRY_RUN.name} and {KEY_PARAMETER}"
-            raise RefusedError(422, f"the parameter {name:.80} is not known; there are {known}")
-        if value not in ("true", "false"):
-            raise RefusedError(422, f"{name}={value:.80} is neither true nor false; send one of them")
-    said = set(request.query_params.getlist(routes.DRY_RUN.name))
+    name = routes.DRY_RUN.name
+    check_known(request, name)
+    said = set(request.query_params.getlist(name))
+    for value in said - {"true", "false"}:
+        raise RefusedError(422, f"{name}={value:.80} is neither true nor false; send one of them")
     if len(said) > 1:
-        raise RefusedError(422, f"{routes.DRY_RUN.name} is both true and false; send it once")
+        raise RefusedError(422, f"{name} is both true and false; send it once")
     return said == {"true"}
 
 
@@ -227,4 +221,4 @@ def _event_ids(taken: Taken) -> list[Made] | UnsetType:
 
 
 def _answer(status: int, result: Result, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(_ENCODER.encode(result), status, headers, JSON)
+    return json_answer(result, status, headers)

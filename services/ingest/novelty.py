@@ -5,7 +5,7 @@ UTC. A process counts for itself, and forgets when it ends. It takes the whole l
 may see all videos of a key. Pure: time is an argument.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from services.access.caller import Caller
 from services.ingest.events import Parsed, ViewEvent
@@ -38,19 +38,15 @@ class Novelty:
         if not self.bounds(caller):
             return parsed
         seen = self._seen(str(caller.key), now_ms // DAY_MS)
-        known: list[tuple[ViewEvent, int]] = []
-        rejected: list[Rejection] = []
-        for event, index in zip(parsed.events, parsed.indexes, strict=True):
+
+        def refusal(event: ViewEvent, index: int) -> Rejection | None:
             name = hash((event.kind, event.video_id))
             if name not in seen and len(seen) >= self._names_max:
-                rejected.append(self._rejection(caller, event, index))
-                continue
+                return self._rejection(caller, event, index)
             seen.add(name)
-            known.append((event, index))
-        if not rejected:
-            return parsed
-        events, indexes = [event for event, _ in known], [index for _, index in known]
-        return replace(parsed, events=events, indexes=indexes, rejected=parsed.rejected + rejected)
+            return None
+
+        return parsed.without(refusal)
 
     def _seen(self, key: str, day: int) -> set[int]:
         found = self._days.get(key)

@@ -27,6 +27,7 @@ from schemas.limits import (
     VIDEO_ID_BYTES_MAX,
     VIEWER_ID_BYTES_MAX,
 )
+from schemas.topics import RECORD_BYTES_MAX
 from schemas.values import (
     ID_BYTES,
     ID_RESERVED,
@@ -70,6 +71,10 @@ EVENT_BYTES_MAX = (
     + DEVICE_BYTES_MAX
     + TAIL_BYTES_MAX
 )
+# Before its events, a record of Kafka has less than this.
+HEADER_BYTES_MAX = 1 << 12
+# So many events are never too large for a record.
+RECORD_EVENTS_MAX = (RECORD_BYTES_MAX - HEADER_BYTES_MAX) // EVENT_BYTES_MAX
 NO_TAIL = event_tail()
 _RESERVED_KIND = f'begins with "{BLOCKED_PREFIX}", which is reserved for blocked viewers'
 

@@ -3,9 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from services.refused import RefusedError
-
-RETRY_AFTER_S = 1
+from services.refused import RETRY_AFTER_S, RefusedError
 
 
 class Held:

@@ -23,14 +23,13 @@ from schemas.topics import RECORD_BYTES_MAX
 from schemas.values import ID_BYTES
 from services.ingest.broker_clocks import BrokerClocks
 from services.ingest.failure_log import FailureLog
-from services.ingest.packing import EVENT_BYTES_MAX, Packed, batch_value
+from services.ingest.packing import RECORD_EVENTS_MAX, Packed, batch_value
 from services.ingest.partition_silence import PartitionSilence
 from services.ingest.tally import IngestTally
 from services.ingest.topic_watch import TopicWatch
 from settings import Settings
 
 LOG = structlog.get_logger("ingest")
-HEADER_BYTES_MAX = 1 << 12
 QUEUE_KBYTES = 256 << 10
 POLL_S = 0.1
 # Heartbeats are acknowledged about every second. Silence for this long means that Kafka hangs or is out of reach.
@@ -76,7 +75,7 @@ class EventWriter:
         self._silence_max_s = SILENCE_MAX_S + ingest.heartbeat_ms / 1000
         self._silence = PartitionSilence(settings.kafka.partitions, self._silence_max_s)
         self._producer_id = producer_id
-        self._events_max = min(ingest.batch_events_max, (RECORD_BYTES_MAX - HEADER_BYTES_MAX) // EVENT_BYTES_MAX)
+        self._events_max = min(ingest.batch_events_max, RECORD_EVENTS_MAX)
         self._keys = [salt.to_bytes(4, "big") for salt in range(salts)]
         self._open: list[Batch | None] = [None] * salts
         self._pending = [0] * salts

@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
@@ -21,8 +20,9 @@ from services.access.last_use import tell_uses
 from services.access.operators import operator_routes
 from services.cross_origin import cross_origin
 from services.docs_page import description_routes
+from services.json_answer import json_answer
 from services.leaving import LEAVING, Life
-from services.openapi import HEALTHZ, JSON, Operation
+from services.openapi import HEALTHZ, Operation
 from services.query.api import routes
 from services.query.api.allowed import check_names
 from services.query.api.answers import Away, BadParameter, BadParameters
@@ -32,14 +32,12 @@ from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.completeness import HistoryAwayError
 from services.query.counts.session import ReadSession, StoreAwayError
 from services.query.counts.store import CountStore
-from services.refused import RefusedError
+from services.refused import RETRY_AFTER_S, RefusedError
 from services.server import Service
 from settings import Settings
 from udfs.stores.archive import filesystem
 from udfs.stores.history_reader import HistoryFiles
 
-RETRY_AFTER_S = 1
-_ENCODER = msgspec.json.Encoder()
 A = TypeVar("A")
 
 
@@ -90,7 +88,7 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
             await redis.aclose()
 
     async def readyz(request: Request) -> Response:
-        return _json(Away(LEAVING), 503) if life.is_leaving else await endpoints.readyz(request)
+        return json_answer(Away(LEAVING), 503) if life.is_leaving else await endpoints.readyz(request)
 
     async def metrics(request: Request) -> Response:
         figures = await endpoints.metrics(request)
@@ -149,7 +147,7 @@ def _route(
         caller = access.caller(request, scopes)
         check_known(request.query_params, (*operation.query_names, KEY_PARAMETER))
         check_names(caller, request, has_kind="kind" in operation.query_names)
-        return _json(await answer(request), operation.status)
+        return json_answer(await answer(request), operation.status)
 
     return Route(re.sub(r"\{(\w+)\}", r"{\1:name}", operation.path), endpoint, methods=[operation.method])
 
@@ -165,17 +163,13 @@ async def _too_many_files(_request: Request, error: Exception) -> Response:
 
 
 def _refused(field: str, value: str, reason: str) -> Response:
-    return _json(BadParameters([BadParameter(field, value, reason)]), 422)
+    return json_answer(BadParameters([BadParameter(field, value, reason)]), 422)
 
 
 async def _denied(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedError)
-    return _json(Away(error.error), error.status, error.headers)
+    return json_answer(Away(error.error), error.status, error.headers)
 
 
 async def _away(_request: Request, error: Exception) -> Response:
-    return _json(Away(str(error)), 503, {"Retry-After": str(RETRY_AFTER_S)})
-
-
-def _json(answer: object, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(_ENCODER.encode(answer), status, headers, JSON)
+    return json_answer(Away(str(error)), 503, {"Retry-After": str(RETRY_AFTER_S)})

@@ -3,7 +3,12 @@
 import asyncio
 from typing import Any
 
+import pytest
+from starlette.testclient import TestClient
+
+from services.ingest import app as ingest_app
 from services.ingest.writer import Share
+from settings import Settings
 
 BATCH_ID = bytes(range(16))
 
@@ -37,3 +42,15 @@ class StartedWriter(FakeWriter):
 
     async def stop(self) -> None:
         """Stop nothing."""
+
+
+def installed(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
+    """The one writer of all ingest applications that the test makes from now on."""
+    made = FakeWriter()
+    monkeypatch.setattr(ingest_app, "EventWriter", lambda *_arguments, **_named: made)
+    return made
+
+
+def ingest_client(settings: Settings | None = None) -> TestClient:
+    """A client of the public application, as one on the same machine is."""
+    return TestClient(ingest_app.build_service(settings or Settings()).public, base_url="http://localhost")

@@ -6,24 +6,20 @@ import pytest
 from starlette.testclient import TestClient
 
 from schemas.registry import FOLDER
-from services.ingest import app as ingest_app
 from services.ingest.schema_texts import schema_names
-from settings import Settings
-from tests.support.ingest_writer import FakeWriter
+from tests.support.ingest_writer import FakeWriter, ingest_client, installed
 
 EVENTS = {"events": [{"video_id": "A"}, {"video_id": ""}, {"video_id": "B", "odd": 1}]}
 
 
 @pytest.fixture
 def writer(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
-    made = FakeWriter()
-    monkeypatch.setattr(ingest_app, "EventWriter", lambda *_arguments, **_named: made)
-    return made
+    return installed(monkeypatch)
 
 
 @pytest.fixture
 def client(writer: FakeWriter) -> TestClient:
-    return TestClient(ingest_app.build_service(Settings()).public, base_url="http://localhost")
+    return ingest_client()
 
 
 def without_ids(answer: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from services.ingest.rejections import REJECTIONS_MAX
 from services.ingest.routes import CLOUD_EVENTS, NDJSON
 from services.openapi import JSON
 from settings import IngestSettings, Settings
-from tests.support.ingest_writer import FakeWriter
+from tests.support.ingest_writer import FakeWriter, ingest_client
 
 MIB = 1 << 20
 VIEWED_AT = 1_600_000_000_000
@@ -24,7 +24,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
     monkeypatch.setattr(ingest_app, "EventWriter", FakeWriter)
     # So that no body is refused for its number of events before they are looked at.
     settings = Settings(ingest=IngestSettings(body_events_max=100_000))
-    return TestClient(ingest_app.build_service(settings).public, base_url="http://localhost")
+    return ingest_client(settings)
 
 
 def listed(value: bytes, number: int) -> bytes:

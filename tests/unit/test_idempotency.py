@@ -6,15 +6,12 @@ import uuid
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
 from schemas.values import time_of_id
-from services.ingest import app as ingest_app
 from services.ingest.events import Terms, parse_json, parse_ndjson
 from services.ingest.idempotency import HEADER, key_of
 from services.refused import RefusedError
-from settings import Settings
-from tests.support.ingest_writer import FakeWriter
+from tests.support.ingest_writer import FakeWriter, ingest_client, installed
 from tests.support.packed_events import events_of
 
 NOW_MS = 1_767_225_600_000
@@ -93,13 +90,11 @@ def test_no_key_is_none() -> None:
 
 @pytest.fixture
 def writer(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
-    made = FakeWriter()
-    monkeypatch.setattr(ingest_app, "EventWriter", lambda *_arguments, **_named: made)
-    return made
+    return installed(monkeypatch)
 
 
 def test_the_service_writes_a_body_that_is_sent_again_under_the_same_ids(writer: FakeWriter) -> None:
-    client = TestClient(ingest_app.build_service(Settings()).public, base_url="http://localhost")
+    client = ingest_client()
     sent = body({"video_id": "A"}, {"video_id": "A"}, {"video_id": ""})
     headers = {"content-type": "application/json", HEADER: "k"}
     first, again = (client.post("/v1/events", content=sent, headers=headers) for _ in range(2))

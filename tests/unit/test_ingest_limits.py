@@ -16,7 +16,7 @@ from services.ingest.tally import IngestTally
 from services.limits.limiter import Limiter
 from services.refused import RefusedError
 from settings import AccessSettings, LimitSettings, Settings
-from tests.support.ingest_writer import FakeWriter
+from tests.support.ingest_writer import FakeWriter, ingest_client, installed
 from tests.support.memory_buckets import Clock, MemoryBuckets
 
 # Nothing comes back within a test.
@@ -26,13 +26,11 @@ BURST_EVENTS, BURST_BYTES = 3, 300
 
 @pytest.fixture
 def writer(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
-    made = FakeWriter()
-    monkeypatch.setattr(ingest_app, "EventWriter", lambda *_arguments, **_named: made)
-    return made
+    return installed(monkeypatch)
 
 
 def client(limits: LimitSettings) -> TestClient:
-    return TestClient(ingest_app.build_service(Settings(limits=limits)).public, base_url="http://localhost")
+    return ingest_client(Settings(limits=limits))
 
 
 def body(events: int, padding: int = 0) -> bytes:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
 from schemas.registry import PREFIX_BYTES, decode
 from services.access import access
@@ -16,7 +15,7 @@ from services.ingest.packing import Packed
 from services.ingest.tally import IngestTally
 from services.ingest.writer import Batch, EventWriter, acknowledged_batches
 from settings import CountingSettings, Settings
-from tests.support.ingest_writer import BATCH_ID, FakeWriter
+from tests.support.ingest_writer import BATCH_ID, FakeWriter, ingest_client
 
 SALTS = 4
 
@@ -111,7 +110,7 @@ def test_an_answer_names_batches_for_a_caller_that_asks_for_it(
 ) -> None:
     monkeypatch.setattr(ingest_app, "EventWriter", FakeWriter)
     monkeypatch.setattr(access, "Caller", partial(Caller, has_batch_ids=has_batch_ids))
-    client = TestClient(ingest_app.build_service(Settings()).public, base_url="http://localhost")
+    client = ingest_client(Settings())
     answer = client.post("/v1/events", json={"events": [{"video_id": "A"}]})
     assert answer.headers.get("Batch-Ids") == (BATCH_ID.hex() if has_batch_ids else None)
 

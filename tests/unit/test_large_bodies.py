@@ -7,25 +7,21 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from services.ingest import app as ingest_app
 from services.ingest.intake import LOOP_BYTES_MAX
 from services.ingest.routes import NDJSON
 from services.ingest.taking import KERNEL_BYTES_MIN
-from settings import Settings
-from tests.support.ingest_writer import FakeWriter
+from tests.support.ingest_writer import FakeWriter, ingest_client, installed
 from tests.support.packed_events import events_of
 
 
 @pytest.fixture
 def writer(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
-    made = FakeWriter()
-    monkeypatch.setattr(ingest_app, "EventWriter", lambda *_arguments, **_named: made)
-    return made
+    return installed(monkeypatch)
 
 
 @pytest.fixture
 def client(writer: FakeWriter) -> TestClient:
-    return TestClient(ingest_app.build_service(Settings()).public, base_url="http://localhost")
+    return ingest_client()
 
 
 def posted(client: TestClient, events: list[Any], *, is_lines: bool) -> dict[str, Any]:

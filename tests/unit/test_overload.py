@@ -12,7 +12,8 @@ from uvicorn.server import ServerState
 from services.connections import DatedConnection
 from services.door import REFUSED, Begins, Door
 from services.ingest import app as ingest_app
-from services.overload import COST_S, HASTY_S, LAGS, LATE_S, MEASURED_MIN, RETRY_AFTER_S, WAITING_MIN, Overload, Visitor
+from services.overload import COST_S, HASTY_S, LAGS, LATE_S, MEASURED_MIN, WAITING_MIN, Overload, Visitor
+from services.refused import RETRY_AFTER_S
 from settings import Settings
 from settings.groups.serving import ServingSettings
 from tests.support.ingest_writer import FakeWriter

@@ -22,7 +22,7 @@ from services.ingest.recent.shown import newest, shown
 from services.ingest.taking import Packing, read
 from services.limits.buckets import Rate
 from settings import AccessSettings, RedisSettings, Settings
-from tests.support.ingest_writer import FakeWriter
+from tests.support.ingest_writer import FakeWriter, ingest_client
 from tests.support.keys import load_keys
 
 ALONE = RedisSettings(host="")
@@ -39,7 +39,7 @@ def _writer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def client() -> TestClient:
-    return TestClient(ingest_app.build_service(Settings(redis=ALONE)).public, base_url="http://localhost")
+    return ingest_client(Settings(redis=ALONE))
 
 
 def recent(client: TestClient, **headers: str) -> Any:

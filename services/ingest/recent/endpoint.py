@@ -5,20 +5,20 @@ import math
 import time
 from collections.abc import Mapping
 
-import msgspec
 from redis import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.access.access import KEY_PARAMETER, Access
+from services.access.access import Access
 from services.access.caller import Caller
 from services.ingest import routes
+from services.ingest.parameters import check_known
 from services.ingest.recent.answers import NoRecent, Recent
 from services.ingest.recent.notes import Notes, Of
 from services.ingest.recent.shared import SharedRecent, together
 from services.ingest.recent.shown import newest
+from services.json_answer import NO_STORE, json_answer
 from services.limits.buckets import Amount, Buckets, Limits, Rate
-from services.openapi import JSON
 from services.refused import RefusedError
 
 # A publishable key is known to everybody.
@@ -28,7 +28,6 @@ ASKS_PER_S = 5.0
 ASKS_AT_ONCE = 20.0
 _ASKS = Rate(ASKS_PER_S, ASKS_AT_ONCE)
 _ONE = Amount(1.0)
-_ENCODER = msgspec.json.Encoder()
 
 
 class RecentEndpoint:
@@ -77,9 +76,7 @@ class RecentEndpoint:
     def _key(self, request: Request, caller: Caller) -> str | None:
         """The key that is asked for. Raises RefusedError (404, 422)."""
         name = routes.KEY_ID.name
-        for one in request.query_params:
-            if one not in (name, KEY_PARAMETER):
-                raise RefusedError(422, f"the parameter {one:.80} is not known; there is {name}")
+        check_known(request, name)
         asked = request.query_params.get(name)
         if asked is None:
             return caller.key
@@ -93,4 +90,4 @@ class RecentEndpoint:
 
 def _answer(answer: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     # What one key may see is for no cache.
-    return Response(_ENCODER.encode(answer), status, {**(headers or {}), "Cache-Control": "no-store"}, JSON)
+    return json_answer(answer, status, {**(headers or {}), **NO_STORE})
