@@ -15,6 +15,9 @@ help: ## show this list
 setup: ## install the environment and the jars and compile the kernels, all in .local
 	@bin/setup
 
+setup-tests: ## install what tests alone need, too: the browser Chromium
+	@bin/setup tests
+
 run: setup ## start the local stack, the demo and the count job; Ctrl-C stops them
 	@bin/vc run
 
@@ -39,7 +42,7 @@ status: setup ## show the parts of the stack with their ports and process ids
 clean-data: setup ## delete all data of `make run`
 	@bin/vc clean-data
 
-test: setup ## run all tests but the nightly ones, on real parts
+test: setup-tests ## run all tests but the nightly ones, on real parts
 	@$(PYTEST)
 
 test-unit: setup ## run the fast tests that need no server, with fewer examples of each property
@@ -63,7 +66,7 @@ exact: setup ## count millions of events while everything is killed, and recount
 fuzz: setup ## look for input that services and decoders cannot bear, for 3 minutes
 	@$(PYTHON) -m tests.fuzz
 
-nightly: setup ## run what CI leaves out: the long tests, fuzz, audit-demo and exact
+nightly: setup-tests ## run what CI leaves out: the long tests, fuzz, audit-demo and exact
 	@$(PYTHON) -m tools.nightly
 
 bench: setup ## compare the throughput with Flink SQL and a simple PyFlink job
@@ -75,4 +78,4 @@ bench-ingest: setup ## measure what an event costs ingest, beside FastAPI and Go
 freshness: setup ## measure the time from an event's acknowledgement to its visible count
 	@$(PYTHON) -m benchmarks.freshness
 
-.PHONY: help setup run up upgrade rollup audit audit-demo down status clean-data test test-unit lint docs exact fuzz nightly bench bench-ingest freshness
+.PHONY: help setup setup-tests run up upgrade rollup audit audit-demo down status clean-data test test-unit lint docs exact fuzz nightly bench bench-ingest freshness
