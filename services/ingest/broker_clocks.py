@@ -28,9 +28,3 @@ class BrokerClocks:
             f"the broker that leads partition {partition} is {abs(ahead_s):.0f} s {direction} this process's clock; "
             "set the clock that is wrong"
         )
-
-    @property
-    def all_wrong(self) -> str | None:
-        """Why no partition takes events; None if any does."""
-        found = [self.trouble(partition) for partition in range(len(self._ahead_ms))]
-        return found[0] if all(found) else None

@@ -17,6 +17,7 @@ import fastavro
 
 from schemas.fields import EVENT_FIELDS, first_meant, misspelt
 from schemas.registry import newest, schema
+from services.ingest.unpacking import CutOffError, TooLongError, UnpackError, unpack_piece
 
 MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
@@ -210,16 +211,14 @@ def _check_flat(declared: Any) -> None:
 
 
 def _inflate(block: bytes, room: int) -> bytes:
-    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        out = unpacker.decompress(block, max(room, 0) + 1)
-    except zlib.error as error:
+        return unpack_piece(zlib.decompressobj(-zlib.MAX_WBITS), block, room)
+    except TooLongError:
+        raise ContainerError("the file unpacks to more bytes than a body may have") from None
+    except CutOffError:
+        raise ContainerError("a block ends in the middle of its packed bytes") from None
+    except UnpackError as error:
         raise ContainerError(f"a block cannot be unpacked: {error}") from error
-    if len(out) > room:
-        raise ContainerError("the file unpacks to more bytes than a body may have")
-    if not unpacker.eof:
-        raise ContainerError("a block ends in the middle of its packed bytes")
-    return out
 
 
 def _record(source: io.BytesIO, writer: Any) -> dict[str, Any]:

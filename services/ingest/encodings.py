@@ -1,14 +1,11 @@
-"""Unpacks a body that was sent in gzip or zstd, within a bound of bytes. Knows no HTTP library.
-
-A few kilobytes can unpack to gigabytes, so the bound holds for the output and is checked before more is made.
-"""
+"""Unpacks a body that was sent in gzip or zstd, within a bound of bytes. Knows no HTTP library."""
 
 import zlib
 from collections.abc import Callable
-from typing import Protocol
 
 from backports import zstd
 
+from services.ingest.unpacking import CutOffError, TooLongError, Unpacker, UnpackError, unpack_piece
 from services.refused import RefusedError
 
 # Of zlib: expect the header of gzip.
@@ -22,17 +19,7 @@ IDENTITY = "identity"
 ENCODINGS = ("gzip", "zstd")
 
 
-class _Unpacker(Protocol):
-    @property
-    def eof(self) -> bool: ...
-
-    @property
-    def unused_data(self) -> bytes: ...
-
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
-
-
-_UNPACKERS: dict[str, Callable[[], _Unpacker]] = {
+_UNPACKERS: dict[str, Callable[[], Unpacker]] = {
     "gzip": lambda: zlib.decompressobj(_GZIP_WINDOW_BITS),
     "zstd": lambda: zstd.ZstdDecompressor(options=_ZSTD_OPTIONS),
 }
@@ -66,14 +53,13 @@ def unpack(encoding: str, body: bytes, *, bytes_max: int) -> bytes:
             raise RefusedError(400, f"the body has more than {_MEMBERS_MAX} members of {encoding}; pack it as one")
         unpacker = _UNPACKERS[encoding]()
         try:
-            out = unpacker.decompress(body, bytes_max - size + 1)
-        except (zlib.error, zstd.ZstdError) as error:
+            found.append(unpack_piece(unpacker, body, bytes_max - size))
+        except TooLongError:
+            raise RefusedError(413, f"the body unpacks to more than {bytes_max} bytes; send it in parts") from None
+        except CutOffError:
+            raise RefusedError(400, f"the body ends before its {encoding} data do; send it whole") from None
+        except UnpackError as error:
             raise RefusedError(400, f"the body is not {encoding}, as Content-Encoding says: {error}") from None
-        size += len(out)
-        if size > bytes_max:
-            raise RefusedError(413, f"the body unpacks to more than {bytes_max} bytes; send it in parts")
-        if not unpacker.eof:
-            raise RefusedError(400, f"the body ends before its {encoding} data do; send it whole")
-        found.append(out)
+        size += len(found[-1])
         body = unpacker.unused_data
     return b"".join(found)

@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.access.access import WRITERS, Access
+from services.access.access import KEY_PARAMETER, WRITERS, Access
 from services.door import BEHIND, REFUSED
 from services.ingest import forms, idempotency, routes
 from services.ingest.answers import BOUNDED, Result
@@ -26,7 +26,6 @@ from services.ingest.limits import IngestLimits
 from services.ingest.marks import Marks
 from services.ingest.novelty import Novelty
 from services.ingest.packing import Made, Packed, Reach
-from services.ingest.parameters import check_known
 from services.ingest.recent.notes import Notes
 from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
 from services.ingest.room import Held, Room
@@ -34,6 +33,7 @@ from services.ingest.taking import Packing, Taken, read
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter, Share, acknowledged_batches, failures, settled
 from services.json_answer import json_answer
+from services.parameters import ParameterError, check_known
 from services.refused import RETRY_AFTER_S, RefusedError
 from settings import Settings
 from settings.durations import HOUR_MS
@@ -194,19 +194,19 @@ class Intake:
 
 
 def _dry_run(request: Request) -> bool:
-    """Whether the caller asks for an answer alone. Raises RefusedError (422) for a parameter that is not known.
+    """Whether the caller asks for an answer alone. Raises ParameterError.
 
     A misspelt `dry_run` must not write events that were meant as a test.
     """
     if not request.scope["query_string"]:
         return False
     name = routes.DRY_RUN.name
-    check_known(request, name)
+    check_known(request.query_params, (name, KEY_PARAMETER))
     said = set(request.query_params.getlist(name))
     for value in said - {"true", "false"}:
-        raise RefusedError(422, f"{name}={value:.80} is neither true nor false; send one of them")
+        raise ParameterError(name, value, "is neither true nor false; send one of them")
     if len(said) > 1:
-        raise RefusedError(422, f"{name} is both true and false; send it once")
+        raise ParameterError(name, "true,false", "is both true and false; send it once")
     return said == {"true"}
 
 

@@ -142,7 +142,7 @@ class EventWriter:
         silent_s = time.monotonic() - self._acked_at_s
         if silent_s > self._silence_max_s:
             return f"Kafka has acknowledged nothing for {silent_s:.0f} s"
-        return self._clocks.all_wrong
+        return self._all_refused(time.monotonic())
 
     @property
     def partial_trouble(self) -> list[str]:
@@ -150,6 +150,16 @@ class EventWriter:
         now_s = time.monotonic()
         found = (self._refusal(partition, now_s) for partition in range(self._kafka.partitions))
         return [reason for reason in found if reason is not None]
+
+    def _all_refused(self, now_s: float) -> str | None:
+        """Why no partition takes events; None as soon as one is found that does, which is the first one as a rule."""
+        first = None
+        for partition in range(self._kafka.partitions):
+            reason = self._refusal(partition, now_s)
+            if reason is None:
+                return None
+            first = first or reason
+        return f"none of {self._kafka.partitions} partitions takes events; of the first: {first}"
 
     def _refusal(self, partition: int, now_s: float) -> str | None:
         return self._clocks.trouble(partition) or self._silence.trouble(partition, now_s)

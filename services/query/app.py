@@ -23,11 +23,11 @@ from services.docs_page import description_routes
 from services.json_answer import json_answer
 from services.leaving import LEAVING, Life
 from services.openapi import HEALTHZ, Operation
+from services.parameters import ParameterError, check_known
 from services.query.api import routes
 from services.query.api.allowed import check_names
 from services.query.api.answers import Away, BadParameter, BadParameters
 from services.query.api.endpoints import Endpoints
-from services.query.api.parameters import ParameterError, check_known
 from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.completeness import HistoryAwayError
 from services.query.counts.session import ReadSession, StoreAwayError

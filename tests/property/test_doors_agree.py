@@ -18,6 +18,7 @@ from schemas.limits import EVENT_ID_BYTES_MAX
 from schemas.values import MAX_ID, NIL_ID, TIME_MIN_MS
 from schemas.viewers import is_no_viewer
 from services.ingest import events, packing
+from services.parameters import ParameterError
 from services.query.api import parameters
 from tools import metadata
 from udfs.logic.wire.single_events import FieldError, Origin, datum_of, packer_of
@@ -86,7 +87,7 @@ def time_through_all(text: str) -> datetime | None:
         created = None
     try:
         asked = parameters._instant("from", text)
-    except parameters.ParameterError:
+    except ParameterError:
         asked = None
     # What was known long ago is no event's time.
     if created is None or parameters.EARLIEST <= created < parameters.LATEST:

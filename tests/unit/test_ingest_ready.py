@@ -17,7 +17,7 @@ from services.ingest.writer import Batch, EventWriter, acknowledged_batches
 from settings import CountingSettings, Settings
 from tests.support.ingest_writer import BATCH_ID, FakeWriter, ingest_client
 
-SALTS = 4
+SALTS = PARTITIONS = Settings().kafka.partitions
 
 
 class Writer(EventWriter):
@@ -29,11 +29,11 @@ class Writer(EventWriter):
         self._topics.trouble = None
         self._acked_at_s = time.monotonic()
 
-    def settled(self, salt: int, failure: str | None) -> None:
-        """What librdkafka tells of a heartbeat."""
+    def settled(self, salt: int, failure: str | None, *, behind_ms: int = 0) -> None:
+        """What librdkafka tells of a heartbeat, which a broker has stamped whose clock is so far behind."""
         self._pending[salt] += 1
         loop = asyncio.new_event_loop()
-        self._settle(Batch(salt, loop.create_future()), failure, time.time_ns() // 1_000_000)
+        self._settle(Batch(salt, loop.create_future()), failure, time.time_ns() // 1_000_000 - behind_ms)
         loop.close()
 
 
@@ -130,6 +130,37 @@ def test_a_dead_partition_refuses_its_own_events_at_once(monkeypatch: pytest.Mon
     assert writer.events_in_flight == SALTS - 1
     writer.settled(3, None)
     assert writer.partial_trouble == []
+
+
+def test_it_is_not_ready_when_some_clocks_are_wrong_and_all_other_partitions_are_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    writer = Writer()
+    start_s = time.monotonic()
+    for after_s in range(13):
+        monkeypatch.setattr(time, "monotonic", lambda now_s=start_s + after_s: now_s)
+        for salt in range(SALTS):
+            if after_s == 0 or salt < 2:
+                writer.settled(salt, None, behind_ms=100_000 if salt < 2 else 0)
+        assert (writer.trouble is None) == (after_s < 12), "the silent ones can still be written to"
+    found = [writer.trouble]
+    assert len(writer.partial_trouble) == PARTITIONS
+    assert found == [f"none of {PARTITIONS} partitions takes events; of the first: {writer.partial_trouble[0]}"]
+    assert "partition 0 is 100 s behind" in writer.partial_trouble[0]
+    for salt, behind_ms in ((1, 0), (1, 100_000), (3, 0)):
+        writer.settled(salt, None, behind_ms=behind_ms)
+        found.append(writer.trouble)
+    assert [trouble is None for trouble in found[1:]] == [True, False, True]
+
+
+def test_it_is_not_ready_while_the_clocks_of_all_partitions_are_wrong() -> None:
+    writer = Writer()
+    found = [writer.trouble]
+    for salt in range(SALTS):
+        writer.settled(salt, None, behind_ms=100_000)
+        found.append(writer.trouble)
+    writer.settled(2, None)
+    assert [trouble is None for trouble in (*found, writer.trouble)] == [*[True] * SALTS, False, True]
 
 
 def test_one_heartbeat_that_is_acknowledged_makes_it_ready_again() -> None:

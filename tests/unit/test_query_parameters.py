@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from schemas.progress import ShardProgress, complete_through
-from services.query.api.parameters import ParameterError, check_name, read_day, read_series
+from services.parameters import ParameterError
+from services.query.api.parameters import check_name, read_day, read_series
 from services.query.counts.series import Rolled, Series, days_of_total, fill
 from services.query.counts.spans import months
 

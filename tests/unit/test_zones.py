@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.query.api.parameters import ParameterError, read_local_days
+from services.parameters import ParameterError
+from services.query.api.parameters import read_local_days
 from services.query.counts import zones
 from services.query.counts.zones import LocalDays, local_days
 

@@ -9,16 +9,16 @@ from redis import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.access.access import Access
+from services.access.access import KEY_PARAMETER, Access
 from services.access.caller import Caller
 from services.ingest import routes
-from services.ingest.parameters import check_known
 from services.ingest.recent.answers import NoRecent, Recent
 from services.ingest.recent.notes import Notes, Of
 from services.ingest.recent.shared import SharedRecent, together
 from services.ingest.recent.shown import newest
 from services.json_answer import NO_STORE, json_answer
 from services.limits.buckets import Amount, Buckets, Limits, Rate
+from services.parameters import check_known
 from services.refused import RefusedError
 
 # A publishable key is known to everybody.
@@ -76,7 +76,7 @@ class RecentEndpoint:
     def _key(self, request: Request, caller: Caller) -> str | None:
         """The key that is asked for. Raises RefusedError (404, 422)."""
         name = routes.KEY_ID.name
-        check_known(request, name)
+        check_known(request.query_params, (name, KEY_PARAMETER))
         asked = request.query_params.get(name)
         if asked is None:
             return caller.key

@@ -5,13 +5,14 @@ describes the parameters and their defaults by the constants below.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from schemas import limits
 from schemas.kinds import BLOCKED_PREFIX
 from schemas.values import ValueFormError, time_ms, whole_number
+from services.parameters import ParameterError
 from services.query.counts import zones
 from services.query.counts.series import Series
 from services.query.counts.top import ClosedTopQuestion, TopQuestion
@@ -39,24 +40,6 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _UNESCAPED_PLUS = re.compile(r" ([0-9]{2}:?[0-9]{2})$")
-
-
-class ParameterError(ValueError):
-    """One parameter is bad: `field` is its name, `reason` says what it may be."""
-
-    def __init__(self, field: str, value: str, reason: str) -> None:
-        super().__init__(reason)
-        self.field = field
-        self.value = value
-        self.reason = reason
-
-
-def check_known(query: Mapping[str, str], known: Iterable[str]) -> None:
-    """Raise ParameterError for the first parameter whose name is not among `known`."""
-    names = tuple(known)
-    for field, value in query.items():
-        if field not in names:
-            raise ParameterError(field, value, f"is not known here; the parameters are {', '.join(names)}")
 
 
 def check_name(field: str, value: str, bytes_max: int) -> str:
