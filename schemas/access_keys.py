@@ -23,6 +23,8 @@ ANY = "*"
 SECRET_BYTES = 16
 ID_BYTES = 6
 VERSION = 1
+# Each name takes memory in each process.
+NAMES_PER_DAY_MAX = 10_000_000
 
 _KEY = re.compile(r"vc_(write|read|admin|canary|pubwrite|pubread)_([a-z0-9]{6,32})_([0-9a-f]{32})")
 _ID = re.compile(r"[a-z0-9]{6,32}")
@@ -59,6 +61,9 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     # None for the limits that are settings.
     events_per_s: Annotated[float, Meta(gt=0)] | None = None
     bytes_per_s: Annotated[float, Meta(gt=0)] | None = None
+    # How many different videos, each with each of its kinds, it may name in a day. None for the limit that is a setting
+    # if the key is publishable, and for no limit if it is not.
+    names_per_day_max: Annotated[int, Meta(ge=1, le=NAMES_PER_DAY_MAX)] | None = None
 
     @property
     def is_publishable(self) -> bool:

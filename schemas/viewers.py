@@ -12,8 +12,9 @@ NO_VIEWERS = (
     "[object object]",
     "00000000-0000-0000-0000-000000000000",
 )
+_KNOWN = frozenset(NO_VIEWERS)
 
 
 def is_no_viewer(viewer_id: str) -> bool:
     """Whether a viewer_id names no viewer."""
-    return viewer_id.lower() in NO_VIEWERS or not viewer_id
+    return viewer_id.lower() in _KNOWN or not viewer_id

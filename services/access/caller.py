@@ -31,6 +31,13 @@ class Caller:
     is_diverted: bool = False
     events_per_s: float | None = None
     bytes_per_s: float | None = None
+    # How many videos by kind a day; None for what holds for keys that do not say.
+    names_per_day_max: int | None = None
+
+    @property
+    def counts_names(self) -> bool:
+        """Whether each event is looked at for a name that is new today. Other secret keys are trusted with names."""
+        return self.key is not None and (self.is_publishable or self.names_per_day_max is not None)
 
     @property
     def names_all_but_canaries(self) -> bool:
@@ -74,4 +81,5 @@ def caller_of(key: Key) -> Caller:
         is_diverted=key.diverted_at is not None,
         events_per_s=key.events_per_s,
         bytes_per_s=key.bytes_per_s,
+        names_per_day_max=key.names_per_day_max,
     )

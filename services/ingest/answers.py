@@ -24,7 +24,10 @@ class Result(Struct):
     ] = UNSET
     ignored: Annotated[
         list[str] | UnsetType,
-        Meta(description="Names of fields that no event has; only there if the body had some."),
+        Meta(
+            description="Names of fields that no event has, and viewer_id if that of some event is a text such as "
+            "undefined, which names no viewer: the event was taken without it. Only there if the body had some."
+        ),
     ] = UNSET
     repeats: Annotated[
         str | UnsetType,

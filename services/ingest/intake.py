@@ -27,6 +27,7 @@ from services.ingest.marks import Marks
 from services.ingest.novelty import Novelty
 from services.ingest.packing import Made, Packed, Reach
 from services.ingest.recent.notes import Notes
+from services.ingest.recent.shown import VIEWER
 from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
 from services.ingest.room import Held, Room
 from services.ingest.taking import Packing, Taken, read
@@ -134,7 +135,7 @@ class Intake:
         rejected.sort(key=lambda rejection: rejection.index)
         if not is_dry_run:
             self._notes.note(caller, packing.now_ms, packed, rejected, len(failed), (media, body, parsed.ignored))
-        ignored = parsed.ignored or UNSET
+        ignored = (sorted({*parsed.ignored, VIEWER}) if packed.has_nobody else parsed.ignored) or UNSET
         clock_off_ms = UNSET if parsed.sent_at_ms is None else parsed.sent_at_ms - packing.now_ms
         if packed.count == 0:
             reason = "no event in the body is usable" if rejected else "the body holds no event"

@@ -1,8 +1,9 @@
-"""Bounds how many different videos a publishable key may name in a day: each is a row of tables for years.
+"""Bounds how many different videos a key may name in a day: each is a row of tables for years.
 
-Whoever reads a page has its key, and could make up names without end. Secret keys are trusted. The days are those of
-UTC. A process counts for itself, and forgets when it ends. It takes the whole limit and no share of it, because each
-may see all videos of a key. Pure: time is an argument.
+Whoever reads a page has its key, and could make up names without end, so that every publishable key has such a limit. A
+secret key has one if it says so, as one of a partner may: others are trusted, and a limit that nobody asked for would
+refuse the import of a whole catalogue. The days are those of UTC. A process counts for itself, and forgets when it
+ends. It takes the whole limit and no share of it, because each may see all videos of a key. Pure: time is an argument.
 """
 
 from dataclasses import dataclass, field
@@ -23,26 +24,26 @@ class _Day:
 
 
 class Novelty:
-    """What each publishable key has named today: about 100 bytes for each name of each key in the file of keys."""
+    """What each key with a limit has named today: about 100 bytes for each name.
+
+    `names_max` is the limit of publishable keys that have none of their own; 0 for no limit.
+    """
 
     def __init__(self, names_max: int) -> None:
         self._names_max = names_max
         self._days: dict[str, _Day] = {}
 
-    def bounds(self, caller: Caller) -> bool:
-        """Whether this caller is held to a number of videos."""
-        return self._names_max > 0 and caller.is_publishable and caller.key is not None
-
     def only_known(self, caller: Caller, parsed: Parsed, now_ms: int) -> Parsed:
         """What was parsed, with events rejected that name a new video with a kind beyond the day's limit."""
-        if not self.bounds(caller):
+        names_max = self._names_max if caller.names_per_day_max is None else caller.names_per_day_max
+        if not caller.counts_names or not names_max:
             return parsed
         seen = self._seen(str(caller.key), now_ms // DAY_MS)
 
         def refusal(event: ViewEvent, index: int) -> Rejection | None:
             name = hash((event.kind, event.video_id))
-            if name not in seen and len(seen) >= self._names_max:
-                return self._rejection(caller, event, index)
+            if name not in seen and len(seen) >= names_max:
+                return _rejection(caller, event, index, names_max)
             seen.add(name)
             return None
 
@@ -55,11 +56,10 @@ class Novelty:
             found = self._days[key] = _Day(day)
         return found.seen
 
-    def _rejection(self, caller: Caller, event: ViewEvent, index: int) -> Rejection:
-        return rejection(
-            index,
-            "video_id",
-            event.video_id,
-            f"the key {caller.key} has named {self._names_max} videos by kind today, and this one is new",
-            REMEDY,
-        )
+
+def _rejection(caller: Caller, event: ViewEvent, index: int, names_max: int) -> Rejection:
+    reason = (
+        f"the key {caller.key} has named {names_max} videos by kind today, and this one is new with the kind "
+        f"{event.kind}"
+    )
+    return rejection(index, "video_id", event.video_id, reason, REMEDY)

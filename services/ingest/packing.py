@@ -42,6 +42,7 @@ from schemas.values import (
 )
 from schemas.varint import varint
 from schemas.view_records import Origin, batch_head, event_tail, optional_text
+from schemas.viewers import is_no_viewer
 from services.ingest.events import ViewEvent
 from services.ingest.rejections import Rejection, rejection
 from settings.durations import MINUTE_MS
@@ -103,6 +104,8 @@ class Packed:
     count: int
     # The indexes of the events that come late.
     late: list[int] = field(default_factory=list)
+    # Whether some event was packed without its viewer_id, since that names no viewer.
+    has_nobody: bool = False
 
     def add(self, other: "Packed") -> None:
         """Add other events of the same body, for as many salts."""
@@ -117,6 +120,7 @@ class Packed:
         self.rejected = self.rejected + other.rejected
         self.made = sorted(self.made + other.made, key=lambda made: made.index)
         self.late = sorted(self.late + other.late)
+        self.has_nobody = self.has_nobody or other.has_nobody
         self.count += other.count
 
 
@@ -159,6 +163,7 @@ def pack(
     places: list[list[int]] = [_NOWHERE] * salts
     rejected: list[Rejection] = []
     made: list[Made] = []
+    has_nobody = False
     no_country = optional_text(country)
     murmur3 = mmh3.hash
     high = -1
@@ -209,7 +214,11 @@ def pack(
             if len(viewer_id) > VIEWER_ID_BYTES_MAX:
                 rejected.append(_too_long(index, "viewer_id", event.viewer_id, VIEWER_ID_BYTES_MAX))
                 continue
-            viewer_id = _SOME_LENGTH[len(viewer_id)] + viewer_id
+            if is_no_viewer(event.viewer_id):
+                has_nobody = True
+                viewer_id = _NONE
+            else:
+                viewer_id = _SOME_LENGTH[len(viewer_id)] + viewer_id
         if event.country is not None:
             country_bytes = event.country.encode()
             if len(country_bytes) > COUNTRY_BYTES_MAX:
@@ -260,7 +269,7 @@ def pack(
         ends[salt] = list(accumulate(map(len, of_salt)))
     if late and rejected:
         late = sorted(set(late).difference(one.index for one in rejected))
-    return Packed(blocks, ends, places, rejected, made, sum(map(len, datums.values())), late)
+    return Packed(blocks, ends, places, rejected, made, sum(map(len, datums.values())), late, has_nobody)
 
 
 def batch_value(

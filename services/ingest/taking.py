@@ -83,6 +83,7 @@ class Reading:
             return Taken(packed, packed.made)
         rejected = parsed.rejected
         made: list[Made] = []
+        has_nobody = rows.has_nobody
         late = rows.taken_before(in_time_from_ms(self.packing.now_ms, self.packing.reach))
         apart: Packed | None = None
         if parsed.events:
@@ -90,10 +91,12 @@ class Reading:
             rejected = rejected + by_hand.rejected
             made = by_hand.made
             late = sorted(late + by_hand.late)
+            has_nobody = has_nobody or by_hand.has_nobody
             rows.put(by_hand.blocks, by_hand.ends, by_hand.indexes)
             apart = self._packed(*self._events(with_own_tail=True), b"")
         found = rows.sorted(self.packing.tail, os.urandom(ID_BYTES * rows.ids_missing()))
-        packed = Packed(found.blocks, found.ends, found.indexes, rejected, made, sum(map(len, found.indexes)), late)
+        count = sum(map(len, found.indexes))
+        packed = Packed(found.blocks, found.ends, found.indexes, rejected, made, count, late, has_nobody)
         if apart is not None:
             packed.add(apart)
         return Taken(packed, _all_made(found.made, packed.made))
@@ -150,8 +153,8 @@ def _read(
 ) -> Reading:
     # An Idempotency-Key makes ids of the bytes of each event.
     # The kernels leave every kind that could be reserved.
-    # What a publishable key may name is bounded by services.ingest.novelty, which reads events one by one.
-    may_all = caller.names_all_but_canaries and not caller.is_publishable
+    # What a key may name in a day is bounded by services.ingest.novelty, which reads events one by one.
+    may_all = caller.names_all_but_canaries and not caller.counts_names
     is_common = len(body) >= kernel_bytes_min and terms.key is None and may_all
     # The kernels write no country but that of an event.
     is_common = is_common and packing.country is None

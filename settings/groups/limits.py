@@ -32,7 +32,7 @@ class LimitSettings(Group):
         le=10_000_000,
         description="How many different videos, each with each of its kinds, a publishable key may name in a day of "
         "UTC at each process of ingest. Events that name a further one are rejected until the next day. Each takes "
-        "about 100 bytes of memory. 0 sets no limit.",
+        "about 100 bytes of memory. 0 sets no limit. A key may have a limit of its own, and a secret key has no other.",
     )
     burst_ms: int = Field(
         2000,

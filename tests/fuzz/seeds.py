@@ -92,7 +92,8 @@ def key_files() -> Iterator[bytes]:
     yield encode(keys)
     yield b'{"version":1,"keys":[{"id":"abcdef","scope":"pubwrite","project":"acme","sha256":"%b",' % (b"0" * 64) + (
         b'"created_at":"2026-01-01T12:00:00Z","expires_at":"2026-02-01T12:00:00Z","kinds":["*"],"origins":["*"],'
-        b'"video_id_prefix":"*","is_strict":true,"has_batch_ids":true,"events_per_s":1.5,"bytes_per_s":2}]}'
+        b'"video_id_prefix":"*","is_strict":true,"has_batch_ids":true,"events_per_s":1.5,"bytes_per_s":2,'
+        b'"names_per_day_max":3}]}'
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.registry import schema
 from schemas.values import MAX_ID, NIL_ID, TIME_END_MS, TIME_MIN_MS
+from schemas.viewers import NO_VIEWERS
 from services.ingest.container import read_own_blocks
 from services.ingest.packing import Reach
 from services.ingest.routes import AVRO
@@ -23,6 +24,8 @@ def text(bytes_max: int, *, least: int = 0) -> st.SearchStrategy[str]:
     return letters.filter(lambda one: len(one.encode()) <= bytes_max)
 
 
+# Viewers who are none, and some who are called nearly so.
+NOBODY = st.sampled_from([*NO_VIEWERS, "", "UNDEFINED", "NaN", "[object Object]", "undefined ", "nul", "nulls"])
 COMMON = st.fixed_dictionaries(
     {
         "event_id": st.uuids().map(lambda one: one.bytes).filter(lambda one: one not in {NIL_ID, MAX_ID}),
@@ -31,7 +34,7 @@ COMMON = st.fixed_dictionaries(
     },
     optional={
         "kind": text(32, least=1).filter(lambda one: ":" not in one),
-        "viewer_id": text(64) | st.none(),
+        "viewer_id": text(64) | st.none() | NOBODY,
         "country": text(64) | st.none(),
         "device": text(64) | st.none(),
         "agent": text(300) | st.none(),

@@ -16,7 +16,7 @@ from schemas import event_ids, registry
 from schemas.fields import EVENT_FIELDS
 from schemas.limits import EVENT_ID_BYTES_MAX
 from schemas.values import MAX_ID, NIL_ID, TIME_MIN_MS
-from schemas.viewers import is_no_viewer
+from schemas.viewers import NO_VIEWERS, is_no_viewer
 from services.ingest import events, packing
 from services.parameters import ParameterError
 from services.query.api import parameters
@@ -198,6 +198,19 @@ def test_a_text_that_is_no_uuid_is_an_id_within_the_project(text: str) -> None:
 )
 def test_a_text_that_can_be_no_id_is_refused(text: str) -> None:
     assert through_all(event_id=text, viewed_at=NOW_MS) is None
+
+
+@pytest.mark.parametrize("viewer", [*NO_VIEWERS, "", "NULL", "NaN", "[object Object]"])
+def test_a_viewer_who_is_none_is_left_out(viewer: str) -> None:
+    event = through_all(event_id=ID, viewed_at=NOW_MS, viewer_id=viewer)
+    assert event is not None
+    assert event["viewer_id"] is None
+
+
+def test_a_viewer_who_is_called_nearly_so_stays() -> None:
+    event = through_all(event_id=ID, viewed_at=NOW_MS, viewer_id="undefined ")
+    assert event is not None
+    assert event["viewer_id"] == "undefined "
 
 
 @pytest.mark.parametrize("raw", ["12", "1.5", "true", "[]", "{}", '"\\ud800"'])

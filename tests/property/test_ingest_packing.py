@@ -14,6 +14,7 @@ from schemas.kinds import BLOCKED_PREFIX
 from schemas.registry import PREFIX_BYTES, newest, schema
 from schemas.values import MAX_ID, NIL_ID, TIME_END_MS, TIME_MIN_MS
 from schemas.view_records import event_tail
+from schemas.viewers import is_no_viewer
 from services.ingest import packing
 from services.ingest.events import ViewEvent
 from tests.support.batch_versions import ADDED
@@ -94,7 +95,9 @@ def test_a_kind_that_is_kept_for_blocked_views_is_rejected_alone(good: ViewEvent
 
 def as_record(event: ViewEvent) -> dict[str, object]:
     assert isinstance(event.event_id, uuid.UUID)
-    return {name: getattr(event, name) for name in ViewEvent.__struct_fields__} | {"event_id": event.event_id.bytes}
+    viewer = None if event.viewer_id is None or is_no_viewer(event.viewer_id) else event.viewer_id
+    fields = {name: getattr(event, name) for name in ViewEvent.__struct_fields__}
+    return fields | {"event_id": event.event_id.bytes, "viewer_id": viewer}
 
 
 @given(st.datetimes(datetime(2000, 1, 3), datetime(2099, 12, 29), timezones=st.timezones()))

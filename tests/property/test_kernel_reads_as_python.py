@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.values import TIME_END_MS, TIME_MIN_MS
+from schemas.viewers import NO_VIEWERS
 from services.ingest.packing import Reach
 from services.ingest.rejections import rejection
 from services.ingest.routes import NDJSON
@@ -50,11 +51,13 @@ IDS = st.uuids(version=4).flatmap(lambda one: st.sampled_from((str(one), one.hex
 IDS_WITH_TIME = st.integers(TIME_MIN_MS, NOW_MS).map(lambda ms: str(uuid.UUID(int=ms << 80 | 7 << 76 | 2 << 62 | 1)))
 TIMES = st.integers(TIME_MIN_MS, TIME_END_MS - 1) | written_times()
 NO_COLON = text(32, least=1).filter(lambda one: ":" not in one)
+# Viewers who are none, and some who are called nearly so.
+NOBODY = st.sampled_from([*NO_VIEWERS, "", "UNDEFINED", "NaN", "[object Object]", "undefined ", "nul", "nulls"])
 COMMON = st.fixed_dictionaries(
     {"video_id": text(64, least=1)},
     optional={
         "kind": NO_COLON | st.just("view"),
-        "viewer_id": text(64) | st.none(),
+        "viewer_id": text(64) | st.none() | NOBODY,
         "country": text(64) | st.none(),
         "device": text(64) | st.none(),
     },

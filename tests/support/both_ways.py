@@ -64,6 +64,7 @@ def seen(found: Seen) -> tuple[Any, ...]:
         readable,
         sent_at_ms,
         of.packed.late,
+        of.packed.has_nobody,
     )
 
 

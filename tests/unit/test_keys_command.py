@@ -47,6 +47,24 @@ def test_a_publishable_key_for_all_must_be_meant(path: Path) -> None:
     assert [key.video_id_prefix for key in read_keys(path)] == ["*"]
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("--names-per-day-max", "0"), ("--events-per-s", "-1"), ("--project", "A B")]
+)
+def test_a_key_that_no_process_could_read_is_not_written(path: Path, option: str, value: str) -> None:
+    add("--scope", "write")
+    content = path.read_bytes()
+    refused = run("add", "--scope", "write", option, value)
+    assert (refused.exit_code, refused.output.count("vc_write_")) == (1, 0)
+    assert option.strip("-").replace("-", "_") in refused.output
+    assert path.read_bytes() == content
+
+
+def test_a_secret_key_may_be_held_to_so_many_names(path: Path) -> None:
+    add("--scope", "write", "--names-per-day-max", "20000")
+    assert [key.names_per_day_max for key in read_keys(path)] == [20_000]
+    assert "names_per_day_max=20000" in run("list").output
+
+
 def test_the_list_shows_no_secret(path: Path) -> None:
     text = add("--scope", "write", "--project", "acme", "--expires-at", "2030-01-01T00:00:00Z")
     _, _, key_id, secret = text.split("_")

@@ -34,6 +34,9 @@ def add(
     batch_ids: Annotated[bool, typer.Option("--batch-ids", help="Answers may name the batches of events.")] = False,
     events_per_s: Annotated[float | None, typer.Option(help="Its limit, in place of the settings'.")] = None,
     bytes_per_s: Annotated[float | None, typer.Option(help="Its limit, in place of the settings'.")] = None,
+    names_per_day_max: Annotated[
+        int | None, typer.Option(help="How many videos by kind it may name in a day. A secret key has no other limit.")
+    ] = None,
 ) -> None:
     """Make a key and show it, this once. The file of keys has only its hash.
 
@@ -56,6 +59,7 @@ def add(
             has_batch_ids=batch_ids,
             events_per_s=events_per_s,
             bytes_per_s=bytes_per_s,
+            names_per_day_max=names_per_day_max,
         )
     typer.echo(text)
 

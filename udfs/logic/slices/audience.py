@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.viewers import NO_VIEWERS
 from settings.durations import MINUTE_MS, MINUTES_PER_HOUR
 from udfs.logic.kernels.hash_columns import TYPE, column_of
 from udfs.logic.kernels.hashing import both_hashes
 from udfs.logic.kernels.key_columns import key_columns, shards_of
 from udfs.logic.kernels.key_table import Bytes, KeyTable, key_slot
+from udfs.logic.kernels.nobody import is_nobody
 from udfs.logic.kernels.numba_compat import leaf, njit
 from udfs.logic.minutes.cells import put_bytes, same_bytes
 from udfs.logic.slices.devices import DEVICE_BITS, DEVICE_NAME_BYTES_MAX, device_names, device_number
@@ -62,31 +62,6 @@ class _Batch(NamedTuple):
     countries: npt.NDArray[np.uint16]
     devices: npt.NDArray[np.int32]
     viewers: npt.NDArray[np.uint64]
-
-
-_NOBODY_LEN = np.array([len(text) for text in NO_VIEWERS], np.int64)
-_NOBODY = np.zeros((len(NO_VIEWERS), max(map(len, NO_VIEWERS))), np.uint8)
-for _row, _text in zip(_NOBODY, NO_VIEWERS, strict=True):
-    _row[: len(_text)] = np.frombuffer(_text.encode(), np.uint8)
-
-
-@leaf()
-def _is_nobody(buf, at, length):  # type: ignore[no-untyped-def]
-    """Return whether a viewer_id is one of NO_VIEWERS, in upper or lower case."""
-    for i in range(_NOBODY_LEN.shape[0]):
-        if _NOBODY_LEN[i] != length:
-            continue
-        j = 0
-        while j < length:
-            letter = buf[at + j]
-            if 65 <= letter <= 90:
-                letter |= 32
-            if letter != _NOBODY[i, j]:
-                break
-            j += 1
-        if j == length:
-            return True
-    return False
 
 
 @leaf()
@@ -146,7 +121,7 @@ def _collect(  # type: ignore[no-untyped-def]
             slot = (slot + np.uint64(1)) & mask
         keys[place] = key
         minutes[place] = viewed_at[i] // MINUTE_MS
-        if spans[i, 7] and not _is_nobody(buf, spans[i, 6], spans[i, 7]):
+        if not is_nobody(buf, spans[i, 6], spans[i, 7]):
             viewers[place, 0], viewers[place, 1] = both_hashes(buf, spans[i, 6], spans[i, 7])
         # After the kind come the viewer, the country and the device, each a union.
         at = kind_at + kind_len

@@ -52,9 +52,22 @@ class Sorted(NamedTuple):
 
 
 class EventRows:
-    """The events of one body. The ones that the kernel has not taken are `left`, by their indexes."""
+    """The events of one body. The ones that the kernel has not taken are `left`, by their indexes.
 
-    def __init__(self, body: bytes, datums: Bytes, rows: _Rows, salts: int, *, is_lines: bool, close: int = -1) -> None:
+    `has_nobody` says that the kernel has left out the viewer_id of an event, since it names no viewer.
+    """
+
+    def __init__(
+        self,
+        body: bytes,
+        datums: Bytes,
+        rows: _Rows,
+        salts: int,
+        *,
+        is_lines: bool,
+        has_nobody: bool,
+        close: int = -1,
+    ) -> None:
         self._body = body
         self._is_lines = is_lines
         # What follows the list of events; None if the body ends as it should.
@@ -62,6 +75,7 @@ class EventRows:
         self._datums = datums
         self._rows = rows
         self._salts = salts
+        self.has_nobody = has_nobody
         self.left: list[int] = np.nonzero(rows[:, SALT] == LEFT)[0].tolist()
 
     @property
@@ -121,8 +135,12 @@ class EventRows:
 def read_json(body: bytes, bounds: Bounds, salts: int, *, is_lines: bool) -> EventRows | None:
     """Return the events of `{"events": [...]}`, or of lines; None if the body is not in this form as a whole."""
     buf = np.frombuffer(body, np.uint8)
-    datums, rows, count, close = read_events(buf, is_lines, bounds.now_ms, bounds.earliest_ms, bounds.end_ms, salts)
-    return None if count < 0 else EventRows(body, datums, rows[:count], salts, is_lines=is_lines, close=close)
+    datums, rows, count, close, has_nobody = read_events(
+        buf, is_lines, bounds.now_ms, bounds.earliest_ms, bounds.end_ms, salts
+    )
+    if count < 0:
+        return None
+    return EventRows(body, datums, rows[:count], salts, is_lines=is_lines, has_nobody=has_nobody, close=close)
 
 
 def read_avro(
@@ -135,10 +153,12 @@ def read_avro(
     # A bytearray, because that makes an array of the type that other readers return, for which kernels are compiled.
     buf = np.frombuffer(bytearray().join(blocks), np.uint8)
     ends = np.cumsum([len(block) for block in blocks], dtype=np.int64)
-    rows, count = read_datums(
+    rows, count, has_nobody = read_datums(
         buf, ends, np.array(counts, np.int64), optional_texts, bounds.earliest_ms, bounds.end_ms, salts
     )
-    return None if count < 0 else EventRows(b"", buf, rows[:count], salts, is_lines=False)
+    if count < 0:
+        return None
+    return EventRows(b"", buf, rows[:count], salts, is_lines=False, has_nobody=has_nobody)
 
 
 def warm_up() -> None:

@@ -23,6 +23,7 @@ from schemas.limits import (
     VIEWER_ID_BYTES_MAX,
 )
 from udfs.logic.kernels.hashing import salt_of
+from udfs.logic.kernels.nobody import is_nobody
 from udfs.logic.kernels.numba_compat import leaf, load_u32, load_u64, njit, store_u64, zeros_below
 from udfs.logic.wire.batch_scan import is_utf8
 from udfs.logic.wire.event_rows import COLUMNS, LEFT, NO_ID, put_row
@@ -294,11 +295,12 @@ def _is_plain_kind(buf, at, length):  # type: ignore[no-untyped-def]
 def _event(buf, at, out, to, now_ms, earliest_ms, end_ms):  # type: ignore[no-untyped-def]
     """Read the event that begins at buf[at] and write its datum to out[to:].
 
-    Return (the place after the event, the place after the datum, viewed_at, whether it has an id). The place after the
-    event is -1 if it is not taken. The bytes of an id that it lacks are left as they are.
+    Return (the place after the event, the place after the datum, viewed_at, whether it has an id, whether it lost a
+    viewer_id that names no viewer). The place after the event is -1 if it is not taken. The bytes of an id that it
+    lacks are left as they are.
     """
     size = buf.shape[0]
-    no_event = np.int64(-1), to, np.int64(0), False
+    no_event = np.int64(-1), to, np.int64(0), False, False
     seen = 0
     has_id = False
     has_time = False
@@ -430,10 +432,13 @@ def _event(buf, at, out, to, now_ms, earliest_ms, end_ms):  # type: ignore[no-un
         to += 5
     else:
         to = _put_text(out, to, buf, kind_at, kind_len)
+    is_lost = viewer_len >= 0 and is_nobody(buf, viewer_at, viewer_len)
+    if is_lost:
+        viewer_len = np.int64(-1)
     to = _put_some(out, to, buf, viewer_at, viewer_len)
     to = _put_some(out, to, buf, country_at, country_len)
     to = _put_some(out, to, buf, device_at, device_len)
-    return at, to, viewed_at, has_id
+    return at, to, viewed_at, has_id, is_lost
 
 
 @leaf()
@@ -493,10 +498,11 @@ def _after_line(buf, start, end):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def read_events(buf, is_lines, now_ms, earliest_ms, end_ms, salts):  # type: ignore[no-untyped-def]
-    """Read a body. Return (datums, rows, number of events, end of the list); see udfs.logic.wire.event_rows.
+    """Read a body. Return (datums, rows, number of events, end of the list, whether an event lost its viewer_id).
 
-    The end of the list is the place of its bracket if anything but the end of the body follows, which the caller must
-    judge. Otherwise it is -1.
+    For datums and rows see udfs.logic.wire.event_rows. A viewer_id is lost that names no viewer. The end of the list is
+    the place of its bracket if anything but the end of the body follows, which the caller must judge. Otherwise it is
+    -1.
 
     A time is taken from earliest_ms up to, not including, end_ms. An event without id and time gets now_ms. If the body
     as a whole is not of the form that this module reads, the number is -1.
@@ -507,6 +513,7 @@ def read_events(buf, is_lines, now_ms, earliest_ms, end_ms, salts):  # type: ign
     datums = np.empty(size + rows_max * DATUM_BYTES_BESIDE + SLACK_BYTES, np.uint8)
     n = 0
     to = np.int64(0)
+    has_nobody = False
     if is_lines:
         at = _space(buf, 0)
         is_last = at >= size
@@ -519,16 +526,17 @@ def read_events(buf, is_lines, now_ms, earliest_ms, end_ms, salts):  # type: ign
             at = -1
     while at >= 0 and not is_last:
         if n == rows_max:
-            return datums, rows, -1, -1
-        end, datum_end, viewed_at, has_id = _event(buf, at, datums, to, now_ms, earliest_ms, end_ms)
+            return datums, rows, -1, -1, False
+        end, datum_end, viewed_at, has_id, is_lost = _event(buf, at, datums, to, now_ms, earliest_ms, end_ms)
         if end < 0:
             end = _object_end(buf, at)
             if end < 0:
-                return datums, rows, -1, -1
+                return datums, rows, -1, -1, False
             put_row(rows, n, at, end, to, to, 0, LEFT)
         else:
             put_row(rows, n, at, end, to, datum_end, viewed_at, salt_of(datums, to, salts) if has_id else NO_ID)
             to = datum_end
+            has_nobody = has_nobody or is_lost
         n += 1
         if is_lines:
             at = _after_line(buf, at, end)
@@ -537,5 +545,5 @@ def read_events(buf, is_lines, now_ms, earliest_ms, end_ms, salts):  # type: ign
             at, is_last = _after_event(buf, end)
     close = -1 if is_lines or at < 0 or _is_end(buf, at) else at
     if at < 0:
-        return datums, rows, -1, -1
-    return datums, rows, n, close
+        return datums, rows, -1, -1, False
+    return datums, rows, n, close, has_nobody

@@ -31,6 +31,7 @@ from schemas.values import ID_BYTES, TIME_END_MS, TIME_MIN_MS
 from schemas.varint import varint
 from schemas.view_records import NULL, SOME, batch_head, event_tail, text
 from schemas.view_records import Origin as BatchOrigin
+from schemas.viewers import is_no_viewer
 from udfs.logic.kernels.hashing import salt_of
 from udfs.logic.kernels.key_table import Bytes
 from udfs.logic.kernels.numba_compat import leaf, njit
@@ -42,7 +43,8 @@ _PLACE = struct.Struct(">IQ")
 _TRUNCATED = int(Unreadable.TRUNCATED)
 _AFTER = int(Unreadable.BYTES_AFTER_END)
 _SCHEMA = int(Unreadable.UNKNOWN_SCHEMA)
-_TEXTS = ("viewer_id", "country", "device")
+_VIEWER = "viewer_id"
+_TEXTS = (_VIEWER, "country", "device")
 _ID_BYTES = ID_BYTES
 _RESERVED_ID = 1001
 _TIME_RANGE = 1002
@@ -369,7 +371,7 @@ def datum_of(
     ]
     for name in _TEXTS:
         value = fields.get(name)
-        if value is None:
+        if value is None or (name == _VIEWER and isinstance(value, str) and is_no_viewer(value)):
             parts.append(NULL)
         elif isinstance(value, str):
             parts.append(SOME + _utf8(name, value))
