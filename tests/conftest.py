@@ -8,8 +8,10 @@ import cassandra.cluster
 import pytest
 from hypothesis import settings
 
+from tests.support.session_memory import SessionMemory
 from tests.support.tiers import FAST, FAST_EXAMPLES, THOROUGH
 from tools.stack import Stack, StackOptions
+from tools.stack.flink import LOCAL_MEMORY
 from tools.stack.layout import repository
 from tools.stack.machine.environment import JAVA_OPTIONS_VARIABLE, without_proxy
 
@@ -43,6 +45,12 @@ SHARED_STACK_GROUP = "shared stack"
 FOLDERS = ("chaos", "upgrade", "integration", "operators", "property", "unit")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch the memory of the session, once: with `-n` in the process that starts the others."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SessionMemory())
+
+
 # First, because xdist reads the groups in the same hook.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,6 +77,7 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         parts=SHARED_PARTS,
         taskmanager_slots=8,
         flink_overrides={
+            **LOCAL_MEMORY,
             "execution.checkpointing.interval": "1s",
             "execution.checkpointing.min-pause": "200ms",
             # What Flink says of its jobs is as old as this, 3 s by default.

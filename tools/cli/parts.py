@@ -11,7 +11,6 @@ from rich.table import Table
 
 from tools.cli.attached import attached, plain_errors, stack_home
 from tools.stack import PartError, Stack, StackOptions, StackRunningError, SupervisorGoneError
-from tools.stack.memory import pss_mib
 from tools.stack.parts import PARTS_BY_NAME
 from tools.stack.stack import follow, statuses_as_json
 from tools.terminal import console
@@ -40,9 +39,8 @@ def status(
         typer.echo(statuses_as_json(statuses))
     elif memory:
         table = Table("part", "MiB (PSS)", "budget in MiB", box=None)
-        for part in statuses:
-            used = 0.0 if part.pid is None else pss_mib(part.pid)
-            table.add_row(part.name, f"{used:.0f}", str(PARTS_BY_NAME[part.name].memory_mib))
+        for name, mib in stack.memory_mib().items():
+            table.add_row(name, f"{mib:.0f}", str(PARTS_BY_NAME[name].memory_mib))
         console.print(table)
     else:
         table = Table("part", "state", "ready", "pid", "ports", box=None)

@@ -19,8 +19,10 @@ from tools.cli.attached import plain_errors, stack_home
 from tools.cli.jobs import ensure_job, roll_up
 from tools.rollups import HourlyRollups
 from tools.stack import ALL_PARTS, PartError, Stack, StackOptions
+from tools.stack.flink import LOCAL_MEMORY
 from tools.stack.machine.disk import DiskWatch, disk_limits
 from tools.stack.machine.environment import JAVA_OPTIONS_VARIABLE
+from tools.stack.memory_watch import MemoryWatch
 from tools.stack.parts import PARTS_BY_NAME
 from tools.terminal import console
 
@@ -115,7 +117,7 @@ def stop_on_signals() -> None:
 def _running_stack(parts: tuple[str, ...] = ALL_PARTS) -> Iterator[Stack]:
     """Start the stack, print its progress, and stop it on Ctrl-C; a second Ctrl-C does not hurry it."""
     stop_on_signals()
-    stack = Stack(StackOptions(home=stack_home(), parts=parts))
+    stack = Stack(StackOptions(home=stack_home(), parts=parts, flink_overrides=LOCAL_MEMORY))
 
     def progress(name: str, event: str, seconds: float) -> None:
         if event == "ready":
@@ -150,17 +152,24 @@ def _show_endpoints(stack: Stack) -> None:
 
 
 class Watched:
-    """Watches a running stack and the disk that it fills, and says why the stack has ended."""
+    """Watches a running stack, its memory and the disk that it fills, and says why the stack has ended."""
 
     def __init__(self, stack: Stack) -> None:
+        def say(line: str) -> None:
+            console.print(line, style="red")
+
         self._stack = stack
-        self._disk = DiskWatch(stack.layout.home, disk_limits(), lambda line: console.print(line, style="red"))
+        self._disk = DiskWatch(stack.layout.home, disk_limits(), say)
+        budgets = {part.name: part.memory_mib for part in stack.parts}
+        self._memory = MemoryWatch(stack.memory_mib, budgets, say)
 
     def running(self) -> bool:
         """Whether the stack runs. Raises DiskError if it must be stopped because the disk is full."""
         is_running = self._stack.running()
         # The disk is also checked if the stack has ended, because a full disk may be the reason.
         self._disk.look()
+        if is_running:
+            self._memory.look()
         return is_running
 
     def ended(self) -> PartError:

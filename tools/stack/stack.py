@@ -26,6 +26,7 @@ from tools.stack.machine import limits
 from tools.stack.machine.environment import inherited, without_proxy
 from tools.stack.machine.java import java_home
 from tools.stack.machine.ports import DEFAULT_PORTS, HOST, default_ports, free_ports, is_busy
+from tools.stack.memory import pss_mib
 from tools.stack.parts import PARTS, PARTS_BY_NAME, Context, Part, PartError
 from tools.stack.ready import Probe, http_get_json
 
@@ -178,6 +179,11 @@ class Stack:
             ports = {name: self.ports[name] for name in part.ports if name in self.ports}
             found.append(PartStatus(part.name, states[part.name], pid, ports, is_ready))
         return found
+
+    def memory_mib(self) -> dict[str, float]:
+        """The PSS of each part with all processes below it, in MiB; 0 for a part that does not run."""
+        pids = {part.name: self._pid(part.name) for part in self.parts}
+        return {name: 0.0 if pid is None else pss_mib(pid) for name, pid in pids.items()}
 
     def wait_ready(self, *names: str, timeout_s: float = 120.0) -> None:
         """Wait until the named parts, or all, are ready. Raises PartError."""

@@ -10,6 +10,7 @@ import subprocess
 import xmlrpc.client
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
@@ -21,6 +22,8 @@ LOG_BYTES_MAX = 20 * 1024 * 1024
 LOG_BACKUPS = 2
 # supervisord waits this much longer than the wrapper before it kills the wrapper itself.
 STOP_MARGIN_S = 5
+# Of the wrapper. The file's name is that of the program.
+PID_FILE_OPTION = "--pid-file"
 
 
 class StartError(RuntimeError):
@@ -44,6 +47,22 @@ class Program:
 def _wrapper(layout: Layout) -> list[str]:
     # With -I -S Python reads no site-packages and no user folder, so it starts in milliseconds.
     return [str(layout.python), "-I", "-S", subreaper.__file__]
+
+
+def watched(layout: Layout, program: Program) -> list[str]:
+    """The command of a program, with the wrapper that watches it."""
+    return [
+        *_wrapper(layout),
+        *(PID_FILE_OPTION, str(layout.pid_file(program.name)), "--grace", f"{program.stop_grace_s:g}", "--"),
+        *program.command,
+    ]
+
+
+def program_of(command: Sequence[str]) -> str | None:
+    """The name of the program that a process with this command line watches; None if it is no such process."""
+    if subreaper.__file__ not in command or PID_FILE_OPTION not in command:
+        return None
+    return Path(command[command.index(PID_FILE_OPTION) + 1]).stem
 
 
 def _quoted(value: str) -> str:
@@ -76,15 +95,10 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
     ]
     for program in programs:
-        command = [
-            *_wrapper(layout),
-            *("--pid-file", str(layout.pid_file(program.name)), "--grace", f"{program.stop_grace_s:g}", "--"),
-            *program.command,
-        ]
         environment = ",".join(f"{name}={_quoted(value)}" for name, value in sorted(program.environment.items()))
         blocks.append(
             f"""[program:{program.name}]
-command={" ".join(_quoted(argument) for argument in command)}
+command={" ".join(_quoted(argument) for argument in watched(layout, program))}
 environment={environment}
 autostart=false
 autorestart=true
