@@ -33,6 +33,9 @@ ROLLUP_SETTLED_S = 180.0
 # The options of `run` by default. Without the optimising compiler, the JVMs need half the CPU time to start, and they
 # can still count many times the demo load. `up` leaves the compiler on.
 QUICK_JAVA_OPTIONS = "-XX:TieredStopAtLevel=1"
+# Eight of the largest bodies at once. The budget of ingest has no room for the 32 of an installation.
+BODIES_VARIABLE = "VIEW_COUNTS_INGEST_BODIES_BYTES_MAX"
+BODIES_BYTES_MAX = 64 << 20
 
 app = typer.Typer()
 
@@ -117,6 +120,7 @@ def stop_on_signals() -> None:
 def _running_stack(parts: tuple[str, ...] = ALL_PARTS) -> Iterator[Stack]:
     """Start the stack, print its progress, and stop it on Ctrl-C; a second Ctrl-C does not hurry it."""
     stop_on_signals()
+    os.environ.setdefault(BODIES_VARIABLE, str(BODIES_BYTES_MAX))
     stack = Stack(StackOptions(home=stack_home(), parts=parts, flink_overrides=LOCAL_MEMORY))
 
     def progress(name: str, event: str, seconds: float) -> None:

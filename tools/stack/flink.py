@@ -31,16 +31,22 @@ MEMORY_KEYS = (
     "taskmanager.numberOfTaskSlots",
     "taskmanager.cpu.",
 )
+ZOOKEEPER_HEAP_MIB = 128
 # What the budgets of the local stack leave to the two processes (tools/stack/parts.py); other machines have what
 # config.yaml says. The heaps are 448 and 688 MiB. See docs/operations.md, memory of the local stack.
 JOBMANAGER_MIB = 1024
 TASKMANAGER_MIB = 2400
 LOCAL_MEMORY: Mapping[str, str] = {
     "jobmanager.memory.process.size": f"{JOBMANAGER_MIB}m",
+    # Else only its heap is bounded, and not what is outside of it.
+    "jobmanager.memory.enable-jvm-direct-memory-limit": "true",
     "taskmanager.memory.process.size": f"{TASKMANAGER_MIB}m",
     # The demo's load and a backlog of it need no more of what is on its way to the Python workers.
     "taskmanager.memory.task.off-heap.size": "448m",
     "taskmanager.memory.managed.size": "512m",
+    # Flink begins with a whole heap, which is then used whole, however little of it is alive. These grow.
+    "env.java.opts.jobmanager": "-Xms128m",
+    "env.java.opts.taskmanager": "-Xms192m",
 }
 # A client runs for seconds, and the quick compiler saves it one second.
 CLIENT_JVM_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
@@ -179,7 +185,7 @@ def jvm_command(layout: Layout, values: Mapping[str, str], process: str, own: Ma
     logging = layout.flink_conf / "log4j-console.properties"
     common = [f"-Dlog4j.configurationFile={logging.as_uri()}", "-classpath", _classpath(layout)]
     if process == "zookeeper":
-        heap = ["-Xmx192m", "-XX:+UseSerialGC", "-Dzookeeper.jmx.log4j.disable=true"]
+        heap = [f"-Xmx{ZOOKEEPER_HEAP_MIB}m", "-XX:+UseSerialGC", "-Dzookeeper.jmx.log4j.disable=true"]
         entry = "org.apache.flink.runtime.zookeeper.FlinkZooKeeperQuorumPeer"
         zoo_cfg = str(layout.flink_conf / "zoo.cfg")
         return [*jvm(layout), *heap, *common, entry, "--zkConfigFile", zoo_cfg, "--peerId", "1"]
@@ -189,6 +195,7 @@ def jvm_command(layout: Layout, values: Mapping[str, str], process: str, own: Ma
     }[process]
     memory, dynamic = _resources(layout, values, process)
     options = [*memory, "-XX:+UseG1GC", *values["env.java.opts.all"].split()]
+    options += values.get(f"env.java.opts.{process}", "").split()
     dynamic += [word for key, value in own.items() for word in ("-D", f"{key}={value}")]
     return [*jvm(layout), *options, *common, entry, "--configDir", str(layout.flink_conf), *dynamic]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tools.stack import files, flink, ready
 from tools.stack.layout import Layout
-from tools.stack.machine.java import jvm
+from tools.stack.machine.java import growing_heap, jvm
 from tools.stack.machine.local_http import open_local
 from tools.stack.machine.ports import HOST
 from tools.stack.machine.valkey import valkey_server
@@ -24,7 +24,7 @@ from tools.stack.machine.valkey import valkey_server
 # The id that `kafka.tools.StorageTool format` writes into a data folder. Any UUID would do.
 KAFKA_CLUSTER_ID = "dmlld19jb3VudHNfMDAwMQ"
 
-SEAWEEDFS_GO_MIB = 640
+SEAWEEDFS_GO_MIB = 576
 
 CASSANDRA_EXPORTS = (
     "java.base/jdk.internal.misc",
@@ -118,7 +118,7 @@ def kafka_java(layout: Layout, heap_mib: int = 512) -> list[str]:
     """Return how each command of Kafka begins; its class and arguments follow."""
     return [
         *jvm(layout),
-        *(f"-Xms{heap_mib}m", f"-Xmx{heap_mib}m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"),
+        *(*growing_heap(heap_mib), "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"),
         f"-Dlog4j2.configurationFile={layout.conf / 'kafka-log4j2.properties'}",
         *("-classpath", _class_path(layout.jars / "kafka")),
     ]
@@ -160,7 +160,7 @@ def _cassandra_command(context: Context) -> list[str]:
     data = context.layout.data / "cassandra"
     return [
         *jvm(context.layout),
-        *("-Xms1g", "-Xmx1g", "-Xss512k", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=200"),
+        *(*growing_heap(1024), "-Xss512k", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=200"),
         f"-javaagent:{next(jars.glob('jamm-*.jar'))}",
         f"-Dcassandra.config={(context.conf / 'cassandra.yaml').as_uri()}",
         f"-Dlogback.configurationFile={context.conf / 'cassandra-logback.xml'}",
@@ -290,7 +290,7 @@ PARTS: tuple[Part, ...] = (
         command=_flink_process("zookeeper"),
         ports=("zookeeper",),
         ready=ready.zookeeper,
-        memory_mib=256,
+        memory_mib=224,
     ),
     Part(
         name="kafka",
@@ -312,7 +312,7 @@ PARTS: tuple[Part, ...] = (
         command=_cassandra_command,
         ports=("cassandra", "cassandra_storage", "cassandra_jmx"),
         ready=ready.cassandra,
-        memory_mib=2048,
+        memory_mib=1792,
         files={
             "cassandra.yaml": files.cassandra_yaml,
             "cassandra-logback.xml": lambda layout, _ports: files.cassandra_logback(layout),
@@ -329,7 +329,7 @@ PARTS: tuple[Part, ...] = (
             *("seaweed_volume", "seaweed_volume_grpc", "seaweed_filer", "seaweed_filer_grpc"),
         ),
         ready=ready.seaweedfs,
-        memory_mib=768,
+        memory_mib=704,
         files={"s3-identities.json": lambda layout, _ports: files.seaweedfs_identities(layout)},
         # Go collects more often from there on. The budget leaves room for what it cannot collect.
         environment={"GOMEMLIMIT": f"{SEAWEEDFS_GO_MIB}MiB"},
@@ -357,7 +357,7 @@ PARTS: tuple[Part, ...] = (
         command=_jobmanager_command,
         ports=("flink", "flink_rpc", "flink_blob", "jobmanager_metrics"),
         ready=ready.jobmanager,
-        memory_mib=1300,
+        memory_mib=1100,
         depends_on=("zookeeper", "seaweedfs"),
     ),
     Part(
@@ -366,6 +366,7 @@ PARTS: tuple[Part, ...] = (
         command=_flink_process("taskmanager"),
         ports=("taskmanager_metrics",),
         ready=ready.taskmanager,
+        # With three Python workers of 480 MiB: two of the count job, and one of a batch job.
         memory_mib=3840,
         # The TaskManager finds the JobManager through ZooKeeper, so it need not wait for it.
         depends_on=("zookeeper", "seaweedfs"),
@@ -377,7 +378,7 @@ PARTS: tuple[Part, ...] = (
         command=_service("services.ingest"),
         ports=("ingest", "ingest_private"),
         ready=ready.http_ok("ingest", "/readyz"),
-        memory_mib=512,
+        memory_mib=320,
         depends_on=("kafka",),
     ),
     Part(

@@ -44,6 +44,14 @@ def jvm(layout: Layout) -> list[str]:
     return [java(), f"-XX:ErrorFile={layout.logs / 'hs_err_%p.log'}", *own]
 
 
+def growing_heap(most_mib: int) -> list[str]:
+    """Options of a heap that begins with a quarter and grows to `most_mib` while collections would take too much time.
+
+    A heap that begins whole is used whole, however little of it is alive.
+    """
+    return [f"-Xms{most_mib // 4}m", f"-Xmx{most_mib}m"]
+
+
 def _major_version(command: Path) -> int | None:
     try:
         printed = subprocess.run(
