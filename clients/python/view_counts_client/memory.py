@@ -1,0 +1,176 @@
+"""The queue in memory: bounded by events and bytes, and what of it is due by count, bytes and age.
+
+Views are put in by any thread and taken out by the sender's.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from view_counts_client.clock import Clock
+from view_counts_client.events import Event, Viewed, event_of, size_of
+from view_counts_client.ids import Ids
+from view_counts_client.retry import Backoff
+from view_counts_client.source import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much waits at most, and when a batch is due."""
+
+    events_max: int
+    bytes_max: int
+    batch_events_max: int
+    batch_bytes_max: int
+    age_max_s: float
+
+
+class MemoryQueue:
+    """Events that wait to be sent. `wake` is called when the sender should look again."""
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        backoff: Backoff,
+        clock: Clock,
+        ids: Ids,
+        now_s: Callable[[], float],
+        wake: Callable[[], None],
+    ) -> None:
+        self._bounds = bounds
+        self._clock = clock
+        self._ids = ids
+        self._now_s = now_s
+        self._wake = wake
+        self._room = threading.Condition(threading.Lock())
+        self._viewed: deque[Viewed] = deque()
+        self._bytes = 0
+        self._since_s = 0.0
+        self._again = Again(backoff)
+        # Since the beginning.
+        self.put_events = 0
+
+    def put(
+        self, video_id: str, viewer_id: str | None, others: str, own: tuple[bytes | str, int] | None, block_s: float
+    ) -> bool:
+        """Put an event in, with an id and a time made now unless they are the caller's own.
+
+        False if there is no room, also after waiting for `block_s`.
+        """
+        size = size_of(video_id, viewer_id, others)
+        clock = self._clock
+        with self._room:
+            by_device = own is None and not clock.is_known
+            if own is None:
+                at_ms = clock.now_ms()
+                own = self._ids.make(at_ms), at_ms
+            if not self._has_room(size):
+                if block_s <= 0 or not self._room.wait_for(lambda: self._has_room(size), block_s):
+                    return False
+                if by_device and clock.is_known:
+                    own = own[0], own[1] + clock.shift_ms
+                    by_device = False
+            self._viewed.append((*own, by_device, video_id, viewer_id, others))
+            self._bytes += size
+            self.put_events += 1
+            count = len(self._viewed)
+            if count == 1:
+                self._since_s = self._now_s()
+        if count in {1, self._bounds.batch_events_max}:
+            self._wake()
+        return True
+
+    def _has_room(self, size: int) -> bool:
+        bounds = self._bounds
+        held = len(self._viewed) + len(self._again.events)
+        # A single event that is larger than all there is finds room in an empty queue.
+        return held < bounds.events_max and (self._bytes + size <= bounds.bytes_max or not held)
+
+    def due_s(self, now_s: float, *, hurry: bool) -> float | None:
+        """See Source."""
+        with self._room:
+            waits = []
+            if self._viewed:
+                is_full = (
+                    len(self._viewed) >= self._bounds.batch_events_max or self._bytes >= self._bounds.batch_bytes_max
+                )
+                age_s = self._bounds.age_max_s - (now_s - self._since_s)
+                waits.append(0.0 if is_full or hurry else max(0.0, age_s))
+            if self._again.events:
+                waits.append(self._again.due_s(now_s))
+        return min(waits, default=None)
+
+    def take(self, now_s: float) -> Batch:
+        """See Source."""
+        with self._room:
+            if self._again.events and self._again.due_s(now_s) == 0:
+                events = self._again.take(self._bounds.batch_events_max)
+                self._bytes -= sum(map(_size, events))
+                batch = Batch(events, self._again)
+            else:
+                batch = Batch([*map(event_of, self._taken())], None)
+                self._since_s = now_s
+            self._room.notify_all()
+        return batch
+
+    def _taken(self) -> list[Viewed]:
+        taken: list[Viewed] = []
+        left = self._bounds.batch_bytes_max
+        while self._viewed and len(taken) < self._bounds.batch_events_max and left > 0:
+            one = self._viewed.popleft()
+            size = size_of(one[3], one[4], one[5])
+            self._bytes -= size
+            left -= size
+            taken.append(one)
+        return taken
+
+    def settled(self, batch: Batch, again: Sequence[Event], now_s: float, random: float) -> None:
+        """See Source."""
+        with self._room:
+            self._bytes += sum(map(_size, again))
+            self._again.settled(again, now_s, random, was_again=batch.origin is self._again)
+
+    def correct(self, shift_ms: int) -> None:
+        """See Source."""
+        with self._room:
+            self._clock.corrected_by(shift_ms)
+            self._viewed = deque(
+                (one[0], one[1] + shift_ms, False, *one[3:]) if one[2] else one for one in self._viewed
+            )
+
+    def waiting(self) -> int:
+        """See Source."""
+        return len(self._viewed) + len(self._again.events)
+
+
+def _size(event: Event) -> int:
+    return size_of("", None, "") + len(event.fields)
+
+
+class Again:
+    """Events that were not written though the service took others. They wait by themselves and hold nobody up."""
+
+    def __init__(self, backoff: Backoff) -> None:
+        self._backoff = backoff
+        self._failures = 0
+        self._from_s = 0.0
+        self.events: deque[Event] = deque()
+
+    def due_s(self, now_s: float) -> float:
+        """How long they still wait."""
+        return max(0.0, self._from_s - now_s)
+
+    def take(self, events_max: int) -> list[Event]:
+        """The first of them."""
+        return [self.events.popleft() for _ in range(min(events_max, len(self.events)))]
+
+    def settled(self, again: Sequence[Event], now_s: float, random: float, *, was_again: bool) -> None:
+        """Note how a batch went: those that failed wait, and longer each time that they fail once more."""
+        if again:
+            self.events.extend(again)
+            if was_again or self._failures == 0:
+                self._failures += 1
+                self._from_s = now_s + self._backoff.wait_s(self._failures, random)
+        elif was_again:
+            self._failures = 0

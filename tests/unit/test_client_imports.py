@@ -1,0 +1,54 @@
+"""The client stands alone: it imports nothing of the product, and the product nothing of it."""
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DISTRIBUTION = ROOT / "clients" / "python"
+PACKAGE = DISTRIBUTION / "view_counts_client"
+PROJECT = tomllib.loads((DISTRIBUTION / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# What each dependency is called when it is imported.
+NEEDED = {"httpcore2": "httpcore2"}
+EXTRAS = {"backports-zstd": "backports", "rich": "rich", "typer": "typer"}
+OPTIONAL_FILES = {"backports": {"bodies.py"}, "compression": {"bodies.py"}, "rich": {"cli.py"}, "typer": {"cli.py"}}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The top level of every import of a file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0]
+
+
+def test_dependencies_are_those_that_the_test_knows() -> None:
+    def names(requirements: list[str]) -> set[str]:
+        return {requirement.split(">")[0] for requirement in requirements}
+
+    assert names(PROJECT["dependencies"]) == NEEDED.keys()
+    extras = PROJECT["optional-dependencies"]
+    assert set().union(*(names(one) for one in extras.values())) == EXTRAS.keys()
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
+def test_the_client_imports_what_it_declares(path: Path) -> None:
+    allowed = {*NEEDED.values(), PACKAGE.name, "__future__"}
+    for name in set(imported(path)):
+        assert name in allowed or name in sys.stdlib_module_names or path.name in OPTIONAL_FILES.get(name, ()), name
+
+
+def test_the_product_does_not_import_the_client() -> None:
+    folders = ("settings", "schemas", "udfs", "connectors", "services", "jobs", "tools")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert files
+    assert [path for path in files if PACKAGE.name in imported(path)] == []
+
+
+def test_it_is_typed() -> None:
+    assert (PACKAGE / "py.typed").exists()
