@@ -47,7 +47,9 @@ def test_the_product_does_not_import_the_client() -> None:
     folders = ("settings", "schemas", "udfs", "connectors", "services", "jobs", "tools")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     assert files
-    assert [path for path in files if PACKAGE.name in imported(path)] == []
+    # Few files say its name, and only those are worth parsing.
+    named = [path for path in files if PACKAGE.name in path.read_text(encoding="utf-8")]
+    assert [path for path in named if PACKAGE.name in imported(path)] == []
 
 
 def test_it_is_typed() -> None:
