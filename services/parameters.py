@@ -4,14 +4,18 @@ from collections.abc import Iterable, Mapping
 
 from services.refused import RefusedError
 
-SHOWN_LENGTH_MAX = 80
+NAME_LENGTH_MAX = 80
 
 
 class ParameterError(RefusedError):
-    """One parameter is bad (422): `field` is its name, `reason` says what it may be."""
+    """One parameter is bad (422): `field` is its name, `reason` says what it may be.
+
+    The sentence for the caller leaves the value out: a parameter that is not known may hold a secret, and others may
+    read what was refused.
+    """
 
     def __init__(self, field: str, value: str, reason: str) -> None:
-        super().__init__(422, f"{field:.{SHOWN_LENGTH_MAX}}={value:.{SHOWN_LENGTH_MAX}} {reason}")
+        super().__init__(422, f"the parameter {field:.{NAME_LENGTH_MAX}} {reason}")
         self.field = field
         self.value = value
         self.reason = reason

@@ -32,6 +32,7 @@ from services.ingest.limits import IngestLimits
 from services.ingest.marks import Marks
 from services.ingest.recent.endpoint import RecentEndpoint
 from services.ingest.recent.notes import Notes
+from services.ingest.recent.refusals import Refusals
 from services.ingest.recent.shared import SharedRecent
 from services.ingest.schema_texts import schema_names, schema_text
 from services.ingest.tally import IngestTally
@@ -58,10 +59,11 @@ def build_service(settings: Settings) -> Service:
     limiter = _limiter(settings, redis, tally)
     diverter = Diverter(settings, producer_id=producer_id, tally=tally)
     notes = Notes(producer_id)
-    shared = None if redis is None else SharedRecent(redis, notes)
+    refusals = Refusals(producer_id)
+    shared = None if redis is None else SharedRecent(redis, notes, refusals)
     exclusions = Exclusions(settings.ingest.exclusions_file, tally.registry)
     limits, marks = IngestLimits(settings, limiter, tally), Marks(settings, exclusions)
-    intake = Intake(settings, writer, diverter, access, limits, marks, tally, notes)
+    intake = Intake(settings, writer, diverter, access, limits, marks, tally, notes, refusals)
     life = Life()
     overload = Overload(settings.ingest.delay_max_ms / 1000)
     door = Door(overload, ENCODER.encode(Result(0, [], error=BEHIND)), tally.overloaded)
@@ -97,7 +99,7 @@ def build_service(settings: Settings) -> Service:
         routes=[
             Route(routes.EVENTS.path, intake.post_events, methods=[routes.EVENTS.method]),
             Route(f"{routes.EVENTS.path}/", intake.post_events, methods=[routes.EVENTS.method]),
-            Route(routes.RECENT.path, RecentEndpoint(access, notes, shared).get),
+            Route(routes.RECENT.path, RecentEndpoint(access, notes, refusals, shared).get),
             Route(routes.TIME.path, _time),
             Route(routes.SCHEMA.path, _schema),
             *health,

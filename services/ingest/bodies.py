@@ -8,6 +8,9 @@ from starlette.requests import ClientDisconnect, Request
 from services.ingest.room import Held
 from services.refused import RefusedError
 
+# JavaScript reads no larger number exactly.
+SHOWN_BYTES_MAX = 1 << 53
+
 
 def declared_bytes(headers: Mapping[str, str], *, bytes_max: int) -> int:
     """How long the body is by its Content-Length; 0 if it has none. Raises RefusedError if that is too much."""
@@ -15,6 +18,12 @@ def declared_bytes(headers: Mapping[str, str], *, bytes_max: int) -> int:
     if declared > bytes_max:
         raise _too_large(bytes_max)
     return declared
+
+
+def sent_bytes(headers: Mapping[str, str]) -> int | None:
+    """How long the body is by its Content-Length, for whoever reads about it; None if that does not say."""
+    declared = headers.get("content-length", "")
+    return min(int(declared), SHOWN_BYTES_MAX) if declared.isdecimal() and len(declared) < 20 else None
 
 
 async def read_body(request: Request, held: Held, *, bytes_max: int, timeout_s: float) -> bytes:

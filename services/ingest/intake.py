@@ -14,10 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.access.access import KEY_PARAMETER, WRITERS, Access
+from services.access.caller import Caller
 from services.door import BEHIND, REFUSED
 from services.ingest import forms, idempotency, routes
 from services.ingest.answers import BOUNDED, Result
-from services.ingest.bodies import declared_bytes, read_body
+from services.ingest.bodies import declared_bytes, read_body, sent_bytes
 from services.ingest.diverting import Diverter
 from services.ingest.encodings import checked_encoding, unpack
 from services.ingest.events import Terms
@@ -27,6 +28,7 @@ from services.ingest.marks import Marks
 from services.ingest.novelty import Novelty
 from services.ingest.packing import Made, Packed, Reach
 from services.ingest.recent.notes import Notes
+from services.ingest.recent.refusals import Refusals
 from services.ingest.recent.shown import VIEWER
 from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
 from services.ingest.room import Held, Room
@@ -62,8 +64,10 @@ class Intake:
         marks: Marks,
         tally: IngestTally,
         notes: Notes,
+        refusals: Refusals,
     ) -> None:
         self._notes = notes
+        self._refusals = refusals
         self._access = access
         self._diverter = diverter
         self._tally = tally
@@ -83,19 +87,29 @@ class Intake:
 
     async def post_events(self, request: Request) -> Response:
         """The endpoint of POST /v1/events."""
+        caller = None
         try:
+            caller = self._caller(request)
             with self._room.request() as held:
-                response = await self._take(request, held)
+                response = await self._take(caller, request, held)
         except RefusedError as refused:
+            if caller is not None:
+                self._note_refused(caller, request, refused)
             response = _answer(refused.status, Result(0, [], error=refused.error), refused.headers)
         self._tally.answered(response.status_code)
         return response
 
-    async def _take(self, request: Request, held: Held) -> Response:
+    def _caller(self, request: Request) -> Caller:
+        """Who sends the request. Raises RefusedError (401, 403; 503 while the process is behind)."""
         if REFUSED in request.scope.get("state", ()):
             self._tally.behind.inc()
             raise RefusedError(503, BEHIND, retry_after_s=RETRY_AFTER_S)
-        caller = self._access.caller(request, WRITERS)
+        return self._access.caller(request, WRITERS)
+
+    def _note_refused(self, caller: Caller, request: Request, refused: RefusedError) -> None:
+        self._refusals.note(caller, time.time_ns() // 1_000_000, refused, sent_bytes(request.headers))
+
+    async def _take(self, caller: Caller, request: Request, held: Held) -> Response:
         is_dry_run = _dry_run(request)
         if is_dry_run and caller.is_publishable:
             raise RefusedError(403, f"{routes.DRY_RUN.name} is for secret keys; leave it out, or use one of those")
@@ -122,6 +136,7 @@ class Intake:
         taken = await _beside(body, reading.pack, loop_bytes_max)
         packed, rejected, parsed = taken.packed, taken.packed.rejected, reading.parsed
         if (reason := too_many(rejected)) is not None:
+            self._note_refused(caller, request, RefusedError(400, reason))
             return _answer(400, Result(0, rejected[:REJECTIONS_MAX], error=reason))
         # Others may have come meanwhile.
         self._admit_events(packed.count)
@@ -139,6 +154,8 @@ class Intake:
         clock_off_ms = UNSET if parsed.sent_at_ms is None else parsed.sent_at_ms - packing.now_ms
         if packed.count == 0:
             reason = "no event in the body is usable" if rejected else "the body holds no event"
+            if not rejected:
+                self._note_refused(caller, request, RefusedError(400, reason))
             return _answer(400, Result(0, rejected, ignored=ignored, clock_off_ms=clock_off_ms, error=reason))
         late = len(set(packed.late).difference(index for index, _ in failed))
         result = Result(
@@ -205,7 +222,7 @@ def _dry_run(request: Request) -> bool:
     check_known(request.query_params, (name, KEY_PARAMETER))
     said = set(request.query_params.getlist(name))
     for value in said - {"true", "false"}:
-        raise ParameterError(name, value, "is neither true nor false; send one of them")
+        raise ParameterError(name, value, f"is {value:.80}, which is neither true nor false; send one of them")
     if len(said) > 1:
         raise ParameterError(name, "true,false", "is both true and false; send it once")
     return said == {"true"}

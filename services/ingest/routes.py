@@ -103,7 +103,8 @@ EVENTS = Operation(
 )
 RECENT: Operation[Any] = Operation(
     "/v1/recent",
-    f"What became of the last {EVENTS_MAX} events of a key? Also of those that were refused, and why.",
+    f"What became of the last {EVENTS_MAX} events of a key? Also of those that were refused, and of bodies that were "
+    "refused as a whole, and why.",
     Answer("The events, without viewer ids. Other processes' are some seconds behind.", (Recent,)),
     {
         401: Answer("There is no valid key.", (NoRecent,)),

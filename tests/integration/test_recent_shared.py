@@ -15,11 +15,21 @@ from connectors.redis_client import redis_client
 from services.access.caller import Caller
 from services.ingest import app as ingest_app
 from services.ingest.events import Terms
-from services.ingest.recent.answers import EVENTS_MAX, RecentEvent
+from services.ingest.recent.answers import BODIES_MAX, EVENTS_MAX, RecentEvent
 from services.ingest.recent.notes import Notes
-from services.ingest.recent.shared import EXPIRY_S, PREFIX, TURN_EVENTS_MAX, SharedRecent, together
+from services.ingest.recent.refusals import Refusals
+from services.ingest.recent.shared import (
+    EXPIRY_S,
+    PREFIX,
+    REFUSED_PREFIX,
+    TURN_EVENTS_MAX,
+    SharedRecent,
+    bodies_together,
+    together,
+)
 from services.ingest.recent.shown import newest
 from services.ingest.taking import Packing, read
+from services.refused import RefusedError
 from settings import RedisSettings, Settings
 from tests.support.ingest_writer import StartedWriter
 from tests.support.valkey import Server, running_valkey
@@ -55,7 +65,7 @@ def last(notes: Notes) -> list[RecentEvent]:
 def test_processes_see_each_others_events_in_lists_with_a_bound(tmp_path: Path) -> None:
     async def work(client: Redis) -> None:
         one, other = Notes("p"), Notes("q")
-        first, second = SharedRecent(client, one), SharedRecent(client, other)
+        first, second = SharedRecent(client, one, Refusals("p")), SharedRecent(client, other, Refusals("q"))
         note(one, "A", 400)
         note(other, "B", 300, at_ms=NOW_MS + 1)
         await first.share()
@@ -79,10 +89,33 @@ def test_processes_see_each_others_events_in_lists_with_a_bound(tmp_path: Path) 
         asked(server, work)
 
 
+def test_processes_see_each_others_refused_bodies_and_a_flood_is_one_a_turn(tmp_path: Path) -> None:
+    async def work(client: Redis) -> None:
+        caller = Caller("acme", "k1")
+        one, other = Refusals("p"), Refusals("q")
+        first, second = (SharedRecent(client, Notes(of), refusals) for of, refusals in (("p", one), ("q", other)))
+        other.note(caller, NOW_MS - 1, RefusedError(415, "no such form"), 3)
+        await second.share()
+        for turn in range(BODIES_MAX + 2):
+            for _ in range(100):
+                one.note(caller, NOW_MS + turn, RefusedError(429, "wait"), None)
+            await first.share()
+            found = await second.refused(OF)
+            assert (found[0].at, found[0].times, len(found)) == (NOW_MS + turn, 100, min(turn + 2, BODIES_MAX))
+        assert bodies_together(one.of(OF), found) == found
+        assert [body.process for body in bodies_together(other.of(OF), [])] == ["q"]
+        name = f"{REFUSED_PREFIX}acme:k1"
+        assert await client.llen(name) == BODIES_MAX  # type: ignore[misc]
+        assert 0 < await client.ttl(name) <= EXPIRY_S
+
+    with running_valkey(tmp_path) as server:
+        asked(server, work)
+
+
 def test_a_turn_has_a_bound_and_no_caller_is_left_out(tmp_path: Path) -> None:
     async def work(client: Redis) -> None:
         notes = Notes("p")
-        shared = SharedRecent(client, notes)
+        shared = SharedRecent(client, notes, Refusals("p"))
         keys = [f"k{n}" for n in range(2 * TURN_EVENTS_MAX // EVENTS_MAX)]
         for key in keys:
             note(notes, "A", EVENTS_MAX, key)
@@ -100,7 +133,7 @@ def test_a_turn_has_a_bound_and_no_caller_is_left_out(tmp_path: Path) -> None:
 def test_what_redis_did_not_take_is_shared_when_it_is_back(tmp_path: Path) -> None:
     async def work(client: Redis, server: Server) -> None:
         notes = Notes("p")
-        shared = SharedRecent(client, notes)
+        shared = SharedRecent(client, notes, Refusals("p"))
         note(notes, "A", 1)
         server.kill()
         with pytest.raises((RedisError, OSError)):
@@ -124,6 +157,8 @@ def test_an_answer_names_the_process_only_while_redis_is_away(tmp_path: Path, mo
             assert one.post("/v1/events", json={"events": [{"video_id": "A"}]}).status_code == 202
             # The other process learns it in the background.
             assert eventually(lambda: len(other.get("/v1/recent").json()["events"]) == 1, BACK_S)
+            assert one.post("/v1/events", content=b"[]").status_code == 415
+            assert eventually(lambda: len(other.get("/v1/recent").json()["refused"]) == 1, BACK_S)
             assert other.get("/v1/recent").json() == one.get("/v1/recent").json()
             assert one.get("/v1/recent").json()["process"] is None
             server.kill()

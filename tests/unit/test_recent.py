@@ -15,13 +15,15 @@ from services.access.caller import Caller
 from services.ingest import app as ingest_app
 from services.ingest.events import Terms
 from services.ingest.recent import endpoint
-from services.ingest.recent.answers import EVENTS_MAX, RecentEvent
+from services.ingest.recent.answers import BODIES_MAX, EVENTS_MAX, RecentEvent
 from services.ingest.recent.notes import Notes
-from services.ingest.recent.shared import TURN_EVENTS_MAX, together
+from services.ingest.recent.refusals import CALLERS_MAX, ERROR_LENGTH_MAX, Refusals
+from services.ingest.recent.shared import TURN_EVENTS_MAX, bodies_together, together
 from services.ingest.recent.shown import newest, shown
 from services.ingest.taking import Packing, read
 from services.limits.buckets import Rate
-from settings import AccessSettings, RedisSettings, Settings
+from services.refused import RefusedError
+from settings import AccessSettings, IngestSettings, LimitSettings, RedisSettings, Settings
 from tests.support.ingest_writer import FakeWriter, ingest_client
 from tests.support.keys import load_keys
 
@@ -65,6 +67,95 @@ def videos(events: Sequence[RecentEvent]) -> list[Any]:
 
 
 # --- what is shown
+
+OTHER_BODIES: list[tuple[int, dict[str, Any]]] = [
+    (400, {"content": b"[]", "headers": {"content-type": JSON}}),
+    (400, {"json": {"events": []}}),
+    (400, {"json": {"events": [{"video_id": ""}] * 1001}}),
+    (413, {"content": b" " * 5000, "headers": {"content-type": JSON}}),
+    (415, {"content": b"x", "headers": {"content-type": "text/csv"}}),
+    (415, {"content": b"x", "headers": {"content-type": JSON, "content-encoding": "br"}}),
+    (422, {"json": {"events": []}, "params": {"dry": "true"}}),
+]
+
+
+@pytest.mark.parametrize(("status", "request_of"), OTHER_BODIES, ids=range(len(OTHER_BODIES)))
+def test_a_body_that_was_refused_as_a_whole_is_shown_with_its_reason_and_size(
+    status: int, request_of: dict[str, Any]
+) -> None:
+    bytes_max = 1 << 20 if "json" in request_of else 4096
+    client = ingest_client(Settings(redis=ALONE, ingest=IngestSettings(body_bytes_max=bytes_max)))
+    answer = client.post("/v1/events", **request_of)
+    assert answer.status_code == status
+    found = recent(client)
+    assert found["events"] == []
+    (refused,) = found["refused"]
+    assert (refused["status"], refused["times"], refused["number"]) == (status, 1, 0)
+    assert refused["error"] == answer.json()["error"]
+    assert refused["bytes"] == int(answer.request.headers["content-length"])
+
+
+def test_what_a_parameter_holds_that_is_not_known_is_shown_to_nobody(client: TestClient) -> None:
+    answer = client.post("/v1/events", params={"token": "s3cret"}, json={"events": [{"video_id": "A"}]})
+    assert answer.json()["error"] == "the parameter token is not known here; the parameters are dry_run, key"
+    assert "s3cret" not in client.get("/v1/recent").text
+
+
+def test_a_client_that_goes_on_after_a_429_is_one_entry_and_pushes_no_event_out() -> None:
+    client = ingest_client(Settings(redis=ALONE, limits=LimitSettings(events_per_s=0.1, burst_ms=1000)))
+    assert client.post("/v1/events", json={"events": [{"video_id": "A"}]}).status_code == 202
+    for _ in range(30):
+        assert client.post("/v1/events", json={"events": [{"video_id": "B"}]}).status_code == 429
+    found = recent(client)
+    assert [event["video_id"] for event in found["events"]] == ["A"]
+    assert [(one["status"], one["times"]) for one in found["refused"]] == [(429, 30)]
+
+
+def test_a_body_of_which_events_are_shown_is_in_no_other_list(client: TestClient) -> None:
+    assert client.post("/v1/events", json={"events": [{"video_id": ""}]}).status_code == 400
+    found = recent(client)
+    assert (len(found["events"]), found["refused"]) == (1, [])
+
+
+def test_the_last_refused_bodies_are_kept_and_each_reason_is_its_own() -> None:
+    refusals = Refusals("p")
+    for number in range(3 * BODIES_MAX):
+        refusals.note(CALLER, NOW_MS + number, RefusedError(400, f"reason {number // 2}"), None)
+    found = refusals.of(OF)
+    assert [(one.error, one.times) for one in found[:2]] == [("reason 29", 2), ("reason 28", 2)]
+    assert len(found) == BODIES_MAX
+    refusals.note(CALLER, NOW_MS, RefusedError(415, "reason 29" + "x" * 10_000), 7)
+    assert len(refusals.of(OF)[0].error) == ERROR_LENGTH_MAX
+    assert refusals.of(OF)[1].times == 2
+
+
+def test_of_many_callers_those_that_were_heard_of_last_are_kept() -> None:
+    refusals = Refusals("p")
+    callers = [Caller("acme", f"k{number}") for number in range(CALLERS_MAX + 1)]
+    for caller in (callers[0], *callers[:-1], callers[0], callers[-1]):
+        refusals.note(caller, NOW_MS, RefusedError(400, "bad"), None)
+    assert [len(refusals.of(("acme", f"k{number}"))) for number in (0, 1, 2, CALLERS_MAX)] == [1, 0, 1, 1]
+    assert len(refusals.waiting) == CALLERS_MAX
+
+
+def test_a_refused_body_that_was_shared_changes_no_more() -> None:
+    refusals = Refusals("p")
+
+    def note() -> None:
+        refusals.note(CALLER, NOW_MS, RefusedError(429, "wait"), 1)
+
+    note()
+    note()
+    (first,) = refusals.to_share(OF)
+    # Meanwhile Redis is asked.
+    note()
+    refusals.is_shared(OF, first.number)
+    assert list(refusals.waiting) == [OF]
+    assert [one.times for one in refusals.of(OF)] == [1, 2]
+    (second,) = refusals.to_share(OF)
+    refusals.is_shared(OF, second.number)
+    assert (refusals.waiting, refusals.to_share(OF)) == ({}, [])
+    assert bodies_together(refusals.of(OF), [first]) == [second, first]
 
 
 def test_accepted_and_refused_events_are_shown_and_the_newest_is_first(client: TestClient) -> None:

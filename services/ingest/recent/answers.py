@@ -9,8 +9,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from services.ingest.rejections import Rejection
 
-# How many events of a key are shown.
+# How many events of a key are shown, and how many bodies that were refused as a whole.
 EVENTS_MAX = 500
+BODIES_MAX = 20
 
 
 class Hidden(Struct, frozen=True):
@@ -46,6 +47,18 @@ class RecentEvent(Struct):
     rejected: Annotated[Rejection | UnsetType, Meta(description="Why the event was refused.")] = UNSET
 
 
+class RefusedBody(Struct):
+    """A body of which nothing was taken. If the next ones were refused likewise, they are counted with it."""
+
+    at: Annotated[int, Meta(description="When the last of them was refused, in ms since 1970, by the service's clock.")]
+    process: Annotated[str, Meta(description="The process that refused it.")]
+    number: Annotated[int, Meta(description="Its place among those that the process refused.")]
+    status: Annotated[int, Meta(description="The status of the answer.")]
+    error: Annotated[str, Meta(description="Why it was refused, as the answer said it to the last of them.")]
+    bytes: Annotated[int | None, Meta(description="The Content-Length of the last of them; null if it had none.")]
+    times: Annotated[int, Meta(description="How many bodies were refused so, one after the other.")]
+
+
 class Recent(Struct):
     """What became of the last events of a key."""
 
@@ -56,6 +69,13 @@ class Recent(Struct):
         Meta(description="The process whose events these are alone, because Redis does not answer; null if all."),
     ]
     events: Annotated[list[RecentEvent], Meta(description=f"At most {EVENTS_MAX}, the newest first.")]
+    refused: Annotated[
+        list[RefusedBody],
+        Meta(
+            description=f"Bodies that were refused as a whole, whose events are not above: at most {BODIES_MAX}, the "
+            "newest first."
+        ),
+    ]
 
 
 class NoRecent(Struct, frozen=True):

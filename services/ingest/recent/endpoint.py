@@ -14,7 +14,8 @@ from services.access.caller import Caller
 from services.ingest import routes
 from services.ingest.recent.answers import NoRecent, Recent
 from services.ingest.recent.notes import Notes, Of
-from services.ingest.recent.shared import SharedRecent, together
+from services.ingest.recent.refusals import Refusals
+from services.ingest.recent.shared import SharedRecent, bodies_together, together
 from services.ingest.recent.shown import newest
 from services.json_answer import NO_STORE, json_answer
 from services.limits.buckets import Amount, Buckets, Limits, Rate
@@ -33,9 +34,10 @@ _ONE = Amount(1.0)
 class RecentEndpoint:
     """Answers what became of a key's last events. `shared` is None if there is no Redis on purpose."""
 
-    def __init__(self, access: Access, notes: Notes, shared: SharedRecent | None) -> None:
+    def __init__(self, access: Access, notes: Notes, refusals: Refusals, shared: SharedRecent | None) -> None:
         self._access = access
         self._notes = notes
+        self._refusals = refusals
         self._shared = shared
         # By asking key. There are no more than keys in the file.
         self._buckets: dict[Of, Buckets] = {}
@@ -55,14 +57,15 @@ class RecentEndpoint:
         of = (project, key)
         # In a thread, since the loop takes events.
         own = await asyncio.to_thread(newest, self._notes.of(of), self._notes.process)
+        refused = self._refusals.of(of)
         if self._shared is not None:
             try:
-                shared = await self._shared.recent(of)
-                return Recent(project, key, None, together(own, shared))
+                events = together(own, await self._shared.recent(of))
+                return Recent(project, key, None, events, bodies_together(refused, await self._shared.refused(of)))
             except (RedisError, OSError):
                 # The answer says that other processes are not in it.
                 pass
-        return Recent(project, key, self._notes.process, own)
+        return Recent(project, key, self._notes.process, own, refused)
 
     def _admit(self, caller: Caller) -> None:
         """Raise RefusedError (429) if the caller asks too often."""
