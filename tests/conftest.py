@@ -42,7 +42,7 @@ SHARED_PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "redis", "jobman
 # With `-n`, tests of one group run in one process, one after the other, and groups begin in the order of their tests.
 SHARED_STACK_GROUP = "shared stack"
 # What takes long goes first, so that the processes end at about the same time.
-FOLDERS = ("chaos", "upgrade", "integration", "operators", "property", "unit")
+FOLDERS = ("chaos", "upgrade", "integration", "browser", "operators", "property", "unit")
 
 
 def pytest_configure(config: pytest.Config) -> None:

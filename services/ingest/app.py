@@ -35,6 +35,7 @@ from services.ingest.recent.notes import Notes
 from services.ingest.recent.refusals import Refusals
 from services.ingest.recent.shared import SharedRecent
 from services.ingest.schema_texts import schema_names, schema_text
+from services.ingest.script import script_routes
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter
 from services.json_answer import ENCODER, NO_STORE, json_answer
@@ -102,6 +103,7 @@ def build_service(settings: Settings) -> Service:
             Route(routes.RECENT.path, RecentEndpoint(access, notes, refusals, shared).get),
             Route(routes.TIME.path, _time),
             Route(routes.SCHEMA.path, _schema),
+            *script_routes(settings.ingest.script_path),
             *health,
             *description_routes(routes.OPENAPI),
         ],

@@ -73,6 +73,12 @@ class IngestSettings(ServingSettings):
         description="A file of networks, in JSON, whose views are marked with the name of a rule. It is read again "
         "whenever it changes. Empty for none.",
     )
+    script_path: str = Field(
+        "/vc.js",
+        pattern=r"^((/[A-Za-z0-9_-]+)+\.js)?$",
+        description="Where the script for browsers lies. Names that say what it does stand on lists of what browsers "
+        "are to block. Empty for nowhere.",
+    )
     country_header: str = Field(
         "",
         pattern=r"^[A-Za-z0-9-]*$",

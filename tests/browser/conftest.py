@@ -1,0 +1,67 @@
+"""One Chromium for all tests of pages, and one ingest beside one site. Each test has a profile of its own."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from connectors.key_file import change_keys
+from schemas.access_keys import new_key
+from services.ingest import app as ingest_app
+from settings import AccessSettings, Settings
+from tests.support.ingest_writer import StartedWriter
+from tests.support.watched_site import PATIENCE_S, Site, watched_site
+
+# Debian's. Playwright would download one of its own.
+CHROMIUM = "chromium"
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+# Playwright switches off what pages of real browsers have: the cache of the history.
+UNWANTED = ("--disable-back-forward-cache",)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which(CHROMIUM)
+    assert path is not None, "Chromium is not there; `bin/setup tests` installs it, or says how"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=list(ARGUMENTS), ignore_default_args=list(UNWANTED)
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def served_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Ingest that asks for keys, and a page whose key is publishable."""
+    keys_file = tmp_path_factory.mktemp("keys") / "keys.json"
+    key, text = new_key("pubwrite", "acme")
+    anything = {"kinds": ("*",), "origins": ("*",), "video_id_prefix": "*"}
+    change_keys(keys_file, lambda keys: (*keys, msgspec.structs.replace(key, **anything)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest_app, "EventWriter", StartedWriter)
+        service = ingest_app.build_service(Settings(access=AccessSettings(mode="keys", keys_file=str(keys_file))))
+        with watched_site(service.public, text, Path(__file__).parent) as site:
+            yield site
+
+
+@pytest.fixture
+def site(served_site: Site) -> Site:
+    served_site.reset()
+    return served_site
+
+
+@pytest.fixture
+def profile(chromium: Browser) -> Iterator[BrowserContext]:
+    context = chromium.new_context()
+    context.set_default_timeout(PATIENCE_S * 1000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(profile: BrowserContext) -> Page:
+    return profile.new_page()
