@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.loop_turns import Turns
 from services.overload import Overload
 from services.refused import RETRY_AFTER_S
 
@@ -19,12 +20,13 @@ BEHIND = "this process has more requests than it can begin soon; send this again
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """How a service refuses requests with a body while it is behind. `refused` is called for each.
+    """How a service refuses requests with a body while it is behind, and begins the others in turn.
 
-    `body` is the JSON of the answer.
+    `refused` is called for each that is refused, and `body` is the JSON of the answer.
     """
 
     overload: Overload
+    turns: Turns
     body: bytes
     refused: Callable[[], None]
 
@@ -36,16 +38,17 @@ class Door:
 
 
 class Begins:
-    """Tells the rule that a request begins."""
+    """Begins each request that was let in when it is its turn, and tells the rule."""
 
-    def __init__(self, app: ASGIApp, overload: Overload) -> None:
+    def __init__(self, app: ASGIApp, door: Door) -> None:
         self._app = app
-        self._overload = overload
+        self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if ADMITTED in scope.get("state", ()):
-            self._overload.begun()
+            await self._door.turns.begin()
+            self._door.overload.begun()
         await self._app(scope, receive, send)
 
 

@@ -52,7 +52,7 @@ def serve(service: Service, serving: ServingSettings) -> None:
     """
     app: ASGIApp = ConnectionAge(service.public, age_s=serving.connection_s, life=service.life)
     public = _server(
-        app if service.door is None else Begins(app, service.door.overload),
+        app if service.door is None else Begins(app, service.door),
         host=serving.host,
         port=serving.port,
         serving=serving,

@@ -5,6 +5,9 @@ every refusal.
 """
 
 import contextlib
+import json
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -15,10 +18,11 @@ from typing import Any
 
 import psutil
 
-from benchmarks.comparing.ingest_host import LoadPlan, Running, load_figures, start_load
+from benchmarks.comparing.ingest_host import LoadPlan, Running, cores, load_figures, start_load
 from benchmarks.comparing.ingest_turns import Case, Sender
 from benchmarks.measuring import ingest_recount, overload_figures
 from benchmarks.measuring.overload_figures import MemorySample
+from tools.stack.layout import repository
 from tools.stack.machine.ports import HOST
 
 CASE = Case("json", "identity", 100)
@@ -28,6 +32,8 @@ TIMES_SATURATION = 1.5
 SATURATION_CONNECTIONS = {3: 64, 4: 128, 5: 256}
 SATURATION_S = 4.0
 SAMPLE_EVERY_S = 1.0
+# The control ends about when the clients do.
+LATE_END_S = 30.0
 # Of each of the two load tools, so that both together use half a core.
 LOAD_CPU = 0.25
 # By the number in the ids of its events; 0 is the client of the check before.
@@ -49,14 +55,17 @@ def overload(running: Running, sender: Sender, folder: Path, seconds: float) -> 
     files = [(folder / f"client-{number}.acknowledged", number) for number in CLIENTS]
     plans = [_plan(sender, running, path, number, rate, seconds) for path, number in files]
     lags = _metrics(running)
-    before_s, began_at = running.cpu_s(), time.monotonic()
+    before_s, waited_s, began_at = running.cpu_s(), _waited_for_core_s(running.process), time.monotonic()
     with _sampled(running.process) as samples, contextlib.ExitStack() as stack:
+        idle = _idle_loop(running.process, seconds)
         processes = [start_load(sender.tool, running.place.url, plan) for plan in plans]
-        for process in processes:
-            # If one fails, the other must not go on.
+        for process in (idle, *processes):
+            # If one fails, the others must not go on.
             stack.callback(process.kill)
         told = [load_figures(process, seconds) for process in processes]
         took_s = time.monotonic() - began_at
+        waited_share = round((_waited_for_core_s(running.process) - waited_s) / took_s, 4)
+        idle_lag = json.loads(idle.communicate(timeout=LATE_END_S)[0])
     lag_p99_ms = overload_figures.lag_p99_ms(lags, _metrics(running))
     used_s = running.cpu_s() - before_s
     clients = dict(zip(CLIENTS.values(), told, strict=True))
@@ -71,6 +80,8 @@ def overload(running: Running, sender: Sender, folder: Path, seconds: float) -> 
         "memory": overload_figures.memory(samples),
         "accepted_share_of_best": overload_figures.accepted_share(clients.values(), best),
         "lag_p99_ms": lag_p99_ms,
+        "idle_loop_lag": idle_lag,
+        "loop_waited_for_core_share": waited_share,
         "recount": counted,
     }
 
@@ -80,6 +91,19 @@ def _plan(sender: Sender, running: Running, path: Path, number: int, rate: float
     if CLIENTS[number] == "ignores_refusals":
         more.append("-ignores-refusals")
     return sender.plan(CASE, running.service, seconds, rate=rate, cpu=LOAD_CPU, more=more)
+
+
+def _idle_loop(service: psutil.Process, seconds: float) -> "subprocess.Popen[str]":
+    """Start the control on the cores of the service."""
+    command = [sys.executable, "-m", "benchmarks.measuring.idle_loop", str(seconds)]
+    with cores(set(service.cpu_affinity())):
+        return subprocess.Popen(command, cwd=repository(), stdout=subprocess.PIPE, text=True)
+
+
+def _waited_for_core_s(service: psutil.Process) -> float:
+    """How long the thread of the service's loop could have run so far and had to wait for a core."""
+    text = Path(f"/proc/{service.pid}/task/{service.pid}/schedstat").read_text(encoding="ascii")
+    return int(text.split()[1]) / 1e9
 
 
 def _metrics(running: Running) -> str:

@@ -15,7 +15,7 @@ from benchmarks.comparing.ingest_host import LoadPlan, known, shares
 from benchmarks.comparing.ingest_turns import Case, cases, schedule
 from benchmarks.contenders.ingest_services import FASTAPI, GO, OURS, with_key
 from benchmarks.inputs import bodies
-from benchmarks.measuring import go_programs, ingest_figures, ingest_recount, overload_figures
+from benchmarks.measuring import go_programs, idle_loop, ingest_figures, ingest_recount, overload_figures
 from benchmarks.measuring.overload_figures import MemorySample
 from connectors.key_file import read_keys
 from schemas import registry
@@ -243,3 +243,9 @@ def test_the_lag_of_the_loop_is_that_of_the_run_alone() -> None:
     for _ in range(10):
         lag.observe(0.015)
     assert overload_figures.lag_p99_ms(before, generate_latest(own).decode()) == 20.0
+
+
+def test_the_loop_that_does_nothing_tells_what_99_percent_keep() -> None:
+    late = [0.001] * 98 + [0.5, 0.02]
+    assert idle_loop.figures(late) == {"samples": 100, "p50_ms": 1.0, "p99_ms": 20.0, "max_ms": 500.0}
+    assert idle_loop.figures([]) == {"samples": 0}

@@ -1,15 +1,16 @@
 """Bodies that kernels read are answered and written as small ones are. No server."""
 
 import json
+import threading
 import uuid
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from services.ingest.intake import LOOP_BYTES_MAX
+from services.ingest.intake import LOOP_BYTES_MAX, LOOP_EVENTS_MAX
 from services.ingest.routes import NDJSON
-from services.ingest.taking import KERNEL_BYTES_MIN
+from services.ingest.taking import KERNEL_BYTES_MIN, Reading, Taken
 from tests.support.ingest_writer import FakeWriter, ingest_client, installed
 from tests.support.packed_events import events_of
 
@@ -51,3 +52,24 @@ def test_a_body_of_any_size_is_answered_alike(
     assert {index: datum[:16] for _, index, datum in events_of(packed)} == made
     ids = {index: datum[16:].split(b"\x08view")[0] for _, index, datum in events_of(packed)}
     assert ids[2][:2] == b"\x02B"
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_many_events_that_no_kernel_takes_do_not_hold_up_the_loop(monkeypatch: pytest.MonkeyPatch, more: int) -> None:
+    packers, writers = set(), set()
+    pack, write = Reading.pack, FakeWriter.write
+
+    def noting_pack(reading: Reading) -> Taken:
+        packers.add(threading.get_ident())
+        return pack(reading)
+
+    def noting_write(writer: FakeWriter, packed: Any) -> Any:
+        writers.add(threading.get_ident())
+        return write(writer, packed)
+
+    monkeypatch.setattr(Reading, "pack", noting_pack)
+    monkeypatch.setattr(FakeWriter, "write", noting_write)
+    installed(monkeypatch)
+    events = [{"video_id": "A", "odd": 1}] * (LOOP_EVENTS_MAX + more)
+    assert posted(ingest_client(), events, is_lines=False)["accepted"] == len(events)
+    assert (more == 1) is (packers != writers)

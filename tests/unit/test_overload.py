@@ -12,7 +12,8 @@ from uvicorn.server import ServerState
 from services.connections import DatedConnection
 from services.door import REFUSED, Begins, Door
 from services.ingest import app as ingest_app
-from services.overload import COST_S, HASTY_S, LAGS, LATE_S, MEASURED_MIN, WAITING_MIN, Overload, Visitor
+from services.loop_turns import Turns
+from services.overload import AGAIN_SHARE, COST_S, HASTY_S, LAGS, LATE_S, MEASURED_MIN, WAITING_MIN, Overload, Visitor
 from services.refused import RETRY_AFTER_S
 from settings import Settings
 from settings.groups.serving import ServingSettings
@@ -22,6 +23,7 @@ HEAD = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n"
 POST = HEAD + b"\r\n{}"
 # So many wait for exactly the bound.
 BOUND = 40
+AGAIN = int(BOUND * AGAIN_SHARE)
 
 
 def rule() -> Overload:
@@ -32,13 +34,18 @@ def let_in(overload: Overload, count: int) -> None:
     assert [overload.admits(Visitor(), 0.0) for _ in range(count)] == [True] * count
 
 
-def test_requests_are_let_in_up_to_the_bound_of_delay_and_again_when_some_have_begun() -> None:
+def test_requests_are_let_in_up_to_the_bound_of_delay_and_again_when_few_wait() -> None:
     overload = rule()
     let_in(overload, BOUND + 1)
-    assert not overload.admits(Visitor(), 0.0)
     assert overload.delay_s > BOUND * COST_S
+    assert not overload.admits(Visitor(), 0.0)
+    for _ in range(BOUND - AGAIN):
+        assert not overload.admits(Visitor(), 0.0)
+        overload.begun()
     overload.begun()
-    let_in(overload, 1)
+    assert overload.waiting == AGAIN
+    let_in(overload, BOUND + 1 - AGAIN)
+    assert not overload.admits(Visitor(), 0.0)
 
 
 def test_who_comes_back_too_early_is_let_in_only_while_the_wait_is_short() -> None:
@@ -47,7 +54,7 @@ def test_who_comes_back_too_early_is_let_in_only_while_the_wait_is_short() -> No
     polite, hasty = Visitor(), Visitor()
     assert not overload.admits(polite, 0.0)
     assert not overload.admits(hasty, 0.0)
-    for _ in range(BOUND // 2):
+    for _ in range(BOUND + 1 - AGAIN):
         overload.begun()
     assert not overload.admits(hasty, RETRY_AFTER_S / 2)
     assert overload.admits(polite, RETRY_AFTER_S)
@@ -61,7 +68,8 @@ def test_haste_is_forgotten() -> None:
     let_in(overload, BOUND + 1)
     hasty = Visitor()
     assert [overload.admits(hasty, at_s) for at_s in (0.0, 0.1)] == [False, False]
-    overload.begun()
+    for _ in range(BOUND + 1 - AGAIN):
+        overload.begun()
     assert not overload.admits(hasty, HASTY_S)
     assert overload.admits(hasty, 0.1 + HASTY_S + RETRY_AFTER_S + HASTY_S)
 
@@ -109,6 +117,17 @@ def test_while_the_loop_is_late_a_request_costs_the_time_that_passes(lag_s: floa
     assert overload.cost_s == pytest.approx(cost_s / MEASURED_MIN)
 
 
+def test_while_requests_wait_all_the_time_one_costs_the_time_that_passes() -> None:
+    overload = rule()
+    let_in(overload, 1)
+    for second in range(40):
+        overload.sampled(0.0, second, second * 0.6)
+        for _ in range(MEASURED_MIN):
+            let_in(overload, 1)
+            overload.begun()
+    assert overload.cost_s == pytest.approx(1.0 / MEASURED_MIN)
+
+
 # --- connections
 
 
@@ -143,8 +162,9 @@ class Peer:
         self.requests = 0
         self.refused = 0
         self.overload = rule() if overload is None else overload
-        self._door = Door(self.overload, b'{"error":"behind"}', self._refuse)
-        self._config = uvicorn.Config(Begins(self._app, self.overload), lifespan="off")
+        self.turns = Turns()
+        self._door = Door(self.overload, self.turns, b'{"error":"behind"}', self._refuse)
+        self._config = uvicorn.Config(Begins(self._app, self._door), lifespan="off")
         self._state = ServerState()
         self._serving = ServingSettings(**settings)
 
