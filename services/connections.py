@@ -22,6 +22,8 @@ from settings.groups.serving import ServingSettings
 # How old a connection becomes, as a share of what is usual, and since when it is there.
 SHARE = "connection_share"
 BORN_AT = "connection_born_at_s"
+# In the state of a request: its whole body is there.
+BODY_CAME = "connection_body_came"
 JITTER = 0.1
 # What a header field takes up beside its name and value: a colon, a space and the end of the line.
 FIELD_BYTES = 4
@@ -135,6 +137,7 @@ class DatedConnection(HttpToolsProtocol):
         if self._is_over:
             return
         if not self._is_refused:
+            self.scope["state"][BODY_CAME] = True
             super().on_message_complete()
             return
         self._is_refused = False

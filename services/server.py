@@ -28,12 +28,21 @@ GRACE_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service's applications. The public one's lifespan is that of the process, and it may have a door."""
+    """A service's applications. The public one's lifespan is that of the process, and it may have a door.
+
+    `front` stands before the public one, if it is given, and may answer some requests in its place.
+    """
 
     public: Starlette
     private: Starlette
     life: Life
     door: Door | None = None
+    front: ASGIApp | None = None
+
+    @property
+    def served(self) -> ASGIApp:
+        """What answers on the public port."""
+        return self.public if self.front is None else self.front
 
 
 class _Server(uvicorn.Server):
@@ -50,7 +59,7 @@ def serve(service: Service, serving: ServingSettings) -> None:
     After SIGTERM, /readyz answers 503, and requests are served for `leaving_s` more, so that the balancer has sent them
     elsewhere before the port closes. SIGINT, and a second SIGTERM, end that wait.
     """
-    app: ASGIApp = ConnectionAge(service.public, age_s=serving.connection_s, life=service.life)
+    app: ASGIApp = ConnectionAge(service.served, age_s=serving.connection_s, life=service.life)
     public = _server(
         app if service.door is None else Begins(app, service.door),
         host=serving.host,

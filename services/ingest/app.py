@@ -36,6 +36,7 @@ from services.ingest.recent.refusals import Refusals
 from services.ingest.recent.shared import SharedRecent
 from services.ingest.schema_texts import schema_names, schema_text
 from services.ingest.script import script_routes
+from services.ingest.short_way import ShortWay
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter
 from services.json_answer import ENCODER, NO_STORE, json_answer
@@ -129,7 +130,7 @@ def build_service(settings: Settings) -> Service:
     for app in (public, private):
         # A redirect would name the host and scheme that this process sees, and few clients that post follow one.
         app.router.redirect_slashes = False
-    return Service(public, private, life, door)
+    return Service(public, private, life, door, ShortWay(public, intake.post_events))
 
 
 def _limiter(settings: Settings, redis: Redis | None, tally: IngestTally) -> Limiter:

@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Mapping
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
+from starlette.types import Receive
 
+from services.connections import BODY_CAME
 from services.ingest.room import Held
 from services.refused import RefusedError
 
@@ -31,24 +33,36 @@ async def read_body(request: Request, held: Held, *, bytes_max: int, timeout_s: 
 
     Raises RefusedError: 413 if it is too large, 408 if it is too slow, 400 if the client goes away, 503 without room.
     """
-    chunks = []
-    size = 0
+    chunks: list[bytes] = []
+    reading = _read(request.receive, chunks, held, bytes_max)
+    if BODY_CAME in request.scope.get("state", ()):
+        # It is never waited for, so that it cannot be too slow. A time-out would cost as much as packing an event.
+        return await reading
     try:
         async with asyncio.timeout(timeout_s):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > bytes_max:
-                    raise _too_large(bytes_max)
-                held.hold(size)
-                chunks.append(chunk)
-    except ClientDisconnect:
-        raise RefusedError(400, "the client went away") from None
+            return await reading
     except TimeoutError:
+        size = sum(map(len, chunks))
         raise RefusedError(
             408,
             f"only {size} bytes of the body came in {timeout_s:g} s; send it again, in parts if the line is slow",
         ) from None
-    return b"".join(chunks)
+
+
+async def _read(receive: Receive, chunks: list[bytes], held: Held, bytes_max: int) -> bytes:
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RefusedError(400, "the client went away")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > bytes_max:
+            raise _too_large(bytes_max)
+        held.hold(size)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
 
 
 def _too_large(bytes_max: int) -> RefusedError:

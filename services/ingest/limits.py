@@ -73,9 +73,9 @@ class IngestLimits:
     async def charge(self, admitted: Admitted, *, events: int, body_bytes: int) -> None:
         """Take what a body has beyond what was taken before it was read. Raises RefusedError (429)."""
         whole = Amount(float(events), float(body_bytes))
-        more = admitted.paid.lack(whole)
-        if more != NOTHING:
-            await self._take(admitted, more, admitted.paid)
+        # For most bodies the first payment was enough.
+        if not admitted.paid.covers(whole):
+            await self._take(admitted, admitted.paid.lack(whole), admitted.paid)
 
     async def _take(self, admitted: Admitted, need: Amount, paid: Amount) -> None:
         for scope, name, limits in admitted.scopes:
@@ -127,11 +127,9 @@ def _headers(verdicts: Mapping[str, Verdict], retry_after_s: int | None = None) 
     for scope, verdict in verdicts.items():
         told = _told(scope, verdict.limits)
         policies.append(told.policy)
-        for tokens, name, window_s in (
-            (verdict.left.events, told.events, told.events_window_s),
-            (verdict.left.bytes, told.bytes, told.bytes_window_s),
-        ):
-            left.append(f'"{name}";r={max(0, int(tokens))};t={retry_after_s or window_s}')
+        events, of_bytes = max(0, int(verdict.left.events)), max(0, int(verdict.left.bytes))
+        events_s, bytes_s = retry_after_s or told.events_window_s, retry_after_s or told.bytes_window_s
+        left.append(f'"{told.events}";r={events};t={events_s}, "{told.bytes}";r={of_bytes};t={bytes_s}')
     return {POLICY: ", ".join(policies), LEFT: ", ".join(left)}
 
 

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 from redis import RedisError
 
@@ -27,8 +28,7 @@ LOOK_S = 1.0
 _PROBE = "probe"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """Whether a request may go on. If `wait_s` is above 0 it may not, and may after that time.
 
     `left` is about what the caller can still have now.

@@ -70,7 +70,7 @@ class Wire:
 
     def __init__(self, service: Service, serving: ServingSettings, *, is_private: bool) -> None:
         self._serving = serving
-        app = service.private if is_private else service.public
+        app = service.private if is_private else service.served
         self._config = uvicorn.Config(
             app, http=DatedConnection, ws="none", lifespan="off", access_log=False, log_level="error"
         )

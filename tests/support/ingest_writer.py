@@ -52,5 +52,5 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> FakeWriter:
 
 
 def ingest_client(settings: Settings | None = None) -> TestClient:
-    """A client of the public application, as one on the same machine is."""
-    return TestClient(ingest_app.build_service(settings or Settings()).public, base_url="http://localhost")
+    """A client of the public port, as one on the same machine is."""
+    return TestClient(ingest_app.build_service(settings or Settings()).served, base_url="http://localhost")

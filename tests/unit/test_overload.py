@@ -18,6 +18,7 @@ from services.refused import RETRY_AFTER_S
 from settings import Settings
 from settings.groups.serving import ServingSettings
 from tests.support.ingest_writer import FakeWriter
+from tests.support.wires import Wire
 
 HEAD = b"POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n"
 POST = HEAD + b"\r\n{}"
@@ -129,30 +130,6 @@ def test_while_requests_wait_all_the_time_one_costs_the_time_that_passes() -> No
 
 
 # --- connections
-
-
-class Wire:
-    """A transport that notes what is written."""
-
-    def __init__(self) -> None:
-        self.written = b""
-        self.is_closed = False
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def close(self) -> None:
-        self.is_closed = True
-
-    def is_closing(self) -> bool:
-        return self.is_closed
-
-    def get_extra_info(self, _name: str) -> None:
-        return None
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
 
 
 class Peer:
