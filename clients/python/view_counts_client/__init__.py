@@ -6,7 +6,7 @@ client.view("video-1", viewer_id="viewer-7")
 
 from view_counts_client.aio import AsyncClient
 from view_counts_client.answers import Refusal
-from view_counts_client.client import Client, ClosedError, QueueFullError
+from view_counts_client.client import Client, ClosedError, QueueFullError, SpoolError
 from view_counts_client.endpoints import State
 from view_counts_client.happenings import (
     Counts,
@@ -41,5 +41,6 @@ __all__ = [
     "Refused",
     "Remaining",
     "Retrying",
+    "SpoolError",
     "State",
 ]

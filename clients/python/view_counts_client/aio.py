@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -23,10 +24,11 @@ class AsyncClient:
         endpoints: str | list[str] | tuple[str, ...],
         *,
         key: str | None = None,
+        spool: Path | str | None = None,
         options: Options = DEFAULTS,
         listener: Listener | None = None,
     ) -> None:
-        self._client = Client(endpoints, key=key, options=options, listener=listener)
+        self._client = Client(endpoints, key=key, spool=spool, options=options, listener=listener)
         self._options = options
 
     async def view(

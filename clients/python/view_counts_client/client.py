@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
@@ -26,6 +27,9 @@ from view_counts_client.memory import Bounds, MemoryQueue
 from view_counts_client.options import DEFAULTS, Options, checked_endpoints
 from view_counts_client.retry import Backoff, RetryBudget
 from view_counts_client.sender import Policy, Remaining, Sender
+from view_counts_client.spool.full import QueueThenSpool
+from view_counts_client.spool.log import Fsync
+from view_counts_client.spool.source import Spool, SpoolRules
 from view_counts_client.transport import HttpTransport, Timeouts
 from view_counts_client.version import VERSION
 
@@ -41,6 +45,10 @@ class QueueFullError(Exception):
     """There is no room for the event, which was not taken."""
 
 
+class SpoolError(Exception):
+    """The spool could not be written, so that the event was not taken, or could not be opened."""
+
+
 class ClosedError(Exception):
     """The client is closed, so that the event was not taken."""
 
@@ -48,7 +56,8 @@ class ClosedError(Exception):
 class Client:
     """Counts views. `view` returns at once; the client sends, and sends again what was not acknowledged.
 
-    Without a spool, what waits is lost when the process is killed: at most the queue and one batch.
+    With a spool, a folder on a local disk, an event is on disk when `view` returns, and a process that is killed loses
+    none. Without one, what waits is lost with the process: at most the queue and one batch.
     """
 
     def __init__(
@@ -56,6 +65,7 @@ class Client:
         endpoints: str | list[str] | tuple[str, ...],
         *,
         key: str | None = None,
+        spool: Path | str | None = None,
         options: Options = DEFAULTS,
         listener: Listener | None = None,
     ) -> None:
@@ -64,9 +74,11 @@ class Client:
         if key is not None:
             self._headers["authorization"] = f"Bearer {key}"
         self._options = options
+        self._spool = None if spool is None else Path(spool)
         self._listener = listener
         self._is_closed = False
         self._begin()
+        self._open()
         exits.watch(self)
         if options.flush_on_sigterm:
             exits.install_sigterm()
@@ -124,16 +136,24 @@ class Client:
             own = self._own(viewed_at, event_id)
         if self._is_closed:
             raise ClosedError("the client is closed: make another one")
-        return self._queue.put(video_id, viewer_id, others, own, block_s)
+        try:
+            return self._queue.put(video_id, viewer_id, others, own, block_s)
+        except OSError as error:
+            if not self._options.drop_when_full:
+                raise self._spool_error(error, "the event was not taken; make room or mend the disk") from error
+            LOG.warning("the spool could not be written: %s", error)
+            return False
 
     def full(self) -> None:
         """An event has found no room: drop it if that is allowed. Otherwise raises QueueFullError."""
         options = self._options
         if not options.drop_when_full:
+            bound = f"queue_events_max={options.queue_events_max}, queue_bytes_max={options.queue_bytes_max}"
+            if self._spool is not None:
+                bound = f"spool_bytes_max={options.spool_bytes_max}"
             raise QueueFullError(
-                f"queue_events_max={options.queue_events_max}, queue_bytes_max={options.queue_bytes_max}: there was no "
-                f"room for {options.block_max_s:g} s, so that the event was not taken, because the service is away or "
-                "too slow: try later, or set drop_when_full"
+                f"{bound}: there was no room for {options.block_max_s:g} s, so that the event was not taken, because "
+                "the service is away or too slow: try later, or set drop_when_full"
             )
         with self._changing:
             self._tell(Dropped(1))
@@ -173,12 +193,15 @@ class Client:
 
     def close(self, timeout_s: float | None = None) -> Remaining:
         """Take no further views, flush, and end the thread. Returns what remains, which is lost."""
+        if self._is_closed:
+            return self.remaining()
         self._is_closed = True
         remaining = self.flush(self._options.exit_flush_s if timeout_s is None else timeout_s)
         exits.unwatch(self)
         self._stop()
-        if remaining:
-            LOG.error("%d events were not acknowledged when the client was closed, and are lost", remaining.events)
+        self._left(remaining)
+        if self._is_stopped and not isinstance(self._queue, MemoryQueue):
+            self._queue.close()
         return remaining
 
     def __enter__(self) -> Self:
@@ -191,15 +214,23 @@ class Client:
 
     def forked(self) -> None:
         """In a child of fork: begin anew. What waited in the parent is the parent's to send."""
+        self._queue.abandon()
         self._begin()
 
     def end(self) -> None:
         """The process ends."""
-        if self._thread is None:
+        if self._thread is not None:
+            self._left(self.flush(self._options.exit_flush_s))
+
+    def _left(self, remaining: Remaining) -> None:
+        """Keep what remains at the end if there is a spool, and say what becomes of it."""
+        if not remaining:
             return
-        remaining = self.flush(self._options.exit_flush_s)
-        if remaining:
-            LOG.error("%d events were not acknowledged when the process ended, and are lost", remaining.events)
+        if isinstance(self._queue, MemoryQueue):
+            LOG.error("%d events were not acknowledged at the end, and are lost", remaining.events)
+            return
+        self._queue.keep(self._sender.unsettled())
+        LOG.warning("%d events lie in %s, and are sent by the next process with it", remaining.events, self._spool)
 
     def _begin(self) -> None:
         options = self._options
@@ -207,6 +238,7 @@ class Client:
         self._thread: threading.Thread | None = None
         self._changing = threading.Lock()
         self._stopping = False
+        self._is_stopped = False
         self._wake = threading.Event()
         self._tell = Telling(self._listener)
         clock = Clock() if options.correct_clock else Clock(time.time_ns, time.time_ns, known=True)
@@ -219,7 +251,7 @@ class Client:
             options.batch_bytes_max,
             options.batch_age_max_s,
         )
-        self._queue = MemoryQueue(bounds, backoff, clock, ids, time.monotonic, self._wake_up)
+        self._queue = self._source(bounds, backoff, clock, ids)
         rules = BreakerRules(options.breaker_failures, options.breaker_first_s, options.breaker_most_s)
         # Many clients that begin at once do not begin with the same endpoint.
         self._endpoints = Endpoints(self._urls, rules, first=int.from_bytes(os.urandom(2), "big"))
@@ -244,6 +276,31 @@ class Client:
             random=random.SystemRandom().random,
         )
 
+    def _source(self, bounds: Bounds, backoff: Backoff, clock: Clock, ids: Ids) -> MemoryQueue | Spool | QueueThenSpool:
+        options = self._options
+        memory = MemoryQueue(bounds, backoff, clock, ids, time.monotonic, self._wake_up)
+        if self._spool is None:
+            return memory
+        rules = SpoolRules(
+            self._spool, options.spool_bytes_max, Fsync(options.spool_fsync), options.spool_fsync_interval_s
+        )
+        spool = Spool(rules, bounds, backoff, clock, ids, time.monotonic, self._wake_up)
+        return spool if options.spool_when == "viewed" else QueueThenSpool(memory, spool)
+
+    def _open(self) -> None:
+        """Open the spool, and send what a former process has left in it."""
+        if isinstance(self._queue, MemoryQueue):
+            return
+        try:
+            self._queue.open()
+        except OSError as error:
+            raise self._spool_error(error, "name a folder on a local disk that this process may write") from error
+        if self._queue.waiting():
+            self._wake_up()
+
+    def _spool_error(self, error: OSError, remedy: str) -> SpoolError:
+        return SpoolError(f"spool={self._spool}: {error}: {remedy}")
+
     def _own(self, viewed_at: datetime | int | None, event_id: UUID | str | None) -> tuple[bytes | str, int]:
         if event_id is None:
             at_ms = own_time_ms(viewed_at, b"")
@@ -262,6 +319,11 @@ class Client:
                 thread = threading.Thread(target=self._run, name="view-counts-sender", daemon=True)
                 self._thread = thread
                 thread.start()
+                if not isinstance(self._queue, MemoryQueue) and Fsync(self._options.spool_fsync) is Fsync.INTERVAL:
+                    syncing = threading.Thread(
+                        target=self._queue.sync_for_ever, name="view-counts-spool-sync", daemon=True
+                    )
+                    syncing.start()
 
     def _run(self) -> None:
         while not self._stopping:
@@ -278,6 +340,10 @@ class Client:
     def _stop(self) -> None:
         self._stopping = True
         self._wake.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(self._options.deadline_s)
-        self._transport.close()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(self._options.deadline_s)
+        # Whoever still uses a file or a connection must not find another one under its number.
+        self._is_stopped = thread is None or not thread.is_alive()
+        if self._is_stopped:
+            self._transport.close()

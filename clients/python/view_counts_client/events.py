@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from view_counts_client.ids import text_of
+from view_counts_client.ids import ID_BYTES, text_of
 
 VIDEO_ID_BYTES_MAX = 64
 TEXT_BYTES_MAX = 64
@@ -19,7 +19,6 @@ TIME_MIN_MS = 946_684_800_000
 TIME_END_MS = 4_102_444_800_000
 # What an event takes up in memory besides its texts.
 OVERHEAD_BYTES = 320
-_ID_BYTES = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 # Not escaped to ASCII, because the service reads plain texts faster.
@@ -115,7 +114,7 @@ def own_id(event_id: UUID | str) -> bytes | str:
 def own_time_ms(viewed_at: datetime | int | None, event_id: bytes | str) -> int:
     """The time that the caller gives, or that of its own id. Raises ValueError."""
     if viewed_at is None:
-        if isinstance(event_id, bytes) and len(event_id) == _ID_BYTES and event_id[6] >> 4 == 7:
+        if isinstance(event_id, bytes) and len(event_id) == ID_BYTES and event_id[6] >> 4 == 7:
             return int.from_bytes(event_id[:6], "big")
         raise ValueError(
             "viewed_at is missing: an event with an event_id of its own needs its time, unless the id is a UUID of "

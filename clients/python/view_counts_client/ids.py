@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable
 
+ID_BYTES = 16
 TIME_BYTES = 6
 # What follows the time in an id.
 TAIL_BYTES = 10

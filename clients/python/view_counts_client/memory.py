@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from view_counts_client.clock import Clock
 from view_counts_client.events import Event, Viewed, event_of, size_of
 from view_counts_client.ids import Ids
-from view_counts_client.retry import Backoff
+from view_counts_client.retry import AgainWait, Backoff
 from view_counts_client.source import Batch
 
 
@@ -47,7 +47,8 @@ class MemoryQueue:
         self._viewed: deque[Viewed] = deque()
         self._bytes = 0
         self._since_s = 0.0
-        self._again = Again(backoff)
+        self._again: deque[Event] = deque()
+        self._wait = AgainWait(backoff)
         # Since the beginning.
         self.put_events = 0
 
@@ -83,7 +84,7 @@ class MemoryQueue:
 
     def _has_room(self, size: int) -> bool:
         bounds = self._bounds
-        held = len(self._viewed) + len(self._again.events)
+        held = len(self._viewed) + len(self._again)
         # A single event that is larger than all there is finds room in an empty queue.
         return held < bounds.events_max and (self._bytes + size <= bounds.bytes_max or not held)
 
@@ -97,15 +98,16 @@ class MemoryQueue:
                 )
                 age_s = self._bounds.age_max_s - (now_s - self._since_s)
                 waits.append(0.0 if is_full or hurry else max(0.0, age_s))
-            if self._again.events:
-                waits.append(self._again.due_s(now_s))
+            if self._again:
+                waits.append(self._wait.due_s(now_s))
         return min(waits, default=None)
 
     def take(self, now_s: float) -> Batch:
         """See Source."""
         with self._room:
-            if self._again.events and self._again.due_s(now_s) == 0:
-                events = self._again.take(self._bounds.batch_events_max)
+            if self._again and self._wait.due_s(now_s) == 0:
+                count = min(self._bounds.batch_events_max, len(self._again))
+                events = [self._again.popleft() for _ in range(count)]
                 self._bytes -= sum(map(_size, events))
                 batch = Batch(events, self._again)
             else:
@@ -129,48 +131,34 @@ class MemoryQueue:
         """See Source."""
         with self._room:
             self._bytes += sum(map(_size, again))
-            self._again.settled(again, now_s, random, was_again=batch.origin is self._again)
+            self._again.extend(again)
+            self._wait.settled(now_s, random, failed=bool(again), was_again=batch.origin is self._again)
 
     def correct(self, shift_ms: int) -> None:
         """See Source."""
         with self._room:
-            self._clock.corrected_by(shift_ms)
+            if not self._clock.is_known:
+                self._clock.corrected_by(shift_ms)
             self._viewed = deque(
                 (one[0], one[1] + shift_ms, False, *one[3:]) if one[2] else one for one in self._viewed
             )
 
     def waiting(self) -> int:
         """See Source."""
-        return len(self._viewed) + len(self._again.events)
+        return len(self._viewed) + len(self._again)
+
+    def drained(self) -> list[Event]:
+        """Take out all that waits."""
+        with self._room:
+            found = [*self._again, *map(event_of, self._viewed)]
+            self._again.clear()
+            self._viewed.clear()
+            self._bytes = 0
+        return found
+
+    def abandon(self) -> None:
+        """In a child of fork: nothing needs to be closed."""
 
 
 def _size(event: Event) -> int:
     return size_of("", None, "") + len(event.fields)
-
-
-class Again:
-    """Events that were not written though the service took others. They wait by themselves and hold nobody up."""
-
-    def __init__(self, backoff: Backoff) -> None:
-        self._backoff = backoff
-        self._failures = 0
-        self._from_s = 0.0
-        self.events: deque[Event] = deque()
-
-    def due_s(self, now_s: float) -> float:
-        """How long they still wait."""
-        return max(0.0, self._from_s - now_s)
-
-    def take(self, events_max: int) -> list[Event]:
-        """The first of them."""
-        return [self.events.popleft() for _ in range(min(events_max, len(self.events)))]
-
-    def settled(self, again: Sequence[Event], now_s: float, random: float, *, was_again: bool) -> None:
-        """Note how a batch went: those that failed wait, and longer each time that they fail once more."""
-        if again:
-            self.events.extend(again)
-            if was_again or self._failures == 0:
-                self._failures += 1
-                self._from_s = now_s + self._backoff.wait_s(self._failures, random)
-        elif was_again:
-            self._failures = 0

@@ -2,8 +2,10 @@
 
 import ssl
 from dataclasses import dataclass
+from typing import Literal
 
 from view_counts_client.bodies import check_encoding
+from view_counts_client.spool.log import Fsync
 
 _LEAST = {
     "queue_events_max": 1,
@@ -25,6 +27,8 @@ _LEAST = {
     "breaker_first_s": 0.001,
     "breaker_most_s": 0.001,
     "exit_flush_s": 0,
+    "spool_bytes_max": 1,
+    "spool_fsync_interval_s": 0.001,
 }
 
 
@@ -64,6 +68,12 @@ class Options:
     # How long the end of the process and SIGTERM wait until all is sent.
     exit_flush_s: float = 5.0
     flush_on_sigterm: bool = True
+    # With a spool: "viewed" if `view` returns when the event is on disk, "full" if only what finds no room goes there.
+    spool_when: Literal["viewed", "full"] = "viewed"
+    spool_bytes_max: int = 1 << 30
+    # When the spool is forced to the disk: "each" before `view` returns, "interval" or "never".
+    spool_fsync: Literal["each", "interval", "never"] = "interval"
+    spool_fsync_interval_s: float = 1.0
     proxy: str | None = None
     ssl_context: ssl.SSLContext | None = None
 
@@ -73,6 +83,10 @@ class Options:
             if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
                 raise ValueError(f"{name}={value!r} is too small: set a number of {least} or more")
         check_encoding(self.encoding)
+        if self.spool_when not in {"viewed", "full"}:
+            raise ValueError(f"spool_when={self.spool_when!r} is not known: choose viewed or full")
+        if self.spool_fsync not in {*Fsync}:
+            raise ValueError(f"spool_fsync={self.spool_fsync!r} is not known: choose one of {', '.join(Fsync)}")
 
 
 DEFAULTS = Options()

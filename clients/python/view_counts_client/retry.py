@@ -41,3 +41,24 @@ class RetryBudget:
         self._at_s = now_s
         self._left -= 1
         return 0.0 if self._left >= 0 else -self._left / self._per_s
+
+
+class AgainWait:
+    """When events are due that were not written though the service took others. They wait apart and hold nobody up."""
+
+    def __init__(self, backoff: Backoff) -> None:
+        self._backoff = backoff
+        self._failures = 0
+        self._from_s = 0.0
+
+    def due_s(self, now_s: float) -> float:
+        """How long they still wait."""
+        return max(0.0, self._from_s - now_s)
+
+    def settled(self, now_s: float, random: float, *, failed: bool, was_again: bool) -> None:
+        """Note how a batch went: what has failed waits, and longer each time that it fails once more."""
+        if failed and (was_again or self._failures == 0):
+            self._failures += 1
+            self._from_s = now_s + self._backoff.wait_s(self._failures, random)
+        elif was_again and not failed:
+            self._failures = 0

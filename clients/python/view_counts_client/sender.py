@@ -110,6 +110,14 @@ class Sender:
             in_hand = 0 if self._batch is None else len(self._batch.events)
             return Remaining(self._source.waiting(), in_hand)
 
+    def unsettled(self) -> Batch | None:
+        """The batch in hand, with those of its events that are not settled. From any thread."""
+        with self._moving:
+            if self._batch is None:
+                return None
+            left = [event for part in [*self._parts] for event in part.events]
+            return Batch([*left, *self._again], self._batch.origin)
+
     def step(self, *, hurry: bool = False) -> float | None:
         """Do what is to be done now. Returns how long to wait until the next step; None if nothing waits."""
         now_s = self._now_s()
