@@ -85,7 +85,9 @@ def test_named_variables_exist(page: Path) -> None:
 def test_every_decision_is_listed() -> None:
     listed = (ROOT / "docs" / "decisions" / "README.md").read_text()
     files = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
-    for number, path in enumerate(files, start=1):
-        assert path.name.startswith(f"{number:04d}-")
-        assert f"{number}. [" in listed
+    numbers = [int(path.name.split("-", maxsplit=1)[0]) for path in files]
+    assert len(set(numbers)) == len(numbers)
+    for number, path in zip(numbers, files, strict=True):
+        # Decisions that are made at the same time have numbers that were given out before, so that some may be missing.
+        assert f"\n{number}. [" in listed
         assert f"]({path.name})" in listed
