@@ -50,6 +50,7 @@ README = (ROOT / "README.md").read_text()
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 # Of the examples, in µs as all are.
 REVISION = 1_767_276_180_000_000
+IMPORTED_DAY = date(2025, 11, 3)
 CREATED = datetime(2025, 6, 1, 8, tzinfo=UTC)
 AUDITED = datetime(2026, 1, 2, 6, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -123,6 +124,9 @@ def session(stack: Stack) -> Iterator[Any]:
         sums = pa.table(dict(zip(names, (["A"], ["view"], [12], [2]), strict=True)))
         rolled.days(sums, NOON.date(), NOON + timedelta(hours=2))
         rolled.totals(sums, NOON + timedelta(hours=2))
+        imported = {"video_id": ["A"], "kind": ["view"]}
+        rolled.imported_totals(pa.table({**imported, "views": [40]}))
+        rolled.imported_days(pa.table({**imported, "day": [IMPORTED_DAY], "views": [30]}))
         of_a = {"video_id": ["A"], "kind": ["view"], "marked": [4]}
         rolled.viewers(pa.table({**of_a, "viewers": [8]}), NOON.date())
         rules = "viewer_minute_max=60 viewer_day_max=1000"
@@ -194,6 +198,8 @@ ANSWERS: list[list[tuple[object, ...]] | None] = [
     [(date(2026, 1, 1), 12, 8, 4)],
     None,
     [(12, naive(NOON + timedelta(hours=2)))],
+    [(40,)],
+    [(IMPORTED_DAY, 30)],
     [(naive(NOON), 7)],
     [([("A", 7)],)],
     [([("A", 12)], naive(NOON + timedelta(hours=2)))],

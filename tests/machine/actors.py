@@ -40,10 +40,11 @@ from tests.machine.world import AUDITED_HOURS, ERASURES, HISTORY, START_MS, VIDE
 from tests.support.local_rollup import executing
 from tools import block_list
 from tools.erasure import Stores, erase, erase_again, erasing, publishing
-from tools.history import make_register, making, restore
+from tools.history import importing, make_register, making, restore
+from tools.history.importing import Importer
 from udfs.logic.audit.sums import LEDGER
 from udfs.logic.erasure import erasures as erasure_rules
-from udfs.logic.history import rollup_plan
+from udfs.logic.history import imports, rollup_plan
 from udfs.logic.history.manifest import Manifest, hour_start
 from udfs.logic.slices.audience import viewer_hash
 from udfs.operators import audit as audit_operators
@@ -90,6 +91,25 @@ def erasure_again(world: World, job: Job, _a: int) -> None:
     world.erasure_begins(open_now)
     erase_again(world.settings, _stores(world), world.now)
     world.erasure_ended(open_now, job.token)
+
+
+def imported(world: World, _job: Job, a: int) -> None:
+    """`python -m tools.ops import --replace`, or `imports remove`, of one of two names."""
+    importer = Importer(
+        world.settings, history(world), world.registers, now_s=world.now_s, holder=importing.LeaseHolder
+    )
+    name = ("i", "j")[a % 2]
+    if a // 2 % 4 == 0:
+        importer.remove(name)
+        return
+    world.numbers += 1
+    day = hour_start(START_MS // HOUR_MS).date() - timedelta(days=1 + a // 8 % 2)
+    rows = [
+        {"video_id": video, "kind": "view", "day": day if a // 16 % 2 else None, "views": 1000 * world.numbers + place}
+        for place, video in enumerate(VIDEOS)
+        if a // 32 >> place & 1
+    ]
+    importer.add(name, imports.in_order(pa.Table.from_pylist(rows, imports.IMPORT)), replace=True, overlap=True)
 
 
 def restored(world: World, _job: Job, _a: int) -> None:
@@ -183,6 +203,7 @@ ACTORS: dict[str, Actor] = {
     "audit": audit,
     "erasure": erasure,
     "erasure_again": erasure_again,
+    "import": imported,
     "query": query,
     "restore": restored,
     "make": made,
@@ -229,6 +250,7 @@ def installed(world: World) -> Iterator[None]:
         (jobs.audit, "LeaseHolder", lambda *arguments, say, **named: holder(*arguments, say=_say_nothing, **named)),
         (sys, "argv", ["audit", "--repair", "--hours", str(AUDITED_HOURS)]),
         (erasing, "LeaseHolder", holder),
+        (importing, "LeaseHolder", holder),
         # Stores.
         (jobs.rollup, "accepts_settings", lambda _description: False),
         (rollup_operators, "filesystem", lambda *_: world.store),
@@ -263,7 +285,7 @@ def installed(world: World) -> Iterator[None]:
         (block_list, "time", clock),
         *(
             (module, "secrets", chance)
-            for module in (rollup_operators, lease, making, publishing, erasure_rules, replaced_file)
+            for module in (rollup_operators, lease, making, publishing, importing, erasure_rules, replaced_file)
         ),
         # Threads. A holder that goes on is one that lives.
         (lease, "threading", SimpleNamespace(Event=_Nothing, Thread=_Nothing)),

@@ -25,8 +25,9 @@ STEPS = (1, 1, 2, 3, 5, 10, 40, 10_000)
 # How often each operation is in a random schedule.
 WEIGHTS = {
     "go": 50, "nearly": 6, "pair": 4, "kill": 3, "again": 5, "view": 10, "retold": 2, "tick": 5, "hour": 9, "sleep": 1,
-    "roll": 2, "commit": 9, "stream": 4, "rollup": 10, "audit": 2, "erasure": 2, "erasure_again": 1, "query": 5,
-    "rules": 1, "plant": 1, "spoil": 1, "look": 3, "lose": 1, "lose_file": 1, "snapshot": 1, "restore": 2, "make": 1,
+    "roll": 2, "commit": 9, "stream": 4, "rollup": 10, "audit": 2, "erasure": 2, "erasure_again": 1, "import": 3,
+    "query": 5, "rules": 1, "plant": 1, "spoil": 1, "look": 3, "lose": 1, "lose_file": 1, "snapshot": 1, "restore": 2,
+    "make": 1,
 }  # fmt: skip
 # What a job is let go on to: words of its next step.
 NEXT = (
@@ -43,7 +44,7 @@ PAIRS = [
     (first, second)
     for first in ("rollup", "audit", "erasure", "rollup")
     for second in ("rollup", "audit", "erasure", "query")
-]
+] + [("rollup", "import"), ("import", "import"), ("import", "erasure")]
 
 
 class Played(NamedTuple):

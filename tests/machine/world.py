@@ -49,6 +49,7 @@ from udfs.logic.history.manifest import (
     SliceInfo,
     date_of,
     file_name,
+    no_history,
     read_manifest,
     slice_folder,
     token_in,
@@ -77,7 +78,7 @@ REWRITTEN = ("/suspects/", "/viewers.parquet")
 # Tables whose rows are history's: what goes back where they are restored from a snapshot.
 TABLES = (
     "views_by_hour", "views_by_day", "view_totals", "channel_views_by_hour", "top_videos_by_hour", "top_videos_by_day",
-    "day_history",
+    "day_history", "imported_totals", "imported_days",
 )  # fmt: skip
 
 
@@ -135,6 +136,8 @@ class World:
         self._rolled = [0] * PARTITIONS
         self._waiting: list[Waiting] = []
         self._streamed = [0] * PARTITIONS
+        # How many imports were begun, each with numbers of its own.
+        self.numbers = 0
         # How often a manifest was lost, or the register with rows; and which manifests were.
         self.losses = 0
         self._lost: set[str] = set()
@@ -147,7 +150,8 @@ class World:
         self._manifests: dict[str, Manifest] = {}
         self._named: dict[str, set[str]] = {}
         # By manifests as text, in the order in which they came to be.
-        self._known: dict[bytes, Known] = {}
+        # An import may come before the first rollup.
+        self._known: dict[bytes, Known] = {_name(no_history(SHARDS)): NOTHING_KNOWN}
         self._most = NOTHING_KNOWN
         self._sealed: set[str] = set()
         self._published: tuple[str, ...] = ()
@@ -568,6 +572,16 @@ class World:
             must(path in self.store.objects or is_excused, f"{path} is named by a kept manifest, and is not there")
         if register.manifest:
             self._check_history(self._of(register.manifest))
+            self._check_imports(register)
+
+    def _check_imports(self, register: Register) -> None:
+        """A manifest has the imports of the one before it, but for those that it says have changed."""
+        manifest = self._of(register.manifest)
+        if register.kept and register.kept[-1] not in self._lost:
+            before = self._of(register.kept[-1])
+            names = {name for name in {*before.imports, *manifest.imports} if name not in manifest.owed.imports}
+            forgotten = sorted(name for name in names if before.imports.get(name) != manifest.imports.get(name))
+            must(not forgotten, f"imports {forgotten} of {register.kept[-1]} are others in {register.manifest}")
 
     def _files_of(self, name: str) -> set[str]:
         """The paths of all files that a manifest names."""
@@ -762,6 +776,26 @@ class World:
             rows = {key: views for key, views in rows.items() if key not in spoiled}
             wanted = {key: views for key, views in wanted.items() if key not in spoiled}
             must(rows == wanted, f"rows of {table}: {_differences(rows, wanted)}")
+        self._check_imported(manifest)
+
+    def _check_imported(self, manifest: Manifest) -> None:
+        """The sums of all imports, and nothing else."""
+        totals: collections.Counter[tuple[str, str, int]] = collections.Counter()
+        days: collections.Counter[tuple[str, str, int]] = collections.Counter()
+        for one in manifest.imports.values():
+            for row in pq.read_table(pa.BufferReader(self.store.objects[f"{HISTORY}/{one.path}"])).to_pylist():
+                totals[row["video_id"], row["kind"], 0] += row["views"]
+                if row["day"] is not None:
+                    days[row["video_id"], row["kind"], _number(row["day"])] += row["views"]
+        for table, wanted in (("imported_totals", totals), ("imported_days", days)):
+            rows = {
+                (row["video_id"], row["kind"], _number(row["day"]) if "day" in row else 0): row["views"]
+                for row in self.tables.alive(table)
+                if row.get("views")
+            }
+            if self._is_behind:
+                rows = {key: views for key, views in rows.items() if key in wanted}
+            must(rows == +wanted, f"rows of {table}: {_differences(rows, wanted)}")
 
     def check_all_is_counted(self) -> None:
         """Once all is archived and a rollup has come to its end."""
@@ -930,7 +964,16 @@ def _tells_of(path: str, content: bytes, viewer: str) -> bool:
 
 def _name(manifest: Manifest) -> bytes:
     """What it says, but for who made it, by which settings and marks, and the rows that it owes."""
-    nothing = {"marked_by": {}, "token": 0, "before": "", "made_ms": 0, "topic_id": "", "owed": Owed(), "settings": {}}
+    nothing = {
+        "marked_by": {},
+        "token": 0,
+        "before": "",
+        "made_ms": 0,
+        "topic_id": "",
+        "owed": Owed(),
+        "settings": {},
+        "imports": {},
+    }
     return msgspec.json.encode(msgspec.structs.replace(manifest, **nothing))
 
 

@@ -31,6 +31,12 @@ class Full(Tables):
     def _of_marked(self, _video: str, _kind: str, first: date, _last: date) -> Iterator[Any]:
         yield SimpleNamespace(day=datetime.combine(first, datetime.min.time()), marked=3)
 
+    def _of_imported(self, _video: str, kinds: list[str]) -> Iterator[Any]:
+        yield SimpleNamespace(kind=kinds[0], views=40)
+
+    def _of_imported_days(self, _video: str, _kind: str, first: date, _last: date) -> Iterator[Any]:
+        yield SimpleNamespace(day=datetime.combine(first, datetime.min.time()), views=30)
+
     def _of_changes(self, *_values: object) -> Iterator[Any]:
         yield NOW.replace(tzinfo=None), 12, 4, "day complete", "viewer_minute_max=60"
 
@@ -57,7 +63,7 @@ class Full(Tables):
 def full(history: History) -> Tables:
     hour = int(NOW.timestamp()) // 3600
     # History begins with a gap, so that a total lacks whatever was viewed before.
-    applied = Applied(MANIFEST, 7, hour - 2000, hour - 1, hour, [(hour - 3, hour - 2)], {0: 5})
+    applied = Applied(MANIFEST, 7, hour - 2000, hour - 1, hour, [(hour - 3, hour - 2)], {0: 5}, imports=1)
     counts = {("A", "view", int((NOW - ago * HOUR).timestamp()) // 60): ago for ago in range(1, 50)}
     row: Register = register_of(Settings().history.path, applied, NOW - 90 * DAY)
     return Full(history, counts, NOW, row, channels={"A": "c-1"})

@@ -47,6 +47,8 @@ class Tables(CountStore):
         self._register = register
         self.asked: list[str] = []
         self.lost_rows: list[Any] = []
+        # Imported views by video, kind and day, which may be None.
+        self.imported_views: dict[tuple[str, str, date | None], int] = {}
 
     @property
     def known(self) -> HistoryState:
@@ -104,6 +106,17 @@ class Tables(CountStore):
             if mine:
                 last = max(at for at, _ in mine).replace(minute=0, tzinfo=None) + HOUR
                 yield SimpleNamespace(kind=kind, views=sum(n for _, n in mine), complete_through=last)
+
+    def _of_imported(self, video: str, kinds: list[str]) -> Iterator[Any]:
+        for kind in kinds:
+            mine = [views for (of, what, _), views in self.imported_views.items() if (of, what) == (video, kind)]
+            if mine:
+                yield SimpleNamespace(kind=kind, views=sum(mine))
+
+    def _of_imported_days(self, video: str, kind: str, first: date, last: date) -> Iterator[Any]:
+        for (of, what, day), views in self.imported_views.items():
+            if (of, what) == (video, kind) and day is not None and first <= day <= last:
+                yield SimpleNamespace(day=datetime.combine(day, time(12)), views=views)
 
     def _of_day_sums(self, video: str, kind: str, days: list[date], since: datetime) -> Iterator[Any]:
         for day in days:

@@ -2,7 +2,7 @@
 
 import typer
 
-from tools.ops import accounts, erasure, history, jobs, keys, metadata, replay, topics, viewers
+from tools.ops import accounts, erasure, history, imports, jobs, keys, metadata, replay, topics, viewers
 from tools.terminal import show_any_letter
 
 app = typer.Typer(
@@ -11,11 +11,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Operate an installation. VIEW_COUNTS_* variables say where it runs (docs/operations.md).",
 )
-for _commands in (viewers, erasure, metadata, topics, accounts):
+for _commands in (viewers, erasure, metadata, topics, accounts, imports):
     app.add_typer(_commands.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(replay.app, name="replay")
 app.add_typer(history.app, name="history")
+app.add_typer(imports.kept, name="imports")
 app.add_typer(jobs.app, name="jobs")
 
 

@@ -49,6 +49,8 @@ class HistoryRows:
         self._viewers = self._prepare("views_by_day (video_id, kind, day, viewers, marked)")
         self._channel = self._prepare("channel_views_by_hour (channel_id, kind, month, hour, views, late_added)")
         self._change = self._prepare("day_history (day, run, at, reason, rules, video_id, kind, views, marked)")
+        self._imported_total = self._prepare("imported_totals (video_id, kind, views)")
+        self._imported_day = self._prepare("imported_days (video_id, kind, day, views)")
         self._top_of_hour = self._optional("top_videos_by_hour", "month, hour, kind, country, videos")
         self._top_of_day = self._optional("top_videos_by_day", "day, complete_through, kind, country, videos")
 
@@ -74,6 +76,14 @@ class HistoryRows:
         """Write how a run has changed a day's numbers, and why. The run is in the key, so a repeat adds no row."""
         rows = zip(*(table[name].to_pylist() for name in ("video_id", "kind", "views", "marked")), strict=True)
         self._write(self._change, ((day, run, at, reason, rules, *row) for row in rows))
+
+    def imported_totals(self, table: pa.Table) -> None:
+        """Write what was imported of all time, of schema TOTALS of udfs.logic.history.imports."""
+        self._pack(self._imported_total, table, ("video_id", "kind"), (), ("views",), key_values=2)
+
+    def imported_days(self, table: pa.Table) -> None:
+        """Write what was imported by day, of schema DAYS of udfs.logic.history.imports."""
+        self._pack(self._imported_day, table, ("video_id", "kind", "day"), (), ("views",), key_values=2)
 
     def channels(self, table: pa.Table, hour: datetime) -> None:
         """Write the channels of one hour."""

@@ -34,6 +34,7 @@ def applied_of(name: str, manifest: Manifest, warnings: list[str]) -> Applied:
         missing=manifest.missing,
         warnings=warnings,
         missing_hours=manifest.missing_hours,
+        imports=len(manifest.imports),
     )
 
 

@@ -15,6 +15,7 @@ from cassandra import InvalidRequest
 from cassandra.cluster import Session
 from cassandra.query import SimpleStatement
 
+from udfs.logic.history import imports
 from udfs.logic.history.channel_sums import CHANNELS
 from udfs.logic.history.manifest import Manifest, day_number, hour_start
 from udfs.logic.history.rollup_plan import day_through
@@ -30,6 +31,8 @@ TABLES = {
     "view_totals": (("video_id", "kind"), "views"),
     "views_by_day": (("video_id", "kind", "day"), "views"),
     "views_by_hour": (("video_id", "kind", "hour"), "views"),
+    "imported_totals": (("video_id", "kind"), "views"),
+    "imported_days": (("video_id", "kind", "day"), "views"),
     "channel_views_by_hour": (("channel_id", "kind", "hour"), "views"),
     "top_videos_by_hour": (("kind", "country", "hour"), "videos"),
     "top_videos_by_day": (("kind", "country", "day"), "videos"),
@@ -75,6 +78,10 @@ def put_to_zero(session: Session, rows: HistoryRows, manifest: Manifest, check: 
                 rows.days(_zeros(gone, SUMS), at, day_through(manifest, day_number(at)))
             case "views_by_hour":
                 rows.hours(_zeros(gone, SUMS), at)
+            case "imported_totals":
+                rows.imported_totals(_zeros(gone, imports.TOTALS))
+            case "imported_days":
+                rows.imported_days(_zeros(gone, imports.DAYS))
             case "channel_views_by_hour":
                 rows.channels(_zeros(gone, CHANNELS), at)
             case "top_videos_by_hour":
@@ -92,4 +99,5 @@ def _plain(value: Any) -> Any:
 
 
 def _zeros(gone: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    return pa.Table.from_pylist([{**row, "views": 0, "late_added": 0} for row in gone], schema)
+    zeros = {name: 0 for name in ("views", "late_added") if name in schema.names}
+    return pa.Table.from_pylist([{**row, **zeros} for row in gone], schema)

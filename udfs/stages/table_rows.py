@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.background import Beside
-from udfs.logic.history import marks, tables
+from udfs.logic.history import imports, marks, tables
 from udfs.logic.history.channel_sums import CHANNELS
 from udfs.logic.history.manifest import Manifest, date_of, day_of, hour_start
 from udfs.logic.history.rollup_plan import day_through
@@ -80,7 +80,7 @@ class TableRows:
                 self._write_changes(self._before, shard, day, reason)
 
     def write_shared(self) -> None:
-        """Write the rows of all shards: channels and top lists."""
+        """Write the rows of all shards: channels, top lists and imports."""
         for hour in self._hours:
             self._check()
             self._write_channels(hour)
@@ -95,6 +95,7 @@ class TableRows:
             self._rows.top_of_day(lists, date_of(day), through)
             old_lists = self._old("top_days", day, 0, TOPS)
             self._rows.day_lists_gone(_gone_lists(lists, old_lists), date_of(day), through)
+        self._write_imports()
 
     def put_stale_to_zero(self) -> None:
         """Set rows that the tables have and this manifest does not to 0. Call it after all other writes."""
@@ -142,6 +143,22 @@ class TableRows:
             old = tables_of_hour(self._old("channels", hour, 0, CHANNELS), hour)
             table = _with_gone(table, old, CHANNELS, _CHANNEL)
         self._rows.channels(table, hour_start(hour))
+
+    def _write_imports(self) -> None:
+        """Write the rows of videos that are, or were, in an import that has changed: the sums of all imports."""
+        manifest, before = self._manifest, self._before
+        names = sorted(manifest.imports) if manifest.owed.everything else manifest.owed.imports
+        if not names:
+            return
+        self._check()
+        there = {name: self._history.get(one.path) for name, one in manifest.imports.items()}
+        changed = [there[name] for name in names if name in there]
+        if before is not None and not manifest.owed.everything:
+            changed += [self._history.get(before.imports[name].path) for name in names if name in before.imports]
+        every = list(there.values())
+        self._rows.imported_totals(imports.totals(every, changed))
+        self._check()
+        self._rows.imported_days(imports.days(every, changed))
 
     # --- below
 

@@ -6,6 +6,7 @@ Below the root are:
   countries.parquet, viewers.parquet, known.parquet (the seen ids), repeats.parquet if ids were repeated by different
   events, memory.bin if the slice is the last of an hour, and slice.json, which is written last.
 - a folder for each data set, with files as file_name names them.
+- imports/, with a folder for each import (udfs.logic.history.imports).
 - parts/, with the shards' parts of files that are not complete yet.
 - manifest.json, a copy of the manifest in force for readers of Parquet.
 Only that copy is ever overwritten, except by an erasure.
@@ -26,6 +27,7 @@ import pyarrow.parquet as pq
 
 from udfs.logic.history.manifest import (
     DATA_SETS,
+    IMPORTS,
     MANIFEST,
     HistoryError,
     Manifest,
@@ -54,6 +56,8 @@ GROUP_ROWS = 16_384
 # The files of every slice, and the one that only the last slice of an hour has.
 SLICE_FILES = ("slice.json", "cells.parquet", "countries.parquet", "viewers.parquet", "known.parquet")
 MEMORY = "memory.bin"
+# All folders with files that holders of the lease have written.
+FOLDERS = ("manifests", "slices", "parts", *DATA_SETS, IMPORTS)
 # The row groups of a slice's file are read one by one, so its footer is kept.
 FOOTERS_MAX = 256
 # A column of hashes. Like ids, they cannot be made smaller by a dictionary or compression.
@@ -277,18 +281,16 @@ class HistoryStore:
             return pq.read_table(file)
 
     def data_files(self) -> list[str]:
-        """Return the paths of all files of data sets."""
-        return [path for data_set in DATA_SETS for path in self._paths(data_set)]
+        """Return the paths of all files of data sets and imports."""
+        return [path for folder in (*DATA_SETS, IMPORTS) for path in self._paths(folder)]
 
     def newest_token(self) -> int:
         """Return the highest token in the name of any file, or 0 if there is none."""
-        folders = ("manifests", "slices", "parts", *DATA_SETS)
-        return max((_token(path) or 0 for folder in folders for path in self._paths(folder)), default=0)
+        return max((_token(path) or 0 for folder in FOLDERS for path in self._paths(folder)), default=0)
 
     def files_below(self, token: int) -> list[str]:
         """Return the files that holders of lower tokens have written. Files that history does not name are left out."""
-        folders = ("manifests", "slices", "parts", *DATA_SETS)
-        tokens = ((path, _token(path)) for folder in folders for path in self._paths(folder))
+        tokens = ((path, _token(path)) for folder in FOLDERS for path in self._paths(folder))
         return [path for path, found in tokens if found is not None and found < token]
 
     def delete(self, path: str) -> None:

@@ -53,6 +53,7 @@ class VideoViews(Struct, frozen=True):
     video_id: str
     kind: str
     views: int
+    imported: Annotated[int, Meta(description="How many of `views` were imported from another counter.")]
     blocked: Annotated[int, Meta(description="Views of blocked viewers, which are not in `views`.")]
     complete_through: CompleteThrough
     late_through: LateThrough
@@ -72,12 +73,26 @@ class Point(Struct):
             "view. Null until the day is complete, and if no viewer is known."
         ),
     ] = UNSET
+    imported: Annotated[
+        int | UnsetType,
+        Meta(
+            description="Only days of UTC have it, and only if some of `views` were imported from another counter: how "
+            "many."
+        ),
+    ] = UNSET
 
 
 class Series(Struct, frozen=True):
     """The views of one video over time, without gaps."""
 
     points: list[Point]
+    imported: Annotated[
+        int | None,
+        Meta(
+            description="How many of the views of all points were imported from another counter. Null if this answer "
+            "leaves imported views out: minutes, hours, and days of a zone."
+        ),
+    ]
     complete_through: CompleteThrough
     late_through: LateThrough
     history_revision: HistoryRevision
@@ -95,7 +110,10 @@ class DayChange(Struct, frozen=True):
 
 
 class DayHistory(Struct, frozen=True):
-    """Every change of the views of a day, the oldest first; no change if no view of the day was ever marked."""
+    """Every change of the views of a day, the oldest first; no change if no view of the day was ever marked.
+
+    Imported views are left out.
+    """
 
     video_id: str
     kind: str
@@ -114,7 +132,7 @@ class ChannelPoint(Struct, frozen=True):
 
 
 class ChannelSeries(Struct, frozen=True):
-    """The views of a channel's videos by the hour, without gaps."""
+    """The views of a channel's videos by the hour, without gaps. Imported views are left out."""
 
     points: list[ChannelPoint]
     complete_through: Annotated[
@@ -142,7 +160,7 @@ class RankedVideo(Struct, frozen=True, kw_only=True):
 
 
 class TopVideos(Struct, frozen=True):
-    """A list of span=hour, minute or trending, the first place first."""
+    """A list of span=hour, minute or trending, the first place first. Imported views are left out."""
 
     kind: str
     span: str
@@ -170,7 +188,10 @@ class CountedVideo(Struct, frozen=True):
 
 
 class ClosedTopVideos(Struct, frozen=True):
-    """A list of span=clock_hour or day, the first place first. It is exact, and late events are in it."""
+    """A list of span=clock_hour or day, the first place first. It is exact, and late events are in it.
+
+    Imported views are left out.
+    """
 
     kind: str
     span: str

@@ -55,11 +55,15 @@ class Endpoints:
         video_id, kind = _names(request)
         now = self._now()
         complete, history = await self._complete()
-        views, not_counted = await self._store.totals(video_id, (kind, blocked(kind)), history, now=now)
+        (views, not_counted), (imported,) = await asyncio.gather(
+            self._store.totals(video_id, (kind, blocked(kind)), history, now=now),
+            self._store.imported(video_id, (kind,), history),
+        )
         return answers.VideoViews(
             video_id=video_id,
             kind=kind,
-            views=views,
+            views=views + imported,
+            imported=imported,
             blocked=not_counted,
             complete_through=_time(complete),
             **_of_history(history, [(ALWAYS, now)]),
@@ -70,6 +74,7 @@ class Endpoints:
         video_id, kind = _names(request)
         now, query = self._now(), request.query_params
         before: datetime | None = None
+        imported: int | None = None
         if "zone" in query:
             days = read_local_days(query, now=now, points_max=self._points_max)
             span = days.bounds[0], days.bounds[-1]
@@ -85,10 +90,17 @@ class Endpoints:
             if series.step == STEPS["minute"]:
                 before = self._store.minutes_cut(now)
             if series.step == STEPS["day"]:
-                marked = await self._store.marked(video_id, kind, series)
+                marked, added = await asyncio.gather(
+                    self._store.marked(video_id, kind, series),
+                    self._store.imported_days(video_id, kind, series, history),
+                )
                 for point, (start, _) in zip(points, found, strict=True):
                     point.marked = marked.get(start)
-        return answers.Series(points, _time(complete), **_of_history(history, [span], before=before))
+                    if start in added:
+                        point.imported = added[start]
+                        point.views += added[start]
+                imported = sum(added.values())
+        return answers.Series(points, imported, _time(complete), **_of_history(history, [span], before=before))
 
     async def history(self, request: Request) -> answers.DayHistory:
         """The changes of the numbers of a day."""

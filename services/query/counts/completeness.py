@@ -39,7 +39,7 @@ class HistoryState:
     `manifest` names the manifest that their rows were written from, and is "" before the first. Hours viewed from
     `start` to before `through` are complete; `through` is None while no hour is. `late_through` is None before the
     first rollup. `gaps` are the times viewed, in order, of which history may lack views; `stream_gaps` are those of
-    which the stream's minutes may lack some.
+    which the stream's minutes may lack some. `has_imports` says whether the tables have views that were imported.
     """
 
     manifest: str
@@ -50,6 +50,7 @@ class HistoryState:
     late_through: datetime | None
     gaps: tuple[Span, ...]
     stream_gaps: tuple[Span, ...] = ()
+    has_imports: bool = False
 
     @property
     def end(self) -> datetime:
@@ -127,6 +128,7 @@ def history_state(register: Register | None, lost: Sequence[Lost] = ()) -> Histo
         late_through=applied.late_through if applied.late_through_hour > 0 else None,
         gaps=tuple(merged(gaps)),
         stream_gaps=tuple(merged(one.span for one in lost)),
+        has_imports=applied.imports > 0,
     )
 
 

@@ -12,6 +12,8 @@ STATEMENTS = {
         "SELECT first_offset, next_offset, viewed_from, viewed_to FROM missing_records WHERE pipeline = ?"
     ),
     "bases": "SELECT kind, views, complete_through FROM view_totals WHERE video_id = ? AND kind IN ?",
+    "imported": "SELECT kind, views FROM imported_totals WHERE video_id = ? AND kind IN ?",
+    "imported_days": ("SELECT day, views FROM imported_days WHERE video_id = ? AND kind = ? AND day >= ? AND day <= ?"),
     "hours": (
         "SELECT hour, views FROM views_by_hour WHERE video_id = ? AND kind = ? AND month = ? AND hour >= ? AND hour < ?"
     ),

@@ -127,6 +127,21 @@ class CountStore:
 
         return await asyncio.gather(*(total(kind) for kind in kinds))
 
+    async def imported(self, video_id: str, kinds: Sequence[str], history: HistoryState) -> list[int]:
+        """Imported views of the video by kind, which `totals` leaves out."""
+        if not history.has_imports:
+            return [0] * len(kinds)
+        views = {row.kind: row.views for row in await self._session.rows("imported", (video_id, list(kinds)))}
+        return [views.get(kind, 0) for kind in kinds]
+
+    async def imported_days(self, video_id: str, kind: str, days: Series, history: HistoryState) -> dict[datetime, int]:
+        """Imported views of days of UTC by their start, which `series` leaves out; no day without any."""
+        if not history.has_imports or days.points == 0:
+            return {}
+        first, last = days.starts[0].date(), days.starts[-1].date()
+        rows = await self._session.rows("imported_days", (video_id, kind, first, last))
+        return {datetime.combine(row.day.date(), time(), UTC): row.views for row in rows if row.views}
+
     async def series(
         self, video_id: str, kind: str, series: Series, history: HistoryState, *, now: datetime
     ) -> list[tuple[datetime, int]]:

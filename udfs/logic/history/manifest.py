@@ -16,7 +16,7 @@ import msgspec
 from settings import HistorySettings
 from udfs.logic.history.manifest_versions import WHOLE_HOUR, upgraded
 
-VERSION = 5
+VERSION = 6
 # The name of a copy of the manifest in force, for readers of Parquet. The product itself does not read it.
 MANIFEST = "manifest.json"
 HOURS_PER_DAY = 24
@@ -24,6 +24,8 @@ HOURS_PER_DAY = 24
 HOURLY = ("minutes", "hours", "countries", "channels", "top_hours")
 DAILY = ("days", "devices", "viewers", "marks", "suspects", "top_days")
 DATA_SETS = (*HOURLY, *DAILY, "totals")
+# What other counters have counted, in a file for each name (udfs.logic.history.imports).
+IMPORTS = "imports"
 # One file of these has all shards, because a channel's videos and the most viewed videos come from many shards.
 OF_ALL_SHARDS = ("channels", "top_hours", "top_days")
 _DAY_0 = date(1970, 1, 1)
@@ -82,7 +84,8 @@ class Owed(msgspec.Struct, frozen=True):
 
     They are the rows of `hours` viewed, of their days, and totals. Rows of `recounted` hours may have disappeared; they
     are written as 0. `viewer_days` are days whose viewers and marks were counted. `reasons` say, by complete day, why
-    its views or marks have changed. `everything` says that all rows have to be written, after a restore.
+    its views or marks have changed. `imports` are the names of the imports that have changed. `everything` says that
+    all rows have to be written, after a restore.
     """
 
     hours: list[int] = []
@@ -90,6 +93,23 @@ class Owed(msgspec.Struct, frozen=True):
     viewer_days: list[int] = []
     reasons: dict[int, str] = {}
     everything: bool = False
+    imports: list[str] = []
+
+
+class Import(msgspec.Struct, frozen=True):
+    """Numbers that another counter has counted (udfs.logic.history.imports).
+
+    `path` is its file below the root, with `rows` rows and `views` views in all, and `sha256` is the digest of the
+    rows. All of it was viewed before the hour `cut_over` since 1970. `made_ms` is when it was imported, in ms since
+    1970.
+    """
+
+    path: str
+    sha256: str
+    cut_over: int
+    rows: int
+    views: int
+    made_ms: int
 
 
 class SliceInfo(msgspec.Struct, frozen=True):
@@ -157,6 +177,7 @@ class Manifest(msgspec.Struct, frozen=True):
     `final_gap_hours` are those `gap_hours` that no late file can repair any more. `final_missing` and
     `final_missing_hours` are the numbers of records that are lost for good, by partition and by hour of arrival.
     `settings` are the settings with which history was made (settings.kept), by name. One that is not there is unknown.
+    `imports` are what other counters have counted, by name. Neither `files` nor the numbers of hours contain them.
     """
 
     version: int
@@ -182,6 +203,7 @@ class Manifest(msgspec.Struct, frozen=True):
     owed: Owed = Owed()
     final_missing_hours: dict[int, int] = {}
     settings: dict[str, int | str] = {}
+    imports: dict[str, Import] = {}
 
     @property
     def missing(self) -> dict[int, int]:
@@ -210,8 +232,9 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def all_files(self) -> set[str]:
-        """The paths of all files of its data sets."""
-        return {path for sets in self.files.values() for of in sets.values() for path in of.values()}
+        """The paths of all files of its data sets and imports."""
+        of_sets = {path for sets in self.files.values() for of in sets.values() for path in of.values()}
+        return of_sets | {one.path for one in self.imports.values()}
 
     @property
     def last_hours(self) -> dict[int, int]:
@@ -337,6 +360,11 @@ def _file_name(data_set: str, day: int | None, hour: str, shard: int, made: str)
     folder = data_set if day is None else f"{data_set}/viewed_day={date_of(day):%Y-%m-%d}"
     of_shard = "" if data_set in OF_ALL_SHARDS else f"shard-{shard:04}-"
     return f"{folder}/{hour}{of_shard}run-{made}.parquet"
+
+
+def import_name(name: str, made: str) -> str:
+    """Return the path of an import's file below the root. `made` is from made_by."""
+    return f"{IMPORTS}/name={name}/run-{made}.parquet"
 
 
 def part_name(data_set: str, shard: int, made: str) -> str:

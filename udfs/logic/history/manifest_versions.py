@@ -67,8 +67,13 @@ def to_5(found: Json) -> Json:
     return {**found, "settings": {}, "final_missing_hours": {}}
 
 
+def to_6(found: Json) -> Json:
+    """Version 6 has imports. There are none before. Code that reads version 5 would forget them."""
+    return {**found, "imports": {}}
+
+
 # By version, the function that makes the next version of it.
-STEPS: Mapping[int, Callable[[Json], Json]] = {1: to_2, 2: to_3, 3: to_4, 4: to_5}
+STEPS: Mapping[int, Callable[[Json], Json]] = {1: to_2, 2: to_3, 3: to_4, 4: to_5, 5: to_6}
 
 
 def upgraded(content: bytes) -> Json:

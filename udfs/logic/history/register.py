@@ -24,7 +24,7 @@ class Applied(msgspec.Struct, frozen=True):
     `late_through_hour` are counted, late ones as well. `gap_hours` are the hours viewed for which the archive may lack
     records, as (first, last) of each run of hours. `missing` has the number of missing records by partition,
     `missing_hours` by hour of arrival. `revision` is the token of the rollup or the repair that wrote to the tables
-    last. `warnings` are sentences for operators.
+    last. `warnings` are sentences for operators. `imports` is the number of imports whose rows the tables have.
     """
 
     manifest: str
@@ -36,6 +36,7 @@ class Applied(msgspec.Struct, frozen=True):
     missing: dict[int, int] = {}
     warnings: list[str] = []
     missing_hours: dict[int, int] = {}
+    imports: int = 0
 
     @property
     def complete_through(self) -> datetime:
