@@ -26,7 +26,7 @@ DELIVERY_TIMEOUT_MS = 3000
 # The stack has made those of the usual names, on the one broker that it has.
 TOPICS = {
     f"{name}_topic": f"three-{name.replace('_', '-')}"
-    for name in ("events", "declaration", "late", "dead_letter", "metadata", "blocked", "counts")
+    for name in ("events", "declaration", "late", "dead_letter", "diverted", "metadata", "blocked", "counts")
 }
 
 
