@@ -95,9 +95,7 @@ def erasure_again(world: World, job: Job, _a: int) -> None:
 
 def imported(world: World, _job: Job, a: int) -> None:
     """`python -m tools.ops import --replace`, or `imports remove`, of one of two names."""
-    importer = Importer(
-        world.settings, history(world), world.registers, now_s=world.now_s, holder=importing.LeaseHolder
-    )
+    importer = Importer(world.settings, history(world), world.registers, now_s=world.now_s, holder=_holder(world))
     name = ("i", "j")[a % 2]
     if a // 2 % 4 == 0:
         importer.remove(name)
@@ -220,7 +218,7 @@ def installed(world: World) -> Iterator[None]:
     # As random as they are in truth, and the same in each run.
     chance = SimpleNamespace(token_hex=lambda size: hashlib.sha256(b"%d" % next(names)).hexdigest()[: 2 * size])
     # Nobody is waited for: whoever takes the lease does so while the holder before goes on.
-    holder = functools.partial(lease.LeaseHolder, now_s=world.now_s, silent_s=0.0, living_s=2.0, sleep=lambda _s: None)
+    holder = _holder(world)
     # Workers have no clock of their own.
     of_worker = functools.partial(lease.Lease, now_s=world.now_s)
     tables = world.tables
@@ -250,7 +248,6 @@ def installed(world: World) -> Iterator[None]:
         (jobs.audit, "LeaseHolder", lambda *arguments, say, **named: holder(*arguments, say=_say_nothing, **named)),
         (sys, "argv", ["audit", "--repair", "--hours", str(AUDITED_HOURS)]),
         (erasing, "LeaseHolder", holder),
-        (importing, "LeaseHolder", holder),
         # Stores.
         (jobs.rollup, "accepts_settings", lambda _description: False),
         (rollup_operators, "filesystem", lambda *_: world.store),
@@ -301,6 +298,10 @@ def installed(world: World) -> Iterator[None]:
         stack.enter_context(mock.patch.object(rollup_operators, "published", _noted(world)))
         made(world, None, 0)  # type: ignore[arg-type]
         yield
+
+
+def _holder(world: World) -> functools.partial[lease.LeaseHolder]:
+    return functools.partial(lease.LeaseHolder, now_s=world.now_s, silent_s=0.0, living_s=2.0, sleep=lambda _s: None)
 
 
 def _say_nothing(*_text: object) -> None:
