@@ -63,6 +63,12 @@ NOT_RUN = {
     "flink run --parallelism 4 --python jobs/view_counts.py --check": ("tests/operators/test_graph.py", CLUSTER),
     "VIEW_COUNTS_PACK_SOURCE_TOPIC=plays VIEW_COUNTS_PACK_FRAMING=json flink run --detached --python "
     "jobs/pack_events.py": ("tests/integration/test_pack_events.py", CLUSTER),
+    "python -m tools.ops balancer --ingest ingest-1:8080 --ingest ingest-2:8080 --query query-1:8090 --query "
+    "query-2:8090": ("tests/unit/test_balancer_configuration.py", "the same command with other names"),
+    "python -m tools.ops balancer --ingest-dns ingest:8080 --query-dns query:8090": (
+        "tests/unit/test_balancer_configuration.py",
+        "the same command, and its configuration for HAProxy itself",
+    ),
     "python -m tools.ops accounts --tally http://ingest-1:8180 --tally http://ingest-2:8180": (
         "tests/unit/test_accounts.py",
         "two processes of ingest of a cluster",
