@@ -28,3 +28,11 @@ def complete_through(rows: Sequence[ShardProgress]) -> datetime | None:
     if any(row.shards != shards for row in rows) or set(closed) != set(range(shards)):
         return None
     return min(closed.values()).replace(tzinfo=UTC)
+
+
+def frontier_ms(complete: datetime | None, lateness_ms: int) -> int | None:
+    """An append time, in ms since 1970, that all salts have passed if all minutes through `complete` are closed.
+
+    A shard closes a minute when every salt has passed its end by the lateness. None if `complete` is.
+    """
+    return None if complete is None else round(complete.timestamp() * 1000) + lateness_ms

@@ -23,6 +23,7 @@ class Origin(StrEnum):
     """By which way the events of a batch came."""
 
     DIRECT = "direct"
+    OVERFLOW = "overflow"
     REPLAY = "replay"
     PACK = "pack"
 

@@ -7,6 +7,7 @@ from settings.groups.history import ArchiveSettings, ErasureSettings, HistorySet
 from settings.groups.ingest import IngestSettings
 from settings.groups.kafka import KafkaSettings
 from settings.groups.limits import LimitSettings
+from settings.groups.overflow import DrainSettings, OverflowSettings
 from settings.groups.pack import PackSettings
 from settings.groups.query import QuerySettings
 from settings.groups.redis import RedisSettings
@@ -18,12 +19,14 @@ __all__ = [
     "ArchiveSettings",
     "CassandraSettings",
     "CountingSettings",
+    "DrainSettings",
     "ErasureSettings",
     "HistorySettings",
     "IngestSettings",
     "JobSettings",
     "KafkaSettings",
     "LimitSettings",
+    "OverflowSettings",
     "PackSettings",
     "QuerySettings",
     "RedisSettings",

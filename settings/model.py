@@ -16,6 +16,7 @@ from settings.groups.history import ArchiveSettings, ErasureSettings, HistorySet
 from settings.groups.ingest import IngestSettings
 from settings.groups.kafka import KafkaSettings
 from settings.groups.limits import LimitSettings
+from settings.groups.overflow import DrainSettings, OverflowSettings
 from settings.groups.pack import PackSettings
 from settings.groups.query import QuerySettings
 from settings.groups.redis import RedisSettings
@@ -46,6 +47,8 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     access: AccessSettings = AccessSettings()
     ingest: IngestSettings = IngestSettings()
+    overflow: OverflowSettings = OverflowSettings()
+    drain: DrainSettings = DrainSettings()
     query: QuerySettings = QuerySettings()
 
     @model_validator(mode="after")
@@ -82,6 +85,11 @@ class Settings(BaseSettings):
                 f"ingest.country_header={self.ingest.country_header} is set and access.client_address_header is not, "
                 "so that nobody knows whether a request came through the proxy that sets it; name that header and "
                 "access.trusted_proxies"
+            )
+        if self.drain.events_per_second_min > self.drain.events_per_second_max:
+            raise ValueError(
+                f"drain.events_per_second_min={self.drain.events_per_second_min} is more than "
+                f"drain.events_per_second_max={self.drain.events_per_second_max}; lower the one, or raise the other"
             )
         least = self.ingest.delivery_timeout_ms + self.counting.future_skew_ms
         if self.counting.clock_ahead_ms < least:

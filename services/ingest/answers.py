@@ -11,12 +11,13 @@ from services.ingest.packing import Made
 from services.ingest.rejections import Rejection
 
 BOUNDED = "bounded"
+OVERFLOW = "overflow"
 
 
 class Result(Struct):
     """What became of the events of one body."""
 
-    accepted: Annotated[int, Meta(description="Events that Kafka has acknowledged.")]
+    accepted: Annotated[int, Meta(description="Events that are durable: in Kafka, or in overflow.")]
     rejected: list[Rejection]
     event_ids: Annotated[
         list[Made] | UnsetType,
@@ -51,6 +52,14 @@ class Result(Struct):
             "time that the body took to arrive. Only there if the body has sent_at. No event was changed."
         ),
     ] = UNSET
+    path: Annotated[
+        str | UnsetType,
+        Meta(
+            description="Only there if some of the accepted events are in overflow, because Kafka does not take them "
+            "now: they are counted later.",
+            extra_json_schema={"enum": [OVERFLOW]},
+        ),
+    ] = UNSET
     error: Annotated[
         str | UnsetType,
         Meta(description="Why nothing in the body was taken; only there if the whole body was refused."),
@@ -83,3 +92,4 @@ class Tally(Struct, frozen=True):
     producer_id: Annotated[str, Meta(description="The name of the process in the batches that it writes.")]
     minutes: list[TallyMinute]
     diverted: Annotated[int, Meta(description="Events of diverted keys since its start, which are in no minute here.")]
+    stored: Annotated[int, Meta(description="Events in overflow since its start. Kafka may have some of them, too.")]

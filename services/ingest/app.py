@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from connectors.overflow_hints import hints_of
 from connectors.redis_client import redis_client
 from services.access.access import Access
 from services.access.last_use import tell_uses
@@ -25,11 +26,13 @@ from services.docs_page import description_routes
 from services.door import BEHIND, Door
 from services.ingest import routes
 from services.ingest.answers import Clock, NoSchema, Result, Tally, TallyMinute
+from services.ingest.delivery import Delivery
 from services.ingest.diverting import Diverter
 from services.ingest.exclusions import Exclusions
 from services.ingest.intake import Intake
 from services.ingest.limits import IngestLimits
 from services.ingest.marks import Marks
+from services.ingest.overflow import Overflow
 from services.ingest.recent.endpoint import RecentEndpoint
 from services.ingest.recent.notes import Notes
 from services.ingest.recent.refusals import Refusals
@@ -50,6 +53,7 @@ from services.overload import Overload
 from services.server import Service
 from settings import Settings
 from udfs.logic.wire import event_bodies
+from udfs.stores.overflow_objects import OverflowObjects
 
 # How many more objects that hold others there are before Python looks for rings among them: that takes up to 1 µs for
 # each. A request under way has some 150. At 700, Python's own choice, an eighth of the CPU time goes there.
@@ -65,17 +69,19 @@ def build_service(settings: Settings) -> Service:
     redis = redis_client(settings.redis) if settings.redis.host else None
     limiter = _limiter(settings, redis, tally)
     diverter = Diverter(settings, producer_id=producer_id, tally=tally)
+    overflow = _overflow(settings, producer_id, tally)
+    delivery = Delivery(writer, diverter, overflow, wait_ms=settings.overflow.wait_ms)
     notes = Notes(producer_id)
     refusals = Refusals(producer_id)
     shared = None if redis is None else SharedRecent(redis, notes, refusals)
     exclusions = Exclusions(settings.ingest.exclusions_file, tally.registry)
     limits, marks = IngestLimits(settings, limiter, tally), Marks(settings, exclusions)
     turns = Turns()
-    intake = Intake(settings, writer, diverter, access, limits, marks, tally, notes, refusals, turns)
+    intake = Intake(settings, writer, delivery, access, limits, marks, tally, notes, refusals, turns)
     life = Life()
     overload = Overload(settings.ingest.delay_max_ms / 1000)
     door = Door(overload, turns, ENCODER.encode(Result(0, [], error=BEHIND)), tally.overloaded)
-    endpoints = _Endpoints(writer, producer_id, tally, life)
+    endpoints = _Endpoints(writer, delivery, producer_id, tally, life)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -90,6 +96,8 @@ def build_service(settings: Settings) -> Service:
         ]
         # Before the port listens: the first body must not wait until kernels are loaded, or even compiled.
         event_bodies.warm_up()
+        if overflow is not None:
+            await overflow.start()
         # What is there now stays. Otherwise each full collection looks at all of it, and the loop stands for 0.1 s.
         gc.collect()
         gc.freeze()
@@ -99,6 +107,8 @@ def build_service(settings: Settings) -> Service:
         for task in background:
             task.cancel()
         await writer.stop()
+        if overflow is not None:
+            await overflow.stop()
         await limiter.close()
         if redis is not None:
             await redis.aclose()
@@ -133,6 +143,14 @@ def build_service(settings: Settings) -> Service:
     return Service(public, private, life, door, ShortWay(public, intake.post_events))
 
 
+def _overflow(settings: Settings, producer_id: str, tally: IngestTally) -> Overflow | None:
+    if not settings.overflow.path:
+        return None
+    put = OverflowObjects(settings.s3, settings.overflow).put
+    tell = hints_of(settings, producer_id).tell
+    return Overflow(settings.overflow, put, producer_id=producer_id, tally=tally, tell=tell)
+
+
 def _limiter(settings: Settings, redis: Redis | None, tally: IngestTally) -> Limiter:
     limits = settings.limits
     return Limiter(
@@ -164,25 +182,30 @@ async def _schema(request: Request) -> Response:
 
 
 class _Endpoints:
-    def __init__(self, writer: EventWriter, producer_id: str, tally: IngestTally, life: Life) -> None:
+    def __init__(
+        self, writer: EventWriter, delivery: Delivery, producer_id: str, tally: IngestTally, life: Life
+    ) -> None:
+        self._delivery = delivery
         self._life = life
         self._producer_id = producer_id
         self._tally = tally
         self._writer = writer
 
     async def readyz(self, _request: Request) -> Response:
-        trouble = LEAVING if self._life.is_leaving else self._writer.trouble
+        trouble = LEAVING if self._life.is_leaving else self._delivery.trouble
         if trouble is not None:
             return PlainTextResponse(f"{trouble}\n", 503)
         refused = "".join(f"takes no events of one partition: {reason}\n" for reason in self._writer.partial_trouble)
-        return PlainTextResponse(f"ready\n{refused}")
+        detour = self._delivery.detour
+        stored = "" if detour is None else f"stores events in overflow: {detour}\n"
+        return PlainTextResponse(f"ready\n{stored}{refused}")
 
     async def get_tally(self, _request: Request) -> Response:
         minutes = [
             TallyMinute(f"{datetime.fromtimestamp(at * 60, UTC):%Y-%m-%dT%H:%M:%SZ}", minute.events, minute.records)
             for at, minute in self._tally.minutes()
         ]
-        return json_answer(Tally(self._producer_id, minutes, self._tally.events_diverted))
+        return json_answer(Tally(self._producer_id, minutes, self._tally.events_diverted, self._tally.events_stored))
 
     async def metrics(self, _request: Request) -> Response:
         return Response(generate_latest(self._tally.registry), media_type=CONTENT_TYPE_LATEST)

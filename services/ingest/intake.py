@@ -17,16 +17,16 @@ from services.access.access import KEY_PARAMETER, WRITERS, Access
 from services.access.caller import Caller
 from services.door import BEHIND, REFUSED
 from services.ingest import forms, idempotency, routes
-from services.ingest.answers import BOUNDED, Result
+from services.ingest.answers import BOUNDED, OVERFLOW, Result
 from services.ingest.bodies import declared_bytes, read_body, sent_bytes
-from services.ingest.diverting import Diverter
+from services.ingest.delivery import Delivered, Delivery
 from services.ingest.encodings import checked_encoding, unpack
 from services.ingest.events import Terms
 from services.ingest.idempotency import key_of
 from services.ingest.limits import IngestLimits
 from services.ingest.marks import Marks
 from services.ingest.novelty import Novelty
-from services.ingest.packing import Made, Packed, Reach
+from services.ingest.packing import Made, Reach
 from services.ingest.recent.notes import Notes
 from services.ingest.recent.refusals import Refusals
 from services.ingest.recent.shown import VIEWER
@@ -34,7 +34,7 @@ from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
 from services.ingest.room import Held, Room
 from services.ingest.taking import Packing, Taken, read
 from services.ingest.tally import IngestTally
-from services.ingest.writer import EventWriter, Share, acknowledged_batches, failures, settled
+from services.ingest.writer import EventWriter, acknowledged_batches
 from services.json_answer import json_answer
 from services.loop_turns import Turns
 from services.parameters import ParameterError, check_known
@@ -51,6 +51,7 @@ LOOP_AGENTS_BYTES_MAX = 16 << 10
 
 T = TypeVar("T")
 
+NOTHING = Delivered([])
 SEND_AGAIN = "send it again, with the same id and time"
 
 
@@ -61,7 +62,7 @@ class Intake:
         self,
         settings: Settings,
         writer: EventWriter,
-        diverter: Diverter,
+        delivery: Delivery,
         access: Access,
         limits: IngestLimits,
         marks: Marks,
@@ -74,7 +75,7 @@ class Intake:
         self._refusals = refusals
         self._turns = turns
         self._access = access
-        self._diverter = diverter
+        self._delivery = delivery
         self._tally = tally
         self._limits = limits
         self._ingest = settings.ingest
@@ -150,9 +151,12 @@ class Intake:
         if rejected and not is_dry_run:
             self._tally.rejected(len(rejected))
         is_written = packed.count > 0 and not is_dry_run
-        shares = await self._write(packed) if is_written and not caller.is_diverted else []
-        diverted = await self._diverter.write(packed) if is_written and caller.is_diverted else []
-        failed = failures(shares) + diverted
+        delivered = NOTHING
+        if is_written:
+            delivered = await self._delivery.write(packed, is_diverted=caller.is_diverted, is_bounded=parsed.is_bounded)
+            # Kafka acknowledges the events of many requests together.
+            await self._turns.go_on()
+        failed = delivered.failed
         rejected += [rejection(index, None, None, f"not written: {reason}", SEND_AGAIN) for index, reason in failed]
         rejected.sort(key=lambda rejection: rejection.index)
         if not is_dry_run:
@@ -173,10 +177,11 @@ class Intake:
             BOUNDED if parsed.is_bounded else UNSET,
             late or UNSET,
             clock_off_ms,
+            OVERFLOW if delivered.is_stored else UNSET,
         )
         if result.accepted == 0:
             return _answer(503, result, {"Retry-After": str(RETRY_AFTER_S)})
-        named = {routes.BATCH_IDS: ", ".join(acknowledged_batches(shares))} if caller.has_batch_ids else {}
+        named = {routes.BATCH_IDS: ", ".join(acknowledged_batches(delivered.shares))} if caller.has_batch_ids else {}
         return _answer(202, result, {**admitted.headers, **named})
 
     def _sender(self, request: Request) -> tuple[str | None, Sequence[str]]:
@@ -186,17 +191,20 @@ class Intake:
         return peer, request.headers.getlist(header) if header else ()
 
     def _admit(self) -> None:
-        trouble = self._writer.trouble
+        trouble = self._delivery.trouble
         if trouble is not None:
             raise RefusedError(503, trouble, retry_after_s=RETRY_AFTER_S)
-        if self._writer.events_in_flight >= self._ingest.events_in_flight_max:
-            raise self._busy()
+        self._admit_in_flight(1)
 
     def _admit_events(self, events: int) -> None:
         """Raise RefusedError if so many events of one body cannot be taken now."""
         if events > self._events_max:
             raise forms.too_many(self._events_max)
-        if self._writer.events_in_flight + events > self._ingest.events_in_flight_max:
+        self._admit_in_flight(events)
+
+    def _admit_in_flight(self, events: int) -> None:
+        is_full = self._writer.events_in_flight + events > self._ingest.events_in_flight_max
+        if is_full and not self._delivery.is_past_kafka:
             raise self._busy()
 
     async def _body(self, request: Request, encoding: str, held: Held) -> bytes:
@@ -208,14 +216,6 @@ class Intake:
         body = await _beside(sent, lambda: unpack(encoding, sent, bytes_max=bytes_max))
         held.hold(len(body))
         return body
-
-    async def _write(self, packed: Packed) -> list[Share]:
-        """Return when Kafka has answered."""
-        shares = self._writer.write(packed)
-        await settled(shares)
-        # Kafka acknowledges the events of many requests together.
-        await self._turns.go_on()
-        return shares
 
     def _busy(self) -> RefusedError:
         waiting = self._writer.events_in_flight

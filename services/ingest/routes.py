@@ -56,7 +56,7 @@ EVENTS = Operation(
     "/v1/events",
     "Send view events.",
     Answer(
-        "Kafka has the accepted events; the rejected ones say why, one by one.",
+        "The accepted events are durable, in Kafka or in overflow; the rejected ones say why, one by one.",
         (Result,),
         limits=True,
         headers={
@@ -83,7 +83,7 @@ EVENTS = Operation(
             limits=True,
         ),
         503: Answer(
-            "Kafka took none of it, or there is no room for the body, or the process is behind; try again after "
+            "None of it is durable, or there is no room for the body, or the process is behind; try again after "
             "Retry-After seconds, with the same ids.",
             (Result,),
             retry=True,
@@ -152,8 +152,8 @@ READYZ: Operation[Any] = Operation(
 )
 OPENAPI = describe(
     "View counts: ingest",
-    "Takes view events. 202 means that Kafka has every event reported as accepted. A rejected event can be sent again, "
-    "with the same id, without being counted twice.",
+    "Takes view events. 202 means that every event reported as accepted is durable, in Kafka or in overflow. A "
+    "rejected event can be sent again, with the same id, without being counted twice.",
     [EVENTS, RECENT, TIME, SCHEMA, HEALTHZ, READYZ],
 )
 PRIVATE_OPENAPI = describe(

@@ -31,15 +31,16 @@ class IngestTally:
         self._minutes: dict[int, Minute] = {}
         # Since the process began.
         self.events_diverted = 0
+        self.events_stored = 0
         self.registry = CollectorRegistry()
         self._events = Counter(
             "view_counts_ingest_events",
-            "Events by their outcome: acknowledged by Kafka, rejected because of their content, not written, or "
-            "diverted to a topic apart.",
+            "Events by their outcome: acknowledged by Kafka, rejected because of their content, not written by Kafka, "
+            "stored in overflow (which were often not written before), or diverted to a topic apart.",
             ["outcome"],
             registry=self.registry,
         )
-        for outcome in ("acknowledged", "rejected", "not_written", "diverted"):
+        for outcome in ("acknowledged", "rejected", "not_written", "stored", "diverted"):
             self._events.labels(outcome)
         self._records = Counter(
             "view_counts_ingest_records",
@@ -83,6 +84,12 @@ class IngestTally:
             "view_counts_ingest_events_in_flight", "Events taken and not yet acknowledged.", registry=self.registry
         )
 
+        self.overflow_bytes = Gauge(
+            "view_counts_ingest_overflow_bytes",
+            "The size of events that wait until an object of overflow is stored.",
+            registry=self.registry,
+        )
+
     def acknowledged(self, append_ms: int, events: int) -> None:
         """Note that Kafka has appended a record of this number of events at `append_ms`."""
         at = append_ms // MINUTE_MS
@@ -99,6 +106,11 @@ class IngestTally:
     def not_written(self, events: int) -> None:
         """Note events that Kafka has not acknowledged. It may have them or not."""
         self._events.labels("not_written").inc(events)
+
+    def stored(self, events: int) -> None:
+        """Note events that lie in overflow. Kafka may have them as well."""
+        self.events_stored += events
+        self._events.labels("stored").inc(events)
 
     def diverted(self, events: int) -> None:
         """Note events that Kafka has acknowledged in the topic of diverted keys, where nothing counts them."""

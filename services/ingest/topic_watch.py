@@ -30,6 +30,9 @@ class TopicWatch:
         self._noted: set[str] = set()
         self.trouble: str | None = "Kafka's topics were not checked yet"
         self.was_right = False
+        # Whether nothing was checked yet, or somebody must mend topics or settings: waiting for Kafka would not help.
+        self.is_wrong = True
+        self._is_mismatch = False
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -38,6 +41,7 @@ class TopicWatch:
             if found is not None and found != self.trouble:
                 LOG.warning("not ready", reason=found)
             self.trouble = found
+            self.is_wrong = self._is_mismatch
             self.was_right = self.was_right or found is None
             await asyncio.sleep(self._settings.ingest.topics_check_s if found is None else WRONG_CHECK_S)
 
@@ -45,11 +49,13 @@ class TopicWatch:
         try:
             notes = check_topics(self._settings, ANSWER_S)
         except (TopicMismatchError, SecretFileError) as error:
+            self._is_mismatch = True
             return str(error)
         except KafkaException as error:
             # The writer itself notices that Kafka is away, and topics do not change by that.
             servers = self._settings.kafka.bootstrap_servers
             return self.trouble if self.was_right else f"Kafka at {servers} does not answer: {error.args[0].str()}"
+        self._is_mismatch = False
         for note in notes:
             if note.line not in self._noted:
                 self._noted.add(note.line)

@@ -24,6 +24,7 @@ from schemas.values import ID_BYTES
 from services.ingest.broker_clocks import BrokerClocks
 from services.ingest.failure_log import FailureLog
 from services.ingest.packing import RECORD_EVENTS_MAX, Packed, batch_value
+from services.ingest.partition_breaker import PartitionBreaker
 from services.ingest.partition_silence import PartitionSilence
 from services.ingest.tally import IngestTally
 from services.ingest.topic_watch import TopicWatch
@@ -34,6 +35,7 @@ QUEUE_KBYTES = 256 << 10
 POLL_S = 0.1
 # Heartbeats are acknowledged about every second. Silence for this long means that Kafka hangs or is out of reach.
 SILENCE_MAX_S = 10.0
+NOT_IN_TIME = "Kafka has not acknowledged it in time"
 
 
 @dataclass(eq=False, slots=True)
@@ -48,6 +50,7 @@ class Batch:
     blocks: list[bytes] = field(default_factory=list)
     count: int = 0
     batch_id: bytes = field(default_factory=lambda: os.urandom(ID_BYTES))
+    sent_at_s: float = 0.0
 
 
 class Share(NamedTuple):
@@ -74,6 +77,7 @@ class EventWriter:
         self._clocks = BrokerClocks(settings.kafka.partitions)
         self._silence_max_s = SILENCE_MAX_S + ingest.heartbeat_ms / 1000
         self._silence = PartitionSilence(settings.kafka.partitions, self._silence_max_s)
+        self._breaker = PartitionBreaker(settings.kafka.partitions, settings.overflow.wait_ms / 1000)
         self._producer_id = producer_id
         self._events_max = min(ingest.batch_events_max, RECORD_EVENTS_MAX)
         self._keys = [salt.to_bytes(4, "big") for salt in range(salts)]
@@ -145,6 +149,17 @@ class EventWriter:
         return self._all_refused(time.monotonic())
 
     @property
+    def is_misconfigured(self) -> bool:
+        """Whether somebody must mend topics or settings, and waiting for Kafka would not help."""
+        return self._topics.is_wrong
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether all partitions take longer than events should wait."""
+        now_s = time.monotonic()
+        return all(self._breaker.trouble(partition, now_s) for partition in range(self._kafka.partitions))
+
+    @property
     def partial_trouble(self) -> list[str]:
         """Why events of some partitions cannot be written now, one reason for each; others can."""
         now_s = time.monotonic()
@@ -164,10 +179,11 @@ class EventWriter:
     def _refusal(self, partition: int, now_s: float) -> str | None:
         return self._clocks.trouble(partition) or self._silence.trouble(partition, now_s)
 
-    def write(self, packed: Packed) -> list[Share]:
+    def write(self, packed: Packed, *, has_overflow: bool = False) -> list[Share]:
         """Take the events over. Returns the future of each batch that they go into, with the indexes of the events.
 
-        Other callers share the futures: wait for them, but do not cancel them.
+        With `has_overflow`, events of partitions that are slow now are refused, since they can go elsewhere. Other
+        callers share the futures: wait for them, but do not cancel them.
         """
         shares: list[Share] = []
         taken = 0
@@ -175,7 +191,10 @@ class EventWriter:
         for salt, (block, ends, places) in enumerate(zip(packed.blocks, packed.ends, packed.indexes, strict=True)):
             if not places:
                 continue
-            reason = self._refusal(salt % self._kafka.partitions, now_s)
+            partition = salt % self._kafka.partitions
+            reason = self._refusal(partition, now_s)
+            if reason is None and has_overflow:
+                reason = self._breaker.trouble(partition, now_s)
             if reason is not None:
                 refused = self._loop.create_future()
                 refused.set_result(reason)
@@ -232,7 +251,8 @@ class EventWriter:
                 self._loop.call_soon_threadsafe(self._settle, batch, failure, append_ms)
 
         self._pending[batch.salt] += 1
-        self._sent_at_s[batch.salt] = time.monotonic()
+        self._sent_at_s[batch.salt] = batch.sent_at_s = time.monotonic()
+        self._breaker.sent(batch.salt % self._kafka.partitions, batch.sent_at_s)
         try:
             self._producer.produce(
                 self._kafka.events_topic,
@@ -248,12 +268,14 @@ class EventWriter:
         self._pending[batch.salt] -= 1
         self.events_in_flight -= batch.count
         self._failed[batch.salt] = failure
+        partition, now_s = batch.salt % self._kafka.partitions, time.monotonic()
+        self._breaker.settled(partition, now_s - batch.sent_at_s, now_s, is_written=failure is None)
         if failure is None:
-            self._acked_at_s = time.monotonic()
-            self._silence.acknowledged(batch.salt % self._kafka.partitions, self._acked_at_s, was_away=self._down)
+            self._acked_at_s = now_s
+            self._silence.acknowledged(partition, self._acked_at_s, was_away=self._down)
             self._acknowledged[batch.salt] += batch.count
             self._tally.acknowledged(append_ms, batch.count)
-            self._clocks.acknowledged(batch.salt % self._kafka.partitions, append_ms, time.time_ns() // 1_000_000)
+            self._clocks.acknowledged(partition, append_ms, time.time_ns() // 1_000_000)
             if self._down:
                 self._down = False
                 LOG.info("kafka is back")
@@ -300,34 +322,50 @@ def _say_failed(batches: int, events: int, reason: str) -> None:
     LOG.warning("writes failed", batches=batches, events=events, reason=reason)
 
 
-async def settled(shares: Sequence[Share]) -> None:
-    """Return when all batches of these shares are done. Whoever is cancelled here cancels no batch of others.
+async def settled(shares: Sequence[Share], timeout_s: float | None = None) -> None:
+    """Return when all batches of these shares are done, or after a time. Whoever is cancelled here cancels no batch.
 
     It does what asyncio.wait does, with one counter for all: a body has up to a batch for each salt.
     """
     waiting = [share.done for share in shares if not share.done.done()]
     if not waiting:
         return
-    all_done = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    all_done = loop.create_future()
     left = len(waiting)
+
+    def end() -> None:
+        if not all_done.done():
+            all_done.set_result(None)
 
     def one_done(_future: asyncio.Future[str | None]) -> None:
         nonlocal left
         left -= 1
-        if left == 0 and not all_done.done():
-            all_done.set_result(None)
+        if left == 0:
+            end()
 
     for future in waiting:
         future.add_done_callback(one_done)
-    await all_done
+    tick = None if timeout_s is None else loop.call_later(timeout_s, end)
+    try:
+        await all_done
+    finally:
+        if tick is not None:
+            tick.cancel()
 
 
 def failures(shares: Sequence[Share]) -> list[tuple[int, str]]:
-    """(index, reason) of every event whose batch failed, in the order of the body. All futures must be done."""
-    found = [(index, reason) for done, places, _ in shares if (reason := done.result()) for index in places]
+    """(index, reason) of every event whose batch has failed or is not done yet, in the order of the body."""
+    found = [
+        (index, reason)
+        for done, places, _ in shares
+        if (reason := done.result() if done.done() else NOT_IN_TIME)
+        for index in places
+    ]
     return sorted(found)
 
 
 def acknowledged_batches(shares: Sequence[Share]) -> list[str]:
-    """The `batch_id` in hex of each batch that Kafka has acknowledged. All futures must be done."""
-    return sorted({share.batch_id.hex() for share in shares if share.batch_id and share.done.result() is None})
+    """The `batch_id` in hex of each batch that Kafka has acknowledged."""
+    written = (share for share in shares if share.batch_id and share.done.done() and share.done.result() is None)
+    return sorted({share.batch_id.hex() for share in written})

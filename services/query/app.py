@@ -30,6 +30,7 @@ from services.query.api.answers import Away, BadParameter, BadParameters
 from services.query.api.endpoints import Endpoints
 from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.completeness import HistoryAwayError
+from services.query.counts.overflow_watch import OverflowWatch
 from services.query.counts.session import ReadSession, StoreAwayError
 from services.query.counts.store import CountStore
 from services.refused import RETRY_AFTER_S, RefusedError
@@ -37,6 +38,7 @@ from services.server import Service
 from settings import Settings
 from udfs.stores.archive import filesystem
 from udfs.stores.history_reader import HistoryFiles
+from udfs.stores.overflow_objects import OverflowObjects
 
 A = TypeVar("A")
 
@@ -66,7 +68,8 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     files = HistoryFiles(filesystem(settings.s3, settings.query.history_timeout_s), settings.history.path)
     history = History(files, files_max=settings.query.history_files_max)
     store = CountStore(ReadSession(settings.cassandra), settings.query, history)
-    endpoints = Endpoints(settings, store, now)
+    overflow = _overflow_watch(settings)
+    endpoints = Endpoints(settings, store, now, overflow)
     life = Life()
     registry = CollectorRegistry()
     access = Access(settings.access, registry)
@@ -78,6 +81,7 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         background = [
             asyncio.create_task(access.file.watch()),
             *([] if redis is None else [asyncio.create_task(tell_uses(access, redis))]),
+            *([] if overflow is None else [asyncio.create_task(overflow.run())]),
         ]
         store.start()
         yield
@@ -133,6 +137,12 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         # A redirect would name the host and scheme that this process sees, which are not those that the client sees.
         app.router.redirect_slashes = False
     return Service(public, private, life)
+
+
+def _overflow_watch(settings: Settings) -> OverflowWatch | None:
+    if not settings.overflow.path:
+        return None
+    return OverflowWatch(OverflowObjects(settings.s3, settings.overflow).names, settings.overflow.list_s)
 
 
 def _route(

@@ -31,8 +31,8 @@ BODY_BYTES_MAX = 1 << 16
 class ForgetfulWriter(FakeWriter):
     """Keeps nothing, so that what grows is the service's."""
 
-    def write(self, packed: Any) -> list[Share]:
-        shares = super().write(packed)
+    def write(self, packed: Any, *, has_overflow: bool = False) -> list[Share]:
+        shares = super().write(packed, has_overflow=has_overflow)
         self.written.clear()
         return shares
 

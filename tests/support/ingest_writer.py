@@ -23,11 +23,13 @@ class FakeWriter:
     partial_trouble: tuple[str, ...] = ()
     failure: str | None = None
     events_in_flight = 0
+    is_misconfigured = False
+    is_slow = False
 
     def __init__(self, *_arguments: object, **_named: object) -> None:
         self.written: list[Any] = []
 
-    def write(self, packed: Any) -> list[Share]:
+    def write(self, packed: Any, *, has_overflow: bool = False) -> list[Share]:
         self.written.append(packed)
         done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         done.set_result(self.failure)

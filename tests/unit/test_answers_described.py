@@ -30,13 +30,16 @@ from services.query.api import answers, routes
 from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.store import CountStore
 from services.server import Service
-from settings import AccessSettings, IngestSettings, Settings
+from settings import AccessSettings, IngestSettings, OverflowSettings, Settings
 from tests.support.full_tables import DAY, HOUR, NOW, empty_history, full
 from tests.support.ingest_writer import FakeWriter
 from tests.support.keys import load_keys
 from tests.support.tables import Tables
+from udfs.logic.overflow.object_name import Destination, ObjectName
+from udfs.logic.overflow.waiting import Listing
 
 BODY_BYTES_MAX = 4096
+OVERFLOW = OverflowSettings(path="s3://bucket/overflow", object_ms=10)
 SMALL = IngestSettings(body_bytes_max=BODY_BYTES_MAX, body_timeout_s=0.1)
 FORMATS = FormatChecker()
 
@@ -176,7 +179,15 @@ def query(service: Service) -> Starlette:
     return service.public
 
 
-def test_answers_of_query_are_as_described(query: Starlette) -> None:
+class Watch:
+    """One that has listed an object of three events."""
+
+    def __init__(self, *_: object) -> None:
+        made_ms = int(NOW.timestamp() * 1000)
+        self.listing = Listing(made_ms, [ObjectName(made_ms, "i", 1, Destination.EVENTS, 0, 0, 3)])
+
+
+def test_answers_of_query_are_as_described(query: Starlette, monkeypatch: pytest.MonkeyPatch) -> None:
     described = Described(routes.OPENAPI)
     away = unconnected().public
     with_keys = query_app.build_service(Settings(access=AccessSettings(mode="keys"))).public
@@ -191,6 +202,11 @@ def test_answers_of_query_are_as_described(query: Starlette) -> None:
             described.hold(operation.path, ask(with_keys, "GET", url))
         if operation.parameters:
             described.hold(operation.path, ask(query, "GET", f"{url.partition('?')[0]}?no_such_parameter=1"))
+    monkeypatch.setattr(query_app, "OverflowWatch", Watch)
+    watching = query_app.build_service(Settings(overflow=OVERFLOW), lambda: NOW).public
+    answer = ask(watching, "GET", "/v1/videos/A/views")
+    assert answer.json()["waiting"] == {"events": 3, "since": "2026-03-20T15:30:00Z"}
+    described.hold(routes.VIEWS.path, answer)
     assert described.statuses == all_statuses(routes.OPENAPI)
     assert described.fields == described.fields_of(set(described.schemas))
 
@@ -261,6 +277,16 @@ class Writer(FakeWriter):
         tally.acknowledged(int(NOW.timestamp() * 1000), 3)
 
 
+class Objects:
+    """A store in which every object is durable."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def put(self, *_: object) -> None:
+        pass
+
+
 def body(*events: dict[str, Any]) -> dict[str, Any]:
     return {"content": json.dumps({"events": events}), "headers": {"content-type": JSON}}
 
@@ -325,6 +351,9 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Writer, "trouble", "Kafka is away")
     post(503, **body({"video_id": "A"}))
     described.hold(ingest_routes.READYZ.path, ask(app, "GET", ingest_routes.READYZ.path))
+    monkeypatch.setattr(ingest_app, "OverflowObjects", Objects)
+    app = ingest_app.build_service(Settings(ingest=SMALL, overflow=OVERFLOW)).public
+    post(202, **body({"video_id": "A"}))
     assert described.statuses == all_statuses(ingest_routes.OPENAPI)
     of_bodies = {"EventsBody", "SentEvent", "CloudEvent"}
     assert described.fields == described.fields_of(set(described.schemas) - of_bodies)

@@ -17,6 +17,7 @@ RUN = {
     "make lint": (".ci/run", "make lint\n"),
     "make docs": (".ci/run", "make docs\n"),
     "bin/vc upgrade --parallelism 3": ("tests/integration/test_run.py", 'commands("upgrade", "--parallelism", '),
+    "python -m services.drain": ("tests/support/drainers.py", '"-m", "services.drain"'),
     "python -m tools.ops topics check": ("tests/integration/test_ingest.py", 'topics_tool(stack, "check")'),
     "python -m tools.stack.provision topics": ("tools/stack/parts.py", '_provision("topics")'),
     "python -m tools.stack.provision tables register": ("tests/integration/test_rebuild.py", '"tables", "register"]'),

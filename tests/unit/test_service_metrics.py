@@ -72,6 +72,8 @@ def test_ingest_tallies_by_minute_of_arrival_and_forgets_the_oldest() -> None:
     assert {name: value for name, value in found.items() if "loop_lag" not in name[0]} == {
         ("view_counts_ingest_events_total", "acknowledged"): 15,
         ("view_counts_ingest_events_total", "diverted"): 0,
+        ("view_counts_ingest_events_total", "stored"): 0,
+        ("view_counts_ingest_overflow_bytes",): 0,
         ("view_counts_ingest_overloaded_total",): 0,
         ("view_counts_ingest_events_total", "rejected"): 1,
         ("view_counts_ingest_events_total", "not_written"): 2,

@@ -85,6 +85,12 @@ def remains(
         found.append(
             Remains(f"Kafka topic {kafka.blocked_topic}", "the viewer_id and its periods", max(ends, default=None))
         )
+    # An older event would not be counted: ingest and clients refuse it, and a drainer takes its viewer_id.
+    late = timedelta(hours=settings.history.late_hours)
+    if settings.overflow.path:
+        found.append(Remains(settings.overflow.path, "events that wait for Kafka", now + late))
+    margin = timedelta(milliseconds=settings.ingest.past_margin_ms)
+    found.append(Remains("clients' spools", "events that were viewed and not sent yet", now + late + margin))
     found += [
         Remains(
             settings.erasure.path, "the key of the pseudonyms", max((one.closes_at for one in erasures), default=None)

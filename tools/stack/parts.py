@@ -390,6 +390,16 @@ PARTS: tuple[Part, ...] = (
         memory_mib=256,
         depends_on=("cassandra",),
     ),
+    Part(
+        name="drain",
+        title="Drainer of overflow",
+        command=_service("services.drain"),
+        ports=("drain_private",),
+        ready=ready.http_ok("drain_private", "/metrics"),
+        # While there is nothing to drain, it is a third of that.
+        memory_mib=200,
+        depends_on=("kafka", "cassandra", "seaweedfs"),
+    ),
 )
 
 PARTS_BY_NAME: Mapping[str, Part] = {part.name: part for part in PARTS}

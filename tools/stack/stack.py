@@ -347,12 +347,19 @@ class Stack:
             "VIEW_COUNTS_QUERY_PORT": str(self.ports["query"]),
             "VIEW_COUNTS_QUERY_PRIVATE_PORT": str(self.ports.get("query_private", DEFAULT_PORTS["query_private"])),
             "VIEW_COUNTS_QUERY_LEAVING_S": "0",
+            "VIEW_COUNTS_DRAIN_PRIVATE_PORT": str(self.ports.get("drain_private", DEFAULT_PORTS["drain_private"])),
+            **self._overflow(),
             "NUMBA_CACHE_DIR": str(self.layout.numba_cache),
             "TMPDIR": str(self.layout.tmp),
             **without_proxy(),
             **flink.environment(self.layout),
             **self._options.environment,
         }
+
+    def _overflow(self) -> dict[str, str]:
+        # Without a drainer, what was stored would never be counted.
+        has_drainer = any(part.name == "drain" for part in self.parts)
+        return {"VIEW_COUNTS_OVERFLOW_PATH": f"s3://{files.S3_BUCKET}/overflow"} if has_drainer else {}
 
     def process_environment(self) -> dict[str, str]:
         """`environment`, added to what parts may inherit, with the virtual environment first on PATH."""

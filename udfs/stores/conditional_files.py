@@ -41,7 +41,7 @@ class ConditionalFiles(Protocol):
         """Delete those of these files that exist."""
 
 
-def client_of(s3: S3Settings, timeout_s: float = TIMEOUT_S) -> Any:
+def client_of(s3: S3Settings, timeout_s: float = TIMEOUT_S, attempts: int = ATTEMPTS) -> Any:
     """Return a client of the store. It is safe to use from many threads."""
     # Imported here, because it takes a third of a second, and Flink's workers import this file but rewrite nothing.
     import boto3  # noqa: PLC0415
@@ -56,7 +56,7 @@ def client_of(s3: S3Settings, timeout_s: float = TIMEOUT_S) -> Any:
         config=Config(
             connect_timeout=timeout_s,
             read_timeout=timeout_s,
-            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": attempts},
             # In other stores, buckets have no names of their own in DNS, and some refuse the checksums of newer AWS
             # clients.
             s3={"addressing_style": "auto" if s3.endpoint is None else "path"},

@@ -47,6 +47,26 @@ Missing = Annotated[
 ]
 
 
+class Waiting(Struct, frozen=True):
+    """Events that were acknowledged and wait in overflow, because Kafka did not take them."""
+
+    events: Annotated[int, Meta(description="How many may belong to the answer. None of them may be counted yet.")]
+    since: Annotated[Time, Meta(description="Since when the oldest of them waits.")]
+
+
+ArrivalsThrough = Annotated[
+    Time | None,
+    Meta(description="Each event that was acknowledged before this time is in, save late ones. Null if nobody knows."),
+]
+Waits = Annotated[
+    Waiting | None,
+    Meta(
+        description="What waits in overflow of the times that were asked for. While anything does, these times are not "
+        "complete. Null if nothing does."
+    ),
+]
+
+
 class VideoViews(Struct, frozen=True):
     """The total of one video."""
 
@@ -59,6 +79,8 @@ class VideoViews(Struct, frozen=True):
     late_through: LateThrough
     history_revision: HistoryRevision
     missing: Missing
+    arrivals_through: ArrivalsThrough
+    waiting: Waits
 
 
 class Point(Struct):
@@ -97,6 +119,8 @@ class Series(Struct, frozen=True):
     late_through: LateThrough
     history_revision: HistoryRevision
     missing: Missing
+    arrivals_through: ArrivalsThrough
+    waiting: Waits
 
 
 class DayChange(Struct, frozen=True):
@@ -142,6 +166,8 @@ class ChannelSeries(Struct, frozen=True):
     late_through: LateThrough
     history_revision: HistoryRevision
     missing: Missing
+    arrivals_through: ArrivalsThrough
+    waiting: Waits
 
 
 class RankedVideo(Struct, frozen=True, kw_only=True):
@@ -178,6 +204,8 @@ class TopVideos(Struct, frozen=True):
     ]
     not_exact_because: Annotated[str | None, Meta(description="Why the list is not exact, and what to do about it.")]
     complete_through: CompleteThrough
+    arrivals_through: ArrivalsThrough
+    waiting: Waits
 
 
 class CountedVideo(Struct, frozen=True):
@@ -208,6 +236,8 @@ class ClosedTopVideos(Struct, frozen=True):
     late_through: LateThrough
     history_revision: HistoryRevision
     missing: Missing
+    arrivals_through: ArrivalsThrough
+    waiting: Waits
 
 
 Balanced = Annotated[bool, Meta(description="Whether every event received has exactly one fate.")]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
+from types import EllipsisType
 from typing import TypedDict
 
 from msgspec import UNSET
@@ -25,7 +26,9 @@ from services.query.api.parameters import (
     read_series,
     read_top,
 )
-from services.query.counts.completeness import ALWAYS, HistoryState, history_state, lost_notice, notices
+from services.query.counts.arrivals import Arrivals, overflow_notice
+from services.query.counts.completeness import ALWAYS, FOR_EVER, HistoryState, history_state, lost_notice, notices
+from services.query.counts.overflow_watch import OverflowWatch
 from services.query.counts.series import Series
 from services.query.counts.spans import Span
 from services.query.counts.store import CountStore
@@ -36,6 +39,8 @@ from settings import Settings
 # A minute of arrival that began this long before the current one is in the ledger, unless something is wrong.
 LEDGER_SETTLED = timedelta(minutes=2)
 MINUTE = timedelta(minutes=1)
+# The newest lists of the stream are made of two hours.
+REACH_OF_LISTS = timedelta(hours=3)
 
 
 class Endpoints:
@@ -44,7 +49,13 @@ class Endpoints:
     Methods raise ParameterError, TooManyFilesError, StoreAwayError and HistoryAwayError.
     """
 
-    def __init__(self, settings: Settings, store: CountStore, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, settings: Settings, store: CountStore, now: Callable[[], datetime], overflow: OverflowWatch | None = None
+    ) -> None:
+        self._overflow = overflow
+        self._list_s = settings.overflow.list_s
+        self._late_hours = settings.history.late_hours
+        self._lateness_ms = settings.counting.lateness_ms
         self._points_max = settings.query.points_max
         self._history_path = settings.history.path
         self._store = store
@@ -54,7 +65,7 @@ class Endpoints:
         """The total of a video."""
         video_id, kind = _names(request)
         now = self._now()
-        complete, history = await self._complete()
+        arrivals, history = await self._complete()
         (views, not_counted), (imported,) = await asyncio.gather(
             self._store.totals(video_id, (kind, blocked(kind)), history, now=now),
             self._store.imported(video_id, (kind,), history),
@@ -65,7 +76,7 @@ class Endpoints:
             views=views + imported,
             imported=imported,
             blocked=not_counted,
-            complete_through=_time(complete),
+            **_of_arrivals(arrivals),
             **_of_history(history, [(ALWAYS, now)]),
         )
 
@@ -78,13 +89,13 @@ class Endpoints:
         if "zone" in query:
             days = read_local_days(query, now=now, points_max=self._points_max)
             span = days.bounds[0], days.bounds[-1]
-            complete, history = await self._complete()
+            arrivals, history = await self._complete()
             there = await self._store.local_days(video_id, kind, days, history, now=now)
             points = [answers.Point(start.isoformat(), views) for start, views in there]
         else:
             series = read_series(query, now=now, points_max=self._points_max)
             span = series.start, series.end
-            complete, history = await self._complete()
+            arrivals, history = await self._complete()
             found = await self._store.series(video_id, kind, series, history, now=now)
             points = [answers.Point(_utc(start), views) for start, views in found]
             if series.step == STEPS["minute"]:
@@ -100,7 +111,9 @@ class Endpoints:
                         point.imported = added[start]
                         point.views += added[start]
                 imported = sum(added.values())
-        return answers.Series(points, imported, _time(complete), **_of_history(history, [span], before=before))
+        return answers.Series(
+            points, imported, **_of_arrivals(arrivals, span), **_of_history(history, [span], before=before)
+        )
 
     async def history(self, request: Request) -> answers.DayHistory:
         """The changes of the numbers of a day."""
@@ -118,12 +131,13 @@ class Endpoints:
         kind = read_kind(request.query_params)
         now = self._now()
         series = read_channel_series(request.query_params, now=now, points_max=self._points_max)
-        history = await self._known()
+        arrivals, history = await self._complete()
         found = await self._store.channel_hours(channel_id, kind, series, history, now=now)
+        span = series.start, series.end
         return answers.ChannelSeries(
             [answers.ChannelPoint(_utc(start), views) for start, views in found],
-            _time(history.through),
-            **_of_history(history, [(series.start, series.end)]),
+            **_of_arrivals(arrivals, span, complete=history.through),
+            **_of_history(history, [span]),
         )
 
     async def top(self, request: Request) -> answers.TopVideos | answers.ClosedTopVideos:
@@ -131,8 +145,9 @@ class Endpoints:
         question = read_top(request.query_params)
         if isinstance(question, ClosedTopQuestion):
             return await self._closed_top(question)
-        complete = await self._store.complete_through()
-        found = await self._store.top(question, now=self._now())
+        now = self._now()
+        arrivals = await self._arrivals()
+        found = await self._store.top(question, now=now)
         return answers.TopVideos(
             kind=question.kind,
             span=question.span,
@@ -140,13 +155,14 @@ class Endpoints:
             videos=[_ranked(video, is_compared=question.span == "trending") for video in found.videos],
             exact=not found.left_out,
             not_exact_because=_left_out(question.kind, found.left_out) if found.left_out else None,
-            complete_through=_time(complete),
+            **_of_arrivals(arrivals, (now - REACH_OF_LISTS, FOR_EVER)),
         )
 
     async def _closed_top(self, question: ClosedTopQuestion) -> answers.ClosedTopVideos:
-        history = await self._known()
+        arrivals, history = await self._complete()
         found = await self._store.closed_top(question, history, now=self._now())
         of_list: list[Span] = [] if found is None else [(found.start, found.complete_through)]
+        through = found and found.complete_through
         videos = [answers.CountedVideo(one.video_id, one.views) for one in (found.videos if found else [])]
         return answers.ClosedTopVideos(
             kind=question.kind,
@@ -154,7 +170,7 @@ class Endpoints:
             country=question.country,
             start=_time(found and found.start),
             videos=videos,
-            complete_through=_time(found and found.complete_through),
+            **_of_arrivals(arrivals, of_list[0] if of_list else None, complete=through),
             **_of_history(history, of_list),
         )
 
@@ -191,17 +207,51 @@ class Endpoints:
         _, register = await asyncio.gather(self._store.complete_through(), self._store.register())
         # Trouble with history is only reported: the service can still answer, and no restart would remove the trouble.
         lost = lost_notice(await self._store.lost())
-        lines = ["ready", *notices(register, path=self._history_path, now=self._now()), *lost]
+        lines = ["ready", *notices(register, path=self._history_path, now=self._now()), *lost, *self._of_overflow()]
         return PlainTextResponse("".join(f"{line}\n" for line in lines))
 
-    async def _complete(self) -> tuple[datetime | None, HistoryState]:
+    def _of_overflow(self) -> Sequence[str]:
+        if self._overflow is None:
+            return ()
+        listing = self._overflow.listing
+        return overflow_notice(listing, now=self._now(), list_s=self._list_s, late_hours=self._late_hours)
+
+    async def _complete(self) -> tuple[Arrivals, HistoryState]:
         """How far the stream and history are complete. Read it before any number."""
-        complete, history = await asyncio.gather(self._store.complete_through(), self._known())
-        return complete, history
+        return await asyncio.gather(self._arrivals(), self._known())
+
+    async def _arrivals(self) -> Arrivals:
+        """How far the stream is complete. Read it before any number."""
+        # Before progress: what was drained and deleted since must be counted by then.
+        listing = None if self._overflow is None else self._overflow.listing
+        complete = await self._store.complete_through()
+        return Arrivals(complete, listing, self._lateness_ms, is_watched=self._overflow is not None)
 
     async def _known(self) -> HistoryState:
         """Which state of history the tables hold. Raises HistoryAwayError."""
         return history_state(await self._store.register(), await self._store.lost())
+
+
+class _OfArrivals(TypedDict):
+    complete_through: str | None
+    arrivals_through: str | None
+    waiting: answers.Waiting | None
+
+
+def _of_arrivals(
+    arrivals: Arrivals, span: Span | None = None, *, complete: datetime | EllipsisType | None = ...
+) -> _OfArrivals:
+    """What an answer about this span says about events that are not in it yet.
+
+    `complete` is how far it is complete otherwise: as far as the stream, unless that is given.
+    """
+    otherwise = arrivals.complete if complete is ... else complete
+    waits = arrivals.waiting(span)
+    return {
+        "complete_through": _time(arrivals.complete_through(otherwise, span)),
+        "arrivals_through": _time(arrivals.through(span)),
+        "waiting": waits and answers.Waiting(waits.events, _utc(datetime.fromtimestamp(waits.since_ms / 1000, UTC))),
+    }
 
 
 class _OfHistory(TypedDict):

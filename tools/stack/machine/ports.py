@@ -18,6 +18,7 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "ingest_private": 8180,
     "query": 8090,
     "query_private": 8190,
+    "drain_private": 8195,
     "flink": 8081,
     "flink_rpc": 6123,
     "flink_blob": 6124,

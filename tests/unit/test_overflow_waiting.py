@@ -1,0 +1,91 @@
+"""An answer knows what lay in overflow when its listing began, and claims no more than that."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.query.counts.arrivals import Arrivals, overflow_notice
+from settings.durations import HOUR_MS, MINUTE_MS
+from udfs.logic.overflow.object_name import Destination, ObjectName
+from udfs.logic.overflow.waiting import Listing, Waits
+
+NOW = datetime(2026, 3, 20, 15, 0, tzinfo=UTC)
+NOW_MS = round(NOW.timestamp() * 1000)
+LATENESS_MS = 10 * MINUTE_MS
+# With a frontier at 15:00:30.
+CLOSED = NOW - timedelta(minutes=10)
+MINUTE = timedelta(minutes=1)
+
+
+def named(
+    made_ms: int, first_ms: int, last_ms: int, events: int = 5, destination: Destination = Destination.EVENTS
+) -> ObjectName:
+    return ObjectName(made_ms, "i", 1, destination, first_ms // MINUTE_MS, last_ms // MINUTE_MS, events)
+
+
+def arrivals(*names: ObjectName, began_ms: int = NOW_MS + 1000) -> Arrivals:
+    return Arrivals(CLOSED, Listing(began_ms, names), LATENESS_MS)
+
+
+def test_without_objects_an_answer_is_as_complete_as_the_stream() -> None:
+    found = arrivals()
+    assert found.complete_through(CLOSED) == CLOSED
+    assert found.through() == NOW
+    assert found.waiting() is None
+
+
+def test_an_answer_is_not_complete_where_events_may_wait() -> None:
+    found = arrivals(
+        named(NOW_MS - 60_000, NOW_MS - HOUR_MS, NOW_MS - HOUR_MS + MINUTE_MS, 7),
+        named(NOW_MS - 30_000, NOW_MS - 2 * MINUTE_MS, NOW_MS - MINUTE_MS),
+    )
+    hour_ago = NOW - timedelta(hours=1)
+    assert found.complete_through(CLOSED) == hour_ago
+    assert found.through() == NOW - MINUTE
+    assert found.waiting() == Waits(12, NOW_MS - 60_000)
+    # Of other times nothing waits.
+    before = hour_ago - timedelta(hours=1), hour_ago
+    assert found.complete_through(before[1], before) == before[1]
+    assert (found.through(before), found.waiting(before)) == (NOW, None)
+    after = hour_ago + 2 * MINUTE, NOW
+    assert found.complete_through(CLOSED, after) == CLOSED
+    assert found.waiting(after) == Waits(5, NOW_MS - 30_000)
+    touching = hour_ago + MINUTE, NOW
+    assert found.waiting(touching) == Waits(12, NOW_MS - 60_000)
+
+
+def test_diverted_events_are_waited_for_by_nobody() -> None:
+    assert arrivals(named(NOW_MS - HOUR_MS, 0, 0, destination=Destination.DIVERTED)).waiting() is None
+
+
+@pytest.mark.parametrize("age_min", [0, 1, 30])
+def test_an_old_listing_makes_answers_complete_no_further_than_itself(age_min: int) -> None:
+    began_ms = NOW_MS - age_min * MINUTE_MS
+    found = arrivals(began_ms=began_ms)
+    assert found.complete_through(CLOSED) == CLOSED - age_min * MINUTE
+    assert found.through() == NOW - age_min * MINUTE
+
+
+def test_without_any_listing_nothing_is_complete() -> None:
+    found = Arrivals(CLOSED, None, LATENESS_MS)
+    assert (found.complete_through(CLOSED), found.through(), found.waiting()) == (None, None, None)
+
+
+def test_where_overflow_is_off_the_stream_alone_counts() -> None:
+    found = Arrivals(CLOSED, None, LATENESS_MS, is_watched=False)
+    assert (found.complete_through(CLOSED), found.through(), found.waiting()) == (CLOSED, NOW, None)
+    assert Arrivals(None, None, LATENESS_MS, is_watched=False).through() is None
+
+
+def test_operators_are_told_of_old_objects_and_of_a_folder_that_cannot_be_listed() -> None:
+    def notice(age_ms: int, began_ms: int = NOW_MS) -> str:
+        listing = Listing(began_ms, [named(NOW_MS - age_ms, 0, 0)])
+        return " ".join(overflow_notice(listing, now=NOW, list_s=3, late_hours=100))
+
+    assert overflow_notice(Listing(NOW_MS), now=NOW, list_s=3, late_hours=100) == []
+    assert "drainers" not in notice(9 * HOUR_MS)
+    assert "drainers" in notice(11 * HOUR_MS)
+    assert "at once" not in notice(49 * HOUR_MS)
+    assert "at once" in notice(51 * HOUR_MS)
+    assert "could not be listed" in notice(0, NOW_MS - 10 * MINUTE_MS)
+    assert "could not be listed" in "".join(overflow_notice(None, now=NOW, list_s=3, late_hours=100))

@@ -1,0 +1,1 @@
+"""Rules of overflow: what its objects are, what a drainer writes of them, and how far answers are then complete."""
