@@ -19,12 +19,15 @@ import psutil
 import pytest
 
 from settings import Settings
+from tools.stack import memory
 from tools.stack.layout import HOME_VARIABLE, repository
 from tools.stack.machine.local_http import open_local
 from tools.stack.machine.ports import HOST, environment_variable, free_ports
+from tools.stack.parts import PARTS
 
 COUNTING_S = 240.0
 STOPPED_S = 120.0
+BUDGETS_MIB = {**{part.name: part.memory_mib for part in PARTS}, "others": memory.OTHERS_MIB}
 # Not a video of the demo.
 VIDEO = "test-run"
 
@@ -72,6 +75,10 @@ class Run:
             assert self._process.poll() is None, self.printed
             assert time.monotonic() < deadline, self.printed
             time.sleep(0.2)
+
+    def memory(self) -> dict[str, float]:
+        """MiB of each part, and of the command with its demo, supervisord and what watches the parts."""
+        return {one.part or "others": one.mib for one in memory.used_below(self._process.pid)}
 
     def end(self) -> None:
         """Ctrl-C, and look what is left."""
@@ -151,6 +158,9 @@ def first_run(home: Path, ports: Mapping[str, int]) -> list[dict[str, str]]:
         run.wait(lambda: views(ports["query"]) == 7, COUNTING_S)
         run.wait(lambda: (run.latest("counted") or 0) > 0 and (run.latest("duplicates") or 0) > 0, COUNTING_S)
         assert "freshness" in run.printed
+        has = run.memory()
+        assert has.keys() == BUDGETS_MIB.keys()
+        assert {name: mib for name, mib in has.items() if mib > BUDGETS_MIB[name]} == {}
         run.end()
     return first
 

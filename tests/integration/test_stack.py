@@ -3,6 +3,7 @@
 Uses the stack's own interface and command line; what a part keeps is asked through that part's own client.
 """
 
+import http.client
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -233,8 +235,13 @@ def job_results(stack: Stack) -> list[str]:
     """What Flink keeps of ended jobs that it has not cleaned up."""
     folder = f"http://{HOST}:{stack.ports['seaweed_filer']}/buckets/view-counts/ha/job-result-store/view-counts/"
     request = urllib.request.Request(folder, headers={"Accept": "application/json"})
-    with open_local(request, timeout_s=10) as answer:
-        entries = json.load(answer)["Entries"] or []
+    try:
+        with open_local(request, timeout_s=10) as answer:
+            entries = json.load(answer)["Entries"] or []
+    except urllib.error.HTTPError as error:
+        if error.code != http.client.NOT_FOUND:
+            raise
+        return []  # No job has ended so far.
     return [entry["FullPath"] for entry in entries if entry["FullPath"].endswith("_DIRTY.json")]
 
 

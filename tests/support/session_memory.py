@@ -51,9 +51,13 @@ class Peak:
         if sum(now.values()) > self.mib:
             self.by_part = now
 
-    def is_beyond(self) -> bool:
-        """Whether the highest sum was more than a session may have."""
-        return self.mib > SESSION_MIB_MAX
+    def findings(self) -> Iterator[str]:
+        """A sentence on each bound that did not hold: of all together, and of each part of one stack."""
+        if self.mib > SESSION_MIB_MAX:
+            yield f"all together had more than {SESSION_MIB_MAX:,} MiB"
+        for name, mib in self.of_one.items():
+            if name in PARTS_BY_NAME and mib > PARTS_BY_NAME[name].memory_mib:
+                yield f"{name} had {mib:,.0f} MiB, more than its budget of {PARTS_BY_NAME[name].memory_mib:,}"
 
     def lines(self) -> Iterator[str]:
         """A line of the highest sum, and one for each part."""
@@ -85,15 +89,17 @@ class SessionMemory:
         self._thread.start()
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail a session that would have passed, if it had too much."""
+        """Fail a session that would have passed, if it or a part had too much."""
         self._ending.set()
         with contextlib.suppress(RuntimeError):  # It never began.
             self._thread.join()
-        if self._peak.is_beyond() and session.exitstatus == pytest.ExitCode.OK:
+        if any(self._peak.findings()) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the highest sum and its parts."""
+        """Print the highest sum and its parts, and what was too much."""
         terminalreporter.section("memory of all processes")
         for line in self._peak.lines():
-            terminalreporter.write_line(line, red=self._peak.is_beyond())
+            terminalreporter.write_line(line)
+        for finding in self._peak.findings():
+            terminalreporter.write_line(finding, red=True)

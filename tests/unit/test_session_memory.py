@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import pytest_configure
 from tests.support.session_memory import SESSION_MIB_MAX, TESTS, Peak, SessionMemory
 from tools.stack import memory, supervision
 from tools.stack.layout import Layout
@@ -60,40 +61,58 @@ def test_what_cannot_be_the_highest_is_not_measured() -> None:
     assert counts == [1, 1, 2]
 
 
-@pytest.mark.parametrize(
-    ("mib", "before", "after"),
-    [
-        (SESSION_MIB_MAX, pytest.ExitCode.OK, pytest.ExitCode.OK),
-        (SESSION_MIB_MAX + 1, pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED),
-        (SESSION_MIB_MAX + 1, pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERRUPTED),
-    ],
-)
-def test_a_session_that_held_too_much_fails(mib: float, before: pytest.ExitCode, after: pytest.ExitCode) -> None:
+def ended(peak: Peak, before: pytest.ExitCode = pytest.ExitCode.OK) -> pytest.ExitCode:
+    """The exit code of a session that would have ended with another."""
     session: Any = SimpleNamespace(exitstatus=before)
-    SessionMemory(seen([Used("cassandra", mib / 2), Used("cassandra", mib / 2)])).pytest_sessionfinish(session)
-    assert session.exitstatus == after
+    SessionMemory(peak).pytest_sessionfinish(session)
+    code: pytest.ExitCode = session.exitstatus
+    return code
 
 
-def test_a_session_of_tests_prints_what_it_held_and_only_the_first_of_its_processes_does(tmp_path: Path) -> None:
-    # As a test's own session, with the plugin and none of what `tests` configures.
+def test_a_session_that_held_too_much_fails() -> None:
+    half = Used(None, SESSION_MIB_MAX / 2)
+    assert ended(seen([half, half])) == pytest.ExitCode.OK
+    beyond = seen([half, half, Used("redis", 1)])
+    assert list(beyond.findings()) == [f"all together had more than {SESSION_MIB_MAX:,} MiB"]
+    assert ended(beyond) == pytest.ExitCode.TESTS_FAILED
+    assert ended(beyond, pytest.ExitCode.INTERRUPTED) == pytest.ExitCode.INTERRUPTED
+
+
+def test_a_session_in_which_a_part_of_one_stack_was_beyond_its_budget_fails() -> None:
+    budget = PARTS_BY_NAME["redis"].memory_mib
+    assert ended(seen([Used("redis", budget), Used("redis", budget)])) == pytest.ExitCode.OK
+    beyond = seen([Used("redis", budget + 1)], [Used("kafka", budget + 2)])
+    assert list(beyond.findings()) == [f"redis had {budget + 1} MiB, more than its budget of {budget}"]
+    assert ended(beyond) == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.slow
+def test_a_session_prints_what_it_held_and_its_exit_code_says_that_it_was_too_much(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(
         "from tests.support import session_memory\n"
-        "from tests.conftest import pytest_configure\n"
         "session_memory.SESSION_MIB_MAX = 10\n"
-        "session_memory.EVERY_S = 0.1\n"
+        "def pytest_configure(config):\n"
+        "    config.pluginmanager.register(session_memory.SessionMemory())\n"
     )
-    (tmp_path / "test_it.py").write_text(
-        f"import subprocess, sys\n"
-        f"def test_it():\n"
-        f"    with subprocess.Popen([sys.executable, '-c', {HOLDING!r}], stdout=subprocess.PIPE) as process:\n"
-        f"        process.stdout.readline()\n"
-        f"        process.kill()\n"
-    )
-    command = [sys.executable, "-m", "pytest", "-n", "1", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
-    finished = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False)
+    (tmp_path / "test_it.py").write_text("def test_it():\n    pass\n")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "1 passed" in finished.stdout
-    assert finished.stdout.count("MiB (PSS) at most, of 10;") == 1
+    assert "MiB (PSS) at most, of 10; 0 of them in parts of stacks\n" in finished.stdout
+    assert "all together had more than 10 MiB\n" in finished.stdout
     assert finished.returncode == pytest.ExitCode.TESTS_FAILED
+
+
+def test_of_the_processes_of_a_session_only_the_first_measures() -> None:
+    registered: list[object] = []
+    plugins = SimpleNamespace(register=registered.append)
+    first: Any = SimpleNamespace(pluginmanager=plugins)
+    pytest_configure(first)
+    assert [type(one) for one in registered] == [SessionMemory]
+    # What xdist gives to those that it starts.
+    other: Any = SimpleNamespace(pluginmanager=plugins, workerinput={})
+    pytest_configure(other)
+    assert len(registered) == 1
 
 
 def test_memory_belongs_to_the_part_that_is_watched_above_a_process(tmp_path: Path) -> None:
