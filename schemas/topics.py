@@ -81,6 +81,13 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
     short_segments = Promise(
         "segment.ms", str(SEGMENT_MS), "records stay longer than the report of an erasure says", "at_most", needed=False
     )
+    bounded = Promise(
+        "retention.bytes",
+        str(kafka.rejected_bytes_max),
+        "whoever may send events can fill the brokers' disks with what is never counted",
+        "at_most",
+        needed=False,
+    )
     return (
         Topic(
             kafka.events_topic,
@@ -122,6 +129,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
                         "at_least",
                         needed=False,
                     ),
+                    bounded,
                     short_segments,
                     Promise(
                         "max.message.bytes",
@@ -145,6 +153,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
                     "Kafka deletes records before anybody has judged them",
                     "at_least",
                 ),
+                bounded,
                 short_segments,
                 Promise(
                     "max.message.bytes",

@@ -81,6 +81,13 @@ class KafkaSettings(Group):
     )
     replication_factor: int = Field(1, ge=1, description="The number of replicas of each topic: 3 on a cluster.")
     retention_ms: int = Field(7 * DAY_MS, ge=MINUTE_MS, description="The retention of the events topic.")
+    rejected_bytes_max: int = Field(
+        8 << 30,
+        ge=-1,
+        description="How many bytes a partition of the topics of late events, dead letters and diverted keys may hold. "
+        "Kafka deletes the oldest beyond that, in whole segments, also before their 30 days are over. Whoever may send "
+        "events can fill these topics, and a full disk would stop the events topic too. -1 sets no bound.",
+    )
     counts_retention_ms: int = Field(DAY_MS, ge=MINUTE_MS, description="The retention of the topic view-counts.")
 
     @property

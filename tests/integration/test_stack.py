@@ -88,6 +88,27 @@ def test_parts_that_hold_to_a_bound_are_within_their_budget(stack: Stack) -> Non
         assert 0 < pss_mib(stack.pid(name)) < PARTS_BY_NAME[name].memory_mib, name
 
 
+def test_what_listens_beyond_this_machine_is_what_the_docs_say(stack: Stack, job: str) -> None:
+    """Flink's figures, and the TaskManager's channels to its Python workers, which its own process opens."""
+    assert job
+    beyond: dict[str, set[int]] = {}
+    for status in stack.status():
+        if status.pid is None:
+            continue
+        part = psutil.Process(status.pid)
+        for process in (part, *part.children(recursive=True)):
+            for one in process.net_connections("inet"):
+                if one.status == psutil.CONN_LISTEN and one.laddr.ip not in {HOST, "::1", f"::ffff:{HOST}"}:
+                    beyond.setdefault(status.name, set()).add(one.laddr.port)
+    ports = stack.ports
+    assert beyond.keys() == {"jobmanager", "taskmanager"}
+    assert beyond["jobmanager"] == {ports["jobmanager_metrics"]}
+    channels = beyond["taskmanager"] - {ports["taskmanager_metrics"]}
+    assert ports["taskmanager_metrics"] in beyond["taskmanager"]
+    assert channels, "remove them from docs/secured-parts.md and the network policy"
+    assert not channels & set(ports.values())
+
+
 def figures(stack: Stack, part: str) -> dict[str, list[float]]:
     """Values by name, of all labels; none while the part is away."""
     found: dict[str, list[float]] = {}

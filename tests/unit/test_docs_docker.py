@@ -17,6 +17,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from ruamel.yaml import YAML
 
+from settings import Settings
 from tools.stack.flink import template
 
 ROOT = Path(__file__).parents[2]
@@ -189,12 +190,49 @@ def test_each_image_holds_every_package_that_its_own_import(target: str, expecte
             assert used <= inside, f"{path.relative_to(ROOT)} imports {used - inside}, which the image lacks"
 
 
+def test_policies_let_in_no_stranger_but_through_the_proxy() -> None:
+    """Ports of Flink that are not named are open to Flink alone: so are the channels to Python workers."""
+    text = (ROOT / "docker/kubernetes/network-policy.yaml").read_text()
+    found = {one["metadata"]["name"]: one["spec"] for one in YAML(typ="safe").load_all(text)}
+    assert found.keys() == {"view-counts-ingest", "view-counts-query", "view-counts-flink"}
+    said = set()
+    for name, spec in found.items():
+        assert spec["policyTypes"] == ["Ingress"]
+        assert spec["podSelector"] == {"matchLabels": {"view-counts": name.removeprefix("view-counts-")}}
+        for rule in spec["ingress"]:
+            # Without "from" or "ports", all may come, or to all ports.
+            for port in rule.get("ports", [{"port": "any"}]):
+                for sender in rule["from"]:
+                    label = sender["podSelector"]["matchLabels"]["view-counts"]
+                    said.add((name, label, port["port"], port.get("endPort")))
+                    assert f"#   view-counts: {label} " in text
+    settings = Settings()
+    assert said == {
+        ("view-counts-ingest", "proxy", settings.ingest.port, None),
+        ("view-counts-ingest", "prometheus", settings.ingest.private_port, None),
+        ("view-counts-ingest", "operator", settings.ingest.private_port, None),
+        ("view-counts-query", "proxy", settings.query.port, None),
+        ("view-counts-query", "prometheus", settings.query.private_port, None),
+        ("view-counts-query", "operator", settings.query.private_port, None),
+        ("view-counts-flink", "flink", "any", None),
+        ("view-counts-flink", "operator", 8081, None),
+        ("view-counts-flink", "prometheus", 9249, 9260),
+    }
+
+
+def test_flinks_page_takes_no_jar_and_cancels_no_job() -> None:
+    values = template()
+    assert (values["web.submit.enable"], values["web.cancel.enable"]) == ("false", "false")
+
+
 def test_cron_jobs_submit_jobs_that_exist_one_at_a_time() -> None:
     found = list(YAML(typ="safe").load_all((ROOT / "docker/kubernetes/rollup.yaml").read_text()))
     scripts = set()
     for cron_job in found:
         assert cron_job["kind"] == "CronJob"
         assert cron_job["spec"]["concurrencyPolicy"] == "Forbid"
+        labels = cron_job["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+        assert labels == {"view-counts": "operator"}, "the network policy lets nobody else submit a job"
         (container,) = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
         assert container["args"][:2] == ["flink", "run"]
         scripts.add(container["args"][-1])

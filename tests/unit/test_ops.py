@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import typer.main
@@ -10,9 +11,11 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from schemas import jobs
+from settings import Settings
 from tests.support.docs_commands import ROOT
+from tools import block_list
 from tools.cli import app as local
-from tools.ops import operating
+from tools.ops import operating, viewers
 from tools.ops.app import app
 
 # Nothing listens there.
@@ -152,3 +155,25 @@ def test_what_makes_no_sense_is_refused_before_anybody_is_asked(command: str, co
 )
 def test_each_job_has_its_file(job: jobs.Job) -> None:
     assert f"{job.file}" in {str(path.relative_to(ROOT)) for path in (ROOT / "jobs").glob("*.py")}
+
+
+@contextmanager
+def nothing_is_asked(*_errors: type[Exception], **_named: bool) -> Iterator[Settings]:
+    yield Settings()
+
+
+@pytest.mark.parametrize("command", ["block", "unblock"])
+def test_viewers_can_come_by_standard_input(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """So that they are neither among the arguments of a process nor in the history of a shell."""
+    given: list[list[str]] = []
+
+    def note(_kafka: object, ids: Iterable[str], *_: object) -> int:
+        given.append(list(ids))
+        return 0
+
+    monkeypatch.setattr(block_list, command, note)
+    monkeypatch.setattr(viewers, "operating", nothing_is_asked)
+    done = CliRunner().invoke(app, [command, "-"], input="viewer-17\nviewer-99\r\n")
+    assert (done.exit_code, given) == (0, [["viewer-17", "viewer-99"]]), done.output
+    empty = CliRunner().invoke(app, [command, "-"], input="", env={"COLUMNS": "200"})
+    assert (empty.exit_code, "write one on each line" in empty.output, len(given)) == (2, True, 1)

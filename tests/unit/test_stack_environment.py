@@ -4,22 +4,25 @@ import http.server
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
 
 from tools.cli.running import stop_on_signals
 from tools.stack import PreflightError, Stack, StackOptions, flink, preflight, supervision
+from tools.stack.files import S3_SECRET_KEY
 from tools.stack.layout import Layout, repository
 from tools.stack.machine import limits
 from tools.stack.machine.environment import inherited, user_name, without_proxy
 from tools.stack.machine.local_http import get_json
 from tools.stack.machine.ports import DEFAULT_PORTS
-from tools.stack.parts import PARTS_BY_NAME, Context
+from tools.stack.parts import PARTS_BY_NAME, STORE_KEYS, Context
 
 FORGOTTEN = {
     "http_proxy": "http://127.0.0.1:9",
@@ -80,6 +83,30 @@ def test_settings_reach_parts_and_so_do_options_that_are_meant_for_its_jvms(
     monkeypatch.setenv("VIEW_COUNTS_STACK_JAVA_OPTIONS", "-Xlog:gc")
     given = stack.process_environment()
     assert (given["VIEW_COUNTS_COUNTING_SALTS"], given["JDK_JAVA_OPTIONS"]) == ("32", "-Xlog:gc")
+
+
+def test_a_secret_reaches_the_parts_that_need_it_and_lies_in_files_of_their_owner(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flink, "_resources", lambda *_: ([], []))
+    monkeypatch.setenv("VIEW_COUNTS_S3_SECRET_KEY", "of another installation")
+    assert set(STORE_KEYS) & set(stack.shared_environment()) == set()
+    before = os.umask(0)
+    try:
+        stack._write_files()
+    finally:
+        assert os.umask(before) == 0
+    written = [path for path in stack.layout.conf.rglob("*") if path.is_file()]
+    having = {path.name for path in written if S3_SECRET_KEY in path.read_text()}
+    assert having == {"supervisord.conf", "config.yaml", "s3-identities.json"}
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) & 0o077 for path in written} == dict.fromkeys(
+        [path.name for path in written], 0
+    )
+    conf = RawConfigParser(strict=False)
+    conf.read(stack.layout.conf / "supervisord.conf")
+    sections = [name for name in conf.sections() if S3_SECRET_KEY in conf.get(name, "environment", fallback="")]
+    assert sections == ["program:taskmanager", "program:query"]
+    assert not any(S3_SECRET_KEY in conf.get(name, "command", fallback="") for name in conf.sections())
 
 
 def test_commands_are_found_behind_a_path_that_lacks_them(tmp_path: Path) -> None:

@@ -40,6 +40,16 @@ def test_an_acknowledged_record_is_on_two_brokers_where_there_are_two(factor: in
             assert topic.config["unclean.leader.election.enable"] == "false"
 
 
+def test_what_strangers_can_fill_has_a_bound_unless_the_setting_says_none() -> None:
+    bounds = {one.name: one.config.get("retention.bytes") for one in topics(Settings())}
+    bounded = {name for name, value in bounds.items() if value == str(8 << 30)}
+    assert bounded == {"view-events-late", "view-events-dead-letter", "view-events-diverted"}
+    free = Settings(kafka=KafkaSettings(rejected_bytes_max=-1))
+    there = seen(free)
+    assert there["view-events-late"].config["retention.bytes"] == "-1"
+    assert differences(free, there, DECLARED) == []
+
+
 @pytest.mark.parametrize(
     ("topic", "config", "said"),
     [
@@ -71,6 +81,7 @@ def test_what_can_lose_a_count_is_refused(topic: str, config: dict[str, str], sa
         ("view-events", {"max_message_bytes": "10485760"}),
         ("view-events", {"min_insync_replicas": "3"}),
         ("view-events", {"segment_ms": "3600000"}),
+        ("view-events-late", {"retention_bytes": "1000000000"}),
     ],
 )
 def test_more_than_was_promised_is_no_difference(topic: str, config: dict[str, str]) -> None:
@@ -82,6 +93,9 @@ def test_more_than_was_promised_is_no_difference(topic: str, config: dict[str, s
     [
         ("view-events", {"segment_ms": "604800000"}),
         ("view-events-late", {"retention_ms": "1"}),
+        ("view-events-late", {"retention_bytes": "-1"}),
+        ("view-events-dead-letter", {"retention_bytes": str((8 << 30) + 1)}),
+        ("view-events-diverted", {"retention_bytes": "-1"}),
         ("view-counts", {"retention_ms": "1"}),
     ],
 )

@@ -1,6 +1,5 @@
 """The command that erases viewers who asked for it."""
 
-import sys
 import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated
@@ -9,7 +8,7 @@ import msgspec
 import typer
 
 from tools.ops.operating import end_with, operating
-from tools.ops.options import AsJson
+from tools.ops.options import AsJson, viewer_ids
 
 app = typer.Typer()
 
@@ -36,7 +35,7 @@ def erase(
     as_json: AsJson = False,
 ) -> None:
     """Erase viewers from the archive and from history. No count changes."""
-    ids = sys.stdin.read().splitlines() if viewers == ["-"] else viewers or []
+    ids = viewer_ids(viewers or [])
     if again == bool(ids):
         raise typer.BadParameter("give viewer_ids, or --again for viewers whose erasures are open")
     if again and (unlist or dry_run):

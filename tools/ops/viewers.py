@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from tools.ops.operating import operating
-from tools.ops.options import TIME_FORMATS, AsJson, milliseconds
+from tools.ops.options import TIME_FORMATS, AsJson, milliseconds, viewer_ids
 from tools.terminal import console
 from tools.times import utc
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tools.suspects import Suspect
 
 app = typer.Typer()
-Viewers = Annotated[list[str], typer.Argument(help="viewer_ids.")]
+Viewers = Annotated[list[str], typer.Argument(help="viewer_ids; - reads them from lines of standard input.")]
 From = Annotated[
     datetime | None,
     typer.Option("--from", formats=TIME_FORMATS, help="From when on, in UTC; by default as soon as possible."),
@@ -30,8 +30,9 @@ def block(viewers: Viewers, *, since: From = None, until: Until = None) -> None:
     from tools.block_list import RefusedError, TooEarlyError
     from tools.block_list import block as block_viewers
 
+    ids = viewer_ids(viewers)
     with operating(RefusedError, TooEarlyError, kafka=True) as settings:
-        _say("blocked", block_viewers(settings.kafka, viewers, milliseconds(since), milliseconds(until)))
+        _say("blocked", block_viewers(settings.kafka, ids, milliseconds(since), milliseconds(until)))
 
 
 @app.command()
@@ -40,8 +41,9 @@ def unblock(viewers: Viewers, *, since: From = None) -> None:
     from tools.block_list import RefusedError, TooEarlyError
     from tools.block_list import unblock as unblock_viewers
 
+    ids = viewer_ids(viewers)
     with operating(RefusedError, TooEarlyError, kafka=True) as settings:
-        _say("no longer blocked", unblock_viewers(settings.kafka, viewers, milliseconds(since)))
+        _say("no longer blocked", unblock_viewers(settings.kafka, ids, milliseconds(since)))
 
 
 @app.command()

@@ -25,6 +25,8 @@ from tools.stack.machine.valkey import valkey_server
 KAFKA_CLUSTER_ID = "dmlld19jb3VudHNfMDAwMQ"
 
 SEAWEEDFS_GO_MIB = 576
+# The variables of the keys to the object store, of which none may be there without the other.
+STORE_KEYS = ("VIEW_COUNTS_S3_ACCESS_KEY", "VIEW_COUNTS_S3_SECRET_KEY")
 
 CASSANDRA_EXPORTS = (
     "java.base/jdk.internal.misc",
@@ -90,6 +92,8 @@ class Part:
     that renders it. `prepare` runs before each start of the part. `provision` runs each time the stack has started the
     part and found it ready. `clean_up` runs after the stack has ended. All of them may run repeatedly.
 
+    `secrets` are the variables that this part needs and no other may know.
+
     `memory_mib` is the budget of its memory, with all processes below it (tools.stack.memory).
     """
 
@@ -102,6 +106,7 @@ class Part:
     depends_on: tuple[str, ...] = ()
     files: Mapping[str, Callable[[Layout, Mapping[str, int]], str]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
     prepare: Callable[[Context], None] = _nothing
     provision: Callable[[Context], None] = _nothing
     clean_up: Callable[[Context], None] = _nothing
@@ -370,6 +375,8 @@ PARTS: tuple[Part, ...] = (
         memory_mib=3840,
         # The TaskManager finds the JobManager through ZooKeeper, so it need not wait for it.
         depends_on=("zookeeper", "seaweedfs"),
+        # Its Python workers read the archive and history.
+        secrets=STORE_KEYS,
         prepare=_prepare_taskmanager,
     ),
     Part(
@@ -388,6 +395,7 @@ PARTS: tuple[Part, ...] = (
         ports=("query", "query_private"),
         ready=ready.http_ok("query", "/readyz"),
         memory_mib=256,
+        secrets=STORE_KEYS,
         depends_on=("cassandra",),
     ),
     Part(

@@ -26,8 +26,9 @@ from tools.stack.machine import limits
 from tools.stack.machine.environment import inherited, without_proxy
 from tools.stack.machine.java import java_home
 from tools.stack.machine.ports import DEFAULT_PORTS, HOST, default_ports, free_ports, is_busy
+from tools.stack.machine.private_files import for_owner_alone
 from tools.stack.memory import pss_mib
-from tools.stack.parts import PARTS, PARTS_BY_NAME, Context, Part, PartError
+from tools.stack.parts import PARTS, PARTS_BY_NAME, STORE_KEYS, Context, Part, PartError
 from tools.stack.ready import Probe, http_get_json
 
 POLL_S = 0.1
@@ -133,7 +134,7 @@ class Stack:
         limits.raise_limits()
         preflight.check(self.layout, self.parts, self.ports)
         self._write_files()
-        self._lifeline = supervision.Lifeline(self.layout, self.process_environment())
+        self._lifeline = supervision.Lifeline(self.layout, self.shared_environment())
         try:
             self._await(self._supervisor.answers, 20, "supervisord did not start", "supervisord-start")
             self._start_parts(progress)
@@ -369,6 +370,10 @@ class Stack:
         java = {} if home is None else {"JAVA_HOME": str(home)}
         return {**outer, **java, "PATH": path, **self.environment()}
 
+    def shared_environment(self) -> dict[str, str]:
+        """What every part inherits: `process_environment` without secrets, which the parts that need them get apart."""
+        return {name: value for name, value in self.process_environment().items() if name not in STORE_KEYS}
+
     # --- helpers
 
     def _choose_ports(self) -> Mapping[str, int]:
@@ -402,17 +407,23 @@ class Stack:
         for folder in (self.layout.conf, self.layout.tmp, self.layout.run):
             shutil.rmtree(folder, ignore_errors=True)
         self.layout.make_folders()
-        context = self._context()
+        # Some of the files have secrets.
+        with for_owner_alone():
+            self._write_configuration()
+        state = {"parts": [part.name for part in self.parts], "ports": dict(self.ports)}
+        self.layout.state_file.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+
+    def _write_configuration(self) -> None:
+        context, given = self._context(), self.process_environment()
         flink.write_configuration(self.layout, context.flink_settings, self.ports)
         programs = []
         for part in self.parts:
             for name, render in part.files.items():
                 (self.layout.conf / name).write_text(render(self.layout, self.ports), encoding="utf-8")
-            programs.append(supervision.Program(part.name, part.command(context), part.environment, part.stop_grace_s))
+            environment = {**part.environment, **{name: given[name] for name in part.secrets}}
+            programs.append(supervision.Program(part.name, part.command(context), environment, part.stop_grace_s))
         configuration = supervision.configuration(self.layout, programs)
         (self.layout.conf / "supervisord.conf").write_text(configuration, encoding="utf-8")
-        state = {"parts": [part.name for part in self.parts], "ports": dict(self.ports)}
-        self.layout.state_file.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
     def _start_parts(self, progress: Progress) -> None:
         started_at = time.monotonic()

@@ -17,6 +17,7 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from tools.stack.layout import Layout
 from tools.stack.machine import subreaper
+from tools.stack.machine.private_files import UMASK
 
 LOG_BYTES_MAX = 20 * 1024 * 1024
 LOG_BACKUPS = 2
@@ -141,6 +142,8 @@ class Lifeline:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # Logs and data of parts are for their owner alone.
+                umask=UMASK,
             )
         os.close(read_end)
 
