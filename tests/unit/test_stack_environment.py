@@ -105,7 +105,7 @@ def test_a_secret_reaches_the_parts_that_need_it_and_lies_in_files_of_their_owne
     conf = RawConfigParser(strict=False)
     conf.read(stack.layout.conf / "supervisord.conf")
     sections = [name for name in conf.sections() if S3_SECRET_KEY in conf.get(name, "environment", fallback="")]
-    assert sections == ["program:taskmanager", "program:query"]
+    assert set(sections) == {f"program:{name}" for name in ("taskmanager", "ingest", "query", "drain")}
     assert not any(S3_SECRET_KEY in conf.get(name, "command", fallback="") for name in conf.sections())
 
 

@@ -386,6 +386,8 @@ PARTS: tuple[Part, ...] = (
         ports=("ingest", "ingest_private"),
         ready=ready.http_ok("ingest", "/readyz"),
         memory_mib=320,
+        # For overflow.
+        secrets=STORE_KEYS,
         depends_on=("kafka",),
     ),
     Part(
@@ -403,6 +405,7 @@ PARTS: tuple[Part, ...] = (
         title="Drainer of overflow",
         command=_service("services.drain"),
         ports=("drain_private",),
+        secrets=STORE_KEYS,
         ready=ready.http_ok("drain_private", "/metrics"),
         # While there is nothing to drain, it is a third of that.
         memory_mib=200,
