@@ -7,7 +7,7 @@ there alone.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import msgspec
@@ -151,11 +151,10 @@ def _read(
     unpacked_bytes_max: int,
     kernel_bytes_min: int,
 ) -> Reading:
-    # An Idempotency-Key makes ids of the bytes of each event.
     # The kernels leave every kind that could be reserved.
     # What a key may name in a day is bounded by services.ingest.novelty, which reads events one by one.
     may_all = caller.names_all_but_canaries and not caller.counts_names
-    is_common = len(body) >= kernel_bytes_min and terms.key is None and may_all
+    is_common = len(body) >= kernel_bytes_min and may_all
     # The kernels write no country but that of an event.
     is_common = is_common and packing.country is None
     if is_common and media in JSON_TYPES | NDJSON_TYPES:
@@ -189,16 +188,22 @@ def _by_kernel(body: bytes, terms: Terms, packing: Packing, *, is_lines: bool) -
     rows = read_json(body, bounds, packing.salts, is_lines=is_lines)
     if rows is None or rows.taken == 0:
         return None
+    # An Idempotency-Key makes ids of places and bytes of events, which are not in rows.
+    if terms.key is not None and rows.ids_missing():
+        return None
     # Another list of events would replace this one.
     if rows.rest is not None and (b"\\" in rows.rest or b'"events"' in rows.rest):
         return None
     if not rows.left and rows.rest is None:
         return Reading(Parsed([], []), packing, rows)
     try:
-        return Reading(_left(rows, terms, is_lines=is_lines), packing, rows)
+        left = _left(rows, replace(terms, key=None), is_lines=is_lines)
     # The body is not JSON at the place of such an event, so it cannot be read as a whole.
     except BodyError:
         return None
+    if terms.key is not None and any(event.event_id is None for event in left.events):
+        return None
+    return Reading(left, packing, rows)
 
 
 def _left(rows: EventRows, terms: Terms, *, is_lines: bool) -> Parsed:

@@ -23,8 +23,8 @@ def event(number: int, *, by_device: bool = False) -> Event:
     return Event(identity, number, by_device, b'"video_id":"\xfb\0\0\0\1"' * (number % 4))
 
 
-def opened(folder: Path, *, times_are_right: bool = True) -> Log:
-    return Log(folder, "viewed", Fsync.NEVER, times_are_right=times_are_right, segment_bytes_max=SEGMENT_BYTES_MAX)
+def opened(folder: Path) -> Log:
+    return Log(folder, "viewed", Fsync.NEVER, segment_bytes_max=SEGMENT_BYTES_MAX)
 
 
 def left(log: Log) -> list[Event]:
@@ -143,7 +143,7 @@ def test_disk_is_given_back_when_all_is_settled(seed: int) -> None:
 def test_a_byte_that_is_wrong_costs_the_record_that_it_is_in(seed: int, data: st.DataObject) -> None:
     chance = random.Random(seed)
     events = [event(number) for number in range(20)]
-    written = b"VCS1\1" + b"".join(map(encoded, events))
+    written = b"VCS1\n" + b"".join(map(encoded, events))
     ends = [record.end for record in records(written, 5)]
     place = data.draw(st.integers(5, len(written) - 1))
     broken = bytearray(written)
@@ -156,7 +156,7 @@ def test_a_byte_that_is_wrong_costs_the_record_that_it_is_in(seed: int, data: st
 @given(st.integers(0, 400))
 def test_a_file_that_ends_anywhere_has_what_is_whole(size: int) -> None:
     events = [event(number) for number in range(20)]
-    written = b"VCS1\1" + b"".join(map(encoded, events))
+    written = b"VCS1\n" + b"".join(map(encoded, events))
     whole = sum(record.end <= size for record in records(written, 5))
     assert [record.event for record in records(written[:size], 5)] == events[:whole]
 
@@ -165,13 +165,13 @@ def test_a_file_that_ends_anywhere_has_what_is_whole(size: int) -> None:
 def test_times_are_set_right_once_and_stay_so(seed: int, shift_ms: int) -> None:
     chance = random.Random(seed)
     with folder() as path:
-        log = opened(path, times_are_right=False)
+        log = opened(path)
         made = [event(number, by_device=chance.random() < 0.7) for number in range(1, 30)]
         for one in made:
             log.append([one])
             if chance.random() < 0.1:
                 log.abandon()
-                log = opened(path, times_are_right=False)
+                log = opened(path)
         log.correct(shift_ms)
         after = event(100)
         log.append([after])
@@ -182,7 +182,7 @@ def test_times_are_set_right_once_and_stay_so(seed: int, shift_ms: int) -> None:
         assert left(log) == [*wanted, after]
         # Another process, which finds that its clock is off by something else.
         log.abandon()
-        log = opened(path, times_are_right=False)
+        log = opened(path)
         log.correct(shift_ms + 77)
         assert left(log) == [*wanted, after]
         log.abandon()

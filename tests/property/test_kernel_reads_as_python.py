@@ -16,7 +16,7 @@ from services.ingest.rejections import rejection
 from services.ingest.routes import NDJSON
 from services.ingest.taking import Packing, read
 from services.openapi import JSON
-from tests.support.both_ways import ALWAYS, NOW_MS, SALTS, TERMS, datums, same, taken
+from tests.support.both_ways import ALWAYS, KEYED, NOW_MS, SALTS, TERMS, datums, same, taken
 from udfs.logic.wire.event_bodies import Bounds, read_json
 
 ID = "7f9c24e8-3b12-4fef-91e0-56a2d5a3f0b1"
@@ -116,6 +116,25 @@ def bodies(draw: st.DrawFn, events: st.SearchStrategy[list[dict[str, Any]]]) -> 
 @given(bodies(EVENTS), st.none() | st.builds(Reach, st.integers(0, 1 << 40), st.integers(0, 1 << 40)))
 def test_a_body_is_the_same_with_and_without_the_kernel(sent: tuple[str, bytes], reach: Reach | None) -> None:
     same(*sent, reach)
+
+
+@given(bodies(EVENTS), st.none() | st.builds(Reach, st.integers(0, 1 << 40), st.integers(0, 1 << 40)))
+def test_a_body_with_an_idempotency_key_is_the_same_with_and_without_the_kernel(
+    sent: tuple[str, bytes], reach: Reach | None
+) -> None:
+    same(*sent, reach, KEYED)
+
+
+WITH_IDS = st.fixed_dictionaries({"video_id": text(64, least=1), "event_id": IDS, "viewed_at": TIMES})
+
+
+@given(bodies(st.lists(WITH_IDS, min_size=1, max_size=5)))
+def test_the_kernel_takes_events_with_ids_though_the_body_has_an_idempotency_key(sent: tuple[str, bytes]) -> None:
+    media, body = sent
+    reading = read(media, body, KEYED, Packing(NOW_MS, SALTS), unpacked_bytes_max=1 << 20, kernel_bytes_min=ALWAYS)
+    if b"\\" not in body:
+        assert reading.rows is not None
+        assert reading.rows.left == []
 
 
 @given(bodies(st.lists(COMMON, min_size=1, max_size=5)))

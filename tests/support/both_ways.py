@@ -8,6 +8,7 @@ import msgspec
 
 from schemas.view_records import event_tail
 from services.ingest.events import Terms
+from services.ingest.idempotency import RequestKey
 from services.ingest.packing import Made, Packed, Reach
 from services.ingest.taking import Packing, Taken, read
 from services.refused import RefusedError
@@ -16,6 +17,8 @@ from tests.support.packed_events import events_of
 NOW_MS = 1_767_225_600_000
 SALTS = 4
 TERMS = Terms("default")
+# Those of a request with an Idempotency-Key.
+KEYED = Terms("default", RequestKey("k", 1_767_225_000_000, is_bounded=False))
 TAIL = event_tail(project="default")
 ALWAYS, NEVER = 0, 1 << 40
 
@@ -23,11 +26,11 @@ ALWAYS, NEVER = 0, 1 << 40
 Seen = tuple[Taken, list[str], int, int | None] | str
 
 
-def taken(media: str, body: bytes, kernel_bytes_min: int, reach: Reach | None = None) -> Seen:
+def taken(media: str, body: bytes, kernel_bytes_min: int, reach: Reach | None = None, terms: Terms = TERMS) -> Seen:
     """(what became of the body, names of unknown fields, number of its events, its sent_at), or why it was refused."""
     packing = Packing(NOW_MS, SALTS, TAIL, reach)
     try:
-        reading = read(media, body, TERMS, packing, unpacked_bytes_max=1 << 20, kernel_bytes_min=kernel_bytes_min)
+        reading = read(media, body, terms, packing, unpacked_bytes_max=1 << 20, kernel_bytes_min=kernel_bytes_min)
         result = reading.pack()
     except RefusedError as refused:
         return f"{refused.status} {refused.error}"
@@ -68,7 +71,7 @@ def seen(found: Seen) -> tuple[Any, ...]:
     )
 
 
-def same(media: str, body: bytes, reach: Reach | None = None) -> tuple[Any, ...]:
-    by_kernel = seen(taken(media, body, ALWAYS, reach))
-    assert by_kernel == seen(taken(media, body, NEVER, reach))
+def same(media: str, body: bytes, reach: Reach | None = None, terms: Terms = TERMS) -> tuple[Any, ...]:
+    by_kernel = seen(taken(media, body, ALWAYS, reach, terms))
+    assert by_kernel == seen(taken(media, body, NEVER, reach, terms))
     return by_kernel

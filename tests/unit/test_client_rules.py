@@ -216,8 +216,14 @@ def test_400_is_final_where_it_names_all_events_and_else_parts_the_body() -> Non
     named = answer(400, 2, accepted=0, rejected=[rejected(0, "x"), rejected(1, "y")])
     assert (named.verdict, len(named.refused)) == (Verdict.SETTLED, 2)
     assert answer(400, 2, accepted=0, rejected=[rejected(0, "x")]).verdict is Verdict.SPLIT
-    alone = answer(413, 1, error="too large")
+    alone = answer(413, 1, accepted=0, rejected=[], error="too large")
     assert (alone.verdict, [one.index for one in alone.refused]) == (Verdict.SETTLED, [0])
+    assert answer(408, 1, accepted=0, rejected=[], error="too slow").verdict is Verdict.AGAIN
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_what_a_proxy_says_is_the_last_word_on_no_event(status: int) -> None:
+    assert outcome(status, {}, b"<html>plain HTTP to an HTTPS port", 1, NOW_S).verdict is Verdict.REFUSED
 
 
 @pytest.mark.parametrize(

@@ -81,10 +81,13 @@ def test_what_was_acknowledged_is_not_sent_for_ever(tmp_path: Path) -> None:
                 assert not client.flush(PATIENCE_S)
     assert set(stub.ids.values()) == {1}
     assert len(stub.ids) == 300
+    # Nothing is left that others would look through.
+    assert not list(tmp_path.rglob("*.log"))
 
 
 def test_a_queue_that_is_full_spools(tmp_path: Path) -> None:
-    options = quick(spool_when="full", queue_events_max=10, block_max_s=0)
+    # Whoever waited for each of them would not end before the test's time is over.
+    options = quick(spool_when="full", queue_events_max=10, block_max_s=10)
     with stub_ingest(lambda: AWAY) as stub, Client(stub.url, spool=tmp_path, options=options) as client:
         views(client, 200)
         assert client.remaining().events == 200

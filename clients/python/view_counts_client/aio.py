@@ -14,6 +14,7 @@ from view_counts_client.events import VIEW
 from view_counts_client.happenings import Counts, Listener
 from view_counts_client.options import DEFAULTS, Options
 from view_counts_client.sender import Remaining
+from view_counts_client.spool.log import Fsync
 
 
 class AsyncClient:
@@ -30,6 +31,7 @@ class AsyncClient:
     ) -> None:
         self._client = Client(endpoints, key=key, spool=spool, options=options, listener=listener)
         self._options = options
+        self._waits_for_disk = spool is not None and Fsync(options.spool_fsync) is Fsync.EACH
 
     async def view(
         self,
@@ -45,10 +47,14 @@ class AsyncClient:
     ) -> None:
         """See Client.view."""
         event = (video_id, viewer_id, kind, country, device, user_agent, viewed_at, event_id)
-        if self._client.offer(*event, block_s=0.0):
-            return
         block_s = self._options.block_max_s
-        if block_s <= 0 or not await asyncio.to_thread(self._client.offer, *event, block_s=block_s):
+        if self._waits_for_disk:
+            is_taken = await asyncio.to_thread(self._client.offer, *event, block_s=block_s)
+        else:
+            is_taken = self._client.offer(*event, block_s=0.0)
+            if not is_taken and block_s > 0:
+                is_taken = await asyncio.to_thread(self._client.offer, *event, block_s=block_s)
+        if not is_taken:
             self._client.full()
 
     async def flush(self, timeout_s: float | None = None) -> Remaining:

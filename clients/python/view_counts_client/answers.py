@@ -64,13 +64,19 @@ def outcome(status: int, headers: Mapping[str, str], body: bytes, events: int, n
         if found is not None and found.again and len(found.again) + len(found.refused) == events:
             return Outcome(Verdict.AGAIN, "503: nothing was written", found.refused, found.again, wait_s)
         return Outcome(Verdict.AGAIN, reason, retry_after_s=wait_s)
-    if status == 400:
+    # A proxy answers the same when it is set wrongly, and knows nothing of events.
+    is_own = "accepted" in result
+    if status == 400 and is_own:
         found = _settled(result, events) if result.get("rejected") else None
         if found is not None and len(found.refused) == events:
             return found
         return _apart(reason, events)
-    if status in {408, 413}:
+    if status in {408, 413} and events > 1:
+        return Outcome(Verdict.SPLIT, reason)
+    if status == 413 and is_own:
         return _apart(reason, events)
+    if status == 408:
+        return Outcome(Verdict.AGAIN, reason)
     if status == 429:
         return Outcome(Verdict.WAIT, reason, retry_after_s=wait_s)
     if 300 <= status < 500:

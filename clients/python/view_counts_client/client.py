@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 from view_counts_client import exits
-from view_counts_client.clock import Clock
+from view_counts_client.clock import Clock, Stamp
 from view_counts_client.endpoints import BreakerRules, Endpoints, State
 from view_counts_client.events import VIEW, check_ids, other_fields, own_id, own_time_ms
 from view_counts_client.happenings import Counts, Dropped, Listener, Telling
@@ -107,10 +107,17 @@ class Client:
         Raises TypeError or ValueError for what the service would never take, QueueFullError if there is no room for
         `block_max_s`, and ClosedError.
         """
-        options = self._options
-        if not self.offer(
-            video_id, viewer_id, kind, country, device, user_agent, viewed_at, event_id, block_s=options.block_max_s
-        ):
+        block_s = self._options.block_max_s
+        is_own = viewed_at is not None or event_id is not None
+        # Nearly all views have nothing but a viewer.
+        if not is_own and kind == VIEW and country is None and device is None and user_agent is None:
+            check_ids(video_id, viewer_id)
+            is_taken = self._put(video_id, viewer_id, "", None, block_s)
+        else:
+            is_taken = self.offer(
+                video_id, viewer_id, kind, country, device, user_agent, viewed_at, event_id, block_s=block_s
+            )
+        if not is_taken:
             self.full()
 
     def offer(
@@ -131,13 +138,16 @@ class Client:
         others = ""
         if kind != VIEW or country is not None or device is not None or user_agent is not None:
             others = other_fields(kind, country, device, user_agent)
-        own = None
+        stamp = None
         if event_id is not None or viewed_at is not None:
-            own = self._own(viewed_at, event_id)
+            stamp = self._own(viewed_at, event_id)
+        return self._put(video_id, viewer_id, others, stamp, block_s)
+
+    def _put(self, video_id: str, viewer_id: str | None, others: str, stamp: Stamp | None, block_s: float) -> bool:
         if self._is_closed:
             raise ClosedError("the client is closed: make another one")
         try:
-            return self._queue.put(video_id, viewer_id, others, own, block_s)
+            return self._queue.put(video_id, viewer_id, others, stamp, block_s)
         except OSError as error:
             if not self._options.drop_when_full:
                 raise self._spool_error(error, "the event was not taken; make room or mend the disk") from error
@@ -285,7 +295,7 @@ class Client:
             self._spool, options.spool_bytes_max, Fsync(options.spool_fsync), options.spool_fsync_interval_s
         )
         spool = Spool(rules, bounds, backoff, clock, ids, time.monotonic, self._wake_up)
-        return spool if options.spool_when == "viewed" else QueueThenSpool(memory, spool)
+        return spool if options.spool_when == "viewed" else QueueThenSpool(memory, spool, clock, ids)
 
     def _open(self) -> None:
         """Open the spool, and send what a former process has left in it."""
@@ -301,12 +311,12 @@ class Client:
     def _spool_error(self, error: OSError, remedy: str) -> SpoolError:
         return SpoolError(f"spool={self._spool}: {error}: {remedy}")
 
-    def _own(self, viewed_at: datetime | int | None, event_id: UUID | str | None) -> tuple[bytes | str, int]:
+    def _own(self, viewed_at: datetime | int | None, event_id: UUID | str | None) -> Stamp:
         if event_id is None:
             at_ms = own_time_ms(viewed_at, b"")
-            return self._ids.make(at_ms), at_ms
+            return self._ids.make(at_ms), at_ms, False
         named = own_id(event_id)
-        return named, own_time_ms(viewed_at, named)
+        return named, own_time_ms(viewed_at, named), False
 
     def _wake_up(self) -> None:
         if self._thread is None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from view_counts_client.clock import Clock
+from view_counts_client.clock import Clock, Stamp
 from view_counts_client.events import Event, Viewed, event_of, size_of
 from view_counts_client.ids import Ids
 from view_counts_client.retry import AgainWait, Backoff
@@ -43,7 +43,9 @@ class MemoryQueue:
         self._ids = ids
         self._now_s = now_s
         self._wake = wake
-        self._room = threading.Condition(threading.Lock())
+        # The lock is that of the condition, which would cost a call more each time.
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
         self._viewed: deque[Viewed] = deque()
         self._bytes = 0
         self._since_s = 0.0
@@ -52,27 +54,23 @@ class MemoryQueue:
         # Since the beginning.
         self.put_events = 0
 
-    def put(
-        self, video_id: str, viewer_id: str | None, others: str, own: tuple[bytes | str, int] | None, block_s: float
-    ) -> bool:
-        """Put an event in, with an id and a time made now unless they are the caller's own.
+    def put(self, video_id: str, viewer_id: str | None, others: str, stamp: Stamp | None, block_s: float) -> bool:
+        """Put an event in, with an id and a time made now unless it has them.
 
         False if there is no room, also after waiting for `block_s`.
         """
+        if stamp is None:
+            stamp = self._clock.stamp(self._ids.make)
         size = size_of(video_id, viewer_id, others)
-        clock = self._clock
-        with self._room:
-            by_device = own is None and not clock.is_known
-            if own is None:
-                at_ms = clock.now_ms()
-                own = self._ids.make(at_ms), at_ms
-            if not self._has_room(size):
-                if block_s <= 0 or not self._room.wait_for(lambda: self._has_room(size), block_s):
-                    return False
-                if by_device and clock.is_known:
-                    own = own[0], own[1] + clock.shift_ms
-                    by_device = False
-            self._viewed.append((*own, by_device, video_id, viewer_id, others))
+        with self._lock:
+            if not self._has_room(size) and (
+                block_s <= 0 or not self._room.wait_for(lambda: self._has_room(size), block_s)
+            ):
+                return False
+            # The clock may have been set right since.
+            if stamp[2]:
+                stamp = self._clock.corrected(stamp)
+            self._viewed.append((*stamp, video_id, viewer_id, others))
             self._bytes += size
             self.put_events += 1
             count = len(self._viewed)
@@ -90,7 +88,7 @@ class MemoryQueue:
 
     def due_s(self, now_s: float, *, hurry: bool) -> float | None:
         """See Source."""
-        with self._room:
+        with self._lock:
             waits = []
             if self._viewed:
                 is_full = (
@@ -104,7 +102,7 @@ class MemoryQueue:
 
     def take(self, now_s: float) -> Batch:
         """See Source."""
-        with self._room:
+        with self._lock:
             if self._again and self._wait.due_s(now_s) == 0:
                 count = min(self._bounds.batch_events_max, len(self._again))
                 events = [self._again.popleft() for _ in range(count)]
@@ -129,14 +127,14 @@ class MemoryQueue:
 
     def settled(self, batch: Batch, again: Sequence[Event], now_s: float, random: float) -> None:
         """See Source."""
-        with self._room:
+        with self._lock:
             self._bytes += sum(map(_size, again))
             self._again.extend(again)
             self._wait.settled(now_s, random, failed=bool(again), was_again=batch.origin is self._again)
 
     def correct(self, shift_ms: int) -> None:
         """See Source."""
-        with self._room:
+        with self._lock:
             if not self._clock.is_known:
                 self._clock.corrected_by(shift_ms)
             self._viewed = deque(
@@ -149,7 +147,7 @@ class MemoryQueue:
 
     def drained(self) -> list[Event]:
         """Take out all that waits."""
-        with self._room:
+        with self._lock:
             found = [*self._again, *map(event_of, self._viewed)]
             self._again.clear()
             self._viewed.clear()

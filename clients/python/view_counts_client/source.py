@@ -1,4 +1,4 @@
-"""Where views go and the sender takes them from. A queue in memory and a spool are such sources."""
+"""Where the sender takes events from: a queue in memory, a spool or a file."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -14,21 +14,7 @@ class Batch(NamedTuple):
 
 
 class Source(Protocol):
-    """Views are put in by any thread. The sender's alone calls the rest, save where it is said."""
-
-    @property
-    def put_events(self) -> int:
-        """How many events were put in since the beginning."""
-        ...
-
-    def put(
-        self, video_id: str, viewer_id: str | None, others: str, own: tuple[bytes | str, int] | None, block_s: float
-    ) -> bool:
-        """Put an event in, with an id and a time made now unless they are the caller's own.
-
-        False if there is no room, also after waiting for `block_s`. A source on disk raises OSError.
-        """
-        ...
+    """The sender's thread alone calls these, save where it is said."""
 
     def due_s(self, now_s: float, *, hurry: bool) -> float | None:
         """How long to wait until a batch is to be sent; None if nothing waits. In a hurry, any is due."""
@@ -44,10 +30,6 @@ class Source(Protocol):
 
     def correct(self, shift_ms: int) -> None:
         """Set right the times of all events that were made by the device's clock, and of those that will be."""
-        ...
-
-    def abandon(self) -> None:
-        """In a child of fork: leave all to the parent."""
         ...
 
     def waiting(self) -> int:

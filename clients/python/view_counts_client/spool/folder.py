@@ -20,11 +20,10 @@ _SLOTS_MAX = 10_000
 class Slot:
     """What one process has not settled: the events that were viewed, and those that are to be sent once more."""
 
-    def __init__(self, folder: Path, lock: int, fsync: Fsync, backoff: Backoff, *, times_are_right: bool) -> None:
+    def __init__(self, folder: Path, lock: int, fsync: Fsync, backoff: Backoff) -> None:
         self._lock = lock
-        self.viewed = Log(folder, "viewed", fsync, times_are_right=times_are_right)
-        # None of them was sent before the clock was right.
-        self.again = Log(folder, "again", fsync, times_are_right=True)
+        self.viewed = Log(folder, "viewed", fsync)
+        self.again = Log(folder, "again", fsync)
         self.wait = AgainWait(backoff)
 
     def logs(self) -> tuple[Log, Log]:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from view_counts_client.clock import Clock, Stamp
 from view_counts_client.events import Event
+from view_counts_client.ids import Ids
 from view_counts_client.memory import MemoryQueue
 from view_counts_client.source import Batch
 from view_counts_client.spool.source import Spool
@@ -17,22 +19,28 @@ class _Origin(NamedTuple):
 class QueueThenSpool:
     """The memory's events go first. A spool is opened at once, for what a former process has left."""
 
-    def __init__(self, memory: MemoryQueue, spool: Spool) -> None:
+    def __init__(self, memory: MemoryQueue, spool: Spool, clock: Clock, ids: Ids) -> None:
         self._memory = memory
         self._spool = spool
+        self._clock = clock
+        self._ids = ids
+        self._is_spooling = False
 
     @property
     def put_events(self) -> int:
         """How many events were taken since the beginning."""
         return self._memory.put_events + self._spool.put_events
 
-    def put(
-        self, video_id: str, viewer_id: str | None, others: str, own: tuple[bytes | str, int] | None, block_s: float
-    ) -> bool:
+    def put(self, video_id: str, viewer_id: str | None, others: str, stamp: Stamp | None, block_s: float) -> bool:
         """Put an event into the queue, or after waiting for `block_s` into the spool. Raises OSError."""
-        return self._memory.put(video_id, viewer_id, others, own, block_s) or self._spool.put(
-            video_id, viewer_id, others, own, 0.0
-        )
+        if stamp is None:
+            stamp = self._clock.stamp(self._ids.make)
+        # Whoever has waited in vain does not wait again, as long as the queue is full.
+        if self._memory.put(video_id, viewer_id, others, stamp, 0.0 if self._is_spooling else block_s):
+            self._is_spooling = False
+            return True
+        self._is_spooling = True
+        return self._spool.put(video_id, viewer_id, others, stamp, 0.0)
 
     def due_s(self, now_s: float, *, hurry: bool) -> float | None:
         """See Source."""

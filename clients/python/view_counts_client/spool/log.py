@@ -2,9 +2,9 @@
 
 Files of a log NAME in its folder:
 
-- `NAME-<number>.log`, a segment: a head that says whose clock its times have, then records. A process begins a new one
-  and never goes on with another's, whose end may be torn.
-- `NAME-<number>.clock`, beside a segment with times of the device: by how much they are to be set right. It is there
+- `NAME-<number>.log`, a segment: a head with the version, then records. A process begins a new one and never goes on
+  with another's, whose end may be torn.
+- `NAME-<number>.clock`, beside a segment with times of the device: by how much those are to be set right. It is there
   before the first event of the segment is read, so that a resend after a crash has the same time.
 - `NAME.done`: up to where all is settled. It has two places that are written in turn, each with a number and a CRC, so
   that one of them is always whole. If it is lost, events are sent again, which is harmless.
@@ -24,9 +24,8 @@ from typing import NamedTuple
 from view_counts_client.events import Event
 from view_counts_client.spool.records import Record, encoded, records
 
-RIGHT_HEAD = b"VCS1\1"
-DEVICE_HEAD = b"VCS1\0"
-HEAD_BYTES = len(RIGHT_HEAD)
+HEAD = b"VCS1\n"
+HEAD_BYTES = len(HEAD)
 SEGMENT_BYTES_MAX = 4 << 20
 _DONE = struct.Struct(">QQQ")
 _DONE_BYTES = 32
@@ -70,13 +69,11 @@ class Log:
         name: str,
         fsync: Fsync,
         *,
-        times_are_right: bool,
         segment_bytes_max: int = SEGMENT_BYTES_MAX,
     ) -> None:
         self._folder = folder
         self._name = name
         self._fsync = fsync
-        self._times_are_right = times_are_right
         self._segment_bytes_max = segment_bytes_max
         self._lock = threading.Lock()
         self._fd = -1
@@ -92,6 +89,8 @@ class Log:
         self._chunk = b""
         self._chunk_at = Position(-1, 0)
         self._shift_ms = 0
+        # Segments with times of the device, as long as nobody has set these right.
+        self._by_device: set[int] = set()
         # Events that were not read, those that were and are not settled, and the bytes of both.
         self.unread = 0
         self.unsettled = 0
@@ -106,7 +105,9 @@ class Log:
             if self._fd < 0:
                 self._begin_segment()
             # Head and events in one: of a head that is there alone, the next event would not know.
-            self._write(data if self._size else self._head() + data)
+            self._write(data if self._size else HEAD + data)
+            if any(event.by_device for event in events):
+                self._by_device.add(self._number)
             self.unread += len(events)
             self.bytes += len(data)
             self._is_dirty = self._fsync is not Fsync.EACH
@@ -152,13 +153,12 @@ class Log:
         return self.unread == 0 and self.unsettled == 0
 
     def correct(self, shift_ms: int) -> None:
-        """Set right the times of all segments that have those of the device. What comes from now on is right."""
+        """Set right the times of the device where nobody has done so. Later events must have right ones."""
         with self._lock:
-            if self._fd >= 0 and not self._times_are_right:
-                self._end_segment()
-            self._times_are_right = True
-        for number in [*self._known]:
-            if self._has_device_times(number) and self._read_clock(number) is None:
+            numbers = sorted(self._by_device)
+            self._by_device.clear()
+        for number in numbers:
+            if self._read_clock(number) is None:
                 self._write_clock(number, shift_ms)
 
     def sync(self) -> None:
@@ -179,7 +179,11 @@ class Log:
         with self._lock:
             if self._fd >= 0:
                 self._end_segment()
+            if self.is_drained():
+                # Also what is torn, of which nobody knows more.
+                self._done = Position(self._number, 0)
             os.close(self._done_fd)
+        self._remove()
 
     def abandon(self) -> None:
         """Close the files of a parent in its child, and write nothing."""
@@ -193,9 +197,6 @@ class Log:
         self._size = 0
         self._known.append(self._number)
         self._sync_folder()
-
-    def _head(self) -> bytes:
-        return RIGHT_HEAD if self._times_are_right else DEVICE_HEAD
 
     def _end_segment(self) -> None:
         if self._fsync is not Fsync.NEVER:
@@ -278,6 +279,8 @@ class Log:
             for record in records(self._segment(number).read_bytes(), start):
                 self.unread += 1
                 self.bytes += record.end - record.start
+                if record.event.by_device:
+                    self._by_device.add(number)
 
     def _remove(self) -> None:
         """Remove segments of which all is settled."""
@@ -300,10 +303,6 @@ class Log:
 
     def _clock(self, number: int) -> Path:
         return self._folder / f"{self._name}-{number:012}.clock"
-
-    def _has_device_times(self, number: int) -> bool:
-        with self._segment(number).open("rb") as file:
-            return file.read(HEAD_BYTES) == DEVICE_HEAD
 
     def _read_clock(self, number: int) -> int | None:
         """By how much the times of a segment are to be set right; None if that is not known."""

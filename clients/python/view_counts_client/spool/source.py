@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from view_counts_client.clock import Clock
+from view_counts_client.clock import Clock, Stamp
 from view_counts_client.events import Event, Viewed, event_of, size_of
 from view_counts_client.ids import Ids
 from view_counts_client.memory import Bounds
@@ -71,28 +71,22 @@ class Spool:
         with self._room:
             self._opened()
 
-    def put(
-        self, video_id: str, viewer_id: str | None, others: str, own: tuple[bytes | str, int] | None, block_s: float
-    ) -> bool:
-        """Append an event, with an id and a time made now unless they are the caller's own.
+    def put(self, video_id: str, viewer_id: str | None, others: str, stamp: Stamp | None, block_s: float) -> bool:
+        """Append an event, with an id and a time made now unless it has them.
 
         False if there is no room, also after waiting for `block_s`. Raises OSError if the disk takes nothing.
         """
+        if stamp is None:
+            stamp = self._clock.stamp(self._ids.make)
         size = size_of(video_id, viewer_id, others)
-        clock = self._clock
         with self._room:
             slot = self._opened()
-            by_device = own is None and not clock.is_known
-            if own is None:
-                at_ms = clock.now_ms()
-                own = self._ids.make(at_ms), at_ms
-            if not self._has_room(slot, size):
-                if block_s <= 0 or not self._room.wait_for(lambda: self._has_room(slot, size), block_s):
-                    return False
-                if by_device and clock.is_known:
-                    own = own[0], own[1] + clock.shift_ms
-                    by_device = False
-            viewed: Viewed = (*own, by_device, video_id, viewer_id, others)
+            if not self._has_room(slot, size) and (
+                block_s <= 0 or not self._room.wait_for(lambda: self._has_room(slot, size), block_s)
+            ):
+                return False
+            # The clock may have been set right since.
+            viewed: Viewed = (*self._clock.corrected(stamp), video_id, viewer_id, others)
             slot.viewed.append([event_of(viewed)])
             self.put_events += 1
             count = slot.viewed.unread
@@ -211,7 +205,7 @@ class Spool:
         return self._own
 
     def _slot(self, folder: Path, lock: int) -> Slot:
-        slot = Slot(folder, lock, self._rules.fsync, self._backoff, times_are_right=self._clock.is_known)
+        slot = Slot(folder, lock, self._rules.fsync, self._backoff)
         if self._clock.is_known:
             slot.viewed.correct(self._clock.shift_ms)
         return slot
