@@ -26,7 +26,7 @@
   const ANSWER_MS = 3e4;
   const WAIT_MAX_MS = 36e5;
   const WAIT_UNTOLD_MAX_S = 300;
-  // A device's clock that is so far off was set since the session began.
+  // A device's clock that is so far off was set since it was compared.
   const CLOCK_OFF_MAX_MS = 6e4;
   // Longer texts are refused anyway.
   const TEXT_LENGTH_MAX = 200;
@@ -42,15 +42,19 @@
   const waiting = new Map();
   const flying = new Set();
   // Those whose time is not known yet.
-  let early = [];
+  const early = [];
   let flyingBytes = 0;
   let failures = 0;
   let waitUntil = 0;
   let timer;
   let isAsking;
   let isStarted;
+  let isPageDue = "pages" in config;
   // By how much the service's clock is ahead of this device's, in ms.
   let offset = number(attempt(() => session[OFFSET]));
+  // When the page began by this device's clock. This moves if the clock is set, or was stopped.
+  const timeOfOrigin = () => Date.now() - performance.now();
+  let setAt = timeOfOrigin();
   const plays = new WeakMap();
 
   const api = {
@@ -67,7 +71,7 @@
     off(isOff = true) {
       attempt(() => (isOff ? (local[OFF] = 1) : local.removeItem(OFF)));
       if (isOff) {
-        early = [];
+        early.length = 0;
         for (const id of waiting.keys()) forget(id);
       }
     },
@@ -131,14 +135,18 @@
     }
   }
 
+  // A page that was opened in a hidden tab is not seen before that is shown.
   function countPage() {
-    if ("pages" in config) add("page", config.pages || location.pathname.slice(-VIDEO_ID_LENGTH_MAX));
+    if (!isPageDue || document.hidden) return;
+    isPageDue = 0;
+    add("page", config.pages || location.pathname.slice(-VIDEO_ID_LENGTH_MAX));
   }
 
   // --- events
 
   function add(kind, id) {
     if (!counts()) return;
+    if (Math.abs(timeOfOrigin() - setAt) > CLOCK_OFF_MAX_MS) offset = undefined;
     const bytes = crypto.getRandomValues(new Uint8Array(16));
     bytes[6] = (bytes[6] & 15) | 64;
     bytes[8] = (bytes[8] & 63) | 128;
@@ -152,28 +160,26 @@
     settle();
   }
 
-  // Gives early events their time, stores them, and sends what waits.
-  function settle() {
+  // Gives early events their time, stores them, and sends what waits. May be told of an event of the page.
+  function settle(event) {
     if (!isStarted) return;
     let known = offset;
-    if (known == null) {
+    if (known == null && early.length) {
       askTime();
-      if (!document.hidden) return;
       // This page may never come back. What the last session knew is better than nothing.
-      known = number(attempt(() => local[OFFSET])) || 0;
+      if (event && document.hidden) known = number(attempt(() => local[OFFSET])) || 0;
     }
-    for (const event of early) {
-      event.viewed_at += known;
-      const text = JSON.stringify(event);
-      hold(event.event_id, text);
-      attempt(() => (local[EVENT + event.event_id] = text));
+    for (const one of known == null ? [] : early.splice(0)) {
+      one.viewed_at += known;
+      const text = JSON.stringify(one);
+      hold(one.event_id, text);
+      attempt(() => (local[EVENT + one.event_id] = text));
     }
-    early = [];
     send();
   }
 
   async function askTime() {
-    if (isAsking || !early.length || isToWait()) return;
+    if (isAsking || isToWait()) return;
     isAsking = 1;
     try {
       const before = Date.now();
@@ -182,12 +188,13 @@
       const found = Math.round(now - (before + Date.now()) / 2);
       if (isNaN(found)) throw 0;
       offset = found;
+      setAt = timeOfOrigin();
       attempt(() => (session[OFFSET] = local[OFFSET] = offset));
     } catch {
       failed();
     }
     isAsking = 0;
-    if (offset != null) settle();
+    settle();
   }
 
   function hold(id, text) {
@@ -227,7 +234,8 @@
       texts.push(text);
     }
     if (!ids.length) return;
-    const body = `{"sent_at":${Date.now() + (offset || 0)},"events":[${texts}]}`;
+    const sentAt = offset == null ? "" : `"sent_at":${Date.now() + offset},`;
+    const body = `{${sentAt}"events":[${texts}]}`;
     flyingBytes += bytes;
     for (const id of ids) flying.add(id);
     try {
@@ -293,26 +301,29 @@
 
   // --- begin
 
+  // Takes over what other pages have left.
+  function load() {
+    for (const key of Object.keys(local).filter((key) => key.startsWith(EVENT))) {
+      const id = key.slice(EVENT.length);
+      hold(id, local[key]);
+      // Whatever else has written here must not spoil the body.
+      if (!attempt(() => JSON.parse(local[key]))) forget(id);
+    }
+  }
+
   function start() {
     isStarted = 1;
-    if (!counts()) return;
-    attempt(() => {
-      for (const key of Object.keys(local).filter((key) => key.startsWith(EVENT))) {
-        const id = key.slice(EVENT.length);
-        hold(id, local[key]);
-        // Whatever else has written here must not spoil the body.
-        if (!attempt(() => JSON.parse(local[key]))) forget(id);
-      }
-    });
+    if (counts()) attempt(load);
     for (const type of ["playing", "timeupdate", "ended"]) document.addEventListener(type, onMedia, true);
-    for (const type of ["visibilitychange", "pagehide", "online"]) addEventListener(type, settle);
-    addEventListener("pageshow", (event) => {
-      // The page comes back from the cache of the browser's history.
-      if (event.persisted) countPage();
-      settle();
-    });
+    for (const type of ["visibilitychange", "pagehide", "pageshow", "online"]) addEventListener(type, onPage);
+    onPage({});
+  }
+
+  function onPage(event) {
+    // The page comes back from the cache of the browser's history.
+    if (event.persisted && event.type == "pageshow") isPageDue = "pages" in config;
     countPage();
-    settle();
+    settle(event);
   }
 
   if (document.prerendering) document.addEventListener("prerenderingchange", start, { once: true });

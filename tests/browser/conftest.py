@@ -13,25 +13,35 @@ from schemas.access_keys import new_key
 from services.ingest import app as ingest_app
 from settings import AccessSettings, Settings
 from tests.support.ingest_writer import StartedWriter
+from tests.support.plain_chromium import PlainChromium, plain_chromium
 from tests.support.watched_site import PATIENCE_S, Site, watched_site
 
 # Debian's. Playwright would download one of its own.
 CHROMIUM = "chromium"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
-# Playwright switches off what pages of real browsers have: the cache of the history.
-UNWANTED = ("--disable-back-forward-cache",)
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def program() -> str:
     path = shutil.which(CHROMIUM)
     assert path is not None, "Chromium is not there; `bin/setup tests` installs it, or says how"
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium(program: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=list(ARGUMENTS), ignore_default_args=list(UNWANTED)
-        )
+        browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def plain(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainChromium]:
+    # Nobody clicks in its tabs, and Chromium pauses a film without sound in a hidden one.
+    arguments = (*ARGUMENTS, "--autoplay-policy=no-user-gesture-required")
+    with plain_chromium(program, arguments, tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from tests.support.waiting import eventually
 from tools.stack.machine.ports import HOST, free_ports
 
 PATIENCE_S = 30.0
+EVENTS, TIME = "/v1/events", "/v1/time"
 ACCEPTED = 202
 CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Retry-After"}
 
@@ -56,19 +57,30 @@ class Sent:
         return [event for index, event in enumerate(self.events) if index not in rejected]
 
 
+# The page may not read it: ingest has taken the events, and nobody hears of it.
+LOST = Response(None, 502)
+
+
+async def _unheard(_message: Message) -> None:
+    return
+
+
 class Watched:
     """Wraps ingest. What a test puts into `instead` is answered to the next bodies, and `always` to all others.
 
-    While `hold` is not set, requests with events wait.
+    While `hold` is not set, requests with events wait. Those of an earlier test, whose pages may still send, have
+    another `prefix`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tests = 0
         self.reset()
 
     def reset(self) -> None:
         """Forget what was sent, and answer as ingest does."""
+        self._tests += 1
+        self.prefix = f"/test{self._tests}"
         self.sent: list[Sent] = []
         self.asked_time = 0
         self.instead: deque[Response] = deque()
@@ -80,11 +92,13 @@ class Watched:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        path = scope.get("path")
-        if path == "/v1/events" and scope["method"] == "POST":
+        own, _, path = scope.get("path", "").partition("/v1/")
+        if path and own:
+            scope = {**scope, "path": f"/v1/{path}"}
+        if own in {"", self.prefix} and scope.get("path") == EVENTS and scope["method"] == "POST":
             await self._events(scope, receive, send)
             return
-        self.asked_time += path == "/v1/time"
+        self.asked_time += own in {"", self.prefix} and scope.get("path") == TIME
         await self._app(scope, receive, send)
 
     async def _events(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,8 +112,10 @@ class Watched:
             while not self.hold.is_set():
                 await asyncio.sleep(0.01)
             response = self.instead.popleft() if self.instead else self.always
+            if response is LOST:
+                await self._real(scope, body, sent, _unheard)
             if response is not None:
-                sent.status = response.status_code
+                sent.status = sent.status or response.status_code
                 await response(scope, receive, send)
                 return
             await self._real(scope, body, sent, send)
@@ -125,11 +141,47 @@ class Watched:
         await self._app(scope, given, noted)
 
 
+class Heard:
+    """What pages have marked, and what they were told: how a test and a page that nobody steers keep in step."""
+
+    def __init__(self) -> None:
+        self.marks: list[str] = []
+        self.told: set[str] = set()
+
+    def reset(self) -> None:
+        """Forget all."""
+        self.marks.clear()
+        self.told.clear()
+
+    async def mark(self, request: Request) -> Response:
+        """What `mark(name)` of a page asks for."""
+        self.marks.append(request.path_params["name"])
+        return Response(None, 204)
+
+    async def tell(self, request: Request) -> Response:
+        """What `told(name)` of a page waits for."""
+        while request.path_params["name"] not in self.told:
+            if await request.is_disconnected():
+                break
+            await asyncio.sleep(0.01)
+        return Response(None, 204)
+
+
+# What pages use for that.
+KEEP_IN_STEP = """<script>
+const mark = (name) => fetch("/marks/" + name, { keepalive: true });
+const told = (name) => fetch("/told/" + name);
+</script>"""
+
+
 class Site:
     """Both servers. `page` makes a page of the site; `counted` says what ingest has acknowledged."""
 
-    def __init__(self, watched: Watched, pages: dict[str, str], *, ingest_url: str, url: str, key: str) -> None:
+    def __init__(
+        self, watched: Watched, heard: Heard, pages: dict[str, str], *, ingest_url: str, url: str, key: str
+    ) -> None:
         self.watched = watched
+        self.heard = heard
         self.pages = pages
         self.ingest_url = ingest_url
         self.url = url
@@ -138,13 +190,23 @@ class Site:
     def reset(self) -> None:
         """Forget pages and what was sent."""
         self.watched.reset()
+        self.heard.reset()
         self.pages.clear()
 
     def page(self, body: str, *, path: str = "/", tag: str = "data-local") -> str:
         """The URL of a new page with this body, and a tag with these attributes."""
-        script = f'<script defer src="{self.ingest_url}/vc.js" data-key="{self.key}" {tag}></script>'
-        self.pages[path] = f"<!doctype html><meta charset=utf-8><title>a page</title>{script}<body>{body}"
+        to = f'data-key="{self.key}" data-to="{self.watched.prefix}"'
+        script = f'<script defer src="{self.ingest_url}/vc.js" {to} {tag}></script>'
+        self.pages[path] = f"<!doctype html><meta charset=utf-8><title>a page</title>{KEEP_IN_STEP}{script}<body>{body}"
         return f"{self.url}{path}"
+
+    def marked(self, name: str, times: int = 1) -> None:
+        """Wait until a page has marked this so often."""
+        assert eventually(lambda: self.heard.marks.count(name) >= times, PATIENCE_S, 0.02), self.heard.marks
+
+    def tell(self, name: str) -> None:
+        """Let pages go on that wait for this."""
+        self.heard.told.add(name)
 
     def counted(self) -> Counter[tuple[str, str]]:
         """How many different events were acknowledged, by video and kind. One that came twice had one time."""
@@ -164,7 +226,7 @@ class Site:
         return self.counted()
 
 
-def site_app(pages: Mapping[str, str], clips: Path) -> Starlette:
+def site_app(heard: Heard, pages: Mapping[str, str], clips: Path) -> Starlette:
     """The site: pages by path, and the films of a folder."""
 
     async def page(request: Request) -> Response:
@@ -174,7 +236,14 @@ def site_app(pages: Mapping[str, str], clips: Path) -> Starlette:
     async def film(request: Request) -> Response:
         return FileResponse(clips / request.path_params["name"], media_type="video/webm")
 
-    return Starlette(routes=[Route("/films/{name}", film), Route("/{path:path}", page)])
+    return Starlette(
+        routes=[
+            Route("/films/{name}", film),
+            Route("/marks/{name}", heard.mark),
+            Route("/told/{name}", heard.tell),
+            Route("/{path:path}", page),
+        ]
+    )
 
 
 @contextlib.contextmanager
@@ -200,9 +269,9 @@ def watched_site(ingest: ASGIApp, key: str, clips: Path) -> Iterator[Site]:
     """Ingest and a site. Their hosts differ, as their ports do."""
     ports = free_ports(("watched", "site"))
     watched = Watched(ingest)
-    pages: dict[str, str] = {}
-    with served(watched, ports["watched"]) as ingest_url, served(site_app(pages, clips), ports["site"]):
-        yield Site(watched, pages, ingest_url=ingest_url, url=f"http://localhost:{ports['site']}", key=key)
+    heard, pages = Heard(), dict[str, str]()
+    with served(watched, ports["watched"]) as ingest_url, served(site_app(heard, pages, clips), ports["site"]):
+        yield Site(watched, heard, pages, ingest_url=ingest_url, url=f"http://localhost:{ports['site']}", key=key)
 
 
 def refusal(status: int, retry_after_s: int | None = None) -> Response:
