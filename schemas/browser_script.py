@@ -52,8 +52,10 @@ def versioned(path: str, version: int = VERSION) -> str:
     return f"{path.removesuffix('.js')}.{version}.js"
 
 
-def tag(url: str, key: str = "", version: int = VERSION) -> str:
-    """The tag that a page needs. `url` is where the script lies, without its version."""
-    keyed = f' data-key="{key}"' if key else ""
-    src = versioned(url, version)
-    return f'<script defer src="{src}" integrity="{integrity(version)}" crossorigin="anonymous"{keyed}></script>'
+def tag(url: str, key: str = "", *, is_local: bool = False) -> str:
+    """The tag of the newest version. `url` is where the script lies, without a version.
+
+    A page on this machine counts only with `is_local`.
+    """
+    more = (f' data-key="{key}"' if key else "") + (" data-local" if is_local else "")
+    return f'<script defer src="{versioned(url)}" integrity="{integrity()}" crossorigin="anonymous"{more}></script>'

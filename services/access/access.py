@@ -45,12 +45,13 @@ class Access:
         )
 
     def caller(self, request: Request, scopes: frozenset[str]) -> Caller:
-        """Who sends the request. Raises RefusedError (401, 403) for who may not."""
+        """Who sends the request. Raises RefusedError (400, 401, 403) for who may not."""
         headers = request.headers
+        public = _public_text(request)
         if self.is_open:
             check_local(headers.getlist("host"), headers.getlist("origin"), headers.getlist("x-forwarded-for"))
             return self._open
-        known = self.known.find(_text(request))
+        known = self.known.find(_text(request, public))
         key = known.key
         self.used[key.id] = int(time.time())
         if key.scope not in scopes:
@@ -60,22 +61,29 @@ class Access:
         return known.caller
 
 
-def _text(request: Request) -> str:
+def _public_text(request: Request) -> str:
+    """The text of the key in the address, if there is one. Raises RefusedError (400) for a secret one.
+
+    In open access and beside a header, too: addresses are kept in logs and histories.
+    """
+    text = request.query_params.get(KEY_PARAMETER, "") if request.scope["query_string"] else ""
+    if text and not text.startswith("vc_pub"):
+        raise RefusedError(
+            400, f"the parameter {KEY_PARAMETER} is for publishable keys; {NO_KEY}, and replace a secret that was there"
+        )
+    return text
+
+
+def _text(request: Request, public: str) -> str:
     """The text of the key. Raises RefusedError (401)."""
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
     if scheme:
         if scheme.lower() != "bearer" or not text.strip():
             raise RefusedError(401, f"Authorization has no key; {NO_KEY}")
         return text.strip()
-    text = request.query_params.get(KEY_PARAMETER, "")
-    if not text:
+    if not public:
         raise RefusedError(401, f"there is no key; {NO_KEY}")
-    if not text.startswith("vc_pub"):
-        # Addresses of requests are kept in logs and histories.
-        raise RefusedError(
-            401, f"the parameter {KEY_PARAMETER} is for publishable keys; {NO_KEY}, and replace that one"
-        )
-    return text
+    return public
 
 
 def _check_origin(key: Key, origins: list[str]) -> None:

@@ -29,6 +29,7 @@ from services.ingest.answers import Clock, NoSchema, Result, Tally, TallyMinute
 from services.ingest.delivery import Delivery
 from services.ingest.diverting import Diverter
 from services.ingest.exclusions import Exclusions
+from services.ingest.image import image_routes
 from services.ingest.intake import Intake
 from services.ingest.limits import IngestLimits
 from services.ingest.marks import Marks
@@ -41,6 +42,7 @@ from services.ingest.schema_texts import schema_names, schema_text
 from services.ingest.script import script_routes
 from services.ingest.short_way import ShortWay
 from services.ingest.tally import IngestTally
+from services.ingest.try_page import try_routes
 from services.ingest.writer import EventWriter
 from services.json_answer import ENCODER, NO_STORE, json_answer
 from services.leaving import LEAVING, Life
@@ -122,6 +124,8 @@ def build_service(settings: Settings) -> Service:
             Route(routes.TIME.path, _time),
             Route(routes.SCHEMA.path, _schema),
             *script_routes(settings.ingest.script_path),
+            *image_routes(settings.ingest.image_path, intake.post_events),
+            *(try_routes(settings.ingest.script_path) if access.is_open else ()),
             *health,
             *description_routes(routes.OPENAPI),
         ],

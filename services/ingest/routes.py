@@ -68,7 +68,11 @@ EVENTS = Operation(
         },
     ),
     {
-        400: Answer("Nothing in the body is usable, or too many of its events are bad; nothing was taken.", (Result,)),
+        400: Answer(
+            "Nothing in the body is usable, or too many of its events are bad, or a secret key is in the address. "
+            "Nothing was taken.",
+            (Result,),
+        ),
         401: Answer("There is no valid key.", (Result,)),
         403: Answer("The key may not do this; in open access, the request is of another machine or site.", (Result,)),
         408: Answer("The body came too slowly.", (Result,)),
@@ -107,6 +111,7 @@ RECENT: Operation[Any] = Operation(
     "refused as a whole, and why.",
     Answer("The events, without viewer ids. Other processes' are some seconds behind.", (Recent,)),
     {
+        400: Answer("There is a secret key in the address.", (NoRecent,)),
         401: Answer("There is no valid key.", (NoRecent,)),
         403: Answer(
             "The key is not one of the scopes write and admin; in open access, the request is of another machine or "

@@ -79,6 +79,12 @@ class IngestSettings(ServingSettings):
         description="Where the script for browsers lies. Names that say what it does stand on lists of what browsers "
         "are to block. Empty for nowhere.",
     )
+    image_path: str = Field(
+        "",
+        pattern=r"^((/[A-Za-z0-9_-]+)+\.gif)?$",
+        description="Where the image lies that counts views of pages without scripts, as the kind noscript and not "
+        "exactly. Empty for nowhere.",
+    )
     country_header: str = Field(
         "",
         pattern=r"^[A-Za-z0-9-]*$",

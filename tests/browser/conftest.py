@@ -1,46 +1,34 @@
-"""One Chromium for all tests of pages, and one ingest beside one site. Each test has a profile of its own."""
+"""A Chromium for each file of tests of pages, and one ingest beside one site. Each test has a profile of its own."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from connectors.key_file import change_keys
 from schemas.access_keys import new_key
 from services.ingest import app as ingest_app
 from settings import AccessSettings, Settings
+from tests.support.chromium import ARGUMENTS, chromium, program
 from tests.support.ingest_writer import StartedWriter
 from tests.support.plain_chromium import PlainChromium, plain_chromium
 from tests.support.watched_site import PATIENCE_S, Site, watched_site
 
-# Debian's. Playwright would download one of its own.
-CHROMIUM = "chromium"
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
-
-@pytest.fixture(scope="session")
-def program() -> str:
-    path = shutil.which(CHROMIUM)
-    assert path is not None, "Chromium is not there; `bin/setup tests` installs it, or says how"
-    return path
-
-
-@pytest.fixture(scope="session")
-def chromium(program: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
+# Of one file each: other files of this process have loops of their own.
+@pytest.fixture(scope="module", name="chromium")
+def chromium_of_a_file() -> Iterator[Browser]:
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
-def plain(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainChromium]:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainChromium]:
     # Nobody clicks in its tabs, and Chromium pauses a film without sound in a hidden one.
     arguments = (*ARGUMENTS, "--autoplay-policy=no-user-gesture-required")
-    with plain_chromium(program, arguments, tmp_path_factory.mktemp("profile")) as browser:
+    with plain_chromium(program(), arguments, tmp_path_factory.mktemp("profile")) as browser:
         yield browser
 
 
@@ -54,7 +42,7 @@ def served_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ingest_app, "EventWriter", StartedWriter)
         service = ingest_app.build_service(Settings(access=AccessSettings(mode="keys", keys_file=str(keys_file))))
-        with watched_site(service.public, text, Path(__file__).parent) as site:
+        with watched_site(service.served, text, Path(__file__).parent) as site:
             yield site
 
 

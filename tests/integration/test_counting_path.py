@@ -24,8 +24,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from connectors.cassandra import connect
 from schemas import registry
 from settings import CassandraSettings, Settings
+from tests.support.chromium import chromium
 from tests.support.jobs import await_no_job, cancel_all
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from tools.stack import FlinkCommandError, Stack
 from tools.stack.layout import HOME_VARIABLE
 from tools.stack.machine.ports import HOST
@@ -424,6 +425,22 @@ def test_dead_letters_are_mended_and_sent_again_and_count_once(
     gained = {"received": 16, "counted": 8, "duplicate": 8, "dead_lettered": 0, "invalid": 0, "late": 0}
     assert {name: after[name] - before[name] for name in gained} == gained
     assert views(query, "H") == views_before + 8
+
+
+def test_the_page_to_try_counts_what_is_played_there(stack: Stack, query: httpx2.Client) -> None:
+    port = stack.ports["query"]
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(f"{stack.endpoints['ingest']}/try?query={port}")
+        page.evaluate("document.querySelector('video').play()")
+        for kind in ("view", "engaged"):
+            page.wait_for_function(f"document.querySelector('#{kind}').value == 1", timeout=PATIENCE_S * 1000)
+        # It comes back, and plays again.
+        page.reload()
+        page.evaluate("document.querySelector('video').play()")
+        page.wait_for_function("document.querySelector('#view').value == 2", timeout=PATIENCE_S * 1000)
+        assert page.evaluate("document.querySelector('#trouble').textContent") == ""
+    assert (views(query, "try-it"), views(query, "try-it", "engaged")) == (2, 1)
 
 
 def test_partitions_that_are_added_to_a_living_topic_lose_nothing(

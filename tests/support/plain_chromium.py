@@ -1,6 +1,6 @@
 """Chromium without anybody inside its pages. Only so it has hidden tabs, prerenders, and keeps pages for going back.
 
-Playwright attaches itself to each page, after which none of the three is as in the hands of a visitor. This opens, shows
+Playwright attaches itself to each page, after which none of the three is as visitors have it. This opens, shows
 and closes tabs by the protocol of Chromium's developer tools, through two pipes. Pages say by themselves what happens.
 """
 

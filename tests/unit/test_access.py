@@ -121,11 +121,21 @@ def test_a_publishable_key_writes_its_kinds_and_videos_from_its_pages(installati
         assert beacon.status_code == 202
 
 
-def test_a_secret_key_in_an_address_is_refused(installation: Installation) -> None:
+def test_a_secret_key_in_an_address_is_refused_and_named_nowhere(
+    installation: Installation, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also beside a header with a valid key, and where no key is needed."""
     text = installation.key("write")
-    with TestClient(installation.ingest().public) as client:
-        answer = client.post(f"/v1/events?key={text}", json=body())
-        assert (answer.status_code, text in answer.text) == (401, False)
+    for service in (installation.ingest(), ingest_app.build_service(Settings())):
+        with TestClient(service.served, base_url="http://localhost") as client:
+            for headers in ({}, bearer(text)):
+                answer = client.post(f"/v1/events?key={text}", json=body(), headers=headers)
+                assert (answer.status_code, "replace" in answer.json()["error"]) == (400, True)
+                assert text not in answer.text
+    asked = TestClient(query_app.build_service(installation.settings).public)
+    assert asked.get(f"/v1/videos/acme-1/views?key={text}").status_code == 400
+    assert installation.writer.written == []
+    assert text not in caplog.text + "".join(capfd.readouterr())
 
 
 def test_kinds_for_watching_belong_to_their_scope(installation: Installation) -> None:

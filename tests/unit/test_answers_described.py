@@ -200,6 +200,7 @@ def test_answers_of_query_are_as_described(query: Starlette, monkeypatch: pytest
         if operation is not HEALTHZ and operation is not routes.READYZ:
             described.hold(operation.path, ask(query, "GET", url, headers={"Origin": "null"}))
             described.hold(operation.path, ask(with_keys, "GET", url))
+            described.hold(operation.path, ask(query, "GET", f"{url.partition('?')[0]}?key=vc_read_x"))
         if operation.parameters:
             described.hold(operation.path, ask(query, "GET", f"{url.partition('?')[0]}?no_such_parameter=1"))
     monkeypatch.setattr(query_app, "OverflowWatch", Watch)
@@ -329,7 +330,7 @@ def test_answers_of_ingest_are_as_described(monkeypatch: pytest.MonkeyPatch) -> 
     post(422, params={"dry_run": "yes"}, **body({"video_id": "A"}))
     described.hold(ingest_routes.SCHEMA.path, ask(app, "GET", "/v1/schemas/ViewEvent.v1"))
     described.hold(ingest_routes.SCHEMA.path, ask(app, "GET", "/v1/schemas/ViewEvent.v99"))
-    for url, status in (("", 200), ("?key_id=x", 404), ("?x=1", 422)):
+    for url, status in (("", 200), ("?key_id=x", 404), ("?x=1", 422), ("?key=vc_write_x", 400)):
         answer = ask(app, "GET", f"{ingest_routes.RECENT.path}{url}")
         assert answer.status_code == status
         described.hold(ingest_routes.RECENT.path, answer)

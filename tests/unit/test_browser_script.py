@@ -4,15 +4,23 @@ import base64
 import gzip
 import hashlib
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from schemas.browser_script import VERSION, VERSIONS, integrity, record, script, source, tag, versioned
 from services.ingest.script import NEWEST_S
+from services.ingest.try_page import QUERY_PORT
 from settings import AccessSettings, IngestSettings, Settings
 from tests.support.ingest_writer import ingest_client
 from tools.minify.making import is_installed, minified
+from tools.ops.app import app as operators
+from tools.stack.machine.haproxy import haproxy
+from tools.stack.machine.ports import DEFAULT_PORTS
 
+ROOT = Path(__file__).parents[2]
 SIZE_MAX = 2560
 MADE_AGAIN = "run `python -m tools.minify`; after a release, raise VERSION in schemas/browser_script.py first"
 
@@ -94,3 +102,40 @@ def test_the_path_is_a_setting() -> None:
 def test_a_path_that_is_none_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="script_path"):
         IngestSettings(script_path=path)
+
+
+def test_the_page_to_try_asks_the_usual_port_of_query() -> None:
+    assert DEFAULT_PORTS["query"] == QUERY_PORT
+
+
+def test_the_recipe_for_haproxy_is_one(tmp_path: Path) -> None:
+    (recipe,) = re.findall(
+        r"^```haproxy\n(.*?)^```", (ROOT / "docs" / "browser.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    program = haproxy()
+    assert program is not None
+    rest = "defaults\n    mode http\n    timeout client 5s\n    timeout connect 5s\n    timeout server 5s\n"
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(f"{rest}{recipe}\nbackend pages\n    server pages 10.0.0.6:80\n")
+    done = subprocess.run([program, "-c", "-f", file], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_page_to_try_is_there_in_open_access_alone() -> None:
+    answer = ingest_client().get("/try")
+    assert (answer.status_code, versioned("/vc.js") in answer.text) == (200, True)
+    assert ingest_client(Settings(access=AccessSettings(mode="keys"))).get("/try").status_code == 404
+    assert ingest_client(Settings(ingest=IngestSettings(script_path=""))).get("/try").status_code == 404
+
+
+def test_the_command_shows_the_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = CliRunner()
+    monkeypatch.setenv("VIEW_COUNTS_ACCESS_MODE", "keys")
+    shown = run.invoke(operators, ["script", "--at", "https://counts.example.com/", "--key", "vc_pubwrite_a_b"])
+    assert shown.output.strip() == tag("https://counts.example.com/vc.js", "vc_pubwrite_a_b")
+    secret = run.invoke(operators, ["script", "--key", "vc_write_a_b"])
+    assert (secret.exit_code, "vc_write_a_b" in secret.output) == (1, False)
+    monkeypatch.setenv("VIEW_COUNTS_ACCESS_MODE", "open")
+    local = run.invoke(operators, ["script"]).output.strip()
+    assert local == tag("http://127.0.0.1:8080/vc.js", is_local=True)
+    assert " data-local" in local

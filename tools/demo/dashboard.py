@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from confluent_kafka import KafkaException
 from rich.console import Console
@@ -25,6 +26,7 @@ from tools.demo.titles import demo_metadata
 from tools.demo.traffic import DemoTraffic
 from tools.demo.view import Snapshot, as_line, as_table
 from tools.metadata import publish
+from tools.stack.machine.ports import DEFAULT_PORTS
 
 RATE_WINDOW_S = 10.0
 REFRESH_S = 1.0
@@ -145,6 +147,7 @@ class Demo:
             "ingest": f"POST {at['ingest']}/v1/events, described at {at['ingest']}/docs",
             "query": f"GET {at['query']}/v1/videos/VIDEO/views, described at {at['query']}/docs",
             "Flink": at["flink"],
+            "in a browser": f"{at['ingest']}/try{_asking(at['query'])} counts what you play",
         }
         if self._clients is not None:
             addresses["for example"] = f"curl {at['query']}/v1/videos/{self._clients.traffic.top_videos[0]}/views"
@@ -158,6 +161,12 @@ class Demo:
             self._first_count_shown = True
             console.print(f"first count visible after {at_s - self._options.started_at_s:.1f} s", highlight=False)
             once_counting()
+
+
+def _asking(query_url: str) -> str:
+    """What tells the page in the browser whom it asks for counts, if that is not the usual port."""
+    port = urlsplit(query_url).port
+    return "" if port == DEFAULT_PORTS["query"] else f"?query={port}"
 
 
 class _Clients:

@@ -2,7 +2,20 @@
 
 import typer
 
-from tools.ops import accounts, balancer, erasure, history, imports, jobs, keys, metadata, replay, topics, viewers
+from tools.ops import (
+    accounts,
+    balancer,
+    erasure,
+    history,
+    imports,
+    jobs,
+    keys,
+    metadata,
+    replay,
+    script,
+    topics,
+    viewers,
+)
 from tools.terminal import show_any_letter
 
 app = typer.Typer(
@@ -11,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Operate an installation. VIEW_COUNTS_* variables say where it runs (docs/operations.md).",
 )
-for _commands in (viewers, erasure, metadata, topics, accounts, imports, balancer):
+for _commands in (viewers, erasure, metadata, topics, accounts, imports, balancer, script):
     app.add_typer(_commands.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(replay.app, name="replay")

@@ -45,6 +45,7 @@ AWAY = Answer(
     "What was asked for cannot be read or is not counted yet; try again after Retry-After seconds.", (Away,), retry=True
 )
 REFUSALS: dict[int, Answer[Any]] = {
+    400: Answer("There is a secret key in the address.", (Away,)),
     401: Answer("There is no valid key.", (Away,)),
     403: Answer("The key may not ask for this; in open access, the request is of another machine or site.", (Away,)),
     422: Answer("A parameter is bad; the answer names it.", (BadParameters,)),
