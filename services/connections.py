@@ -8,11 +8,11 @@ import asyncio
 import random
 import time
 from asyncio import TimerHandle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from services.door import ADMITTED, REFUSED, Door, answer
 from services.leaving import Life
@@ -195,6 +195,33 @@ class DatedConnection(HttpToolsProtocol):
         if self._impatience is not None:
             self._impatience.cancel()
             self._impatience = None
+
+
+def write_answer(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes | memoryview) -> bool:
+    """Write a whole answer at once. Returns False if it must be sent in messages.
+
+    That is so if `send` is not uvicorn's own, because somebody adds to the answer, or if the client reads too slowly.
+    The answer must have its content-length, and nothing of the client in its headers: uvicorn looks for line breaks
+    there, which costs more than packing an event. An answer to who is gone is dropped.
+    """
+    cycle = getattr(send, "__self__", None)
+    if not isinstance(cycle, RequestResponseCycle) or cycle.flow.write_paused:
+        return False
+    if cycle.disconnected:
+        return True
+    lines = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        lines += (name, b": ", value, b"\r\n")
+    if not cycle.keep_alive:
+        lines.append(b"connection: close\r\n")
+    cycle.transport.write(b"".join((*lines, b"\r\n", body)))
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
 
 
 class ConnectionAge:

@@ -7,7 +7,7 @@ before its body is read if it can.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 
 from msgspec import UNSET, UnsetType
 from starlette.requests import Request
@@ -49,6 +49,7 @@ LOOP_EVENTS_MAX = 1000
 # A text of a user agent that nobody has seen takes up to 100 µs, so that these bodies are large sooner.
 LOOP_AGENTS_BYTES_MAX = 16 << 10
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 NOTHING = Delivered([])
@@ -134,14 +135,16 @@ class Intake:
         now_ms = time.time_ns() // 1_000_000
         packing = Packing(now_ms, self._salts, marks.tail, self._reach, marks.own_tail, marks.country)
         bytes_max = self._ingest.body_bytes_max
-        reading = await _beside(body, lambda: read(media, body, terms, packing, caller, unpacked_bytes_max=bytes_max))
+        reading = await _beside(
+            len(body) > LOOP_BYTES_MAX, read, media, body, terms, packing, caller, unpacked_bytes_max=bytes_max
+        )
         await self._limits.charge(admitted, events=reading.total, body_bytes=len(body))
         self._admit_events(reading.readable)
         reading.parsed = self._novelty.only_known(caller, reading.parsed, packing.now_ms)
         await self._turns.go_on()
-        is_large = len(reading.parsed.events) > LOOP_EVENTS_MAX
         loop_bytes_max = LOOP_AGENTS_BYTES_MAX if reading.has_agents else LOOP_BYTES_MAX
-        taken = await _beside(body, reading.pack, 0 if is_large else loop_bytes_max)
+        is_large = len(body) > loop_bytes_max or len(reading.parsed.events) > LOOP_EVENTS_MAX
+        taken = await _beside(is_large, reading.pack)
         packed, rejected, parsed = taken.packed, taken.packed.rejected, reading.parsed
         if (reason := too_many(rejected)) is not None:
             self._note_refused(caller, request, RefusedError(400, reason))
@@ -213,7 +216,7 @@ class Intake:
         sent = await read_body(request, held, bytes_max=bytes_max, timeout_s=self._ingest.body_timeout_s)
         # Bodies whose last bytes came together need not be read together.
         await self._turns.go_on()
-        body = await _beside(sent, lambda: unpack(encoding, sent, bytes_max=bytes_max))
+        body = await _beside(len(sent) > LOOP_BYTES_MAX, unpack, encoding, sent, bytes_max=bytes_max)
         held.hold(len(body))
         return body
 
@@ -239,9 +242,9 @@ def _dry_run(request: Request) -> bool:
     return said == {"true"}
 
 
-async def _beside(body: bytes, work: Callable[[], T], loop_bytes_max: int = LOOP_BYTES_MAX) -> T:
+async def _beside(is_large: bool, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Do what a body needs, in a thread if it is large: the loop serves others while a kernel works."""
-    return await asyncio.to_thread(work) if len(body) > loop_bytes_max else work()
+    return await asyncio.to_thread(work, *arguments, **named) if is_large else work(*arguments, **named)
 
 
 def _event_ids(taken: Taken) -> list[Made] | UnsetType:

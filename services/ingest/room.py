@@ -1,7 +1,6 @@
 """Bounds the bytes of all bodies that are in memory together. Belongs to one event loop; knows no HTTP library."""
 
-import contextlib
-from collections.abc import Iterator
+from typing import Self
 
 from services.refused import RETRY_AFTER_S, RefusedError
 
@@ -19,6 +18,12 @@ class Held:
         if more > 0:
             self._room.take(more)
             self.held_bytes = size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._room.used_bytes -= self.held_bytes
 
 
 class Room:
@@ -39,11 +44,6 @@ class Room:
             )
         self.used_bytes += size
 
-    @contextlib.contextmanager
-    def request(self) -> Iterator[Held]:
-        """What one request holds, which is free again at the end."""
-        held = Held(self)
-        try:
-            yield held
-        finally:
-            self.used_bytes -= held.held_bytes
+    def request(self) -> Held:
+        """What one request holds, in a `with`: it is free again at the end."""
+        return Held(self)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.connections import write_answer
 from services.ingest.routes import EVENTS
 
 # What the middleware of CORS adds to each answer.
@@ -35,32 +36,34 @@ class ShortWay:
             if "origin" not in request.headers:
                 response = await self._post_events(request)
                 response.raw_headers.append(VARY)
-                await response(scope, receive, send)
+                if not write_answer(send, response.status_code, response.raw_headers, response.body):
+                    await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
 class _Fields(Headers):
-    """Header fields that are decoded once. Starlette's are looked for again each time."""
+    """Header fields that are decoded once. Starlette looks for each through all of them, and decodes it each time."""
 
     def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
         super().__init__(raw=raw)
-        self._values: dict[str, list[str]] = {}
-        for name, value in raw:
-            self._values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+        # Of a field that was sent twice, the first one.
+        self._first = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
 
     def getlist(self, key: str) -> list[str]:
-        return self._values.get(key.lower(), [])
+        found = self._first.get(key.lower())
+        if found is None:
+            return []
+        return [found] if len(self._first) == len(self._list) else super().getlist(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        values = self._values.get(key.lower())
-        return default if values is None else values[0]
+        return self._first.get(key.lower(), default)
 
     def __getitem__(self, key: str) -> str:
-        return self._values[key.lower()][0]
+        return self._first[key.lower()]
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and key.lower() in self._values
+        return isinstance(key, str) and key.lower() in self._first
 
 
 class _Request(Request):

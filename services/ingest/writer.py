@@ -338,7 +338,7 @@ async def settled(shares: Sequence[Share], timeout_s: float | None = None) -> No
         if not all_done.done():
             all_done.set_result(None)
 
-    def one_done(_future: asyncio.Future[str | None]) -> None:
+    def one_done(_future: object) -> None:
         nonlocal left
         left -= 1
         if left == 0:

@@ -1,10 +1,12 @@
 """POST /v1/events past Starlette is answered as Starlette's application answers it, and all else is given to that."""
 
 import asyncio
+import gc
 import gzip
 import json
 import time
 import uuid
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,12 @@ from uvicorn.server import ServerState
 
 from connectors.key_file import change_keys
 from schemas.access_keys import new_key
-from services.connections import DatedConnection
+from services.connections import ConnectionAge, DatedConnection, write_answer
 from services.ingest import app as ingest_app
 from services.ingest import bodies
 from services.ingest.room import Room
 from services.ingest.short_way import ShortWay
+from services.leaving import Life
 from services.refused import RefusedError
 from services.server import Service
 from settings import AccessSettings, IngestSettings, LimitSettings, Settings
@@ -224,3 +227,123 @@ def test_only_a_body_that_is_not_there_has_a_time_out(
     assert asyncio.run(run()).splitlines()[0].split()[1] == status
     assert bool(timed) is is_timed
     assert set(read) <= {b"1234"}
+
+
+# --- the answer
+
+REQUEST = HEAD + b"1234"
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_closed"),
+    [
+        (REQUEST, False),
+        (REQUEST + REQUEST, False),
+        (REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"), True),
+        (REQUEST.replace(b"host:", b"connection: close\r\nhost:"), True),
+        (REQUEST.replace(b"host:", b"expect: 100-continue\r\nhost:"), False),
+    ],
+)
+def test_an_answer_that_is_written_at_once_is_the_one_of_messages(sent: bytes, is_closed: bool) -> None:
+    answers = [(b"retry-after", b"1"), (b"content-length", b"3")]
+
+    async def run(*, at_once: bool) -> Wire:
+        async def app(_scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            if at_once:
+                assert write_answer(send, 202, answers, b"abc")
+            else:
+                await send({"type": "http.response.start", "status": 202, "headers": answers})
+                await send({"type": "http.response.body", "body": b"abc"})
+
+        wire = Wire()
+        connection = DatedConnection(uvicorn.Config(app, lifespan="off"), ServerState(), {}, serving=ServingSettings())
+        connection.connection_made(wire)  # type: ignore[arg-type]
+        connection.data_received(sent)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert connection.server_state.total_requests == sent.count(b"POST")
+        is_closed = wire.is_closed
+        connection.connection_lost(None)
+        wire.is_closed = is_closed
+        return wire
+
+    at_once, messages = asyncio.run(run(at_once=True)), asyncio.run(run(at_once=False))
+    assert at_once.written == messages.written
+    assert at_once.written.count(b" 202 ") == sent.count(b"POST")
+    assert (at_once.is_closed, messages.is_closed) == (is_closed, is_closed)
+
+
+def test_an_answer_is_sent_in_messages_if_the_client_reads_slowly_or_somebody_adds_to_it() -> None:
+    written: list[bool] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        written.append(write_answer(send, 202, [(b"content-length", b"0")], b""))
+        if not written[-1]:
+            await send({"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body"})
+
+    async def run() -> list[bytes]:
+        found = []
+        life = Life()
+        aged = ConnectionAge(app, age_s=300, life=life)
+        for happens in ("nothing", "paused", "leaves", "lost"):
+            life.is_leaving = happens == "leaves"
+            wire = Wire()
+            connection = DatedConnection(
+                uvicorn.Config(aged, lifespan="off"), ServerState(), {}, serving=ServingSettings()
+            )
+            connection.connection_made(wire)  # type: ignore[arg-type]
+            if happens == "paused":
+                connection.pause_writing()
+            connection.data_received(REQUEST)
+            if happens == "lost":
+                connection.connection_lost(None)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if happens == "paused":
+                assert wire.written == b""
+                connection.resume_writing()
+                for _ in range(20):
+                    await asyncio.sleep(0)
+            found.append(wire.written)
+            if happens != "lost":
+                connection.connection_lost(None)
+        return found
+
+    usual, paused, leaving, lost = asyncio.run(run())
+    assert usual.startswith(b"HTTP/1.1 202 ")
+    assert paused == usual
+    assert (leaving.startswith(b"HTTP/1.1 202 "), b"connection: close\r\n" in leaving, lost) == (True, True, b"")
+    assert written == [True, False, False, True]
+
+
+def test_an_answer_keeps_nothing_of_its_request_alive() -> None:
+    """A ring of references would be left to the garbage collector, at each request."""
+    seen: list[weakref.ref[Request]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        seen.append(weakref.ref(request))
+        await receive()
+        assert write_answer(send, 202, [(b"content-length", b"0")], b"")
+
+    async def run() -> None:
+        connection = DatedConnection(uvicorn.Config(app, lifespan="off"), ServerState(), {}, serving=ServingSettings())
+        connection.connection_made(Wire())  # type: ignore[arg-type]
+        gc.disable()
+        try:
+            for _ in range(2):
+                connection.data_received(REQUEST)
+                cycle = weakref.ref(connection.cycle)
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            connection.data_received(REQUEST)
+            assert (len(seen), cycle()) == (2, None)
+            assert [request() for request in seen] == [None, None]
+        finally:
+            gc.enable()
+        connection.connection_lost(None)
+
+    asyncio.run(run())
