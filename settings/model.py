@@ -73,6 +73,17 @@ class Settings(BaseSettings):
                     f"erasure.path={self.erasure.path} is inside {name}.path={path}, so readers of that folder would "
                     "find the list of erasures; choose another folder"
                 )
+        for name, path in (
+            ("archive", self.archive.path),
+            ("history", self.history.path),
+            ("erasure", self.erasure.path),
+        ):
+            own, other = f"{self.overflow.path}/", f"{path}/"
+            if self.overflow.path and (own.startswith(other) or other.startswith(own)):
+                raise ValueError(
+                    f"overflow.path={self.overflow.path} and {name}.path={path} are one folder, or one is inside the "
+                    "other, so that readers of one would find files of the other; choose another folder"
+                )
         reach = self.history.late_hours + self.history.late_file_hours
         if self.archive.kept_days * 24 <= reach:
             raise ValueError(

@@ -21,7 +21,6 @@ from connectors.overflow_hints import Hints, hints_of
 from connectors.secret_files import SecretFileError
 from services.drain.metrics import DrainMetrics
 from settings import Settings
-from udfs.logic.overflow.object_name import ObjectNameError
 from udfs.stores.overflow_objects import OverflowObjects
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ TROUBLES = (
     ClientError,
     KafkaException,
     TopicMismatchError,
-    ObjectNameError,
     SecretFileError,
     OSError,
 )
@@ -84,9 +82,9 @@ class _Drain:
 
     def _turn(self, ended: threading.Event) -> None:
         if self._running is None:
-            names = self._objects.names()
+            names, others = self._objects.known_names()
             self._metrics.waiting(names, time.time_ns() // 1_000_000)
-            if not names:
+            if not names and not others:
                 return
             # Imported when there is work: kernels and drivers take seconds and a hundred megabytes.
             from services.drain.running import Running  # noqa: PLC0415

@@ -31,12 +31,12 @@ FORGET_S = 3600.0
 class Objects(Protocol):
     """What a drainer does with the store; see udfs.stores.overflow_objects."""
 
-    def names(self) -> list[ObjectName]: ...  # noqa: D102
+    def known_names(self) -> tuple[list[ObjectName], list[str]]: ...  # noqa: D102
     def read(self, name: ObjectName) -> bytes | None: ...  # noqa: D102
     def delete(self, name: ObjectName) -> None: ...  # noqa: D102
     def account(self, name: ObjectName) -> Drained | None: ...  # noqa: D102
     def put_account(self, name: ObjectName, account: Drained) -> None: ...  # noqa: D102
-    def accounts(self) -> list[ObjectName]: ...  # noqa: D102
+    def accounts(self, since: ObjectName | None = None) -> list[ObjectName]: ...  # noqa: D102
     def delete_account(self, name: ObjectName) -> None: ...  # noqa: D102
 
 
@@ -106,6 +106,7 @@ class Drainer:
         self._accounts: dict[ObjectName, Drained] = {}
         self._begun: dict[ObjectName, _Begun] = {}
         self._broken: set[ObjectName] = set()
+        self._others: list[str] = []
         # Until when nothing is written to a partition.
         self._held: dict[int, float] = {}
         self._is_of: Declaration | None = None
@@ -114,13 +115,17 @@ class Drainer:
 
     def turn(self) -> None:
         """Delete what is counted, and drain for a while what is not in Kafka yet, the oldest first."""
-        names = self._objects.names()
+        names, others = self._objects.known_names()
         now_ms = self._clock.now_ms()
         self._figures.waiting(names, now_ms)
         self._remember(names)
         frontier_ms = self._frontier_ms()
-        waiting = [name for name in names if not self._is_over(name, frontier_ms)]
-        self._figures.broken(len(self._broken))
+        drained = frozenset(self._objects.accounts(names[0])) if names else frozenset()
+        waiting = [name for name in names if not self._is_over(name, drained, frontier_ms)]
+        self._figures.broken(len(self._broken) + len(others))
+        if others and others != self._others:
+            LOG.warning("files that are no objects of overflow: move them out of the folder", files=others[:3])
+        self._others = others
         self._forget(frozenset(names))
         if waiting:
             self._drain_all(waiting, frontier_ms)
@@ -151,7 +156,8 @@ class Drainer:
     def _drain(self, name: ObjectName, declared: Declaration, held: frozenset[int]) -> int:
         """Write what is left of an object, save to partitions that are held. Return how many events were written."""
         content = self._objects.read(name)
-        if content is None:
+        # Another drainer may have deleted or drained it since it was listed.
+        if content is None or self._objects.account(name) is not None:
             return 0
         try:
             events = decode(content, name.events)
@@ -228,13 +234,12 @@ class Drainer:
                 del known[name]
         self._broken &= there
 
-    def _is_over(self, name: ObjectName, frontier_ms: int | None) -> bool:
+    def _is_over(self, name: ObjectName, drained: frozenset[ObjectName], frontier_ms: int | None) -> bool:
         """Whether nothing of an object is left to be written. If it is counted, too, it is deleted."""
         if name in self._broken:
             return True
         account = self._accounts.get(name)
-        # Another drainer may have drained it.
-        if account is None:
+        if account is None and name in drained:
             account = self._objects.account(name)
         if account is None:
             return False

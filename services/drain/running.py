@@ -3,7 +3,7 @@
 import threading
 import time
 
-from connectors.installation import declaration
+from connectors.installation import check_topics, declaration
 from connectors.kafka_admin import TopicMismatchError
 from connectors.overflow_hints import Hints
 from schemas.declaration import Declaration
@@ -53,6 +53,8 @@ class Running:
         self._frontier.stop()
 
     def _declared(self) -> Declaration:
+        # In a topic that is not as it must be, events could be lost after their object is deleted.
+        check_topics(self._settings, ANSWER_S)
         found = declaration(self._settings, ANSWER_S)
         if found is None:
             kafka = self._settings.kafka

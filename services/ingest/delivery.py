@@ -69,7 +69,9 @@ class Delivery:
             failed = await self._diverter.write(packed)
         else:
             shares = self._writer.write(packed, has_overflow=overflow is not None and overflow.trouble is None)
-            await settled(shares, None if overflow is None else self._wait_s)
+            # With the store away, too, there is nothing better than to wait.
+            is_bounded_wait = overflow is not None and overflow.trouble is None
+            await settled(shares, self._wait_s if is_bounded_wait else None)
             failed = failures(shares)
         if not failed or overflow is None:
             return Delivered(failed, shares)

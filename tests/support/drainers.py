@@ -13,8 +13,8 @@ STOP_S = 30.0
 
 
 @contextmanager
-def drainer(environment: Mapping[str, str]) -> Iterator[str]:
-    """The URL of the metrics of `python -m services.drain` with these variables, until the context ends."""
+def drainer(environment: Mapping[str, str], *, is_killed: bool = False) -> Iterator[str]:
+    """The URL of the metrics of `python -m services.drain` with these variables, until the context ends or kills it."""
     (port,) = free_ports(("drain_private",)).values()
     process = subprocess.Popen(
         [sys.executable, "-m", "services.drain"],
@@ -25,5 +25,8 @@ def drainer(environment: Mapping[str, str]) -> Iterator[str]:
         yield f"http://{HOST}:{port}/metrics"
         assert process.poll() is None, f"services.drain has ended with {process.returncode}"
     finally:
-        process.terminate()
+        if is_killed:
+            process.kill()
+        else:
+            process.terminate()
         process.wait(STOP_S)

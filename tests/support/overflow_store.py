@@ -31,6 +31,9 @@ class MemoryObjects:
     def names(self) -> list[ObjectName]:
         return sorted(self.objects, key=lambda name: name.text)
 
+    def known_names(self) -> tuple[list[ObjectName], list[str]]:
+        return self.names(), []
+
     def read(self, name: ObjectName) -> bytes | None:
         return self.objects.get(name)
 
@@ -47,8 +50,9 @@ class MemoryObjects:
         self.drained[name] = account
         self.dies("after account")
 
-    def accounts(self) -> list[ObjectName]:
-        return sorted(self.drained, key=lambda name: name.text)
+    def accounts(self, since: ObjectName | None = None) -> list[ObjectName]:
+        names = sorted(self.drained, key=lambda name: name.text)
+        return [name for name in names if since is None or name.text >= since.text]
 
     def delete_account(self, name: ObjectName) -> None:
         self.drained.pop(name, None)

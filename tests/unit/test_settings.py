@@ -37,6 +37,16 @@ def test_the_list_of_erasures_lies_in_no_folder_that_others_read(monkeypatch: py
     assert Settings().erasure.path.endswith("-erasures")
 
 
+@pytest.mark.parametrize("path", ["s3://view-counts/history", "s3://view-counts/archive/o", "s3://view-counts/aa"])
+def test_overflow_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("VIEW_COUNTS_ERASURE_PATH", "s3://view-counts/aa/erasures")
+    monkeypatch.setenv("VIEW_COUNTS_OVERFLOW_PATH", path)
+    with pytest.raises(ValidationError, match=rf"overflow\.path={path} and .*choose another folder"):
+        Settings()
+    monkeypatch.setenv("VIEW_COUNTS_OVERFLOW_PATH", "s3://view-counts/history-overflow")
+    assert Settings().overflow.path.endswith("-overflow")
+
+
 def test_a_long_skew_is_taken_with_a_generation_that_covers_it() -> None:
     rules = CountingSettings(future_skew_ms=5 * MINUTE_MS, generation_ms=16 * MINUTE_MS)
     assert rules.generation_ms == rules.lateness_ms + rules.future_skew_ms + MINUTE_MS

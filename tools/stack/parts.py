@@ -408,7 +408,7 @@ PARTS: tuple[Part, ...] = (
         secrets=STORE_KEYS,
         ready=ready.http_ok("drain_private", "/metrics"),
         # While there is nothing to drain, it is a third of that.
-        memory_mib=200,
+        memory_mib=256,
         depends_on=("kafka", "cassandra", "seaweedfs"),
     ),
 )

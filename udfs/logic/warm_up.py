@@ -20,6 +20,7 @@ from udfs.logic.minutes.closed_minutes import ClosedMinute
 from udfs.logic.outgoing.cql_columns import pack_columns
 from udfs.logic.outgoing.cql_rows import pack_inserts
 from udfs.logic.outgoing.enrichment import Enrichment
+from udfs.logic.overflow import object_file
 from udfs.logic.ranking.kind_sums import chosen_kinds
 from udfs.logic.slices.id_buckets import buckets_of, in_buckets
 from udfs.logic.slices.slice_counts import SliceCounter, no_known
@@ -55,6 +56,7 @@ def warm_up() -> None:
     single = registry.encode("ViewEvent", {**events[0], "kind": "view", "viewed_at": TIME_MIN_MS})
     packer_of("single_object", "", rules.salts, 10).pack([single], Origin([0], [0], [0]), 0)
     event_bodies.warm_up()
+    object_file.warm_up()
     viewers = Viewers()
     viewers.put({b"viewer": [Period(0, 1)]})
     slices = SliceCounter(

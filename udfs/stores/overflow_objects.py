@@ -11,7 +11,7 @@ from typing import Any
 
 from settings import OverflowSettings, S3Settings
 from udfs.logic.overflow.drained import Drained, drained
-from udfs.logic.overflow.object_name import ObjectName, object_name
+from udfs.logic.overflow.object_name import ObjectName, ObjectNameError, object_name
 from udfs.stores.conditional_files import client_of
 
 ATTEMPTS = 2
@@ -50,6 +50,16 @@ class OverflowObjects:
         """Return the names of all objects, the oldest first. Raises ObjectNameError for a file that is none."""
         return [object_name(text) for text in self._listed(_OBJECTS)]
 
+    def known_names(self) -> tuple[list[ObjectName], list[str]]:
+        """Return the names of all objects, the oldest first, and the names of files that are none."""
+        names, others = [], []
+        for text in self._listed(_OBJECTS):
+            try:
+                names.append(object_name(text))
+            except ObjectNameError:
+                others.append(text)
+        return names, others
+
     def read(self, name: ObjectName) -> bytes | None:
         """Return an object's content; None if it is there no longer."""
         return self._read(_OBJECTS + name.text)
@@ -62,9 +72,11 @@ class OverflowObjects:
         """Store the account of a drained object."""
         self._put(_ACCOUNTS + name.text, account.encode())
 
-    def accounts(self) -> list[ObjectName]:
-        """Return the names of the drained objects of which there is an account. Raises ObjectNameError."""
-        return [object_name(text) for text in self._listed(_ACCOUNTS)]
+    def accounts(self, since: ObjectName | None = None) -> list[ObjectName]:
+        """Return the names of the drained objects of which there is an account, those from `since` on, or all."""
+        # A listing begins after a name, and nothing is between this one and the one before.
+        after = "" if since is None else since.text[:-1]
+        return [object_name(text) for text in self._listed(_ACCOUNTS, after)]
 
     def account(self, name: ObjectName) -> Drained | None:
         """Return the account of an object; None if there is none."""
@@ -85,10 +97,11 @@ class OverflowObjects:
             return None
         return bytes(answer["Body"].read())
 
-    def _listed(self, below: str) -> Sequence[str]:
+    def _listed(self, below: str, after: str = "") -> Sequence[str]:
         prefix = self._folder + below
+        start = {"StartAfter": prefix + after} if after else {}
         pages: Iterable[Any] = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=prefix
+            Bucket=self._bucket, Prefix=prefix, **start
         )
         keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
         return sorted(key.removeprefix(prefix) for key in keys)
