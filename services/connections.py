@@ -25,6 +25,11 @@ BORN_AT = "connection_born_at_s"
 # In the state of a request: its whole body is there.
 BODY_CAME = "connection_body_came"
 JITTER = 0.1
+# A hasty connection that was refused is not read for so long, give or take half. Those who send again at once would
+# have as many refusals as the process can write, and all others would wait for these.
+PAUSE_S = 0.05
+# So many refusals of requests that came at once; with one more the connection ends.
+REFUSALS_AT_ONCE_MAX = 16
 # What a header field takes up beside its name and value: a colon, a space and the end of the line.
 FIELD_BYTES = 4
 CLOSE = (b"connection", b"close")
@@ -50,6 +55,8 @@ class DatedConnection(HttpToolsProtocol):
         self._is_behind_another = False
         # The request was refused at the door, and its body is thrown away.
         self._is_refused = False
+        self._refusals_at_once = 0
+        self._pause: TimerHandle | None = None
         self._is_over = False
         self._impatience: TimerHandle | None = None
 
@@ -64,6 +71,8 @@ class DatedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._stop_waiting()
+        if self._pause is not None:
+            self._pause.cancel()
         # What waits behind another request of this connection never begins.
         for cycle, _ in self.pipeline:
             self._leave(cycle.scope)
@@ -75,6 +84,7 @@ class DatedConnection(HttpToolsProtocol):
         if self._is_over:
             return
         self._came_bytes = len(data)
+        self._refusals_at_once = 0
         self._is_behind_another = False
         super().data_received(data)
         # While a request is under way, the application says how long its body may take.
@@ -112,10 +122,11 @@ class DatedConnection(HttpToolsProtocol):
         self._stop_waiting()
         door = self._door
         if door is not None and self.parser.get_method() == b"POST":
-            if door.overload.admits(self._visitor, time.monotonic()):
+            now_s = time.monotonic()
+            if door.overload.admits(self._visitor, now_s):
                 self.scope["state"][ADMITTED] = True
             elif self._is_idle and not any(name == b"origin" for name, _ in self.headers):
-                self._refuse(door)
+                self._refuse(door, now_s)
                 return
             else:
                 # A page sees an answer only with the fields of CORS, which the application knows.
@@ -147,15 +158,29 @@ class DatedConnection(HttpToolsProtocol):
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
-    def _refuse(self, door: Door) -> None:
+    def _refuse(self, door: Door, now_s: float) -> None:
         door.refused()
+        self._refusals_at_once += 1
         # Whoever asks before the body is sent may never send it.
-        is_closing = self.expect_100_continue or not self.parser.should_keep_alive()
+        is_closing = (
+            self.expect_100_continue
+            or not self.parser.should_keep_alive()
+            or self._refusals_at_once > REFUSALS_AT_ONCE_MAX
+        )
         self.transport.write(door.answer(is_closing=is_closing))
         self._is_refused = True
         if is_closing:
             self._is_over = True
             self.transport.close()
+        elif self._visitor.is_hasty(now_s) and self._pause is None:
+            self.flow.pause_reading()
+            pause_s = PAUSE_S * random.uniform(0.5, 1.5)  # noqa: S311 - it spreads load, and hides nothing
+            self._pause = self.loop.call_later(pause_s, self._read_on)
+
+    def _read_on(self) -> None:
+        self._pause = None
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     @property
     def _is_idle(self) -> bool:

@@ -38,6 +38,10 @@ class Visitor:
     told_until_s: float = 0.0
     hasty_until_s: float = 0.0
 
+    def is_hasty(self, now_s: float) -> bool:
+        """Whether it came back too early a short time ago."""
+        return now_s < self.hasty_until_s
+
 
 class Overload:
     """The requests of one process that were let in and have not begun, and how long the next one would wait."""
@@ -64,7 +68,7 @@ class Overload:
         """Let a request in if it need not wait too long, or note what its connection is told."""
         if now_s < visitor.told_until_s:
             visitor.hasty_until_s = now_s + HASTY_S
-        is_hasty = now_s < visitor.hasty_until_s
+        is_hasty = visitor.is_hasty(now_s)
         share = HASTY_SHARE if is_hasty else AGAIN_SHARE if self._is_full else 1.0
         is_short = self.waiting < WAITING_MIN or self.waiting * self.cost_s <= share * self._delay_max_s
         is_admitted = is_short and self._standing_s <= self._delay_max_s

@@ -40,7 +40,7 @@ class IngestSettings(ServingSettings):
         "answered with 429.",
     )
     delay_max_ms: int = Field(
-        80,
+        100,
         ge=1,
         description="How long a request with events may wait until the process begins it, by an estimate. If it would "
         "wait longer it is answered with 503 before its body is read. Connections that come back before Retry-After "

@@ -7,6 +7,7 @@ class Wire:
     def __init__(self) -> None:
         self.written = b""
         self.is_closed = False
+        self.is_paused = False
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -20,6 +21,8 @@ class Wire:
     def get_extra_info(self, _name: str) -> None:
         return None
 
-    def pause_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.is_paused = True
 
-    def resume_reading(self) -> None: ...
+    def resume_reading(self) -> None:
+        self.is_paused = False

@@ -9,7 +9,8 @@ import uvicorn
 from starlette.testclient import TestClient
 from uvicorn.server import ServerState
 
-from services.connections import DatedConnection
+from services import connections
+from services.connections import REFUSALS_AT_ONCE_MAX, DatedConnection
 from services.door import REFUSED, Begins, Door
 from services.ingest import app as ingest_app
 from services.loop_turns import Turns
@@ -189,6 +190,45 @@ def test_a_request_that_is_refused_at_the_door_leaves_its_connection_open() -> N
         await _turn()
         assert wire.written.startswith(b"HTTP/1.1 202 ")
         assert (peer.requests, peer.refused, wire.is_closed) == (1, 1, False)
+        connection.connection_lost(None)
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_ignores_a_refusal_is_not_read_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PAUSE_S", 0.01)
+
+    async def run() -> None:
+        peer = Peer()
+        peer.fill()
+        (connection, wire), (gone, _) = peer.connect(), peer.connect()
+        for one in (connection, gone):
+            one.data_received(POST)
+        assert (wire.is_paused, wire.written.count(b" 503 ")) == (False, 1)
+        for one in (connection, gone):
+            one.data_received(POST)
+        assert (wire.is_paused, wire.written.count(b" 503 ")) == (True, 2)
+        gone.connection_lost(None)
+        async with asyncio.timeout(10):
+            while wire.is_paused:
+                await asyncio.sleep(0.001)
+        connection.data_received(POST)
+        assert (wire.is_paused, wire.is_closed) == (True, False)
+        connection.connection_lost(None)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_connection_that_is_refused_many_times_at_once_ends(more: int) -> None:
+    async def run() -> None:
+        peer = Peer()
+        peer.fill()
+        connection, wire = peer.connect()
+        refusals = REFUSALS_AT_ONCE_MAX + more
+        connection.data_received(POST * (refusals if more == 0 else 10 * refusals))
+        assert (wire.written.count(b" 503 "), wire.is_closed) == (refusals, more == 1)
+        assert wire.written.count(b"connection: close") == more
         connection.connection_lost(None)
 
     asyncio.run(run())
