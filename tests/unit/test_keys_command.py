@@ -157,3 +157,17 @@ def test_a_process_that_cannot_be_told_is_named(path: Path) -> None:
     assert key.diverted_at is not None
     assert run("divert", key.id, "--undo").exit_code == 0
     assert read_keys(path)[0].diverted_at is None
+
+
+def test_without_tell_those_are_told_that_the_environment_names_save_in_open_access(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_id = add("--scope", "write").split("_")[2]
+    nobody = [f"{HOST}:{port}" for port in free_ports(("a", "b", "c")).values()]
+    monkeypatch.setenv("VC_INGEST_PROCESSES", f"{nobody[0]}, {nobody[1]}")
+    monkeypatch.setenv("VC_QUERY_PROCESSES", nobody[2])
+    assert run("withdraw", key_id).exit_code == 0
+    monkeypatch.setenv("VIEW_COUNTS_ACCESS_MODE", "keys")
+    found = run("divert", key_id)
+    assert (found.exit_code, [name for name in nobody if name in found.output]) == (1, nobody)
+    assert [name for name in nobody if name in run("divert", key_id, "--tell", nobody[1]).output] == nobody[1:2]

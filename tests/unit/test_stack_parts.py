@@ -16,7 +16,21 @@ import psutil
 import pytest
 
 from settings import Settings
-from tools.stack import PartError, PreflightError, Stack, StackOptions, files, flink, memory, preflight, supervision
+from tests.support.balancers import check
+from tools.balancer import Times
+from tools.processes import processes
+from tools.stack import (
+    ALL_PARTS,
+    PartError,
+    PreflightError,
+    Stack,
+    StackOptions,
+    files,
+    flink,
+    memory,
+    preflight,
+    supervision,
+)
 from tools.stack.layout import UNIX_SOCKET_PATH_BYTES_MAX, Layout, repository
 from tools.stack.machine import ports as stack_ports
 from tools.stack.machine.ports import (
@@ -138,7 +152,64 @@ def test_the_product_configured_by_the_stacks_environment_finds_the_stack(
     assert settings.cassandra.contact_points == [HOST]
     assert settings.cassandra.port == stack.ports["cassandra"]
     assert f"{settings.redis.host}:{settings.redis.port}" == stack.endpoints["redis"]
-    assert (settings.ingest.port, settings.query.port) == (stack.ports["ingest"], stack.ports["query"])
+    assert (settings.ingest.port, settings.query.port) == (stack.ports["ingest_1"], stack.ports["query_1"])
+    assert stack.endpoints["ingest"] == f"http://{HOST}:{settings.ingest.port}"
+    assert settings.access.client_address_header == ""
+
+
+def test_behind_the_balancer_clients_know_its_ports_and_commands_those_of_every_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = Stack(StackOptions(home=tmp_path, ports="free", parts=ALL_PARTS))
+    for name, value in stack.environment().items():
+        monkeypatch.setenv(name, value)
+    assert stack.endpoints["ingest"] == f"http://{HOST}:{stack.ports['ingest']}"
+    assert stack.endpoints["query_tls"] == f"https://{HOST}:{stack.ports['query_tls']}"
+    privates = ("ingest_private", "ingest_2_private", "query_private", "query_2_private")
+    assert processes(None, "ingest", "query") == [f"{HOST}:{stack.ports[name]}" for name in privates]
+    assert processes(["named:1"], "ingest") == ["named:1"]
+    settings = Settings()
+    assert settings.limits.processes == 2
+    assert settings.access.trusted_proxies == HOST
+    # What its processes are told fits what the balancer waits for.
+    assert Times.of(settings).forwarded_header == settings.access.client_address_header
+    texts = {part.name: part.port_variables for part in stack.parts if part.service}
+    assert texts["ingest_2"] == {
+        "VIEW_COUNTS_INGEST_PORT": "ingest_2",
+        "VIEW_COUNTS_INGEST_PRIVATE_PORT": "ingest_2_private",
+    }
+
+
+def test_the_local_balancer_has_the_processes_of_its_stack_and_a_configuration_that_haproxy_accepts(
+    tmp_path: Path,
+) -> None:
+    for parts, ingest, query in (
+        (ALL_PARTS, ("ingest_1", "ingest_2"), ("query_1", "query_2")),
+        (("ingest", "haproxy"), ("ingest_1",), ("query_1",)),
+    ):
+        layout, ports = Layout(tmp_path / "with space"), free_ports()
+        layout.make_folders()
+        PARTS_BY_NAME["haproxy"].prepare(Context(layout, ports, {}, {}, parts))
+        text = (layout.conf / "haproxy.cfg").read_text(encoding="utf-8")
+        assert check(text, tmp_path) == "Configuration file is valid\n"
+        servers = re.findall(r"^    server \S+ (\S+) ", text, re.MULTILINE)
+        assert servers == [f"{HOST}:{ports[name]}" for name in (*ingest, *query)]
+        binds = re.findall(r"^    bind (\S+)", text, re.MULTILINE)
+        doors = ("ingest", "ingest_tls", "query", "query_tls", "balancer_private")
+        assert binds == [f"{HOST}:{ports[name]}" for name in doors]
+
+
+def test_a_stack_of_an_older_version_is_asked_where_its_services_listen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(tmp_path)
+    layout.make_folders()
+    old = {name: port for name, port in DEFAULT_PORTS.items() if not re.search(r"_(1|2|tls)$|_2_|balancer", name)}
+    layout.state_file.write_text(json.dumps({"parts": ["ingest", "query"], "ports": old}))
+    monkeypatch.setattr(supervision.Supervisor, "answers", lambda _self: True)
+    stack = Stack.attach(tmp_path)
+    assert stack.endpoints["query"] == f"http://{HOST}:{DEFAULT_PORTS['query']}"
+    assert stack.environment()["VIEW_COUNTS_INGEST_PORT"] == str(DEFAULT_PORTS["ingest"])
 
 
 def test_flink_settings_keep_the_committed_ones_and_override_addresses_paths_and_what_a_test_asks_for(

@@ -23,7 +23,7 @@ from tools.stack.flink import LOCAL_MEMORY
 from tools.stack.machine.disk import DiskWatch, disk_limits
 from tools.stack.machine.environment import JAVA_OPTIONS_VARIABLE
 from tools.stack.memory_watch import MemoryWatch
-from tools.stack.parts import PARTS_BY_NAME
+from tools.stack.parts import PARTS, PARTS_BY_NAME
 from tools.terminal import console
 
 RUNNING_POLL_S = 0.5
@@ -59,7 +59,8 @@ def run(
     """Start everything and count until Ctrl-C. Jobs of an earlier run continue; otherwise they are submitted."""
     started_at_s = psutil.Process().create_time()
     os.environ.setdefault(JAVA_OPTIONS_VARIABLE, QUICK_JAVA_OPTIONS)
-    with plain_errors(), _running_stack() as stack:
+    later = tuple(part.name for part in PARTS if part.comes_after_first_count)
+    with plain_errors(), _running_stack(later=later) as stack:
         ensure_job(stack, "count", COUNT)
         _show_endpoints(stack)
         # From here on this process is a client of the stack like any other.
@@ -82,7 +83,13 @@ def run(
         with Demo(options) as running, HourlyRollups(hourly, log, settled_s=ROLLUP_SETTLED_S):
             # The archive job is submitted after the first count, because two cores start one job sooner than two. It
             # only copies, so one subtask can copy many times what the count job counts.
-            running.show(console, watched.running, lambda: ensure_job(stack, "archive", ARCHIVE, "-p", "1"))
+            def once_counting() -> None:
+                ensure_job(stack, "archive", ARCHIVE, "-p", "1")
+                for name in later:
+                    stack.start_part(name)
+                    console.print(f"         {PARTS_BY_NAME[name].title} is ready")
+
+            running.show(console, watched.running, once_counting)
         raise watched.ended()
 
 
@@ -117,7 +124,7 @@ def stop_on_signals() -> None:
 
 
 @contextlib.contextmanager
-def _running_stack(parts: tuple[str, ...] = ALL_PARTS) -> Iterator[Stack]:
+def _running_stack(parts: tuple[str, ...] = ALL_PARTS, later: tuple[str, ...] = ()) -> Iterator[Stack]:
     """Start the stack, print its progress, and stop it on Ctrl-C; a second Ctrl-C does not hurry it."""
     stop_on_signals()
     os.environ.setdefault(BODIES_VARIABLE, str(BODIES_BYTES_MAX))
@@ -131,7 +138,7 @@ def _running_stack(parts: tuple[str, ...] = ALL_PARTS) -> Iterator[Stack]:
     # If the start fails, `start` has stopped the parts again, or the stack belongs to another process. So the stack is
     # stopped only after a successful start.
     try:
-        stack.start(progress)
+        stack.start(progress, later=later)
     except KeyboardInterrupt:
         console.print(f"\n{stopped}")
         raise typer.Exit from None
@@ -148,7 +155,8 @@ def _running_stack(parts: tuple[str, ...] = ALL_PARTS) -> Iterator[Stack]:
 
 def _show_endpoints(stack: Stack) -> None:
     table = Table(box=None, show_header=False)
-    shown = {port for part in stack.parts for port in part.ports}
+    # A service without a balancer listens on its own port, and clients know it by the name of the service.
+    shown = {port for part in stack.parts for port in (*part.ports, part.service)}
     for name, address in stack.endpoints.items():
         if name in shown:
             table.add_row(name, address)

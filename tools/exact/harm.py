@@ -13,7 +13,7 @@ from tools.recount import Store, end_offsets
 from tools.stack import PartError, Stack
 
 PYTHON_WORKER = "python-worker"
-PARTS = ("taskmanager", PYTHON_WORKER, "jobmanager", "kafka", "cassandra", "seaweedfs", "ingest")
+PARTS = ("taskmanager", PYTHON_WORKER, "jobmanager", "kafka", "cassandra", "seaweedfs", "ingest", "haproxy")
 POLL_S = 0.5
 RECOVERY_TIMEOUT_S = 420.0
 DUE_TIMEOUT_S = 1800.0

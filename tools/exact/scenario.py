@@ -18,9 +18,11 @@ from tools.exact.turns import AbortedError, Turns
 from tools.load import KafkaSender
 from tools.load.traffic import MINUTE_MS
 from tools.recount import Report, Store
-from tools.stack import ALL_PARTS, Stack, StackOptions
+from tools.stack import PARTS_WITHOUT_BALANCER, Stack, StackOptions
 from tools.stack.machine.ports import HOST
 
+INGEST = ("ingest", "ingest_2")
+BALANCER = "haproxy"
 FIRST_RECORDS_S = 300.0
 CATCH_UP_S = 600.0
 
@@ -67,7 +69,13 @@ class Result:
 def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> Result:
     """Run a scenario in `scenario.home`. Its files stay, and all processes end. Raises if a part does not come back."""
     # In mode createtime there is no ingest service: it would write heartbeats with the wall clock's time.
-    parts = tuple(part for part in ALL_PARTS if scenario.mode == "http" or part != "ingest")
+    # Over HTTP, two of them share the load behind the balancer.
+    is_http = scenario.mode == "http"
+    parts = (
+        (*PARTS_WITHOUT_BALANCER, *INGEST[1:], BALANCER)
+        if is_http
+        else tuple(part for part in PARTS_WITHOUT_BALANCER if part not in INGEST)
+    )
     result = Result(scenario.mode)
     started_at = time.monotonic()
 
@@ -92,8 +100,9 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
             kills = tuple(part for part in scenario.kills if part in (*parts, PYTHON_WORKER))
             result.kills = load_and_harm(load, harm, kills, Turns(scenario.events, len(kills)), say)
             stamp("load is sent")
-            if scenario.mode == "http":
-                stack.stop_part("ingest")
+            if is_http:
+                for part in INGEST:
+                    stack.stop_part(part)
             harm.wait_counted("the end of the load", CATCH_UP_S)
             stamp("job has read to the end")
             recount = recount_topic(kafka, settings)

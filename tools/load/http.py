@@ -18,6 +18,8 @@ from tools.load.traffic import Block
 from tools.load.vocabulary import COUNTRIES, DEVICES, KINDS, Names
 
 # This is longer than ingest waits for Kafka.
+# What a balancer answers for a process that broke off, or gave no answer.
+BROKEN_OFF = (502, 504)
 ANSWER_TIMEOUT_S = 45.0
 AGAIN_AFTER_S = 0.25
 AGAIN_AFTER_MAX_S = 2.0
@@ -116,7 +118,7 @@ class HttpSender:
         """Send once. Returns (the good events that are not acknowledged, whether the bad event was refused)."""
         good = [text for index, text in enumerate(body) if index != bad_at]
         answer = await self._post(f'{{"events":[{",".join(body)}]}}'.encode())
-        if answer is None:
+        if answer is None or answer.status_code in BROKEN_OFF:
             self.tally.unknown += len(good)
             return good, False
         if answer.status_code in (429, 503):
@@ -136,7 +138,7 @@ class HttpSender:
 
     async def _send_bad_body(self, n: int) -> None:
         answer = await self._post(BAD_BODIES[n % len(BAD_BODIES)])
-        if answer is None or answer.status_code in (429, 503):
+        if answer is None or answer.status_code in (429, 503, *BROKEN_OFF):
             return
         if answer.status_code != 400:
             raise NotAcknowledgedError(f"a bad body was answered {answer.status_code}: {answer.text[:500]}")

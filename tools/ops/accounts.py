@@ -13,9 +13,12 @@ app = typer.Typer()
 def accounts(
     *,
     tally: Annotated[
-        list[str],
-        typer.Option(help="http://host:port of an ingest process, its private port; give it once for each process."),
-    ],
+        list[str] | None,
+        typer.Option(
+            help="http://host:port of an ingest process, its private port; give it once for each process. Without it, "
+            "those in VC_INGEST_PROCESSES (host:port, separated by commas) are asked."
+        ),
+    ] = None,
 ) -> None:
     """Compare the tallies of ingest with the ledger, by minute. The exit code is 1 if the ledger lacks events.
 
@@ -25,9 +28,13 @@ def accounts(
     from cassandra import DriverException
 
     from tools.accounts import compare, is_wrong, told
+    from tools.processes import processes
 
+    urls = [one if "://" in one else f"http://{one}" for one in processes(tally, "ingest")]
+    if not urls:
+        raise typer.BadParameter("name each process of ingest", param_hint="--tally")
     with operating(DriverException) as settings:
-        verdicts = compare(settings.cassandra, tally, lambda line: typer.echo(line, err=True))
+        verdicts = compare(settings.cassandra, urls, lambda line: typer.echo(line, err=True))
     typer.echo(told(verdicts))
     if is_wrong(verdicts):
         raise typer.Exit(1)

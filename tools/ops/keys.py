@@ -16,7 +16,8 @@ Tell = Annotated[
     list[str] | None,
     typer.Option(
         help="host:port, the private port of a process that is told at once; give it once for each. A name with "
-        "several addresses stands for all of them. The key for this is in VC_ADMIN_KEY."
+        "several addresses stands for all of them. Without it, those in VC_INGEST_PROCESSES and VC_QUERY_PROCESSES "
+        "are told. The key for this is in VC_ADMIN_KEY."
     ),
 ]
 
@@ -99,9 +100,12 @@ def divert(
 def _change(key_id: str, field: str, *, undo: bool, tell: list[str] | None) -> None:
     from schemas.access_keys import KeyFileError
     from tools.keys import mark, tell_all
+    from tools.processes import processes
 
     with operating(KeyFileError) as settings:
         key = mark(Path(settings.access.keys_file), key_id, field, undo=undo)
-        failures = tell_all(key, tell or [], lambda line: typer.echo(line, err=True))
+        # In open access there are no keys, and no process listens to what is said of one.
+        known = [] if settings.access.mode == "open" else processes(None, "ingest", "query")
+        failures = tell_all(key, tell or known, lambda line: typer.echo(line, err=True))
     if failures:
         raise typer.Exit(1)

@@ -3,11 +3,12 @@
 from tools.stack.flink import FlinkCommandError
 from tools.stack.parts import PartError
 from tools.stack.preflight import PreflightError
-from tools.stack.stack import ALL_PARTS, PartStatus, Stack, StackOptions, StackRunningError
+from tools.stack.stack import ALL_PARTS, PARTS_WITHOUT_BALANCER, PartStatus, Stack, StackOptions, StackRunningError
 from tools.stack.supervision import SupervisorGoneError
 
 __all__ = [
     "ALL_PARTS",
+    "PARTS_WITHOUT_BALANCER",
     "FlinkCommandError",
     "PartError",
     "PartStatus",

@@ -100,6 +100,11 @@ class Layout:
         return self.tmp / "home"
 
     @property
+    def certificate(self) -> Path:
+        """The file with the balancer's own certificate and its key. Beside it is the certificate alone, for clients."""
+        return self.data / "haproxy" / "localhost.pem"
+
+    @property
     def submitted(self) -> Path:
         """The folder that says how the running count job was submitted: see tools/submitted.py."""
         return self.data / "submitted"

@@ -10,12 +10,16 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from settings import Settings
+from tools.balancer import Balancer, BalancerError, Door, Listed, Times, configuration
 from tools.stack import files, flink, ready
 from tools.stack.layout import Layout
+from tools.stack.machine.certificate import CertificateError, ensure_certificate
+from tools.stack.machine.haproxy import haproxy
 from tools.stack.machine.java import growing_heap, jvm
 from tools.stack.machine.local_http import open_local
 from tools.stack.machine.ports import HOST
@@ -24,6 +28,7 @@ from tools.stack.machine.valkey import valkey_server
 # The id that `kafka.tools.StorageTool format` writes into a data folder. Any UUID would do.
 KAFKA_CLUSTER_ID = "dmlld19jb3VudHNfMDAwMQ"
 
+BALANCER_CONNECTIONS_MAX = 2000
 SEAWEEDFS_GO_MIB = 576
 # The variables of the keys to the object store, of which none may be there without the other.
 STORE_KEYS = ("VIEW_COUNTS_S3_ACCESS_KEY", "VIEW_COUNTS_S3_SECRET_KEY")
@@ -107,6 +112,12 @@ class Part:
     files: Mapping[str, Callable[[Layout, Mapping[str, int]], str]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
+    # The service of which it is a process. Its public port then comes first.
+    service: str = ""
+    # Variables that say on which of its ports it listens, where several parts run one program.
+    port_variables: Mapping[str, str] = field(default_factory=dict)
+    # `run` starts it after the first count, which is there sooner without it.
+    comes_after_first_count: bool = False
     prepare: Callable[[Context], None] = _nothing
     provision: Callable[[Context], None] = _nothing
     clean_up: Callable[[Context], None] = _nothing
@@ -288,6 +299,73 @@ def _service(module: str) -> Callable[[Context], list[str]]:
     return lambda context: [str(context.layout.python), "-m", module]
 
 
+def _process(name: str, title: str, number: int, *, memory_mib: int, depends_on: str) -> Part:
+    """One of the processes of a service. The first has the name of the service."""
+    own = name if number == 1 else f"{name}_{number}"
+    public, private = f"{name}_{number}", f"{own}_private"
+    return Part(
+        name=own,
+        title=title,
+        command=_service(f"services.{name}"),
+        ports=(public, private),
+        ready=ready.http_ok(public, "/readyz"),
+        memory_mib=memory_mib,
+        # Query reads history, and ingest stores overflow.
+        secrets=STORE_KEYS,
+        depends_on=(depends_on,),
+        service=name,
+        port_variables={
+            f"VIEW_COUNTS_{name.upper()}_PORT": public,
+            f"VIEW_COUNTS_{name.upper()}_PRIVATE_PORT": private,
+        },
+        comes_after_first_count=number > 1,
+    )
+
+
+def processes_of(service: str, parts: Iterable[str]) -> list[Part]:
+    """Those of these parts that are processes of a service."""
+    return [PARTS_BY_NAME[name] for name in parts if PARTS_BY_NAME[name].service == service]
+
+
+def _balancer_command(context: Context) -> list[str]:
+    # With a master, so that a signal reloads its configuration. It stays in the foreground.
+    return [str(haproxy()), "-W", "-f", str(context.conf / "haproxy.cfg")]
+
+
+def _door(service: str, context: Context) -> Door:
+    # A stack that has no such process has a door that leads nowhere.
+    processes = processes_of(service, context.parts) or processes_of(service, [service])
+    return Door(
+        f"{HOST}:{context.ports[service]}",
+        f"{HOST}:{context.ports[f'{service}_tls']}",
+        Listed([f"{HOST}:{context.ports[part.ports[0]]}" for part in processes]),
+    )
+
+
+def _prepare_balancer(context: Context) -> None:
+    """Write its configuration for the processes that this stack has, and make a certificate if there is none."""
+    both = context.layout.certificate
+    try:
+        ensure_certificate(both)
+        made = Balancer(
+            _door("ingest", context),
+            _door("query", context),
+            private=f"{HOST}:{context.ports['balancer_private']}",
+            socket=context.layout.socket("haproxy"),
+            certificate=both,
+            # In open access, ingest refuses what comes from elsewhere by what it says of its client.
+            keeps_forwarded=True,
+            threads=1,
+            connections_max=BALANCER_CONNECTIONS_MAX,
+            balancers=1,
+            about="Made by the local stack at each start.",
+        )
+        text = configuration(made, Times.of(Settings()))
+    except (BalancerError, CertificateError) as error:
+        raise PartError(f"haproxy: {error}") from error
+    (context.conf / "haproxy.cfg").write_text(text, encoding="utf-8")
+
+
 PARTS: tuple[Part, ...] = (
     Part(
         name="zookeeper",
@@ -379,26 +457,21 @@ PARTS: tuple[Part, ...] = (
         secrets=STORE_KEYS,
         prepare=_prepare_taskmanager,
     ),
+    _process("ingest", "Ingest service", 1, memory_mib=320, depends_on="kafka"),
+    _process("query", "Query service", 1, memory_mib=240, depends_on="cassandra"),
+    _process("ingest", "Ingest service, second process", 2, memory_mib=320, depends_on="kafka"),
+    _process("query", "Query service, second process", 2, memory_mib=240, depends_on="cassandra"),
     Part(
-        name="ingest",
-        title="Ingest service",
-        command=_service("services.ingest"),
-        ports=("ingest", "ingest_private"),
-        ready=ready.http_ok("ingest", "/readyz"),
-        memory_mib=320,
-        # For overflow.
-        secrets=STORE_KEYS,
-        depends_on=("kafka",),
-    ),
-    Part(
-        name="query",
-        title="Query service",
-        command=_service("services.query"),
-        ports=("query", "query_private"),
-        ready=ready.http_ok("query", "/readyz"),
-        memory_mib=256,
-        secrets=STORE_KEYS,
-        depends_on=("cassandra",),
+        name="haproxy",
+        title="HAProxy (load balancer)",
+        command=_balancer_command,
+        ports=("ingest", "ingest_tls", "query", "query_tls", "balancer_private"),
+        ready=ready.http_ok("balancer_private", "/healthz"),
+        memory_mib=64,
+        # It takes a process that is not there for one that has failed, and gives it little for some seconds.
+        depends_on=("ingest", "query"),
+        prepare=_prepare_balancer,
+        stop_grace_s=2.0,
     ),
     Part(
         name="drain",
@@ -410,6 +483,8 @@ PARTS: tuple[Part, ...] = (
         # While there is nothing to drain, it is a third of that.
         memory_mib=256,
         depends_on=("kafka", "cassandra", "seaweedfs"),
+        # Until it is there, what ingest has stored waits.
+        comes_after_first_count=True,
     ),
 )
 

@@ -7,6 +7,7 @@ machine may have changed.
 import difflib
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from settings import Settings
 from tools.stack.layout import HOME_VARIABLE, Layout, repository
 from tools.stack.machine.disk import GIB, MIB, DiskLimits, disk_limits, free_bytes, variable
 from tools.stack.machine.environment import JAVA_OPTIONS_VARIABLE, PREFIX, user_name
+from tools.stack.machine.haproxy import haproxy
 from tools.stack.machine.java import VERSION, java_home
 from tools.stack.machine.limits import refused_limits
 from tools.stack.machine.ports import DEFAULT_PORTS, environment_variable, is_busy
@@ -69,6 +71,10 @@ def _tools(layout: Layout) -> Iterable[str]:
         yield f"`weed` (SeaweedFS) is missing in the virtual environment: {SET_UP}"
     if not valkey_server().exists():
         yield f"`valkey-server` (Redis) is missing in the virtual environment: {SET_UP}"
+    if haproxy() is None:
+        yield f"`haproxy` (the load balancer) is neither on PATH nor in /usr/sbin: {SET_UP}"
+    if shutil.which("openssl") is None:
+        yield "`openssl`, which makes the load balancer's certificate, is not on PATH: apt-get install openssl"
     for folder in ("flink-lib", "flink-plugins", "kafka", "cassandra"):
         if not (layout.jars / folder).is_dir():
             yield f"jars are missing ({layout.jars / folder}): {SET_UP}"

@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 
 import psutil
 
+from tools.processes import process_variable
 from tools.stack import files, flink, preflight, supervision
 from tools.stack.layout import Layout
 from tools.stack.machine import limits
@@ -28,7 +29,7 @@ from tools.stack.machine.java import java_home
 from tools.stack.machine.ports import DEFAULT_PORTS, HOST, default_ports, free_ports, is_busy
 from tools.stack.machine.private_files import for_owner_alone
 from tools.stack.memory import pss_mib
-from tools.stack.parts import PARTS, PARTS_BY_NAME, STORE_KEYS, Context, Part, PartError
+from tools.stack.parts import PARTS, PARTS_BY_NAME, STORE_KEYS, Context, Part, PartError, processes_of
 from tools.stack.ready import Probe, http_get_json
 
 POLL_S = 0.1
@@ -37,6 +38,10 @@ JOBS_ANSWER_S = 60.0
 PYTHON_WORKER_MODULE = "pyflink.fn_execution.beam.beam_boot"
 FINAL_JOB_STATES = frozenset({"CANCELED", "FAILED", "FINISHED"})
 ALL_PARTS = tuple(part.name for part in PARTS)
+# One process of each service, to which clients connect: what counting needs, and tests and benchmarks measure.
+PARTS_WITHOUT_BALANCER = tuple(part.name for part in PARTS if part.name not in ("haproxy", "ingest_2", "query_2"))
+# Longer than the balancer's checks take to see that a process leaves (tools/balancer).
+LEAVING_S = 3
 
 Progress = Callable[[str, str, float], None]
 
@@ -57,7 +62,7 @@ class StackOptions:
 
     home: Path
     ports: Literal["default", "free"] = "default"
-    parts: tuple[str, ...] = ALL_PARTS
+    parts: tuple[str, ...] = PARTS_WITHOUT_BALANCER
     taskmanager_slots: int | None = None
     flink_overrides: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -106,7 +111,8 @@ class Stack:
         except FileNotFoundError as error:
             raise supervision.SupervisorGoneError("the stack is not running") from error
         stack = cls(StackOptions(home=home, parts=tuple(state["parts"])))
-        stack.ports = state["ports"]
+        # A stack that an older version has started has no balancer, and its services listen where clients connect.
+        stack.ports = {f"{name}_1": state["ports"][name] for name in ("ingest", "query")} | state["ports"]
         if not stack._supervisor.answers():
             raise supervision.SupervisorGoneError("the stack is not running")
         return stack
@@ -122,8 +128,10 @@ class Stack:
     ) -> None:
         self.stop()
 
-    def start(self, progress: Progress = lambda _name, _event, _seconds: None) -> None:
+    def start(self, progress: Progress = lambda _name, _event, _seconds: None, *, later: Sequence[str] = ()) -> None:
         """Start all parts, each as soon as those that it depends on are ready, and return when all are ready.
+
+        Those in `later` are left to `start_part`.
 
         `progress(part, "starting" | "ready", seconds since the call)` may be called from other threads. Raises
         PreflightError before anything starts, and PartError if a part fails. Then nothing is left running.
@@ -137,7 +145,7 @@ class Stack:
         self._lifeline = supervision.Lifeline(self.layout, self.shared_environment())
         try:
             self._await(self._supervisor.answers, 20, "supervisord did not start", "supervisord-start")
-            self._start_parts(progress)
+            self._start_parts(progress, [part for part in self.parts if part.name not in later])
         except BaseException:
             self._lifeline.cut()
             self._clean_up()
@@ -160,7 +168,7 @@ class Stack:
         context = self._context()
         for part in self.parts:
             part.clean_up(context)
-        for name in ("supervisor", "s3", "filer"):
+        for name in ("supervisor", "s3", "filer", "haproxy"):
             self.layout.socket(name).unlink(missing_ok=True)
 
     def running(self) -> bool:
@@ -222,14 +230,24 @@ class Stack:
         """How to reach each part: URLs for HTTP, host:port for the others."""
         http = (
             *("s3", "flink", "jobmanager_metrics", "taskmanager_metrics"),
-            *("ingest", "ingest_private", "query", "query_private"),
+            *("ingest_private", "ingest_2_private", "query_private", "query_2_private", "balancer_private"),
         )
         plain = ("kafka", "cassandra", "redis", "zookeeper")
         return {
+            # Where clients connect: to the balancer, or to the one process.
+            **{name: f"http://{HOST}:{self.ports[self._door(name)]}" for name in ("ingest", "query")},
+            **{
+                name: f"https://{HOST}:{self.ports[name]}" for name in ("ingest_tls", "query_tls") if name in self.ports
+            },
             # A stack that an older version has started may lack some ports.
             **{name: f"http://{HOST}:{self.ports[name]}" for name in http if name in self.ports},
             **{name: f"{HOST}:{self.ports[name]}" for name in plain if name in self.ports},
         }
+
+    def private_addresses(self, service: str) -> list[str]:
+        """host:port of the private port of each process of a service that this stack has."""
+        processes = processes_of(service, (part.name for part in self.parts))
+        return [f"{HOST}:{self.ports[private]}" for _, private in (part.ports for part in processes)]
 
     # --- kill and restart
 
@@ -340,16 +358,14 @@ class Stack:
             "VIEW_COUNTS_ACCESS_MODE": "open",
             "VIEW_COUNTS_ACCESS_KEYS_FILE": str(self.layout.home / "keys.json"),
             "VIEW_COUNTS_INGEST_HOST": HOST,
-            "VIEW_COUNTS_INGEST_PORT": str(self.ports["ingest"]),
+            "VIEW_COUNTS_INGEST_PORT": str(self.ports["ingest_1"]),
             "VIEW_COUNTS_INGEST_PRIVATE_PORT": str(self.ports.get("ingest_private", DEFAULT_PORTS["ingest_private"])),
-            # There is no balancer to wait for.
-            "VIEW_COUNTS_INGEST_LEAVING_S": "0",
             "VIEW_COUNTS_QUERY_HOST": HOST,
-            "VIEW_COUNTS_QUERY_PORT": str(self.ports["query"]),
+            "VIEW_COUNTS_QUERY_PORT": str(self.ports["query_1"]),
             "VIEW_COUNTS_QUERY_PRIVATE_PORT": str(self.ports.get("query_private", DEFAULT_PORTS["query_private"])),
-            "VIEW_COUNTS_QUERY_LEAVING_S": "0",
             "VIEW_COUNTS_DRAIN_PRIVATE_PORT": str(self.ports.get("drain_private", DEFAULT_PORTS["drain_private"])),
             **self._overflow(),
+            **self._behind_balancer(),
             "NUMBA_CACHE_DIR": str(self.layout.numba_cache),
             "TMPDIR": str(self.layout.tmp),
             **without_proxy(),
@@ -375,6 +391,31 @@ class Stack:
         return {name: value for name, value in self.process_environment().items() if name not in STORE_KEYS}
 
     # --- helpers
+
+    @property
+    def _has_balancer(self) -> bool:
+        return any(part.name == "haproxy" for part in self.parts)
+
+    def _door(self, service: str) -> str:
+        """The name of the port to which clients of a service connect."""
+        return service if self._has_balancer else f"{service}_1"
+
+    def _behind_balancer(self) -> dict[str, str]:
+        """What services are told of the balancer and of each other, and commands of the services' processes."""
+        addresses = {service: self.private_addresses(service) for service in ("ingest", "query")}
+        told = {process_variable(service): ",".join(found) for service, found in addresses.items() if found}
+        if not self._has_balancer:
+            # There is nobody to wait for.
+            return {**told, "VIEW_COUNTS_INGEST_LEAVING_S": "0", "VIEW_COUNTS_QUERY_LEAVING_S": "0"}
+        return {
+            **told,
+            "VIEW_COUNTS_INGEST_LEAVING_S": str(LEAVING_S),
+            "VIEW_COUNTS_QUERY_LEAVING_S": str(LEAVING_S),
+            "VIEW_COUNTS_LIMITS_PROCESSES": str(max(1, len(addresses["ingest"]))),
+            "VIEW_COUNTS_ACCESS_CLIENT_ADDRESS_HEADER": "X-Forwarded-For",
+            "VIEW_COUNTS_ACCESS_TRUSTED_PROXIES": HOST,
+            "VIEW_COUNTS_ACCESS_TRUSTED_PROXIES_COUNT": "1",
+        }
 
     def _choose_ports(self) -> Mapping[str, int]:
         if self._options.ports == "default":
@@ -420,14 +461,15 @@ class Stack:
         for part in self.parts:
             for name, render in part.files.items():
                 (self.layout.conf / name).write_text(render(self.layout, self.ports), encoding="utf-8")
-            environment = {**part.environment, **{name: given[name] for name in part.secrets}}
+            own = {name: str(self.ports[port]) for name, port in part.port_variables.items()}
+            environment = {**part.environment, **own, **{name: given[name] for name in part.secrets}}
             programs.append(supervision.Program(part.name, part.command(context), environment, part.stop_grace_s))
         configuration = supervision.configuration(self.layout, programs)
         (self.layout.conf / "supervisord.conf").write_text(configuration, encoding="utf-8")
 
-    def _start_parts(self, progress: Progress) -> None:
+    def _start_parts(self, progress: Progress, parts: Sequence[Part]) -> None:
         started_at = time.monotonic()
-        is_ready = {part.name: threading.Event() for part in self.parts}
+        is_ready = {part.name: threading.Event() for part in parts}
         failed = threading.Event()
         context = self._context()
 
@@ -450,8 +492,8 @@ class Stack:
             progress(part.name, "ready", self.ready_after_s[part.name])
             is_ready[part.name].set()
 
-        with ThreadPoolExecutor(len(self.parts)) as pool:
-            futures = [pool.submit(bring_up, part) for part in self.parts]
+        with ThreadPoolExecutor(len(parts)) as pool:
+            futures = [pool.submit(bring_up, part) for part in parts]
             try:
                 done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             except BaseException:

@@ -14,10 +14,20 @@ ENVIRONMENT_PREFIX = "VIEW_COUNTS_PORT_"
 
 # The usual numbers. SeaweedFS's gRPC ports are its HTTP ports + 10000, by its own rule.
 DEFAULT_PORTS: Mapping[str, int] = {
+    # Where clients connect, to the balancer, and the processes behind it.
     "ingest": 8080,
-    "ingest_private": 8180,
+    "ingest_tls": 8443,
     "query": 8090,
+    "query_tls": 8493,
+    "balancer_private": 8404,
+    "ingest_1": 8101,
+    "ingest_private": 8180,
+    "ingest_2": 8102,
+    "ingest_2_private": 8182,
+    "query_1": 8111,
     "query_private": 8190,
+    "query_2": 8112,
+    "query_2_private": 8192,
     "drain_private": 8195,
     "flink": 8081,
     "flink_rpc": 6123,
