@@ -3,7 +3,8 @@
 All run on real Kafka, on this machine alone, in turns of some seconds. A Go program sends bodies that were made before,
 and may use half a core. CPU time is that of the service's process. benchmarks.contenders.ingest_services says what the
 others guarantee less, and benchmarks.inputs.bodies what an event looks like. With --overload the ingest service alone
-gets 1.5 times what it can take (benchmarks.comparing.ingest_overload).
+gets 1.5 times what it can take (benchmarks.comparing.ingest_overload). With --balanced two processes of it run behind
+HAProxy, beside one without (benchmarks.comparing.ingest_balanced).
 """
 
 import os
@@ -12,6 +13,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,11 +21,18 @@ import typer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from rich.console import Console
 
-from benchmarks.comparing import ingest_host, ingest_overload
+from benchmarks.comparing import ingest_balanced, ingest_host, ingest_overload
 from benchmarks.comparing.ingest_turns import SINGLE, Case, Sender, cases, schedule
 from benchmarks.contenders import ingest_services
 from benchmarks.contenders.ingest_services import OURS, SERVICES, Place, Service
-from benchmarks.measuring import go_programs, ingest_figures, ingest_recount, overload_figures, results
+from benchmarks.measuring import (
+    balanced_figures,
+    go_programs,
+    ingest_figures,
+    ingest_recount,
+    overload_figures,
+    results,
+)
 from benchmarks.measuring.machine import commit, describe
 from schemas.topics import topics
 from settings import Settings
@@ -50,19 +59,22 @@ def main(
     turns: Annotated[int, typer.Option(help="How often the list of measurements is repeated.", min=1, max=20)] = 3,
     seconds: Annotated[float, typer.Option(help="How long each measurement lasts.", min=0.5, max=60)] = 4.0,
     overload: Annotated[bool, typer.Option(help="Send ours 1.5 times what it can take, in place of all else.")] = False,
+    balanced: Annotated[
+        bool, typer.Option(help="Two processes of ours behind HAProxy beside one without, in place of all else.")
+    ] = False,
     minutes: Annotated[float, typer.Option(help="How long --overload lasts.", min=0.1, max=30)] = 5.0,
     pin: Annotated[bool, typer.Option(help="Give the measured service the first core for itself.")] = True,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
     """Measure, and print the verdicts. The exit code is 1 if an event that was acknowledged is missing."""
-    services = [OURS] if overload else _chosen(only)
-    if before is not None and not overload:
+    services = [OURS] if overload or balanced else _chosen(only)
+    if before is not None and not overload and not balanced:
         services.insert(1, ingest_services.before(before.resolve()))
     if quick:
         turns, seconds, minutes = 1, 1.5, min(minutes, 0.5)
     own, others = ingest_host.shares(os.sched_getaffinity(0), is_pinned=pin)
     result: dict[str, Any] = {
-        "benchmark": "ingest-overload" if overload else "ingest",
+        "benchmark": "ingest-overload" if overload else "ingest-balanced" if balanced else "ingest",
         "quick": quick,
         "machine": {**describe(), "go": go_programs.go_version()},
         "is_pinned": bool(own),
@@ -74,14 +86,23 @@ def main(
         services = [ingest_services.with_key(one, folder / "keys.json") if one is OURS else one for one in services]
         if not overload:
             services = [ingest_services.patient(one) if one.name == OURS.name else one for one in services]
+        if balanced:
+            services = [ingest_balanced.repeatable(one) for one in services]
+            services.append(replace(services[0], name=ingest_balanced.SECOND))
         sender = Sender(go_programs.build("load"), folder)
         with ExitStack() as stack:
             running = _start(stack, folder, services, own)
+            if balanced:
+                processes = list(running.values())
+                door = stack.enter_context(ingest_balanced.balanced(processes, folder))
+                running = {**running, door.service.name: door}
             result["checks"] = {
                 one.service.name: _check(one, client, sender, folder) for client, one in enumerate(running.values())
             }
             if overload:
                 result |= ingest_overload.overload(running[OURS.name], sender, folder, minutes * 60)
+            elif balanced:
+                result |= ingest_balanced.compare(processes, door, sender, turns, seconds)
             else:
                 result |= _compare(running, sender, turns, seconds)
     _tell(result)
@@ -106,6 +127,9 @@ def _tell(result: dict[str, Any]) -> None:
     if "rows" in result:
         result["verdicts"] = ingest_figures.verdicts(result["rows"], result["single_at_half_rate"])
         console.print(ingest_figures.table(result["rows"]))
+        lines = map(ingest_figures.verdict_line, result["verdicts"])
+    elif "balanced" in result:
+        result["verdicts"] = balanced_figures.verdicts(result["balanced"])
         lines = map(ingest_figures.verdict_line, result["verdicts"])
     else:
         result["verdicts"] = overload_figures.verdicts(result)
