@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.balancers import How, Stub, balancer, stubs
+from tests.support.balancers import How, Running, Stub, balancer, stubs
 from tests.support.waiting import eventually
 from tools.balancer.configuration import BUFFER_BYTES
 
@@ -149,10 +149,34 @@ def test_what_clients_say_of_their_address_is_thrown_away(tmp_path: Path) -> Non
         assert one.forwarded == [b"127.0.0.1", b"127.0.0.1"]
 
 
+def test_while_none_is_ready_they_themselves_say_why_and_one_that_is_gets_all(tmp_path: Path) -> None:
+    with stubs("one", "two") as (one, two):
+        addresses = [one.address, two.address]
+        with balancer(tmp_path, addresses, addresses) as running:
+            one.how = two.how = "not ready"
+            for service, url, path in (
+                ("ingest", running.ingest, "/v1/events"),
+                ("query", running.query, "/v1/videos/A/views"),
+            ):
+                assert eventually(partial(is_all, running, service, "DOWN"), 20, 0.05)
+                with client_of(url) as client:
+                    answer = client.get(path)
+                assert (answer.status_code, answer.text) == (503, "why")
+            one.how = "answer"
+            assert eventually(lambda: "UP" in running.states("ingest").values(), 20, 0.05)
+            two.seen.clear()
+            assert {post(running.ingest, None, b"%d" % number) for number in range(4)} == {202}
+            assert not two.seen
+
+
+def is_all(running: Running, service: str, state: str) -> bool:
+    return set(running.states(service).values()) == {state}
+
+
 def test_without_a_process_the_answer_says_so_and_when_to_come_back(tmp_path: Path) -> None:
     with stubs("gone") as (gone,), balancer(tmp_path, [gone.address], [gone.address]) as running:
         gone.go()
-        assert eventually(lambda: list(running.states("ingest").values()) == ["DOWN"], 20, 0.05)
+        assert eventually(partial(is_all, running, "ingest", "DOWN"), 20, 0.05)
         with client_of(running.ingest) as client:
             answer = client.post("/v1/events", content=b"{}")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")

@@ -25,7 +25,8 @@ from tools.stack.machine.ports import HOST, free_ports
 
 STOP_S = 10.0
 READY = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nready\n"
-How = Literal["answer", "close", "reset", "half an answer", "503"]
+NOT_READY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 3\r\n\r\nwhy"
+How = Literal["answer", "close", "reset", "half an answer", "503", "not ready"]
 
 
 def program() -> str:
@@ -179,7 +180,7 @@ class Stub:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 if head.startswith(b"GET /readyz"):
-                    writer.write(READY)
+                    writer.write(NOT_READY if self.how == "not ready" else READY)
                     continue
                 size = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
                 body = await reader.readexactly(int(size[1])) if size else head.split(b"\r\n")[0]
@@ -189,8 +190,8 @@ class Stub:
                     told = self.name.encode()
                     writer.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: %d\r\n\r\n%b" % (len(told), told))
                     continue
-                if self.how == "503":
-                    writer.write(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n")
+                if self.how in ("503", "not ready"):
+                    writer.write(NOT_READY)
                     continue
                 if self.how == "reset":
                     # As from a process that was killed before it has read everything.

@@ -192,7 +192,7 @@ def test_the_local_balancer_has_the_processes_of_its_stack_and_a_configuration_t
         PARTS_BY_NAME["haproxy"].prepare(Context(layout, ports, {}, {}, parts))
         text = (layout.conf / "haproxy.cfg").read_text(encoding="utf-8")
         assert check(text, tmp_path) == "Configuration file is valid\n"
-        servers = re.findall(r"^    server \S+ (\S+) ", text, re.MULTILINE)
+        servers = re.findall(r"^    server \S+ (\S+) id \d+ check$", text, re.MULTILINE)
         assert servers == [f"{HOST}:{ports[name]}" for name in (*ingest, *query)]
         binds = re.findall(r"^    bind (\S+)", text, re.MULTILINE)
         doors = ("ingest", "ingest_tls", "query", "query_tls", "balancer_private")

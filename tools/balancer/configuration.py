@@ -173,7 +173,8 @@ def configuration(balancer: Balancer, times: Times) -> str:
     }
     for name, door in doors.items():
         values[f"{name}_binds"] = "\n".join(_binds(name, door, balancer.certificate))
-        values[f"{name}_servers"] = "\n".join(_servers(name, door.servers))
+        values[f"{name}_servers"] = "\n".join(_servers(name, door.servers, "check"))
+        values[f"{name}_unready"] = "\n".join(_servers(name, door.servers, ""))
     return _AtTemplate(TEMPLATE.read_text(encoding="utf-8")).substitute(values)
 
 
@@ -192,18 +193,23 @@ def _binds(name: str, door: Door, certificate: Path | None) -> Sequence[str]:
     return found
 
 
-def _servers(name: str, servers: Listed | Resolved) -> Sequence[str]:
+def _servers(name: str, servers: Listed | Resolved, more: str) -> Sequence[str]:
     if isinstance(servers, Resolved):
         address = _address(name, servers.address)
-        return [f"    server-template {name}- {servers.servers_max} {address} check resolvers dns init-addr none"]
+        line = f"    server-template {name}- {servers.servers_max} {address} resolvers dns init-addr none {more}"
+        return [line.rstrip()]
     if not servers.addresses:
         raise BalancerError(f"{name} has no process: name at least one host:port")
     # The id, by which a path finds its server, follows from the address, so that all balancers agree and the others
     # keep their videos when one comes or goes.
     return [
-        f"    server {_name(address)} {_address(name, address)} id {zlib.crc32(address.encode()) % _IDS + 1} check"
+        f"    server {_name(address)} {_address(name, address)} id {_id(address)} {more}".rstrip()
         for address in servers.addresses
     ]
+
+
+def _id(address: str) -> int:
+    return zlib.crc32(address.encode()) % _IDS + 1
 
 
 def _resolvers(doors: Iterable[Door]) -> str:
