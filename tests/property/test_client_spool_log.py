@@ -186,3 +186,16 @@ def test_times_are_set_right_once_and_stay_so(seed: int, shift_ms: int) -> None:
         log.correct(shift_ms + 77)
         assert left(log) == [*wanted, after]
         log.abandon()
+
+
+def test_events_that_the_disk_has_lost_are_not_waited_for_for_ever() -> None:
+    with folder() as path:
+        log = opened(path)
+        log.append([event(1), event(2)])
+        segment = log._segment(log._number)
+        segment.write_bytes(segment.read_bytes().replace(b"\xfb", b"\xfa"))
+        assert log.read(9, ALL).events == []
+        assert log.is_drained()
+        log.append([event(3)])
+        assert log.read(9, ALL).events == [event(3)]
+        log.abandon()

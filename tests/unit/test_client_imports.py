@@ -1,12 +1,16 @@
 """The client stands alone: it imports nothing of the product, and the product nothing of it."""
 
 import ast
+import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from view_counts_client import VERSION
 
 ROOT = Path(__file__).parents[2]
 DISTRIBUTION = ROOT / "clients" / "python"
@@ -54,3 +58,16 @@ def test_the_product_does_not_import_the_client() -> None:
 
 def test_it_is_typed() -> None:
     assert (PACKAGE / "py.typed").exists()
+
+
+def test_its_wheel_has_all_of_it(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(build, cwd=DISTRIBUTION, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name == f"view_counts_client-{VERSION}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as packed:
+        names = set(packed.namelist())
+        metadata = packed.read(f"view_counts_client-{VERSION}.dist-info/METADATA").decode()
+    assert {str(path.relative_to(DISTRIBUTION)) for path in PACKAGE.rglob("*.py")} <= names
+    assert "view_counts_client/py.typed" in names
+    assert "Provides-Extra: cli" in metadata

@@ -327,8 +327,13 @@ class Client:
         with self._changing:
             if self._thread is None and not self._stopping:
                 thread = threading.Thread(target=self._run, name="view-counts-sender", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    # The interpreter ends. What is viewed now waits for the flush at the end, or in the spool.
+                    LOG.warning("the sender could not be started: %s", error)
+                    return
                 self._thread = thread
-                thread.start()
                 if not isinstance(self._queue, MemoryQueue) and Fsync(self._options.spool_fsync) is Fsync.INTERVAL:
                     syncing = threading.Thread(
                         target=self._queue.sync_for_ever, name="view-counts-spool-sync", daemon=True

@@ -11,6 +11,7 @@ Files of a log NAME in its folder:
 """
 
 import contextlib
+import logging
 import os
 import re
 import struct
@@ -24,6 +25,7 @@ from typing import NamedTuple
 from view_counts_client.events import Event
 from view_counts_client.spool.records import Record, encoded, records
 
+LOG = logging.getLogger("view_counts_client")
 HEAD = b"VCS1\n"
 HEAD_BYTES = len(HEAD)
 SEGMENT_BYTES_MAX = 4 << 20
@@ -131,6 +133,10 @@ class Log:
         with self._lock:
             self.unread -= len(found)
             self.unsettled += len(found)
+            if not found and self.unread and self._is_at_end():
+                # A disk that has lost them, or somebody else's hand.
+                LOG.error("%d events of %s could not be read again, and are lost", self.unread, self._folder)
+                self.unread = 0
         return Part(found, size, self._read)
 
     def settled(self, part: Part) -> None:
@@ -191,6 +197,11 @@ class Log:
             with contextlib.suppress(OSError):
                 os.close(fd)
 
+    def _is_at_end(self) -> bool:
+        number, offset = self._read
+        is_last = all(known <= number for known in self._known)
+        return is_last and (number != self._number or offset >= self._size)
+
     def _begin_segment(self) -> None:
         path = self._segment(self._number)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, _MODE)
@@ -228,6 +239,7 @@ class Log:
             if record is not None:
                 return record
             # What is left of the segment, if anything, is torn.
+            self._read = Position(self._read.segment, max(self._read.offset, end))
             following = self._after(self._read.segment)
             if following is None:
                 return None
