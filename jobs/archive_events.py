@@ -12,7 +12,14 @@ from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
 from connectors.flink_kafka import MILLIS, create_records_table
-from jobs.submission import INTERVAL, check_flink_or_exit, check_topics_or_exit, mark_archive_or_exit, settings_or_exit
+from jobs.submission import (
+    INTERVAL,
+    check_flink_or_exit,
+    check_topics_or_exit,
+    job_environment,
+    mark_archive_or_exit,
+    settings_or_exit,
+)
 from schemas.jobs import ARCHIVE
 from settings import Settings
 
@@ -51,7 +58,7 @@ def main() -> None:
     settings = settings_or_exit()
     check_topics_or_exit(settings)
     mark_archive_or_exit(settings)
-    env = StreamExecutionEnvironment.get_execution_environment()
+    env = job_environment()
     check_flink_or_exit(env, settings)
     configuration = Configuration()
     configuration.set_string(INTERVAL, f"{settings.archive.roll_ms} ms")

@@ -15,7 +15,13 @@ from pyflink.table.udf import udf
 
 from connectors.flink_kafka import MILLIS, discard, records
 from connectors.flink_ticks import each_second
-from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit, without_credentials
+from jobs.submission import (
+    check_flink_or_exit,
+    check_topics_or_exit,
+    job_environment,
+    settings_or_exit,
+    without_credentials,
+)
 from jobs.uids import PackEventsUid as Uid
 from schemas.jobs import PACK
 from settings import Settings
@@ -79,7 +85,7 @@ def main() -> None:
     settings = settings_or_exit()
     schemas = schemas_or_exit(settings)
     check_topics_or_exit(settings)
-    env = StreamExecutionEnvironment.get_execution_environment()
+    env = job_environment()
     check_flink_or_exit(env, settings)
     env.set_max_parallelism(settings.counting.max_parallelism)
     build(env, settings, schemas)

@@ -24,6 +24,8 @@ from udfs.stores.topic_marker import TopicMarker, mark_topic, marked_topic
 INTERVAL = "execution.checkpointing.interval"
 GUARANTEE = "execution.checkpointing.mode"
 PYTHON_MODE = "python.execution-mode"
+# How the names of settings begin with which Flink's file systems reach an object store, keys among them.
+_STORE_OPTIONS = ("s3.", "s3a.", "fs.s3")
 
 
 _BATCH = {
@@ -39,9 +41,23 @@ _BATCH = {
 }
 
 
+def job_environment() -> StreamExecutionEnvironment:
+    """The environment of a job, without the settings of Flink's own access to the object store.
+
+    All settings of the client travel with a job, and the JobManager keeps them in the object store. The processes of
+    the cluster have these from their own configuration, and need none of a job's.
+    """
+    env = StreamExecutionEnvironment.get_execution_environment()
+    configuration = _flink_settings(env)
+    for name in configuration.to_dict():
+        if name.startswith(_STORE_OPTIONS):
+            configuration.remove_config(name)
+    return env
+
+
 def batch_environment() -> StreamExecutionEnvironment:
     """The environment of a batch job: batch mode, pipelined stages, and at most five restarts."""
-    env = StreamExecutionEnvironment.get_execution_environment()
+    env = job_environment()
     configuration = Configuration()
     for key, value in _BATCH.items():
         configuration.set_string(key, value)
@@ -93,10 +109,13 @@ def mark_archive_or_exit(settings: Settings) -> None:
 
 def check_flink_or_exit(env: StreamExecutionEnvironment, settings: Settings) -> None:
     """Exit with a line for each of Flink's own settings with which the job could not count correctly."""
-    configuration = Configuration(j_configuration=env._j_stream_execution_environment.getConfiguration())  # noqa: SLF001
-    refused = refused_flink_settings(configuration.to_dict(), env.get_parallelism(), settings)
+    refused = refused_flink_settings(_flink_settings(env).to_dict(), env.get_parallelism(), settings)
     if refused:
         sys.exit("\n".join(refused))
+
+
+def _flink_settings(env: StreamExecutionEnvironment) -> Configuration:
+    return Configuration(j_configuration=env._j_stream_execution_environment.getConfiguration())  # noqa: SLF001
 
 
 def refused_flink_settings(flink: Mapping[str, str], parallelism: int, settings: Settings) -> list[str]:

@@ -26,7 +26,7 @@ from connectors.flink_kafka import (
 )
 from jobs.gaps import tell_missing
 from jobs.kept import add_accept, check_kept_or_exit, keep_settings
-from jobs.submission import check_flink_or_exit, check_topics_or_exit, settings_or_exit, slots_needed
+from jobs.submission import check_flink_or_exit, check_topics_or_exit, job_environment, settings_or_exit, slots_needed
 from jobs.uids import ViewCountsUid as Uid
 from schemas.jobs import COUNT
 from settings import Settings
@@ -159,7 +159,7 @@ def main() -> None:
     settings = settings_or_exit()
     check_topics_or_exit(settings)
     rules = settings.counting
-    env = StreamExecutionEnvironment.get_execution_environment()
+    env = job_environment()
     check_flink_or_exit(env, settings)
     check_kept_or_exit(env, settings, accepts=accepts)
     env.set_max_parallelism(rules.max_parallelism)

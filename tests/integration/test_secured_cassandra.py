@@ -1,8 +1,12 @@
-"""Sessions are made, and migrations applied, on a Cassandra with TLS and passwords; others are not let in."""
+"""Sessions are made, and migrations applied, on a Cassandra with TLS and passwords; others are not let in.
+
+The query service reads there, and its password is nowhere that somebody else could read.
+"""
 
 import json
 import os
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +14,9 @@ import pytest
 
 from connectors.cassandra import CassandraAwayError, connect, migrate, migrations
 from settings import CassandraSettings
-from tests.support.secured_kafka import STORE_PASSWORD, make_certificate
+from tests.support.secret_places import Secret, files_below, places_of, service_says
+from tests.support.secured_kafka import STORE_PASSWORD, make_certificate, write_secret
+from tests.support.services import service
 from tests.support.waiting import eventually
 from tools.stack.layout import Layout
 from tools.stack.machine.ports import HOST, free_ports
@@ -26,7 +32,7 @@ def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CassandraSet
     layout.make_folders()
     store, authority, secret = (layout.home / name for name in ("node.p12", "ca.pem", "password"))
     make_certificate(store, authority)
-    secret.write_text(FIRST_PASSWORD, encoding="utf-8")
+    write_secret(secret, FIRST_PASSWORD)
     part = PARTS_BY_NAME["cassandra"]
     for name, render in part.files.items():
         (layout.conf / name).write_text(render(layout, ports), encoding="utf-8")
@@ -82,3 +88,35 @@ def test_tables_are_made_by_who_has_the_password(cassandra: CassandraSettings, t
         {"tls": False, "ca_file": None},
     ):
         assert not lets_in(cassandra.model_copy(update=others)), others
+
+
+@pytest.mark.nightly
+def test_the_password_of_query_is_nowhere(cassandra: CassandraSettings) -> None:
+    password = f"turbot-{uuid.uuid4().hex}"
+    folder = Path(str(cassandra.ca_file)).parent
+    write_secret(folder / "query-password", password)
+    migrate([HOST], cassandra.port, cassandra)
+    session = connect(cassandra)
+    try:
+        session.execute(f"CREATE ROLE IF NOT EXISTS reader WITH LOGIN = true AND PASSWORD = '{password}'")
+        session.execute(f"GRANT SELECT ON KEYSPACE {cassandra.keyspace} TO reader")
+    finally:
+        session.cluster.shutdown()
+    reader = cassandra.model_copy(update={"username": "reader", "password_file": str(folder / "query-password")})
+    variables = {
+        f"VIEW_COUNTS_CASSANDRA_{name}".upper(): str(value)
+        for name, value in reader.model_dump().items()
+        if value is not None
+    }
+    private = free_ports(("query",))["query"]
+    known = [Secret("query's password", password, frozenset({folder / "query-password"}))]
+    with service("query", variables, log=folder / "query.log", private_port=private) as url:
+        said = [
+            *service_says(url, ("/v1/videos/A/views", "/v1/ledger", "/openapi.json", "/readyz")),
+            *service_says(f"http://{HOST}:{private}", ("/metrics", "/readyz")),
+        ]
+        assert places_of(known, files_below(folder), said) == []
+    # A refused role is told of in no other way.
+    write_secret(folder / "query-password", f"{password}-no-more")
+    assert not lets_in(reader)
+    assert places_of(known, files_below(folder), []) == []

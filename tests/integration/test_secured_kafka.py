@@ -1,41 +1,60 @@
-"""Events go through a Kafka with TLS and passwords, by every client of the product, and the password goes nowhere."""
+"""Events go through a Kafka with TLS and passwords, by every client of the product, and no secret goes anywhere.
 
-import contextlib
-import json
+Redis has a password there, and services ask for keys.
+"""
+
+import os
+import socket
+import subprocess
+import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx2
-import psutil
-import pyarrow.fs
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
+from redis import Redis
 
 from connectors.compacted_topic import read_to_end
 from connectors.installation import check_topics, ensure_topics
 from connectors.kafka_admin import describe_topics
 from connectors.kafka_clients import client_config
+from connectors.key_file import change_keys
+from schemas.access_keys import Scope, new_key
 from schemas.registry import decode
+from schemas.topics import topics
 from settings import KafkaSettings
 from tests.support.installation import PROMPT, Installation
-from tests.support.secured_kafka import secured_kafka
+from tests.support.secret_places import (
+    PRIVATE_PATHS,
+    PUBLIC_PATHS,
+    Secret,
+    files_below,
+    files_of,
+    flink_says,
+    objects,
+    places_of,
+    records,
+    redis_holds,
+    service_says,
+)
+from tests.support.secured_kafka import secured_kafka, write_secret
 from tests.support.services import service
+from tests.support.valkey import running_valkey
 from tests.support.waiting import eventually
+from tools.keys import ADMIN_KEY_VARIABLE
 from tools.stack import Stack
-from tools.stack.files import S3_BUCKET
-from udfs.stores.archive import filesystem
+from tools.stack.files import S3_SECRET_KEY
+from tools.stack.layout import repository
+from tools.stack.machine.ports import HOST, free_ports
 
 EVENTS = 40
 MINUTE_MS = 60_000
-# What Flink says of a job and of itself.
-REST = (
-    *("/jobs/{job}", "/jobs/{job}/config", "/jobs/{job}/plan", "/jobs/{job}/exceptions", "/jobs/{job}/checkpoints"),
-    *("/jobmanager/config", "/jobmanager/environment", "/config"),
-)
+VIDEO = "barracuda"
 
 
 class Secured(Installation):
@@ -73,7 +92,7 @@ def installation(shared_stack: Stack, kafka: KafkaSettings) -> Iterator[Secured]
 
 
 def views(number: int, at_ms: int) -> list[dict[str, Any]]:
-    return [{"event_id": str(uuid.uuid4()), "video_id": "A", "viewed_at": at_ms} for _ in range(number)]
+    return [{"event_id": str(uuid.uuid4()), "video_id": VIDEO, "viewed_at": at_ms} for _ in range(number)]
 
 
 def late_events(installation: Secured) -> int:
@@ -105,62 +124,127 @@ def test_who_has_no_password_or_another_is_not_let_in(kafka: KafkaSettings, tmp_
     assert refusal(kafka.model_copy(update={"ca_file": None})) == KafkaError._SSL
 
 
-def test_events_are_counted_and_the_password_is_nowhere(
+def test_events_are_counted_and_no_secret_is_anywhere(
     shared_stack: Stack, installation: Secured, kafka: KafkaSettings, folder: Path, password: str
 ) -> None:
     assert check_topics(installation.settings) == []
-    job = installation.start()
+    secrets = folder / "secrets"
+    texts = {scope: add_key(folder / "keys.json", scope) for scope in ("write", "read", "admin", "canary")}
+    redis_password = f"halibut-{uuid.uuid4().hex}"
+    write_secret(secrets / "redis", redis_password)
+    with running_valkey(folder, password=redis_password) as redis:
+        known = [
+            Secret("Kafka's password", password, frozenset({secrets / "password"})),
+            Secret("Redis' password", redis_password, frozenset({secrets / "redis", redis.configuration})),
+            Secret("the store's key", S3_SECRET_KEY, store_files(shared_stack), needs_store, common=True),
+            *(Secret(f"the key of the scope {scope}", text.split("_")[3]) for scope, text in texts.items()),
+        ]
+        job = installation.start()
+        variables = {
+            **installation.environment(),
+            "VIEW_COUNTS_ACCESS_MODE": "keys",
+            "VIEW_COUNTS_ACCESS_KEYS_FILE": str(folder / "keys.json"),
+            "VIEW_COUNTS_REDIS_PORT": str(redis.port),
+            "VIEW_COUNTS_REDIS_PASSWORD_FILE": str(secrets / "redis"),
+        }
+        ports = free_ports(("ingest", "query"))
+        ingest = service(
+            "ingest",
+            {**shared_stack.shared_environment(), **variables},
+            log=folder / "ingest.log",
+            private_port=ports["ingest"],
+        )
+        query = service(
+            "query",
+            {**shared_stack.process_environment(), **variables},
+            log=folder / "query.log",
+            private_port=ports["query"],
+        )
+        with ingest as ingest_url, query as query_url, Redis(HOST, redis.port, password=redis_password) as client:
+            send(ingest_url, texts)
+            # Counts need the source in the JVM and the block list in Python, and late events the sink in the JVM.
+            assert eventually(lambda: sum(installation.views().values()) == EVENTS)
+            assert eventually(lambda: late_events(installation) == 3)
+            # The enrich stage writes by a producer of its own.
+            counts = installation.settings.kafka.counts_topic
+            assert eventually(lambda: any(True for _ in read_to_end(installation.settings.kafka, counts, 60)))
+            assert installation.restarts(job) == 0
+            # What became of the events, and when each key was used.
+            assert eventually(lambda: len(client.keys()) >= 2)
+            told = tell(texts["admin"], texts["canary"], ports.values(), variables)
+            reader_paths = (f"/v1/videos/{VIDEO}/views", *PUBLIC_PATHS)
+            kafka_topics = (one.name for one in topics(installation.settings) if one.name != "video-metadata")
+            contents = [
+                ("what the command says", told),
+                *flink_says(shared_stack, job),
+                *service_says(ingest_url, PUBLIC_PATHS, texts["write"]),
+                *service_says(query_url, reader_paths, texts["read"]),
+                *(one for port in ports.values() for one in service_says(f"http://{HOST}:{port}", PRIVATE_PATHS)),
+                *objects(installation.settings.s3),
+                *records(installation.settings.kafka, kafka_topics),
+                *redis_holds(client),
+            ]
+            assert places_of(known, [*files_of(shared_stack), *files_below(folder)], contents) == []
+            # The search finds what does travel: the path, and what was sent.
+            path = Secret("the path", str(kafka.password_file))
+            assert any("in the object " in place for place in places_of([path], [], contents))
+            sent = places_of([Secret("the video", VIDEO)], [], contents)
+            for place in ("in a record of ", " of Redis", f"in the answer /v1/recent of {ingest_url}"):
+                assert any(place in found for found in sent), sent
+
+
+def send(url: str, texts: Mapping[str, str]) -> None:
+    """Send events by a key, and requests that are refused."""
     now_ms = time.time_ns() // 1_000_000
-    variables = {**shared_stack.process_environment(), **installation.environment()}
-    with service("ingest", variables) as url, httpx2.Client(base_url=url, trust_env=False, timeout=60) as ingest:
+    key = {"Authorization": f"Bearer {texts['write']}"}
+    with httpx2.Client(base_url=url, trust_env=False, timeout=60) as client:
         events = [*views(EVENTS, now_ms), *views(3, now_ms - 60 * MINUTE_MS)]
-        answer = ingest.post("/v1/events", json={"events": events})
+        answer = client.post("/v1/events", json={"events": events}, headers=key)
         assert (answer.status_code, answer.json()["accepted"]) == (202, EVENTS + 3), answer.text
-        # Counts need the source in the JVM and the block list in Python, and late events need the sink in the JVM.
-        assert eventually(lambda: sum(installation.views().values()) == EVENTS)
-        assert eventually(lambda: late_events(installation) == 3)
-        # The enrich stage writes by a producer of its own.
-        counts = installation.settings.kafka.counts_topic
-        assert eventually(lambda: any(True for _ in read_to_end(installation.settings.kafka, counts, 60)))
-        assert installation.restarts(job) == 0
-        assert places_of(password.encode(), shared_stack, installation, folder, job) == []
-        # The search finds what does travel: the path.
-        path = str(kafka.password_file).encode()
-        found = places_of(path, shared_stack, installation, folder, job)
-        assert any(place.startswith("object store: ") for place in found), found
+        refused: tuple[dict[str, Any], ...] = (
+            # A secret key does not belong into an address, and neither does a token.
+            {"params": {"key": texts["write"]}},
+            {"params": {"token": texts["write"]}, "headers": key},
+            {"headers": {"Authorization": f"Bearer {texts['read']}"}},
+            {"headers": {"Authorization": f"Bearer {texts['write']}x"}},
+            {"headers": {"Authorization": f"Basic {texts['write']}"}},
+        )
+        for request in refused:
+            assert client.post("/v1/events", json={"events": views(1, now_ms)}, **request).is_client_error
+    raw = f"GET /v1/recent?key={texts['write']} HTTP/1.1\r\nBad Header: {texts['read']}\r\n\r\n".encode()
+    with socket.create_connection((HOST, int(url.rpartition(":")[2])), 30) as connection:
+        connection.sendall(raw)
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 400")
 
 
-def places_of(text: bytes, stack: Stack, installation: Secured, folder: Path, job: str) -> list[str]:
-    """Where a text stands, of all places where others than the owner of the secrets could read it."""
-    return [
-        *(f"file: {path}" for path in files(stack, folder) if text in path.read_bytes()),
-        *(f"process: {said[:200]!r}" for said in processes() if text in said),
-        *(f"REST: {path}" for path in REST if text in json.dumps(stack.flink_rest(path.format(job=job))).encode()),
-        *(f"object store: {path}" for path, content in stored(installation) if text in content),
-    ]
+def tell(admin: str, other: str, ports: Iterable[int], variables: Mapping[str, str]) -> bytes:
+    """Withdraw a key and tell running processes, as an operator does; what the command says."""
+    told = [word for port in ports for word in ("--tell", f"{HOST}:{port}")]
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.ops", "keys", "withdraw", other.split("_")[2], *told],
+        cwd=repository(),
+        env={**os.environ, **variables, ADMIN_KEY_VARIABLE: admin},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
 
 
-def files(stack: Stack, folder: Path) -> Iterator[Path]:
-    """Logs and configurations of the stack, and all of the broker's but what its clients are given."""
-    for root in (stack.layout.logs, stack.layout.conf, stack.layout.flink_conf, stack.layout.run, folder):
-        yield from (path for path in root.rglob("*") if path.is_file() and path.parent != folder / "secrets")
+def add_key(path: Path, scope: Scope) -> str:
+    """The text of a new key of the file."""
+    key, text = new_key(scope, "acme")
+    change_keys(path, lambda keys: (*keys, key))
+    return text
 
 
-def processes() -> Iterator[bytes]:
-    """The arguments and the environment of each process."""
-    for process in psutil.process_iter():
-        try:
-            said = [*process.cmdline(), *(f"{name}={value}" for name, value in process.environ().items())]
-        except psutil.Error:
-            continue
-        yield "\0".join(said).encode(errors="surrogateescape")
+def store_files(stack: Stack) -> frozenset[Path]:
+    """Who needs the key of the object store: Flink, the store itself, and what starts the other parts."""
+    conf = stack.layout.conf
+    return frozenset({conf / "supervisord.conf", conf / "s3-identities.json", stack.layout.flink_conf / "config.yaml"})
 
 
-def stored(installation: Secured) -> Iterator[tuple[str, bytes]]:
-    """(path, content) of each object: what Flink keeps of jobs, and their checkpoints."""
-    store = filesystem(installation.settings.s3)
-    for info in store.get_file_info(pyarrow.fs.FileSelector(S3_BUCKET, recursive=True)):
-        if info.type is pyarrow.fs.FileType.File:
-            # Checkpoints go while the others are read.
-            with contextlib.suppress(FileNotFoundError), store.open_input_file(info.path) as file:
-                yield info.path, bytes(file.read())
+def needs_store(command: str) -> bool:
+    """Whether a process reads the object store by variables, or inherits them as the wrapper or `tee` of one."""
+    own = ("services.query", "services.drain", "taskmanager", "pyflink", "flink-python-udf-boot.log")
+    return any(word in command for word in own)

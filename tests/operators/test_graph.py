@@ -148,3 +148,29 @@ def test_keys_are_those_that_savepoints_hold() -> None:
 
     assert balanced_keys(8, 128) == [250, 299, 13, 238, 22, 8, 113, 101]
     assert balanced_keys(16, 128) == [250, 295, 299, 95, 13, 55, 238, 16, 22, 239, 8, 44, 113, 3, 101, 29]
+
+
+@pytest.mark.usefixtures("flink_client")
+@pytest.mark.parametrize("batch", [False, True])
+def test_no_key_of_the_object_store_travels_with_a_job(monkeypatch: pytest.MonkeyPatch, batch: bool) -> None:
+    """The JobManager keeps the settings of a job's graph in the object store."""
+    from pyflink.common import Configuration
+    from pyflink.datastream import StreamExecutionEnvironment
+
+    from jobs.submission import batch_environment, job_environment
+
+    def settings_of(env: Any) -> dict[str, str]:
+        env.from_collection([1]).print()
+        return dict(env._generate_stream_graph(False, "test").getJobConfiguration().toMap())
+
+    # As `flink run` hands it over.
+    client = Configuration()
+    for name, value in {"s3.access-key": "a", "s3.secret-key": "s3cret", "fs.s3a.secret.key": "s3cret"}.items():
+        client.set_string(name, value)
+    client.set_string("execution.checkpointing.interval", "5s")
+    given = StreamExecutionEnvironment.get_execution_environment
+    assert settings_of(given(client))["s3.secret-key"] == "s3cret"
+    monkeypatch.setattr(StreamExecutionEnvironment, "get_execution_environment", lambda: given(client))
+    found = settings_of(batch_environment() if batch else job_environment())
+    assert [name for name, value in found.items() if "s3" in name or value == "s3cret"] == []
+    assert "execution.checkpointing.interval" in found

@@ -32,12 +32,12 @@ def secured_kafka(stack: Stack, folder: Path, password: str) -> Iterator[KafkaSe
     """
     secrets = folder / "secrets"
     secrets.mkdir(parents=True, mode=0o700)
-    (secrets / "password").write_text(password, encoding="utf-8")
+    write_secret(secrets / "password", password)
     make_certificate(folder / "broker.p12", secrets / "ca.pem")
     ports = free_ports(("secured", "internal", "controller"))
     properties = folder / "broker.properties"
     properties.write_text(_properties(stack, folder, ports), encoding="utf-8")
-    java, environment = kafka_java(stack.layout, heap_mib=256), stack.process_environment()
+    java, environment = kafka_java(stack.layout, heap_mib=256), stack.shared_environment()
     with (folder / "broker.log").open("ab") as log:
         _format(java, environment, folder, password)
         process = subprocess.Popen([*java, "kafka.Kafka", str(properties)], env=environment, stdout=log, stderr=log)
@@ -55,6 +55,12 @@ def secured_kafka(stack: Stack, folder: Path, password: str) -> Iterator[KafkaSe
     finally:
         process.kill()
         process.wait()
+
+
+def write_secret(path: Path, secret: str) -> None:
+    """Write a file that its owner alone may read."""
+    path.touch(mode=0o600)
+    path.write_text(secret, encoding="utf-8")
 
 
 def _answers(kafka: KafkaSettings) -> bool:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx2
 
@@ -16,18 +17,26 @@ STOP_S = 30.0
 
 
 @contextmanager
-def service(name: str, environment: Mapping[str, str]) -> Iterator[str]:
-    """The URL of `python -m services.<name>` with these variables, which is ready until the context ends."""
+def service(
+    name: str, environment: Mapping[str, str], *, log: Path | None = None, private_port: int | None = None
+) -> Iterator[str]:
+    """The URL of `python -m services.<name>` with these variables, which is ready until the context ends.
+
+    What it prints goes into `log`, or to where the test's own output goes.
+    """
     port, private = free_ports((name, f"{name}_private")).values()
     own = f"VIEW_COUNTS_{name.upper()}"
+    output = None if log is None else log.open("ab")
     process = subprocess.Popen(
         [sys.executable, "-m", f"services.{name}"],
+        stdout=output,
+        stderr=output,
         cwd=repository(),
         env={
             **os.environ,
             **environment,
             f"{own}_PORT": str(port),
-            f"{own}_PRIVATE_PORT": str(private),
+            f"{own}_PRIVATE_PORT": str(private_port or private),
             f"{own}_LEAVING_S": "0",
         },
     )
@@ -46,3 +55,5 @@ def service(name: str, environment: Mapping[str, str]) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(STOP_S)
+        if output is not None:
+            output.close()

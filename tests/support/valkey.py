@@ -17,8 +17,12 @@ BACK_S = 20.0
 class Server:
     """One server with its configuration. It is not running until `start`, and starts empty."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, password: str | None = None) -> None:
         self.port = free_ports(["redis"])["redis"]
+        # In a file, since others see the arguments of a process.
+        self.configuration = folder / "valkey.conf"
+        self.configuration.touch(mode=0o600)
+        self.configuration.write_text("" if password is None else f"requirepass {password}\n", encoding="utf-8")
         self._folder = folder
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -26,7 +30,8 @@ class Server:
     def start(self) -> None:
         """Start the server, and wait until it answers: anything but silence, since it may want a password."""
         options = ("--bind", HOST, "--port", str(self.port), "--dir", str(self._folder), "--save", "", *self._options)
-        self._process = subprocess.Popen([valkey_server(), *options], stdout=subprocess.DEVNULL)
+        command = [str(valkey_server()), str(self.configuration), *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         assert eventually(self._answers, BACK_S)
 
     def kill(self) -> None:
@@ -46,9 +51,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_valkey(folder: Path, *options: str) -> Iterator[Server]:
+def running_valkey(folder: Path, *options: str, password: str | None = None) -> Iterator[Server]:
     """A server that runs, with these options of its command line; killed at the end."""
-    server = Server(folder, *options)
+    server = Server(folder, *options, password=password)
     server.start()
     try:
         yield server
