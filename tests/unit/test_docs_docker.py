@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from settings import Settings
 from tools.stack.flink import template
+from tools.stack.machine.ports import DEFAULT_PORTS
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
@@ -194,7 +195,7 @@ def test_policies_let_in_no_stranger_but_through_the_proxy() -> None:
     """Ports of Flink that are not named are open to Flink alone: so are the channels to Python workers."""
     text = (ROOT / "docker/kubernetes/network-policy.yaml").read_text()
     found = {one["metadata"]["name"]: one["spec"] for one in YAML(typ="safe").load_all(text)}
-    assert found.keys() == {"view-counts-ingest", "view-counts-query", "view-counts-flink"}
+    assert found.keys() == {f"view-counts-{name}" for name in ("ingest", "query", "drain", "flink")}
     said = set()
     for name, spec in found.items():
         assert spec["policyTypes"] == ["Ingress"]
@@ -214,10 +215,20 @@ def test_policies_let_in_no_stranger_but_through_the_proxy() -> None:
         ("view-counts-query", "proxy", settings.query.port, None),
         ("view-counts-query", "prometheus", settings.query.private_port, None),
         ("view-counts-query", "operator", settings.query.private_port, None),
+        ("view-counts-drain", "prometheus", settings.drain.private_port, None),
         ("view-counts-flink", "flink", "any", None),
         ("view-counts-flink", "operator", 8081, None),
         ("view-counts-flink", "prometheus", 9249, 9260),
     }
+
+
+def test_every_port_of_the_local_stack_is_in_the_table_of_ports() -> None:
+    text = (ROOT / "docs/secured-parts.md").read_text().split("## Private ports")[1]
+    named: set[int] = set()
+    for row in re.findall(r"^\| ([0-9, to]+) \|", text, re.MULTILINE):
+        first, _, last = row.partition(" to ")
+        named |= set(range(int(first), int(last) + 1)) if last else {int(one) for one in row.split(",")}
+    assert set(DEFAULT_PORTS.values()) <= named
 
 
 def test_flinks_page_takes_no_jar_and_cancels_no_job() -> None:
