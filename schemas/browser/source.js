@@ -67,13 +67,13 @@
     page(id) {
       add("page", id);
     },
-    // A visitor who does not want to be counted.
+    // A visitor who does not want to be counted, in no page of this origin.
     off(isOff = true) {
       attempt(() => (isOff ? (local[OFF] = 1) : local.removeItem(OFF)));
-      if (isOff) {
-        early.length = 0;
-        for (const id of waiting.keys()) forget(id);
-      }
+      if (!isOff) return;
+      early.length = 0;
+      attempt(load);
+      for (const id of waiting.keys()) forget(id);
     },
   };
   window.vc = api;
@@ -160,14 +160,14 @@
     settle();
   }
 
-  // Gives early events their time, stores them, and sends what waits. May be told of an event of the page.
-  function settle(event) {
+  // Gives early events their time, stores them, and sends what waits. `happened` is an event of the page.
+  function settle(happened) {
     if (!isStarted) return;
     let known = offset;
     if (known == null && early.length) {
       askTime();
       // This page may never come back. What the last session knew is better than nothing.
-      if (event && document.hidden) known = number(attempt(() => local[OFFSET])) || 0;
+      if (happened && document.hidden) known = number(attempt(() => local[OFFSET])) || 0;
     }
     for (const one of known == null ? [] : early.splice(0)) {
       one.viewed_at += known;
@@ -222,7 +222,7 @@
 
   // Usually one body is on its way. While the page is hidden there may be more, since it may never come back.
   async function send() {
-    if ((flying.size && !document.hidden) || !waiting.size || isToWait()) return;
+    if ((flying.size && !document.hidden) || !waiting.size || !counts() || isToWait()) return;
     const ids = [];
     const texts = [];
     let bytes = 64;
@@ -323,7 +323,7 @@
     // The page comes back from the cache of the browser's history.
     if (event.persisted && event.type == "pageshow") isPageDue = "pages" in config;
     countPage();
-    settle(event);
+    settle(event.type);
   }
 
   if (document.prerendering) document.addEventListener("prerenderingchange", start, { once: true });

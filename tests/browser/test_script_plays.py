@@ -163,8 +163,14 @@ def test_who_wants_not_to_be_counted_is_not_until_they_say_so(site: Site, page: 
     site.watched.always = refusal(503)
     page.evaluate("vc.play('waits')")
     assert eventually(lambda: len(site.watched.sent) == 2, PATIENCE_S, 0.02)
-    page.evaluate("vc.off()")
+    # Another tab of the site says so.
+    other = page.context.new_page()
+    other.goto(site.page("", path="/other"))
+    other.evaluate("vc.off()")
+    assert other.evaluate("Object.keys(localStorage).filter(key => key.startsWith('vc:e:'))") == []
     site.watched.always = None
+    page.wait_for_function("Date.now() > +localStorage['vc:wait'] + 100")
+    page.evaluate("dispatchEvent(new Event('online'))")
     page.goto(site.page(film(), path="/another", tag="data-local data-pages"))
     page.wait_for_function("document.querySelector('video').currentTime > 0.3")
     # Who has not seen this before need not load the page again.

@@ -158,7 +158,7 @@ def test_a_page_that_goes_away_at_once_is_counted(site: Site, page: Page) -> Non
     page.evaluate("vc.play('A')")
     site.awaited(("A", "view"))
     site.page("", path="/without", tag='data-local data-store="another"')
-    page.evaluate("vc.play('B'); location = '/without'")
+    page.evaluate("setTimeout(() => { vc.play('B'); location = '/without'; })")
     assert site.awaited(("B", "view")) == {("A", "view"): 1, ("B", "view"): 1}
 
 

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests.support.waiting import eventually
 from tools.stack.machine.ports import HOST, free_ports
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 EVENTS, TIME = "/v1/events", "/v1/time"
 ACCEPTED = 202
 CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Retry-After"}
