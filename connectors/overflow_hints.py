@@ -151,8 +151,12 @@ def hints_of(settings: Settings, holder: str) -> Hints:
     if settings.overflow.queue_url:
         # Imported here, because it takes a third of a second.
         import boto3  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
 
-        return SqsHints(boto3.client("sqs", region_name=settings.s3.region), settings.overflow.queue_url)
+        # A call that receives waits for SQS_WAIT_S_MAX at most.
+        config = Config(connect_timeout=2, read_timeout=SQS_WAIT_S_MAX + 5, retries={"total_max_attempts": 1})
+        client = boto3.client("sqs", region_name=settings.s3.region, config=config)
+        return SqsHints(client, settings.overflow.queue_url)
     if settings.redis.host:
         return RedisHints(blocking_redis_client(settings.redis), holder)
     return NoHints()

@@ -7,7 +7,7 @@ object is durable. Everything but the request to the store runs on the event loo
 import asyncio
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -64,6 +64,8 @@ class Overflow:
         self._open: dict[Destination, _Open] = {}
         self._writing: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(THREADS, "overflow")
+        self._teller = ThreadPoolExecutor(1, "overflow-notices")
+        self._telling: Future[None] | None = None
         self._sequence = 0
         self._held_bytes = 0
         self._failed: tuple[float, str] | None = None
@@ -121,6 +123,7 @@ class Overflow:
         if self._writing:
             await asyncio.wait(self._writing)
         self._threads.shutdown(wait=False)
+        self._teller.shutdown(wait=False, cancel_futures=True)
 
     def _flush(self, one: _Open) -> None:
         if self._open.get(one.destination) is not one:
@@ -161,8 +164,9 @@ class Overflow:
             if self._failed is not None:
                 LOG.info("overflow is back")
             self._failed = None
-            # Nobody waits for a hint.
-            self._threads.submit(self._tell, name)
+            # Nobody waits for a hint. While one is not told yet, the next ones are not told at all.
+            if self._telling is None or self._telling.done():
+                self._telling = self._teller.submit(self._tell, name)
         self._held_bytes -= one.size
         one.done.set_result(failure)
 

@@ -68,10 +68,10 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     files = HistoryFiles(filesystem(settings.s3, settings.query.history_timeout_s), settings.history.path)
     history = History(files, files_max=settings.query.history_files_max)
     store = CountStore(ReadSession(settings.cassandra), settings.query, history)
-    overflow = _overflow_watch(settings)
-    endpoints = Endpoints(settings, store, now, overflow)
     life = Life()
     registry = CollectorRegistry()
+    overflow = _overflow_watch(settings, registry)
+    endpoints = Endpoints(settings, store, now, overflow)
     access = Access(settings.access, registry)
     redis = redis_client(settings.redis) if settings.redis.host else None
 
@@ -139,10 +139,10 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     return Service(public, private, life)
 
 
-def _overflow_watch(settings: Settings) -> OverflowWatch | None:
+def _overflow_watch(settings: Settings, registry: CollectorRegistry) -> OverflowWatch | None:
     if not settings.overflow.path:
         return None
-    return OverflowWatch(OverflowObjects(settings.s3, settings.overflow).names, settings.overflow.list_s)
+    return OverflowWatch(OverflowObjects(settings.s3, settings.overflow).names, settings.overflow.list_s, registry)
 
 
 def _route(

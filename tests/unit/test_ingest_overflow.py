@@ -205,6 +205,25 @@ def test_events_of_many_requests_share_an_object_and_memory_is_bounded() -> None
     assert tally.events_stored == 90
 
 
+def test_a_notice_that_is_not_told_holds_nobody_up() -> None:
+    store, told, gate = Store(), [], threading.Event()
+
+    def tell(name: str) -> None:
+        told.append(name)
+        gate.wait(10)
+
+    async def stored() -> list[str | None]:
+        overflow = Overflow(OVERFLOW, store.put, producer_id="i", tally=IngestTally(60), tell=tell)
+        found = [await overflow.store(packed_events(1)) for _ in range(8)]
+        gate.set()
+        await overflow.stop()
+        return found
+
+    assert asyncio.run(stored()) == [None] * 8
+    assert len(store.objects) == 8
+    assert len(told) == 1
+
+
 def test_a_partition_is_slow_until_it_acknowledges_in_time() -> None:
     breaker = PartitionBreaker(2, slow_s=3)
     assert breaker.trouble(0, 100) is None

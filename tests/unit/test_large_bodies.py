@@ -63,9 +63,9 @@ def test_many_events_that_no_kernel_takes_do_not_hold_up_the_loop(monkeypatch: p
         packers.add(threading.get_ident())
         return pack(reading)
 
-    def noting_write(writer: FakeWriter, packed: Any) -> Any:
+    def noting_write(writer: FakeWriter, packed: Any, **named: Any) -> Any:
         writers.add(threading.get_ident())
-        return write(writer, packed)
+        return write(writer, packed, **named)
 
     monkeypatch.setattr(Reading, "pack", noting_pack)
     monkeypatch.setattr(FakeWriter, "write", noting_write)

@@ -178,9 +178,9 @@ def test_many_user_agents_do_not_hold_up_the_loop(
         readers.add(threading.get_ident())
         return agent_of(user_agent)
 
-    def noting_write(writer: FakeWriter, packed: Any) -> Any:
+    def noting_write(writer: FakeWriter, packed: Any, **named: Any) -> Any:
         writers.add(threading.get_ident())
-        return write(writer, packed)
+        return write(writer, packed, **named)
 
     monkeypatch.setattr(marks, "agent_of", noting_agent)
     monkeypatch.setattr(FakeWriter, "write", noting_write)

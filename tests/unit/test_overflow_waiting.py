@@ -1,10 +1,14 @@
 """An answer knows what lay in overflow when its listing began, and claims no more than that."""
 
+import asyncio
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.query.counts.arrivals import Arrivals, overflow_notice
+from services.query.counts.overflow_watch import OverflowWatch
 from settings.durations import HOUR_MS, MINUTE_MS
 from udfs.logic.overflow.object_name import Destination, ObjectName
 from udfs.logic.overflow.waiting import Listing, Waits
@@ -75,6 +79,47 @@ def test_where_overflow_is_off_the_stream_alone_counts() -> None:
     found = Arrivals(CLOSED, None, LATENESS_MS, is_watched=False)
     assert (found.complete_through(CLOSED), found.through(), found.waiting()) == (CLOSED, NOW, None)
     assert Arrivals(None, None, LATENESS_MS, is_watched=False).through() is None
+
+
+class Folder:
+    """Lists one object, or fails."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def names(self) -> list[ObjectName]:
+        if self.error is not None:
+            raise self.error
+        return [named(0, 0, 0, 7)]
+
+
+def test_a_listing_that_fails_leaves_the_last_one() -> None:
+    folder, registry = Folder(), CollectorRegistry()
+    watch = OverflowWatch(folder.names, 0.001, registry)
+
+    def shown(name: str) -> float:
+        value = registry.get_sample_value(f"view_counts_overflow_{name}")
+        assert value is not None
+        return value
+
+    async def listed() -> None:
+        task = asyncio.create_task(watch.run())
+        while watch.listing is None:
+            await asyncio.sleep(0.001)
+        folder.error = ConnectionError("no route")
+        await asyncio.sleep(0.05)
+        first = watch.listing
+        await asyncio.sleep(0.05)
+        assert watch.listing is first
+        assert not task.done()
+        task.cancel()
+
+    assert math.isnan(shown("waiting_events"))
+    asyncio.run(listed())
+    assert watch.listing is not None
+    assert shown("waiting_events") == 7
+    assert shown("oldest_age_seconds") > 1e9
+    assert shown("listed_timestamp_seconds") == watch.listing.began_ms / 1000
 
 
 def test_operators_are_told_of_old_objects_and_of_a_folder_that_cannot_be_listed() -> None:
