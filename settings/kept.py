@@ -66,7 +66,7 @@ FREE: Mapping[str, frozenset[str]] = {
             "bootstrap_servers", "security_protocol", "sasl_mechanism", "username", "password_file", "token_url",
             "client_id", "client_secret_file", "token_scope", "ca_file", "certificate_file", "key_file",
             "late_topic", "dead_letter_topic", "diverted_topic", "counts_topic", "declaration_topic",
-            "replication_factor", "retention_ms", "counts_retention_ms",
+            "replication_factor", "retention_ms", "counts_retention_ms", "rejected_bytes_max",
         }
     ),
     "archive": frozenset({"roll_ms", "codec", "kept_days"}),

@@ -59,7 +59,7 @@ def test_the_exactness_runs_and_the_long_tests_are_parts_and_make_knows_them() -
         ("-m", "tools.audit_demo"),
         ("-m", "tools.exact"),
     ]
-    assert "\nnightly: setup ##" in (repository() / "Makefile").read_text(encoding="utf-8")
+    assert "\nnightly: setup-tests ##" in (repository() / "Makefile").read_text(encoding="utf-8")
 
 
 def test_no_test_selected_is_good_only_while_there_is_none() -> None:

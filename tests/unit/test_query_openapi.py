@@ -14,7 +14,8 @@ from services.query import app as query
 from services.query.api import routes as query_routes
 from settings import Settings
 
-SELF = {"/openapi.json", "/docs"}
+# What describes the service, and what browsers load from it.
+SELF = {"/openapi.json", "/docs", "/vc.js", "/vc.1.js", "/try"}
 
 
 @pytest.mark.parametrize(

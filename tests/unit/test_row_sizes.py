@@ -27,6 +27,7 @@ CQL = Path(__file__).parent.parent.parent / "schemas" / "cql"
 # Never set aside.
 COUNTED_BY = (
     "views_by_minute", "ledger", "progress", "views_by_hour", "views_by_day", "view_totals", "channel_views_by_hour",
+    "imported_totals", "imported_days",
 )  # fmt: skip
 # Lists, what is said of counts, and what processes note for themselves. No count is lost with them.
 NOT_COUNTED_BY = (
