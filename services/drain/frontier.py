@@ -1,5 +1,6 @@
 """Asks Cassandra how far the stream is. Without an answer nobody knows, and nothing is deleted."""
 
+import time
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ from settings import Settings
 from udfs.stores.stream_frontier import stream_frontier_ms
 
 LOG = structlog.get_logger("drain")
+AGAIN_S = 30.0
 
 
 class Frontier:
@@ -21,9 +23,14 @@ class Frontier:
         self._lateness_ms = settings.counting.lateness_ms
         self._session: Any = None
         self._is_away = False
+        self._again_at_s = 0.0
 
     def read(self) -> int | None:
         """An append time that the stream has passed and counted; None if that is not known now."""
+        if self._session is None and time.monotonic() < self._again_at_s:
+            return None
+        # To connect takes seconds in vain, which draining needs.
+        self._again_at_s = time.monotonic() + AGAIN_S
         try:
             if self._session is None:
                 self._session = connect(self._cassandra)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
+import msgspec
+
 from settings import OverflowSettings, S3Settings
 from udfs.logic.overflow.drained import Drained, drained
 from udfs.logic.overflow.object_name import ObjectName, ObjectNameError, object_name
@@ -79,9 +81,12 @@ class OverflowObjects:
         return [object_name(text) for text in self._listed(_ACCOUNTS, after)]
 
     def account(self, name: ObjectName) -> Drained | None:
-        """Return the account of an object; None if there is none."""
+        """Return the account of an object; None if there is none that can be read, so that it is written again."""
         content = self._read(_ACCOUNTS + name.text)
-        return None if content is None else drained(content)
+        try:
+            return None if content is None else drained(content)
+        except msgspec.DecodeError:
+            return None
 
     def delete_account(self, name: ObjectName) -> None:
         """Delete the account of an object, if it is there."""
