@@ -33,8 +33,8 @@ MEMORY_KEYS = (
 )
 ZOOKEEPER_HEAP_MIB = 128
 # What the budgets of the local stack leave to the two processes (tools/stack/parts.py); other machines have what
-# config.yaml says. The heaps are 448 and 688 MiB. See docs/operations.md, memory of the local stack.
-JOBMANAGER_MIB = 1024
+# config.yaml says. The heaps are 384 and 688 MiB. See docs/operations.md, memory of the local stack.
+JOBMANAGER_MIB = 960
 TASKMANAGER_MIB = 2400
 LOCAL_MEMORY: Mapping[str, str] = {
     "jobmanager.memory.process.size": f"{JOBMANAGER_MIB}m",
@@ -49,7 +49,7 @@ LOCAL_MEMORY: Mapping[str, str] = {
     "env.java.opts.taskmanager": "-Xms192m",
 }
 # A client runs for seconds, and the quick compiler saves it one second.
-CLIENT_JVM_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+CLIENT_JVM_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx192m")
 # The plugins of the package that are used here.
 PACKAGE_PLUGINS = ("metrics-prometheus",)
 

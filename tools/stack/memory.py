@@ -12,12 +12,11 @@ from tools.stack.supervision import program_of
 
 MIB = 1 << 20
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-# supervisord, what watches each part, and the command that runs the stack with its demo.
-OTHERS_MIB = 256
+# supervisord, what watches each part, the command that runs the stack with its demo, and Flink's command line with the
+# Python below it, which submit a job or wait for a rollup.
+OTHERS_MIB = 624
 # What all parts of `make run` may have together.
 RUN_MIB_MAX = 10 * 1024
-# Of these, for parts that are still to come.
-RUN_MIB_FREE = 20
 
 
 @dataclass(frozen=True)

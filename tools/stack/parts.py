@@ -29,7 +29,7 @@ from tools.stack.machine.valkey import valkey_server
 KAFKA_CLUSTER_ID = "dmlld19jb3VudHNfMDAwMQ"
 
 BALANCER_CONNECTIONS_MAX = 2000
-SEAWEEDFS_GO_MIB = 576
+SEAWEEDFS_GO_MIB = 544
 # The variables of the keys to the object store, of which none may be there without the other.
 STORE_KEYS = ("VIEW_COUNTS_S3_ACCESS_KEY", "VIEW_COUNTS_S3_SECRET_KEY")
 
@@ -130,7 +130,7 @@ def _class_path(folder: Path) -> str:
     return ":".join(sorted(str(jar) for jar in folder.glob("*.jar")))
 
 
-def kafka_java(layout: Layout, heap_mib: int = 512) -> list[str]:
+def kafka_java(layout: Layout, heap_mib: int = 448) -> list[str]:
     """Return how each command of Kafka begins; its class and arguments follow."""
     return [
         *jvm(layout),
@@ -176,7 +176,7 @@ def _cassandra_command(context: Context) -> list[str]:
     data = context.layout.data / "cassandra"
     return [
         *jvm(context.layout),
-        *(*growing_heap(1024), "-Xss512k", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=200"),
+        *(*growing_heap(832), "-Xss512k", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=200"),
         f"-javaagent:{next(jars.glob('jamm-*.jar'))}",
         f"-Dcassandra.config={(context.conf / 'cassandra.yaml').as_uri()}",
         f"-Dlogback.configurationFile={context.conf / 'cassandra-logback.xml'}",
@@ -381,7 +381,7 @@ PARTS: tuple[Part, ...] = (
         command=_kafka_command,
         ports=("kafka", "kafka_controller"),
         ready=ready.kafka,
-        memory_mib=768,
+        memory_mib=704,
         files={
             "kafka.properties": files.kafka_server_properties,
             "kafka-log4j2.properties": lambda layout, _ports: files.kafka_log4j2(layout),
@@ -395,7 +395,7 @@ PARTS: tuple[Part, ...] = (
         command=_cassandra_command,
         ports=("cassandra", "cassandra_storage", "cassandra_jmx"),
         ready=ready.cassandra,
-        memory_mib=1792,
+        memory_mib=1600,
         files={
             "cassandra.yaml": files.cassandra_yaml,
             "cassandra-logback.xml": lambda layout, _ports: files.cassandra_logback(layout),
@@ -412,7 +412,7 @@ PARTS: tuple[Part, ...] = (
             *("seaweed_volume", "seaweed_volume_grpc", "seaweed_filer", "seaweed_filer_grpc"),
         ),
         ready=ready.seaweedfs,
-        memory_mib=704,
+        memory_mib=672,
         files={"s3-identities.json": lambda layout, _ports: files.seaweedfs_identities(layout)},
         # Go collects more often from there on. The budget leaves room for what it cannot collect.
         environment={"GOMEMLIMIT": f"{SEAWEEDFS_GO_MIB}MiB"},
@@ -440,7 +440,7 @@ PARTS: tuple[Part, ...] = (
         command=_jobmanager_command,
         ports=("flink", "flink_rpc", "flink_blob", "jobmanager_metrics"),
         ready=ready.jobmanager,
-        memory_mib=1100,
+        memory_mib=1036,
         depends_on=("zookeeper", "seaweedfs"),
     ),
     Part(
