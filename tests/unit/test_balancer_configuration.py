@@ -16,7 +16,7 @@ from services.ingest.idempotency import key_of
 from services.refused import RefusedError
 from settings import AccessSettings, IngestSettings, QuerySettings, Settings
 from tests.support.balancers import check, in_dns
-from tools.balancer import Balancer, BalancerError, Door, Listed, Resolved, Times, configuration
+from tools.balancer import Balancer, BalancerError, Door, Listed, Resolved, Times, check_leaving, configuration
 from tools.balancer.configuration import CHECK_MS, KEY_FORM
 from tools.ops.app import app
 from tools.stack.machine.certificate import ensure_certificate
@@ -97,7 +97,7 @@ def test_all_balancers_together_leave_room_among_the_connections_of_a_process() 
 def test_a_process_that_leaves_sooner_than_checks_see_it_is_refused(name: str) -> None:
     group = {"ingest": IngestSettings, "query": QuerySettings}[name](leaving_s=CHECK_MS * 2 / 1000)
     with pytest.raises(BalancerError, match=f"VIEW_COUNTS_{name.upper()}_LEAVING_S=2 .*set 3 or more"):
-        Times.of(Settings(**{name: group}))
+        check_leaving(Settings(**{name: group}))
 
 
 @pytest.mark.parametrize(

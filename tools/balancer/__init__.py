@@ -10,7 +10,8 @@ from tools.balancer.configuration import (
     Listed,
     Resolved,
     Times,
+    check_leaving,
     configuration,
 )
 
-__all__ = ["Balancer", "BalancerError", "Door", "Listed", "Resolved", "Times", "configuration"]
+__all__ = ["Balancer", "BalancerError", "Door", "Listed", "Resolved", "Times", "check_leaving", "configuration"]

@@ -85,22 +85,15 @@ class Times:
 
     @classmethod
     def of(cls, settings: Settings) -> "Times":
-        """The times of the services. Raises BalancerError if a process leaves before the balancer notices."""
-        groups = {"INGEST": settings.ingest, "QUERY": settings.query}
-        for name, group in groups.items():
-            seen_s = CHECKS_SEEN * CHECK_MS / 1000
-            if group.leaving_s < seen_s:
-                raise BalancerError(
-                    f"VIEW_COUNTS_{name}_LEAVING_S={group.leaving_s:g} is less than {CHECKS_SEEN} checks of the "
-                    f"balancer, so that it would send requests to a process that has gone: set {seen_s:g} or more"
-                )
+        """The times of the services."""
         ingest = settings.ingest
+        groups = (ingest, settings.query)
         return cls(
-            head_s=math.ceil(max(group.head_timeout_s for group in groups.values())),
+            head_s=math.ceil(max(group.head_timeout_s for group in groups)),
             body_s=math.ceil(ingest.body_timeout_s),
             ingest_s=math.ceil(ingest.body_timeout_s + ingest.delivery_timeout_ms / 1000) + MARGIN_S,
-            idle_s=max(1, min(group.keep_alive_s for group in groups.values()) - IDLE_MARGIN_S),
-            connections_max=min(group.connections_max for group in groups.values()),
+            idle_s=max(1, min(group.keep_alive_s for group in groups) - IDLE_MARGIN_S),
+            connections_max=min(group.connections_max for group in groups),
             any_origin=settings.access.origins.strip() == "*",
             country_header=ingest.country_header,
             forwarded_header=settings.access.client_address_header or FORWARDED,
@@ -133,6 +126,17 @@ class _AtTemplate(Template):
     """HAProxy reads $ and ${} itself."""
 
     delimiter = "@"
+
+
+def check_leaving(settings: Settings) -> None:
+    """Raise BalancerError if a process would leave before the balancer notices."""
+    seen_s = CHECKS_SEEN * CHECK_MS / 1000
+    for name, group in (("INGEST", settings.ingest), ("QUERY", settings.query)):
+        if group.leaving_s < seen_s:
+            raise BalancerError(
+                f"VIEW_COUNTS_{name}_LEAVING_S={group.leaving_s:g} is less than {CHECKS_SEEN} checks of the balancer, "
+                f"so that it would send requests to a process that has gone: set {seen_s:g} or more"
+            )
 
 
 def configuration(balancer: Balancer, times: Times) -> str:

@@ -40,7 +40,7 @@ def balancer(
     ] = False,
 ) -> None:
     """Print a configuration for HAProxy 2.6, with TLS alone, on the ports 8443 (ingest) and 8493 (query)."""
-    from tools.balancer import Balancer, BalancerError, Door, Listed, Resolved, Times, configuration
+    from tools.balancer import Balancer, BalancerError, Door, Listed, Resolved, Times, check_leaving, configuration
 
     def door(name: str, port: int, addresses: list[str] | None, resolved: str | None) -> Door:
         if bool(addresses) == bool(resolved):
@@ -49,6 +49,7 @@ def balancer(
         return Door(None, f"{bind}:{port}", servers)
 
     with operating(BalancerError) as settings:
+        check_leaving(settings)
         made = Balancer(
             door("ingest", 8443, ingest, ingest_dns),
             door("query", 8493, query, query_dns),

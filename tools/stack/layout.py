@@ -9,6 +9,8 @@ from pathlib import Path
 HOME_VARIABLE = "VIEW_COUNTS_STACK_HOME"
 # Linux allows 108 bytes for the path of a unix socket, and one of them is the closing zero.
 UNIX_SOCKET_PATH_BYTES_MAX = 107
+# HAProxy binds another name first, and then gives the socket its own: behind it stand its process id and ".tmp".
+TEMPORARY_SUFFIX_BYTES = 16
 # This is not TMPDIR, which may differ between the terminal that started a stack and one that uses it.
 SHORT_FOLDER = Path("/tmp")  # noqa: S108 - the name of a socket there says whose it is
 
@@ -125,7 +127,7 @@ class Layout:
     def socket(self, name: str) -> Path:
         """The path of a unix socket: in the home, or in /tmp if the path in the home is too long."""
         path = self.run / f"{name}.sock"
-        if len(os.fsencode(path)) <= UNIX_SOCKET_PATH_BYTES_MAX:
+        if len(os.fsencode(path)) <= UNIX_SOCKET_PATH_BYTES_MAX - TEMPORARY_SUFFIX_BYTES:
             return path
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
         return SHORT_FOLDER / f"view-counts-{digest}-{name}.sock"
