@@ -21,6 +21,9 @@ AGAIN_SHARE = 0.25
 WAITING_MIN = 8
 # The lag of the loop counts if no sample of so many in a row is shorter: work that came in a burst is done by then.
 LAGS = 5
+# How far the estimate of what a request costs follows each measurement. One stall of 20 ms is not to look as if
+# requests cost twice as much: those that hold back would be refused.
+COST_SHARE = 0.25
 # What a request costs before it was measured.
 COST_S = 0.0005
 # The cost is measured only while this share of the time is used: else it would have what an idle process does.
@@ -106,7 +109,7 @@ class Overload:
         if used_s < BUSY_SHARE * (now_s - since_s):
             self._since = None
         elif requests >= MEASURED_MIN:
-            self.cost_s = (self.cost_s + used_s / requests) / 2
+            self.cost_s += (used_s / requests - self.cost_s) * COST_SHARE
             self._measure_from(now_s, cpu_s)
 
     def _measure_from(self, now_s: float, cpu_s: float) -> None:

@@ -97,7 +97,7 @@ def test_a_lag_that_stays_closes_the_door_and_a_burst_does_not() -> None:
 def test_the_cost_of_a_request_is_measured_while_the_process_is_busy(busy: float, is_measured: bool) -> None:
     """What an idle process uses for itself is no cost of its few requests."""
     overload = rule()
-    for second in range(40):
+    for second in range(80):
         overload.sampled(0.0, second, second * busy)
         for _ in range(MEASURED_MIN):
             let_in(overload, 1)
@@ -110,7 +110,7 @@ def test_the_cost_of_a_request_is_measured_while_the_process_is_busy(busy: float
 def test_while_the_loop_is_late_a_request_costs_the_time_that_passes(lag_s: float, is_time_that_passes: bool) -> None:
     """Others use the core as well: the process is never idle, and still has only half of the time."""
     overload = rule()
-    for second in range(40):
+    for second in range(80):
         overload.sampled(lag_s, second, second * 0.6)
         for _ in range(MEASURED_MIN):
             let_in(overload, 1)
@@ -122,7 +122,7 @@ def test_while_the_loop_is_late_a_request_costs_the_time_that_passes(lag_s: floa
 def test_while_requests_wait_all_the_time_one_costs_the_time_that_passes() -> None:
     overload = rule()
     let_in(overload, 1)
-    for second in range(40):
+    for second in range(80):
         overload.sampled(0.0, second, second * 0.6)
         for _ in range(MEASURED_MIN):
             let_in(overload, 1)
