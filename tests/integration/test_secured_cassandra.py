@@ -99,7 +99,6 @@ def test_the_password_of_query_is_nowhere(cassandra: CassandraSettings) -> None:
     session = connect(cassandra)
     try:
         session.execute(f"CREATE ROLE IF NOT EXISTS reader WITH LOGIN = true AND PASSWORD = '{password}'")
-        session.execute(f"GRANT SELECT ON KEYSPACE {cassandra.keyspace} TO reader")
     finally:
         session.cluster.shutdown()
     reader = cassandra.model_copy(update={"username": "reader", "password_file": str(folder / "query-password")})
