@@ -23,7 +23,17 @@ def test_each_setting_of_what_counts_is_said_to_be_fixed_or_free() -> None:
         assert kept | free == fields, group
     assert {name.split(".")[0] for name in named} <= FREE.keys()
     # What these do to counts they do before an event is in Kafka, or after it was counted.
-    assert groups().keys() - FREE.keys() == {"access", "limits", "pack", "s3", "redis", "ingest", "query"}
+    assert groups().keys() - FREE.keys() == {
+        "access",
+        "limits",
+        "pack",
+        "s3",
+        "redis",
+        "ingest",
+        "query",
+        "overflow",
+        "drain",
+    }
     assert set(values_of(Settings(), OF_STATE)) == set(OF_STATE)
 
 
