@@ -428,7 +428,7 @@ def test_dead_letters_are_mended_and_sent_again_and_count_once(
 
 
 def test_the_page_to_try_counts_what_is_played_there(stack: Stack, query: httpx2.Client) -> None:
-    port = stack.ports["query"]
+    port = query.base_url.port
     with chromium() as browser:
         page = browser.new_page()
         page.goto(f"{stack.endpoints['ingest']}/try?query={port}")

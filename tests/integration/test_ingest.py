@@ -279,6 +279,56 @@ def topics_tool(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
+VIEWS = """
+import sys
+from view_counts_client import Client, Options
+options = Options(batch_events_max=200, batch_age_max_s=0.01, exit_flush_s=120, backoff_most_s=1.0, breaker_most_s=2.0)
+client = Client(sys.argv[1], spool=sys.argv[2], options=options)
+for place in range(int(sys.argv[3]), int(sys.argv[4])):
+    client.view(f"spooled-{place}", viewer_id="viewer")
+    # Only now does the caller know that it is taken.
+    print(place, flush=True)
+"""
+
+
+def test_what_the_python_client_has_spooled_is_in_the_topic_though_sender_and_ingest_are_killed(
+    stack: Stack, tmp_path: Path
+) -> None:
+    def start(first: int, end: int) -> subprocess.Popen[str]:
+        arguments = [stack.endpoints["ingest"], str(tmp_path), str(first), str(end)]
+        path = str(repository() / "clients" / "python")
+        return subprocess.Popen(
+            [sys.executable, "-c", VIEWS, *arguments],
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    taken = []
+    killed = start(0, 1_000_000)
+    assert killed.stdout is not None
+    for line in killed.stdout:
+        taken.append(int(line))
+        if len(taken) == 2000:
+            stack.kill("ingest")
+        if len(taken) == 4000:
+            killed.kill()
+    killed.wait(BACK_S)
+    stack.wait_ready("ingest")
+    last = len(taken) + 1
+    assert start(last, last + 100).wait(BACK_S * 2) == 0
+    ids: dict[str, set[bytes]] = {}
+    for record in records(stack):
+        for event in decode(record.value)[1]["events"]:
+            ids.setdefault(event["video_id"], set()).add(event["event_id"])
+    spooled = {video: found for video, found in ids.items() if video.startswith("spooled-")}
+    # The event that was appended when the sender was killed may be there, too.
+    assert set(spooled) - {f"spooled-{last - 1}"} == {
+        f"spooled-{place}" for place in [*taken, *range(last, last + 100)]
+    }
+    assert all(len(found) == 1 for found in spooled.values())
+
+
 def test_a_topic_that_could_lose_events_takes_none_until_it_is_mended(stack: Stack, client: httpx2.Client) -> None:
     assert eventually(lambda: ready(client), BACK_S)
     kafka = settings_of(stack).kafka
@@ -348,53 +398,3 @@ def test_a_topic_that_was_made_anew_takes_no_events(stack: Stack, client: httpx2
 
     assert eventually(made_anew, BACK_S)
     assert client.post("/v1/events", json={"events": some_events(1)}).status_code == 503
-
-
-VIEWS = """
-import sys
-from view_counts_client import Client, Options
-options = Options(batch_events_max=200, batch_age_max_s=0.01, exit_flush_s=120, backoff_most_s=1.0, breaker_most_s=2.0)
-client = Client(sys.argv[1], spool=sys.argv[2], options=options)
-for place in range(int(sys.argv[3]), int(sys.argv[4])):
-    client.view(f"spooled-{place}", viewer_id="viewer")
-    # Only now does the caller know that it is taken.
-    print(place, flush=True)
-"""
-
-
-def test_what_the_python_client_has_spooled_is_in_the_topic_though_sender_and_ingest_are_killed(
-    stack: Stack, tmp_path: Path
-) -> None:
-    def start(first: int, end: int) -> subprocess.Popen[str]:
-        arguments = [stack.endpoints["ingest"], str(tmp_path), str(first), str(end)]
-        path = str(repository() / "clients" / "python")
-        return subprocess.Popen(
-            [sys.executable, "-c", VIEWS, *arguments],
-            env={**os.environ, "PYTHONPATH": path},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    taken = []
-    killed = start(0, 1_000_000)
-    assert killed.stdout is not None
-    for line in killed.stdout:
-        taken.append(int(line))
-        if len(taken) == 2000:
-            stack.kill("ingest")
-        if len(taken) == 4000:
-            killed.kill()
-    killed.wait(BACK_S)
-    stack.wait_ready("ingest")
-    last = len(taken) + 1
-    assert start(last, last + 100).wait(BACK_S * 2) == 0
-    ids: dict[str, set[bytes]] = {}
-    for record in records(stack):
-        for event in decode(record.value)[1]["events"]:
-            ids.setdefault(event["video_id"], set()).add(event["event_id"])
-    spooled = {video: found for video, found in ids.items() if video.startswith("spooled-")}
-    # The event that was appended when the sender was killed may be there, too.
-    assert set(spooled) - {f"spooled-{last - 1}"} == {
-        f"spooled-{place}" for place in [*taken, *range(last, last + 100)]
-    }
-    assert all(len(found) == 1 for found in spooled.values())

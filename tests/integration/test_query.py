@@ -79,11 +79,14 @@ def test_an_unknown_video_has_no_views(client: httpx2.Client) -> None:
         "video_id": "nobody",
         "kind": "view",
         "views": 0,
+        "imported": 0,
         "blocked": 0,
         "complete_through": None,
         "late_through": None,
         "history_revision": 0,
         "missing": [],
+        "arrivals_through": None,
+        "waiting": None,
     }
 
 

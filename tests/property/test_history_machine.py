@@ -56,7 +56,7 @@ def test_random_schedules_hold() -> None:
 
 @pytest.mark.slow
 def test_a_schedule_is_the_same_whenever_it_is_played() -> None:
-    for seed in (3, 5):
+    for seed in (4, 5):
         told: list[list[str]] = [[], []]
         for of in told:
             fault(schedule(seed), of.append)

@@ -170,8 +170,8 @@ def check_top_days(rollup: LocalRollup, views: list[View]) -> None:
     assert found == Counter((view.hour // 24, view.kind, view.video) for view in views if view.hour >= 24)
 
 
-def check_devices(rollup: LocalRollup) -> None:
-    """No event of a golden history names a device: of days that were counted again, all views are by no known one."""
+def check_devices(rollup: LocalRollup, *, first_day: int) -> None:
+    """No event of a golden history names a device: of days from the first one with devices, all views are by none."""
     found = {}
     for day, rows in rows_of(rollup, "devices").items():
         assert {row["device"] for row in rows} == {""}
@@ -180,7 +180,7 @@ def check_devices(rollup: LocalRollup) -> None:
         day - FIRST_DAY: {(row["video_id"], row["kind"]): row["views"] for row in rows}
         for day, rows in rows_of(rollup, "days").items()
     }
-    assert found == {day: of for day, of in days.items() if day > 0}
+    assert found == {day: of for day, of in days.items() if day >= first_day}
 
 
 def viewers_of(views: Iterable[View]) -> dict[int, dict[tuple[str, str], Counter[str]]]:
@@ -280,7 +280,8 @@ def test_counting_goes_on_from_it(name: str, tmp_path: Path) -> None:
     check_countries(rollup, counted, known=not is_first)
     check_channels(rollup, counted)
     check_top_days(rollup, counted)
-    check_devices(rollup)
+    # Code of earlier versions counted day 0 without devices, and no later event is of it.
+    check_devices(rollup, first_day=0 if name == "v6" else 1)
     # What slices of version 1 do not say is not made up: days 1 and 2 stay without viewers, day 3 has them.
     days = {3} if is_first else {0, 1, 2, 3}
     check_viewers(rollup, counted, days, days if knows_marks else days - {0})
