@@ -37,7 +37,7 @@ VIDEOS = 6
 # Tables that others write, and the one of changes of marked views, of which there are none here.
 NOT_A_ROLLUPS = {
     "views_by_minute", "ledger", "progress", "top_videos", "missing_records", "day_history",
-    *(name for name in KEYS if name.startswith("audit_")),
+    *(name for name in KEYS if name.startswith(("audit_", "imported_"))),
 }  # fmt: skip
 # Of every second video a channel is known, and some viewers are blocked.
 KEPT = {
