@@ -9,14 +9,13 @@ import sys
 import textwrap
 import threading
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from tests.support.quick_client import QUICK, quick
 from tests.support.stub_ingest import AWAY, FINE, LIMITED, PARTLY, SILENT, Fault, Stub, at_random, stub_ingest
 from view_counts_client import (
     AsyncClient,
@@ -25,29 +24,14 @@ from view_counts_client import (
     Delivered,
     Expired,
     Happening,
-    Options,
     QueueFullError,
     Refused,
     State,
 )
 
 ROOT = Path(__file__).parents[2]
-QUICK = Options(
-    batch_events_max=50,
-    backoff_first_s=0.002,
-    backoff_most_s=0.02,
-    breaker_first_s=0.005,
-    breaker_most_s=0.02,
-    retries_per_s=1000,
-    batch_age_max_s=0.01,
-    flush_on_sigterm=False,
-)
 PATIENCE_S = 60.0
 HOUR_MS = 3_600_000
-
-
-def quick(**changes: Any) -> Options:
-    return replace(QUICK, **changes)
 
 
 def views(client: Client, count: int) -> None:

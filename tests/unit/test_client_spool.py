@@ -8,31 +8,17 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.quick_client import QUICK, quick
 from tests.support.stub_ingest import AWAY, FINE, PARTLY, SILENT, Stub, at_random, stub_ingest
-from view_counts_client import Client, Options, QueueFullError, SpoolError
+from view_counts_client import Client, QueueFullError, SpoolError
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
-QUICK = Options(
-    batch_events_max=50,
-    backoff_first_s=0.002,
-    backoff_most_s=0.02,
-    breaker_first_s=0.005,
-    breaker_most_s=0.02,
-    retries_per_s=1000,
-    batch_age_max_s=0.01,
-    flush_on_sigterm=False,
-)
-
-
-def quick(**changes: Any) -> Options:
-    return replace(QUICK, **changes)
 
 
 def views(client: Client, count: int, video: str = "A") -> None:

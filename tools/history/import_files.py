@@ -101,17 +101,17 @@ def _named(table: pa.Table, file: str) -> pa.Table:
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_timestamp(column.type):
-        if column.type.tz not in (None, "UTC"):
-            column = column.cast(pa.timestamp(column.type.unit, "UTC"))
-        return pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ") if column.type.unit == "s" else _as_text_of_ms(column)
+        return _as_text_of_time(column)
     try:
         return column.cast(pa.string())
     except pa.ArrowInvalid as error:
         raise ImportRefusedError(f"a column has values that are no text: {error}; correct the file") from error
 
 
-def _as_text_of_ms(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _as_text_of_time(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Whole seconds as text. Other times keep their fraction, so that they are refused as no whole hour."""
+    if column.type.tz not in {None, "UTC"}:
+        column = column.cast(pa.timestamp(column.type.unit, "UTC"))
     whole = column.cast(pa.timestamp("s", column.type.tz), safe=False)
     is_whole = pc.equal(whole.cast(column.type), column)
     return pc.if_else(is_whole, pc.strftime(whole, format="%Y-%m-%dT%H:%M:%SZ"), column.cast(pa.string()))

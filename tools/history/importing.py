@@ -14,9 +14,7 @@ from settings.durations import HOUR_MS
 from udfs.logic.history.imports import ImportRefusedError, check, digest, first_hour
 from udfs.logic.history.manifest import HistoryError, Import, Manifest, Owed, hour_start, import_name, made_by
 from udfs.logic.history.register import Register, manifest_name
-from udfs.stages.rollup_end import applied_of
 from udfs.stages.rollup_start import settle
-from udfs.stages.rollup_unit import write_rows_owed
 from udfs.stores.history_register import Registers
 from udfs.stores.history_store import HistoryStore
 from udfs.stores.lease import LeaseHolder
@@ -121,12 +119,10 @@ class Importer:
         )
         path = manifest_name(held.lease.token, secrets.token_hex(4))
         self._history.put_manifest(path, manifest)
-        path = held.lease.publish(path)
+        held.lease.publish(path)
+        self._history.copy(manifest)
         # Rows follow. If this process dies, whoever takes the lease next writes them.
-        written = write_rows_owed(self._history, self._settings, path, held.lease)
-        self._history.copy(written)
-        warnings = [] if register.applied is None else register.applied.warnings
-        held.lease.apply(applied_of(path, written, warnings))
+        settle(self._settings, self._history, held.lease.check(), held.lease)
 
 
 def copy_imports(importer: Importer, source: HistoryStore) -> list[str]:

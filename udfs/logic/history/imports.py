@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from settings.durations import HOUR_MS
 from udfs.logic.history.manifest import HistoryError, Manifest, hour_start
 from udfs.logic.history.tables import TIME
 
@@ -53,7 +54,7 @@ def first_hour(manifest: Manifest, made_ms: int) -> int:
 
     Numbers are in hours since 1970. `made_ms` is the `made_ms` of the register.
     """
-    return min(manifest.files["hours"], default=made_ms // 3_600_000)
+    return min(manifest.files["hours"], default=made_ms // HOUR_MS)
 
 
 def check(
@@ -183,7 +184,7 @@ def _counted(table: pa.Table, keys: list[str]) -> pa.Table:
 
 def _ends(table: pa.Table, cut_over: int) -> pa.Array:
     """The hour since 1970 at which the time of each row ends. A row without a day ends with the cut-over."""
-    by_hour = pc.add(pc.divide(table["hour"].cast(pa.int64()), 3_600_000), 1)
+    by_hour = pc.add(pc.divide(table["hour"].cast(pa.int64()), HOUR_MS), 1)
     by_day = pc.multiply(pc.add(table["day"].cast(pa.int32()).cast(pa.int64()), 1), 24)
     return pc.coalesce(by_hour, by_day, pa.scalar(cut_over, pa.int64()))
 
