@@ -24,10 +24,20 @@ from services.json_answer import json_answer
 from services.leaving import LEAVING, Life
 from services.openapi import HEALTHZ, Operation
 from services.parameters import ParameterError, check_known
-from services.query.api import routes
 from services.query.api.allowed import check_names
-from services.query.api.answers import Away, BadParameter, BadParameters
-from services.query.api.endpoints import Endpoints
+from services.query.api.answers.refusals import Away, BadParameter, BadParameters
+from services.query.api.endpoints.asked import Asked
+from services.query.api.endpoints.channels import Channels
+from services.query.api.endpoints.health import Health
+from services.query.api.endpoints.ledger import Ledger
+from services.query.api.endpoints.top import Top
+from services.query.api.endpoints.videos import Videos
+from services.query.api.operations.channels import CHANNEL
+from services.query.api.operations.description import OPENAPI, PRIVATE_OPENAPI
+from services.query.api.operations.health import METRICS, READYZ
+from services.query.api.operations.ledger import LEDGER
+from services.query.api.operations.top import TOP
+from services.query.api.operations.videos import HISTORY, SERIES, VIEWS
 from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.completeness import HistoryAwayError
 from services.query.counts.overflow_watch import OverflowWatch
@@ -71,7 +81,8 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     life = Life()
     registry = CollectorRegistry()
     overflow = _overflow_watch(settings, registry)
-    endpoints = Endpoints(settings, store, now, overflow)
+    asked = Asked(settings, store, now, overflow)
+    of_health = Health(asked)
     access = Access(settings.access, registry)
     redis = redis_client(settings.redis) if settings.redis.host else None
 
@@ -92,15 +103,15 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
             await redis.aclose()
 
     async def readyz(request: Request) -> Response:
-        return json_answer(Away(LEAVING), 503) if life.is_leaving else await endpoints.readyz(request)
+        return json_answer(Away(LEAVING), 503) if life.is_leaving else await of_health.readyz(request)
 
     async def metrics(request: Request) -> Response:
-        figures = await endpoints.metrics(request)
+        figures = await of_health.metrics(request)
         return Response(bytes(figures.body) + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     health = [
         Route(HEALTHZ.path, lambda _request: PlainTextResponse("ok\n")),
-        Route(routes.READYZ.path, readyz),
+        Route(READYZ.path, readyz),
     ]
     handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         ParameterError: _bad_parameter,
@@ -111,14 +122,9 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     }
     public = Starlette(
         routes=[
-            _route(routes.VIEWS, endpoints.views, access, TOTAL_READERS),
-            _route(routes.SERIES, endpoints.series, access),
-            _route(routes.HISTORY, endpoints.history, access),
-            _route(routes.CHANNEL, endpoints.channel, access),
-            _route(routes.TOP, endpoints.top, access),
-            _route(routes.LEDGER, endpoints.ledger, access),
+            *_questions(asked, access),
             *health,
-            *description_routes(routes.OPENAPI),
+            *description_routes(OPENAPI),
         ],
         exception_handlers=handlers,
         lifespan=lifespan,
@@ -126,10 +132,10 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     )
     private = Starlette(
         routes=[
-            Route(routes.METRICS.path, metrics),
+            Route(METRICS.path, metrics),
             *operator_routes(access),
             *health,
-            *description_routes(routes.PRIVATE_OPENAPI),
+            *description_routes(PRIVATE_OPENAPI),
         ],
         exception_handlers=handlers,
     )
@@ -137,6 +143,19 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         # A redirect would name the host and scheme that this process sees, which are not those that the client sees.
         app.router.redirect_slashes = False
     return Service(public, private, life)
+
+
+def _questions(asked: Asked, access: Access) -> list[Route]:
+    """The routes of all questions: an operation, and what answers it."""
+    videos, channels, top, ledger = Videos(asked), Channels(asked), Top(asked), Ledger(asked)
+    return [
+        _route(VIEWS, videos.views, access, TOTAL_READERS),
+        _route(SERIES, videos.series, access),
+        _route(HISTORY, videos.history, access),
+        _route(CHANNEL, channels.series, access),
+        _route(TOP, top.list, access),
+        _route(LEDGER, ledger.minutes, access),
+    ]
 
 
 def _overflow_watch(settings: Settings, registry: CollectorRegistry) -> OverflowWatch | None:

@@ -13,7 +13,7 @@ from services.ingest import app as ingest_app
 from services.ingest import routes as ingest_routes
 from services.ingest.writer import Share
 from services.query import app as query_app
-from services.query.api import routes as query_routes
+from services.query.api.operations import description as query_description
 from services.server import Service
 from settings import AccessSettings, IngestSettings, Settings
 from tests.fuzz.wire import Wire
@@ -82,4 +82,4 @@ def _built(
     history = empty_history(folder / access.mode)
     patch.setattr(query_app, "CountStore", lambda *_: full(history))
     service = query_app.build_service(Settings(access=access), lambda: NOW)
-    return service, query_routes.OPENAPI, query_routes.PRIVATE_OPENAPI
+    return service, query_description.OPENAPI, query_description.PRIVATE_OPENAPI

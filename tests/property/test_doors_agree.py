@@ -19,7 +19,7 @@ from schemas.values import MAX_ID, NIL_ID, TIME_MIN_MS
 from schemas.viewers import NO_VIEWERS, is_no_viewer
 from services.ingest import events, packing
 from services.parameters import ParameterError
-from services.query.api import parameters
+from services.query.api.parameters import times
 from tools import metadata
 from udfs.logic.wire.single_events import FieldError, Origin, datum_of, packer_of
 
@@ -86,11 +86,11 @@ def time_through_all(text: str) -> datetime | None:
     except metadata.BadLineError:
         created = None
     try:
-        asked = parameters._instant("from", text)
+        asked = times.instant("from", text)
     except ParameterError:
         asked = None
     # What was known long ago is no event's time.
-    if created is None or parameters.EARLIEST <= created < parameters.LATEST:
+    if created is None or times.EARLIEST <= created < times.LATEST:
         assert (created, asked) == (at, at)
     return at
 

@@ -26,7 +26,13 @@ from services.ingest.recent import endpoint as recent_endpoint
 from services.limits.buckets import Amount
 from services.openapi import HEALTHZ, JSON, Operation
 from services.query import app as query_app
-from services.query.api import answers, routes
+from services.query.api.answers import ledger as answers
+from services.query.api.operations.channels import CHANNEL
+from services.query.api.operations.description import OPENAPI, PRIVATE_OPENAPI
+from services.query.api.operations.health import READYZ
+from services.query.api.operations.ledger import LEDGER
+from services.query.api.operations.top import TOP
+from services.query.api.operations.videos import HISTORY, SERIES, VIEWS
 from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.store import CountStore
 from services.server import Service
@@ -144,22 +150,22 @@ def hold_keys(described: Described, build: Callable[[Settings], Service], folder
 
 
 QUESTIONS: list[tuple[Operation[Any], str]] = [
-    (routes.VIEWS, "/v1/videos/A/views"),
-    (routes.SERIES, "/v1/videos/A/series"),
-    (routes.SERIES, "/v1/videos/A/series?granularity=hour&from=2026-03-20T09:00:00Z"),
-    (routes.SERIES, "/v1/videos/A/series?granularity=day"),
-    (routes.SERIES, "/v1/videos/A/series?granularity=day&zone=Asia/Kathmandu&from=2026-03-19T12:00:00Z"),
-    (routes.SERIES, "/v1/videos/A/series?from=2026-03-20T09:00:00Z&to=2026-03-20T09:00:00Z"),
-    (routes.HISTORY, "/v1/videos/A/history?day=2026-03-19"),
-    (routes.CHANNEL, "/v1/channels/c-1/series"),
-    (routes.TOP, "/v1/top"),
-    (routes.TOP, "/v1/top?span=trending&limit=1"),
-    (routes.TOP, "/v1/top?span=minute&kind=nobody&at=2026-03-01T00:00:00Z"),
-    (routes.TOP, "/v1/top?span=clock_hour"),
-    (routes.TOP, "/v1/top?span=day&country=de"),
-    (routes.LEDGER, "/v1/ledger"),
+    (VIEWS, "/v1/videos/A/views"),
+    (SERIES, "/v1/videos/A/series"),
+    (SERIES, "/v1/videos/A/series?granularity=hour&from=2026-03-20T09:00:00Z"),
+    (SERIES, "/v1/videos/A/series?granularity=day"),
+    (SERIES, "/v1/videos/A/series?granularity=day&zone=Asia/Kathmandu&from=2026-03-19T12:00:00Z"),
+    (SERIES, "/v1/videos/A/series?from=2026-03-20T09:00:00Z&to=2026-03-20T09:00:00Z"),
+    (HISTORY, "/v1/videos/A/history?day=2026-03-19"),
+    (CHANNEL, "/v1/channels/c-1/series"),
+    (TOP, "/v1/top"),
+    (TOP, "/v1/top?span=trending&limit=1"),
+    (TOP, "/v1/top?span=minute&kind=nobody&at=2026-03-01T00:00:00Z"),
+    (TOP, "/v1/top?span=clock_hour"),
+    (TOP, "/v1/top?span=day&country=de"),
+    (LEDGER, "/v1/ledger"),
     (HEALTHZ, "/healthz"),
-    (routes.READYZ, "/readyz"),
+    (READYZ, "/readyz"),
 ]
 
 
@@ -188,7 +194,7 @@ class Watch:
 
 
 def test_answers_of_query_are_as_described(query: Starlette, monkeypatch: pytest.MonkeyPatch) -> None:
-    described = Described(routes.OPENAPI)
+    described = Described(OPENAPI)
     away = unconnected().public
     with_keys = query_app.build_service(Settings(access=AccessSettings(mode="keys"))).public
     for operation, url in QUESTIONS:
@@ -197,7 +203,7 @@ def test_answers_of_query_are_as_described(query: Starlette, monkeypatch: pytest
         described.hold(operation.path, answer)
         if operation is not HEALTHZ:
             described.hold(operation.path, ask(away, "GET", url))
-        if operation is not HEALTHZ and operation is not routes.READYZ:
+        if operation is not HEALTHZ and operation is not READYZ:
             described.hold(operation.path, ask(query, "GET", url, headers={"Origin": "null"}))
             described.hold(operation.path, ask(with_keys, "GET", url))
             described.hold(operation.path, ask(query, "GET", f"{url.partition('?')[0]}?key=vc_read_x"))
@@ -207,19 +213,19 @@ def test_answers_of_query_are_as_described(query: Starlette, monkeypatch: pytest
     watching = query_app.build_service(Settings(overflow=OVERFLOW), lambda: NOW).public
     answer = ask(watching, "GET", "/v1/videos/A/views")
     assert answer.json()["waiting"] == {"events": 3, "since": "2026-03-20T15:30:00Z"}
-    described.hold(routes.VIEWS.path, answer)
-    assert described.statuses == all_statuses(routes.OPENAPI)
+    described.hold(VIEWS.path, answer)
+    assert described.statuses == all_statuses(OPENAPI)
     assert described.fields == described.fields_of(set(described.schemas))
 
 
 def test_answers_of_querys_private_port_are_as_described(service: Service, tmp_path: Path) -> None:
-    described = Described(routes.PRIVATE_OPENAPI)
+    described = Described(PRIVATE_OPENAPI)
     away = unconnected()
     for path in ("/metrics", "/healthz", "/readyz"):
         for app in (service.private, away.private):
             described.hold(path, ask(app, "GET", path))
     hold_keys(described, lambda settings: query_app.build_service(settings, lambda: NOW), tmp_path)
-    assert described.statuses == all_statuses(routes.PRIVATE_OPENAPI)
+    assert described.statuses == all_statuses(PRIVATE_OPENAPI)
 
 
 def unconnected() -> Service:
@@ -379,7 +385,7 @@ def test_the_example_of_a_body_is_as_described() -> None:
     described._validate(content["schema"], content["example"])
 
 
-@pytest.mark.parametrize("description", [routes.OPENAPI, ingest_routes.OPENAPI])
+@pytest.mark.parametrize("description", [OPENAPI, ingest_routes.OPENAPI])
 def test_every_schema_is_one_and_every_field_says_its_type(description: dict[str, Any]) -> None:
     for schema in description["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)

@@ -13,7 +13,7 @@ import msgspec
 import pyarrow.fs
 import pytest
 
-from services.query.api.parameters import STEPS
+from services.query.api.parameters.series import STEPS
 from services.query.counts.cold import MANIFESTS_KEPT, History, TooManyFilesError
 from services.query.counts.completeness import HistoryAwayError, cut
 from services.query.counts.series import Series

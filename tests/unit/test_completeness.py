@@ -13,7 +13,7 @@ import pyarrow.fs
 import pytest
 
 from services.query import app
-from services.query.api.parameters import STEPS
+from services.query.api.parameters.series import STEPS
 from services.query.counts import zones
 from services.query.counts.cold import History
 from services.query.counts.completeness import ALWAYS, HistoryAwayError, Lost, history_state, lost_notice, notices

@@ -11,7 +11,7 @@ from services.docs_page import docs_page
 from services.ingest import app as ingest
 from services.ingest import routes as ingest_routes
 from services.query import app as query
-from services.query.api import routes as query_routes
+from services.query.api.operations import description as query_description
 from settings import Settings
 
 # What describes the service, and what browsers load from it.
@@ -23,8 +23,8 @@ SELF = {"/openapi.json", "/docs", "/vc.js", "/vc.1.js", "/try"}
     [
         (ingest.build_service(Settings()).public, ingest_routes.OPENAPI),
         (ingest.build_service(Settings()).private, ingest_routes.PRIVATE_OPENAPI),
-        (query.build_service(Settings()).public, query_routes.OPENAPI),
-        (query.build_service(Settings()).private, query_routes.PRIVATE_OPENAPI),
+        (query.build_service(Settings()).public, query_description.OPENAPI),
+        (query.build_service(Settings()).private, query_description.PRIVATE_OPENAPI),
     ],
 )
 def test_every_route_is_described(app: Starlette, description: dict[str, Any]) -> None:
@@ -36,10 +36,10 @@ def test_every_route_is_described(app: Starlette, description: dict[str, Any]) -
 
 def schemas_of(path: str) -> list[dict[str, Any]]:
     """Those of which the answer is one."""
-    answer = query_routes.OPENAPI["paths"][f"/v1/{path}"]["get"]["responses"]["200"]
+    answer = query_description.OPENAPI["paths"][f"/v1/{path}"]["get"]["responses"]["200"]
     schema = answer["content"]["application/json"]["schema"]
     names = [one["$ref"].rpartition("/")[2] for one in schema.get("anyOf", [schema])]
-    return [query_routes.OPENAPI["components"]["schemas"][name] for name in names]
+    return [query_description.OPENAPI["components"]["schemas"][name] for name in names]
 
 
 def test_answers_of_history_say_which_and_what_is_missing() -> None:
@@ -54,6 +54,6 @@ def test_answers_of_history_say_which_and_what_is_missing() -> None:
 
 
 def test_the_page_escapes_and_asks_nobody_else() -> None:
-    page = docs_page(query_routes.OPENAPI)
+    page = docs_page(query_description.OPENAPI)
     assert "/v1/videos/{video_id}/views" in page
     assert "http" not in page.replace("HTTP", "")

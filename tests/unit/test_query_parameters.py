@@ -6,7 +6,9 @@ import pytest
 
 from schemas.progress import ShardProgress, complete_through
 from services.parameters import ParameterError
-from services.query.api.parameters import check_name, read_day, read_series
+from services.query.api.parameters.names import check_name
+from services.query.api.parameters.series import read_series
+from services.query.api.parameters.times import read_day
 from services.query.counts.series import Rolled, Series, days_of_total, fill
 from services.query.counts.spans import months
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.parameters import ParameterError
-from services.query.api.parameters import read_local_days
+from services.query.api.parameters.series import read_local_days
 from services.query.counts import zones
 from services.query.counts.zones import LocalDays, local_days
 

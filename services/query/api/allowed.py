@@ -3,7 +3,7 @@
 from starlette.requests import Request
 
 from services.access.caller import Caller
-from services.query.api.parameters import DEFAULT_KIND
+from services.query.api.parameters.names import DEFAULT_KIND
 from services.refused import RefusedError
 
 

@@ -1,0 +1,1 @@
+"""Answers requests: reads the parameters, asks the store, and puts the result into a struct."""

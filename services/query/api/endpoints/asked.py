@@ -1,0 +1,90 @@
+"""What every endpoint needs: the store, the clock, and how complete the numbers are."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from types import EllipsisType
+from typing import TypedDict
+
+from services.query.api.answers.about import MissingSpan, Waiting
+from services.query.api.texts import time_text, utc_text
+from services.query.counts.arrivals import Arrivals
+from services.query.counts.completeness import ALWAYS, HistoryState, history_state
+from services.query.counts.overflow_watch import OverflowWatch
+from services.query.counts.spans import Span
+from services.query.counts.store import CountStore
+from settings import Settings
+
+
+class Asked:
+    """What the endpoints of all resources ask.
+
+    `now` is the clock, in UTC. `overflow` is None where no overflow is watched.
+    """
+
+    def __init__(
+        self, settings: Settings, store: CountStore, now: Callable[[], datetime], overflow: OverflowWatch | None = None
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.now = now
+        self.overflow = overflow
+        self.points_max = settings.query.points_max
+
+    async def complete(self) -> tuple[Arrivals, HistoryState]:
+        """How far the stream and history are complete. Read it before any number."""
+        return await asyncio.gather(self.arrivals(), self.history())
+
+    async def arrivals(self) -> Arrivals:
+        """How far the stream is complete. Read it before any number."""
+        # Before progress: what was drained and deleted since must be counted by then.
+        listing = None if self.overflow is None else self.overflow.listing
+        complete = await self.store.complete_through()
+        lateness_ms = self.settings.counting.lateness_ms
+        return Arrivals(complete, listing, lateness_ms, is_watched=self.overflow is not None)
+
+    async def history(self) -> HistoryState:
+        """Which state of history the tables hold. Raises HistoryAwayError."""
+        return history_state(await self.store.register(), await self.store.lost())
+
+
+class OfArrivals(TypedDict):
+    """The fields of an answer that say how complete it is."""
+
+    complete_through: str | None
+    arrivals_through: str | None
+    waiting: Waiting | None
+
+
+def of_arrivals(
+    arrivals: Arrivals, span: Span | None = None, *, complete: datetime | EllipsisType | None = ...
+) -> OfArrivals:
+    """What an answer about this span says about events that are not in it yet.
+
+    `complete` is how far it is complete otherwise: as far as the stream, unless that is given.
+    """
+    otherwise = arrivals.complete if complete is ... else complete
+    waits = arrivals.waiting(span)
+    return {
+        "complete_through": time_text(arrivals.complete_through(otherwise, span)),
+        "arrivals_through": time_text(arrivals.through(span)),
+        "waiting": waits and Waiting(waits.events, utc_text(datetime.fromtimestamp(waits.since_ms / 1000, UTC))),
+    }
+
+
+class OfHistory(TypedDict):
+    """The fields of an answer that say which history it came from."""
+
+    late_through: str | None
+    history_revision: int
+    missing: list[MissingSpan]
+
+
+def of_history(history: HistoryState, spans: Sequence[Span], *, before: datetime | None = None) -> OfHistory:
+    """What an answer about these spans says about the history that it came from."""
+    missing = history.missing(spans, before=before)
+    return {
+        "late_through": time_text(history.late_through),
+        "history_revision": history.revision,
+        "missing": [MissingSpan(None if start == ALWAYS else utc_text(start), utc_text(end)) for start, end in missing],
+    }

@@ -1,0 +1,35 @@
+"""Answers questions about one channel."""
+
+from starlette.requests import Request
+
+from schemas.limits import ABOUT_BYTES_MAX
+from services.query.api.answers import channels as answers
+from services.query.api.endpoints.asked import Asked, of_arrivals, of_history
+from services.query.api.parameters.names import check_name, read_kind
+from services.query.api.parameters.series import read_channel_series
+from services.query.api.texts import utc_text
+
+
+class Channels:
+    """The operations of services.query.api.operations.channels.
+
+    They raise ParameterError, TooManyFilesError, StoreAwayError and HistoryAwayError.
+    """
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+
+    async def series(self, request: Request) -> answers.ChannelSeries:
+        """The views of a channel by the hour."""
+        channel_id = check_name("channel_id", request.path_params["channel_id"], ABOUT_BYTES_MAX)
+        kind = read_kind(request.query_params)
+        now = self._asked.now()
+        series = read_channel_series(request.query_params, now=now, points_max=self._asked.points_max)
+        arrivals, history = await self._asked.complete()
+        found = await self._asked.store.channel_hours(channel_id, kind, series, history, now=now)
+        span = series.start, series.end
+        return answers.ChannelSeries(
+            [answers.ChannelPoint(utc_text(start), views) for start, views in found],
+            **of_arrivals(arrivals, span, complete=history.through),
+            **of_history(history, [span]),
+        )

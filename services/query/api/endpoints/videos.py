@@ -1,0 +1,96 @@
+"""Answers questions about one video."""
+
+import asyncio
+from datetime import UTC, datetime, time
+
+from starlette.requests import Request
+
+from schemas.kinds import blocked
+from schemas.limits import VIDEO_ID_BYTES_MAX
+from services.query.api.answers import videos as answers
+from services.query.api.endpoints.asked import Asked, of_arrivals, of_history
+from services.query.api.parameters.names import check_name, read_kind
+from services.query.api.parameters.series import STEPS, read_local_days, read_series
+from services.query.api.parameters.times import read_day
+from services.query.api.texts import utc_text
+from services.query.counts.completeness import ALWAYS
+
+
+class Videos:
+    """The operations of services.query.api.operations.videos.
+
+    They raise ParameterError, TooManyFilesError, StoreAwayError and HistoryAwayError.
+    """
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+
+    async def views(self, request: Request) -> answers.VideoViews:
+        """The total of a video."""
+        video_id, kind = video_and_kind(request)
+        now = self._asked.now()
+        arrivals, history = await self._asked.complete()
+        (views, not_counted), (imported,) = await asyncio.gather(
+            self._asked.store.totals(video_id, (kind, blocked(kind)), history, now=now),
+            self._asked.store.imported(video_id, (kind,), history),
+        )
+        return answers.VideoViews(
+            video_id=video_id,
+            kind=kind,
+            views=views + imported,
+            imported=imported,
+            blocked=not_counted,
+            **of_arrivals(arrivals),
+            **of_history(history, [(ALWAYS, now)]),
+        )
+
+    async def series(self, request: Request) -> answers.Series:
+        """The views of a video over time."""
+        video_id, kind = video_and_kind(request)
+        now, query = self._asked.now(), request.query_params
+        before: datetime | None = None
+        imported: int | None = None
+        if "zone" in query:
+            days = read_local_days(query, now=now, points_max=self._asked.points_max)
+            span = days.bounds[0], days.bounds[-1]
+            arrivals, history = await self._asked.complete()
+            there = await self._asked.store.local_days(video_id, kind, days, history, now=now)
+            points = [answers.Point(start.isoformat(), views) for start, views in there]
+        else:
+            series = read_series(query, now=now, points_max=self._asked.points_max)
+            span = series.start, series.end
+            arrivals, history = await self._asked.complete()
+            found = await self._asked.store.series(video_id, kind, series, history, now=now)
+            points = [answers.Point(utc_text(start), views) for start, views in found]
+            if series.step == STEPS["minute"]:
+                before = self._asked.store.minutes_cut(now)
+            if series.step == STEPS["day"]:
+                marked, added = await asyncio.gather(
+                    self._asked.store.marked(video_id, kind, series),
+                    self._asked.store.imported_days(video_id, kind, series, history),
+                )
+                for point, (start, _) in zip(points, found, strict=True):
+                    point.marked = marked.get(start)
+                    if start in added:
+                        point.imported = added[start]
+                        point.views += added[start]
+                imported = sum(added.values())
+        return answers.Series(
+            points, imported, **of_arrivals(arrivals, span), **of_history(history, [span], before=before)
+        )
+
+    async def history(self, request: Request) -> answers.DayHistory:
+        """The changes of the numbers of a day."""
+        video_id, kind = video_and_kind(request)
+        day = read_day(request.query_params)
+        start = datetime.combine(day, time(), UTC)
+        self._asked.store.check(await self._asked.history(), [(start, start + STEPS["day"])], now=self._asked.now())
+        found = await self._asked.store.day_changes(video_id, kind, day)
+        changes = [answers.DayChange(utc_text(one.at), *one[1:]) for one in found]
+        return answers.DayHistory(video_id, kind, day.isoformat(), changes)
+
+
+def video_and_kind(request: Request) -> tuple[str, str]:
+    """The video and the kind that a request is about."""
+    video_id = check_name("video_id", request.path_params["video_id"], VIDEO_ID_BYTES_MAX)
+    return video_id, read_kind(request.query_params)

@@ -1,0 +1,18 @@
+"""What monitoring asks."""
+
+from typing import Any
+
+from services.openapi import Answer, Operation, metrics
+from services.query.api.answers.refusals import Away
+from services.query.api.operations.shared import AWAY
+
+METRICS = metrics(
+    "The newest minute of the ledger that is surely written, and how far counting and history are, as metrics.",
+    {503: AWAY},
+)
+READYZ: Operation[Any] = Operation(
+    "/readyz",
+    "Can counts be read now?",
+    Answer("Yes. Each line after the first says what is wrong with history or the stream."),
+    {503: Answer("No; the body says why.", (Away,), retry=True)},
+)

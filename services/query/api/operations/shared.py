@@ -1,0 +1,33 @@
+"""Parameters and refusals that many operations have."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from services.openapi import Answer, Parameter
+from services.query.api.answers.refusals import Away, BadParameters
+from services.query.api.parameters.names import DEFAULT_KIND
+
+
+def choice(names: Iterable[str], default: str) -> dict[str, Any]:
+    """The JSON Schema of one of these names."""
+    return {"type": "string", "enum": list(names), "default": default}
+
+
+def text(default: str) -> dict[str, Any]:
+    """The JSON Schema of a text."""
+    return {"type": "string", "default": default}
+
+
+VIDEO = Parameter("video_id", "The video. A slash in its name is sent as it is.", in_path=True)
+KIND = Parameter("kind", f'What is counted; "{DEFAULT_KIND}" by default.', text(DEFAULT_KIND))
+TO = Parameter("to", "RFC 3339 or ms since 1970; now by default. Not included.")
+AWAY = Answer(
+    "What was asked for cannot be read or is not counted yet; try again after Retry-After seconds.", (Away,), retry=True
+)
+REFUSALS: dict[int, Answer[Any]] = {
+    400: Answer("There is a secret key in the address.", (Away,)),
+    401: Answer("There is no valid key.", (Away,)),
+    403: Answer("The key may not ask for this; in open access, the request is of another machine or site.", (Away,)),
+    422: Answer("A parameter is bad; the answer names it.", (BadParameters,)),
+    503: AWAY,
+}
