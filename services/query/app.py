@@ -95,6 +95,7 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
             *([] if overflow is None else [asyncio.create_task(overflow.run())]),
         ]
         store.start()
+        background.append(asyncio.create_task(asked.knowledge.run()))
         yield
         for task in background:
             task.cancel()

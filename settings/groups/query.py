@@ -38,3 +38,14 @@ class QuerySettings(ServingSettings):
         gt=0,
         description="How long one request to the object store may take. If a few of them fail, the answer is 503.",
     )
+    refresh_ms: int = Field(
+        250,
+        ge=10,
+        description="How often the service reads how far stream and history are complete, which all answers share.",
+    )
+    stale_s: float = Field(
+        60.0,
+        ge=0,
+        description="For how long the service goes on with what it has read of that, while Cassandra does not answer. "
+        "It says no more than what was so then. After this time answers are 503.",
+    )

@@ -1,6 +1,5 @@
 """What every endpoint needs: the store, the clock, and how complete the numbers are."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import EllipsisType
@@ -9,7 +8,8 @@ from typing import TypedDict
 from services.query.api.answers.about import MissingSpan, Waiting
 from services.query.api.texts import time_text, utc_text
 from services.query.counts.arrivals import Arrivals
-from services.query.counts.completeness import ALWAYS, HistoryState, history_state
+from services.query.counts.completeness import ALWAYS, HistoryState
+from services.query.counts.known import Knowledge, Known
 from services.query.counts.overflow_watch import OverflowWatch
 from services.query.counts.spans import Span
 from services.query.counts.store import CountStore
@@ -30,22 +30,30 @@ class Asked:
         self.now = now
         self.overflow = overflow
         self.points_max = settings.query.points_max
+        self.knowledge = Knowledge(
+            store,
+            lambda: None if overflow is None else overflow.listing,
+            refresh_s=settings.query.refresh_ms / 1000,
+            stale_s=settings.query.stale_s,
+        )
 
     async def complete(self) -> tuple[Arrivals, HistoryState]:
-        """How far the stream and history are complete. Read it before any number."""
-        return await asyncio.gather(self.arrivals(), self.history())
+        """How far the stream and history are complete. Read it before any number. Raises HistoryAwayError."""
+        known = await self.knowledge.get()
+        return self.arrivals_of(known), known.history
 
     async def arrivals(self) -> Arrivals:
         """How far the stream is complete. Read it before any number."""
-        # Before progress: what was drained and deleted since must be counted by then.
-        listing = None if self.overflow is None else self.overflow.listing
-        complete = await self.store.complete_through()
-        lateness_ms = self.settings.counting.lateness_ms
-        return Arrivals(complete, listing, lateness_ms, is_watched=self.overflow is not None)
+        return self.arrivals_of(await self.knowledge.get())
 
     async def history(self) -> HistoryState:
         """Which state of history the tables hold. Raises HistoryAwayError."""
-        return history_state(await self.store.register(), await self.store.lost())
+        return (await self.knowledge.get()).history
+
+    def arrivals_of(self, known: Known) -> Arrivals:
+        """How far the stream is complete, by what is known."""
+        lateness_ms = self.settings.counting.lateness_ms
+        return Arrivals(known.complete, known.listing, lateness_ms, is_watched=self.overflow is not None)
 
 
 class OfArrivals(TypedDict):
