@@ -15,10 +15,10 @@ from starlette.responses import Response
 
 from services.access.access import KEY_PARAMETER, WRITERS, Access
 from services.access.caller import Caller
+from services.bodies import declared_bytes, read_body, sent_bytes
 from services.door import BEHIND, REFUSED
 from services.ingest import forms, idempotency, routes
 from services.ingest.answers import BOUNDED, OVERFLOW, Result
-from services.ingest.bodies import declared_bytes, read_body, sent_bytes
 from services.ingest.delivery import Delivered, Delivery
 from services.ingest.encodings import checked_encoding, unpack
 from services.ingest.events import Terms
@@ -31,7 +31,6 @@ from services.ingest.recent.notes import Notes
 from services.ingest.recent.refusals import Refusals
 from services.ingest.recent.shown import VIEWER
 from services.ingest.rejections import REJECTIONS_MAX, rejection, too_many
-from services.ingest.room import Held, Room
 from services.ingest.taking import Packing, Taken, read
 from services.ingest.tally import IngestTally
 from services.ingest.writer import EventWriter, acknowledged_batches
@@ -39,6 +38,7 @@ from services.json_answer import json_answer
 from services.loop_turns import Turns
 from services.parameters import ParameterError, check_known
 from services.refused import RETRY_AFTER_S, RefusedError
+from services.room import Held, Room
 from settings import Settings
 from settings.durations import HOUR_MS
 

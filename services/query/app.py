@@ -27,11 +27,13 @@ from services.parameters import ParameterError, check_known
 from services.query.api.allowed import check_names
 from services.query.api.answers.refusals import Away, BadParameter, BadParameters
 from services.query.api.endpoints.asked import Asked
+from services.query.api.endpoints.batch import Batch
 from services.query.api.endpoints.channels import Channels
 from services.query.api.endpoints.health import Health
 from services.query.api.endpoints.ledger import Ledger
 from services.query.api.endpoints.top import Top
 from services.query.api.endpoints.videos import Videos
+from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
 from services.query.api.operations.description import OPENAPI, PRIVATE_OPENAPI
 from services.query.api.operations.health import METRICS, READYZ
@@ -149,10 +151,12 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
 def _questions(asked: Asked, access: Access) -> list[Route]:
     """The routes of all questions: an operation, and what answers it."""
     videos, channels, top, ledger = Videos(asked), Channels(asked), Top(asked), Ledger(asked)
+    batch = Batch(asked)
     return [
         _route(VIEWS, videos.views, access, TOTAL_READERS),
         _route(SERIES, videos.series, access),
         _route(HISTORY, videos.history, access),
+        _route(BATCH, batch.views, access),
         _route(CHANNEL, channels.series, access),
         _route(TOP, top.list, access),
         _route(LEDGER, ledger.minutes, access),
@@ -176,7 +180,11 @@ def _route(
     async def endpoint(request: Request) -> Response:
         caller = access.caller(request, scopes)
         check_known(request.query_params, (*operation.query_names, KEY_PARAMETER))
-        check_names(caller, request, has_kind="kind" in operation.query_names)
+        if operation.bodies:
+            # The names are in the body, and whoever reads it checks them.
+            request.state.caller = caller
+        else:
+            check_names(caller, request, has_kind="kind" in operation.query_names)
         return json_answer(await answer(request), operation.status)
 
     return Route(re.sub(r"\{(\w+)\}", r"{\1:name}", operation.path), endpoint, methods=[operation.method])

@@ -113,6 +113,24 @@ class Tables(CountStore):
             if mine:
                 yield SimpleNamespace(kind=kind, views=sum(mine))
 
+    def _of_bases_of_many(self, videos: list[str], kinds: list[str]) -> Iterator[Any]:
+        for video in videos:
+            for row in self._of_bases(video, kinds):
+                yield SimpleNamespace(video_id=video, **vars(row))
+
+    def _of_imported_of_many(self, videos: list[str], kinds: list[str]) -> Iterator[Any]:
+        for video in videos:
+            for row in self._of_imported(video, kinds):
+                yield SimpleNamespace(video_id=video, **vars(row))
+
+    def _of_day_sums_of_many(
+        self, videos: list[str], kinds: list[str], days: list[date], since: datetime
+    ) -> Iterator[Any]:
+        for video in videos:
+            for kind in kinds:
+                for row in self._of_day_sums(video, kind, days, since):
+                    yield SimpleNamespace(video_id=video, kind=kind, **vars(row))
+
     def _of_imported_days(self, video: str, kind: str, first: date, last: date) -> Iterator[Any]:
         for (of, what, day), views in self.imported_views.items():
             if (of, what) == (video, kind) and day is not None and first <= day <= last:

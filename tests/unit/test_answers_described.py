@@ -27,12 +27,15 @@ from services.limits.buckets import Amount
 from services.openapi import HEALTHZ, JSON, Operation
 from services.query import app as query_app
 from services.query.api.answers import ledger as answers
+from services.query.api.endpoints import batch as batch_endpoint
+from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
 from services.query.api.operations.description import OPENAPI, PRIVATE_OPENAPI
 from services.query.api.operations.health import READYZ
 from services.query.api.operations.ledger import LEDGER
 from services.query.api.operations.top import TOP
 from services.query.api.operations.videos import HISTORY, SERIES, VIEWS
+from services.query.api.parameters.batch import BODY_BYTES_MAX as BATCH_BYTES_MAX
 from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.store import CountStore
 from services.server import Service
@@ -195,6 +198,7 @@ class Watch:
 
 def test_answers_of_query_are_as_described(query: Starlette, monkeypatch: pytest.MonkeyPatch) -> None:
     described = Described(OPENAPI)
+    monkeypatch.setattr(batch_endpoint, "BODY_TIMEOUT_S", 0.1)
     away = unconnected().public
     with_keys = query_app.build_service(Settings(access=AccessSettings(mode="keys"))).public
     for operation, url in QUESTIONS:
@@ -209,13 +213,36 @@ def test_answers_of_query_are_as_described(query: Starlette, monkeypatch: pytest
             described.hold(operation.path, ask(query, "GET", f"{url.partition('?')[0]}?key=vc_read_x"))
         if operation.parameters:
             described.hold(operation.path, ask(query, "GET", f"{url.partition('?')[0]}?no_such_parameter=1"))
+    hold_batches(described, query, away, with_keys)
     monkeypatch.setattr(query_app, "OverflowWatch", Watch)
     watching = query_app.build_service(Settings(overflow=OVERFLOW), lambda: NOW).public
     answer = ask(watching, "GET", "/v1/videos/A/views")
     assert answer.json()["waiting"] == {"events": 3, "since": "2026-03-20T15:30:00Z"}
     described.hold(VIEWS.path, answer)
     assert described.statuses == all_statuses(OPENAPI)
-    assert described.fields == described.fields_of(set(described.schemas))
+    assert described.fields == described.fields_of(set(described.schemas) - {"BatchBody"})
+
+
+def hold_batches(described: Described, query: Starlette, away: Starlette, with_keys: Starlette) -> None:
+    """Ask for every answer of the operation that has a body."""
+    (of_body,) = BATCH.bodies
+    json_type = {"Content-Type": JSON}
+    example = {"content": json.dumps(of_body.example), "headers": json_type}
+    for app, status, request in (
+        (query, 200, example),
+        (query, 200, {"content": '{"video_ids": ["A"]}', "headers": json_type}),
+        (query, 400, {"content": "{", "headers": json_type}),
+        (query, 408, {"content": unending(), "headers": json_type}),
+        (query, 413, {"content": b" " * (BATCH_BYTES_MAX + 1), "headers": json_type}),
+        (query, 415, {"content": "{}"}),
+        (query, 422, {"content": "{}", "headers": json_type}),
+        (query, 403, {**example, "headers": {**json_type, "Origin": "null"}}),
+        (with_keys, 401, example),
+        (away, 503, example),
+    ):
+        answer = ask(app, "POST", BATCH.path, **request)
+        assert answer.status_code == status, answer.text
+        described.hold(BATCH.path, answer)
 
 
 def test_answers_of_querys_private_port_are_as_described(service: Service, tmp_path: Path) -> None:

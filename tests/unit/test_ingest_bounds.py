@@ -8,8 +8,8 @@ from starlette.testclient import TestClient
 
 from services.ingest import app as ingest_app
 from services.ingest import intake as ingest_intake
-from services.ingest.room import Room
 from services.refused import RefusedError
+from services.room import Room
 from settings import IngestSettings, Settings
 from tests.support.ingest_writer import FakeWriter
 

@@ -19,13 +19,13 @@ from uvicorn.server import ServerState
 
 from connectors.key_file import change_keys
 from schemas.access_keys import new_key
+from services import bodies
 from services.connections import ConnectionAge, DatedConnection, write_answer
 from services.ingest import app as ingest_app
-from services.ingest import bodies
-from services.ingest.room import Room
 from services.ingest.short_way import ShortWay
 from services.leaving import Life
 from services.refused import RefusedError
+from services.room import Room
 from services.server import Service
 from settings import AccessSettings, IngestSettings, LimitSettings, Settings
 from settings.groups.serving import ServingSettings

@@ -1,5 +1,7 @@
 """Which names a caller may ask for: kinds and videos that the key names."""
 
+from collections.abc import Iterable
+
 from starlette.requests import Request
 
 from services.access.caller import Caller
@@ -12,10 +14,17 @@ def check_names(caller: Caller, request: Request, *, has_kind: bool) -> None:
 
     A key that is held to some videos asks for one of them. Lists and channels have others, too.
     """
+    kinds = [request.query_params.get("kind", DEFAULT_KIND)] if has_kind else []
+    check_all(caller, [request.path_params.get("video_id", "")], kinds)
+
+
+def check_all(caller: Caller, video_ids: Iterable[str], kinds: Iterable[str]) -> None:
+    """Raise RefusedError (403) if the caller may not ask for one of these kinds, or of these videos."""
     if caller.names_all:
         return
-    refusal = caller.kind_refusal(request.query_params.get("kind", DEFAULT_KIND)) if has_kind else None
-    if refusal is None and caller.video_id_prefix:
-        refusal = caller.video_refusal(request.path_params.get("video_id", ""))
-    if refusal is not None:
-        raise RefusedError(403, refusal)
+    refusals = [caller.kind_refusal(kind) for kind in kinds]
+    if caller.video_id_prefix:
+        refusals += [caller.video_refusal(video_id) for video_id in video_ids]
+    for refusal in refusals:
+        if refusal is not None:
+            raise RefusedError(403, refusal)

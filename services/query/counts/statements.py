@@ -27,6 +27,15 @@ STATEMENTS = {
         "SELECT sum(views) AS views FROM views_by_minute "
         "WHERE video_id = ? AND kind = ? AND day IN ? AND minute >= ? GROUP BY video_id, kind, day"
     ),
+    # The same of many videos and kinds at once: services.query.counts.batch says how many.
+    "bases_of_many": (
+        "SELECT video_id, kind, views, complete_through FROM view_totals WHERE video_id IN ? AND kind IN ?"
+    ),
+    "imported_of_many": "SELECT video_id, kind, views FROM imported_totals WHERE video_id IN ? AND kind IN ?",
+    "day_sums_of_many": (
+        "SELECT video_id, kind, sum(views) AS views FROM views_by_minute "
+        "WHERE video_id IN ? AND kind IN ? AND day IN ? AND minute >= ? GROUP BY video_id, kind, day"
+    ),
     "minutes": (
         "SELECT minute, views FROM views_by_minute "
         "WHERE video_id = ? AND kind = ? AND day = ? AND minute >= ? AND minute < ?"

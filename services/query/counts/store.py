@@ -21,6 +21,7 @@ from schemas.kinds import OF_KINDS
 from schemas.ledger import LEDGER_COLUMNS
 from schemas.progress import PIPELINE, ShardProgress, complete_through
 from services.query.counts import top
+from services.query.counts.batch import Name, read_imported, read_totals
 from services.query.counts.cold import History
 from services.query.counts.completeness import ALWAYS, DAY, HOUR, HistoryState, Lost, cut
 from services.query.counts.series import Rolled, Series, days_of_total, fill, naive
@@ -126,6 +127,21 @@ class CountStore:
             return (0 if base is None else base.views) + sum(row.views or 0 for row in rows)
 
         return await asyncio.gather(*(total(kind) for kind in kinds))
+
+    async def totals_of_many(
+        self, video_ids: Sequence[str], kinds: Sequence[str], history: HistoryState, *, now: datetime
+    ) -> dict[Name, int]:
+        """Total views by video and kind, as `totals` has them."""
+        self.check(history, [(ALWAYS, now)], now=now)
+        end = max(naive(history.end), datetime.min.replace(year=1970))
+        days = days_of_total(now.date(), self._minutes_kept_days)
+        return await read_totals(self._session, video_ids, kinds, end=end, days=days)
+
+    async def imported_of_many(
+        self, video_ids: Sequence[str], kinds: Sequence[str], history: HistoryState
+    ) -> dict[Name, int]:
+        """Imported views by video and kind, which `totals_of_many` leaves out; no name without any."""
+        return await read_imported(self._session, video_ids, kinds) if history.has_imports else {}
 
     async def imported(self, video_id: str, kinds: Sequence[str], history: HistoryState) -> list[int]:
         """Imported views of the video by kind, which `totals` leaves out."""

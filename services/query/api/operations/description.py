@@ -2,6 +2,7 @@
 
 from services.access.operators import KEYS
 from services.openapi import HEALTHZ, describe
+from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
 from services.query.api.operations.health import METRICS, READYZ
 from services.query.api.operations.ledger import LEDGER
@@ -12,7 +13,7 @@ OPENAPI = describe(
     "View counts: query",
     "How often each video was viewed, in total and by the minute, hour or day; which videos are viewed most; and what "
     "became of every event. Times are UTC unless a zone is named.",
-    [VIEWS, SERIES, HISTORY, CHANNEL, TOP, LEDGER, HEALTHZ, READYZ],
+    [VIEWS, SERIES, HISTORY, BATCH, CHANNEL, TOP, LEDGER, HEALTHZ, READYZ],
 )
 PRIVATE_OPENAPI = describe(
     "View counts: query, private port",

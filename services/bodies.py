@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from services.connections import BODY_CAME
-from services.ingest.room import Held
 from services.refused import RefusedError
+from services.room import Held
 
 # JavaScript reads no larger number exactly.
 SHOWN_BYTES_MAX = 1 << 53
