@@ -18,10 +18,10 @@ from services.query.counts.cold import MANIFESTS_KEPT, History, TooManyFilesErro
 from services.query.counts.completeness import HistoryAwayError, cut
 from services.query.counts.series import Series
 from services.query.counts.spans import inside, merged, outside
-from services.query.counts.zones import local_days
 from tests.support.history import write_history
 from tests.support.registers import applied_of, put_manifest, register_of
 from tests.support.tables import Tables
+from tests.support.zones import dated, local_days
 from udfs.logic.history.manifest import VERSION, Manifest
 from udfs.logic.history.register import Register
 from udfs.logic.kernels.shards import shard_of
@@ -95,12 +95,12 @@ def test_every_granularity_answers_the_same_however_long_ago(
         for zone in ZONES:
             there = ZoneInfo(zone)
             span = local_days(there, start.date(), end)
-            sums = Counter({at.date(): 0 for at, _ in span.sums([])})
+            sums = Counter({day: 0 for day, _ in dated(span, zip(span.bounds, span.sums([]), strict=False))})
             for at, n in mine:
                 if at.astimezone(there).date() in sums:
                     sums[at.astimezone(there).date()] += n
-            found = asyncio.run(tables.local_days("A", "view", span, tables.known, now=now))
-            assert [(at.date(), n) for at, n in found] == list(sums.items()), f"{zone} after {days} days"
+            found = asyncio.run(tables.points("A", "view", span, tables.known, now=now))
+            assert dated(span, found) == list(sums.items()), f"{zone} after {days} days"
         asked[days] = set(tables.asked)
     # What history has is asked of minutes no more.
     assert asked[0] == asked[10] | {"minutes"} == {"minutes", "hours", "days"}

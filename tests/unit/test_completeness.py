@@ -18,11 +18,11 @@ from services.query.counts import zones
 from services.query.counts.cold import History
 from services.query.counts.completeness import ALWAYS, HistoryAwayError, Lost, history_state, lost_notice, notices
 from services.query.counts.series import Series
-from services.query.counts.zones import local_days
 from settings import Settings
 from tests.support.history import Counts, write_history
 from tests.support.registers import applied_of, put_manifest, register_of
 from tests.support.tables import Tables
+from tests.support.zones import dated, local_days
 from udfs.logic.history.manifest import no_history
 from udfs.logic.history.register import Applied, Register, nothing_applied
 from udfs.stores.history_reader import HistoryFiles
@@ -333,14 +333,12 @@ def test_days_of_every_zone_are_the_sums_of_their_minutes_late_ones_too(history:
         for name in sorted(zones.names()):
             zone = ZoneInfo(name)
             days = local_days(zone, (first + DAY).astimezone(zone).date(), NOW)
-            split += bool(days.split_hours)
+            split += bool(days.pieces.split_hours)
             want: Counter[str] = Counter()
             for minute, views in told.items():
                 want[str(datetime.fromtimestamp(minute * 60, zone).date())] += views
-            found = await tables.local_days("A", "view", days, tables.known, now=NOW)
-            assert {str(at.date()): views for at, views in found} == {
-                str(at.date()): want[str(at.date())] for at, _ in found
-            }, name
+            found = dated(days, await tables.points("A", "view", days, tables.known, now=NOW))
+            assert found == [(day, want[str(day)]) for day, _ in found], name
             assert len(found) >= 3
         return split
 

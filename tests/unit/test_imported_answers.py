@@ -59,7 +59,26 @@ def test_a_day_contains_what_was_imported_with_a_day(client: TestClient) -> None
     assert found["imported"] == 7
 
 
-@pytest.mark.parametrize("query", ["granularity=minute", "granularity=hour", "granularity=day&zone=Europe/Berlin"])
+@pytest.mark.parametrize("granularity", ["week", "month"])
+def test_so_do_weeks_and_months_of_utc(client: TestClient, tables: Tables, granularity: str) -> None:
+    path = f"/v1/videos/A/series?granularity={granularity}&from={OLD}T00:00:00Z&to={TODAY}T23:59:00Z"
+    found = said(client, path)
+    assert found["points"][0]["start"] <= f"{OLD}T00:00:00Z" < found["points"][0]["end"]
+    assert [point.get("imported") for point in found["points"]] == [7, *[None] * (len(found["points"]) - 1)]
+    assert found["imported"] == 7
+    tables.imported_views = {}
+    assert said(client, path)["points"][0]["views"] == found["points"][0]["views"] - 7
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "granularity=minute",
+        "granularity=hour",
+        "granularity=day&zone=Europe/Berlin",
+        "granularity=month&zone=Europe/Berlin",
+    ],
+)
 def test_what_leaves_it_out_says_so(client: TestClient, tables: Tables, query: str) -> None:
     tables.imported_views = {("A", "view", TODAY): 5_000_000}
     found = said(client, f"/v1/videos/A/series?{query}")

@@ -3,10 +3,12 @@
 Rows from Cassandra and from history have naive UTC times, as the Cassandra driver gives them. Points have aware times.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
+
+from services.query.counts.spans import Span
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,25 @@ class Series:
     def points(self) -> int:
         """The number of points."""
         return (self.end - self.start) // self.step
+
+    @property
+    def span(self) -> Span:
+        """From the start of the first point to the end of the last."""
+        return self.start, self.end
+
+    @property
+    def is_of_minutes(self) -> bool:
+        """Whether the points are minutes."""
+        return self.step == timedelta(minutes=1)
+
+    @property
+    def has_whole_days(self) -> bool:
+        """Whether each point consists of whole days of UTC."""
+        return self.step == timedelta(days=1)
+
+    def sums_of_days(self, views: Mapping[datetime, int]) -> list[int]:
+        """The sum of every point of days, by the start of a day in UTC."""
+        return [views.get(start, 0) for start in self.starts]
 
     @property
     def starts(self) -> list[datetime]:

@@ -30,6 +30,11 @@ def merged(spans: Iterable[Span]) -> list[Span]:
     return found
 
 
+def nearly_merged(spans: Iterable[Span], gap: timedelta) -> list[Span]:
+    """Fewer and longer spans, in order: those that lie no further apart than `gap` are one, with what is in between."""
+    return [(start, end - gap) for start, end in merged((start, end + gap) for start, end in spans)]
+
+
 def dates(start: datetime, end: datetime) -> list[date]:
     """The days, UTC, that the span from `start` to `end` touches. Both are whole minutes."""
     first, last = start.date(), (end - timedelta(minutes=1)).date()

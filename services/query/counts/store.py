@@ -24,11 +24,11 @@ from services.query.counts import top
 from services.query.counts.batch import Name, read_imported, read_totals
 from services.query.counts.cold import History
 from services.query.counts.completeness import ALWAYS, DAY, HOUR, HistoryState, Lost, cut
+from services.query.counts.points import Points
 from services.query.counts.series import Rolled, Series, days_of_total, fill, naive
 from services.query.counts.session import ReadSession
-from services.query.counts.spans import Span, dates, inside, months, outside
+from services.query.counts.spans import Span, dates, inside, months, nearly_merged, outside
 from services.query.counts.top import ClosedTop, ClosedTopQuestion, MergedTop, ShardTop, TopQuestion
-from services.query.counts.zones import LocalDays
 from settings import QuerySettings
 from udfs.logic.history.register import Applied, Register
 from udfs.stores.history_register import NAME, applied_of_text, register_of
@@ -150,12 +150,12 @@ class CountStore:
         views = {row.kind: row.views for row in await self._session.rows("imported", (video_id, list(kinds)))}
         return [views.get(kind, 0) for kind in kinds]
 
-    async def imported_days(self, video_id: str, kind: str, days: Series, history: HistoryState) -> dict[datetime, int]:
+    async def imported_days(self, video_id: str, kind: str, days: Span, history: HistoryState) -> dict[datetime, int]:
         """Imported views of days of UTC by their start, which `series` leaves out; no day without any."""
-        if not history.has_imports or days.points == 0:
+        first, end = days
+        if not history.has_imports or first == end:
             return {}
-        first, last = days.starts[0].date(), days.starts[-1].date()
-        rows = await self._session.rows("imported_days", (video_id, kind, first, last))
+        rows = await self._session.rows("imported_days", (video_id, kind, first.date(), (end - DAY).date()))
         return {datetime.combine(row.day.date(), time(), UTC): row.views for row in rows if row.views}
 
     async def series(
@@ -167,46 +167,61 @@ class CountStore:
         span = (series.start, series.end)
         self.check(history, [span], now=now)
         if series.step == MINUTE:
-            return fill(series, await self._minutes(video_id, kind, [span], history, before=self.minutes_cut(now)))
+            minutes = await self._minutes(video_id, kind, [span], history, before=self.minutes_cut(now), now=now)
+            return fill(series, minutes)
         if series.step == HOUR:
-            rolled = await self._hours(video_id, kind, span, history, now)
+            rolled = await self._hours(video_id, kind, [span], history, now)
         else:
-            rolled = await self._days(video_id, kind, span)
-        kept_from = datetime.combine(now.date() - self._minutes_kept_days * DAY, time(), UTC)
-        spans = inside([span], (max(kept_from, history.end), series.end))
-        return fill(series, await self._hot_minutes(video_id, kind, spans), rolled)
+            rolled = await self._days(video_id, kind, [span])
+        return fill(series, await self._open_minutes(video_id, kind, span, history, now), rolled)
 
-    async def local_days(
-        self, video_id: str, kind: str, days: LocalDays, history: HistoryState, *, now: datetime
+    async def points(
+        self, video_id: str, kind: str, points: Points, history: HistoryState, *, now: datetime
     ) -> list[tuple[datetime, int]]:
-        """(start, views) of every day: the sum of its hours, and of minutes where a day ends within an hour.
+        """(start, views) of every point: the sum of its days, hours and minutes. Raises as `series`.
 
-        Those minutes come from history as soon as the hour does, so that late events are in both or in neither.
-        Raises as `series`.
+        Minutes of hours that are cut come from history as soon as the hour does, so that late events are in both or in
+        neither.
         """
-        first, last = days.bounds[0], days.bounds[-1]
-        hours = Series(HOUR, first.replace(minute=0), (last + HOUR - MINUTE).replace(minute=0))
-        split = days.split_hours
-        rows = await self.series(video_id, kind, hours, history, now=now)
-        spans = [(hour, hour + HOUR) for hour in split]
-        minutes = await self._minutes(video_id, kind, spans, history, before=history.end)
-        whole = [row for row in rows if row[0] not in split]
-        return days.sums([*whole, *((minute.replace(tzinfo=UTC), views) for minute, views in minutes)])
+        if points.count == 0:
+            return []
+        self.check(history, [points.span], now=now)
+        if points.is_of_minutes:
+            minutes = await self._minutes(video_id, kind, [points.span], history, before=self.minutes_cut(now), now=now)
+            return list(zip(points.bounds, points.sums(minutes), strict=False))
+        pieces = points.pieces
+        days, hours, cold = await asyncio.gather(
+            self._days(video_id, kind, pieces.days),
+            self._hours(video_id, kind, pieces.hours, history, now),
+            self._history.rows(
+                history.manifest, "minutes", video_id, kind, inside(pieces.split_hours, (ALWAYS, history.end))
+            ),
+        )
+        hot = await self._open_minutes(video_id, kind, points.span, history, now)
+        return list(zip(points.bounds, points.sums([*hot, *cold], hours, days), strict=False))
 
     def minutes_cut(self, now: datetime) -> datetime:
         """The time before which minutes come from Parquet, as far as history reaches."""
         return cut(now, self._minutes_kept_days)
 
     async def _minutes(
-        self, video_id: str, kind: str, spans: Sequence[Span], history: HistoryState, *, before: datetime
+        self, video_id: str, kind: str, spans: Sequence[Span], history: HistoryState, *, before: datetime, now: datetime
     ) -> list[tuple[datetime, int]]:
         """(minute, views): before `before` from history, as far as it reaches, and from then on from the stream."""
         old = ALWAYS, min(before, history.end)
         hot, cold = await asyncio.gather(
-            self._hot_minutes(video_id, kind, outside(spans, old)),
+            self._hot_minutes(video_id, kind, inside(outside(spans, old), (ALWAYS, _future(now)))),
             self._history.rows(history.manifest, "minutes", video_id, kind, inside(spans, old)),
         )
         return [*hot, *cold]
+
+    async def _open_minutes(
+        self, video_id: str, kind: str, span: Span, history: HistoryState, now: datetime
+    ) -> list[tuple[datetime, int]]:
+        """(minute, views) of what history has not counted. Read it after what history has."""
+        kept_from = datetime.combine(now.date() - self._minutes_kept_days * DAY, time(), UTC)
+        spans = inside([span], (max(kept_from, history.end), _future(now)))
+        return await self._hot_minutes(video_id, kind, spans)
 
     async def _hot_minutes(self, video_id: str, kind: str, spans: Sequence[Span]) -> list[tuple[datetime, int]]:
         parts = await asyncio.gather(
@@ -218,24 +233,31 @@ class CountStore:
         )
         return [(row.minute, row.views) for rows in parts for row in rows]
 
-    async def _hours(self, video_id: str, kind: str, span: Span, history: HistoryState, now: datetime) -> list[Rolled]:
+    async def _hours(
+        self, video_id: str, kind: str, spans: Sequence[Span], history: HistoryState, now: datetime
+    ) -> list[Rolled]:
         old = ALWAYS, min(cut(now, self._hours_kept_days), history.end)
+        # Spans with little in between are read as one: rows that nobody asked for cost less than further reads.
+        hot_spans = nearly_merged(inside(outside(spans, old), (ALWAYS, _future(now))), DAY)
         parts, cold = await asyncio.gather(
             asyncio.gather(
                 *(
                     self._session.rows("hours", (video_id, kind, month, naive(start), naive(end)))
-                    for start, end in outside([span], old)
+                    for start, end in hot_spans
                     for month in months(start.date(), (end - MINUTE).date())
                 )
             ),
-            self._history.rows(history.manifest, "hours", video_id, kind, inside([span], old)),
+            self._history.rows(history.manifest, "hours", video_id, kind, inside(spans, old)),
         )
         hot = [(row.hour, row.views) for rows in parts for row in rows]
         # The rollup writes an hour once it is complete.
         return [Rolled(hour, views, hour + HOUR) for hour, views in [*hot, *cold]]
 
-    async def _days(self, video_id: str, kind: str, span: Span) -> list[Rolled]:
-        rows = await self._session.rows("days", (video_id, kind, span[0].date(), (span[1] - MINUTE).date()))
+    async def _days(self, video_id: str, kind: str, spans: Sequence[Span]) -> list[Rolled]:
+        if not spans:
+            return []
+        first, last = spans[0][0].date(), (spans[-1][1] - MINUTE).date()
+        rows = await self._session.rows("days", (video_id, kind, first, last))
         return [Rolled(datetime.combine(row.day.date(), time()), row.views, row.complete_through) for row in rows]
 
     async def marked(self, video_id: str, kind: str, days: Series) -> dict[datetime, int]:
@@ -332,3 +354,8 @@ class CountStore:
             for rows in parts
             for row in rows
         }
+
+
+def _future(now: datetime) -> datetime:
+    """The end of tomorrow, as far as totals look: no writer's clock is a day ahead. Nothing after it need be read."""
+    return datetime.combine(now.date() + 2 * DAY, time(), UTC)

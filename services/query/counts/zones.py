@@ -1,14 +1,15 @@
-"""Days of a time zone: when they begin and end, and which hours and minutes they are made of. Pure."""
+"""The clock of a time zone: when its hours, days, weeks and months begin and end, in UTC. Pure."""
 
-import bisect
 import functools
 import zoneinfo
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 @functools.cache
@@ -25,38 +26,85 @@ def day_start(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
-@dataclass(frozen=True)
-class LocalDays:
-    """Days of a zone, each from one of `bounds` to before the next. Bounds are in UTC and in order."""
-
-    zone: ZoneInfo
-    bounds: tuple[datetime, ...]
-
-    @property
-    def split_hours(self) -> list[datetime]:
-        """The hours, UTC, within which a day begins or ends; none where the zone's offsets are whole hours."""
-        return sorted({_hour(bound) for bound in self.bounds if bound != _hour(bound)})
-
-    def sums(self, rows: Iterable[tuple[datetime, int]]) -> list[tuple[datetime, int]]:
-        """(start, views) of every day, with the start at the zone's offset. Rows (UTC, views) outside do not count."""
-        sums = [0] * (len(self.bounds) - 1)
-        for at, views in rows:
-            if self.bounds[0] <= at < self.bounds[-1]:
-                sums[bisect.bisect_right(self.bounds, at) - 1] += views
-        return [(start.astimezone(self.zone), views) for start, views in zip(self.bounds[:-1], sums, strict=True)]
+def week_of(day: date, first_weekday: int) -> date:
+    """The first day of the week in which the day lies. Weekdays are numbered from 0, Monday."""
+    return day - (day.weekday() - first_weekday) % 7 * DAY
 
 
-def local_days(zone: ZoneInfo, first: date, end: datetime) -> LocalDays:
-    """The days from `first` to the day in which `end` lies. That day is left out if `end` is its start."""
+def month_of(day: date) -> date:
+    """The first day of the month."""
+    return day.replace(day=1)
+
+
+def next_month(day: date) -> date:
+    """The first day of the month after."""
+    return month_of(month_of(day) + 31 * DAY)
+
+
+def minute_bounds(start: datetime, end: datetime, step: timedelta) -> tuple[datetime, ...]:
+    """Times every `step` from `start`, until one is no earlier than `end`."""
+    count = -((start - end) // step)
+    return tuple(start + place * step for place in range(count + 1))
+
+
+def date_bounds(
+    zone: ZoneInfo, first: date, start: datetime, end: datetime, next_date: Callable[[date], date]
+) -> tuple[datetime, ...]:
+    """When days, weeks or months begin in the zone, from the one in which `start` lies until one is at `end` or later.
+
+    `first` is the date of the earliest that may be wanted, and `next_date` makes each date from the one before.
+    """
     bounds = [day_start(first, zone)]
     while bounds[-1] < end:
-        first += DAY
-        start = day_start(first, zone)
+        first = next_date(first)
+        at = day_start(first, zone)
         # A zone that moves across the date line skips a day.
-        if start > bounds[-1]:
-            bounds.append(start)
-    return LocalDays(zone, tuple(bounds))
+        if at > bounds[-1]:
+            bounds.append(at)
+    # Where clocks go back over midnight, a date is shown again after the next one has begun.
+    while len(bounds) > 1 and bounds[1] <= start:
+        del bounds[0]
+    return tuple(bounds)
 
 
-def _hour(at: datetime) -> datetime:
-    return at.replace(minute=0, second=0, microsecond=0)
+def hour_bounds(zone: ZoneInfo, start: datetime, end: datetime) -> tuple[datetime, ...]:
+    """When hours begin in the zone, from the one in which `start` lies until one is at `end` or later.
+
+    An hour begins when the zone's clocks show a full hour, and when they change. So it is shorter than 60 minutes where
+    they change by less than an hour, and where they change within an hour.
+    """
+    bounds = [_hour_start(zone, start)]
+    offset = _offset(zone, start)
+    while bounds[-1] < end:
+        at = bounds[-1]
+        usual = at + HOUR - _minute_there(at, offset)
+        now = _offset(zone, usual)
+        bounds.append(usual if now == offset else _change(zone, at, usual))
+        offset = now
+    return tuple(bounds)
+
+
+def _hour_start(zone: ZoneInfo, at: datetime) -> datetime:
+    at = at.replace(second=0, microsecond=0)
+    offset = _offset(zone, at)
+    usual = at - _minute_there(at, offset)
+    return usual if _offset(zone, usual) == offset else _change(zone, usual, at)
+
+
+def _minute_there(at: datetime, offset: timedelta) -> timedelta:
+    return (at + offset).minute * MINUTE
+
+
+def _change(zone: ZoneInfo, after: datetime, until: datetime) -> datetime:
+    """When clocks change, after the first time and not after the second, which are an hour apart at most."""
+    was = _offset(zone, after)
+    while until - after > MINUTE:
+        middle = after + (until - after) // MINUTE // 2 * MINUTE
+        after, until = (middle, until) if _offset(zone, middle) == was else (after, middle)
+    return until
+
+
+def _offset(zone: ZoneInfo, at: datetime) -> timedelta:
+    offset = at.astimezone(zone).utcoffset()
+    assert offset is not None, "the zone of an aware time"
+    return offset

@@ -33,10 +33,17 @@ class VideoViews(Struct, frozen=True):
 
 
 class Point(Struct):
-    """The views of one minute, hour or day."""
+    """The views of one minute, hour, day, week or month."""
 
     start: Annotated[Time, Meta(description="In UTC; with `zone`, at the offset of the zone at that time.")]
     views: int
+    end: Annotated[
+        Time | UnsetType,
+        Meta(
+            description="Not included. Weeks, months, and hours and days of a zone have it, since these are not always "
+            "equally long."
+        ),
+    ] = UNSET
     marked: Annotated[
         int | UnsetType | None,
         Meta(
@@ -47,8 +54,8 @@ class Point(Struct):
     imported: Annotated[
         int | UnsetType,
         Meta(
-            description="Only days of UTC have it, and only if some of `views` were imported from another counter: how "
-            "many."
+            description="Only days, weeks and months of UTC have it, and only if some of `views` were imported from "
+            "another counter: how many."
         ),
     ] = UNSET
 
@@ -61,7 +68,7 @@ class Series(Struct, frozen=True):
         int | None,
         Meta(
             description="How many of the views of all points were imported from another counter. Null if this answer "
-            "leaves imported views out: minutes, hours, and days of a zone."
+            "leaves imported views out: minutes, hours, and all points of a zone."
         ),
     ]
     complete_through: CompleteThrough

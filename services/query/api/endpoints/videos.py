@@ -9,8 +9,9 @@ from schemas.kinds import blocked
 from schemas.limits import VIDEO_ID_BYTES_MAX
 from services.query.api.answers import videos as answers
 from services.query.api.endpoints.asked import Asked, of_arrivals, of_history
+from services.query.api.endpoints.points import read_points
 from services.query.api.parameters.names import check_name, read_kind
-from services.query.api.parameters.series import STEPS, read_local_days, read_series
+from services.query.api.parameters.series import STEPS, read_video_series
 from services.query.api.parameters.times import read_day
 from services.query.api.texts import utc_text
 from services.query.counts.completeness import ALWAYS
@@ -47,36 +48,16 @@ class Videos:
     async def series(self, request: Request) -> answers.Series:
         """The views of a video over time."""
         video_id, kind = video_and_kind(request)
-        now, query = self._asked.now(), request.query_params
-        before: datetime | None = None
-        imported: int | None = None
-        if "zone" in query:
-            days = read_local_days(query, now=now, points_max=self._asked.points_max)
-            span = days.bounds[0], days.bounds[-1]
-            arrivals, history = await self._asked.complete()
-            there = await self._asked.store.local_days(video_id, kind, days, history, now=now)
-            points = [answers.Point(start.isoformat(), views) for start, views in there]
-        else:
-            series = read_series(query, now=now, points_max=self._asked.points_max)
-            span = series.start, series.end
-            arrivals, history = await self._asked.complete()
-            found = await self._asked.store.series(video_id, kind, series, history, now=now)
-            points = [answers.Point(utc_text(start), views) for start, views in found]
-            if series.step == STEPS["minute"]:
-                before = self._asked.store.minutes_cut(now)
-            if series.step == STEPS["day"]:
-                marked, added = await asyncio.gather(
-                    self._asked.store.marked(video_id, kind, series),
-                    self._asked.store.imported_days(video_id, kind, series, history),
-                )
-                for point, (start, _) in zip(points, found, strict=True):
-                    point.marked = marked.get(start)
-                    if start in added:
-                        point.imported = added[start]
-                        point.views += added[start]
-                imported = sum(added.values())
+        now, store = self._asked.now(), self._asked.store
+        asked = read_video_series(request.query_params, now=now, points_max=self._asked.points_max)
+        arrivals, history = await self._asked.complete()
+        points, imported = await read_points(store, video_id, kind, asked, history, now=now)
+        before = store.minutes_cut(now) if asked.is_of_minutes else None
         return answers.Series(
-            points, imported, **of_arrivals(arrivals, span), **of_history(history, [span], before=before)
+            points,
+            imported,
+            **of_arrivals(arrivals, asked.span),
+            **of_history(history, [asked.span], before=before),
         )
 
     async def history(self, request: Request) -> answers.DayHistory:

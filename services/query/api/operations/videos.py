@@ -3,7 +3,7 @@
 from services.openapi import Answer, Operation, Parameter
 from services.query.api.answers.videos import DayHistory, Series, VideoViews
 from services.query.api.operations.shared import KIND, REFUSALS, TO, VIDEO, choice
-from services.query.api.parameters.series import DEFAULT_GRANULARITY, STEPS
+from services.query.api.parameters.series import DEFAULT_GRANULARITY, GRANULARITIES
 
 VIEWS = Operation(
     "/v1/videos/{video_id}/views",
@@ -14,30 +14,41 @@ VIEWS = Operation(
 )
 SERIES = Operation(
     "/v1/videos/{video_id}/series",
-    "Views of one video by the minute, hour or day they were viewed in, without gaps.",
+    "Views of one video by the minute, hour, day, week or month they were viewed in, without gaps.",
     Answer("The points in order.", (Series,)),
     REFUSALS,
     (
         VIDEO,
         KIND,
-        Parameter("granularity", '"minute" (by default), "hour" or "day".', choice(STEPS, default=DEFAULT_GRANULARITY)),
+        Parameter(
+            "granularity",
+            '"minute" (by default), "hour", "day", "week" or "month".',
+            choice(GRANULARITIES, default=DEFAULT_GRANULARITY),
+        ),
         Parameter(
             "from",
-            "RFC 3339 or ms since 1970. By default it is an hour before `to` for minutes, a day for hours, and 30 days "
-            "for days.",
+            "RFC 3339 or ms since 1970. By default it is an hour before `to` for minutes, a day for hours, 30 days for "
+            "days, 12 weeks for weeks, and 365 days for months.",
         ),
         TO,
         Parameter(
             "zone",
-            "With granularity=day: days of this zone of the IANA database, from midnight to midnight there, 23 or 25 "
-            "hours long where clocks change. Days of UTC by default.",
+            "A zone of the IANA database: points are those of its clock. An hour begins when the clock shows a full "
+            "hour or changes, a day at midnight there, so that it has 23 or 25 hours where clocks change. UTC by "
+            "default.",
             {"type": "string", "examples": ["Europe/Berlin", "Asia/Kathmandu"]},
+        ),
+        Parameter(
+            "week_start",
+            "With granularity=week: the day with which weeks begin, such as sunday. By default it is monday, as in ISO "
+            "8601.",
+            {"type": "string", "examples": ["sunday", "saturday"]},
         ),
     ),
     description="Views may be of any age. Minutes of the last week and hours of the last 14 weeks come from Cassandra, "
     "older ones from history in the object store. Late events are in what history has counted: in complete hours and "
-    "days, and in minutes that come from history. If history cannot be read, the answer is 503; an answer is never "
-    "partial.",
+    "longer points, and in minutes that come from history. If history cannot be read, the answer is 503; an answer is "
+    "never partial.",
 )
 HISTORY = Operation(
     "/v1/videos/{video_id}/history",

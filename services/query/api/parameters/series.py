@@ -7,15 +7,28 @@ from zoneinfo import ZoneInfo
 from services.parameters import ParameterError
 from services.query.api.parameters.times import EARLIEST, floor, time_range
 from services.query.counts import zones
+from services.query.counts.points import Points
 from services.query.counts.series import Series
-from services.query.counts.zones import LocalDays
 
 STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
+# They are of different lengths, or begin where a parameter says.
+OF_DATES = ("week", "month")
+GRANULARITIES = (*STEPS, *OF_DATES)
 DEFAULT_GRANULARITY = "minute"
+DEFAULT_WEEK_START = "monday"
 # How long a series is without `from`, by granularity.
-DEFAULT_SPANS = {"minute": timedelta(hours=1), "hour": timedelta(days=1), "day": timedelta(days=30)}
+DEFAULT_SPANS = {
+    "minute": timedelta(hours=1),
+    "hour": timedelta(days=1),
+    "day": timedelta(days=30),
+    "week": timedelta(weeks=12),
+    "month": timedelta(days=365),
+}
 # The only granularity of channels.
 CHANNEL_GRANULARITY = "hour"
+UTC_CLOCK = ZoneInfo("UTC")
+# Zones whose points are those without a zone.
+UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "UCT", "Universal", "Zulu"})
 
 
 def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> Series:
@@ -29,16 +42,9 @@ def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> 
     step = STEPS.get(granularity)
     if step is None:
         raise ParameterError("granularity", granularity, f"must be one of {', '.join(STEPS)}")
-    start, end = time_range(query, now)
-    if start is None:
-        start = max(EARLIEST, floor(end, step) - DEFAULT_SPANS[granularity])
+    start, end = _range(query, granularity, now=now)
     series = Series(step, floor(start, step), floor(end + step - timedelta(microseconds=1), step))
-    if series.points > points_max:
-        raise ParameterError(
-            "from",
-            query.get("from", ""),
-            f"asks for {series.points} points, more than {points_max}; narrow the range",
-        )
+    _check_points(query, series.points, points_max)
     return series
 
 
@@ -50,22 +56,87 @@ def read_channel_series(query: Mapping[str, str], *, now: datetime, points_max: 
     return read_series({**query, "granularity": granularity}, now=now, points_max=points_max)
 
 
-def read_local_days(query: Mapping[str, str], *, now: datetime, points_max: int) -> LocalDays:
-    """The days of `zone` that the time from `from` to `to` touches; by default today and the 30 days before it.
+def read_video_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> Series | Points:
+    """The series of a video: as `read_series`, and Points for weeks, for months and with `zone`.
 
-    Raises ParameterError, also when the days have more than `points_max` hours.
+    A series without `from` is 12 weeks or 365 days long, if it is of weeks or months. Raises ParameterError, also for
+    `week_start` without weeks.
     """
-    name = query["zone"]
     granularity = query.get("granularity", DEFAULT_GRANULARITY)
-    if granularity != "day":
-        raise ParameterError("zone", name, f"goes with granularity=day, not with {granularity}")
+    if granularity not in GRANULARITIES:
+        raise ParameterError("granularity", granularity, f"must be one of {', '.join(GRANULARITIES)}")
+    week_start = _week_start(query, granularity)
+    zone = _zone(query)
+    if zone is None and granularity in STEPS:
+        return read_series(query, now=now, points_max=points_max)
+    clock = zone or UTC_CLOCK
+    start, end = _range(query, granularity, now=now, clock=clock)
+    # Before the points are made, since there may be millions of them.
+    _check_points(query, (end - start) // _SHORTEST[granularity], points_max)
+    bounds = _bounds(granularity, clock, start, end, week_start)
+    if zone is not None and granularity == "day":
+        # Each day of a zone is read as its hours.
+        _check_days(query, len(bounds) - 1, points_max // 24)
+    return Points(bounds, zone, is_of_minutes=granularity == "minute")
+
+
+# No point is much shorter.
+_SHORTEST = {**STEPS, "week": timedelta(days=6), "month": timedelta(days=27)}
+
+
+def _bounds(granularity: str, zone: ZoneInfo, start: datetime, end: datetime, week_start: int) -> tuple[datetime, ...]:
+    if granularity == "minute":
+        return zones.minute_bounds(floor(start, STEPS["minute"]), end, STEPS["minute"])
+    if granularity == "hour":
+        return zones.hour_bounds(zone, start, end)
+    there = start.astimezone(zone).date()
+    if granularity == "month":
+        return zones.date_bounds(zone, zones.month_of(there), start, end, zones.next_month)
+    length = STEPS["day"] if granularity == "day" else timedelta(weeks=1)
+    first = there if granularity == "day" else zones.week_of(there, week_start)
+    return zones.date_bounds(zone, first, start, end, lambda day: day + length)
+
+
+def _range(
+    query: Mapping[str, str], granularity: str, *, now: datetime, clock: ZoneInfo = UTC_CLOCK
+) -> tuple[datetime, datetime]:
+    start, end = time_range(query, now)
+    if start is not None:
+        return start, end
+    span = DEFAULT_SPANS[granularity]
+    if granularity == "minute":
+        start = floor(end, STEPS["minute"]) - span
+    elif granularity == "hour":
+        start = zones.hour_bounds(clock, end, end)[0] - span
+    else:
+        start = zones.day_start(end.astimezone(clock).date() - span, clock)
+    return max(EARLIEST, start), end
+
+
+def _zone(query: Mapping[str, str]) -> ZoneInfo | None:
+    """The zone that is asked for; None for UTC."""
+    name = query.get("zone", "UTC")
     if name not in zones.names():
         raise ParameterError("zone", name, "must be a zone of the IANA database, such as Europe/Berlin")
-    zone = ZoneInfo(name)
-    start, end = time_range(query, now)
-    first = end.astimezone(zone).date() - DEFAULT_SPANS["day"] if start is None else start.astimezone(zone).date()
-    days = (end.astimezone(zone).date() - first).days
-    days_max = points_max // 24
+    return None if name in UTC_NAMES else ZoneInfo(name)
+
+
+def _week_start(query: Mapping[str, str], granularity: str) -> int:
+    name = query.get("week_start", DEFAULT_WEEK_START)
+    if name not in zones.WEEKDAYS:
+        raise ParameterError("week_start", name, f"must be one of {', '.join(zones.WEEKDAYS)}")
+    if "week_start" in query and granularity != "week":
+        raise ParameterError("week_start", name, f"goes with granularity=week, not with {granularity}")
+    return zones.WEEKDAYS.index(name)
+
+
+def _check_points(query: Mapping[str, str], points: int, points_max: int) -> None:
+    if points > points_max:
+        raise ParameterError(
+            "from", query.get("from", ""), f"asks for {points} points, more than {points_max}; narrow the range"
+        )
+
+
+def _check_days(query: Mapping[str, str], days: int, days_max: int) -> None:
     if days > days_max:
         raise ParameterError("from", query.get("from", ""), f"asks for more than {days_max} days; narrow the range")
-    return zones.local_days(zone, first, end)

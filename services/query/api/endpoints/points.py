@@ -1,0 +1,56 @@
+"""Makes the points of a video's series. All points of answers about videos are made here."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+
+from msgspec import UNSET
+
+from services.query.api.answers.videos import Point
+from services.query.api.texts import utc_text
+from services.query.counts.completeness import HistoryState
+from services.query.counts.points import Points
+from services.query.counts.series import Series
+from services.query.counts.store import CountStore
+
+
+async def read_points(
+    store: CountStore, video_id: str, kind: str, asked: Series | Points, history: HistoryState, *, now: datetime
+) -> tuple[list[Point], int | None]:
+    """The points, and how many of their views were imported: None where imported views are left out."""
+    if isinstance(asked, Points):
+        found = await store.points(video_id, kind, asked, history, now=now)
+    else:
+        found = await store.series(video_id, kind, asked, history, now=now)
+    points = [_point(asked, place, start, views) for place, (start, views) in enumerate(found)]
+    if not asked.has_whole_days:
+        return points, None
+    marked, added = await asyncio.gather(
+        _marked(store, video_id, kind, asked), store.imported_days(video_id, kind, asked.span, history)
+    )
+    imported = asked.sums_of_days(added)
+    for point, (start, _), more in zip(points, found, imported, strict=True):
+        if marked is not None:
+            point.marked = marked.get(start)
+        if more:
+            point.imported = more
+            point.views += more
+    return points, sum(imported)
+
+
+async def _marked(store: CountStore, video_id: str, kind: str, asked: Series | Points) -> Mapping[datetime, int] | None:
+    """The marked views of days of UTC; None for longer points."""
+    if isinstance(asked, Points):
+        return None
+    return await store.marked(video_id, kind, asked)
+
+
+def _point(asked: Series | Points, place: int, start: datetime, views: int) -> Point:
+    if isinstance(asked, Series):
+        return Point(utc_text(start), views)
+    end = UNSET if asked.is_of_minutes else _text(asked, asked.bounds[place + 1])
+    return Point(_text(asked, start), views, end)
+
+
+def _text(asked: Points, at: datetime) -> str:
+    return utc_text(at) if asked.zone is None else at.astimezone(asked.zone).isoformat()
