@@ -1,4 +1,4 @@
-"""The command `view-counts`, for files of events. It needs the extra `cli`."""
+"""The command `view-counts`: sends files of events, and asks for counts. It needs the extra `cli`."""
 
 import json
 import logging
@@ -20,10 +20,11 @@ from view_counts_client.ids import Ids
 from view_counts_client.options import Options, checked_endpoints
 from view_counts_client.retry import Backoff, RetryBudget
 from view_counts_client.sender import Policy, Sender
+from view_counts_client.terminal.commands import COMMANDS
 from view_counts_client.transport import HttpTransport, Timeouts
 from view_counts_client.version import VERSION
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Sends views to View counts.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Sends views to View counts, and asks for counts.")
 CONSOLE = Console(stderr=True)
 EXIT_NOT_ALL = 1
 EXIT_USAGE = 2
@@ -32,7 +33,11 @@ EXIT_INTERRUPTED = 130
 
 @app.callback()
 def _commands() -> None:
-    """Sends views to View counts."""
+    """Sends views to View counts, and asks for counts."""
+
+
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -89,21 +90,38 @@ class HttpTransport:
         """See Transport."""
         self._pool.close()
 
+    @contextmanager
+    def stream(self, url: str, headers: Mapping[str, str]) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+        """The head of an answer that goes on for as long as the server likes, and its body as it comes.
+
+        A server that is silent for longer than a request may take is given up. Raises NoAnswerError, within the context
+        as well.
+        """
+        with self._opened("GET", url, headers, None, float("inf")) as (head, chunks):
+            yield head, chunks
+
     def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        with self._opened(method, url, headers, body, self._timeouts.deadline_s) as (head, chunks):
+            found = bytearray()
+            for chunk in chunks:
+                found += chunk
+                if len(found) > ANSWER_BYTES_MAX:
+                    raise NoAnswerError(f"the answer of {url} is longer than {ANSWER_BYTES_MAX} bytes")
+            return head._replace(body=bytes(found))
+
+    @contextmanager
+    def _opened(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, deadline_s: float
+    ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         step_s = self._timeouts.request_s
         timeout = {"connect": self._timeouts.connect_s, "read": step_s, "write": step_s, "pool": step_s}
-        self._backend.until_s = time.monotonic() + self._timeouts.deadline_s
+        self._backend.until_s = time.monotonic() + deadline_s
         try:
             with self._pool.stream(
                 method, url, headers=[*headers.items()], content=body, extensions={"timeout": timeout}
             ) as response:
-                found = bytearray()
-                for chunk in response.iter_stream():
-                    found += chunk
-                    if len(found) > ANSWER_BYTES_MAX:
-                        raise NoAnswerError(f"the answer of {url} is longer than {ANSWER_BYTES_MAX} bytes")
                 named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-                return Answer(response.status, named, bytes(found))
+                yield Answer(response.status, named, b""), response.iter_stream()
         except _ERRORS as error:
             raise NoAnswerError(f"{url}: {type(error).__name__}: {error}") from error
 
