@@ -19,7 +19,13 @@ PROJECT = tomllib.loads((DISTRIBUTION / "pyproject.toml").read_text(encoding="ut
 # What each dependency is called when it is imported.
 NEEDED = {"httpcore2": "httpcore2"}
 EXTRAS = {"backports-zstd": "backports", "rich": "rich", "typer": "typer"}
-OPTIONAL_FILES = {"backports": {"bodies.py"}, "compression": {"bodies.py"}, "rich": {"cli.py"}, "typer": {"cli.py"}}
+OF_THE_COMMAND = {"cli.py", "commands.py", "shown.py"}
+OPTIONAL_FILES = {
+    "backports": {"bodies.py"},
+    "compression": {"bodies.py"},
+    "rich": OF_THE_COMMAND,
+    "typer": OF_THE_COMMAND,
+}
 
 
 def imported(path: Path) -> Iterator[str]:
