@@ -1,5 +1,7 @@
 """The system's own kinds of events. Clients choose all other names."""
 
+# The kind of an event, and of a question, that names none.
+DEFAULT_KIND = "view"
 # An event of a blocked viewer does not count as its kind, but as this prefix and its kind. Clients must not send such
 # a kind.
 BLOCKED_PREFIX = "blocked:"

@@ -79,7 +79,8 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     """The applications. The Cassandra session lives as long as the public one's server. `now` is the clock, in UTC."""
     files = HistoryFiles(filesystem(settings.s3, settings.query.history_timeout_s), settings.history.path)
     history = History(files, files_max=settings.query.history_files_max)
-    store = CountStore(ReadSession(settings.cassandra), settings.query, history)
+    session = ReadSession(settings.cassandra)
+    store = CountStore(session, settings.query, history, settings.counting.declared_kinds)
     life = Life()
     registry = CollectorRegistry()
     overflow = _overflow_watch(settings, registry)

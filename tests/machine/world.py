@@ -7,7 +7,7 @@ minutes; time, which passes by hours. All that counts is judged by brute force (
 import collections
 import copy
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from connectors.compacted_topic import Written
 from schemas import registry
+from schemas.kinds import BLOCKED_PREFIX, CANARY_PREFIX
 from settings import CountingSettings, KafkaSettings, Settings
 from settings.durations import DAY_MS
 from tests.machine.jobs import current_job
@@ -55,6 +56,7 @@ from udfs.logic.history.manifest import (
     token_in,
 )
 from udfs.logic.history.register import Register
+from udfs.logic.history.video_kinds import from_text
 from udfs.logic.slices.audience import viewer_hash
 from udfs.stores.erasure_list import ErasureList
 
@@ -78,7 +80,7 @@ REWRITTEN = ("/suspects/", "/viewers.parquet")
 # Tables whose rows are history's: what goes back where they are restored from a snapshot.
 TABLES = (
     "views_by_hour", "views_by_day", "view_totals", "channel_views_by_hour", "top_videos_by_hour", "top_videos_by_day",
-    "day_history", "imported_totals", "imported_days",
+    "day_history", "imported_totals", "imported_days", "video_kinds", "imported_kinds",
 )  # fmt: skip
 
 
@@ -777,6 +779,18 @@ class World:
             wanted = {key: views for key, views in wanted.items() if key not in spoiled}
             must(rows == wanted, f"rows of {table}: {_differences(rows, wanted)}")
         self._check_imported(manifest)
+        self._check_kinds("video_kinds", {key[:2] for key in self.stored(manifest, "totals")})
+
+    def _check_kinds(self, table: str, counted: Collection[tuple[str, str]]) -> None:
+        """The rows of a table list these kinds of videos, but for reserved ones."""
+        wanted: dict[str, list[str]] = {}
+        for video, kind in sorted(counted):
+            if not kind.startswith((BLOCKED_PREFIX, CANARY_PREFIX)):
+                wanted.setdefault(video, []).append(kind)
+        rows = {str(row["video_id"]): from_text(str(row["kinds"])) for row in self.tables.alive(table) if row["kinds"]}
+        if self._is_behind:
+            rows = {video: kinds for video, kinds in rows.items() if video in wanted}
+        must(rows == wanted, f"rows of {table}: {rows}, not {wanted}")
 
     def _check_imported(self, manifest: Manifest) -> None:
         """The sums of all imports, and nothing else."""
@@ -796,6 +810,7 @@ class World:
             if self._is_behind:
                 rows = {key: views for key, views in rows.items() if key in wanted}
             must(rows == +wanted, f"rows of {table}: {_differences(rows, wanted)}")
+        self._check_kinds("imported_kinds", {(video, kind) for video, kind, _ in +totals})
 
     def check_all_is_counted(self) -> None:
         """Once all is archived and a rollup has come to its end."""

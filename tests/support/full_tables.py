@@ -63,7 +63,9 @@ class Full(Tables):
 def full(history: History) -> Tables:
     hour = int(NOW.timestamp()) // 3600
     # History begins with a gap, so that a total lacks whatever was viewed before.
-    applied = Applied(MANIFEST, 7, hour - 2000, hour - 1, hour, [(hour - 3, hour - 2)], {0: 5}, imports=1)
+    applied = Applied(
+        MANIFEST, 7, hour - 2000, hour - 1, hour, [(hour - 3, hour - 2)], {0: 5}, imports=1, has_kinds=True
+    )
     counts = {("A", "view", int((NOW - ago * HOUR).timestamp()) // 60): ago for ago in range(1, 50)}
     row: Register = register_of(Settings().history.path, applied, NOW - 90 * DAY)
     return Full(history, counts, NOW, row, channels={"A": "c-1"})

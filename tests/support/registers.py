@@ -51,4 +51,5 @@ def applied_of(name: str, manifest: Manifest, *, late_through_hour: int | None =
         from_hour=manifest.from_hour,
         through_hour=manifest.through_hour,
         late_through_hour=manifest.through_hour if late_through_hour is None else late_through_hour,
+        has_kinds=manifest.has_kinds,
     )

@@ -18,6 +18,7 @@ from services.query.counts.store import CountStore
 from settings import CassandraSettings, QuerySettings
 from tests.support.history import Counts
 from udfs.logic.history.register import Register
+from udfs.logic.history.video_kinds import as_text
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -135,6 +136,18 @@ class Tables(CountStore):
         for (of, what, day), views in self.imported_views.items():
             if (of, what) == (video, kind) and day is not None and first <= day <= last:
                 yield SimpleNamespace(day=datetime.combine(day, time(12)), views=views)
+
+    def _of_kinds(self, videos: list[str]) -> Iterator[Any]:
+        for video in videos:
+            kinds = sorted({kind for of, kind, _ in self._rolled if of == video and list(self._counted(video, kind))})
+            if kinds:
+                yield SimpleNamespace(video_id=video, kinds=as_text(kinds), left_out=0)
+
+    def _of_imported_kinds(self, videos: list[str]) -> Iterator[Any]:
+        for video in videos:
+            kinds = sorted({kind for of, kind, _ in self.imported_views if of == video})
+            if kinds:
+                yield SimpleNamespace(video_id=video, kinds=as_text(kinds), left_out=0)
 
     def _of_day_sums(self, video: str, kind: str, days: list[date], since: datetime) -> Iterator[Any]:
         for day in days:

@@ -159,6 +159,19 @@ def check_channels(rollup: LocalRollup, views: list[View]) -> None:
     assert found == {hour: expected[hour] for hour in found}
 
 
+def check_kinds(rollup: LocalRollup, views: list[View]) -> None:
+    wanted: dict[str, set[str]] = {}
+    for view in views:
+        wanted.setdefault(view.video, set()).add(view.kind)
+    rows = rollup.tables["video_kinds"].values()
+    assert {_text(row["video_id"]): set(json.loads(_text(row["kinds"]))) for row in rows} == wanted
+
+
+def _text(value: object) -> str:
+    assert isinstance(value, bytes)
+    return value.decode()
+
+
 def check_top_days(rollup: LocalRollup, views: list[View]) -> None:
     """Of days that were counted again, all videos: they are fewer than a list has places."""
     found = {
@@ -277,6 +290,7 @@ def test_counting_goes_on_from_it(name: str, tmp_path: Path) -> None:
     assert manifest.forgotten_before == golden.START_HOUR + 72
     counted = golden.new_views([*golden.FIRST, *golden.SECOND, *NEXT])
     check_views(rollup, counted, 98)
+    check_kinds(rollup, counted)
     check_countries(rollup, counted, known=not is_first)
     check_channels(rollup, counted)
     check_top_days(rollup, counted)

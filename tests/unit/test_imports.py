@@ -190,6 +190,13 @@ class Place:
         return self.read("imported_days")
 
     @property
+    def kinds(self) -> dict[object, object]:
+        """Lists of imported kinds that are not empty."""
+        rows = self.rollup.tables.get("imported_kinds", {}).values()
+        found = {_plain(row["video_id"]): _plain(row["kinds"]) for row in rows}
+        return {video: kinds for video, kinds in found.items() if kinds}
+
+    @property
     def register(self) -> Any:
         return self.rollup.registers.read()
 
@@ -217,6 +224,7 @@ def test_an_import_is_in_tables_of_its_own_under_a_new_revision(place: Place) ->
     assert (done.is_new, done.one.views, done.one.cut_over) == (True, 14, golden.START_HOUR)
     assert place.totals == {("v", "view"): 5, ("w", "view"): 7, ("w", "like"): 2}
     assert place.days == {("w", "view", OLD): 7, ("w", "like", OLD): 2}
+    assert place.kinds == {"v": '["view"]', "w": '["like","view"]'}
     after = place.register
     assert after.applied.revision > before.applied.revision
     assert (after.applied.imports, after.applied.manifest) == (1, after.manifest)
@@ -228,11 +236,13 @@ def test_imports_add_up_and_are_removable_by_name(place: Place) -> None:
     place.add("a", WHOLE)
     place.add("b", ("v", "like", None, None, 1), ("v", "view", OLD, None, 2), overlap=True)
     assert place.totals == {("v", "view"): 7, ("v", "like"): 1}
+    assert place.kinds == {"v": '["like","view"]'}
     place.remove("a")
+    assert place.kinds == {"v": '["like","view"]'}
     assert place.totals == {("v", "view"): 2, ("v", "like"): 1}
     assert place.days == {("v", "view", OLD): 2}
     place.remove("b")
-    assert (place.totals, place.days, place.register.applied.imports) == ({}, {}, 0)
+    assert (place.totals, place.days, place.kinds, place.register.applied.imports) == ({}, {}, {}, 0)
     with pytest.raises(ImportRefusedError, match="name=b is no import; choose one of: there is none"):
         place.remove("b")
 
@@ -272,6 +282,7 @@ def test_rollups_and_a_restore_keep_imports(place: Place) -> None:
     assert list(place.rollup.manifest().imports) == ["a"]
     assert place.totals == {("v", "view"): 5, ("w", "view"): 2}
     assert place.days == {("w", "view", OLD): 2}
+    assert place.kinds == {"v": '["view"]', "w": '["view"]'}
     path, shards = settings.history.path, settings.counting.shards
     assert verify(registers, place.rollup.store, path, shards).is_whole
 

@@ -33,7 +33,7 @@ COUNTED_BY = (
 NOT_COUNTED_BY = (
     "top_videos", "top_videos_by_hour", "top_videos_by_day", "day_history", "audit_verdicts", "audit_corrections",
     "audit_minute_corrections", "audit_findings", "audit_finding_corrections", "history_register", "missing_records",
-    "kept_settings",
+    "kept_settings", "video_kinds", "imported_kinds",
 )  # fmt: skip
 KIND_MAX = KIND_BYTES_MAX + len(BLOCKED_PREFIX)
 BYTES = {"bigint": 8, "timestamp": 8, "int": 4, "date": 4, "boolean": 1}

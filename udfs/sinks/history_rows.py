@@ -51,6 +51,8 @@ class HistoryRows:
         self._change = self._prepare("day_history (day, run, at, reason, rules, video_id, kind, views, marked)")
         self._imported_total = self._prepare("imported_totals (video_id, kind, views)")
         self._imported_day = self._prepare("imported_days (video_id, kind, day, views)")
+        self._kinds = self._prepare("video_kinds (video_id, kinds, left_out)")
+        self._imported_kinds = self._prepare("imported_kinds (video_id, kinds, left_out)")
         self._top_of_hour = self._optional("top_videos_by_hour", "month, hour, kind, country, videos")
         self._top_of_day = self._optional("top_videos_by_day", "day, complete_through, kind, country, videos")
 
@@ -76,6 +78,14 @@ class HistoryRows:
         """Write how a run has changed a day's numbers, and why. The run is in the key, so a repeat adds no row."""
         rows = zip(*(table[name].to_pylist() for name in ("video_id", "kind", "views", "marked")), strict=True)
         self._write(self._change, ((day, run, at, reason, rules, *row) for row in rows))
+
+    def kinds(self, table: pa.Table) -> None:
+        """Write the kinds of videos, of schema KINDS of udfs.logic.history.video_kinds."""
+        self._pack(self._kinds, table, ("video_id", "kinds"), (), ("left_out",), key_values=1)
+
+    def imported_kinds(self, table: pa.Table) -> None:
+        """Write the imported kinds of videos, of the same schema."""
+        self._pack(self._imported_kinds, table, ("video_id", "kinds"), (), ("left_out",), key_values=1)
 
     def imported_totals(self, table: pa.Table) -> None:
         """Write what was imported of all time, of schema TOTALS of udfs.logic.history.imports."""

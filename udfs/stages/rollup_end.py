@@ -35,6 +35,7 @@ def applied_of(name: str, manifest: Manifest, warnings: list[str]) -> Applied:
         warnings=warnings,
         missing_hours=manifest.missing_hours,
         imports=len(manifest.imports),
+        has_kinds=manifest.has_kinds,
     )
 
 

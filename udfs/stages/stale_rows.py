@@ -20,6 +20,7 @@ from udfs.logic.history.channel_sums import CHANNELS
 from udfs.logic.history.manifest import Manifest, day_number, hour_start
 from udfs.logic.history.rollup_plan import day_through
 from udfs.logic.history.tables import SUMS
+from udfs.logic.history.video_kinds import KINDS
 from udfs.sinks.history_rows import HistoryRows
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ TABLES = {
     "views_by_hour": (("video_id", "kind", "hour"), "views"),
     "imported_totals": (("video_id", "kind"), "views"),
     "imported_days": (("video_id", "kind", "day"), "views"),
+    "video_kinds": (("video_id",), "kinds"),
+    "imported_kinds": (("video_id",), "kinds"),
     "channel_views_by_hour": (("channel_id", "kind", "hour"), "views"),
     "top_videos_by_hour": (("kind", "country", "hour"), "videos"),
     "top_videos_by_day": (("kind", "country", "day"), "videos"),
@@ -82,6 +85,10 @@ def put_to_zero(session: Session, rows: HistoryRows, manifest: Manifest, check: 
                 rows.imported_totals(_zeros(gone, imports.TOTALS))
             case "imported_days":
                 rows.imported_days(_zeros(gone, imports.DAYS))
+            case "video_kinds":
+                rows.kinds(_no_kinds(gone))
+            case "imported_kinds":
+                rows.imported_kinds(_no_kinds(gone))
             case "channel_views_by_hour":
                 rows.channels(_zeros(gone, CHANNELS), at)
             case "top_videos_by_hour":
@@ -101,3 +108,7 @@ def _plain(value: Any) -> Any:
 def _zeros(gone: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     zeros = {name: 0 for name in ("views", "late_added") if name in schema.names}
     return pa.Table.from_pylist([{**row, **zeros} for row in gone], schema)
+
+
+def _no_kinds(gone: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist([{**row, "kinds": "", "left_out": 0} for row in gone], KINDS)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.background import Beside
-from udfs.logic.history import imports, marks, tables
+from udfs.logic.history import imports, marks, tables, video_kinds
 from udfs.logic.history.channel_sums import CHANNELS
 from udfs.logic.history.manifest import Manifest, date_of, day_of, hour_start
 from udfs.logic.history.rollup_plan import day_through
@@ -67,11 +67,13 @@ class TableRows:
             for day in self._days:
                 self._check()
                 changed.append(self._day(shard, day, beside))
-            if self._days:
+            owed = self._manifest.owed
+            if self._days or owed.kinds:
                 total = self._of("totals", 0, shard, tables.SUMS)
-                if not self._manifest.owed.everything:
-                    total = _those(total, changed)
-                beside.run(self._rows.totals, total, hour_start(self._manifest.through_hour))
+                beside.run(self._rows.kinds, self._changed_kinds(shard, total, changed))
+                if self._days:
+                    total = total if owed.everything else _those(total, changed)
+                    beside.run(self._rows.totals, total, hour_start(self._manifest.through_hour))
         for day in self._viewer_days:
             self._check()
             self._write_viewers(shard, day)
@@ -122,6 +124,20 @@ class TableRows:
         beside.run(self._rows.days, sums, date_of(day), day_through(self._manifest, day))
         return pa.concat_tables(changed) if changed else tables.SUMS.empty_table().select(NAMES)
 
+    def _changed_kinds(self, shard: int, total: pa.Table, changed: Sequence[pa.Table]) -> pa.Table:
+        """Return the kinds of videos whose list is not as the manifest before had it, or of all if they are owed.
+
+        `changed` has every video of which any number has changed, since a list follows from the totals of its video.
+        """
+        if self._manifest.owed.kinds:
+            return video_kinds.kinds_of(total)
+        names = pa.concat_tables(changed)
+        kinds = video_kinds.kinds_of(video_kinds.of_videos(total, names))
+        if self._before is None:
+            return kinds
+        old = self._get(self._before, "totals", 0, shard, tables.SUMS)
+        return video_kinds.changed(kinds, video_kinds.kinds_of(video_kinds.of_videos(old, names)))
+
     def _write_viewers(self, shard: int, day: int) -> None:
         viewers, marked = (self._of(name, day, shard, None) for name in ("viewers", "marks"))
         if viewers is not None and marked is not None:
@@ -147,7 +163,8 @@ class TableRows:
     def _write_imports(self) -> None:
         """Write the rows of videos that are, or were, in an import that has changed: the sums of all imports."""
         manifest, before = self._manifest, self._before
-        names = sorted(manifest.imports) if manifest.owed.everything else manifest.owed.imports
+        owes_all = manifest.owed.everything or manifest.owed.kinds
+        names = sorted(manifest.imports) if owes_all else manifest.owed.imports
         if not names:
             return
         self._check()
@@ -159,6 +176,8 @@ class TableRows:
         self._rows.imported_totals(imports.totals(every, changed))
         self._check()
         self._rows.imported_days(imports.days(every, changed))
+        self._check()
+        self._rows.imported_kinds(video_kinds.of_imports(every, changed))
 
     # --- below
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from starlette.requests import Request
 
+from schemas.kinds import DEFAULT_KIND
 from services.access.caller import Caller
-from services.query.api.parameters.names import DEFAULT_KIND
 from services.refused import RefusedError
 
 

@@ -39,7 +39,8 @@ class HistoryState:
     `manifest` names the manifest that their rows were written from, and is "" before the first. Hours viewed from
     `start` to before `through` are complete; `through` is None while no hour is. `late_through` is None before the
     first rollup. `gaps` are the times viewed, in order, of which history may lack views; `stream_gaps` are those of
-    which the stream's minutes may lack some. `has_imports` says whether the tables have views that were imported.
+    which the stream's minutes may lack some. `has_imports` says whether the tables have views that were imported, and
+    `has_kinds` whether they list the kinds of videos.
     """
 
     manifest: str
@@ -51,6 +52,7 @@ class HistoryState:
     gaps: tuple[Span, ...]
     stream_gaps: tuple[Span, ...] = ()
     has_imports: bool = False
+    has_kinds: bool = False
 
     @property
     def end(self) -> datetime:
@@ -129,6 +131,7 @@ def history_state(register: Register | None, lost: Sequence[Lost] = ()) -> Histo
         gaps=tuple(merged(gaps)),
         stream_gaps=tuple(merged(one.span for one in lost)),
         has_imports=applied.imports > 0,
+        has_kinds=applied.has_kinds,
     )
 
 

@@ -14,6 +14,8 @@ STATEMENTS = {
     "bases": "SELECT kind, views, complete_through FROM view_totals WHERE video_id = ? AND kind IN ?",
     "imported": "SELECT kind, views FROM imported_totals WHERE video_id = ? AND kind IN ?",
     "imported_days": ("SELECT day, views FROM imported_days WHERE video_id = ? AND kind = ? AND day >= ? AND day <= ?"),
+    "kinds": "SELECT video_id, kinds, left_out FROM video_kinds WHERE video_id IN ?",
+    "imported_kinds": "SELECT video_id, kinds, left_out FROM imported_kinds WHERE video_id IN ?",
     "hours": (
         "SELECT hour, views FROM views_by_hour WHERE video_id = ? AND kind = ? AND month = ? AND hour >= ? AND hour < ?"
     ),

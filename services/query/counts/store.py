@@ -17,13 +17,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
 from typing import NamedTuple
 
-from schemas.kinds import OF_KINDS
+from schemas.kinds import DEFAULT_KIND, OF_KINDS
 from schemas.ledger import LEDGER_COLUMNS
 from schemas.progress import PIPELINE, ShardProgress, complete_through
 from services.query.counts import top
 from services.query.counts.batch import Name, read_imported, read_totals
 from services.query.counts.cold import History
-from services.query.counts.completeness import ALWAYS, DAY, HOUR, HistoryState, Lost, cut
+from services.query.counts.completeness import ALWAYS, DAY, HOUR, HistoryAwayError, HistoryState, Lost, cut
+from services.query.counts.kinds import KindsOfVideo, kinds_of_videos
 from services.query.counts.points import Points
 from services.query.counts.series import Rolled, Series, days_of_total, fill, naive
 from services.query.counts.session import ReadSession
@@ -39,6 +40,7 @@ MINUTES_LOOKED_BACK = timedelta(minutes=30)
 # When no rollup has run for longer, there is no newest list of the rollup.
 ROLLUPS_LOOKED_BACK = timedelta(days=7)
 LEDGER_MINUTES_AT_ONCE = 60
+VIDEOS_AT_ONCE = 50
 # The table missing_records changes only when a job is submitted, so it need not be read for each answer.
 LOST_KEPT_S = 10.0
 
@@ -62,8 +64,11 @@ class CountStore:
     Every read raises StoreAwayError while Cassandra does not answer.
     """
 
-    def __init__(self, session: ReadSession, query: QuerySettings, history: History) -> None:
+    def __init__(
+        self, session: ReadSession, query: QuerySettings, history: History, declared_kinds: Sequence[str] = ()
+    ) -> None:
         self._session = session
+        self._kinds_always = sorted({DEFAULT_KIND, *declared_kinds})
         self._minutes_kept_days = query.minutes_kept_days
         self._hours_kept_days = query.hours_kept_days
         self._history = history
@@ -127,6 +132,19 @@ class CountStore:
             return (0 if base is None else base.views) + sum(row.views or 0 for row in rows)
 
         return await asyncio.gather(*(total(kind) for kind in kinds))
+
+    async def kinds_of(self, video_ids: Sequence[str], history: HistoryState) -> dict[str, KindsOfVideo]:
+        """The kinds of each of these videos. Kinds first viewed after `history.end` are known only if declared.
+
+        Raises HistoryAwayError, too.
+        """
+        if not history.has_kinds:
+            raise HistoryAwayError("the tables do not list the kinds of videos yet: the next rollup writes the lists")
+        asked = list(dict.fromkeys(video_ids))
+        cuts = [asked[at : at + VIDEOS_AT_ONCE] for at in range(0, len(asked), VIDEOS_AT_ONCE)]
+        statements = ["kinds", "imported_kinds"] if history.has_imports else ["kinds"]
+        parts = await asyncio.gather(*(self._session.rows(one, (cut,)) for one in statements for cut in cuts))
+        return kinds_of_videos(asked, self._kinds_always, (row for rows in parts for row in rows))
 
     async def totals_of_many(
         self, video_ids: Sequence[str], kinds: Sequence[str], history: HistoryState, *, now: datetime

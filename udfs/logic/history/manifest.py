@@ -85,7 +85,7 @@ class Owed(msgspec.Struct, frozen=True):
     They are the rows of `hours` viewed, of their days, and totals. Rows of `recounted` hours may have disappeared; they
     are written as 0. `viewer_days` are days whose viewers and marks were counted. `reasons` say, by complete day, why
     its views or marks have changed. `imports` are the names of the imports that have changed. `everything` says that
-    all rows have to be written, after a restore.
+    all rows have to be written, after a restore. `kinds` says that the kinds of all videos have to be.
     """
 
     hours: list[int] = []
@@ -94,6 +94,7 @@ class Owed(msgspec.Struct, frozen=True):
     reasons: dict[int, str] = {}
     everything: bool = False
     imports: list[str] = []
+    kinds: bool = False
 
 
 class Import(msgspec.Struct, frozen=True):
@@ -178,6 +179,7 @@ class Manifest(msgspec.Struct, frozen=True):
     `final_missing_hours` are the numbers of records that are lost for good, by partition and by hour of arrival.
     `settings` are the settings with which history was made (settings.kept), by name. One that is not there is unknown.
     `imports` are what other counters have counted, by name. Neither `files` nor the numbers of hours contain them.
+    `has_kinds` says that the tables list the kinds of videos. Code that wrote no such lists wrote no such field.
     """
 
     version: int
@@ -204,6 +206,7 @@ class Manifest(msgspec.Struct, frozen=True):
     final_missing_hours: dict[int, int] = {}
     settings: dict[str, int | str] = {}
     imports: dict[str, Import] = {}
+    has_kinds: bool = False
 
     @property
     def missing(self) -> dict[int, int]:
@@ -272,6 +275,7 @@ def no_history(shards: int) -> Manifest:
         marked_by={},
         slices={},
         files={data_set: {} for data_set in DATA_SETS},
+        has_kinds=True,
     )
 
 

@@ -24,7 +24,8 @@ class Applied(msgspec.Struct, frozen=True):
     `late_through_hour` are counted, late ones as well. `gap_hours` are the hours viewed for which the archive may lack
     records, as (first, last) of each run of hours. `missing` has the number of missing records by partition,
     `missing_hours` by hour of arrival. `revision` is the token of the rollup or the repair that wrote to the tables
-    last. `warnings` are sentences for operators. `imports` is the number of imports whose rows the tables have.
+    last. `warnings` are sentences for operators. `imports` is the number of imports whose rows the tables have, and
+    `has_kinds` says whether they list the kinds of videos.
     """
 
     manifest: str
@@ -37,6 +38,7 @@ class Applied(msgspec.Struct, frozen=True):
     warnings: list[str] = []
     missing_hours: dict[int, int] = {}
     imports: int = 0
+    has_kinds: bool = False
 
     @property
     def complete_through(self) -> datetime:
@@ -72,7 +74,8 @@ class Register(msgspec.Struct, frozen=True):
 
 def nothing_applied() -> Applied:
     """Return the state of empty tables."""
-    return Applied("", 0, 0, 0, 0)
+    # Where nothing is counted, the lists of kinds are whole.
+    return Applied("", 0, 0, 0, 0, has_kinds=True)
 
 
 def next_token(last: int, now_us: int) -> int:

@@ -324,7 +324,9 @@ def published(
             viewer_days=plan.viewer_days,
             reasons={day: reason_of(before, plan, day) for day in plan.complete_days},
             everything=everything,
+            kinds=everything or not before.has_kinds,
         ),
+        has_kinds=True,
     )
 
 

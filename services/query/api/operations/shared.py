@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+from schemas.kinds import DEFAULT_KIND
 from services.openapi import Answer, Parameter
 from services.query.api.answers.refusals import Away, BadParameters
-from services.query.api.parameters.names import DEFAULT_KIND
 
 
 def choice(names: Iterable[str], default: str) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from schemas.kinds import DEFAULT_KIND
 from schemas.limits import VIDEO_ID_BYTES_MAX
 from services.parameters import ParameterError
-from services.query.api.parameters.names import DEFAULT_KIND, KIND_BYTES_MAX, check_name
+from services.query.api.parameters.names import KIND_BYTES_MAX, check_name
 from services.refused import RefusedError
 
 VIDEOS_MAX = 500

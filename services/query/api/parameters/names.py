@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 
 from schemas import limits
-from schemas.kinds import BLOCKED_PREFIX
+from schemas.kinds import BLOCKED_PREFIX, DEFAULT_KIND
 from services.parameters import ParameterError
 
 # The kind of blocked views is a client's kind with a prefix.
 KIND_BYTES_MAX = limits.KIND_BYTES_MAX + len(BLOCKED_PREFIX)
-DEFAULT_KIND = "view"
 
 
 def check_name(field: str, value: str, bytes_max: int) -> str:
