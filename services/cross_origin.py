@@ -8,7 +8,14 @@ from settings import AccessSettings
 # How long a browser remembers the answer to a preflight request.
 PREFLIGHT_S = 7200
 HEADERS = ("Authorization", "Content-Type", "Content-Encoding", "Idempotency-Key", "Batch-Ids")
-EXPOSED = ("Retry-After", "RateLimit", "RateLimit-Policy", "Batch-Ids")
+EXPOSED = (
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Batch-Ids",
+    "View-Counts-Status",
+    "View-Counts-Audit",
+)
 
 
 def cross_origin(settings: AccessSettings) -> list[Middleware]:

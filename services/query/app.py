@@ -26,7 +26,7 @@ from services.openapi import HEALTHZ, Operation
 from services.parameters import ParameterError, check_known
 from services.query.api.allowed import check_names
 from services.query.api.answers.refusals import Away, BadParameter, BadParameters
-from services.query.api.endpoints.asked import Asked
+from services.query.api.endpoints.asked import Asked, noted_span
 from services.query.api.endpoints.batch import Batch
 from services.query.api.endpoints.channels import Channels
 from services.query.api.endpoints.health import Health
@@ -45,6 +45,8 @@ from services.query.counts.completeness import HistoryAwayError
 from services.query.counts.overflow_watch import OverflowWatch
 from services.query.counts.session import ReadSession, StoreAwayError
 from services.query.counts.store import CountStore
+from services.query.counts.trust import trust_headers
+from services.query.counts.trust_watch import TrustWatch
 from services.refused import RETRY_AFTER_S, RefusedError
 from services.server import Service
 from settings import Settings
@@ -84,7 +86,8 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     life = Life()
     registry = CollectorRegistry()
     overflow = _overflow_watch(settings, registry)
-    asked = Asked(settings, store, now, overflow)
+    watch = TrustWatch(store.reads, now, lateness_ms=settings.counting.lateness_ms, overflow=overflow)
+    asked = Asked(settings, store, now, overflow, watch)
     of_health = Health(asked)
     access = Access(settings.access, registry)
     redis = redis_client(settings.redis) if settings.redis.host else None
@@ -99,6 +102,7 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         ]
         store.start()
         background.append(asyncio.create_task(asked.knowledge.run()))
+        background.append(asyncio.create_task(watch.run()))
         yield
         for task in background:
             task.cancel()
@@ -154,13 +158,13 @@ def _questions(asked: Asked, access: Access) -> list[Route]:
     videos, channels, top, ledger = Videos(asked), Channels(asked), Top(asked), Ledger(asked)
     batch = Batch(asked)
     return [
-        _route(VIEWS, videos.views, access, TOTAL_READERS),
-        _route(SERIES, videos.series, access),
-        _route(HISTORY, videos.history, access),
-        _route(BATCH, batch.views, access),
-        _route(CHANNEL, channels.series, access),
-        _route(TOP, top.list, access),
-        _route(LEDGER, ledger.minutes, access),
+        _route(VIEWS, videos.views, asked, access, TOTAL_READERS),
+        _route(SERIES, videos.series, asked, access),
+        _route(HISTORY, videos.history, asked, access),
+        _route(BATCH, batch.views, asked, access),
+        _route(CHANNEL, channels.series, asked, access),
+        _route(TOP, top.list, asked, access),
+        _route(LEDGER, ledger.minutes, asked, access),
     ]
 
 
@@ -173,6 +177,7 @@ def _overflow_watch(settings: Settings, registry: CollectorRegistry) -> Overflow
 def _route(
     operation: Operation[A],
     answer: Callable[[Request], Awaitable[A]],
+    asked: Asked,
     access: Access,
     scopes: frozenset[str] = READERS,
 ) -> Route:
@@ -186,7 +191,9 @@ def _route(
             request.state.caller = caller
         else:
             check_names(caller, request, has_kind="kind" in operation.query_names)
-        return json_answer(await answer(request), operation.status)
+        found = await answer(request)
+        headers = trust_headers(asked.trust, now=asked.now(), span=noted_span(request))
+        return json_answer(found, operation.status, headers)
 
     return Route(re.sub(r"\{(\w+)\}", r"{\1:name}", operation.path), endpoint, methods=[operation.method])
 

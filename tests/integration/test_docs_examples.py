@@ -284,7 +284,7 @@ def test_the_documented_answers_are_given(stack: Stack, session: Any) -> None:
     hours = ask(stack, next(words for words in requests if "granularity=hour" in words[-1])).json()["points"]
     assert [point["views"] for point in hours] == [0] * 12 + [7, 5] + [0] * 10
     days = ask(stack, ["curl", series[-1].replace("granularity=minute", "granularity=day")]).json()["points"]
-    assert days == [{"start": "2026-01-01T00:00:00Z", "views": 12, "marked": 4}]
+    assert days == [{"start": "2026-01-01T00:00:00Z", "views": 12, "complete": False, "marked": 4}]
     changes = ask(stack, next(words for words in requests if "/history" in words[-1])).json()
     changes["changes"][0]["at"] = "2026-01-02T00:03:00Z"
     assert changes == next(block for block in shown if "changes" in block)

@@ -1,5 +1,7 @@
 """Query against a real Cassandra, and the migrations that make its tables."""
 
+import asyncio
+import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,13 +10,20 @@ import httpx2
 import pytest
 
 from connectors.cassandra import MigrationChangedError, connect, migrate
+from services.query.counts.session import ReadSession, StoreAwayError
+from services.query.counts.trust import Audited, Trust
+from services.query.counts.trust_watch import TrustWatch
 from settings import CassandraSettings, HistorySettings
 from tests.support.registers import put_register
 from tests.support.services import service
 from tests.support.waiting import eventually
 from tools.stack import Stack
 from tools.stack.machine.ports import HOST
+from udfs.logic.audit.minutes import Verdict
+from udfs.logic.audit.sums import Finding
+from udfs.logic.history.manifest import hour_start
 from udfs.logic.history.register import Applied
+from udfs.sinks.audit_rows import AuditRows
 
 BACK_S = 60.0
 INSERT = "INSERT INTO views_by_minute (video_id, kind, day, minute, views) VALUES (%s, %s, %s, %s, %s)"
@@ -43,7 +52,12 @@ def session(cassandra: CassandraSettings) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def url(shared_stack: Stack, cassandra: CassandraSettings) -> Iterator[str]:
-    variables = {**shared_stack.process_environment(), "VIEW_COUNTS_CASSANDRA_KEYSPACE": cassandra.keyspace}
+    variables = {
+        **shared_stack.process_environment(),
+        "VIEW_COUNTS_CASSANDRA_KEYSPACE": cassandra.keyspace,
+        # Each question reads for itself what all answers share, so that it knows what a test has just written.
+        "VIEW_COUNTS_QUERY_STALE_S": "0",
+    }
     with service("query", variables) as found:
         yield found
 
@@ -81,6 +95,7 @@ def test_an_unknown_video_has_no_views(client: httpx2.Client) -> None:
         "views": 0,
         "imported": 0,
         "blocked": 0,
+        "late_added": 0,
         "complete_through": None,
         "late_through": None,
         "history_revision": 0,
@@ -137,7 +152,7 @@ def test_what_the_rollup_has_and_the_minutes_from_there_on_are_one_number(client
     for before, views in ((timedelta(hours=5), 7), (-timedelta(hours=1), 20), (-timedelta(hours=7), 300)):
         write(session, "r", through - before, views)
     told = client.get("/v1/videos/r/views").json()
-    assert told["views"] == 1008 + 20 + 300
+    assert (told["views"], told["late_added"]) == (1008 + 20 + 300, 1)
     assert (told["late_through"], told["history_revision"]) == (f"{through:%Y-%m-%dT%H:%M:%SZ}", 7)
     assert [gap["from"] for gap in told["missing"]] == [f"{through - timedelta(hours=6):%Y-%m-%dT%H:%M:%SZ}"]
     # A kind that the rollup has not met yet.
@@ -191,6 +206,39 @@ def test_the_ledger_sums_salts_and_says_whether_it_balances(client: httpx2.Clien
     assert (answer["total"]["received"], answer["total"]["counted"], answer["total"]["records"]) == (30, 15, 9)
     assert not answer["total"]["balanced"]
     assert client.get("/v1/ledger", params={**span, "to": noon.isoformat()}).json()["minutes"] == []
+
+
+def test_the_newest_verdicts_of_audits_are_read(cassandra: CassandraSettings, session: Any) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    hour = int(now.timestamp()) // 3600 - 30
+    for ago, wrong in ((3, 0), (2, 5), (1, 0)):
+        audited = AuditRows(session, now - timedelta(hours=ago))
+        audited.verdicts([Verdict(one, 9, 9 - wrong, 0, 0, wrong, wrong, 0) for one in (hour, hour + 1)])
+        audited.findings([Finding("ledger", 9, wrong, 0, []), Finding("view_totals", 9, 0, 0, [])])
+    audited = AuditRows(session, now)
+    audited.verdicts([Verdict(hour, 9, 8, 0, 0, 1, 1, 1)])
+    audited.findings([Finding("ledger", 9, 0, 0, [])])
+
+    async def read() -> Trust:
+        reads = ReadSession(cassandra)
+        reads.start()
+        watch = TrustWatch(reads, lambda: now, lateness_ms=600_000)
+        async with asyncio.timeout(60):
+            while watch.known.stream is None or watch.known.audits is None:
+                with contextlib.suppress(StoreAwayError):
+                    await watch.read_stream()
+                    await watch.read_audits()
+                await asyncio.sleep(0.1)
+        await reads.stop()
+        return watch.known
+
+    audits = asyncio.run(read()).audits
+    assert audits is not None
+    assert audits.newest == Audited(now, 1, 1)
+    assert audits.hours == {
+        hour_start(hour): Audited(now, 1, 1),
+        hour_start(hour + 1): Audited(now - timedelta(hours=1), 0, 0),
+    }
 
 
 @pytest.mark.parametrize(

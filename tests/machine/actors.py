@@ -179,7 +179,7 @@ async def _asked(world: World, video: str, form: str) -> dict[int, int]:
     now = world.now
     known = completeness.history_state(await store.register())
     if form == "totals":
-        (views,) = await store.totals(video, ["view"], known, now=now)
+        ((views, _),) = await store.totals(video, ["view"], known, now=now)
         return {0: views}
     step_ = DAY if form == "days" else HOUR
     first = hour_start(START_MS // HOUR_MS // 24 * 24)

@@ -106,7 +106,10 @@ class Tables(CountStore):
             mine = list(self._counted(video, kind))
             if mine:
                 last = max(at for at, _ in mine).replace(minute=0, tzinfo=None) + HOUR
-                yield SimpleNamespace(kind=kind, views=sum(n for _, n in mine), complete_through=last)
+                views = sum(n for _, n in mine)
+                in_time = sum(n for at, n in self._minutes_of(self._stream, video, kind) if at < self._through)
+                late = max(0, views - in_time)
+                yield SimpleNamespace(kind=kind, views=views, late_added=late, complete_through=last)
 
     def _of_imported(self, video: str, kinds: list[str]) -> Iterator[Any]:
         for kind in kinds:

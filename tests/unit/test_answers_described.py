@@ -80,6 +80,8 @@ class Described:
         said = operation["responses"][str(answer.status_code)]
         self.statuses.add((path, str(answer.status_code)))
         assert ("retry-after" in answer.headers) == ("Retry-After" in said.get("headers", {}))
+        assert ("view-counts-status" in answer.headers) == ("View-Counts-Status" in said.get("headers", {}))
+        assert ("view-counts-audit" in answer.headers) == ("View-Counts-Audit" in said.get("headers", {}))
         if "ratelimit" in answer.headers:
             assert {"RateLimit", "RateLimit-Policy"} <= set(said["headers"])
         ((media, content),) = said["content"].items()

@@ -134,3 +134,35 @@ def test_operators_are_told_of_old_objects_and_of_a_folder_that_cannot_be_listed
     assert "at once" in notice(51 * HOUR_MS)
     assert "could not be listed" in notice(0, NOW_MS - 10 * MINUTE_MS)
     assert "could not be listed" in "".join(overflow_notice(None, now=NOW, list_s=3, late_hours=100))
+
+
+def test_a_point_is_complete_unless_events_of_it_may_wait_or_are_missing() -> None:
+    hour_ago = NOW - timedelta(hours=1)
+    waiting = named(NOW_MS - 60_000, NOW_MS - HOUR_MS, NOW_MS - HOUR_MS + MINUTE_MS)
+    closed = arrivals(waiting).closed(CLOSED, [(hour_ago - 9 * MINUTE, hour_ago - 8 * MINUTE)])
+    starts = [hour_ago + n * MINUTE for n in range(-12, 55)]
+    found = [start for start in starts if not closed.has(start, start + MINUTE)]
+    assert found == [
+        hour_ago - 9 * MINUTE,
+        hour_ago,
+        hour_ago + MINUTE,
+        *(start for start in starts if start >= CLOSED),
+    ]
+    assert not closed.has(hour_ago - 9 * MINUTE, hour_ago)
+    assert not closed.has(hour_ago - MINUTE, hour_ago + MINUTE)
+    assert closed.has(hour_ago - 8 * MINUTE, hour_ago)
+    # Each point of an answer is as complete as an answer about that point alone.
+    for start in starts:
+        alone = arrivals(waiting).complete_through(CLOSED, (start, start + MINUTE))
+        is_missing = start == hour_ago - 9 * MINUTE
+        assert closed.has(start, start + MINUTE) == (alone is not None and alone >= start + MINUTE and not is_missing)
+
+
+def test_no_point_is_complete_while_nobody_knows_what_waits() -> None:
+    point = NOW - timedelta(hours=5), NOW - timedelta(hours=4)
+    assert not Arrivals(CLOSED, None, LATENESS_MS).closed(CLOSED).has(*point)
+    assert not arrivals().closed(None).has(*point)
+    assert Arrivals(CLOSED, None, LATENESS_MS, is_watched=False).closed(CLOSED).has(*point)
+    # A listing that is two hours old knows nothing of what has come since.
+    assert not arrivals(began_ms=NOW_MS - 4 * HOUR_MS).closed(CLOSED).has(*point)
+    assert arrivals(began_ms=NOW_MS - 3 * HOUR_MS).closed(CLOSED).has(*point)

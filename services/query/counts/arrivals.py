@@ -4,13 +4,14 @@ Take the listing of overflow before anything else of an answer is read: an objec
 but none that was there is missed.
 """
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from schemas.progress import frontier_ms
 from services.query.counts.completeness import ALWAYS
-from services.query.counts.spans import Span
+from services.query.counts.spans import Span, merged
 from udfs.logic.overflow.waiting import Listing, Waits
 
 
@@ -37,6 +38,15 @@ class Arrivals:
             return None
         return min(complete, _time(self.listing.complete_ms(self.lateness_ms, *_bounds(span))))
 
+    def closed(self, complete: datetime | None, missing: Sequence[Span] = ()) -> "Closed":
+        """Which points of an answer are complete that is complete before `complete` otherwise, and lacks `missing`."""
+        if complete is None or (self.is_watched and self.listing is None):
+            return Closed(ALWAYS, [])
+        if self.listing is None:
+            return Closed(complete, merged(missing))
+        until = min(complete, _time(self.listing.known_ms(self.lateness_ms)))
+        return Closed(until, merged([*missing, *((_time(first), _time(end)) for first, end in self.listing.spans())]))
+
     def through(self, span: Span | None = None) -> datetime | None:
         """Each event that was acknowledged before is in, late ones apart. None if that is not known."""
         frontier = frontier_ms(self.complete, self.lateness_ms)
@@ -49,6 +59,26 @@ class Arrivals:
     def waiting(self, span: Span | None = None) -> Waits | None:
         """The events in overflow that may belong to the answer; None if there are none, or nobody knows."""
         return None if self.listing is None else self.listing.waits(*_bounds(span))
+
+
+class Closed:
+    """Says of spans whether they are complete: they end by `until`, and touch none of `open_spans`.
+
+    The spans are merged and in order.
+    """
+
+    def __init__(self, until: datetime, open_spans: Sequence[Span]) -> None:
+        self._until = until
+        self._open = open_spans
+        self._ends = [end for _, end in open_spans]
+
+    def has(self, start: datetime, end: datetime) -> bool:
+        """Whether the time from `start` to before `end` is complete, late events apart."""
+        if end > self._until:
+            return False
+        # The first open span that ends after the start is the only one that can begin before the end, or a later one.
+        at = bisect.bisect_right(self._ends, start)
+        return at == len(self._open) or self._open[at][0] >= end
 
 
 def overflow_notice(listing: Listing | None, *, now: datetime, list_s: float, late_hours: int) -> Sequence[str]:

@@ -11,7 +11,7 @@ STATEMENTS = {
     "missing_records": (
         "SELECT first_offset, next_offset, viewed_from, viewed_to FROM missing_records WHERE pipeline = ?"
     ),
-    "bases": "SELECT kind, views, complete_through FROM view_totals WHERE video_id = ? AND kind IN ?",
+    "bases": "SELECT kind, views, late_added, complete_through FROM view_totals WHERE video_id = ? AND kind IN ?",
     "imported": "SELECT kind, views FROM imported_totals WHERE video_id = ? AND kind IN ?",
     "imported_days": ("SELECT day, views FROM imported_days WHERE video_id = ? AND kind = ? AND day >= ? AND day <= ?"),
     "kinds": "SELECT video_id, kinds, left_out FROM video_kinds WHERE video_id IN ?",
@@ -53,8 +53,16 @@ STATEMENTS = {
         "WHERE video_id = ? AND kind = ? AND day = ? ORDER BY run"
     ),
 }
-# These read lists of top videos. While their tables are missing, the service answers everything else.
+# These read lists of top videos, and what audits found. While their tables are missing, the service answers everything
+# else.
 OPTIONAL_STATEMENTS = {
+    # Of each hour the row of the newest audit: the first one by this order.
+    "verdicts": (
+        "SELECT hour, audited_at, late, wrong, repaired FROM audit_verdicts WHERE day = ? GROUP BY day, hour "
+        "ORDER BY hour DESC, audited_at DESC"
+    ),
+    "newest_audit": "SELECT audited_at FROM audit_findings WHERE day = ? ORDER BY audited_at DESC LIMIT 1",
+    "findings": "SELECT what, wrong, repaired FROM audit_findings WHERE day = ? AND audited_at = ?",
     "top": (
         "SELECT minute, shard, videos, about FROM top_videos "
         "WHERE kind = ? AND span = ? AND hour = ? AND minute >= ? AND minute <= ?"

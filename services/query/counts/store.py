@@ -58,6 +58,13 @@ class DayChange(NamedTuple):
     rules: str
 
 
+class Total(NamedTuple):
+    """The views of all time. `late_added` are those of them that came after their minute had closed."""
+
+    views: int
+    late_added: int
+
+
 class CountStore:
     """Answers questions from a session and from history. Call `start` on a running loop, and `stop` before it ends.
 
@@ -76,6 +83,11 @@ class CountStore:
         self._applied: tuple[str | None, Applied | None] = None, None
         # When missing_records was read, and what it said.
         self._lost: tuple[float, list[Lost]] | None = None
+
+    @property
+    def reads(self) -> ReadSession:
+        """Reads rows without computing anything."""
+        return self._session
 
     def start(self) -> None:
         """Begin to connect to Cassandra. Returns at once."""
@@ -115,13 +127,13 @@ class CountStore:
         """Raise HistoryAwayError if some views within these spans may be unknown until the next rollup."""
         history.check(spans, cut=cut(now, self._minutes_kept_days), now=now)
 
-    async def totals(self, video_id: str, kinds: Sequence[str], history: HistoryState, *, now: datetime) -> list[int]:
-        """Total views of the video by kind: what the rollup has counted, and the minutes from there on."""
+    async def totals(self, video_id: str, kinds: Sequence[str], history: HistoryState, *, now: datetime) -> list[Total]:
+        """The totals of the video by kind: what the rollup has counted, and the minutes from there on."""
         self.check(history, [(ALWAYS, now)], now=now)
         bases = {row.kind: row for row in await self._session.rows("bases", (video_id, list(kinds)))}
         days = days_of_total(now.date(), self._minutes_kept_days)
 
-        async def total(kind: str) -> int:
+        async def total(kind: str) -> Total:
             base = bases.get(kind)
             # A row is written when it changes, so it lacks nothing before the end of history, however old it is.
             since = max(naive(history.end), datetime.min if base is None else base.complete_through)
@@ -129,7 +141,8 @@ class CountStore:
             rows = await self._session.rows(
                 "day_sums", (video_id, kind, [day for day in days if day >= since.date()], since)
             )
-            return (0 if base is None else base.views) + sum(row.views or 0 for row in rows)
+            views = sum(row.views or 0 for row in rows)
+            return Total(views, 0) if base is None else Total(base.views + views, base.late_added or 0)
 
         return await asyncio.gather(*(total(kind) for kind in kinds))
 

@@ -37,11 +37,21 @@ class Listing:
     def complete_ms(self, lateness_ms: int, first_ms: int | None = None, end_ms: int | None = None) -> int:
         """Return the time viewed, at a whole minute, before which an answer about this range can be complete.
 
-        Events acknowledged after the listing began can be in an object that nobody knows. They are late for every
-        minute that ended `lateness_ms` before.
+        `known_ms` says why it is not later.
         """
-        known = (self.began_ms - lateness_ms) // MINUTE_MS * MINUTE_MS
-        return min((known, *(name.first_viewed_ms for name in self._touching(first_ms, end_ms))))
+        return min((self.known_ms(lateness_ms), *(name.first_viewed_ms for name in self._touching(first_ms, end_ms))))
+
+    def known_ms(self, lateness_ms: int) -> int:
+        """Return the time viewed, at a whole minute, before which no event can be in an object that nobody knows.
+
+        Events acknowledged after the listing began can be in one. They are late for every minute that ended
+        `lateness_ms` before.
+        """
+        return (self.began_ms - lateness_ms) // MINUTE_MS * MINUTE_MS
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Return the times viewed, from the first to before the second, of which events wait, in no order."""
+        return [(name.first_viewed_ms, name.viewed_until_ms) for name in self.names]
 
     def arrivals_ms(self, frontier_ms: int, first_ms: int | None = None, end_ms: int | None = None) -> int:
         """Return the time before which each event that was acknowledged is in, late ones apart.

@@ -34,6 +34,18 @@ class MissingSpan(Struct, frozen=True):
     end: Annotated[Time, Meta(description="Not included.")] = field(name="to")
 
 
+# What a point says about itself.
+PointComplete = Annotated[
+    bool,
+    Meta(
+        description="Whether the point is final, except for late events: its time is over, the stream has closed it or "
+        "the rollup has counted it, no event of it waits in overflow, and no records of it are missing."
+    ),
+]
+LateAdded = Annotated[
+    int,
+    Meta(description="How many of `views` came after their minute had closed, so that the rollup has added them."),
+]
 Missing = Annotated[
     list[MissingSpan],
     Meta(

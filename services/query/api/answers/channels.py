@@ -4,7 +4,15 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from services.query.api.answers.about import ArrivalsThrough, HistoryRevision, LateThrough, Missing, Time, Waits
+from services.query.api.answers.about import (
+    ArrivalsThrough,
+    HistoryRevision,
+    LateThrough,
+    Missing,
+    PointComplete,
+    Time,
+    Waits,
+)
 
 
 class ChannelPoint(Struct, frozen=True):
@@ -15,6 +23,7 @@ class ChannelPoint(Struct, frozen=True):
         int | None,
         Meta(description="Null for hours that are not counted yet, and for hours that the table may have dropped."),
     ]
+    complete: PointComplete
 
 
 class ChannelSeries(Struct, frozen=True):

@@ -9,8 +9,10 @@ from services.query.api.answers.about import (
     CompleteThrough,
     Day,
     HistoryRevision,
+    LateAdded,
     LateThrough,
     Missing,
+    PointComplete,
     Time,
     Waits,
 )
@@ -24,6 +26,7 @@ class VideoViews(Struct, frozen=True):
     views: int
     imported: Annotated[int, Meta(description="How many of `views` were imported from another counter.")]
     blocked: Annotated[int, Meta(description="Views of blocked viewers, which are not in `views`.")]
+    late_added: LateAdded
     complete_through: CompleteThrough
     late_through: LateThrough
     history_revision: HistoryRevision
@@ -37,6 +40,7 @@ class Point(Struct):
 
     start: Annotated[Time, Meta(description="In UTC; with `zone`, at the offset of the zone at that time.")]
     views: int
+    complete: PointComplete
     end: Annotated[
         Time | UnsetType,
         Meta(

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from types import EllipsisType
 from typing import TypedDict
 
+from starlette.requests import Request
+
 from services.query.api.answers.about import MissingSpan, Waiting
 from services.query.api.texts import time_text, utc_text
 from services.query.counts.arrivals import Arrivals
@@ -13,22 +15,31 @@ from services.query.counts.known import Knowledge, Known
 from services.query.counts.overflow_watch import OverflowWatch
 from services.query.counts.spans import Span
 from services.query.counts.store import CountStore
+from services.query.counts.trust import Trust
+from services.query.counts.trust_watch import TrustWatch
 from settings import Settings
 
 
 class Asked:
     """What the endpoints of all resources ask.
 
-    `now` is the clock, in UTC. `overflow` is None where no overflow is watched.
+    `now` is the clock, in UTC. `overflow` is None where no overflow is watched. `watch` reads beside the requests how
+    the stream is and what audits found.
     """
 
     def __init__(
-        self, settings: Settings, store: CountStore, now: Callable[[], datetime], overflow: OverflowWatch | None = None
+        self,
+        settings: Settings,
+        store: CountStore,
+        now: Callable[[], datetime],
+        overflow: OverflowWatch | None,
+        watch: TrustWatch,
     ) -> None:
         self.settings = settings
         self.store = store
         self.now = now
         self.overflow = overflow
+        self.watch = watch
         self.points_max = settings.query.points_max
         self.knowledge = Knowledge(
             store,
@@ -36,6 +47,11 @@ class Asked:
             refresh_s=settings.query.refresh_ms / 1000,
             stale_s=settings.query.stale_s,
         )
+
+    @property
+    def trust(self) -> Trust:
+        """How the stream is and what audits found, as far as that is known now. Ask for it anew for each answer."""
+        return self.watch.known
 
     async def complete(self) -> tuple[Arrivals, HistoryState]:
         """How far the stream and history are complete. Read it before any number. Raises HistoryAwayError."""
@@ -54,6 +70,17 @@ class Asked:
         """How far the stream is complete, by what is known."""
         lateness_ms = self.settings.counting.lateness_ms
         return Arrivals(known.complete, known.listing, lateness_ms, is_watched=self.overflow is not None)
+
+
+def note_span(request: Request, span: Span) -> None:
+    """Note what an answer is about, for header fields that depend on it; without a note it is about all times."""
+    request.state.span = span
+
+
+def noted_span(request: Request) -> Span | None:
+    """The span that was noted; None for all times."""
+    span: Span | None = getattr(request.state, "span", None)
+    return span
 
 
 class OfArrivals(TypedDict):

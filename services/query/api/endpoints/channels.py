@@ -4,7 +4,7 @@ from starlette.requests import Request
 
 from schemas.limits import ABOUT_BYTES_MAX
 from services.query.api.answers import channels as answers
-from services.query.api.endpoints.asked import Asked, of_arrivals, of_history
+from services.query.api.endpoints.asked import Asked, note_span, of_arrivals, of_history
 from services.query.api.parameters.names import check_name, read_kind
 from services.query.api.parameters.series import read_channel_series
 from services.query.api.texts import utc_text
@@ -25,11 +25,18 @@ class Channels:
         kind = read_kind(request.query_params)
         now = self._asked.now()
         series = read_channel_series(request.query_params, now=now, points_max=self._asked.points_max)
+        span = series.start, series.end
+        note_span(request, span)
         arrivals, history = await self._asked.complete()
         found = await self._asked.store.channel_hours(channel_id, kind, series, history, now=now)
-        span = series.start, series.end
+        closed = arrivals.closed(history.through, history.missing([span]))
         return answers.ChannelSeries(
-            [answers.ChannelPoint(utc_text(start), views) for start, views in found],
+            [
+                answers.ChannelPoint(
+                    utc_text(start), views, views is not None and closed.has(start, start + series.step)
+                )
+                for start, views in found
+            ],
             **of_arrivals(arrivals, span, complete=history.through),
             **of_history(history, [span]),
         )

@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from services.query.api.answers.videos import Point
 from services.query.api.texts import utc_text
+from services.query.counts.arrivals import Closed
 from services.query.counts.completeness import HistoryState
 from services.query.counts.points import Points
 from services.query.counts.series import Series
@@ -15,14 +16,24 @@ from services.query.counts.store import CountStore
 
 
 async def read_points(
-    store: CountStore, video_id: str, kind: str, asked: Series | Points, history: HistoryState, *, now: datetime
+    store: CountStore,
+    video_id: str,
+    kind: str,
+    asked: Series | Points,
+    history: HistoryState,
+    closed: Closed,
+    *,
+    now: datetime,
 ) -> tuple[list[Point], int | None]:
-    """The points, and how many of their views were imported: None where imported views are left out."""
+    """The points, and how many of their views were imported: None where imported views are left out.
+
+    `closed` says which points are complete.
+    """
     if isinstance(asked, Points):
         found = await store.points(video_id, kind, asked, history, now=now)
     else:
         found = await store.series(video_id, kind, asked, history, now=now)
-    points = [_point(asked, place, start, views) for place, (start, views) in enumerate(found)]
+    points = [_point(asked, place, start, views, closed) for place, (start, views) in enumerate(found)]
     if not asked.has_whole_days:
         return points, None
     marked, added = await asyncio.gather(
@@ -45,11 +56,12 @@ async def _marked(store: CountStore, video_id: str, kind: str, asked: Series | P
     return await store.marked(video_id, kind, asked)
 
 
-def _point(asked: Series | Points, place: int, start: datetime, views: int) -> Point:
+def _point(asked: Series | Points, place: int, start: datetime, views: int, closed: Closed) -> Point:
     if isinstance(asked, Series):
-        return Point(utc_text(start), views)
-    end = UNSET if asked.is_of_minutes else _text(asked, asked.bounds[place + 1])
-    return Point(_text(asked, start), views, end)
+        return Point(utc_text(start), views, closed.has(start, start + asked.step))
+    until = asked.bounds[place + 1]
+    end = UNSET if asked.is_of_minutes else _text(asked, until)
+    return Point(_text(asked, start), views, closed.has(start, until), end)
 
 
 def _text(asked: Points, at: datetime) -> str:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from schemas.kinds import blocked
 from schemas.limits import VIDEO_ID_BYTES_MAX
 from services.query.api.answers import videos as answers
-from services.query.api.endpoints.asked import Asked, of_arrivals, of_history
+from services.query.api.endpoints.asked import Asked, note_span, of_arrivals, of_history
 from services.query.api.endpoints.points import read_points
 from services.query.api.parameters.names import check_name, read_kind
 from services.query.api.parameters.series import STEPS, read_video_series
@@ -31,16 +31,17 @@ class Videos:
         video_id, kind = video_and_kind(request)
         now = self._asked.now()
         arrivals, history = await self._asked.complete()
-        (views, not_counted), (imported,) = await asyncio.gather(
+        (total, not_counted), (imported,) = await asyncio.gather(
             self._asked.store.totals(video_id, (kind, blocked(kind)), history, now=now),
             self._asked.store.imported(video_id, (kind,), history),
         )
         return answers.VideoViews(
             video_id=video_id,
             kind=kind,
-            views=views + imported,
+            views=total.views + imported,
             imported=imported,
-            blocked=not_counted,
+            blocked=not_counted.views,
+            late_added=total.late_added,
             **of_arrivals(arrivals),
             **of_history(history, [(ALWAYS, now)]),
         )
@@ -50,9 +51,11 @@ class Videos:
         video_id, kind = video_and_kind(request)
         now, store = self._asked.now(), self._asked.store
         asked = read_video_series(request.query_params, now=now, points_max=self._asked.points_max)
+        note_span(request, asked.span)
         arrivals, history = await self._asked.complete()
-        points, imported = await read_points(store, video_id, kind, asked, history, now=now)
         before = store.minutes_cut(now) if asked.is_of_minutes else None
+        closed = arrivals.closed(arrivals.complete, history.missing([asked.span], before=before))
+        points, imported = await read_points(store, video_id, kind, asked, history, closed, now=now)
         return answers.Series(
             points,
             imported,
@@ -65,6 +68,7 @@ class Videos:
         video_id, kind = video_and_kind(request)
         day = read_day(request.query_params)
         start = datetime.combine(day, time(), UTC)
+        note_span(request, (start, start + STEPS["day"]))
         self._asked.store.check(await self._asked.history(), [(start, start + STEPS["day"])], now=self._asked.now())
         found = await self._asked.store.day_changes(video_id, kind, day)
         changes = [answers.DayChange(utc_text(one.at), *one[1:]) for one in found]

@@ -3,13 +3,13 @@
 from services.openapi import JSON, Answer, Body, Operation
 from services.query.api.answers.batch import BatchViews
 from services.query.api.answers.refusals import Away
-from services.query.api.operations.shared import REFUSALS
+from services.query.api.operations.shared import REFUSALS, TRUST
 from services.query.api.parameters.batch import BODY_BYTES_MAX, VIDEOS_MAX, BatchBody
 
 BATCH = Operation(
     "/v1/videos:batchGet",
     f"The totals of up to {VIDEOS_MAX} videos, and their sum; 0 for a video that nobody has viewed.",
-    Answer("The totals, in the order of the request.", (BatchViews,)),
+    Answer("The totals, in the order of the request.", (BatchViews,), headers=TRUST),
     {
         **REFUSALS,
         400: Answer("The body is no JSON, or there is a secret key in the address.", (Away,)),

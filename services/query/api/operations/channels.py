@@ -2,13 +2,13 @@
 
 from services.openapi import Answer, Operation, Parameter
 from services.query.api.answers.channels import ChannelSeries
-from services.query.api.operations.shared import KIND, REFUSALS, TO, choice
+from services.query.api.operations.shared import KIND, REFUSALS, TO, TRUST, choice
 from services.query.api.parameters.series import CHANNEL_GRANULARITY
 
 CHANNEL = Operation(
     "/v1/channels/{channel_id}/series",
     "Views of a channel's videos by the hour, without gaps.",
-    Answer("The points in order.", (ChannelSeries,)),
+    Answer("The points in order.", (ChannelSeries,), headers=TRUST),
     REFUSALS,
     (
         Parameter("channel_id", "The channel.", in_path=True),

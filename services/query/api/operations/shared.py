@@ -6,6 +6,7 @@ from typing import Any
 from schemas.kinds import DEFAULT_KIND
 from services.openapi import Answer, Parameter
 from services.query.api.answers.refusals import Away, BadParameters
+from services.query.counts.trust import AUDIT_FIELD, STATUS_FIELD
 
 
 def choice(names: Iterable[str], default: str) -> dict[str, Any]:
@@ -24,6 +25,20 @@ TO = Parameter("to", "RFC 3339 or ms since 1970; now by default. Not included.")
 AWAY = Answer(
     "What was asked for cannot be read or is not counted yet; try again after Retry-After seconds.", (Away,), retry=True
 )
+TRUST: dict[str, Any] = {
+    STATUS_FIELD: {
+        "description": "How the stream is: healthy, idle (nobody sends events), stalled (it closes no minutes, or is "
+        "catching up) or unknown; and in `behind`, by how many seconds it is behind the clock.",
+        "schema": {"type": "string", "examples": ["healthy;behind=42"]},
+    },
+    AUDIT_FIELD: {
+        "description": "What the last audit of the hours asked for found, or, where none of them was audited lately, "
+        "what the newest audit found: clean, repaired (it was wrong, and is right now), wrong, none or unknown; when "
+        "(`at`), how many numbers were wrong and how many of them are repaired, and how many "
+        "of the hours asked for that is about.",
+        "schema": {"type": "string", "examples": ['clean;at="2026-01-01T03:00:00Z";wrong=0;repaired=0;hours=24']},
+    },
+}
 REFUSALS: dict[int, Answer[Any]] = {
     400: Answer("There is a secret key in the address.", (Away,)),
     401: Answer("There is no valid key.", (Away,)),

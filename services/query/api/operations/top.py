@@ -2,7 +2,7 @@
 
 from services.openapi import Answer, Operation, Parameter
 from services.query.api.answers.top import ClosedTopVideos, TopVideos
-from services.query.api.operations.shared import KIND, REFUSALS, choice, text
+from services.query.api.operations.shared import KIND, REFUSALS, TRUST, choice, text
 from services.query.api.parameters.top import CLOSED_SPANS, DEFAULT_LIMIT, DEFAULT_SPAN, EVERYWHERE, SPANS, TOP_MAX
 
 TOP = Operation(
@@ -11,6 +11,7 @@ TOP = Operation(
     Answer[TopVideos | ClosedTopVideos](
         "The list, the first place first. If there is none, `videos` is empty and `minute` or `start` is null.",
         (TopVideos, ClosedTopVideos),
+        headers=TRUST,
     ),
     REFUSALS,
     (

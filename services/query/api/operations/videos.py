@@ -2,20 +2,20 @@
 
 from services.openapi import Answer, Operation, Parameter
 from services.query.api.answers.videos import DayHistory, Series, VideoViews
-from services.query.api.operations.shared import KIND, REFUSALS, TO, VIDEO, choice
+from services.query.api.operations.shared import KIND, REFUSALS, TO, TRUST, VIDEO, choice
 from services.query.api.parameters.series import DEFAULT_GRANULARITY, GRANULARITIES
 
 VIEWS = Operation(
     "/v1/videos/{video_id}/views",
     "The total of one video; 0 for one that nobody has viewed.",
-    Answer("The total.", (VideoViews,)),
+    Answer("The total.", (VideoViews,), headers=TRUST),
     REFUSALS,
     (VIDEO, KIND),
 )
 SERIES = Operation(
     "/v1/videos/{video_id}/series",
     "Views of one video by the minute, hour, day, week or month they were viewed in, without gaps.",
-    Answer("The points in order.", (Series,)),
+    Answer("The points in order.", (Series,), headers=TRUST),
     REFUSALS,
     (
         VIDEO,
@@ -53,7 +53,7 @@ SERIES = Operation(
 HISTORY = Operation(
     "/v1/videos/{video_id}/history",
     "How the views of a day and the marked views among them have changed, for a video with marked views.",
-    Answer("Every change, the oldest first; none if no view of the day was ever marked.", (DayHistory,)),
+    Answer("Every change, the oldest first; none if no view of the day was ever marked.", (DayHistory,), headers=TRUST),
     REFUSALS,
     (VIDEO, KIND, Parameter("day", "The day (UTC), such as 2026-01-31.", required=True)),
 )
