@@ -75,7 +75,10 @@ bench: setup ## compare the throughput with Flink SQL and a simple PyFlink job
 bench-ingest: setup ## measure what an event costs ingest, beside FastAPI and Go (needs Go)
 	@$(PYTHON) -m benchmarks.ingest
 
+bench-query: setup ## measure how fast counts are answered, beside an earlier commit and FastAPI (needs Go)
+	@$(PYTHON) -m benchmarks.query
+
 freshness: setup ## measure the time from an event's acknowledgement to its visible count
 	@$(PYTHON) -m benchmarks.freshness
 
-.PHONY: help setup setup-tests run up upgrade rollup audit audit-demo down status clean-data test test-unit lint docs exact fuzz nightly bench bench-ingest freshness
+.PHONY: help setup setup-tests run up upgrade rollup audit audit-demo down status clean-data test test-unit lint docs exact fuzz nightly bench bench-ingest bench-query freshness

@@ -21,7 +21,7 @@ import typer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from rich.console import Console
 
-from benchmarks.comparing import ingest_balanced, ingest_host, ingest_overload
+from benchmarks.comparing import ingest_balanced, ingest_host, ingest_overload, service_host
 from benchmarks.comparing.ingest_turns import SINGLE, Case, Sender, cases, schedule
 from benchmarks.contenders import ingest_services
 from benchmarks.contenders.ingest_services import OURS, SERVICES, Place, Service
@@ -72,7 +72,7 @@ def main(
         services.insert(1, ingest_services.before(before.resolve()))
     if quick:
         turns, seconds, minutes = 1, 1.5, min(minutes, 0.5)
-    own, others = ingest_host.shares(os.sched_getaffinity(0), is_pinned=pin)
+    own, others = service_host.shares(os.sched_getaffinity(0), is_pinned=pin)
     result: dict[str, Any] = {
         "benchmark": "ingest-overload" if overload else "ingest-balanced" if balanced else "ingest",
         "quick": quick,
@@ -80,7 +80,7 @@ def main(
         "is_pinned": bool(own),
         "services": [_described(service) for service in services],
     }
-    with tempfile.TemporaryDirectory(prefix="view-counts-bench-") as name, ingest_host.cores(others):
+    with tempfile.TemporaryDirectory(prefix="view-counts-bench-") as name, service_host.cores(others):
         folder = Path(name)
         # Another checkout may know no keys.
         services = [ingest_services.with_key(one, folder / "keys.json") if one is OURS else one for one in services]

@@ -17,8 +17,10 @@ import httpx2
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.comparing.ingest_host import STOP_WITHIN_S, IngestBenchError, LoadPlan, Running, load
+from benchmarks.comparing.ingest_host import Running
 from benchmarks.comparing.ingest_turns import Case, Sender
+from benchmarks.comparing.load_tool import LoadPlan, load
+from benchmarks.comparing.service_host import STOP_WITHIN_S, BenchError
 from benchmarks.contenders.ingest_services import Place, Service
 from benchmarks.measuring import balanced_figures, ingest_figures
 from settings import Settings
@@ -43,7 +45,7 @@ def repeatable(service: Service) -> Service:
 
 @contextlib.contextmanager
 def balanced(processes: Sequence[Running], folder: Path) -> Iterator[Running]:
-    """HAProxy in front of these processes, as if it were a service, until the context ends. Raises IngestBenchError."""
+    """HAProxy in front of these processes, as if it were a service, until the context ends. Raises BenchError."""
     ports = free_ports(("ingest", "query", "private"))
     addresses = [f"{HOST}:{one.place.port}" for one in processes]
     made = Balancer(
@@ -74,7 +76,7 @@ def _wait_ready(port: int) -> None:
             if httpx2.get(f"http://{HOST}:{port}/readyz", trust_env=False).status_code == httpx2.codes.OK:
                 return
         time.sleep(0.1)
-    raise IngestBenchError(f"HAProxy led to no process of ingest within {READY_WITHIN_S:.0f} s")
+    raise BenchError(f"HAProxy led to no process of ingest within {READY_WITHIN_S:.0f} s")
 
 
 def compare(

@@ -18,8 +18,10 @@ from typing import Any
 
 import psutil
 
-from benchmarks.comparing.ingest_host import LoadPlan, Running, cores, load_figures, start_load
+from benchmarks.comparing.ingest_host import Running
 from benchmarks.comparing.ingest_turns import Case, Sender
+from benchmarks.comparing.load_tool import LoadPlan, load_figures, start_load
+from benchmarks.comparing.service_host import cores
 from benchmarks.measuring import ingest_recount, overload_figures
 from benchmarks.measuring.overload_figures import MemorySample
 from tools.stack.layout import repository

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparing.ingest_host import LoadPlan, Running, load
+from benchmarks.comparing.ingest_host import Running
+from benchmarks.comparing.load_tool import LoadPlan, load
 from benchmarks.contenders.ingest_services import Service
 from benchmarks.inputs import bodies
 from benchmarks.measuring import ingest_figures

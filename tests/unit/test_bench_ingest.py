@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from benchmarks.comparing.ingest_host import LoadPlan, known, shares
 from benchmarks.comparing.ingest_turns import Case, cases, schedule
+from benchmarks.comparing.load_tool import LoadPlan
+from benchmarks.comparing.service_host import known, shares
 from benchmarks.contenders.ingest_services import FASTAPI, GO, OURS, with_key
 from benchmarks.inputs import bodies
 from benchmarks.measuring import go_programs, idle_loop, ingest_figures, ingest_recount, overload_figures

@@ -32,6 +32,7 @@ class Ingest(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     ids: ClassVar[list[str]] = []
     refuses: ClassVar[bool] = False
+    asked: ClassVar[list[str]] = []
 
     def do_POST(self) -> None:
         """Answer one request."""
@@ -46,6 +47,14 @@ class Ingest(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
+    def do_GET(self) -> None:
+        """Answer with the path that was asked for."""
+        self.asked.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.path)))
+        self.end_headers()
+        self.wfile.write(self.path.encode())
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
@@ -59,7 +68,7 @@ def tool() -> Path:
 @pytest.fixture
 def url() -> Iterator[str]:
     """Where the server takes bodies. It has taken none yet."""
-    Ingest.ids, Ingest.refuses = [], False
+    Ingest.ids, Ingest.refuses, Ingest.asked = [], False, []
     with ThreadingHTTPServer((HOST, 0), Ingest) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -105,6 +114,28 @@ def test_only_who_ignores_refusals_goes_on_after_one(tool: Path, url: str, sent:
     assert polite["statuses"] == {"429": 1}
     assert rude["statuses"]["429"] > 1
     assert (polite["acknowledged"], rude["acknowledged"], rude["held_back"]) == (0, 0, 0)
+
+
+def test_whole_requests_are_sent_as_they_are_and_need_no_word_of_acceptance(
+    tool: Path, url: str, tmp_path: Path
+) -> None:
+    bodies.write(tmp_path / "asked", [b"GET /a?b=c:d\n", b"GET /e\n", b'POST /f\n{"events":[]}'])
+    told = run(
+        tool,
+        *(f"-url={url}", f"-bodies={tmp_path / 'asked'}", "-connections=1", "-seconds=30", "-requests-max=3", "-whole"),
+    )
+    assert (told["statuses"], told["broken"], told["acknowledged"]) == ({"200": 2, "202": 1}, 0, 0)
+    assert Ingest.asked == ["/a?b=c:d", "/e"]
+    assert told["answer_bytes"] == len("/a?b=c:d" + "/e" + '{"accepted": 0}')
+
+
+def test_a_body_that_is_no_whole_request_is_refused(tool: Path, url: str, tmp_path: Path) -> None:
+    bodies.write(tmp_path / "asked", [b"GET /a\n", b"/b"])
+    command = [str(tool), f"-url={url}", f"-bodies={tmp_path / 'asked'}", "-whole"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "body 1" in done.stderr
+    assert "the first line is METHOD /PATH" in done.stderr
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1:80", "example.com:80", "127.0.0.1", "0.0.0.0:80"])

@@ -32,7 +32,11 @@ func readBodies(o *options) ([]body, error) {
 			return nil, fmt.Errorf("-bodies=%s: the file ends inside body %d", o.bodies, len(found))
 		}
 		size := int(binary.BigEndian.Uint32(text))
-		found = append(found, newBody(o, text[4:4+size]))
+		one, err := newBody(o, text[4:4+size])
+		if err != nil {
+			return nil, fmt.Errorf("-bodies=%s: body %d: %w", o.bodies, len(found), err)
+		}
+		found = append(found, one)
 		text = text[4+size:]
 		if o.freshIDs && len(found[len(found)-1].ids) != o.eventsPerBody {
 			return nil, fmt.Errorf("-fresh-ids: body %d does not hold %s %d times", len(found)-1, idMark, o.eventsPerBody)
@@ -44,9 +48,20 @@ func readBodies(o *options) ([]body, error) {
 	return found, nil
 }
 
-func newBody(o *options, payload []byte) body {
+func newBody(o *options, payload []byte) (body, error) {
+	what := "POST " + o.path
+	if o.whole {
+		line, rest, found := bytes.Cut(payload, []byte("\n"))
+		if method, path, two := bytes.Cut(line, []byte(" ")); !found || !two || len(method) == 0 || !isPath(path) {
+			return body{}, fmt.Errorf("%.100q: with -whole the first line is METHOD /PATH", line)
+		}
+		what, payload = string(line), rest
+	}
 	var request bytes.Buffer
-	fmt.Fprintf(&request, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n", o.path, o.host, len(payload))
+	fmt.Fprintf(&request, "%s HTTP/1.1\r\nHost: %s\r\n", what, o.host)
+	if !o.whole || len(payload) > 0 {
+		fmt.Fprintf(&request, "Content-Length: %d\r\n", len(payload))
+	}
 	for _, line := range o.headers {
 		fmt.Fprintf(&request, "%s\r\n", line)
 	}
@@ -62,7 +77,12 @@ func newBody(o *options, payload []byte) body {
 	}
 	request.Write(payload)
 	one.request = request.Bytes()
-	return one
+	return one, nil
+}
+
+// isPath says whether a line of a request can have this path.
+func isPath(path []byte) bool {
+	return bytes.HasPrefix(path, []byte("/")) && !bytes.ContainsAny(path, " \r")
 }
 
 // fresh returns the request with the client and the number as the first eight digits of each id. It uses `room`.

@@ -29,6 +29,7 @@ type connection struct {
 	broken       int64
 	partly       int64
 	events       int64
+	answerBytes  int64
 	acknowledged []uint32
 	takenUs      []int32
 	refusedUs    []int32
@@ -112,10 +113,14 @@ func (c *connection) exchange(request []byte) (int, int64, time.Duration, error)
 	if answer.Close || writeErr != nil {
 		c.close()
 	}
-	accepted, err := acceptedIn(text)
-	if err != nil && answer.StatusCode/100 == 2 {
-		return 0, 0, 0, err
+	var accepted int64
+	if !c.options.whole {
+		accepted, err = acceptedIn(text)
+		if err != nil && answer.StatusCode/100 == 2 {
+			return 0, 0, 0, err
+		}
 	}
+	c.answerBytes += int64(len(text))
 	var wait time.Duration
 	if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil && answer.StatusCode >= 429 {
 		wait = time.Duration(seconds) * time.Second
@@ -143,6 +148,9 @@ func (c *connection) note(number int64, status int, accepted int64, took time.Du
 	}
 	c.takenUs = append(c.takenUs, micros(took))
 	c.events += accepted
+	if c.options.whole {
+		return
+	}
 	if accepted != int64(c.options.eventsPerBody) {
 		c.partly++
 	} else if c.options.acknowledged != "" {

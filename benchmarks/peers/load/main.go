@@ -1,4 +1,7 @@
-// Sends prepared bodies to an ingest service on this machine, and prints as JSON what became of them.
+// Sends prepared bodies to a service on this machine, and prints as JSON what became of them.
+//
+// Bodies are posted to an ingest service, which says how many events it has accepted. With -whole each of them is a
+// whole request in short, for a service of another kind.
 //
 // In the closed loop each connection sends its next body when the last one is answered. In the open loop (-rate) bodies
 // are due at fixed times whatever the service does, and a latency counts from the time that the body was due: a service
@@ -49,6 +52,7 @@ type options struct {
 	cpu           float64
 	ignores       bool
 	freshIDs      bool
+	whole         bool
 	client        uint
 	acknowledged  string
 	timeout       time.Duration
@@ -68,6 +72,7 @@ func parsed() (*options, error) {
 	flag.Float64Var(&o.cpu, "cpu", 0.5, "the share of one core that the tool may use")
 	flag.BoolVar(&o.ignores, "ignores-refusals", false, "go on at once after 429 and 503, whatever Retry-After says")
 	flag.BoolVar(&o.freshIDs, "fresh-ids", false, "write the client and the request's number into each event_id")
+	flag.BoolVar(&o.whole, "whole", false, "each body begins with a line of method and path, and its answer has any form")
 	flag.UintVar(&o.client, "client", 0, "the number of this client in fresh ids, 0 to 15")
 	flag.StringVar(&o.acknowledged, "acknowledged", "", "the file for the numbers of requests taken as a whole")
 	flag.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long an answer may take")
@@ -96,6 +101,8 @@ func (o *options) check() error {
 		return fmt.Errorf("-cpu=%g: give more than 0 and at most 1", o.cpu)
 	case !(o.rate >= 0 && o.rate <= 1e6):
 		return fmt.Errorf("-rate=%g: give 0 to 1000000", o.rate)
+	case o.whole && o.freshIDs:
+		return fmt.Errorf("-fresh-ids does not go with -whole: only events have ids")
 	case o.client > clientMax:
 		return fmt.Errorf("-client=%d: give 0 to %d", o.client, clientMax)
 	}

@@ -16,6 +16,7 @@ type figures struct {
 	FirstBreak   string           `json:"first_break,omitempty"`
 	Acknowledged int64            `json:"acknowledged"`
 	Partly       int64            `json:"partly_acknowledged_requests"`
+	AnswerBytes  int64            `json:"answer_bytes"`
 	Seconds      float64          `json:"seconds"`
 	P50Ms        float64          `json:"p50_ms"`
 	P99Ms        float64          `json:"p99_ms"`
@@ -45,6 +46,7 @@ func summary(o *options, clients []*connection, p *pace, took time.Duration) fig
 		told.Requests += one.broken
 		told.Partly += one.partly
 		told.Acknowledged += one.events
+		told.AnswerBytes += one.answerBytes
 		if told.FirstBreak == "" {
 			told.FirstBreak = one.firstBreak
 		}
