@@ -7,8 +7,9 @@ idle connections by itself. Here a connection that is in use is closed after an 
 import asyncio
 import random
 import time
+import weakref
 from asyncio import TimerHandle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +23,8 @@ from settings.groups.serving import ServingSettings
 # How old a connection becomes, as a share of what is usual, and since when it is there.
 SHARE = "connection_share"
 BORN_AT = "connection_born_at_s"
+# In the state of a request: closes its connection at once, also if the client reads nothing.
+ABORT = "connection_abort"
 # In the state of a request: its whole body is there.
 BODY_CAME = "connection_body_came"
 JITTER = 0.1
@@ -44,7 +47,7 @@ class DatedConnection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, serving: ServingSettings, door: Door | None = None, **named: Any) -> None:
         super().__init__(*arguments, **named)
         share = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - it spreads load, and hides nothing
-        self.app_state = {**self.app_state, BORN_AT: time.monotonic(), SHARE: share}
+        self.app_state = {**self.app_state, BORN_AT: time.monotonic(), SHARE: share, ABORT: _aborts(self)}
         self._serving = serving
         self._door = door
         self._visitor = Visitor()
@@ -220,6 +223,18 @@ class DatedConnection(HttpToolsProtocol):
         if self._impatience is not None:
             self._impatience.cancel()
             self._impatience = None
+
+
+def _aborts(connection: DatedConnection) -> Callable[[], None]:
+    # Weak, so that a connection is forgotten as soon as it ends, and not when garbage is collected.
+    of = weakref.ref(connection)
+
+    def abort() -> None:
+        found = of()
+        if found is not None:
+            found.transport.abort()
+
+    return abort
 
 
 def write_answer(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes | memoryview) -> bool:

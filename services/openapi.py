@@ -51,7 +51,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Answer(Generic[A]):
-    """An answer: JSON of one of the structs `shapes`, or text if there are none.
+    """An answer: JSON of one of the structs `shapes`, or text if there are none. `media` is given for another form.
 
     With `retry` it has Retry-After. With `limits` it may say how much the caller can still send. `headers` are
     others, as OpenAPI describes them.
@@ -62,6 +62,7 @@ class Answer(Generic[A]):
     retry: bool = False
     limits: bool = False
     headers: Mapping[str, Any] = field(default_factory=dict)
+    media: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,6 @@ def _answer(answer: Answer[Any], schemas: Mapping[type, dict[str, Any]]) -> dict
         found["headers"] = headers
     references = [schemas[shape] for shape in answer.shapes]
     if not references:
-        return {**found, "content": {TEXT: {"schema": {"type": "string"}}}}
+        return {**found, "content": {answer.media or TEXT: {"schema": {"type": "string"}}}}
     schema = references[0] if len(references) == 1 else {"anyOf": references}
-    return {**found, "content": {JSON: {"schema": schema}}}
+    return {**found, "content": {answer.media or JSON: {"schema": schema}}}

@@ -5,7 +5,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
@@ -31,13 +31,18 @@ from services.query.api.endpoints.batch import Batch
 from services.query.api.endpoints.channels import Channels
 from services.query.api.endpoints.health import Health
 from services.query.api.endpoints.ledger import Ledger
+from services.query.api.endpoints.live import Live, MayStay
 from services.query.api.endpoints.top import Top
 from services.query.api.endpoints.videos import Videos
+from services.query.api.live.event_stream import EventStream
+from services.query.api.live.hub import Hub
+from services.query.api.live.reading import Reading
 from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
 from services.query.api.operations.description import OPENAPI, PRIVATE_OPENAPI
 from services.query.api.operations.health import METRICS, READYZ
 from services.query.api.operations.ledger import LEDGER
+from services.query.api.operations.live import LIVE_TOP, LIVE_VIEWS
 from services.query.api.operations.top import TOP
 from services.query.api.operations.videos import HISTORY, SERIES, VIEWS
 from services.query.counts.cold import History, TooManyFilesError
@@ -89,6 +94,16 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     watch = TrustWatch(store.reads, now, lateness_ms=settings.counting.lateness_ms, overflow=overflow)
     asked = Asked(settings, store, now, overflow, watch)
     of_health = Health(asked)
+    videos, top = Videos(asked), Top(asked)
+    reading = Reading(asked, videos, top)
+    hub = Hub(
+        reading.read,
+        reading.cost,
+        listeners_max=settings.query.listeners_max,
+        life=life,
+        now=now,
+        registry=registry,
+    )
     access = Access(settings.access, registry)
     redis = redis_client(settings.redis) if settings.redis.host else None
 
@@ -106,6 +121,7 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         yield
         for task in background:
             task.cancel()
+        hub.stop()
         await store.stop()
         if redis is not None:
             await redis.aclose()
@@ -130,7 +146,8 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     }
     public = Starlette(
         routes=[
-            *_questions(asked, access),
+            *_questions(asked, videos, top, access),
+            *_streams(hub, access),
             *health,
             *description_routes(OPENAPI),
         ],
@@ -153,9 +170,9 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     return Service(public, private, life)
 
 
-def _questions(asked: Asked, access: Access) -> list[Route]:
+def _questions(asked: Asked, videos: Videos, top: Top, access: Access) -> list[Route]:
     """The routes of all questions: an operation, and what answers it."""
-    videos, channels, top, ledger = Videos(asked), Channels(asked), Top(asked), Ledger(asked)
+    channels, ledger = Channels(asked), Ledger(asked)
     batch = Batch(asked)
     return [
         _route(VIEWS, videos.views, asked, access, TOTAL_READERS),
@@ -166,6 +183,12 @@ def _questions(asked: Asked, access: Access) -> list[Route]:
         _route(TOP, top.list, asked, access),
         _route(LEDGER, ledger.minutes, asked, access),
     ]
+
+
+def _streams(hub: Hub, access: Access) -> list[Route]:
+    """The routes of all that can be listened to."""
+    live = Live(hub)
+    return [_stream_route(LIVE_VIEWS, live.views, access), _stream_route(LIVE_TOP, live.top, access)]
 
 
 def _overflow_watch(settings: Settings, registry: CollectorRegistry) -> OverflowWatch | None:
@@ -195,7 +218,33 @@ def _route(
         headers = trust_headers(asked.trust, now=asked.now(), span=noted_span(request))
         return json_answer(found, operation.status, headers)
 
-    return Route(re.sub(r"\{(\w+)\}", r"{\1:name}", operation.path), endpoint, methods=[operation.method])
+    return Route(_path(operation), endpoint, methods=[operation.method])
+
+
+def _stream_route(
+    operation: Operation[Any], answer: Callable[[Request, MayStay], Awaitable[EventStream]], access: Access
+) -> Route:
+    """The route of a stream. Who listens is looked at again and again: a stream must not outlive its key."""
+
+    async def endpoint(request: Request) -> Response:
+        caller = access.caller(request, READERS)
+        check_known(request.query_params, (*operation.query_names, KEY_PARAMETER))
+        check_names(caller, request, has_kind=True)
+
+        def may_stay() -> bool:
+            try:
+                access.caller(request, READERS)
+            except RefusedError:
+                return False
+            return True
+
+        return await answer(request, may_stay)
+
+    return Route(_path(operation), endpoint, methods=[operation.method])
+
+
+def _path(operation: Operation[Any]) -> str:
+    return re.sub(r"\{(\w+)\}", r"{\1:name}", operation.path)
 
 
 async def _bad_parameter(_request: Request, error: Exception) -> Response:

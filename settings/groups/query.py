@@ -49,3 +49,9 @@ class QuerySettings(ServingSettings):
         description="For how long the service goes on with what it has read of that, while Cassandra does not answer. "
         "It says no more than what was so then. After this time answers are 503.",
     )
+    listeners_max: int = Field(
+        1000,
+        ge=0,
+        description="How many streams of live answers a process has at a time. A further one is answered with 503. "
+        "Each is a connection of connections_max, and of what the load balancer gives to a process.",
+    )

@@ -28,15 +28,19 @@ from services.openapi import HEALTHZ, JSON, Operation
 from services.query import app as query_app
 from services.query.api.answers import ledger as answers
 from services.query.api.endpoints import batch as batch_endpoint
+from services.query.api.endpoints.videos import Videos
+from services.query.api.live.event_stream import MEDIA
 from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
 from services.query.api.operations.description import OPENAPI, PRIVATE_OPENAPI
 from services.query.api.operations.health import READYZ
 from services.query.api.operations.ledger import LEDGER
+from services.query.api.operations.live import LIVE_TOP, LIVE_VIEWS
 from services.query.api.operations.top import TOP
 from services.query.api.operations.videos import HISTORY, SERIES, VIEWS
 from services.query.api.parameters.batch import BODY_BYTES_MAX as BATCH_BYTES_MAX
 from services.query.counts.cold import History, TooManyFilesError
+from services.query.counts.session import StoreAwayError
 from services.query.counts.store import CountStore
 from services.server import Service
 from settings import AccessSettings, IngestSettings, OverflowSettings, Settings
@@ -88,6 +92,10 @@ class Described:
         assert answer.headers["content-type"].partition(";")[0] == media, answer.text
         if media == JSON:
             self._validate(content["schema"], answer.json())
+        if media == MEDIA:
+            for line in answer.text.splitlines():
+                if line.startswith("data: "):
+                    self._validate(content["schema"], json.loads(line.removeprefix("data: ")))
 
     def fields_of(self, names: set[str]) -> set[tuple[str, str]]:
         """All fields of these schemas."""
@@ -166,6 +174,9 @@ QUESTIONS: list[tuple[Operation[Any], str]] = [
     (SERIES, "/v1/videos/A/series?from=2026-03-20T09:00:00Z&to=2026-03-20T09:00:00Z"),
     (HISTORY, "/v1/videos/A/history?day=2026-03-19"),
     (CHANNEL, "/v1/channels/c-1/series"),
+    (LIVE_VIEWS, "/v1/videos/A/live?events=1"),
+    (LIVE_TOP, "/v1/top/live?events=1"),
+    (LIVE_TOP, "/v1/top/live?events=1&span=trending"),
     (TOP, "/v1/top"),
     (TOP, "/v1/top?span=trending&limit=1"),
     (TOP, "/v1/top?span=minute&kind=nobody&at=2026-03-01T00:00:00Z"),
@@ -201,7 +212,31 @@ class Watch:
         self.listing = Listing(made_ms, [ObjectName(made_ms, "i", 1, Destination.EVENTS, 0, 0, 3)])
 
 
-def test_answers_of_query_are_as_described(query: Starlette, monkeypatch: pytest.MonkeyPatch) -> None:
+def stream_that_breaks(history: History) -> httpx2.Response:
+    """A stream whose tables can be read once. Then the process leaves."""
+    tables = full(history)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(query_app, "CountStore", lambda *_: tables)
+        leaving = query_app.build_service(Settings(), lambda: NOW)
+        calls = []
+        read = Videos.total
+
+        async def once(*arguments: Any) -> Any:
+            calls.append(arguments)
+            # It has been said at the third reading that the second one has failed.
+            leaving.life.is_leaving = len(calls) > 2
+            if len(calls) > 1:
+                raise StoreAwayError("away")
+            return await read(*arguments)
+
+        patch.setattr(Videos, "total", once)
+        answer = ask(leaving.public, "GET", "/v1/videos/A/live")
+    names = [line for line in answer.text.splitlines() if line.startswith("event")]
+    assert names == ["event: views", "event: away", "event: end"]
+    return answer
+
+
+def test_answers_of_query_are_as_described(query: Starlette, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     described = Described(OPENAPI)
     monkeypatch.setattr(batch_endpoint, "BODY_TIMEOUT_S", 0.1)
     away = unconnected().public
@@ -219,6 +254,10 @@ def test_answers_of_query_are_as_described(query: Starlette, monkeypatch: pytest
         if operation.parameters:
             described.hold(operation.path, ask(query, "GET", f"{url.partition('?')[0]}?no_such_parameter=1"))
     hold_batches(described, query, away, with_keys)
+    described.hold(
+        LIVE_VIEWS.path, ask(query, "GET", "/v1/videos/A/live?events=1", headers={"Last-Event-ID": "6-9999"})
+    )
+    described.hold(LIVE_VIEWS.path, stream_that_breaks(history))
     monkeypatch.setattr(query_app, "OverflowWatch", Watch)
     watching = query_app.build_service(Settings(overflow=OVERFLOW), lambda: NOW).public
     answer = ask(watching, "GET", "/v1/videos/A/views")
@@ -286,7 +325,9 @@ def test_every_choice_of_a_parameter_is_known(query: Starlette, operation: Opera
     url = next(url for one, url in QUESTIONS if one is operation)
     for parameter in operation.parameters:
         for value in parameter.schema.get("enum", ()):
-            assert ask(query, "GET", url, params={parameter.name: value}).status_code == 200, value
+            # A stream must have an end.
+            params = {**httpx2.URL(url).params, parameter.name: value}
+            assert ask(query, "GET", url, params=params).status_code == 200, value
 
 
 def test_too_many_files_are_a_bad_parameter(query: Starlette, monkeypatch: pytest.MonkeyPatch) -> None:

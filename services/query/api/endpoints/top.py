@@ -11,7 +11,7 @@ from services.query.api.parameters.top import read_top
 from services.query.api.texts import time_text
 from services.query.counts.completeness import FOR_EVER
 from services.query.counts.spans import Span
-from services.query.counts.top import ClosedTopQuestion, TopVideo
+from services.query.counts.top import ClosedTopQuestion, TopQuestion, TopVideo
 
 # The newest lists of the stream are made of two hours.
 REACH_OF_LISTS = timedelta(hours=3)
@@ -31,6 +31,10 @@ class Top:
         question = read_top(request.query_params)
         if isinstance(question, ClosedTopQuestion):
             return await self._closed(question)
+        return await self.of_stream(question)
+
+    async def of_stream(self, question: TopQuestion) -> answers.TopVideos:
+        """A list that the stream has made, for who asks once and for who listens."""
         now = self._asked.now()
         arrivals = await self._asked.arrivals()
         found = await self._asked.store.top(question, now=now)

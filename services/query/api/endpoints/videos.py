@@ -28,7 +28,10 @@ class Videos:
 
     async def views(self, request: Request) -> answers.VideoViews:
         """The total of a video."""
-        video_id, kind = video_and_kind(request)
+        return await self.total(*video_and_kind(request))
+
+    async def total(self, video_id: str, kind: str) -> answers.VideoViews:
+        """The total of a video, for who asks once and for who listens."""
         now = self._asked.now()
         arrivals, history = await self._asked.complete()
         (total, not_counted), (imported,) = await asyncio.gather(

@@ -6,6 +6,7 @@ from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
 from services.query.api.operations.health import METRICS, READYZ
 from services.query.api.operations.ledger import LEDGER
+from services.query.api.operations.live import LIVE_TOP, LIVE_VIEWS
 from services.query.api.operations.top import TOP
 from services.query.api.operations.videos import HISTORY, SERIES, VIEWS
 
@@ -13,7 +14,7 @@ OPENAPI = describe(
     "View counts: query",
     "How often each video was viewed, in total and by the minute, hour or day; which videos are viewed most; and what "
     "became of every event. Times are UTC unless a zone is named.",
-    [VIEWS, SERIES, HISTORY, BATCH, CHANNEL, TOP, LEDGER, HEALTHZ, READYZ],
+    [VIEWS, SERIES, HISTORY, LIVE_VIEWS, BATCH, CHANNEL, TOP, LIVE_TOP, LEDGER, HEALTHZ, READYZ],
 )
 PRIVATE_OPENAPI = describe(
     "View counts: query, private port",

@@ -41,3 +41,11 @@ def read_top(query: Mapping[str, str]) -> TopQuestion | ClosedTopQuestion:
     if span in CLOSED_SPANS:
         return ClosedTopQuestion(kind, span, country.upper(), entries, at)
     return TopQuestion(kind, span, entries, at)
+
+
+def read_live_top(query: Mapping[str, str]) -> TopQuestion:
+    """The newest list of the stream that `kind`, `span` and `limit` ask for."""
+    question = read_top(query)
+    if isinstance(question, ClosedTopQuestion):
+        raise ParameterError("span", question.span, f"must be one of {', '.join(SPANS)}: others change once an hour")
+    return question
