@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.balancers import How, Running, Stub, balancer, stubs
+from tests.support.balancers import PIECE_S, PIECES, How, Running, Stub, balancer, stubs
 from tests.support.waiting import eventually
 from tools.balancer.configuration import BUFFER_BYTES
 
@@ -118,7 +118,7 @@ def test_one_process_answers_for_a_video_whatever_is_asked_of_it_and_in_whatever
         found: dict[str, set[str]] = {video: set() for video in videos}
         with client_of(url) as client:
             for video in videos:
-                for what in ("views", "series?granularity=minute", "history?day=2026-01-01"):
+                for what in ("views", "live", "series?granularity=minute", "history?day=2026-01-01"):
                     found[video].add(client.get(f"/v1/videos/{video}/{what}").text)
         assert all(len(names) == 1 for names in found.values())
         return found
@@ -137,6 +137,16 @@ def test_one_process_answers_for_a_video_whatever_is_asked_of_it_and_in_whatever
             running.write([one], [two, one])
             running.reload()
             assert homes(running.query) == both
+
+
+def test_a_stream_lives_as_long_as_something_comes_now_and_then(tmp_path: Path) -> None:
+    with stubs("one") as (one,), balancer(tmp_path, [one.address], [one.address], silent_s=1) as running:
+        one.how = "stream"
+        with client_of(running.query) as client:
+            answer = client.get("/v1/videos/A/live")
+        # Three times as long as either side may be silent.
+        assert (answer.status_code, answer.text) == (200, ":\n" * PIECES)
+        assert PIECES * PIECE_S > 2
 
 
 def test_what_clients_say_of_their_address_is_thrown_away(tmp_path: Path) -> None:

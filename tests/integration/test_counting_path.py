@@ -457,3 +457,13 @@ def test_partitions_that_are_added_to_a_living_topic_lose_nothing(
     send(ingest, [view("added", datetime.now(UTC)) for _ in range(40)])
     assert eventually(lambda: views(query, "added") == 80), views(query, "added")
     assert fates(session)["dead_lettered"] == dead_before
+
+
+def test_who_listens_sees_a_view_that_ingest_has_taken(ingest: httpx2.Client, query: httpx2.Client) -> None:
+    with query.stream("GET", "/v1/videos/listened/live", timeout=PATIENCE_S) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        data = (json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line.startswith("data: "))
+        first = next(data)
+        assert (first["views"], first["every_s"]) == (0, 1)
+        send(ingest, [view("listened", datetime.now(UTC))])
+        assert next(event for event in data if event.get("views"))["views"] == 1

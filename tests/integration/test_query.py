@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -277,6 +278,23 @@ def test_migrations_run_once_and_never_change(cassandra: CassandraSettings, sess
     session.execute("UPDATE fresh.schema_migrations SET checksum = 'x' WHERE name = '001_counts'")
     with pytest.raises(MigrationChangedError, match="001_counts"):
         migrate([HOST], cassandra.port, fresh)
+
+
+def test_a_stream_ends_with_its_process_and_says_so(
+    shared_stack: Stack, cassandra: CassandraSettings, session: Any
+) -> None:
+    variables = {**shared_stack.process_environment(), "VIEW_COUNTS_CASSANDRA_KEYSPACE": cassandra.keyspace}
+    write(session, "listened", datetime.now(UTC).replace(second=0, microsecond=0), 3)
+    with httpx2.Client(timeout=60, trust_env=False) as http:
+        with service("query", variables) as url:
+            stream = http.send(http.build_request("GET", f"{url}/v1/videos/listened/live"), stream=True)
+            lines = stream.iter_lines()
+            found = json.loads(next(line for line in lines if line.startswith("data: ")).removeprefix("data: "))
+            assert found["views"] == 3
+            total = http.get(f"{url}/v1/videos/listened/views").json()
+            assert {**total, "every_s": 1}.keys() == found.keys()
+        # The process has ended by now, and the stream is whole.
+        assert [line for line in lines if line.startswith("event: ")][-1] == "event: end"
 
 
 def test_cassandra_away_is_503_until_it_is_back(shared_stack: Stack, client: httpx2.Client) -> None:

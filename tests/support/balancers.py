@@ -25,8 +25,11 @@ from tools.stack.machine.ports import HOST, free_ports
 
 STOP_S = 10.0
 READY = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nready\n"
+# A stream of a stub.
+PIECES = 10
+PIECE_S = 0.3
 NOT_READY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 3\r\n\r\nwhy"
-How = Literal["answer", "close", "reset", "half an answer", "503", "not ready"]
+How = Literal["answer", "close", "reset", "half an answer", "503", "not ready", "stream"]
 
 
 def program() -> str:
@@ -46,7 +49,12 @@ def check(text: str, folder: Path) -> str:
 
 
 class Running:
-    """A HAProxy that serves. `ingest` and `query` are the URLs of its doors."""
+    """A HAProxy that serves. `ingest` and `query` are the URLs of its doors.
+
+    If `silent_s` is not None, it takes the place of all times after which a silent side has gone.
+    """
+
+    silent_s: int | None = None
 
     def __init__(self, folder: Path, ports: dict[str, int]) -> None:
         self._folder = folder
@@ -67,6 +75,8 @@ class Running:
             threads=1,
         )
         text = configuration(balancer, Times.of(Settings()))
+        if self.silent_s is not None:
+            text = re.sub(r"timeout (client|server) \d+s", rf"timeout \1 {self.silent_s}s", text)
         (self._folder / "haproxy.cfg").write_text(text, encoding="utf-8")
 
     def start(self) -> None:
@@ -121,9 +131,12 @@ class Running:
 
 
 @contextmanager
-def balancer(folder: Path, ingest: Sequence[str], query: Sequence[str] = (f"{HOST}:9",)) -> Iterator[Running]:
+def balancer(
+    folder: Path, ingest: Sequence[str], query: Sequence[str] = (f"{HOST}:9",), *, silent_s: int | None = None
+) -> Iterator[Running]:
     """A HAProxy in front of these processes, until the context ends."""
     running = Running(folder, free_ports(("ingest", "query", "private")))
+    running.silent_s = silent_s
     running.write(ingest, query)
     try:
         running.start()
@@ -193,6 +206,9 @@ class Stub:
                 if self.how in ("503", "not ready"):
                     writer.write(NOT_READY)
                     continue
+                if self.how == "stream":
+                    await self._stream(writer)
+                    continue
                 if self.how == "reset":
                     # As from a process that was killed before it has read everything.
                     at_once = struct.pack("ii", 1, 0)
@@ -202,6 +218,15 @@ class Stub:
                     await writer.drain()
                 break
         writer.close()
+
+    async def _stream(self, writer: asyncio.StreamWriter) -> None:
+        """An answer that has no end for a while, with a piece now and then."""
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        for _ in range(PIECES):
+            await asyncio.sleep(PIECE_S)
+            writer.write(b"2\r\n:\n\r\n")
+            await writer.drain()
+        writer.write(b"0\r\n\r\n")
 
 
 @contextmanager

@@ -27,6 +27,8 @@ BUFFER_BYTES = 64 << 10
 MARGIN_S = 10
 IDLE_MARGIN_S = 15
 QUERY_ANSWER_S = 60
+# A stream of live answers has a comment each 15 s. A client or a process that is silent for longer has gone.
+STREAM_SILENT_S = 45
 # As services/ingest/idempotency.py reads a key, with or without double quotes. Other forms of a UUIDv7 are not
 # repeated, which loses nothing but the second try.
 KEY_FORM = r'^"?[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"?$'
@@ -158,7 +160,7 @@ def configuration(balancer: Balancer, times: Times) -> str:
         "body_s": times.body_s,
         "idle_s": times.idle_s,
         # A client that sends nothing for so long has gone; ingest gives up a slow body sooner.
-        "client_s": times.body_s + MARGIN_S,
+        "client_s": max(times.body_s + MARGIN_S, STREAM_SILENT_S),
         "ingest_s": times.ingest_s,
         "query_s": QUERY_ANSWER_S,
         "check_ms": CHECK_MS,
