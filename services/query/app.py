@@ -27,6 +27,7 @@ from services.parameters import ParameterError, check_known
 from services.query.api.allowed import check_names
 from services.query.api.answers.refusals import Away, BadParameter, BadParameters
 from services.query.api.endpoints.asked import Asked, noted_span
+from services.query.api.endpoints.audits import Audits
 from services.query.api.endpoints.batch import Batch
 from services.query.api.endpoints.channels import Channels
 from services.query.api.endpoints.health import Health
@@ -37,6 +38,7 @@ from services.query.api.endpoints.videos import Videos
 from services.query.api.live.event_stream import EventStream
 from services.query.api.live.hub import Hub
 from services.query.api.live.reading import Reading
+from services.query.api.operations.audits import AUDITS
 from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
 from services.query.api.operations.description import OPENAPI, PRIVATE_OPENAPI
@@ -182,6 +184,7 @@ def _questions(asked: Asked, videos: Videos, top: Top, access: Access) -> list[R
         _route(CHANNEL, channels.series, asked, access),
         _route(TOP, top.list, asked, access),
         _route(LEDGER, ledger.minutes, asked, access),
+        _route(AUDITS, Audits(asked).found, asked, access),
     ]
 
 

@@ -55,9 +55,37 @@ class Full(Tables):
         day = datetime(2026, 3, 20)
         yield SimpleNamespace(start=day, videos=[("A", 7)], complete_through=day + 14 * HOUR)
 
+    def _of_verdicts_of_days(self, _days: list[date]) -> Iterator[Any]:
+        yield verdict(datetime(2026, 3, 20, 12), datetime(2026, 3, 20, 14), wrong=1, repaired=1)
+
+    def _of_findings_of_days(self, _days: list[date]) -> Iterator[Any]:
+        yield finding("ledger", datetime(2026, 3, 20, 14), wrong=1, places=[(datetime(2026, 3, 20, 12), 3)])
+
     def _of_ledger(self, _minutes: list[datetime]) -> Iterator[Any]:
         minute = NOW.replace(tzinfo=None) - 2 * timedelta(minutes=1)
         yield SimpleNamespace(minute=minute, **dict.fromkeys(LEDGER_COLUMNS, 1) | {"received": 6})
+
+
+def verdict(hour: datetime, audited_at: datetime, *, wrong: int = 0, repaired: int = 0) -> SimpleNamespace:
+    """A row of audit_verdicts, of 10 cells."""
+    return SimpleNamespace(
+        hour=hour,
+        audited_at=audited_at,
+        compared=10,
+        equal=9 - wrong,
+        late=1,
+        late_added=2,
+        wrong=wrong,
+        biggest_difference=5 * wrong,
+        repaired=repaired,
+    )
+
+
+def finding(
+    what: str, audited_at: datetime, *, wrong: int = 0, places: list[tuple[datetime, int]] | None = None
+) -> SimpleNamespace:
+    """A row of audit_findings, of 8 rows. What is wrong was repaired."""
+    return SimpleNamespace(what=what, audited_at=audited_at, compared=8, wrong=wrong, repaired=wrong, places=places)
 
 
 def full(history: History) -> Tables:

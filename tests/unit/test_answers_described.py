@@ -30,6 +30,7 @@ from services.query.api.answers import ledger as answers
 from services.query.api.endpoints import batch as batch_endpoint
 from services.query.api.endpoints.videos import Videos
 from services.query.api.live.event_stream import MEDIA
+from services.query.api.operations.audits import AUDITS
 from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
 from services.query.api.operations.description import OPENAPI, PRIVATE_OPENAPI
@@ -183,6 +184,7 @@ QUESTIONS: list[tuple[Operation[Any], str]] = [
     (TOP, "/v1/top?span=clock_hour"),
     (TOP, "/v1/top?span=day&country=de"),
     (LEDGER, "/v1/ledger"),
+    (AUDITS, "/v1/audits"),
     (HEALTHZ, "/healthz"),
     (READYZ, "/readyz"),
 ]

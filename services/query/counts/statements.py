@@ -61,6 +61,13 @@ OPTIONAL_STATEMENTS = {
         "SELECT hour, audited_at, late, wrong, repaired FROM audit_verdicts WHERE day = ? GROUP BY day, hour "
         "ORDER BY hour DESC, audited_at DESC"
     ),
+    "verdicts_of_days": (
+        "SELECT hour, audited_at, compared, equal, late, late_added, wrong, biggest_difference, repaired "
+        "FROM audit_verdicts WHERE day IN ?"
+    ),
+    "findings_of_days": (
+        "SELECT what, audited_at, compared, wrong, repaired, places FROM audit_findings WHERE day IN ?"
+    ),
     "newest_audit": "SELECT audited_at FROM audit_findings WHERE day = ? ORDER BY audited_at DESC LIMIT 1",
     "findings": "SELECT what, wrong, repaired FROM audit_findings WHERE day = ? AND audited_at = ?",
     "top": (

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from schemas.kinds import DEFAULT_KIND, OF_KINDS
 from schemas.ledger import LEDGER_COLUMNS
@@ -40,6 +40,7 @@ MINUTES_LOOKED_BACK = timedelta(minutes=30)
 # When no rollup has run for longer, there is no newest list of the rollup.
 ROLLUPS_LOOKED_BACK = timedelta(days=7)
 LEDGER_MINUTES_AT_ONCE = 60
+AUDIT_DAYS_AT_ONCE = 8
 VIDEOS_AT_ONCE = 50
 # The table missing_records changes only when a job is submitted, so it need not be read for each answer.
 LOST_KEPT_S = 10.0
@@ -372,6 +373,18 @@ class CountStore:
             (start, views.get(start, 0 if start >= first else None) if start < history.end else None)
             for start in series.starts
         ]
+
+    async def audits(self, start: datetime, end: datetime) -> tuple[list[Any], list[Any]]:
+        """The verdicts on the days from `start` to before `end`, and the findings of audits of these days."""
+        days = dates(start, end)
+        cuts = [days[at : at + AUDIT_DAYS_AT_ONCE] for at in range(0, len(days), AUDIT_DAYS_AT_ONCE)]
+
+        async def rows(statement: str) -> list[Any]:
+            parts = await asyncio.gather(*(self._session.rows(statement, (cut,)) for cut in cuts))
+            return [row for part in parts for row in part]
+
+        verdicts, findings = await asyncio.gather(rows("verdicts_of_days"), rows("findings_of_days"))
+        return verdicts, findings
 
     async def ledger(self, minutes: Series) -> dict[datetime, dict[str, int]]:
         """The sums of LEDGER_COLUMNS over all salts, by minute of arrival; without minutes in which nothing arrived."""
