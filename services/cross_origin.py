@@ -7,7 +7,7 @@ from settings import AccessSettings
 
 # How long a browser remembers the answer to a preflight request.
 PREFLIGHT_S = 7200
-HEADERS = ("Authorization", "Content-Type", "Content-Encoding", "Idempotency-Key", "Batch-Ids")
+HEADERS = ("Authorization", "Content-Type", "Content-Encoding", "Idempotency-Key", "Batch-Ids", "X-Request-Id")
 EXPOSED = (
     "Retry-After",
     "RateLimit",
@@ -15,6 +15,7 @@ EXPOSED = (
     "Batch-Ids",
     "View-Counts-Status",
     "View-Counts-Audit",
+    "X-Request-Id",
 )
 
 

@@ -28,7 +28,10 @@ _LIMITS = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of the path or a header, if its flag says so, else of the query. `schema` is its JSON Schema."""
+    """A parameter of the path or a header, if its flag says so, else of the query. `schema` is its JSON Schema.
+
+    One that `is_repeated` may be given more than once; its schema is that of an array.
+    """
 
     name: str
     text: str
@@ -36,6 +39,7 @@ class Parameter:
     in_path: bool = False
     in_header: bool = False
     required: bool = False
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True)

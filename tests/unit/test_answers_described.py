@@ -25,9 +25,10 @@ from services.ingest import routes as ingest_routes
 from services.ingest.recent import endpoint as recent_endpoint
 from services.limits.buckets import Amount
 from services.openapi import HEALTHZ, JSON, Operation
+from services.problems import PROBLEM
 from services.query import app as query_app
+from services.query.api import answering
 from services.query.api.answers import ledger as answers
-from services.query.api.endpoints import batch as batch_endpoint
 from services.query.api.endpoints.videos import Videos
 from services.query.api.live.event_stream import MEDIA
 from services.query.api.operations.audits import AUDITS
@@ -91,7 +92,7 @@ class Described:
             assert {"RateLimit", "RateLimit-Policy"} <= set(said["headers"])
         ((media, content),) = said["content"].items()
         assert answer.headers["content-type"].partition(";")[0] == media, answer.text
-        if media == JSON:
+        if media in (JSON, PROBLEM):
             self._validate(content["schema"], answer.json())
         if media == MEDIA:
             for line in answer.text.splitlines():
@@ -240,7 +241,7 @@ def stream_that_breaks(history: History) -> httpx2.Response:
 
 def test_answers_of_query_are_as_described(query: Starlette, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     described = Described(OPENAPI)
-    monkeypatch.setattr(batch_endpoint, "BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(answering, "BODY_TIMEOUT_S", 0.1)
     away = unconnected().public
     with_keys = query_app.build_service(Settings(access=AccessSettings(mode="keys"))).public
     for operation, url in QUESTIONS:
@@ -340,7 +341,7 @@ def test_too_many_files_are_a_bad_parameter(query: Starlette, monkeypatch: pytes
     answer = ask(query, "GET", "/v1/videos/A/series")
     reason = "asks for 11 files of history, more than 10; narrow the range"
     error = {"field": "from", "value": "2026-03-19T15:30:00+00:00", "reason": reason}
-    assert (answer.status_code, answer.json()) == (422, {"errors": [error]})
+    assert (answer.status_code, answer.json()["errors"]) == (422, [error])
 
 
 def test_a_tally_has_the_columns_of_the_ledger() -> None:

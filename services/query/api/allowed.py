@@ -2,20 +2,19 @@
 
 from collections.abc import Iterable
 
-from starlette.requests import Request
-
 from schemas.kinds import DEFAULT_KIND
 from services.access.caller import Caller
+from services.query.api.question import Question
 from services.refused import RefusedError
 
 
-def check_names(caller: Caller, request: Request, *, has_kind: bool) -> None:
-    """Raise RefusedError (403) if the caller may not ask for this kind, or for this video.
+def check_names(question: Question, *, has_kind: bool) -> None:
+    """Raise RefusedError (403) if the caller may not ask for one of these kinds, or for this video.
 
     A key that is held to some videos asks for one of them. Lists and channels have others, too.
     """
-    kinds = [request.query_params.get("kind", DEFAULT_KIND)] if has_kind else []
-    check_all(caller, [request.path_params.get("video_id", "")], kinds)
+    kinds = (question.query_params.all("kind") or (DEFAULT_KIND,)) if has_kind else ()
+    check_all(question.caller, [question.path_params.get("video_id", "")], kinds)
 
 
 def check_all(caller: Caller, video_ids: Iterable[str], kinds: Iterable[str]) -> None:

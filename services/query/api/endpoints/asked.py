@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from types import EllipsisType
 from typing import TypedDict
 
-from starlette.requests import Request
-
 from services.query.api.answers.about import MissingSpan, Waiting
 from services.query.api.texts import time_text, utc_text
 from services.query.counts.arrivals import Arrivals
@@ -15,7 +13,7 @@ from services.query.counts.known import Knowledge, Known
 from services.query.counts.overflow_watch import OverflowWatch
 from services.query.counts.spans import Span
 from services.query.counts.store import CountStore
-from services.query.counts.trust import Trust
+from services.query.counts.trust import Trust, trust_headers
 from services.query.counts.trust_watch import TrustWatch
 from settings import Settings
 
@@ -53,6 +51,10 @@ class Asked:
         """How the stream is and what audits found, as far as that is known now. Ask for it anew for each answer."""
         return self.watch.known
 
+    def of_trust(self, span: Span | None) -> dict[str, str]:
+        """Header fields of an answer about this span, of what changes while the answer does not."""
+        return trust_headers(self.trust, now=self.now(), span=span)
+
     async def complete(self) -> tuple[Arrivals, HistoryState]:
         """How far the stream and history are complete. Read it before any number. Raises HistoryAwayError."""
         known = await self.knowledge.get()
@@ -70,17 +72,6 @@ class Asked:
         """How far the stream is complete, by what is known."""
         lateness_ms = self.settings.counting.lateness_ms
         return Arrivals(known.complete, known.listing, lateness_ms, is_watched=self.overflow is not None)
-
-
-def note_span(request: Request, span: Span) -> None:
-    """Note what an answer is about, for header fields that depend on it; without a note it is about all times."""
-    request.state.span = span
-
-
-def noted_span(request: Request) -> Span | None:
-    """The span that was noted; None for all times."""
-    span: Span | None = getattr(request.state, "span", None)
-    return span
 
 
 class OfArrivals(TypedDict):

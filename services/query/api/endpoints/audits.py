@@ -1,10 +1,9 @@
 """Answers what audits have found."""
 
-from starlette.requests import Request
-
 from services.query.api.answers import audits as answers
 from services.query.api.endpoints.asked import Asked
 from services.query.api.parameters.audits import read_audits
+from services.query.api.question import Question
 from services.query.api.texts import utc_text
 from services.query.counts.audits import FindingVerdict, HourVerdict, findings_by_what, verdicts_by_hour
 
@@ -15,9 +14,9 @@ class Audits:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
 
-    async def found(self, request: Request) -> answers.AuditAnswer:
+    async def found(self, question: Question) -> answers.AuditAnswer:
         """The newest verdict on each hour, and on each thing that audits compare."""
-        start, end, limit = read_audits(request.query_params, now=self._asked.now())
+        start, end, limit = read_audits(question.query_params, now=self._asked.now())
         verdicts, findings = await self._asked.store.audits(start, end)
         hours = [_hour(one) for one in verdicts_by_hour(verdicts, start, end)[-limit:]]
         return answers.AuditAnswer(

@@ -3,23 +3,14 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 
-from starlette.requests import Request
-
 from schemas.kinds import blocked
-from services.bodies import declared_bytes, read_body
-from services.openapi import JSON
 from services.query.api.allowed import check_all
 from services.query.api.answers import batch as answers
 from services.query.api.endpoints.asked import Asked, of_arrivals, of_history
-from services.query.api.parameters.batch import BODY_BYTES_MAX, read_batch
+from services.query.api.parameters.batch import read_batch
+from services.query.api.question import Question
 from services.query.counts.batch import Name
 from services.query.counts.completeness import ALWAYS
-from services.refused import RefusedError
-from services.room import Room
-
-# Of all bodies that are in memory together.
-BODIES_BYTES_MAX = 16 << 20
-BODY_TIMEOUT_S = 10.0
 
 
 class Batch:
@@ -30,13 +21,12 @@ class Batch:
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
-        self._room = Room(BODIES_BYTES_MAX)
 
-    async def views(self, request: Request) -> answers.BatchViews:
+    async def views(self, question: Question) -> answers.BatchViews:
         """The totals of many videos."""
-        question = read_batch(await self._body(request))
-        videos, kinds = question.video_ids, question.kinds
-        check_all(request.state.caller, videos, kinds)
+        wanted = read_batch(question.body)
+        videos, kinds = wanted.video_ids, wanted.kinds
+        check_all(question.caller, videos, kinds)
         now = self._asked.now()
         arrivals, history = await self._asked.complete()
         store = self._asked.store
@@ -50,18 +40,10 @@ class Batch:
         ]
         return answers.BatchViews(
             found,
-            _sums(kinds, found) if question.sum else None,
+            _sums(kinds, found) if wanted.sum else None,
             **of_arrivals(arrivals),
             **of_history(history, [(ALWAYS, now)]),
         )
-
-    async def _body(self, request: Request) -> bytes:
-        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media != JSON:
-            raise RefusedError(415, f"Content-Type {media or 'is missing'}: send {JSON}")
-        declared_bytes(request.headers, bytes_max=BODY_BYTES_MAX)
-        with self._room.request() as held:
-            return await read_body(request, held, bytes_max=BODY_BYTES_MAX, timeout_s=BODY_TIMEOUT_S)
 
 
 def _total(video_id: str, kind: str, views: Mapping[Name, int], imported: Mapping[Name, int]) -> answers.KindViews:

@@ -1,12 +1,11 @@
 """Answers questions about one channel."""
 
-from starlette.requests import Request
-
 from schemas.limits import ABOUT_BYTES_MAX
 from services.query.api.answers import channels as answers
-from services.query.api.endpoints.asked import Asked, note_span, of_arrivals, of_history
+from services.query.api.endpoints.asked import Asked, of_arrivals, of_history
 from services.query.api.parameters.names import check_name, read_kind
 from services.query.api.parameters.series import read_channel_series
+from services.query.api.question import Question
 from services.query.api.texts import utc_text
 
 
@@ -19,14 +18,14 @@ class Channels:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
 
-    async def series(self, request: Request) -> answers.ChannelSeries:
+    async def series(self, question: Question) -> answers.ChannelSeries:
         """The views of a channel by the hour."""
-        channel_id = check_name("channel_id", request.path_params["channel_id"], ABOUT_BYTES_MAX)
-        kind = read_kind(request.query_params)
+        channel_id = check_name("channel_id", question.path_params["channel_id"], ABOUT_BYTES_MAX)
+        kind = read_kind(question.query_params)
         now = self._asked.now()
-        series = read_channel_series(request.query_params, now=now, points_max=self._asked.points_max)
+        series = read_channel_series(question.query_params, now=now, points_max=self._asked.points_max)
         span = series.start, series.end
-        note_span(request, span)
+        question.span = span
         arrivals, history = await self._asked.complete()
         found = await self._asked.store.channel_hours(channel_id, kind, series, history, now=now)
         closed = arrivals.closed(history.through, history.missing([span]))

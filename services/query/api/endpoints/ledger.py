@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-from starlette.requests import Request
-
 from schemas.ledger import FATES, LEDGER_COLUMNS
 from services.query.api.answers import ledger as answers
 from services.query.api.endpoints.asked import Asked
 from services.query.api.parameters.ledger import read_ledger_minutes
+from services.query.api.question import Question
 from services.query.api.texts import utc_text
 
 
@@ -20,9 +19,9 @@ class Ledger:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
 
-    async def minutes(self, request: Request) -> answers.Ledger:
+    async def minutes(self, question: Question) -> answers.Ledger:
         """The ledger by minute of arrival."""
-        minutes = read_ledger_minutes(request.query_params, now=self._asked.now())
+        minutes = read_ledger_minutes(question.query_params, now=self._asked.now())
         found = await self._asked.store.ledger(minutes)
         total = {name: sum(tally[name] for tally in found.values()) for name in LEDGER_COLUMNS}
         return answers.Ledger(

@@ -3,11 +3,11 @@
 from datetime import timedelta
 
 from msgspec import UNSET
-from starlette.requests import Request
 
 from services.query.api.answers import top as answers
 from services.query.api.endpoints.asked import Asked, of_arrivals, of_history
 from services.query.api.parameters.top import read_top
+from services.query.api.question import Question
 from services.query.api.texts import time_text
 from services.query.counts.completeness import FOR_EVER
 from services.query.counts.spans import Span
@@ -26,25 +26,25 @@ class Top:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
 
-    async def list(self, request: Request) -> answers.TopVideos | answers.ClosedTopVideos:
+    async def list(self, question: Question) -> answers.TopVideos | answers.ClosedTopVideos:
         """A list of top videos."""
-        question = read_top(request.query_params)
-        if isinstance(question, ClosedTopQuestion):
-            return await self._closed(question)
-        return await self.of_stream(question)
+        wanted = read_top(question.query_params)
+        if isinstance(wanted, ClosedTopQuestion):
+            return await self._closed(wanted)
+        return await self.of_stream(wanted)
 
-    async def of_stream(self, question: TopQuestion) -> answers.TopVideos:
+    async def of_stream(self, wanted: TopQuestion) -> answers.TopVideos:
         """A list that the stream has made, for who asks once and for who listens."""
         now = self._asked.now()
         arrivals = await self._asked.arrivals()
-        found = await self._asked.store.top(question, now=now)
+        found = await self._asked.store.top(wanted, now=now)
         return answers.TopVideos(
-            kind=question.kind,
-            span=question.span,
+            kind=wanted.kind,
+            span=wanted.span,
             minute=time_text(found.minute),
-            videos=[_ranked(video, is_compared=question.span == "trending") for video in found.videos],
+            videos=[_ranked(video, is_compared=wanted.span == "trending") for video in found.videos],
             exact=not found.left_out,
-            not_exact_because=_left_out(question.kind, found.left_out) if found.left_out else None,
+            not_exact_because=_left_out(wanted.kind, found.left_out) if found.left_out else None,
             **of_arrivals(arrivals, (now - REACH_OF_LISTS, FOR_EVER)),
         )
 

@@ -3,16 +3,15 @@
 import asyncio
 from datetime import UTC, datetime, time
 
-from starlette.requests import Request
-
 from schemas.kinds import blocked
 from schemas.limits import VIDEO_ID_BYTES_MAX
 from services.query.api.answers import videos as answers
-from services.query.api.endpoints.asked import Asked, note_span, of_arrivals, of_history
+from services.query.api.endpoints.asked import Asked, of_arrivals, of_history
 from services.query.api.endpoints.points import read_points
 from services.query.api.parameters.names import check_name, read_kind
 from services.query.api.parameters.series import STEPS, read_video_series
 from services.query.api.parameters.times import read_day
+from services.query.api.question import Question
 from services.query.api.texts import utc_text
 from services.query.counts.completeness import ALWAYS
 
@@ -26,9 +25,9 @@ class Videos:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
 
-    async def views(self, request: Request) -> answers.VideoViews:
+    async def views(self, question: Question) -> answers.VideoViews:
         """The total of a video."""
-        return await self.total(*video_and_kind(request))
+        return await self.total(*video_and_kind(question))
 
     async def total(self, video_id: str, kind: str) -> answers.VideoViews:
         """The total of a video, for who asks once and for who listens."""
@@ -49,12 +48,12 @@ class Videos:
             **of_history(history, [(ALWAYS, now)]),
         )
 
-    async def series(self, request: Request) -> answers.Series:
+    async def series(self, question: Question) -> answers.Series:
         """The views of a video over time."""
-        video_id, kind = video_and_kind(request)
+        video_id, kind = video_and_kind(question)
         now, store = self._asked.now(), self._asked.store
-        asked = read_video_series(request.query_params, now=now, points_max=self._asked.points_max)
-        note_span(request, asked.span)
+        asked = read_video_series(question.query_params, now=now, points_max=self._asked.points_max)
+        question.span = asked.span
         arrivals, history = await self._asked.complete()
         before = store.minutes_cut(now) if asked.is_of_minutes else None
         closed = arrivals.closed(arrivals.complete, history.missing([asked.span], before=before))
@@ -66,19 +65,19 @@ class Videos:
             **of_history(history, [asked.span], before=before),
         )
 
-    async def history(self, request: Request) -> answers.DayHistory:
+    async def history(self, question: Question) -> answers.DayHistory:
         """The changes of the numbers of a day."""
-        video_id, kind = video_and_kind(request)
-        day = read_day(request.query_params)
+        video_id, kind = video_and_kind(question)
+        day = read_day(question.query_params)
         start = datetime.combine(day, time(), UTC)
-        note_span(request, (start, start + STEPS["day"]))
+        question.span = (start, start + STEPS["day"])
         self._asked.store.check(await self._asked.history(), [(start, start + STEPS["day"])], now=self._asked.now())
         found = await self._asked.store.day_changes(video_id, kind, day)
         changes = [answers.DayChange(utc_text(one.at), *one[1:]) for one in found]
         return answers.DayHistory(video_id, kind, day.isoformat(), changes)
 
 
-def video_and_kind(request: Request) -> tuple[str, str]:
-    """The video and the kind that a request is about."""
-    video_id = check_name("video_id", request.path_params["video_id"], VIDEO_ID_BYTES_MAX)
-    return video_id, read_kind(request.query_params)
+def video_and_kind(question: Question) -> tuple[str, str]:
+    """The video and the kind that a question is about."""
+    video_id = check_name("video_id", question.path_params["video_id"], VIDEO_ID_BYTES_MAX)
+    return video_id, read_kind(question.query_params)

@@ -8,13 +8,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.connections import ABORT
 from services.query.api.live.listener import Listener
 
+# Says whether the caller may still listen.
+MayStay = Callable[[], bool]
 MEDIA = "text/event-stream"
 HEADERS = {
     # A cache in between would keep the first event, and a proxy that packs or collects would hold back the others.
@@ -60,8 +61,3 @@ async def _until_gone(receive: Receive, listener: Listener) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     listener.end("the client is gone")
-
-
-def last_event_id(request: Request) -> str:
-    """The id of the last event that a client has which comes back."""
-    return request.headers.get("last-event-id", "")

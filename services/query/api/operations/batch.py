@@ -2,8 +2,7 @@
 
 from services.openapi import JSON, Answer, Body, Operation
 from services.query.api.answers.batch import BatchViews
-from services.query.api.answers.refusals import Away
-from services.query.api.operations.shared import REFUSALS, TRUST
+from services.query.api.operations.shared import REFUSALS, TRUST, refusal
 from services.query.api.parameters.batch import BODY_BYTES_MAX, VIDEOS_MAX, BatchBody
 
 BATCH = Operation(
@@ -12,10 +11,10 @@ BATCH = Operation(
     Answer("The totals, in the order of the request.", (BatchViews,), headers=TRUST),
     {
         **REFUSALS,
-        400: Answer("The body is no JSON, or there is a secret key in the address.", (Away,)),
-        408: Answer("The body came too slowly.", (Away,)),
-        413: Answer(f"The body is larger than {BODY_BYTES_MAX} bytes.", (Away,)),
-        415: Answer(f"The content type is not {JSON}.", (Away,)),
+        400: refusal("The body is no JSON, or there is a secret key in the address."),
+        408: refusal("The body came too slowly."),
+        413: refusal(f"The body is larger than {BODY_BYTES_MAX} bytes."),
+        415: refusal(f"The content type is not {JSON}."),
     },
     bodies=(
         Body(

@@ -3,8 +3,7 @@
 from typing import Any
 
 from services.openapi import Answer, Operation, metrics
-from services.query.api.answers.refusals import Away
-from services.query.api.operations.shared import AWAY
+from services.query.api.operations.shared import AWAY, refusal
 
 METRICS = metrics(
     "The newest minute of the ledger that is surely written, and how far counting and history are, as metrics.",
@@ -14,5 +13,5 @@ READYZ: Operation[Any] = Operation(
     "/readyz",
     "Can counts be read now?",
     Answer("Yes. Each line after the first says what is wrong with history or the stream."),
-    {503: Answer("No; the body says why.", (Away,), retry=True)},
+    {503: refusal("No; the body says why.", retry=True)},
 )

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 from services.openapi import Answer, Operation, Parameter
 from services.query.api.answers.live import End, LiveAway, LiveTop, LiveViews, Lowered
-from services.query.api.answers.refusals import Away
 from services.query.api.live.event_stream import MEDIA
-from services.query.api.operations.shared import KIND, REFUSALS, VIDEO, choice
+from services.query.api.operations.shared import KIND, REFUSALS, VIDEO, choice, refusal
 from services.query.api.operations.top import TOP
 from services.query.api.parameters.live import EVENTS_MAX
 from services.query.api.parameters.top import DEFAULT_SPAN, SPANS
@@ -19,10 +18,9 @@ _EVENTS = Parameter(
 _LAST = Parameter("Last-Event-ID", "The id of the last event that the client has, as browsers send it.", in_header=True)
 _REFUSALS = {
     **REFUSALS,
-    503: Answer(
+    503: refusal(
         "What was asked for cannot be read, or the process has as many listeners as it may, or is about to stop; try "
         "again after Retry-After seconds.",
-        (Away,),
         retry=True,
     ),
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 from schemas.kinds import DEFAULT_KIND
 from services.openapi import Answer, Parameter
-from services.query.api.answers.refusals import Away, BadParameters
+from services.problems import PROBLEM, Problem
 from services.query.counts.trust import AUDIT_FIELD, STATUS_FIELD
 
 
@@ -22,8 +22,15 @@ def text(default: str) -> dict[str, Any]:
 VIDEO = Parameter("video_id", "The video. A slash in its name is sent as it is.", in_path=True)
 KIND = Parameter("kind", f'What is counted; "{DEFAULT_KIND}" by default.', text(DEFAULT_KIND))
 TO = Parameter("to", "RFC 3339 or ms since 1970; now by default. Not included.")
-AWAY = Answer(
-    "What was asked for cannot be read or is not counted yet; try again after Retry-After seconds.", (Away,), retry=True
+
+
+def refusal(text: str, *, retry: bool = False) -> Answer[Problem]:
+    """The answer of a refusal."""
+    return Answer(text, (Problem,), retry=retry, media=PROBLEM)
+
+
+AWAY = refusal(
+    "What was asked for cannot be read or is not counted yet; try again after Retry-After seconds.", retry=True
 )
 TRUST: dict[str, Any] = {
     STATUS_FIELD: {
@@ -40,9 +47,9 @@ TRUST: dict[str, Any] = {
     },
 }
 REFUSALS: dict[int, Answer[Any]] = {
-    400: Answer("There is a secret key in the address.", (Away,)),
-    401: Answer("There is no valid key.", (Away,)),
-    403: Answer("The key may not ask for this; in open access, the request is of another machine or site.", (Away,)),
-    422: Answer("A parameter is bad; the answer names it.", (BadParameters,)),
+    400: refusal("There is a secret key in the address."),
+    401: refusal("There is no valid key."),
+    403: refusal("The key may not ask for this; in open access, the request is of another machine or site."),
+    422: refusal("Parameters are bad: `errors` names each."),
     503: AWAY,
 }

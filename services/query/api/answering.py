@@ -1,0 +1,123 @@
+"""The one way from a request to an answer: who asks, what, and whether they may; the endpoint; its struct in JSON."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.access.access import KEY_PARAMETER, READERS, Access
+from services.bodies import declared_bytes, read_body
+from services.json_answer import json_answer
+from services.openapi import JSON, Operation
+from services.query.api.allowed import check_names
+from services.query.api.endpoints.asked import Asked
+from services.query.api.live.event_stream import EventStream, MayStay
+from services.query.api.parameters.batch import BODY_BYTES_MAX
+from services.query.api.question import Question, QuestionForm
+from services.query.api.refusing import refuse
+from services.refused import RefusedError
+from services.room import Room
+
+A = TypeVar("A")
+# Of all bodies that are in memory together.
+BODIES_BYTES_MAX = 16 << 20
+BODY_TIMEOUT_S = 10.0
+
+
+class _Name(Convertor[str]):
+    """Accepts everything that a name may contain: slashes, and line breaks, which no other convertor accepts."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("name", _Name())
+
+
+class Answering:
+    """Makes the routes of questions. It knows the callers, and what every answer says besides."""
+
+    def __init__(self, access: Access, asked: Asked) -> None:
+        self._asked = asked
+        self._access = access
+        self._room = Room(BODIES_BYTES_MAX)
+
+    def route(
+        self,
+        operation: Operation[A],
+        answer: Callable[[Question], Awaitable[A]],
+        scopes: frozenset[str] = READERS,
+    ) -> Route:
+        """The route of an operation. `answer` makes the struct that is answered; whatever it raises is a problem."""
+        form = QuestionForm(operation, (KEY_PARAMETER,))
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                question = self.ask(request, operation, form, scopes)
+                if operation.bodies:
+                    question.body = await self._body(request)
+                found = await answer(question)
+                return json_answer(found, operation.status, self._asked.of_trust(question.span))
+            except Exception as error:
+                # Here, and not by Starlette: it would answer a failure outside of CORS, so that no page could read it.
+                return await refuse(request, error)
+
+        return Route(path_of(operation), endpoint, methods=[operation.method])
+
+    def stream_route(
+        self, operation: Operation[Any], answer: Callable[[Question, str, MayStay], Awaitable[EventStream]]
+    ) -> Route:
+        """The route of a stream. Who listens is looked at again and again: a stream must not outlive its key.
+
+        `answer` is given the id of the last event that the client has, too.
+        """
+        form = QuestionForm(operation, (KEY_PARAMETER,))
+
+        async def endpoint(request: Request) -> Response:
+            def may_stay() -> bool:
+                try:
+                    self._access.caller(request, READERS)
+                except RefusedError:
+                    return False
+                return True
+
+            try:
+                question = self.ask(request, operation, form)
+                return await answer(question, request.headers.get("last-event-id", ""), may_stay)
+            except Exception as error:
+                return await refuse(request, error)
+
+        return Route(path_of(operation), endpoint, methods=[operation.method])
+
+    def ask(
+        self, request: Request, operation: Operation[Any], form: QuestionForm, scopes: frozenset[str] = READERS
+    ) -> Question:
+        """The question of a request whose caller may ask it. Raises RefusedError for all others."""
+        caller = self._access.caller(request, scopes)
+        question = form.read(caller, request.scope["raw_path"], request.scope["query_string"])
+        if not operation.bodies:
+            # Otherwise the names are in the body, and whoever reads it checks them.
+            check_names(question, has_kind="kind" in operation.query_names)
+        return question
+
+    async def _body(self, request: Request) -> bytes:
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media != JSON:
+            raise RefusedError(415, f"Content-Type {media or 'is missing'}: send {JSON}")
+        declared_bytes(request.headers, bytes_max=BODY_BYTES_MAX)
+        with self._room.request() as held:
+            return await read_body(request, held, bytes_max=BODY_BYTES_MAX, timeout_s=BODY_TIMEOUT_S)
+
+
+def path_of(operation: Operation[Any]) -> str:
+    """The path of an operation as Starlette writes it."""
+    return re.sub(r"\{(\w+)\}", r"{\1:name}", operation.path)
