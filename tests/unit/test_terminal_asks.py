@@ -34,6 +34,9 @@ class Direct:
     def get(self, url: str, headers: Mapping[str, str]) -> Answer:
         return _answer(self._client.get(url.removeprefix("http://localhost"), headers=dict(headers)))
 
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        return _answer(self._client.post(url.removeprefix("http://localhost"), headers=dict(headers), content=body))
+
     @contextmanager
     def stream(self, url: str, headers: Mapping[str, str]) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         answer = self.get(url, headers)
@@ -49,6 +52,7 @@ class Scripted:
     def __init__(self, *answers: Answer | str | NoAnswerError) -> None:
         self._answers = list(answers)
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.bodies: list[Any] = []
 
     def get(self, url: str, headers: Mapping[str, str]) -> Answer:
         self.asked.append((url, dict(headers)))
@@ -58,6 +62,10 @@ class Scripted:
         if isinstance(answer, str):
             return Answer(200, {"content-type": "text/event-stream; charset=utf-8"}, answer.encode())
         return answer
+
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        self.bodies.append(json.loads(body))
+        return self.get(url, headers)
 
     @contextmanager
     def stream(self, url: str, headers: Mapping[str, str]) -> Iterator[tuple[Answer, Iterator[bytes]]]:
@@ -124,9 +132,26 @@ def test_an_answer_of_the_service_is_shown_in_each_form(
         assert complete in as_csv.stderr
 
 
-def test_many_videos_are_one_table(real: Direct, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = run(real, monkeypatch, "views", "A", "a/b?c", "--csv").stdout.splitlines()
-    assert [line.split(",")[0] for line in lines] == ["video_id", "A", "a/b?c"]
+def test_many_videos_and_kinds_are_one_table(real: Direct, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ("views", "A", "a/b?c", "A", "--kind", "view", "--kind", "like", "--csv")
+    lines = run(real, monkeypatch, *asked).stdout.splitlines()
+    assert [line.split(",")[:2] for line in lines] == [
+        ["video_id", "kind"],
+        *([video, kind] for video in ("A", "a/b?c") for kind in ("view", "like")),
+    ]
+    one = run(real, monkeypatch, "views", "A", "--json")
+    both = run(real, monkeypatch, "views", "A", "B", "--json")
+    assert json.loads(both.stdout)["videos"][0]["kinds"][0]["views"] == json.loads(one.stdout)["views"]
+
+
+def test_more_videos_than_one_answer_has_are_asked_for_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"v-{n}" for n in range(501)]
+    parts = [{"videos": [{"video_id": one, "kinds": [{"kind": "view", "views": 1}]} for one in names[a : a + 500]]}
+             for a in (0, 500)]  # fmt: skip
+    transport = Scripted(*(said(200, part) for part in parts))
+    result = run(transport, monkeypatch, "views", *names, "--csv")
+    assert [len(body["video_ids"]) for body in transport.bodies] == [500, 1]
+    assert [line.split(",")[0] for line in result.stdout.splitlines()[1:]] == names
 
 
 def test_a_wrong_question_is_2_and_names_field_value_and_reason(real: Direct, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +195,10 @@ def test_a_ledger_that_does_not_balance_and_a_wrong_audit_are_4(monkeypatch: pyt
     result = run(Scripted(said(200, ledger)), monkeypatch, "ledger")
     assert result.exit_code == Exit.NOT_EXACT
     assert "sum" in result.stdout
+    wrong = {"view-counts-audit": 'wrong;at="2026-01-02T03:00:00Z";wrong=3;repaired=1'}
+    result = run(Scripted(said(200, {"audits": [{"at": "A", "wrong": 3}]}, **wrong)), monkeypatch, "audit")
+    assert (result.exit_code, "found 3 wrong numbers" in result.stdout) == (Exit.NOT_EXACT, True)
+    assert run(Scripted(said(200, {"audits": []})), monkeypatch, "audit").exit_code == 0
 
 
 def test_a_key_is_in_the_environment_or_a_file_and_never_an_argument(
@@ -214,7 +243,7 @@ def query(transport: Any, clock: Clock, most_s: float = 10.0) -> Query:
 def test_a_service_that_cannot_answer_now_is_asked_again_as_it_says_and_not_for_ever() -> None:
     clock = Clock()
     away = said(503, {"error": "away"}, **{"retry-after": "3"})
-    assert query(Scripted(away, NoAnswerError("x"), said(200, {"a": 1})), clock).ask("/v1/top", {}) == {"a": 1}
+    assert query(Scripted(away, NoAnswerError("x"), said(200, {"a": 1})), clock).ask("/v1/top", {}).found == {"a": 1}
     assert clock.slept == [3.0, 1.0]
     with pytest.raises(AskError, match="503: away"):
         query(Scripted(*[away] * 9), clock).ask("/v1/top", {})

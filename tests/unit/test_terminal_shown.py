@@ -15,7 +15,7 @@ from view_counts_client.terminal.shown import BARS, Form, as_csv, columns_of, no
 
 def printed(answer: dict[str, Any], form: Form) -> tuple[str, str]:
     out, errors = (Console(file=io.StringIO(), width=100) for _ in range(2))
-    print_answer([answer], rows_of(answer), form, out, errors)
+    print_answer([answer], rows_of(answer), notes_on(answer, {}), form, out, errors)
     return out.file.getvalue(), errors.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -82,24 +82,27 @@ def test_numbers_are_grouped_and_an_empty_answer_says_so() -> None:
 def test_whatever_makes_an_answer_less_than_whole_is_said() -> None:
     said = notes_on(
         {
-            "status": "stalled",
             "degraded": ["cassandra"],
             "complete_through": None,
             "waiting": {"events": 3, "since": "S"},
             "missing": [{"from": None, "to": "T"}],
             "exact": False,
             "not_exact_because": "of 65 kinds",
-        }
+        },
+        {"view-counts-status": "stalled;behind=400", "view-counts-audit": 'wrong;at="A";wrong=3;repaired=1;hours=2'},
     )
     assert said == [
-        "the service is stalled",
+        "the stream is stalled, 400 s behind",
+        "the last audit, at A, found 3 wrong numbers, and 1 of them are right now",
         'something is missing: ["cassandra"]',
         "nothing is complete yet",
         "3 events wait in overflow since S: not all are counted",
         "records are missing from the beginning to T: there may have been more",
         "not exact: of 65 kinds",
     ]
-    assert notes_on({"status": "healthy", "waiting": None, "missing": [], "exact": True}) == []
+    for status, audit in (("healthy;behind=3", 'clean;at="A";wrong=0'), ("idle", "none"), ("", "")):
+        headers = {"view-counts-status": status, "view-counts-audit": audit}
+        assert notes_on({"waiting": None, "missing": [], "exact": True}, headers) == []
 
 
 STREAM = b': hello\r\n\r\nid: 1\nevent: views\ndata: {"a":\ndata:1}\n\nretry: 5\n\nid\rdata: \xc3\xa9\r\rdata: cut'

@@ -44,6 +44,13 @@ class AskError(Exception):
         self.status = status
 
 
+class Reply(NamedTuple):
+    """An answer, and the header fields that came with it, which say how far it may be trusted."""
+
+    found: Found
+    headers: Mapping[str, str]
+
+
 class Waits(NamedTuple):
     """How long a question may be put again and again, and the clock for it."""
 
@@ -56,6 +63,7 @@ class Asking(Protocol):
     """The requests that are needed here; see HttpTransport."""
 
     def get(self, url: str, headers: Mapping[str, str]) -> Answer: ...  # noqa: D102
+    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer: ...  # noqa: D102
 
     def stream(  # noqa: D102
         self, url: str, headers: Mapping[str, str]
@@ -73,19 +81,28 @@ class Query:
         self._transport = transport
         self._waits = waits
 
-    def ask(self, path: str, parameters: Mapping[str, str | None]) -> Found:
+    def ask(self, path: str, parameters: Mapping[str, str | None]) -> Reply:
         """The answer. Parameters that are None are left out. Raises AskError."""
         url = self.url + path + _asked(parameters)
+        return self._again(url, lambda: self._transport.get(url, self._headers))
+
+    def ask_about(self, path: str, body: Found) -> Reply:
+        """The answer to a question that is too long for an address. Raises AskError."""
+        url, headers = self.url + path, {**self._headers, "content-type": JSON}
+        return self._again(url, lambda: self._transport.post(url, headers, json.dumps(body).encode()))
+
+    def _again(self, url: str, request: Callable[[], Answer]) -> Reply:
+        """Send a question until it is answered, or there is no use in it."""
         until_s = self._waits.now_s() + self._waits.most_s
         while True:
             wait_s, error = AGAIN_S, None
             try:
-                answer = self._transport.get(url, self._headers)
+                answer = request()
             except NoAnswerError as failure:
                 error = AskError(f"{failure}: look whether --url is right and the service runs", Exit.NO_ANSWER)
             else:
                 if answer.status == 200:
-                    return _object(url, answer.body)
+                    return Reply(_object(url, answer.body), answer.headers)
                 error = refused(answer.status, answer.headers.get("content-type", ""), answer.body)
                 wait_s = retry_after_s(answer.headers.get("retry-after"), time.time()) or AGAIN_S
             if error.code is not Exit.NO_ANSWER or self._waits.now_s() + wait_s > until_s:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from view_counts_client.terminal.asking import AskError, Exit, Found, Query, Waits, path_of
+from view_counts_client.terminal.asking import AskError, Exit, Found, Query, Reply, Waits, path_of
 from view_counts_client.terminal.live import Follow, Update, updates
 from view_counts_client.terminal.shown import (
     Form,
@@ -19,6 +19,7 @@ from view_counts_client.terminal.shown import (
     as_csv,
     as_json,
     columns_of,
+    notes_on,
     plain,
     print_answer,
     rows_of,
@@ -31,6 +32,9 @@ CONNECT_S = 5.0
 # A stream of events has a comment every 15 s.
 SILENT_S = 25.0
 DEADLINE_S = 120.0
+# How many videos, and how many numbers, the service gives in one answer.
+VIDEOS_AT_ONCE = 500
+NUMBERS_AT_ONCE = 2000
 
 Url = Annotated[str, typer.Option(envvar="VC_QUERY", help="The query service.")]
 KeyFile = Annotated[
@@ -55,10 +59,12 @@ class Terminal(NamedTuple):
     out: Console
     errors: Console
 
-    def show(self, *answers: Found, rows: Sequence[Row] | None = None) -> None:
-        """Print answers."""
+    def show(self, *replies: Reply, rows: Sequence[Row] | None = None) -> None:
+        """Print answers, of which these are the rows, or those that they have themselves."""
+        answers = [reply.found for reply in replies]
         own = [row for answer in answers for row in rows_of(answer)] if rows is None else rows
-        print_answer(answers, own, self.form, self.out, self.errors)
+        notes = list(dict.fromkeys(note for reply in replies for note in notes_on(*reply)))
+        print_answer(answers, own, notes, self.form, self.out, self.errors)
 
     def remark(self, update: Update) -> None:
         """Print what the service says besides the numbers."""
@@ -110,7 +116,7 @@ def _key(file: Path | None) -> str | None:
 
 def views(
     videos: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="The videos.")],
-    kind: Kind = None,
+    kinds: Annotated[list[str] | None, typer.Option("--kind", help="What is counted. May be given again.")] = None,
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
@@ -118,8 +124,15 @@ def views(
     wait: WaitS = 10.0,
 ) -> None:
     """The totals of videos."""
+    named, kind = list(dict.fromkeys(videos)), list(dict.fromkeys(kinds or ["view"]))
     with _terminal(url, key_file, as_json, as_csv, wait) as terminal:
-        terminal.show(*(terminal.query.ask(path_of("videos", video, "views"), {"kind": kind}) for video in videos))
+        if len(named) == len(kind) == 1:
+            terminal.show(terminal.query.ask(path_of("videos", named[0], "views"), {"kind": kind[0]}))
+            return
+        each = max(1, min(VIDEOS_AT_ONCE, NUMBERS_AT_ONCE // len(kind)))
+        bodies = [{"video_ids": named[at : at + each], "kind": kind} for at in range(0, len(named), each)]
+        replies = [terminal.query.ask_about(path_of("videos:batchGet"), body) for body in bodies]
+        terminal.show(*replies, rows=[row for reply in replies for row in _by_kind(reply.found)])
 
 
 def series(
@@ -138,10 +151,10 @@ def series(
     """The views of a video over time."""
     asked = {"kind": kind, "granularity": granularity, "from": begin, "to": end, "zone": zone}
     with _terminal(url, key_file, as_json, as_csv, wait) as terminal:
-        answer = terminal.query.ask(path_of("videos", video, "series"), asked)
-        terminal.show(answer)
+        reply = terminal.query.ask(path_of("videos", video, "series"), asked)
+        terminal.show(reply)
         if terminal.form is Form.TABLE:
-            terminal.out.print(sparkline([point.get("views") for point in rows_of(answer)], terminal.out.width))
+            terminal.out.print(sparkline([point.get("views") for point in rows_of(reply.found)], terminal.out.width))
 
 
 def top(
@@ -159,8 +172,8 @@ def top(
     """The most viewed videos."""
     asked = {"kind": kind, "span": span, "country": country, "limit": _text(limit), "at": at}
     with _terminal(url, key_file, as_json, as_csv, wait) as terminal:
-        answer = terminal.query.ask(path_of("top"), asked)
-        terminal.show(answer, rows=[{"place": place, **row} for place, row in enumerate(rows_of(answer), 1)])
+        reply = terminal.query.ask(path_of("top"), asked)
+        terminal.show(reply, rows=[{"place": place, **row} for place, row in enumerate(rows_of(reply.found), 1)])
 
 
 def live(
@@ -203,11 +216,11 @@ def ledger(
     """What became of every event. Ends with 4 if an event has no fate, or two."""
     asked = {"from": begin, "to": end, "granularity": granularity}
     with _terminal(url, key_file, as_json, as_csv, wait) as terminal:
-        answer = terminal.query.ask(path_of("ledger"), asked)
-        total = answer.get("total") or {}
-        rows = rows_of(answer)
+        reply = terminal.query.ask(path_of("ledger"), asked)
+        total = reply.found.get("total") or {}
+        rows = rows_of(reply.found)
         # A sum among the rows of a CSV would be counted with them.
-        terminal.show(answer, rows=rows if terminal.form is Form.CSV else [*rows, {"start": "sum", **total}])
+        terminal.show(reply, rows=rows if terminal.form is Form.CSV else [*rows, {"start": "sum", **total}])
         if total.get("balanced") is False:
             raise AskError("not every event has exactly one fate: report it, with these minutes", Exit.NOT_EXACT)
 
@@ -222,8 +235,12 @@ def audit(
 ) -> None:
     """What audits have found. Ends with 4 if the last one found a wrong number."""
     with _terminal(url, key_file, as_json, as_csv, wait) as terminal:
-        answer = terminal.query.ask(path_of("audits"), {"limit": _text(limit)})
-        terminal.show(answer)
+        reply = terminal.query.ask(path_of("audits"), {"limit": _text(limit)})
+        terminal.show(reply)
+        if reply.headers.get("view-counts-audit", "").startswith("wrong"):
+            raise AskError(
+                "the last audit found wrong numbers: see docs/history.md", Exit.NOT_EXACT
+            )
 
 
 class _LiveViews:
@@ -258,7 +275,7 @@ class _LiveTop:
     def __call__(self, update: Found) -> None:
         rows = [{"place": place, **row} for place, row in enumerate(rows_of(update), 1)]
         if self._terminal.form is Form.TABLE:
-            self._terminal.show(update, rows=rows)
+            self._terminal.show(Reply(update, {}), rows=rows)
             return
         _print_plainly(self._terminal, rows, update, is_first=self._is_first)
         self._is_first = False
@@ -269,6 +286,11 @@ def _print_plainly(terminal: Terminal, rows: Sequence[Row], update: Found, *, is
         terminal.out.file.write(as_json(update))
     else:
         terminal.out.file.write(as_csv(rows, columns_of(rows), head=is_first))
+
+
+def _by_kind(answer: Found) -> list[Row]:
+    """A row for each video and kind, of an answer about many."""
+    return [{"video_id": one["video_id"], **row} for one in answer.get("videos", ()) for row in one.get("kinds", ())]
 
 
 def _text(number: int | None) -> str | None:

@@ -75,7 +75,7 @@ def _by_questions(query: Query, follow: Follow, every_s: float) -> Iterator[Upda
     """Updates by questions: the first answer, and each that differs from the one before."""
     before: Found | None = None
     while True:
-        found = query.ask(follow.question, follow.parameters)
+        found, _ = query.ask(follow.question, follow.parameters)
         if found != before:
             yield Update(follow.kind, found)
         before = found

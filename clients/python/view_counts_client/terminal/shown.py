@@ -46,11 +46,16 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
     return list(found)
 
 
-def notes_on(answer: Row) -> list[str]:
-    """Sentences on how far an answer may be trusted."""
+def notes_on(answer: Row, headers: Mapping[str, str]) -> list[str]:
+    """Sentences on how far an answer may be trusted. The names of header fields are in small letters."""
     said = []
-    if (status := answer.get("status")) not in {None, "healthy"}:
-        said.append(f"the service is {status}")
+    status, behind = _field(headers.get("view-counts-status"))
+    if status not in {"", "healthy", "idle"}:
+        said.append(f"the stream is {status}" + (f", {behind['behind']} s behind" if "behind" in behind else ""))
+    audit, found = _field(headers.get("view-counts-audit"))
+    if audit == "wrong":
+        wrong, repaired, at = (found.get(name, "?") for name in ("wrong", "repaired", "at"))
+        said.append(f"the last audit, at {at}, found {wrong} wrong numbers, and {repaired} of them are right now")
     if answer.get("degraded"):
         said.append(f"something is missing: {plain(answer['degraded'])}")
     if "complete_through" in answer:
@@ -66,6 +71,13 @@ def notes_on(answer: Row) -> list[str]:
     if answer.get("exact") is False:
         said.append(f"not exact: {answer.get('not_exact_because')}")
     return said
+
+
+def _field(text: str | None) -> tuple[str, dict[str, str]]:
+    """A structured header field with one member (RFC 9651): its value, and its parameters."""
+    value, *others = (text or "").split(";")
+    pairs = (other.strip().partition("=") for other in others)
+    return value.strip(), {name: said.strip('"') for name, _, said in pairs}
 
 
 def sparkline(values: Sequence[int | None], width: int = SPARKLINE_WIDTH) -> str:
@@ -117,10 +129,11 @@ def shown(value: Any) -> Text:
     return Text(plain(_cell(value)))
 
 
-def print_answer(answers: Sequence[Row], rows: Sequence[Row], form: Form, out: Console, errors: Console) -> None:
+def print_answer(
+    answers: Sequence[Row], rows: Sequence[Row], notes: Sequence[str], form: Form, out: Console, errors: Console
+) -> None:
     """Print answers of which these are the rows. CSV has no place for notes, which then go to where errors go."""
     columns = columns_of(rows)
-    notes = list(dict.fromkeys(note for answer in answers for note in notes_on(answer)))
     if form is Form.JSON:
         for answer in answers:
             out.file.write(as_json(answer))
