@@ -196,9 +196,12 @@ def test_a_ledger_that_does_not_balance_and_a_wrong_audit_are_4(monkeypatch: pyt
     assert result.exit_code == Exit.NOT_EXACT
     assert "sum" in result.stdout
     wrong = {"view-counts-audit": 'wrong;at="2026-01-02T03:00:00Z";wrong=3;repaired=1'}
-    result = run(Scripted(said(200, {"audits": [{"at": "A", "wrong": 3}]}, **wrong)), monkeypatch, "audit")
+    result = run(
+        Scripted(said(200, {"hours": [{"wrong": 3}], "findings": [{"what": "days"}]}, **wrong)), monkeypatch, "audit"
+    )
     assert (result.exit_code, "found 3 wrong numbers" in result.stdout) == (Exit.NOT_EXACT, True)
-    assert run(Scripted(said(200, {"audits": []})), monkeypatch, "audit").exit_code == 0
+    assert "days" in result.stdout
+    assert run(Scripted(said(200, {"hours": [], "findings": []})), monkeypatch, "audit").exit_code == 0
 
 
 def test_a_key_is_in_the_environment_or_a_file_and_never_an_argument(

@@ -18,6 +18,7 @@ from view_counts_client.terminal.shown import (
     Row,
     as_csv,
     as_json,
+    as_table,
     columns_of,
     notes_on,
     plain,
@@ -226,21 +227,25 @@ def ledger(
 
 
 def audit(
-    limit: Annotated[int | None, typer.Option(help="How many audits.")] = None,
+    begin: From = None,
+    end: To = None,
+    limit: Annotated[int | None, typer.Option(help="The newest so many hours.")] = None,
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     wait: WaitS = 10.0,
 ) -> None:
-    """What audits have found. Ends with 4 if the last one found a wrong number."""
+    """What audits have found, by hour viewed. Ends with 4 if a wrong number was not set right."""
     with _terminal(url, key_file, as_json, as_csv, wait) as terminal:
-        reply = terminal.query.ask(path_of("audits"), {"limit": _text(limit)})
+        reply = terminal.query.ask(path_of("audits"), {"from": begin, "to": end, "limit": _text(limit)})
         terminal.show(reply)
+        findings = reply.found.get("findings")
+        if findings and terminal.form is Form.TABLE:
+            terminal.out.print()
+            terminal.out.print(as_table(findings, columns_of(findings)))
         if reply.headers.get("view-counts-audit", "").startswith("wrong"):
-            raise AskError(
-                "the last audit found wrong numbers: see docs/history.md", Exit.NOT_EXACT
-            )
+            raise AskError("audits found wrong numbers that are not set right: see docs/history.md", Exit.NOT_EXACT)
 
 
 class _LiveViews:
