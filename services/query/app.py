@@ -46,9 +46,10 @@ from services.query.api.operations.videos import HISTORY, SERIES, VIEWS
 from services.query.api.refusing import HANDLERS, RETRY
 from services.query.counts.cold import History
 from services.query.counts.overflow_watch import OverflowWatch
-from services.query.counts.session import ReadSession
+from services.query.counts.session import ReadSession, StoreAwayError
 from services.query.counts.store import CountStore
 from services.query.counts.trust_watch import TrustWatch
+from services.query.metrics import add_stores
 from services.server import Service
 from services.stamped import Stamped
 from settings import Settings
@@ -65,11 +66,17 @@ def utc_now() -> datetime:
 def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> Service:
     """The applications. The Cassandra session lives as long as the public one's server. `now` is the clock, in UTC."""
     files = HistoryFiles(filesystem(settings.s3, settings.query.history_timeout_s), settings.history.path)
-    history = History(files, files_max=settings.query.history_files_max)
-    session = ReadSession(settings.cassandra)
+    history = History(
+        files,
+        files_max=settings.query.history_files_max,
+        timeout_s=settings.query.history_timeout_s,
+        answer_timeout_s=settings.query.history_answer_timeout_s,
+    )
+    session = ReadSession(settings.cassandra, settings.query.cassandra_timeout_s)
     store = CountStore(session, settings.query, history, settings.counting.declared_kinds)
     life = Life()
     registry = CollectorRegistry()
+    add_stores(registry, {"cassandra": lambda: session.is_away, "object_store": lambda: history.is_away})
     overflow = _overflow_watch(settings, registry)
     watch = TrustWatch(store.reads, now, lateness_ms=settings.counting.lateness_ms, overflow=overflow)
     asked = Asked(settings, store, now, overflow, watch)
@@ -112,8 +119,12 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         return await of_health.readyz(request)
 
     async def metrics(request: Request) -> Response:
-        figures = await of_health.metrics(request)
-        return Response(bytes(figures.body) + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        try:
+            counts = bytes((await of_health.metrics(request)).body)
+        except StoreAwayError:
+            # What the process knows by itself is worth most then.
+            counts = b""
+        return Response(counts + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     health = [
         Route(HEALTHZ.path, lambda _request: PlainTextResponse("ok\n")),

@@ -1,6 +1,7 @@
 """The ledger, the progress of counting and the state of history as Prometheus metrics."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -51,6 +52,22 @@ def exposition(
     complete.set(NAN if complete_through is None else complete_through.timestamp())
     _add_history(registry, applied)
     return generate_latest(registry)
+
+
+def add_stores(registry: CollectorRegistry, away: Mapping[str, Callable[[], bool]]) -> None:
+    """Add whether each store answers; `away` says by its name whether it is known not to."""
+    answers = Gauge(
+        "view_counts_query_store_answers",
+        "0 if the store is known not to answer now, otherwise 1. For object_store it is 1 before it is first asked.",
+        ["store"],
+        registry=registry,
+    )
+    for store, is_away in away.items():
+        answers.labels(store).set_function(functools.partial(_answers, is_away))
+
+
+def _answers(is_away: Callable[[], bool]) -> float:
+    return 0.0 if is_away() else 1.0
 
 
 def _add_history(registry: CollectorRegistry, applied: Applied | None) -> None:

@@ -33,10 +33,20 @@ class QuerySettings(ServingSettings):
         ge=1,
         description="From how many files of history one answer may be read. At first each hour is a file of its own.",
     )
+    cassandra_timeout_s: float = Field(
+        5.0,
+        gt=0,
+        description="How long one read of Cassandra may take, its wait for a turn included. After a few that were not "
+        "answered, reads fail at once until Cassandra answers again.",
+    )
     history_timeout_s: float = Field(
         5.0,
         gt=0,
-        description="How long one request to the object store may take. If a few of them fail, the answer is 503.",
+        description="How long one request to the object store may take, and how long the service waits for one file. "
+        "After a few that were not answered, reads fail at once until the store answers again.",
+    )
+    history_answer_timeout_s: float = Field(
+        20.0, gt=0, description="How long the object store may take for all files of one answer."
     )
     refresh_ms: int = Field(
         250,

@@ -51,7 +51,7 @@ def session_of(rows: Sequence[Any], fails_at: int = -1) -> ReadSession:
     """One that answers these rows to whatever is asked of the lists' first kind, and nothing else."""
     made = ReadSession(CassandraSettings())
     made._session = SimpleNamespace(
-        execute_async=lambda _statement, values: Future(rows if values[:1] == ("view",) else [], fails_at)
+        execute_async=lambda _statement, values, **_named: Future(rows if values[:1] == ("view",) else [], fails_at)
     )
     made._statements = {"top": "top"}
     return made

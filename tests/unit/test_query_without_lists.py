@@ -25,7 +25,7 @@ class Session:
             raise InvalidRequest(f"unconfigured table {table}")
         return text
 
-    def execute_async(self, _statement: str, _values: object) -> Any:
+    def execute_async(self, _statement: str, _values: object, **_named: object) -> Any:
         return SimpleNamespace(add_callbacks=lambda done, _failed: done([]), has_more_pages=False)
 
 

@@ -103,7 +103,7 @@ class Rows:
         bare = NOW.replace(tzinfo=None)
         if statement == "progress":
             return [(0, 1, CLOSED.replace(tzinfo=None))]
-        if statement == "ledger":
+        if statement == "newest_ledger":
             (minutes,) = values
             assert bare.replace(second=0) in minutes
             return [SimpleNamespace(received=self.received), SimpleNamespace(received=None)]

@@ -13,9 +13,12 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
+import pyarrow as pa
 import structlog
 
+from services.query.counts.breaker import Breaker
 from services.query.counts.completeness import HistoryAwayError
+from services.query.counts.guard import Guard, NoAnswerError
 from services.query.counts.spans import Span
 from settings.durations import HOUR_MS
 from udfs.logic.history.manifest import HistoryError, Manifest
@@ -26,6 +29,8 @@ LOG = structlog.get_logger("query")
 # The manifest in force, and earlier ones for answers that began before it came into force.
 MANIFESTS_KEPT = 3
 THREADS = 16
+FAILURES_MAX = 3
+PROBE_FIRST_S, PROBE_MOST_S = 1.0, 10.0
 # How many files one request reads at a time, so that a large request does not keep the others waiting.
 FILES_AT_ONCE = 8
 T = TypeVar("T")
@@ -40,18 +45,34 @@ class TooManyFilesError(ValueError):
 
 
 class History:
-    """Reads minutes and hours of single videos. One request may read at most `files_max` files."""
+    """Reads minutes and hours of single videos. One request may read at most `files_max` files.
 
-    def __init__(self, files: HistoryFiles, *, files_max: int) -> None:
+    `timeout_s` is how long the store may take for a manifest, or for the rows of a video in one file. A thread in which
+    the store hangs cannot be stopped: without the breaker a few questions would occupy all threads. `answer_timeout_s`
+    is how long all files of one question may take.
+    """
+
+    def __init__(
+        self, files: HistoryFiles, *, files_max: int, timeout_s: float = 5.0, answer_timeout_s: float = 20.0
+    ) -> None:
         self._files = files
+        self._answer_timeout_s = answer_timeout_s
+        breaker = Breaker(FAILURES_MAX, PROBE_FIRST_S, PROBE_MOST_S)
+        self._guard = Guard("the object store", breaker, (StoreError,), timeout_s=timeout_s, at_once=THREADS)
         self._files_max = files_max
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="history")
         # Manifests by name. A manifest never changes.
         self._known: dict[str, Manifest] = {}
         self._reading: dict[str, asyncio.Task[Manifest]] = {}
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the object store is known not to answer now."""
+        return self._guard.is_open
+
     def stop(self) -> None:
         """Cancel the reads that wait, and do not wait for those under way."""
+        self._guard.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def rows(
@@ -64,8 +85,15 @@ class History:
         """
         if not spans or not manifest:
             return []
-        with _away():
-            return await self._rows(await self._manifest(manifest), data_set, video_id, kind, spans)
+        before = max(end for _, end in spans)
+        with _away(before):
+            try:
+                async with asyncio.timeout(self._answer_timeout_s):
+                    return await self._rows(await self._manifest(manifest), data_set, video_id, kind, spans)
+            except TimeoutError as error:
+                raise NoAnswerError(
+                    f"the object store is slow: not all was read within {self._answer_timeout_s:g} s; narrow the range"
+                ) from error
 
     async def _rows(
         self, manifest: Manifest, data_set: str, video_id: str, kind: str, spans: Sequence[Span]
@@ -118,22 +146,33 @@ class History:
         return found
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            LOG.warning("history not read", error=str(error))
-            raise HistoryAwayError(f"the object store does not answer: {type(error).__name__}") from error
+        async def in_thread() -> T:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                raise StoreError(str(error)) from error
+
+        return await self._guard.ask(in_thread)
+
+
+class StoreError(RuntimeError):
+    """The object store does not answer."""
 
 
 @contextlib.contextmanager
-def _away() -> Iterator[None]:
+def _away(before: datetime) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, HistoryError, msgspec.MsgspecError) as error:
+    except NoAnswerError as error:
+        raise HistoryAwayError(str(error), before) from error
+    # The last two are what pyarrow raises for bytes that are not those of the file.
+    except (FileNotFoundError, HistoryError, msgspec.MsgspecError, pa.ArrowException, ValueError) as error:
+        if isinstance(error, TooManyFilesError):
+            raise
         LOG.warning("history not read", error=str(error))
-        raise HistoryAwayError(f"history cannot be read: {error}") from error
+        raise HistoryAwayError(f"history cannot be read: {error}", before) from error
 
 
 def _hours(spans: Sequence[Span]) -> list[int]:

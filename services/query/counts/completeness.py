@@ -24,7 +24,14 @@ BEHIND = 3 * HOUR
 
 
 class HistoryAwayError(ConnectionError):
-    """Only history could answer, and it lacks the answer or cannot be read now. The caller may try again."""
+    """Only history could answer, and it lacks the answer or cannot be read now. The caller may try again.
+
+    Views from `before` on are known without it; with None, nobody knows any.
+    """
+
+    def __init__(self, text: str, before: datetime | None = None) -> None:
+        super().__init__(text)
+        self.before = before
 
 
 def cut(now: datetime, kept_days: int) -> datetime:
@@ -65,13 +72,15 @@ class HistoryState:
             if inside(spans, (self.through, cut)):
                 raise HistoryAwayError(
                     f"history is complete through {_text(self.through)}, and only history has minutes older than "
-                    f"{_text(cut)}: what was viewed in between is known when the next rollup has run"
+                    f"{_text(cut)}: what was viewed in between is known when the next rollup has run",
+                    cut,
                 )
         # A register younger than the cut means that nothing was counted before the cut.
         elif self.made < cut and inside(spans, (ALWAYS, cut)):
             raise HistoryAwayError(
                 f"no rollup has run for {(now - self.made) // DAY} days, since {_text(self.made)}: only history could "
-                f"have minutes older than {_text(cut)}, and there is none; run the rollup"
+                f"have minutes older than {_text(cut)}, and there is none; run the rollup",
+                cut,
             )
 
     def missing(self, spans: Sequence[Span], *, before: datetime | None = None) -> list[Span]:

@@ -43,6 +43,7 @@ STATEMENTS = {
         "WHERE video_id = ? AND kind = ? AND day = ? AND minute >= ? AND minute < ?"
     ),
     "ledger": f"SELECT minute, {_SUMS} FROM ledger WHERE minute IN ? GROUP BY minute",
+    "newest_ledger": f"SELECT minute, {_SUMS} FROM ledger WHERE minute IN ? GROUP BY minute",
     "channel_hours": (
         "SELECT hour, views FROM channel_views_by_hour "
         "WHERE channel_id = ? AND kind = ? AND month = ? AND hour >= ? AND hour < ?"
@@ -83,3 +84,5 @@ OPTIONAL_STATEMENTS = {
         "WHERE kind = ? AND country = ? AND day >= ? AND day <= ? ORDER BY day DESC LIMIT 1"
     ),
 }
+# These are read beside requests, for monitoring and for what all answers share. No client makes them wait.
+BESIDE = frozenset({"progress", "register", "missing_records", "newest_ledger", "verdicts", "newest_audit", "findings"})

@@ -386,12 +386,16 @@ class CountStore:
         verdicts, findings = await asyncio.gather(rows("verdicts_of_days"), rows("findings_of_days"))
         return verdicts, findings
 
-    async def ledger(self, minutes: Series) -> dict[datetime, dict[str, int]]:
-        """The sums of LEDGER_COLUMNS over all salts, by minute of arrival; without minutes in which nothing arrived."""
+    async def ledger(self, minutes: Series, *, is_beside: bool = False) -> dict[datetime, dict[str, int]]:
+        """The sums of LEDGER_COLUMNS over all salts, by minute of arrival; without minutes in which nothing arrived.
+
+        Whoever asks beside the requests of clients never waits for them.
+        """
+        statement = "newest_ledger" if is_beside else "ledger"
         starts = minutes.starts
         cuts = [starts[at : at + LEDGER_MINUTES_AT_ONCE] for at in range(0, len(starts), LEDGER_MINUTES_AT_ONCE)]
         parts = await asyncio.gather(
-            *(self._session.rows("ledger", ([naive(start) for start in cut],)) for cut in cuts)
+            *(self._session.rows(statement, ([naive(start) for start in cut],)) for cut in cuts)
         )
         return {
             row.minute.replace(tzinfo=UTC): {name: getattr(row, name) or 0 for name in LEDGER_COLUMNS}

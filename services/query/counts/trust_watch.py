@@ -71,7 +71,7 @@ class TrustWatch:
         minute = read_at.replace(second=0, microsecond=0)
         minutes = [naive(minute - ago * MINUTE) for ago in range(-1, QUIET_MINUTES)]
         progress, ledger = await asyncio.gather(
-            self._reads.rows("progress", (PIPELINE,)), self._reads.rows("ledger", (minutes,))
+            self._reads.rows("progress", (PIPELINE,)), self._reads.rows("newest_ledger", (minutes,))
         )
         received = sum(row.received or 0 for row in ledger)
         complete = complete_through([ShardProgress(*row) for row in progress])

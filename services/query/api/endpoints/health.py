@@ -30,7 +30,7 @@ class Health:
     async def metrics(self, _request: Request) -> Response:
         """Metrics for Prometheus."""
         minute = self._asked.now().replace(second=0, microsecond=0) - LEDGER_SETTLED
-        found = await self._asked.store.ledger(Series(MINUTE, minute, minute + MINUTE))
+        found = await self._asked.store.ledger(Series(MINUTE, minute, minute + MINUTE), is_beside=True)
         tally = found.get(minute, dict.fromkeys(LEDGER_COLUMNS, 0))
         complete, register = await asyncio.gather(self._asked.store.complete_through(), self._asked.store.register())
         text = exposition(

@@ -3,11 +3,11 @@
 from typing import Any
 
 from services.openapi import Answer, Operation, metrics
-from services.query.api.operations.shared import AWAY, refusal
+from services.query.api.operations.shared import refusal
 
 METRICS = metrics(
-    "The newest minute of the ledger that is surely written, and how far counting and history are, as metrics.",
-    {503: AWAY},
+    "The newest minute of the ledger that is surely written, and how far counting and history are, as metrics. "
+    "While Cassandra does not answer, it has only what the process knows by itself.",
 )
 READYZ: Operation[Any] = Operation(
     "/readyz",
