@@ -65,3 +65,14 @@ class QuerySettings(ServingSettings):
         description="How many streams of live answers a process has at a time. A further one is answered with 503. "
         "Each is a connection of connections_max, and of what the load balancer gives to a process.",
     )
+    fresh_ms: int = Field(
+        1000,
+        ge=0,
+        description="How old numbers may be that still change: the service holds them for this time. 0: it holds "
+        "nothing, and reads everything for each answer.",
+    )
+    held_bytes_max: int = Field(
+        64 << 20,
+        ge=0,
+        description="How many bytes the totals take up, at most, that the service holds.",
+    )

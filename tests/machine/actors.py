@@ -24,10 +24,11 @@ from pyflink.common import Row
 import jobs.audit
 import jobs.rollup
 from connectors import background as beside
-from services.query.counts import cold, completeness
+from services.query.counts import cold
 from services.query.counts import session as query_session
 from services.query.counts.cold import History
 from services.query.counts.completeness import DAY, HOUR, HistoryAwayError
+from services.query.counts.known import Known
 from services.query.counts.series import Series
 from services.query.counts.session import ReadSession
 from services.query.counts.store import CountStore
@@ -177,14 +178,13 @@ async def _asked(world: World, video: str, form: str) -> dict[int, int]:
     session._connect_once()
     store = CountStore(session, world.settings.query, history)
     now = world.now
-    known = completeness.history_state(await store.register())
+    known = Known(0.0, None, await store.complete_through(), await store.register(), ())
     if form == "totals":
-        ((views, _),) = await store.totals(video, ["view"], known, now=now)
-        return {0: views}
+        return {0: (await store.totals(video, ("view",), known, now=now)).views[0]}
     step_ = DAY if form == "days" else HOUR
     first = hour_start(START_MS // HOUR_MS // 24 * 24)
     end = first + DAY * ((now - first) // DAY + 1)
-    rows = await store.series(video, "view", Series(step_, first, end), known, now=now)
+    rows = await store.series(video, "view", Series(step_, first, end), known.history, now=now)
     return {int(start.timestamp()) // int(step_.total_seconds()): views for start, views in rows if views}
 
 

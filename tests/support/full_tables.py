@@ -31,8 +31,8 @@ class Full(Tables):
     def _of_marked(self, _video: str, _kind: str, first: date, _last: date) -> Iterator[Any]:
         yield SimpleNamespace(day=datetime.combine(first, datetime.min.time()), marked=3)
 
-    def _of_imported(self, _video: str, kinds: list[str]) -> Iterator[Any]:
-        yield SimpleNamespace(kind=kinds[0], views=40)
+    def _of_imported(self, videos: list[str], kinds: list[str]) -> Iterator[Any]:
+        yield SimpleNamespace(video_id=videos[0], kind=kinds[0], views=40)
 
     def _of_imported_days(self, _video: str, _kind: str, first: date, _last: date) -> Iterator[Any]:
         yield SimpleNamespace(day=datetime.combine(first, datetime.min.time()), views=30)

@@ -6,6 +6,7 @@ Knows what the tables are said to hold (docs/history.md, "Tables" and "Ages"), a
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 
 from services.query.counts.cold import History
 from services.query.counts.completeness import HistoryState, history_state
+from services.query.counts.known import Known
 from services.query.counts.session import ReadSession
 from services.query.counts.store import CountStore
 from settings import CassandraSettings, QuerySettings
@@ -40,7 +42,8 @@ class Tables(CountStore):
         rolled: Counts | None = None,
         channels: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(_Rows(self), QuerySettings(), history)
+        # Tests change what the tables have.
+        super().__init__(_Rows(self), QuerySettings(fresh_ms=0), history)
         self._stream = stream
         self._rolled = stream if rolled is None else rolled
         self._channels = {} if channels is None else channels
@@ -55,6 +58,11 @@ class Tables(CountStore):
     def known(self) -> HistoryState:
         """What a service would know that has just read the register."""
         return history_state(self._register)
+
+    @property
+    def all_known(self) -> Known:
+        """The same, as all that answers share."""
+        return Known(0.0, None, self._now.replace(second=0, microsecond=0), self._register, ())
 
     def start(self) -> None:
         """There is nothing to connect to."""
@@ -101,39 +109,21 @@ class Tables(CountStore):
             text = None if applied is None else msgspec.json.encode(applied).decode()
             yield SimpleNamespace(**fields, lease=fields["token"], made_at=made, applied=text)
 
-    def _of_bases(self, video: str, kinds: list[str]) -> Iterator[Any]:
-        for kind in kinds:
+    def _of_bases(self, videos: list[str], kinds: list[str]) -> Iterator[Any]:
+        for video, kind in product(videos, kinds):
             mine = list(self._counted(video, kind))
             if mine:
                 last = max(at for at, _ in mine).replace(minute=0, tzinfo=None) + HOUR
                 views = sum(n for _, n in mine)
                 in_time = sum(n for at, n in self._minutes_of(self._stream, video, kind) if at < self._through)
                 late = max(0, views - in_time)
-                yield SimpleNamespace(kind=kind, views=views, late_added=late, complete_through=last)
+                yield SimpleNamespace(video_id=video, kind=kind, views=views, late_added=late, complete_through=last)
 
-    def _of_imported(self, video: str, kinds: list[str]) -> Iterator[Any]:
-        for kind in kinds:
+    def _of_imported(self, videos: list[str], kinds: list[str]) -> Iterator[Any]:
+        for video, kind in product(videos, kinds):
             mine = [views for (of, what, _), views in self.imported_views.items() if (of, what) == (video, kind)]
             if mine:
-                yield SimpleNamespace(kind=kind, views=sum(mine))
-
-    def _of_bases_of_many(self, videos: list[str], kinds: list[str]) -> Iterator[Any]:
-        for video in videos:
-            for row in self._of_bases(video, kinds):
-                yield SimpleNamespace(video_id=video, **vars(row))
-
-    def _of_imported_of_many(self, videos: list[str], kinds: list[str]) -> Iterator[Any]:
-        for video in videos:
-            for row in self._of_imported(video, kinds):
-                yield SimpleNamespace(video_id=video, **vars(row))
-
-    def _of_day_sums_of_many(
-        self, videos: list[str], kinds: list[str], days: list[date], since: datetime
-    ) -> Iterator[Any]:
-        for video in videos:
-            for kind in kinds:
-                for row in self._of_day_sums(video, kind, days, since):
-                    yield SimpleNamespace(video_id=video, kind=kind, **vars(row))
+                yield SimpleNamespace(video_id=video, kind=kind, views=sum(mine))
 
     def _of_imported_days(self, video: str, kind: str, first: date, last: date) -> Iterator[Any]:
         for (of, what, day), views in self.imported_views.items():
@@ -152,13 +142,20 @@ class Tables(CountStore):
             if kinds:
                 yield SimpleNamespace(video_id=video, kinds=as_text(kinds), left_out=0)
 
-    def _of_day_sums(self, video: str, kind: str, days: list[date], since: datetime) -> Iterator[Any]:
-        for day in days:
-            yield SimpleNamespace(
-                views=sum(
-                    n for at, n in self._kept(video, kind) if at.date() == day and at.replace(tzinfo=None) >= since
-                )
-            )
+    def _of_recent_minutes(
+        self, videos: list[str], kinds: list[str], days: list[date], first: datetime
+    ) -> Iterator[Any]:
+        for video, kind in product(videos, kinds):
+            for at, views in self._kept(video, kind):
+                if at.date() in days and at.replace(tzinfo=None) >= first:
+                    yield SimpleNamespace(video_id=video, kind=kind, minute=at.replace(tzinfo=None), views=views)
+
+    def _of_minute_sums(
+        self, videos: list[str], kinds: list[str], days: list[date], first: datetime, end: datetime
+    ) -> Iterator[Any]:
+        for row in self._of_recent_minutes(videos, kinds, days, first):
+            if row.minute < end:
+                yield SimpleNamespace(video_id=row.video_id, kind=row.kind, views=row.views)
 
     def _of_minutes(self, video: str, kind: str, day: date, start: datetime, end: datetime) -> Iterator[Any]:
         for at, views in self._kept(video, kind):

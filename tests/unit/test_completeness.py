@@ -18,7 +18,6 @@ from services.query.counts import zones
 from services.query.counts.cold import History
 from services.query.counts.completeness import ALWAYS, HistoryAwayError, Lost, history_state, lost_notice, notices
 from services.query.counts.series import Series
-from services.query.counts.store import Total
 from settings import Settings
 from tests.support.history import Counts, write_history
 from tests.support.registers import applied_of, put_manifest, register_of
@@ -291,8 +290,8 @@ def test_late_events_that_no_rollup_has_added_are_no_fault(history: History) -> 
     for through, views in ((at.replace(minute=0), 10), (NOW.replace(minute=0) - HOUR, 13)):
         tables = Tables(history, stream, NOW, register(rolled_through(through)), rolled=true)
         # Of these the rollup has added three late ones, as soon as it has counted their hour.
-        totals = asyncio.run(tables.totals("A", ["view", "like"], tables.known, now=NOW))
-        assert totals == [Total(views, views - 10), Total(0, 0)]
+        total = asyncio.run(tables.totals("A", ("view", "like"), tables.all_known, now=NOW))
+        assert (total.views, total.late_added) == ((views, 0), (views - 10, 0))
         for step in (HOUR, DAY):
             series = Series(step, NOW.replace(hour=0, minute=0), NOW.replace(hour=0, minute=0) + DAY)
             found = asyncio.run(tables.series("A", "view", series, tables.known, now=NOW))
@@ -305,7 +304,7 @@ def test_what_history_lacks_is_lacking_in_hours_days_and_totals_alike(history: H
     lost = {cell: views for cell, views in cells.items() if views not in {5, 6}}
     tables = Tables(history, cells, NOW, register(rolled_through(NOW.replace(minute=0) - 3 * HOUR)), rolled=lost)
     today = NOW.replace(hour=0, minute=0)
-    ((total, _),) = asyncio.run(tables.totals("A", ["view"], tables.known, now=NOW))
+    (total,) = asyncio.run(tables.totals("A", ("view",), tables.all_known, now=NOW)).views
     for step in (HOUR, DAY):
         found = asyncio.run(tables.series("A", "view", Series(step, today, today + DAY), tables.known, now=NOW))
         assert sum(views for _, views in found) == total == sum(lost.values())

@@ -8,7 +8,7 @@ import pytest
 
 from services.query.cache.single_flight import SingleFlight
 from services.query.counts.completeness import HistoryAwayError, Lost
-from services.query.counts.known import Knowledge
+from services.query.counts.knowledge import Knowledge
 from services.query.counts.session import StoreAwayError
 from services.query.counts.store import CountStore
 from udfs.logic.overflow.waiting import Listing

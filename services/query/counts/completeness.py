@@ -66,6 +66,11 @@ class HistoryState:
         """The time before which rows of history answer, and from which on minutes of the stream answer."""
         return ALWAYS if self.through is None else self.through
 
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What is equal as long as neither rows of the rollup nor closed minutes change."""
+        return self.revision, self.through, self.made
+
     def check(self, spans: Sequence[Span], *, cut: datetime, now: datetime) -> None:
         """Raise HistoryAwayError when views within these spans may be neither in history nor in minutes."""
         if self.through is not None:

@@ -1,4 +1,4 @@
-"""What all answers share: how far stream and history are complete. It is read beside the requests. Knows no HTTP.
+"""What all answers share: how far stream and history are complete. Pure.
 
 An answer may use what was read before, as long as that was read before the answer's numbers. So `complete_through`,
 the time through which arrivals are in, and the listing of overflow only ever say less than what is true when the answer
@@ -6,18 +6,11 @@ is given. The register's state of history is as good as a newer one: rows of the
 reach, and minutes are kept for a day more than they are asked for.
 """
 
-import asyncio
-import contextlib
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from time import monotonic
 
-from services.query.cache.single_flight import SingleFlight
 from services.query.counts.completeness import HistoryState, Lost, history_state
-from services.query.counts.session import StoreAwayError
-from services.query.counts.store import CountStore
 from udfs.logic.history.register import Register
 from udfs.logic.overflow.waiting import Listing
 
@@ -41,63 +34,3 @@ class Known:
     def history(self) -> HistoryState:
         """Which state of history the tables hold. Raises HistoryAwayError when the register does not say."""
         return history_state(self.register, self.lost)
-
-
-class Knowledge:
-    """Holds what is known, and reads it anew every `refresh_s` while `run` runs.
-
-    While the store does not answer, what was read last stays for `stale_s`; `Known.began_s` says how old it is. After
-    that, and before the first reading, and without `run`, a question reads by itself.
-    """
-
-    def __init__(
-        self,
-        store: CountStore,
-        listing: Callable[[], Listing | None],
-        *,
-        refresh_s: float,
-        stale_s: float,
-        now_s: Callable[[], float] = monotonic,
-    ) -> None:
-        self._store = store
-        self._listing = listing
-        self._refresh_s = refresh_s
-        self._stale_s = stale_s
-        self._now_s = now_s
-        self._is_running = False
-        self._known: Known | None = None
-        self._reading: SingleFlight[None, Known] = SingleFlight()
-
-    async def run(self) -> None:
-        """Read again and again, until cancelled."""
-        self._is_running = True
-        try:
-            while True:
-                # The session has logged it. Questions find out by the age of what is known.
-                with contextlib.suppress(StoreAwayError):
-                    await self._reading.get(None, self._read)
-                await asyncio.sleep(self._refresh_s)
-        finally:
-            self._is_running = False
-
-    async def get(self) -> Known:
-        """What is known. Read it before any number. Raises StoreAwayError."""
-        known = self._known
-        if known is not None and self._is_running and self.age_s(known) <= self._stale_s:
-            return known
-        return await self._reading.get(None, self._read)
-
-    def age_s(self, known: Known) -> float:
-        """How long ago it was read."""
-        return self._now_s() - known.began_s
-
-    async def _read(self) -> Known:
-        began_s = self._now_s()
-        # Before progress: what was drained and deleted since must be counted by then.
-        listing = self._listing()
-        complete, register, lost = await asyncio.gather(
-            self._store.complete_through(), self._store.register(), self._store.lost()
-        )
-        # It comes into force as a whole.
-        known = self._known = Known(began_s, listing, complete, register, tuple(lost))
-        return known

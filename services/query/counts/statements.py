@@ -11,8 +11,10 @@ STATEMENTS = {
     "missing_records": (
         "SELECT first_offset, next_offset, viewed_from, viewed_to FROM missing_records WHERE pipeline = ?"
     ),
-    "bases": "SELECT kind, views, late_added, complete_through FROM view_totals WHERE video_id = ? AND kind IN ?",
-    "imported": "SELECT kind, views FROM imported_totals WHERE video_id = ? AND kind IN ?",
+    "bases": (
+        "SELECT video_id, kind, views, late_added, complete_through FROM view_totals WHERE video_id IN ? AND kind IN ?"
+    ),
+    "imported": "SELECT video_id, kind, views FROM imported_totals WHERE video_id IN ? AND kind IN ?",
     "imported_days": ("SELECT day, views FROM imported_days WHERE video_id = ? AND kind = ? AND day >= ? AND day <= ?"),
     "kinds": "SELECT video_id, kinds, left_out FROM video_kinds WHERE video_id IN ?",
     "imported_kinds": "SELECT video_id, kinds, left_out FROM imported_kinds WHERE video_id IN ?",
@@ -23,20 +25,15 @@ STATEMENTS = {
         "SELECT day, views, complete_through FROM views_by_day "
         "WHERE video_id = ? AND kind = ? AND day >= ? AND day <= ?"
     ),
-    # One request asks for all days, because ten small ones cost both sides several times as much. It has GROUP BY,
-    # since Cassandra logs a warning for a sum over several partitions without it.
-    "day_sums": (
-        "SELECT sum(views) AS views FROM views_by_minute "
-        "WHERE video_id = ? AND kind = ? AND day IN ? AND minute >= ? GROUP BY video_id, kind, day"
+    # These ask for several videos and days, because many small requests cost both sides several times as much. A sum
+    # has GROUP BY, since Cassandra logs a warning for a sum over several partitions without it.
+    "recent_minutes": (
+        "SELECT video_id, kind, minute, views FROM views_by_minute "
+        "WHERE video_id IN ? AND kind IN ? AND day IN ? AND minute >= ?"
     ),
-    # The same of many videos and kinds at once: services.query.counts.batch says how many.
-    "bases_of_many": (
-        "SELECT video_id, kind, views, complete_through FROM view_totals WHERE video_id IN ? AND kind IN ?"
-    ),
-    "imported_of_many": "SELECT video_id, kind, views FROM imported_totals WHERE video_id IN ? AND kind IN ?",
-    "day_sums_of_many": (
+    "minute_sums": (
         "SELECT video_id, kind, sum(views) AS views FROM views_by_minute "
-        "WHERE video_id IN ? AND kind IN ? AND day IN ? AND minute >= ? GROUP BY video_id, kind, day"
+        "WHERE video_id IN ? AND kind IN ? AND day IN ? AND minute >= ? AND minute < ? GROUP BY video_id, kind, day"
     ),
     "minutes": (
         "SELECT minute, views FROM views_by_minute "

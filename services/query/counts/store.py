@@ -21,15 +21,16 @@ from schemas.kinds import DEFAULT_KIND, OF_KINDS
 from schemas.ledger import LEDGER_COLUMNS
 from schemas.progress import PIPELINE, ShardProgress, complete_through
 from services.query.counts import top
-from services.query.counts.batch import Name, read_imported, read_totals
 from services.query.counts.cold import History
 from services.query.counts.completeness import ALWAYS, DAY, HOUR, HistoryAwayError, HistoryState, Lost, cut
 from services.query.counts.kinds import KindsOfVideo, kinds_of_videos
+from services.query.counts.known import Known
 from services.query.counts.points import Points
-from services.query.counts.series import Rolled, Series, days_of_total, fill, naive
+from services.query.counts.series import Rolled, Series, fill, naive
 from services.query.counts.session import ReadSession
 from services.query.counts.spans import Span, dates, inside, months, nearly_merged, outside
 from services.query.counts.top import ClosedTop, ClosedTopQuestion, MergedTop, ShardTop, TopQuestion
+from services.query.counts.totals import Total, Totals
 from settings import QuerySettings
 from udfs.logic.history.register import Applied, Register
 from udfs.stores.history_register import NAME, applied_of_text, register_of
@@ -59,13 +60,6 @@ class DayChange(NamedTuple):
     rules: str
 
 
-class Total(NamedTuple):
-    """The views of all time. `late_added` are those of them that came after their minute had closed."""
-
-    views: int
-    late_added: int
-
-
 class CountStore:
     """Answers questions from a session and from history. Call `start` on a running loop, and `stop` before it ends.
 
@@ -80,6 +74,12 @@ class CountStore:
         self._minutes_kept_days = query.minutes_kept_days
         self._hours_kept_days = query.hours_kept_days
         self._history = history
+        self._totals = Totals(
+            session,
+            kept_days=query.minutes_kept_days,
+            fresh_s=query.fresh_ms / 1000,
+            bytes_max=query.held_bytes_max,
+        )
         # The register's column `applied`, and that text decoded.
         self._applied: tuple[str | None, Applied | None] = None, None
         # When missing_records was read, and what it said.
@@ -128,24 +128,13 @@ class CountStore:
         """Raise HistoryAwayError if some views within these spans may be unknown until the next rollup."""
         history.check(spans, cut=cut(now, self._minutes_kept_days), now=now)
 
-    async def totals(self, video_id: str, kinds: Sequence[str], history: HistoryState, *, now: datetime) -> list[Total]:
-        """The totals of the video by kind: what the rollup has counted, and the minutes from there on."""
-        self.check(history, [(ALWAYS, now)], now=now)
-        bases = {row.kind: row for row in await self._session.rows("bases", (video_id, list(kinds)))}
-        days = days_of_total(now.date(), self._minutes_kept_days)
+    async def totals(self, video_id: str, kinds: tuple[str, ...], known: Known, *, now: datetime) -> Total:
+        """The total of the video by kind. What the answer says of completeness is that of the total's own `known`.
 
-        async def total(kind: str) -> Total:
-            base = bases.get(kind)
-            # A row is written when it changes, so it lacks nothing before the end of history, however old it is.
-            since = max(naive(history.end), datetime.min if base is None else base.complete_through)
-            since = max(since, datetime.min.replace(year=1970))
-            rows = await self._session.rows(
-                "day_sums", (video_id, kind, [day for day in days if day >= since.date()], since)
-            )
-            views = sum(row.views or 0 for row in rows)
-            return Total(views, 0) if base is None else Total(base.views + views, base.late_added or 0)
-
-        return await asyncio.gather(*(total(kind) for kind in kinds))
+        Raises HistoryAwayError, too.
+        """
+        self.check(known.history, [(ALWAYS, now)], now=now)
+        return await self._totals.get(video_id, kinds, known, now=now)
 
     async def kinds_of(self, video_ids: Sequence[str], history: HistoryState) -> dict[str, KindsOfVideo]:
         """The kinds of each of these videos. Kinds first viewed after `history.end` are known only if declared.
@@ -161,26 +150,11 @@ class CountStore:
         return kinds_of_videos(asked, self._kinds_always, (row for rows in parts for row in rows))
 
     async def totals_of_many(
-        self, video_ids: Sequence[str], kinds: Sequence[str], history: HistoryState, *, now: datetime
-    ) -> dict[Name, int]:
-        """Total views by video and kind, as `totals` has them."""
-        self.check(history, [(ALWAYS, now)], now=now)
-        end = max(naive(history.end), datetime.min.replace(year=1970))
-        days = days_of_total(now.date(), self._minutes_kept_days)
-        return await read_totals(self._session, video_ids, kinds, end=end, days=days)
-
-    async def imported_of_many(
-        self, video_ids: Sequence[str], kinds: Sequence[str], history: HistoryState
-    ) -> dict[Name, int]:
-        """Imported views by video and kind, which `totals_of_many` leaves out; no name without any."""
-        return await read_imported(self._session, video_ids, kinds) if history.has_imports else {}
-
-    async def imported(self, video_id: str, kinds: Sequence[str], history: HistoryState) -> list[int]:
-        """Imported views of the video by kind, which `totals` leaves out."""
-        if not history.has_imports:
-            return [0] * len(kinds)
-        views = {row.kind: row.views for row in await self._session.rows("imported", (video_id, list(kinds)))}
-        return [views.get(kind, 0) for kind in kinds]
+        self, video_ids: Sequence[str], kinds: tuple[str, ...], known: Known, *, now: datetime
+    ) -> list[Total]:
+        """The totals of these videos, in their order, as `totals` has them. Each has a `known` of its own."""
+        self.check(known.history, [(ALWAYS, now)], now=now)
+        return await asyncio.gather(*(self._totals.get(video_id, kinds, known, now=now) for video_id in video_ids))
 
     async def imported_days(self, video_id: str, kind: str, days: Span, history: HistoryState) -> dict[datetime, int]:
         """Imported views of days of UTC by their start, which `series` leaves out; no day without any."""

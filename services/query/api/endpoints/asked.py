@@ -9,7 +9,8 @@ from services.query.api.answers.about import MissingSpan, Waiting
 from services.query.api.texts import time_text, utc_text
 from services.query.counts.arrivals import Arrivals
 from services.query.counts.completeness import ALWAYS, HistoryState
-from services.query.counts.known import Knowledge, Known
+from services.query.counts.knowledge import Knowledge
+from services.query.counts.known import Known
 from services.query.counts.overflow_watch import OverflowWatch
 from services.query.counts.spans import Span
 from services.query.counts.store import CountStore

@@ -1,7 +1,6 @@
 """Answers questions about many videos at once."""
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 
 from schemas.kinds import blocked
 from services.query.api.allowed import check_all
@@ -9,8 +8,8 @@ from services.query.api.answers import batch as answers
 from services.query.api.endpoints.asked import Asked, of_arrivals, of_history
 from services.query.api.parameters.batch import read_batch
 from services.query.api.question import Question
-from services.query.counts.batch import Name
 from services.query.counts.completeness import ALWAYS
+from services.query.counts.totals import Total
 
 
 class Batch:
@@ -28,27 +27,26 @@ class Batch:
         videos, kinds = wanted.video_ids, wanted.kinds
         check_all(question.caller, videos, kinds)
         now = self._asked.now()
-        arrivals, history = await self._asked.complete()
-        store = self._asked.store
-        views, imported = await asyncio.gather(
-            store.totals_of_many(videos, list(dict.fromkeys([*kinds, *map(blocked, kinds)])), history, now=now),
-            store.imported_of_many(videos, kinds, history),
-        )
+        all_kinds = tuple(dict.fromkeys([*kinds, *map(blocked, kinds)]))
+        totals = await self._asked.store.totals_of_many(videos, all_kinds, await self._asked.knowledge.get(), now=now)
         found = [
-            answers.VideoTotals(video_id, [_total(video_id, kind, views, imported) for kind in kinds])
-            for video_id in videos
+            answers.VideoTotals(video_id, [_total(kind, all_kinds, total) for kind in kinds])
+            for video_id, total in zip(videos, totals, strict=True)
         ]
+        # What was known before the first of them was read holds for all.
+        known = min((total.known for total in totals), key=lambda one: one.began_s)
         return answers.BatchViews(
             found,
             _sums(kinds, found) if wanted.sum else None,
-            **of_arrivals(arrivals),
-            **of_history(history, [(ALWAYS, now)]),
+            **of_arrivals(self._asked.arrivals_of(known)),
+            **of_history(known.history, [(ALWAYS, now)]),
         )
 
 
-def _total(video_id: str, kind: str, views: Mapping[Name, int], imported: Mapping[Name, int]) -> answers.KindViews:
-    added = imported.get((video_id, kind), 0)
-    return answers.KindViews(kind, views[video_id, kind] + added, added, views[video_id, blocked(kind)])
+def _total(kind: str, kinds: Sequence[str], total: Total) -> answers.KindViews:
+    place = kinds.index(kind)
+    added = total.imported[place]
+    return answers.KindViews(kind, total.views[place] + added, added, total.views[kinds.index(blocked(kind))])
 
 
 def _sums(kinds: Iterable[str], videos: Iterable[answers.VideoTotals]) -> list[answers.KindViews]:

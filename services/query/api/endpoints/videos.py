@@ -1,6 +1,5 @@
 """Answers questions about one video."""
 
-import asyncio
 from datetime import UTC, datetime, time
 
 from schemas.kinds import blocked
@@ -32,20 +31,20 @@ class Videos:
     async def total(self, video_id: str, kind: str) -> answers.VideoViews:
         """The total of a video, for who asks once and for who listens."""
         now = self._asked.now()
-        arrivals, history = await self._asked.complete()
-        (total, not_counted), (imported,) = await asyncio.gather(
-            self._asked.store.totals(video_id, (kind, blocked(kind)), history, now=now),
-            self._asked.store.imported(video_id, (kind,), history),
+        total = await self._asked.store.totals(
+            video_id, (kind, blocked(kind)), await self._asked.knowledge.get(), now=now
         )
+        views, not_counted = total.views
+        imported, _ = total.imported
         return answers.VideoViews(
             video_id=video_id,
             kind=kind,
-            views=total.views + imported,
+            views=views + imported,
             imported=imported,
-            blocked=not_counted.views,
-            late_added=total.late_added,
-            **of_arrivals(arrivals),
-            **of_history(history, [(ALWAYS, now)]),
+            blocked=not_counted,
+            late_added=total.late_added[0],
+            **of_arrivals(self._asked.arrivals_of(total.known)),
+            **of_history(total.known.history, [(ALWAYS, now)]),
         )
 
     async def series(self, question: Question) -> answers.Series:

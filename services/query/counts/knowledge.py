@@ -1,0 +1,72 @@
+"""Reads what all answers share beside the requests, and holds it. Knows no HTTP."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from time import monotonic
+
+from services.query.cache.single_flight import SingleFlight
+from services.query.counts.known import Known
+from services.query.counts.session import StoreAwayError
+from services.query.counts.store import CountStore
+from udfs.logic.overflow.waiting import Listing
+
+
+class Knowledge:
+    """Holds what is known, and reads it anew every `refresh_s` while `run` runs.
+
+    While the store does not answer, what was read last stays for `stale_s`; `Known.began_s` says how old it is. After
+    that, and before the first reading, and without `run`, a question reads by itself.
+    """
+
+    def __init__(
+        self,
+        store: CountStore,
+        listing: Callable[[], Listing | None],
+        *,
+        refresh_s: float,
+        stale_s: float,
+        now_s: Callable[[], float] = monotonic,
+    ) -> None:
+        self._store = store
+        self._listing = listing
+        self._refresh_s = refresh_s
+        self._stale_s = stale_s
+        self._now_s = now_s
+        self._is_running = False
+        self._known: Known | None = None
+        self._reading: SingleFlight[None, Known] = SingleFlight()
+
+    async def run(self) -> None:
+        """Read again and again, until cancelled."""
+        self._is_running = True
+        try:
+            while True:
+                # The session has logged it. Questions find out by the age of what is known.
+                with contextlib.suppress(StoreAwayError):
+                    await self._reading.get(None, self._read)
+                await asyncio.sleep(self._refresh_s)
+        finally:
+            self._is_running = False
+
+    async def get(self) -> Known:
+        """What is known. Read it before any number. Raises StoreAwayError."""
+        known = self._known
+        if known is not None and self._is_running and self.age_s(known) <= self._stale_s:
+            return known
+        return await self._reading.get(None, self._read)
+
+    def age_s(self, known: Known) -> float:
+        """How long ago it was read."""
+        return self._now_s() - known.began_s
+
+    async def _read(self) -> Known:
+        began_s = self._now_s()
+        # Before progress: what was drained and deleted since must be counted by then.
+        listing = self._listing()
+        complete, register, lost = await asyncio.gather(
+            self._store.complete_through(), self._store.register(), self._store.lost()
+        )
+        # It comes into force as a whole.
+        known = self._known = Known(began_s, listing, complete, register, tuple(lost))
+        return known
