@@ -7,7 +7,15 @@ from settings import AccessSettings
 
 # How long a browser remembers the answer to a preflight request.
 PREFLIGHT_S = 7200
-HEADERS = ("Authorization", "Content-Type", "Content-Encoding", "Idempotency-Key", "Batch-Ids", "X-Request-Id")
+HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Content-Encoding",
+    "Idempotency-Key",
+    "Batch-Ids",
+    "If-None-Match",
+    "X-Request-Id",
+)
 EXPOSED = (
     "Retry-After",
     "RateLimit",
@@ -16,6 +24,13 @@ EXPOSED = (
     "View-Counts-Status",
     "View-Counts-Audit",
     "X-Request-Id",
+    "ETag",
+    "View-Counts-Complete-Through",
+    "View-Counts-Arrivals-Through",
+    "View-Counts-Late-Through",
+    "View-Counts-History-Revision",
+    "View-Counts-Waiting",
+    "View-Counts-Missing",
 )
 
 

@@ -5,7 +5,7 @@ its routes from the table, and encodes the structs that the table names, so that
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -14,6 +14,7 @@ from settings.version import VERSION
 
 JSON = "application/json"
 TEXT = "text/plain"
+CSV = "text/csv"
 _REFERENCE = "#/components/schemas/{name}"
 A = TypeVar("A")
 _RETRY = {"Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}}
@@ -67,13 +68,18 @@ class Answer(Generic[A]):
     limits: bool = False
     headers: Mapping[str, Any] = field(default_factory=dict)
     media: str = ""
+    has_content: bool = True
+
+
+NOT_MODIFIED: Answer[Any] = Answer("The client has the newest answer, as If-None-Match says.", has_content=False)
 
 
 @dataclass(frozen=True)
 class Operation(Generic[A]):
     """What a service does for requests of one method and path.
 
-    When all goes well it answers with `status` and `answer`; `refusals` are its other answers, by status.
+    When all goes well it answers with `status` and `answer`; `refusals` are its other answers, by status. With `rows`,
+    the answer is also given as CSV, which shows that list of it, or itself if `rows` is ""; and a GET of it has a tag.
     """
 
     path: str
@@ -85,11 +91,17 @@ class Operation(Generic[A]):
     description: str = ""
     method: str = "GET"
     status: int = 200
+    rows: str | None = None
 
     @property
     def answers(self) -> dict[int, Answer[Any]]:
         """All answers by status."""
-        return {self.status: self.answer, **self.refusals}
+        has_tag = self.rows is not None and self.method == "GET"
+        return {
+            self.status: self.answer,
+            **({304: replace(NOT_MODIFIED, headers=self.answer.headers)} if has_tag else {}),
+            **self.refusals,
+        }
 
     @property
     def query_names(self) -> tuple[str, ...]:
@@ -133,8 +145,10 @@ def _operation(operation: Operation[Any], schemas: Mapping[type, dict[str, Any]]
     if operation.bodies:
         content = {body.media: _body(body, schemas) for body in operation.bodies}
         found["requestBody"] = {"required": True, "content": content}
-    answers = operation.answers.items()
-    return {**found, "responses": {str(status): _answer(answer, schemas) for status, answer in answers}}
+    responses = {str(status): _answer(answer, schemas) for status, answer in operation.answers.items()}
+    if operation.rows is not None:
+        responses[str(operation.status)]["content"][CSV] = {"schema": {"type": "string"}}
+    return {**found, "responses": responses}
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
@@ -160,6 +174,8 @@ def _answer(answer: Answer[Any], schemas: Mapping[type, dict[str, Any]]) -> dict
     headers = {**(_RETRY if answer.retry else {}), **(_LIMITS if answer.limits else {}), **answer.headers}
     if headers:
         found["headers"] = headers
+    if not answer.has_content:
+        return found
     references = [schemas[shape] for shape in answer.shapes]
     if not references:
         return {**found, "content": {answer.media or TEXT: {"schema": {"type": "string"}}}}

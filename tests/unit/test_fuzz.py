@@ -159,7 +159,9 @@ def test_services_answer_on_the_wire(name: str, tmp_path: Path) -> None:
                 one.wire.send(f"{told}Content-Length: 9\r\n\r\n{{".encode())
             # A body that does not come.
             one.wire.send(b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
-            assert len(list(of_description(one))) >= len(one.description["paths"])
+            # Streams are left out, since they have no end.
+            paths = [path for path in one.description["paths"] if not path.endswith("/live")]
+            assert len(list(of_description(one))) >= len(paths)
 
 
 def test_a_part_of_no_name_is_refused(tmp_path: Path) -> None:

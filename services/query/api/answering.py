@@ -1,9 +1,10 @@
-"""The one way from a request to an answer: who asks, what, and whether they may; the endpoint; its struct in JSON."""
+"""The one way from a request to an answer: who asks, what, and whether they may; the endpoint; the form."""
 
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from msgspec import Struct
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,7 +12,6 @@ from starlette.routing import Route
 
 from services.access.access import KEY_PARAMETER, READERS, Access
 from services.bodies import declared_bytes, read_body
-from services.json_answer import json_answer
 from services.openapi import JSON, Operation
 from services.query.api.allowed import check_names
 from services.query.api.endpoints.asked import Asked
@@ -19,10 +19,11 @@ from services.query.api.live.event_stream import EventStream, MayStay
 from services.query.api.parameters.batch import BODY_BYTES_MAX
 from services.query.api.question import Question, QuestionForm
 from services.query.api.refusing import refuse
+from services.query.api.shown import Wanted, shown
 from services.refused import RefusedError
 from services.room import Room
 
-A = TypeVar("A")
+A = TypeVar("A", bound=Struct)
 # Of all bodies that are in memory together.
 BODIES_BYTES_MAX = 16 << 20
 BODY_TIMEOUT_S = 10.0
@@ -66,7 +67,16 @@ class Answering:
                 if operation.bodies:
                     question.body = await self._body(request)
                 found = await answer(question)
-                return json_answer(found, operation.status, self._asked.of_trust(question.span))
+                one = await shown(
+                    found,
+                    operation.rows or "",
+                    _wanted(request),
+                    question=b"%b?%b" % (request.scope["raw_path"], request.scope["query_string"]),
+                    span=question.span,
+                    is_public=question.caller.is_publishable,
+                    status=operation.status,
+                )
+                return Response(one.body, one.status, {**one.headers, **self._asked.of_trust(question.span)})
             except Exception as error:
                 # Here, and not by Starlette: it would answer a failure outside of CORS, so that no page could read it.
                 return await refuse(request, error)
@@ -116,6 +126,13 @@ class Answering:
         declared_bytes(request.headers, bytes_max=BODY_BYTES_MAX)
         with self._room.request() as held:
             return await read_body(request, held, bytes_max=BODY_BYTES_MAX, timeout_s=BODY_TIMEOUT_S)
+
+
+def _wanted(request: Request) -> Wanted:
+    def of(name: str) -> str:
+        return ", ".join(request.headers.getlist(name))
+
+    return Wanted(of("accept"), of("accept-encoding"), of("if-none-match"), request.method in ("GET", "HEAD"))
 
 
 def path_of(operation: Operation[Any]) -> str:

@@ -20,4 +20,5 @@ AUDITS = Operation(
         ),
     ),
     description="Verdicts are kept for 100 days. An hour without one has not been audited, or longer ago.",
+    rows="hours",
 )

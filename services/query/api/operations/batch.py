@@ -27,4 +27,5 @@ BATCH = Operation(
     description="All totals come from the same state of history. There is no GET of it, since so many names are longer "
     "than addresses may be.",
     method="POST",
+    rows="videos",
 )

@@ -19,4 +19,5 @@ CHANNEL = Operation(
     ),
     description="The rollup counts complete hours, and the service answers those of the last 99 days. A video belongs "
     "to the channel that its metadata named when the hour was counted.",
+    rows="points",
 )

@@ -13,4 +13,5 @@ LEDGER = Operation(
         Parameter("from", "RFC 3339 or ms since 1970; an hour before `to` by default, and a day before it at most."),
         TO,
     ),
+    rows="minutes",
 )

@@ -32,4 +32,5 @@ TOP = Operation(
         ),
         Parameter("at", "A time in the minute, hour or day, RFC 3339 or ms since 1970; the newest list by default."),
     ),
+    rows="videos",
 )

@@ -11,6 +11,7 @@ VIEWS = Operation(
     Answer("The total.", (VideoViews,), headers=TRUST),
     REFUSALS,
     (VIDEO, KIND),
+    rows="",
 )
 SERIES = Operation(
     "/v1/videos/{video_id}/series",
@@ -49,6 +50,7 @@ SERIES = Operation(
     "older ones from history in the object store. Late events are in what history has counted: in complete hours and "
     "longer points, and in minutes that come from history. If history cannot be read, the answer is 503; an answer is "
     "never partial.",
+    rows="points",
 )
 HISTORY = Operation(
     "/v1/videos/{video_id}/history",
@@ -56,4 +58,5 @@ HISTORY = Operation(
     Answer("Every change, the oldest first; none if no view of the day was ever marked.", (DayHistory,), headers=TRUST),
     REFUSALS,
     (VIDEO, KIND, Parameter("day", "The day (UTC), such as 2026-01-31.", required=True)),
+    rows="changes",
 )
