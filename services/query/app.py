@@ -24,6 +24,7 @@ from services.openapi import HEALTHZ
 from services.problems import problem
 from services.query.api.answering import Answering
 from services.query.api.endpoints.asked import Asked
+from services.query.api.endpoints.audience import Audience
 from services.query.api.endpoints.audits import Audits
 from services.query.api.endpoints.batch import Batch
 from services.query.api.endpoints.channels import Channels
@@ -34,6 +35,7 @@ from services.query.api.endpoints.top import Top
 from services.query.api.endpoints.videos import Videos
 from services.query.api.live.hub import Hub
 from services.query.api.live.reading import Reading
+from services.query.api.operations.audience import BREAKDOWN, VIEWERS
 from services.query.api.operations.audits import AUDITS
 from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
@@ -161,11 +163,13 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
 def _questions(asked: Asked, videos: Videos, top: Top, answering: Answering) -> list[Route]:
     """The routes of all questions: an operation, and what answers it."""
     channels, ledger = Channels(asked), Ledger(asked)
-    batch = Batch(asked)
+    batch, audience = Batch(asked), Audience(asked)
     return [
         answering.route(VIEWS, videos.views, TOTAL_READERS),
         answering.route(SERIES, videos.series),
         answering.route(HISTORY, videos.history),
+        answering.route(BREAKDOWN, audience.breakdown),
+        answering.route(VIEWERS, audience.viewers),
         answering.route(BATCH, batch.views),
         answering.route(CHANNEL, channels.series),
         answering.route(TOP, top.list),

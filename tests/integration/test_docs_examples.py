@@ -127,6 +127,9 @@ def session(stack: Stack) -> Iterator[Any]:
         imported = {"video_id": ["A"], "kind": ["view"]}
         rolled.imported_totals(pa.table({**imported, "views": [40]}))
         rolled.imported_days(pa.table({**imported, "day": [IMPORTED_DAY], "views": [30]}))
+        kinds = {"video_id": ["A"], "left_out": [0]}
+        rolled.kinds(pa.table({**kinds, "kinds": ['["like","view"]']}))
+        rolled.imported_kinds(pa.table({**kinds, "kinds": ['["view"]']}))
         of_a = {"video_id": ["A"], "kind": ["view"], "marked": [4]}
         rolled.viewers(pa.table({**of_a, "viewers": [8]}), NOON.date())
         rules = "viewer_minute_max=60 viewer_day_max=1000"
@@ -200,6 +203,8 @@ ANSWERS: list[list[tuple[object, ...]] | None] = [
     [(12, naive(NOON + timedelta(hours=2)))],
     [(40,)],
     [(IMPORTED_DAY, 30)],
+    [('["like","view"]', 0)],
+    [('["view"]', 0)],
     [(naive(NOON), 7)],
     [([("A", 7)],)],
     [([("A", 12)], naive(NOON + timedelta(hours=2)))],

@@ -6,15 +6,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs
+from datasketches import hll_sketch
 
 from schemas.ledger import LEDGER_COLUMNS
-from services.query.counts.cold import History
+from services.query.counts.cold import Daily, History
 from settings import Settings
 from tests.support.registers import put_manifest, register_of
 from tests.support.tables import Tables
-from udfs.logic.history.manifest import no_history
+from udfs.logic.history.manifest import day_number, no_history
 from udfs.logic.history.register import Applied, Register
+from udfs.logic.history.sketches import LG_K
 from udfs.stores.history_reader import HistoryFiles
 from udfs.stores.history_store import HistoryStore
 
@@ -60,6 +63,17 @@ class Full(Tables):
 
     def _of_findings_of_days(self, _days: list[date]) -> Iterator[Any]:
         yield finding("ledger", datetime(2026, 3, 20, 14), wrong=1, places=[(datetime(2026, 3, 20, 12), 3)])
+
+    async def by_day(self, data_set: str, *_values: object) -> Daily:
+        sketch = hll_sketch(LG_K)
+        sketch.update("a")
+        columns = {
+            "countries": {"country": ["DE", ""], "views": [4, 1]},
+            "devices": {"device": ["tv"], "views": [5]},
+            "viewers": {"viewers": [1], "sketch": [sketch.serialize_compact()]},
+        }
+        day = day_number(NOW.date())
+        return Daily({day - 1: [pa.table(columns[data_set])]}, [day - 2])
 
     def _of_ledger(self, _minutes: list[datetime]) -> Iterator[Any]:
         minute = NOW.replace(tzinfo=None) - 2 * timedelta(minutes=1)

@@ -31,6 +31,7 @@ from services.query.api import answering
 from services.query.api.answers import ledger as answers
 from services.query.api.endpoints.videos import Videos
 from services.query.api.live.event_stream import MEDIA
+from services.query.api.operations.audience import BREAKDOWN, VIEWERS
 from services.query.api.operations.audits import AUDITS
 from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
@@ -178,6 +179,8 @@ QUESTIONS: list[tuple[Operation[Any], str]] = [
     (SERIES, "/v1/videos/A/series?granularity=month&zone=Europe/Berlin"),
     (SERIES, "/v1/videos/A/series?from=2026-03-20T09:00:00Z&to=2026-03-20T09:00:00Z"),
     (HISTORY, "/v1/videos/A/history?day=2026-03-19"),
+    (BREAKDOWN, "/v1/videos/A/breakdown?by=country"),
+    (VIEWERS, "/v1/videos/A/viewers"),
     (CHANNEL, "/v1/channels/c-1/series"),
     (LIVE_VIEWS, "/v1/videos/A/live?events=1"),
     (LIVE_TOP, "/v1/top/live?events=1"),

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 from datasketches import hll_sketch, hll_union
 
-from udfs.logic.history.unique_viewers import LG_K, VIEWERS_OF_DAY, ViewersOfDay
+from udfs.logic.history.sketches import LG_K
+from udfs.logic.history.unique_viewers import VIEWERS_OF_DAY, ViewersOfDay
 from udfs.logic.history.viewer_days import viewer_days
 from udfs.logic.slices.audience import VIEWERS, viewer_hash
 from udfs.logic.slices.viewer_buckets import Share, rows_of

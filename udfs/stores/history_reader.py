@@ -1,12 +1,14 @@
-"""Reads history for queries: a manifest, and the rows of one video in a file.
+"""Reads history for queries: a manifest, and the rows of one video or channel in a file.
 
 Calls block, and are safe from many threads. It imports nothing that is compiled, so that a service can use it.
 udfs.stores.history_store writes history.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
@@ -19,14 +21,17 @@ FOOTERS_MAX = 1024
 
 
 class _Footer(NamedTuple):
-    """A file's footer; `ranges` are the first and the last video of each row group, or None if it does not say."""
+    """A file's footer; `ranges` are the first and the last subject of each row group, or None if it does not say.
+
+    The subject is the first column, by which rows are sorted: a video or a channel.
+    """
 
     metadata: pq.FileMetaData
     ranges: list[tuple[str, str] | None]
 
-    def groups(self, video_id: str) -> list[int]:
-        """Return the row groups that can hold a video."""
-        return [at for at, of in enumerate(self.ranges) if of is None or of[0] <= video_id <= of[1]]
+    def groups(self, subject: str) -> list[int]:
+        """Return the row groups that can hold a subject."""
+        return [at for at, of in enumerate(self.ranges) if of is None or of[0] <= subject <= of[1]]
 
 
 class HistoryFiles:
@@ -52,23 +57,30 @@ class HistoryFiles:
         It only reads the row groups that can hold the video. Raises FileNotFoundError if the file has been deleted,
         which does not happen to files of the manifest in force and of a few manifests before it.
         """
-        footer = self._footer(path)
-        groups = footer.groups(video_id)
-        if not groups:
-            return []
         time = TIMES[data_set]
+        table = self.table(path, video_id, kind, [time, "views"])
+        return list(zip(table[time].cast("int64").to_pylist(), table["views"].to_pylist(), strict=True))
+
+    def table(self, path: str, subject: str, kind: str, columns: Sequence[str]) -> pa.Table:
+        """Return these columns of the rows of a subject and kind. The subject is what the first column of the file has.
+
+        Raises as `rows`.
+        """
+        footer = self._footer(path)
+        name = footer.metadata.schema.names[0]
+        groups = footer.groups(subject)
         with self._store.open_input_file(f"{self._root}/{path}") as file:
             reader = pq.ParquetFile(file, metadata=footer.metadata, pre_buffer=True)
-            table = reader.read_row_groups(groups, ["video_id", "kind", time, "views"], use_threads=False)
-        table = table.filter((pc.field("video_id") == video_id) & (pc.field("kind") == kind))
-        return list(zip(table[time].cast("int64").to_pylist(), table["views"].to_pylist(), strict=True))
+            if not groups:
+                return reader.schema_arrow.empty_table().select(columns)
+            table = reader.read_row_groups(groups, [name, "kind", *columns], use_threads=False)
+        return table.filter((pc.field(name) == subject) & (pc.field("kind") == kind)).select(columns)
 
     def _read_footer(self, path: str) -> _Footer:
         with self._store.open_input_file(f"{self._root}/{path}") as file:
             metadata = pq.read_metadata(file)
-        column = metadata.schema.names.index("video_id")
         ranges = []
         for group in range(metadata.num_row_groups):
-            found = metadata.row_group(group).column(column).statistics
+            found = metadata.row_group(group).column(0).statistics
             ranges.append((found.min, found.max) if found is not None and found.has_min_max else None)
         return _Footer(metadata, ranges)

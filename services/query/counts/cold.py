@@ -7,13 +7,14 @@ They must check beforehand that history reaches as far as they ask.
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import structlog
 
 from services.query.counts.breaker import Breaker
@@ -21,7 +22,7 @@ from services.query.counts.completeness import HistoryAwayError
 from services.query.counts.guard import Guard, NoAnswerError
 from services.query.counts.spans import Span
 from settings.durations import HOUR_MS
-from udfs.logic.history.manifest import HistoryError, Manifest
+from udfs.logic.history.manifest import HOURLY, HOURS_PER_DAY, OF_ALL_SHARDS, HistoryError, Manifest, hour_start
 from udfs.logic.kernels.shards import shard_of
 from udfs.stores.history_reader import HistoryFiles
 
@@ -42,6 +43,16 @@ class TooManyFilesError(ValueError):
     def __init__(self, files: int, files_max: int, start: datetime) -> None:
         super().__init__(f"asks for {files} files of history, more than {files_max}; narrow the range")
         self.start = start
+
+
+class Daily(NamedTuple):
+    """Rows of one video or channel: tables by day since 1970, and the days of which history has no such rows.
+
+    History has counted the views of those days, but not by what was asked for.
+    """
+
+    tables: dict[int, list[pa.Table]]
+    not_counted: list[int]
 
 
 class History:
@@ -85,11 +96,16 @@ class History:
         """
         if not spans or not manifest:
             return []
-        before = max(end for _, end in spans)
+        async with self._reading_before(max(end for _, end in spans)):
+            return await self._rows(await self._manifest(manifest), data_set, video_id, kind, spans)
+
+    @contextlib.asynccontextmanager
+    async def _reading_before(self, before: datetime) -> AsyncIterator[None]:
+        """All reads of one answer, of times before `before`. Raises HistoryAwayError for what they raise."""
         with _away(before):
             try:
                 async with asyncio.timeout(self._answer_timeout_s):
-                    return await self._rows(await self._manifest(manifest), data_set, video_id, kind, spans)
+                    yield
             except TimeoutError as error:
                 raise NoAnswerError(
                     f"the object store is slow: not all was read within {self._answer_timeout_s:g} s; narrow the range"
@@ -108,24 +124,58 @@ class History:
         if len(hours_of) > self._files_max:
             raise TooManyFilesError(len(hours_of), self._files_max, min(spans)[0])
         found: list[tuple[datetime, int]] = []
-        waiting = iter(hours_of.items())
 
-        async def read() -> None:
-            for path, hours in waiting:
-                call = functools.partial(self._files.rows, path, data_set, video_id, kind)
-                for at_ms, views in await self._in_thread(call):
-                    if at_ms // HOUR_MS in hours:
-                        found.append((datetime.fromtimestamp(at_ms / 1000, UTC), views))
+        async def read(path: str) -> None:
+            call = functools.partial(self._files.rows, path, data_set, video_id, kind)
+            for at_ms, views in await self._in_thread(call):
+                if at_ms // HOUR_MS in hours_of[path]:
+                    found.append((datetime.fromtimestamp(at_ms / 1000, UTC), views))
 
-        readers = [asyncio.create_task(read()) for _ in range(min(FILES_AT_ONCE, len(hours_of)))]
-        try:
-            await asyncio.gather(*readers)
-        finally:
-            for reader in readers:
-                reader.cancel()
+        await _at_once(read, hours_of)
         return [
             (at.replace(tzinfo=None), views) for at, views in found if any(start <= at < end for start, end in spans)
         ]
+
+    async def by_day(
+        self, manifest: str, data_set: str, subject: str, kind: str, days: range, columns: Sequence[str]
+    ) -> Daily:
+        """These columns of the rows of a video or channel, by day. Days are numbers since 1970. Raises as `rows`."""
+        if not manifest:
+            return Daily({}, [])
+        async with self._reading_before(hour_start(days.stop * HOURS_PER_DAY)):
+            return await self._by_day(await self._manifest(manifest), data_set, subject, kind, days, columns)
+
+    async def _by_day(
+        self, manifest: Manifest, data_set: str, subject: str, kind: str, days: range, columns: Sequence[str]
+    ) -> Daily:
+        is_hourly = data_set in HOURLY
+        per_day = HOURS_PER_DAY if is_hourly else 1
+        shard = 0 if data_set in OF_ALL_SHARDS else shard_of(subject, manifest.shards)
+        files, whole = manifest.files[data_set], manifest.files["hours" if is_hourly else "days"]
+        times_of: dict[str, set[int]] = {}
+        not_counted = set()
+        for at in range(days.start * per_day, days.stop * per_day):
+            path = files.get(at, {}).get(shard)
+            if path is not None:
+                times_of.setdefault(path, set()).add(at)
+            elif at in whole and data_set not in OF_ALL_SHARDS:
+                not_counted.add(at // per_day)
+        if len(times_of) > self._files_max:
+            raise TooManyFilesError(len(times_of), self._files_max, hour_start(days.start * HOURS_PER_DAY))
+        tables: dict[int, list[pa.Table]] = {}
+
+        async def read(path: str) -> None:
+            named = [*columns, "hour"] if is_hourly else columns
+            table = await self._in_thread(functools.partial(self._files.table, path, subject, kind, named))
+            times = times_of[path]
+            if is_hourly:
+                # A file may still hold an hour whose rows are in another file by now.
+                hours = pc.divide(table["hour"].cast("int64"), HOUR_MS)
+                table = table.filter(pc.is_in(hours, pa.array(sorted(times)))).select(columns)
+            tables.setdefault(min(times) // per_day, []).append(table)
+
+        await _at_once(read, times_of)
+        return Daily(tables, sorted(not_counted))
 
     async def _manifest(self, name: str) -> Manifest:
         if name in self._known:
@@ -159,6 +209,22 @@ class History:
 
 class StoreError(RuntimeError):
     """The object store does not answer."""
+
+
+async def _at_once(read: Callable[[str], Awaitable[None]], paths: Iterable[str]) -> None:
+    """Read all files, FILES_AT_ONCE at a time. If one cannot be read, the others are given up."""
+    waiting = iter(paths)
+
+    async def take() -> None:
+        for path in waiting:
+            await read(path)
+
+    readers = [asyncio.create_task(take()) for _ in range(FILES_AT_ONCE)]
+    try:
+        await asyncio.gather(*readers)
+    finally:
+        for reader in readers:
+            reader.cancel()
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from schemas.kinds import DEFAULT_KIND, OF_KINDS
 from schemas.ledger import LEDGER_COLUMNS
 from schemas.progress import PIPELINE, ShardProgress, complete_through
 from services.query.counts import top
-from services.query.counts.cold import History
+from services.query.counts.cold import Daily, History
 from services.query.counts.completeness import ALWAYS, DAY, HOUR, HistoryAwayError, HistoryState, Lost, cut
 from services.query.counts.kinds import KindsOfVideo, kinds_of_videos
 from services.query.counts.known import Known
@@ -155,6 +155,15 @@ class CountStore:
         """The totals of these videos, in their order, as `totals` has them. Each has a `known` of its own."""
         self.check(known.history, [(ALWAYS, now)], now=now)
         return await asyncio.gather(*(self._totals.get(video_id, kinds, known, now=now) for video_id in video_ids))
+
+    async def by_day(
+        self, data_set: str, subject: str, kind: str, days: range, columns: Sequence[str], history: HistoryState
+    ) -> Daily:
+        """Rows of a data set of history, of a video or a channel, by day since 1970.
+
+        Raises HistoryAwayError and TooManyFilesError.
+        """
+        return await self._history.by_day(history.manifest, data_set, subject, kind, days, columns)
 
     async def imported_days(self, video_id: str, kind: str, days: Span, history: HistoryState) -> dict[datetime, int]:
         """Imported views of days of UTC by their start, which `series` leaves out; no day without any."""

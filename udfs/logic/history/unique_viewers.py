@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 from datasketches import hll_sketch, tgt_hll_type
 
+from udfs.logic.history.sketches import LG_K
 from udfs.logic.history.viewer_days import ViewerDays
 
-# 2**12 registers: a relative standard error of 1.6%, at most 2 KB. Up to some hundred viewers a sketch is a list.
-LG_K = 12
 VIEWERS_OF_DAY = pa.schema({"video_id": pa.string(), "kind": pa.string(), "viewers": pa.int64(), "sketch": pa.binary()})
 
 

@@ -2,6 +2,7 @@
 
 from services.access.operators import KEYS
 from services.openapi import HEALTHZ, describe
+from services.query.api.operations.audience import BREAKDOWN, VIEWERS
 from services.query.api.operations.audits import AUDITS
 from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
@@ -15,7 +16,22 @@ OPENAPI = describe(
     "View counts: query",
     "How often each video was viewed, in total and by the minute, hour or day; which videos are viewed most; and what "
     "became of every event. Times are UTC unless a zone is named.",
-    [VIEWS, SERIES, HISTORY, LIVE_VIEWS, BATCH, CHANNEL, TOP, LIVE_TOP, LEDGER, AUDITS, HEALTHZ, READYZ],
+    [
+        VIEWS,
+        SERIES,
+        HISTORY,
+        BREAKDOWN,
+        VIEWERS,
+        LIVE_VIEWS,
+        BATCH,
+        CHANNEL,
+        TOP,
+        LIVE_TOP,
+        LEDGER,
+        AUDITS,
+        HEALTHZ,
+        READYZ,
+    ],
 )
 PRIVATE_OPENAPI = describe(
     "View counts: query, private port",
