@@ -2,27 +2,26 @@
 
 All read the same real Cassandra and object store on this machine alone, which this program seeds first, and are asked
 by a Go program in turns of some seconds. Nothing is counted meanwhile: the table `progress` goes on, as it does with an
-idle job. benchmarks.inputs.seeded_counts says what is seeded, benchmarks.comparing.query_turns what is asked, and
-benchmarks.contenders.query_services what the plain service guarantees less.
+idle job. With --beside-job the count job counts instead. benchmarks.inputs.seeded_counts says what is seeded,
+benchmarks.comparing.query_turns what is asked, and benchmarks.contenders.query_services what the plain service
+guarantees less.
 """
 
-import contextlib
 import os
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from benchmarks.comparing import query_check, query_host, query_seeding, service_host
+from benchmarks.comparing import query_beside, query_check, query_host, query_seeding, service_host
 from benchmarks.comparing.query_turns import CASES, WARM_UP_S, Case, schedule
 from benchmarks.contenders import query_services
 from benchmarks.contenders.query_services import FASTAPI, OURS, Service
@@ -31,17 +30,15 @@ from benchmarks.inputs.query_requests import Questions
 from benchmarks.inputs.seeded_counts import Shape, shape_at
 from benchmarks.measuring import go_programs, query_figures, results
 from benchmarks.measuring.machine import commit, describe
-from connectors.cassandra import connect
-from settings import Settings
 from tools.stack import Stack, StackOptions
 from tools.stack.layout import repository
 
 PARTS = ("cassandra", "seaweedfs", "redis")
+COUNTING_PARTS = ("zookeeper", "kafka", "jobmanager", "taskmanager", "ingest")
 BASELINE = "e708efb"
 SEED = 24
 # A table or a batch takes so long to write that two processes keep Cassandra busy.
 SEED_PROCESSES = 2
-BEAT_S = 1.0
 
 # Without a terminal, as in a log, the table would be 80 columns wide.
 console = Console() if sys.stdout.isatty() else Console(width=170)
@@ -58,6 +55,9 @@ def main(
     ] = BASELINE,
     fastapi: Annotated[bool, typer.Option(help="Let the FastAPI service take part.")] = True,
     only: Annotated[str, typer.Option(help="Kinds of questions, separated by commas; all by default.")] = "",
+    beside_job: Annotated[
+        bool, typer.Option(help="Let the count job count 2,000 events a second meanwhile; few cores bear both.")
+    ] = False,
     turns: Annotated[int, typer.Option(help="How often the list of measurements is repeated.", min=1, max=20)] = 3,
     seconds: Annotated[float, typer.Option(help="How long each measurement lasts.", min=0.5, max=60)] = 5.0,
     pin: Annotated[bool, typer.Option(help="Give the measured service the first core for itself.")] = True,
@@ -86,24 +86,41 @@ def main(
         services += [FASTAPI] if fastapi else []
         result["services"] = [_described(service) for service in services]
         stack.enter_context(service_host.cores(others))
-        stores = stack.enter_context(Stack(StackOptions(folder / "stack", "free", PARTS, graceful_stop=False)))
+        stores = stack.enter_context(Stack(_options(folder / "stack", beside_job=beside_job)))
         host = stack.enter_context(query_host.Host(stores, own, folder))
         shape, last_minute = _seed(host, result, is_quick=quick)
-        stack.enter_context(_beating(host.settings))
+        if beside_job:
+            result["beside_job"] = {"events_per_s": query_beside.RATE}
+            stack.enter_context(query_beside.counting(stores, host.settings, result["beside_job"]))
+        else:
+            stack.enter_context(query_beside.idle(host.settings))
         for service in services:
             host.start(service)
+        batches = {service.name: query_check.has_batches(host.url(service)) for service in services}
         result["checks"] = {
-            service.name: query_check.check(host.url(service), shape, last_minute, has_history=service.has_history)
+            service.name: query_check.check(
+                host.url(service),
+                shape,
+                last_minute,
+                has_history=service.has_history,
+                has_batches=batches[service.name],
+            )
             for service in services
         }
         console.print(f"numbers that agree with what was seeded: {result['checks']}", highlight=False)
-        result["rows"] = _rows(host, services, cases, Questions(shape, SEED), tool, turns, seconds)
+        result["rows"] = _rows(host, services, cases, Questions(shape, SEED), batches, tool, turns, seconds)
     targets = {case.name: case.targets() for case in cases}
     result["verdicts"] = query_figures.verdicts(result["rows"], targets, OURS.name)
     console.print(query_figures.table(result["rows"]))
     for verdict in result["verdicts"]:
         console.print(query_figures.verdict_line(verdict), highlight=False, soft_wrap=True)
-    results.publish("query-quick" if quick else "query", result, is_kept=keep)
+    named = f"query{'-beside-job' if beside_job else ''}{'-quick' if quick else ''}"
+    results.publish(named, result, is_kept=keep)
+
+
+def _options(home: Path, *, beside_job: bool) -> StackOptions:
+    parts = (*PARTS, *COUNTING_PARTS) if beside_job else PARTS
+    return StackOptions(home, "free", parts, graceful_stop=False)
 
 
 def _chosen(only: str) -> Sequence[Case]:
@@ -130,32 +147,11 @@ def _seed(host: query_host.Host, result: dict[str, Any], *, is_quick: bool) -> t
     shape, last_minute = shape_at(now, is_quick=is_quick), int(now.timestamp()) // 60
     console.print(f"seeding {shape}", highlight=False, soft_wrap=True)
     told = query_seeding.seed_tables(shape, host.settings, last_minute, SEED_PROCESSES)
+    told["cassandra_cpu_s"] = round(host.cassandra_cpu_s(), 1)
     query_seeding.seed_history(shape, host.settings, now)
     result["seeded"] = {**told, "seconds": round(time.monotonic() - began_s, 1)}
     console.print(f"seeded: {result['seeded']}", highlight=False, soft_wrap=True)
     return shape, last_minute
-
-
-@contextlib.contextmanager
-def _beating(settings: Settings) -> Iterator[None]:
-    """Minutes close, as they do while the count job runs and nothing is viewed, until the context ends."""
-    session = connect(settings.cassandra)
-    stopping = threading.Event()
-    behind = timedelta(milliseconds=settings.counting.lateness_ms)
-
-    def run() -> None:
-        while not stopping.wait(BEAT_S):
-            query_seeding.beat(session, settings.counting.shards, datetime.now(UTC) - behind)
-
-    query_seeding.beat(session, settings.counting.shards, datetime.now(UTC) - behind)
-    thread = threading.Thread(target=run, name="beat")
-    thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join()
-        session.cluster.shutdown()
 
 
 def _rows(
@@ -163,13 +159,13 @@ def _rows(
     services: Sequence[Service],
     cases: Sequence[Case],
     questions: Questions,
+    batches: Mapping[str, bool],
     tool: Path,
     turns: int,
     seconds: float,
 ) -> list[dict[str, Any]]:
     by_row: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     left_out: dict[tuple[str, str], str] = {}
-    batches = {service.name: query_check.has_batches(host.url(service)) for service in services}
     for _, case, service in schedule(services, cases, turns):
         if case.is_batch and not batches[service.name]:
             left_out[case.name, service.name] = "left out: the service has no such route"
@@ -206,16 +202,16 @@ def _measure(
         bodies.write(made, case.questions(questions, case.number(lasts_s)))
     else:
         bodies.write(made, case.questions(questions, case.number(lasts_s)))
-    before = host.cpu_s(service)
+    before, cassandra_before = host.cpu_s(service), host.cassandra_cpu_s()
     told = host.load(service, tool, case, made, lasts_s)
-    return query_figures.turn(told, host.cpu_s(service) - before)
+    return query_figures.turn(told, host.cpu_s(service) - before, host.cassandra_cpu_s() - cassandra_before)
 
 
 def _line(case: Case, service: Service, measured: Mapping[str, Any]) -> str:
     return (
         f"{case.name} {service.name}: {measured['answers_per_s']:,} answers/s, {measured['cpu_us']} CPU µs, "
-        f"{measured['cores']} cores, p50 {measured['p50_ms']} ms, p99 {measured['p99_ms']} ms, "
-        f"{measured['load']['statuses']}, load {measured['load']['cpu_share']:.2f} cores"
+        f"{measured['cores']} cores and {measured['cassandra_cores']} of Cassandra, p50 {measured['p50_ms']} ms, "
+        f"p99 {measured['p99_ms']} ms, {measured['load']['statuses']}, load {measured['load']['cpu_share']:.2f} cores"
     )
 
 

@@ -26,13 +26,18 @@ def has_batches(url: str) -> bool:
         return ask(client, query_requests.batch([0, 1])).status_code == httpx2.codes.OK
 
 
-def check(url: str, shape: Shape, last_minute: int, *, has_history: bool) -> int:
+def check(url: str, shape: Shape, last_minute: int, *, has_history: bool, has_batches: bool) -> int:
     """Compare totals and series of several videos. Returns how many numbers agreed. Raises BenchError."""
     agreed = 0
     with httpx2.Client(base_url=url, trust_env=False, timeout=TIMEOUT_S) as client:
         for number in (0, 1, 7, shape.hour_videos - 1, shape.day_videos - 1, shape.videos - 1):
             found = _json(client, query_requests.totals([number])[0])["views"]
             agreed += _compare([found], [total_now(shape, number, last_minute)], f"total of video {number}")
+        if has_batches:
+            numbers = [shape.videos - 1, *range(query_requests.VIDEOS_OF_A_BATCH - 1)]
+            videos = _json(client, query_requests.batch(numbers))["videos"]
+            found = [video["kinds"][0]["views"] for video in videos]
+            agreed += _compare(found, [total_now(shape, one, last_minute) for one in numbers], "totals of a batch")
         for number in (0, shape.hour_videos - 1):
             agreed += _check_series(client, shape, number, has_history=has_history)
     return agreed

@@ -15,6 +15,7 @@ from benchmarks.comparing.load_tool import LoadPlan, load
 from benchmarks.comparing.query_turns import Case
 from benchmarks.comparing.service_host import BenchError, Program
 from benchmarks.contenders.query_services import Place, Service
+from benchmarks.measuring.cpu import cpu_seconds
 from settings import CassandraSettings, S3Settings, Settings
 from tools.stack import Stack
 from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
@@ -36,6 +37,7 @@ class Host:
                 "s3": S3Settings(endpoint=stores.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY),
             }
         )
+        self._stores = stores
         self._environment = stores.process_environment()
         self._own = own
         self._places: dict[str, Place] = {}
@@ -78,6 +80,10 @@ class Host:
     def cpu_s(self, service: Service) -> float:
         """User and system time of its process so far."""
         return service_host.cpu_s(self._running[service.name][1])
+
+    def cassandra_cpu_s(self) -> float:
+        """User and system time of Cassandra so far."""
+        return cpu_seconds(self._stores)["cassandra"]
 
     def load(self, service: Service, tool: Path, case: Case, made: Path, seconds: float) -> dict[str, Any]:
         """Ask the questions of a file, and return what the load tool printed. Raises BenchError."""

@@ -9,11 +9,11 @@ from rich.table import Table
 from benchmarks.measuring.ingest_figures import LOAD_FIGURES, spoilt
 
 Row = Mapping[str, Any]
-FIGURES = ("answers_per_s", "cpu_us", "cores", "p50_ms", "p99_ms", "max_ms")
+FIGURES = ("answers_per_s", "cpu_us", "cores", "cassandra_cores", "p50_ms", "p99_ms", "max_ms")
 
 
-def turn(told: Row, cpu_s: float) -> dict[str, Any]:
-    """The figures of one run of the load tool, during which the service used so much CPU time."""
+def turn(told: Row, cpu_s: float, cassandra_cpu_s: float) -> dict[str, Any]:
+    """The figures of one run of the load tool, during which the service and Cassandra used so much CPU time."""
     seconds = told["seconds"]
     good = sum(number for status, number in told["statuses"].items() if status.startswith("2"))
     answered = sum(told["statuses"].values())
@@ -21,6 +21,7 @@ def turn(told: Row, cpu_s: float) -> dict[str, Any]:
         "answers_per_s": round(good / seconds, 1),
         "cpu_us": round(cpu_s / answered * 1e6, 1) if answered else None,
         "cores": round(cpu_s / seconds, 2),
+        "cassandra_cores": round(cassandra_cpu_s / seconds, 2),
         # Of good answers; without one there is no time.
         **{name: told[name] if good else None for name in ("p50_ms", "p99_ms", "max_ms")},
         "answer_bytes": round(told["answer_bytes"] / answered) if answered else None,
@@ -86,7 +87,7 @@ def table(rows: Iterable[Row]) -> Table:
     shown = Table(title="Query: medians of the turns")
     for name in ("question", "service"):
         shown.add_column(name)
-    for name in ("asked/s", "answers/s", "CPU µs an answer", "cores", "p50 ms", "p99 ms", "max ms"):
+    for name in ("asked/s", "answers/s", "CPU µs an answer", "cores", "of Cassandra", "p50 ms", "p99 ms", "max ms"):
         shown.add_column(name, justify="right")
     shown.add_column("spoilt by")
     for one in rows:

@@ -58,8 +58,8 @@ def build_app(port: int, keyspace: str) -> FastAPI:
 
     @app.post("/v1/videos:batchGet")
     def post_batch(batch: Batch, kind: str = "view") -> dict[str, Any]:
-        views = views_of(batch.video_ids, kind)
-        return {"videos": [{"video_id": one, "views": of} for one, of in zip(batch.video_ids, views, strict=True)]}
+        found = zip(batch.video_ids, views_of(batch.video_ids, kind), strict=True)
+        return {"videos": [{"video_id": one, "kinds": [{"kind": kind, "views": views}]} for one, views in found]}
 
     @app.get("/v1/videos/{video_id}/series")
     def get_series(

@@ -177,20 +177,20 @@ def told(**changes: Any) -> dict[str, Any]:
 
 
 def test_only_good_answers_count_and_each_answer_costs() -> None:
-    turn = query_figures.turn(told(statuses={"200": 90, "503": 10}), 0.05)
+    turn = query_figures.turn(told(statuses={"200": 90, "503": 10}), 0.05, 0.01)
     assert (turn["answers_per_s"], turn["cpu_us"], turn["answer_bytes"]) == (45.0, 500.0, 50)
-    nothing = query_figures.turn(told(statuses={"503": 3}, p99_ms=0), 0.05)
+    nothing = query_figures.turn(told(statuses={"503": 3}, p99_ms=0), 0.05, 0.01)
     assert (nothing["answers_per_s"], nothing["p99_ms"]) == (0.0, None)
-    assert query_figures.turn(told(statuses={}, answer_bytes=0), 0.05)["cpu_us"] is None
+    assert query_figures.turn(told(statuses={}, answer_bytes=0), 0.05, 0.01)["cpu_us"] is None
 
 
 def test_targets_are_judged_by_ours_alone() -> None:
     def row(service: str, case: str, *turns: dict[str, Any]) -> dict[str, Any]:
         return {"service": service, "case": case, "title": case, **query_figures.row(turns)}
 
-    good = query_figures.turn(told(), 0.05)
-    refused = query_figures.turn(told(statuses={"200": 99, "503": 1}), 0.05)
-    slow = query_figures.turn(told(statuses={"200": 20}, p99_ms=80.0), 0.05)
+    good = query_figures.turn(told(), 0.05, 0.01)
+    refused = query_figures.turn(told(statuses={"200": 99, "503": 1}), 0.05, 0.01)
+    slow = query_figures.turn(told(statuses={"200": 20}, p99_ms=80.0), 0.05, 0.01)
     rows = [
         row("ours", "a", good), row("before", "a", slow), row("ours", "b", refused), row("ours", "c", good),
         row("before", "c", slow), row("fastapi", "c"),
