@@ -85,10 +85,12 @@ def main(
             services.append(query_services.before(before, baseline))
         services += [FASTAPI] if fastapi else []
         result["services"] = [_described(service) for service in services]
-        stack.enter_context(service_host.cores(others))
         stores = stack.enter_context(Stack(_options(folder / "stack", beside_job=beside_job)))
         host = stack.enter_context(query_host.Host(stores, own, folder))
+        # Seeding takes all cores.
         shape, last_minute = _seed(host, result, is_quick=quick)
+        stack.enter_context(service_host.cores(others))
+        host.pin_stores(others)
         if beside_job:
             result["beside_job"] = {"events_per_s": query_beside.RATE}
             stack.enter_context(query_beside.counting(stores, host.settings, result["beside_job"]))

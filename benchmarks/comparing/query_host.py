@@ -81,6 +81,11 @@ class Host:
         """User and system time of its process so far."""
         return service_host.cpu_s(self._running[service.name][1])
 
+    def pin_stores(self, others: set[int]) -> None:
+        """Hold the stores to these cores, after they had all."""
+        for part in self._stores.parts:
+            service_host.pin(psutil.Process(self._stores.pid(part.name)), others)
+
     def cassandra_cpu_s(self) -> float:
         """User and system time of Cassandra so far."""
         return cpu_seconds(self._stores)["cassandra"]

@@ -36,6 +36,16 @@ def cores(chosen: set[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def pin(process: psutil.Process, chosen: set[int]) -> None:
+    """Hold a process that runs already, with its children and all their threads, to these cores; if there are any."""
+    for one in (process, *process.children(recursive=True)) if chosen else ():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for thread in one.threads():
+                # One may have ended meanwhile, and those that begin take over the cores of who begins them.
+                with contextlib.suppress(ProcessLookupError):
+                    os.sched_setaffinity(thread.id, chosen)
+
+
 def shares(available: set[int], *, is_pinned: bool) -> tuple[set[int], set[int]]:
     """(cores of the services, cores of everything else); both are empty if nothing is held to a core."""
     if not is_pinned or len(available) < 2:

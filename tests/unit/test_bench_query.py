@@ -1,16 +1,20 @@
 """The pure parts of the benchmark of queries: what is seeded, what is asked, and how it is judged."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow.fs
 import pytest
 from cassandra.protocol import BatchMessage, ProtocolHandler
 from cassandra.query import BatchType
 
-from benchmarks.comparing import query_seeding
+from benchmarks.comparing import query_seeding, service_host
 from benchmarks.comparing.query_turns import CASES, schedule
 from benchmarks.contenders.query_services import FASTAPI, OURS
 from benchmarks.inputs import cql_rows, query_requests, seeded_history
@@ -166,6 +170,23 @@ def test_services_take_turns_and_only_those_with_history_are_asked_for_it() -> N
         (1, other.name, "fastapi"),
         (1, other.name, "ours"),
     ]
+
+
+def test_a_process_that_runs_is_held_to_its_cores_with_all_its_threads() -> None:
+    core = min(os.sched_getaffinity(0))
+    code = "import threading; threading.Thread(target=input).start(); print(flush=True); input()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        running = psutil.Process(process.pid)
+        service_host.pin(running, set())
+        service_host.pin(running, {core})
+        held = [os.sched_getaffinity(thread.id) for thread in running.threads()]
+        process.stdin.write(b"\n\n")
+        process.stdin.close()
+    assert held == [{core}, {core}]
 
 
 def told(**changes: Any) -> dict[str, Any]:
