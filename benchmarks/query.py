@@ -37,6 +37,9 @@ PARTS = ("cassandra", "seaweedfs", "redis")
 COUNTING_PARTS = ("zookeeper", "kafka", "jobmanager", "taskmanager", "ingest")
 BASELINE = "e708efb"
 SEED = 24
+# There are cold questions for so much; 30 days of hours are the scarcest.
+TURNS_MAX, SECONDS_MAX = 4, 6.0
+QUICK_S = 1.0
 # A table or a batch takes so long to write that two processes keep Cassandra busy.
 SEED_PROCESSES = 2
 
@@ -48,7 +51,7 @@ def main(
     *,
     quick: Annotated[
         bool,
-        typer.Option(help="A hundredth of the counts, one short turn of each: a smoke test without valid figures."),
+        typer.Option(help="A small part of the counts, one short turn of each: a smoke test without valid figures."),
     ] = False,
     baseline: Annotated[
         str, typer.Option(help="The commit whose query service takes part too; an empty text leaves it out.")
@@ -58,15 +61,17 @@ def main(
     beside_job: Annotated[
         bool, typer.Option(help="Let the count job count 2,000 events a second meanwhile; few cores bear both.")
     ] = False,
-    turns: Annotated[int, typer.Option(help="How often the list of measurements is repeated.", min=1, max=20)] = 3,
-    seconds: Annotated[float, typer.Option(help="How long each measurement lasts.", min=0.5, max=60)] = 5.0,
+    turns: Annotated[
+        int, typer.Option(help="How often the list of measurements is repeated.", min=1, max=TURNS_MAX)
+    ] = 3,
+    seconds: Annotated[float, typer.Option(help="How long each measurement lasts.", min=0.5, max=SECONDS_MAX)] = 5.0,
     pin: Annotated[bool, typer.Option(help="Give the measured service the first core for itself.")] = True,
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
     """Seed, measure, and print the verdicts. The exit code is 1 if a service answers another number than was seeded."""
     cases = _chosen(only)
     if quick:
-        turns, seconds = 1, min(seconds, 2.0)
+        turns, seconds = 1, min(seconds, QUICK_S)
     own, others = service_host.shares(os.sched_getaffinity(0), is_pinned=pin)
     result: dict[str, Any] = {
         "benchmark": "query",
@@ -110,7 +115,7 @@ def main(
             for service in services
         }
         console.print(f"numbers that agree with what was seeded: {result['checks']}", highlight=False)
-        result["rows"] = _rows(host, services, cases, Questions(shape, SEED), batches, tool, turns, seconds)
+        result["rows"] = _rows(host, services, cases, _questions(shape, services), batches, tool, turns, seconds)
     targets = {case.name: case.targets() for case in cases}
     result["verdicts"] = query_figures.verdicts(result["rows"], targets, OURS.name)
     console.print(query_figures.table(result["rows"]))
@@ -156,11 +161,15 @@ def _seed(host: query_host.Host, result: dict[str, Any], *, is_quick: bool) -> t
     return shape, last_minute
 
 
+def _questions(shape: Shape, services: Sequence[Service]) -> Mapping[str, Questions]:
+    return {service.name: Questions(shape, SEED + place) for place, service in enumerate(services)}
+
+
 def _rows(
     host: query_host.Host,
     services: Sequence[Service],
     cases: Sequence[Case],
-    questions: Questions,
+    questions: Mapping[str, Questions],
     batches: Mapping[str, bool],
     tool: Path,
     turns: int,
@@ -172,7 +181,7 @@ def _rows(
         if case.is_batch and not batches[service.name]:
             left_out[case.name, service.name] = "left out: the service has no such route"
             continue
-        measured = _measure(host, service, case, questions, tool, seconds)
+        measured = _measure(host, service, case, questions[service.name], tool, seconds)
         by_row[case.name, service.name].append(measured)
         console.print(_line(case, service, measured), highlight=False, soft_wrap=True)
     return [

@@ -64,7 +64,9 @@ CASES: Sequence[Case] = (
     Case("cold_total", "cold total", Questions.cold_totals, rate=100, is_warmed=False, p99_ms=30.0),
     Case("batch", "batchGet of 100", Questions.hot_batches, rate=20, is_batch=True, p99_ms=30.0),
     Case("cold_batch", "batchGet of 100, cold", Questions.cold_batches, rate=5, is_warmed=False, is_batch=True),
+    Case("cold_hours", "30 days of hours, cold", Questions.cold_hours, rate=100, is_warmed=False, p99_ms=50.0),
     Case("hours", "30 days of hours", Questions.hours, rate=100, p99_ms=50.0),
+    Case("cold_days", "a year of days, cold", Questions.cold_days, rate=100, is_warmed=False, p99_ms=20.0),
     Case("days", "a year of days", Questions.days, rate=100, p99_ms=20.0),
     Case(
         "old_hours",

@@ -15,6 +15,8 @@ from benchmarks.inputs.seeded_counts import DAY, HOUR_S, Numbers, Shape, name_of
 # Video k is asked for 1/k as often as the first.
 EXPONENT = 1.0
 VIDEOS_OF_A_BATCH = 100
+# One in so many videos is asked for hot series.
+HOT_PART = 6
 DAYS_OF_HOURS = 30
 DAYS_OF_A_YEAR = 365
 # So many videos are asked for old hours again and again.
@@ -37,13 +39,17 @@ def zipf_sets(random: np.random.Generator, videos: int, size: int, number: int) 
 
 
 class Questions:
-    """Makes requests about seeded counts. It hands out each video of cold questions only once."""
+    """Makes requests to one service about seeded counts. It hands out each video of cold questions only once.
+
+    So that no hot question has asked for one of these before, hot series are of the first of the videos with such rows.
+    """
 
     def __init__(self, shape: Shape, seed: int) -> None:
         self.shape = shape
         self._random = np.random.default_rng(seed)
-        # The most viewed videos are left out, so that no hot question has asked for one.
         self._cold = self._shuffled(shape.day_videos, shape.videos)
+        self._cold_days = self._shuffled(shape.day_videos // HOT_PART, shape.day_videos)
+        self._cold_hours = self._shuffled(shape.hour_videos // HOT_PART, shape.hour_videos)
         self._old = self._shuffled(OLD_AGAIN, shape.hour_videos)
 
     def _shuffled(self, first: int, end: int) -> list[int]:
@@ -81,13 +87,25 @@ class Questions:
 
     def hours(self, number: int) -> list[bytes]:
         """The last 30 days by the hour."""
-        start = self.shape.through - DAYS_OF_HOURS * DAY
-        return series(zipf(self._random, self.shape.hour_videos, number).tolist(), "hour", start)
+        return self._hours(zipf(self._random, self.shape.hour_videos // HOT_PART, number).tolist())
+
+    def cold_hours(self, number: int) -> list[bytes]:
+        """The last 30 days by the hour, of videos that were not asked for before."""
+        return self._hours(self._fresh(self._cold_hours, number))
+
+    def _hours(self, numbers: Iterable[int]) -> list[bytes]:
+        return series(numbers, "hour", self.shape.through - DAYS_OF_HOURS * DAY)
 
     def days(self, number: int) -> list[bytes]:
         """The last year by the day."""
-        start = self.shape.through - DAYS_OF_A_YEAR * DAY
-        return series(zipf(self._random, self.shape.day_videos, number).tolist(), "day", start)
+        return self._days(zipf(self._random, self.shape.day_videos // HOT_PART, number).tolist())
+
+    def cold_days(self, number: int) -> list[bytes]:
+        """The last year by the day, of videos that were not asked for before."""
+        return self._days(self._fresh(self._cold_days, number))
+
+    def _days(self, numbers: Iterable[int]) -> list[bytes]:
+        return series(numbers, "day", self.shape.through - DAYS_OF_A_YEAR * DAY)
 
     def old_hours(self, number: int) -> list[bytes]:
         """30 days by the hour that the tables keep no longer, of videos that were not asked for before."""

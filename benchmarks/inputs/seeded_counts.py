@@ -78,11 +78,11 @@ class Shape:
 
 
 def shape_at(now: datetime, *, is_quick: bool) -> Shape:
-    """What is seeded at a time: all of it, or a hundredth to try whether the benchmark works."""
+    """What is seeded at a time: all of it, or a little to try whether the benchmark works."""
     # As after a rollup of this hour: the hour before the last full one is complete.
     through = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
     if is_quick:
-        return Shape(10_000, 500, 396, 100, 40, through)
+        return Shape(10_000, 500, 396, 200, 40, through)
     return Shape(1_000_000, 20_000, 396, 3_000, 40, through)
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from cassandra.protocol import BatchMessage, ProtocolHandler
 from cassandra.query import BatchType
 
+from benchmarks import query
 from benchmarks.comparing import query_seeding, service_host
 from benchmarks.comparing.query_turns import CASES, schedule
 from benchmarks.contenders.query_services import FASTAPI, OURS
@@ -147,6 +149,15 @@ def test_cold_questions_are_asked_once_and_end(shape: Shape) -> None:
     assert not hot & set(asked)
     with pytest.raises(ValueError, match="101 videos are asked for once, and only 100 are left"):
         questions.cold_totals(101)
+
+
+def test_there_are_cold_questions_for_the_longest_run() -> None:
+    for is_quick, turns, seconds in ((True, 1, query.QUICK_S), (False, query.TURNS_MAX, query.SECONDS_MAX)):
+        questions = Questions(shape_at(NOW, is_quick=is_quick), seed=1)
+        asked: dict[str, list[bytes]] = defaultdict(list)
+        for case in [case for case in CASES if not case.is_warmed and not case.is_restarted] * turns:
+            asked[case.name] += case.questions(questions, case.number(seconds))
+        assert {len(set(of)) - len(of) for of in asked.values()} == {0}
 
 
 def test_requests_have_the_form_that_the_load_tool_takes(shape: Shape) -> None:
