@@ -54,6 +54,8 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     origins: tuple[str, ...] = ()
     # What the ids of its videos begin with; empty for any. "*" for a publishable key.
     video_id_prefix: str = ""
+    # The channels that it may ask for, and whose videos; empty for any.
+    channels: tuple[str, ...] = ()
     # Whether events with unknown fields are rejected.
     is_strict: bool = False
     # Whether an answer names the batches into which the events went, for a request that asks for it.
@@ -114,6 +116,10 @@ def check(key: Key) -> None:
             raise KeyFileError(f"key {key.id}: the kind {kind} is reserved for what the job itself counts; remove it")
         if kind.startswith(CANARY_PREFIX) and key.scope != "canary":
             raise KeyFileError(f"key {key.id}: the kind {kind} is for keys of the scope canary; remove it")
+    if key.channels and key.scope not in ("read", "pubread"):
+        raise KeyFileError(f"key {key.id}: channels are for keys of the scopes read and pubread; leave them out")
+    if "" in key.channels or ANY in key.channels:
+        raise KeyFileError(f"key {key.id}: channels={list(key.channels)}: name channels, or leave them out for any")
     if not key.is_publishable:
         if ANY in key.kinds or key.video_id_prefix == ANY:
             raise KeyFileError(f"key {key.id}: * is for publishable keys; leave kinds and video_id_prefix out for all")

@@ -21,7 +21,7 @@ from settings import RedisSettings, Settings
 ADMIN_KEY_VARIABLE = "VC_ADMIN_KEY"
 TIMEOUT_S = 5.0
 # Fields of a key that the table shows where they say something.
-HELD_TO = ("kinds", "origins", "video_id_prefix", "names_per_day_max")
+HELD_TO = ("kinds", "origins", "video_id_prefix", "channels", "names_per_day_max")
 
 
 def add_key(
@@ -32,6 +32,7 @@ def add_key(
     kinds: Sequence[str],
     origins: Sequence[str],
     video_prefixes: Sequence[str],
+    channels: Sequence[str] = (),
     expires_at: datetime | None,
     **more: Any,
 ) -> str:
@@ -47,6 +48,7 @@ def add_key(
         kinds=_said("--kind", kinds),
         origins=_said("--origin", origins),
         video_id_prefix=prefixes[0] if prefixes else "",
+        channels=_said("--channel", channels),
         expires_at=None if expires_at is None else expires_at.replace(tzinfo=UTC),
         **more,
     )
@@ -119,6 +121,7 @@ def _row(key: Key) -> dict[str, Any]:
     row: dict[str, Any] = msgspec.to_builtins(key)
     row = {name: row.get(name) for name in ("id", "scope", "project", "created_at", "expires_at")}
     row |= {"kinds": list(key.kinds), "origins": list(key.origins), "video_id_prefix": key.video_id_prefix}
+    row |= {"channels": list(key.channels)}
     return {**row, "names_per_day_max": key.names_per_day_max, "state": _state(key)}
 
 

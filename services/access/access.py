@@ -1,5 +1,6 @@
 """Finds out who sends a request, and whether they may. The same for all HTTP services."""
 
+import re
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ READERS = frozenset({"read", "admin", "canary"})
 TOTAL_READERS = READERS | {"pubread"}
 # The parameter for a publishable key: a beacon of a browser cannot send headers of its own.
 KEY_PARAMETER = "key"
+_ORIGIN = re.compile(r"https?://[^/?#]+")
 NO_KEY = "send a key as `Authorization: Bearer vc_...`"
 
 
@@ -44,8 +46,11 @@ class Access:
             registry=registry,
         )
 
-    def caller(self, request: Request, scopes: frozenset[str]) -> Caller:
-        """Who sends the request. Raises RefusedError (400, 401, 403) for who may not."""
+    def caller(self, request: Request, scopes: frozenset[str], *, is_of_picture: bool = False) -> Caller:
+        """Who sends the request. Raises RefusedError (400, 401, 403) for who may not.
+
+        With `is_of_picture`, the page that a picture is for may be named by Referer: browsers send no Origin for it.
+        """
         headers = request.headers
         public = _public_text(request)
         if self.is_open:
@@ -57,7 +62,10 @@ class Access:
         if key.scope not in scopes:
             raise RefusedError(403, f"a key of the scope {key.scope} may not do this; use one of {_listed(scopes)}")
         if key.is_publishable:
-            _check_origin(key, headers.getlist("origin"))
+            origins = headers.getlist("origin")
+            if is_of_picture and not origins:
+                origins = [_origin_of(referer) for referer in headers.getlist("referer")]
+            _check_origin(key, origins)
         return known.caller
 
 
@@ -84,6 +92,12 @@ def _text(request: Request, public: str) -> str:
     if not public:
         raise RefusedError(401, f"there is no key; {NO_KEY}")
     return public
+
+
+def _origin_of(referer: str) -> str:
+    """The origin of the page with this address; browsers send at least that to others."""
+    found = _ORIGIN.match(referer)
+    return "" if found is None else found[0]
 
 
 def _check_origin(key: Key, origins: list[str]) -> None:

@@ -23,6 +23,8 @@ class Caller:
     is_publishable: bool = False
     kinds: frozenset[str] | None = None
     video_id_prefix: str = ""
+    # The channels that may be asked for, and whose videos; None for any.
+    channels: frozenset[str] | None = None
     # Whether kinds for watching the system may be named.
     is_canary: bool = True
     is_strict: bool = False
@@ -65,6 +67,12 @@ class Caller:
             return None
         return f"the key {self.key} is for other videos; send ids that begin with {self.video_id_prefix}"
 
+    def channel_refusal(self, channel_id: str) -> str | None:
+        """Why this caller may not ask for this channel; None if it may."""
+        if self.channels is None or channel_id in self.channels:
+            return None
+        return f"the key {self.key} is for other channels; ask for {', '.join(sorted(self.channels))}, or their videos"
+
 
 def caller_of(key: Key) -> Caller:
     """The caller who has this key."""
@@ -75,6 +83,7 @@ def caller_of(key: Key) -> Caller:
         is_publishable=key.is_publishable,
         kinds=None if not key.kinds or ANY in key.kinds else frozenset(key.kinds),
         video_id_prefix="" if key.video_id_prefix == ANY else key.video_id_prefix,
+        channels=frozenset(key.channels) or None,
         is_canary=key.scope == "canary",
         is_strict=key.is_strict,
         has_batch_ids=key.has_batch_ids,

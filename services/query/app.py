@@ -26,25 +26,30 @@ from services.query.api.answering import Answering
 from services.query.api.endpoints.asked import Asked
 from services.query.api.endpoints.audience import Audience
 from services.query.api.endpoints.audits import Audits
+from services.query.api.endpoints.badge import Badges
 from services.query.api.endpoints.batch import Batch
 from services.query.api.endpoints.channels import Channels
 from services.query.api.endpoints.health import Health
 from services.query.api.endpoints.ledger import Ledger
 from services.query.api.endpoints.live import Live
+from services.query.api.endpoints.search import Search
 from services.query.api.endpoints.top import Top
 from services.query.api.endpoints.videos import Videos
 from services.query.api.live.hub import Hub
 from services.query.api.live.reading import Reading
 from services.query.api.operations.audience import BREAKDOWN, VIEWERS
 from services.query.api.operations.audits import AUDITS
+from services.query.api.operations.badge import BADGE
 from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
 from services.query.api.operations.description import OPENAPI, PRIVATE_OPENAPI
 from services.query.api.operations.health import METRICS, READYZ
 from services.query.api.operations.ledger import LEDGER
 from services.query.api.operations.live import LIVE_TOP, LIVE_VIEWS
+from services.query.api.operations.search import SEARCH
 from services.query.api.operations.top import TOP
 from services.query.api.operations.videos import HISTORY, SERIES, VIEWS
+from services.query.api.public import embed_route
 from services.query.api.refusing import HANDLERS, RETRY
 from services.query.counts.cold import History
 from services.query.counts.overflow_watch import OverflowWatch
@@ -52,6 +57,7 @@ from services.query.counts.session import ReadSession, StoreAwayError
 from services.query.counts.store import CountStore
 from services.query.counts.trust_watch import TrustWatch
 from services.query.metrics import add_stores
+from services.query.titles.following import Following
 from services.server import Service
 from services.stamped import Stamped
 from settings import Settings
@@ -83,6 +89,7 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     watch = TrustWatch(store.reads, now, lateness_ms=settings.counting.lateness_ms, overflow=overflow)
     asked = Asked(settings, store, now, overflow, watch)
     of_health = Health(asked)
+    following = _following(settings)
     videos, top = Videos(asked), Top(asked)
     reading = Reading(asked, videos, top)
     hub = Hub(
@@ -104,6 +111,8 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
             *([] if redis is None else [asyncio.create_task(tell_uses(access, redis))]),
             *([] if overflow is None else [asyncio.create_task(overflow.run())]),
         ]
+        if following is not None:
+            following.start()
         store.start()
         background.append(asyncio.create_task(asked.knowledge.run()))
         background.append(asyncio.create_task(watch.run()))
@@ -111,6 +120,8 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         for task in background:
             task.cancel()
         hub.stop()
+        if following is not None:
+            await asyncio.to_thread(following.stop)
         await store.stop()
         if redis is not None:
             await redis.aclose()
@@ -132,11 +143,13 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         Route(HEALTHZ.path, lambda _request: PlainTextResponse("ok\n")),
         Route(READYZ.path, readyz),
     ]
-    answering = Answering(access, asked)
+    answering = Answering(access, asked, following)
     public = Starlette(
         routes=[
-            *_questions(asked, videos, top, answering),
+            *_questions(asked, videos, top, following, answering),
             *_streams(hub, answering),
+            answering.picture_route(BADGE, Badges(videos, following).badge),
+            embed_route(),
             *health,
             *description_routes(OPENAPI),
         ],
@@ -160,10 +173,12 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     return Service(public, private, life)
 
 
-def _questions(asked: Asked, videos: Videos, top: Top, answering: Answering) -> list[Route]:
+def _questions(
+    asked: Asked, videos: Videos, top: Top, following: Following | None, answering: Answering
+) -> list[Route]:
     """The routes of all questions: an operation, and what answers it."""
     channels, ledger = Channels(asked), Ledger(asked)
-    batch, audience = Batch(asked), Audience(asked)
+    batch, audience = Batch(asked, following), Audience(asked)
     return [
         answering.route(VIEWS, videos.views, TOTAL_READERS),
         answering.route(SERIES, videos.series),
@@ -174,6 +189,7 @@ def _questions(asked: Asked, videos: Videos, top: Top, answering: Answering) -> 
         answering.route(CHANNEL, channels.series),
         answering.route(TOP, top.list),
         answering.route(LEDGER, ledger.minutes),
+        answering.route(SEARCH, Search(following).find),
         answering.route(AUDITS, Audits(asked).found),
     ]
 
@@ -182,6 +198,11 @@ def _streams(hub: Hub, answering: Answering) -> list[Route]:
     """The routes of all that can be listened to."""
     live = Live(hub)
     return [answering.stream_route(LIVE_VIEWS, live.views), answering.stream_route(LIVE_TOP, live.top)]
+
+
+def _following(settings: Settings) -> Following | None:
+    bytes_max = settings.query.search_bytes_max
+    return Following(settings.kafka, bytes_max) if bytes_max else None
 
 
 def _overflow_watch(settings: Settings, registry: CollectorRegistry) -> OverflowWatch | None:

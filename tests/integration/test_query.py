@@ -9,15 +9,19 @@ from typing import Any
 
 import httpx2
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from connectors.cassandra import MigrationChangedError, connect, migrate
+from connectors.compacted_topic import write as write_topic
+from connectors.kafka_clients import client_config
 from services.query.counts.session import ReadSession, StoreAwayError
 from services.query.counts.trust import Audited, Trust
 from services.query.counts.trust_watch import TrustWatch
-from settings import CassandraSettings, HistorySettings
+from settings import CassandraSettings, HistorySettings, KafkaSettings
 from tests.support.registers import put_register
 from tests.support.services import service
 from tests.support.waiting import eventually
+from tools.metadata import VideoMetadata, publish
 from tools.stack import Stack
 from tools.stack.machine.ports import HOST
 from udfs.logic.audit.minutes import Verdict
@@ -295,6 +299,35 @@ def test_a_stream_ends_with_its_process_and_says_so(
             assert {**total, "every_s": 1}.keys() == found.keys()
         # The process has ended by now, and the stream is whole.
         assert [line for line in lines if line.startswith("event: ")][-1] == "event: end"
+
+
+def test_search_follows_the_topic_of_metadata(shared_stack: Stack, cassandra: CassandraSettings) -> None:
+    topic = "searched-metadata"
+    kafka = KafkaSettings(bootstrap_servers=shared_stack.endpoints["kafka"], metadata_topic=topic)
+    admin = AdminClient(client_config(kafka))
+    admin.create_topics([NewTopic(topic, 2, 1, config={"cleanup.policy": "compact"})])[topic].result(30)
+    variables = {
+        **shared_stack.process_environment(),
+        "VIEW_COUNTS_CASSANDRA_KEYSPACE": cassandra.keyspace,
+        "VIEW_COUNTS_KAFKA_METADATA_TOPIC": topic,
+    }
+
+    def about(video_id: str, title: str) -> VideoMetadata:
+        return VideoMetadata(video_id, title, "c-1", "Night sky", 1000)
+
+    publish(kafka, [about("before", "Étoile du Nord"), about("gone", "Étoile du Sud")])
+    with service("query", variables) as url, httpx2.Client(base_url=url, timeout=30, trust_env=False) as http:
+
+        def found(text: str) -> list[str]:
+            answer = http.get("/v1/search", params={"q": text})
+            if answer.status_code != httpx2.codes.OK or not answer.json()["index"]["complete"]:
+                return ["not complete"]
+            return [one["video_id"] for one in answer.json()["videos"]]
+
+        assert eventually(lambda: sorted(found("etoile")) == ["before", "gone"]), found("etoile")
+        publish(kafka, [about("after", "Étoile polaire")])
+        write_topic(kafka, topic, [(b"gone", None)])
+        assert eventually(lambda: sorted(found("etoile")) == ["after", "before"]), found("etoile")
 
 
 def test_cassandra_away_is_503_until_it_is_back(shared_stack: Stack, client: httpx2.Client) -> None:

@@ -35,7 +35,8 @@ class Full(Tables):
         yield SimpleNamespace(day=datetime.combine(first, datetime.min.time()), marked=3)
 
     def _of_imported(self, videos: list[str], kinds: list[str]) -> Iterator[Any]:
-        yield SimpleNamespace(video_id=videos[0], kind=kinds[0], views=40)
+        for video in videos:
+            yield SimpleNamespace(video_id=video, kind=kinds[0], views=40)
 
     def _of_imported_days(self, _video: str, _kind: str, first: date, _last: date) -> Iterator[Any]:
         yield SimpleNamespace(day=datetime.combine(first, datetime.min.time()), views=30)

@@ -33,18 +33,22 @@ from services.query.api.endpoints.videos import Videos
 from services.query.api.live.event_stream import MEDIA
 from services.query.api.operations.audience import BREAKDOWN, VIEWERS
 from services.query.api.operations.audits import AUDITS
+from services.query.api.operations.badge import BADGE
 from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
 from services.query.api.operations.description import OPENAPI, PRIVATE_OPENAPI
 from services.query.api.operations.health import READYZ
 from services.query.api.operations.ledger import LEDGER
 from services.query.api.operations.live import LIVE_TOP, LIVE_VIEWS
+from services.query.api.operations.search import SEARCH
 from services.query.api.operations.top import TOP
 from services.query.api.operations.videos import HISTORY, SERIES, VIEWS
 from services.query.api.parameters.batch import BODY_BYTES_MAX as BATCH_BYTES_MAX
 from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.session import StoreAwayError
 from services.query.counts.store import CountStore
+from services.query.titles.following import Following, Progress
+from services.query.titles.index import Video
 from services.server import Service
 from settings import AccessSettings, IngestSettings, OverflowSettings, Settings
 from tests.support.full_tables import DAY, HOUR, NOW, empty_history, full
@@ -183,6 +187,7 @@ QUESTIONS: list[tuple[Operation[Any], str]] = [
     (VIEWERS, "/v1/videos/A/viewers"),
     (CHANNEL, "/v1/channels/c-1/series"),
     (LIVE_VIEWS, "/v1/videos/A/live?events=1"),
+    (BADGE, "/v1/videos/A/badge.svg"),
     (LIVE_TOP, "/v1/top/live?events=1"),
     (LIVE_TOP, "/v1/top/live?events=1&span=trending"),
     (TOP, "/v1/top"),
@@ -192,6 +197,7 @@ QUESTIONS: list[tuple[Operation[Any], str]] = [
     (TOP, "/v1/top?span=day&country=de"),
     (LEDGER, "/v1/ledger"),
     (AUDITS, "/v1/audits"),
+    (SEARCH, "/v1/search?q=au"),
     (HEALTHZ, "/healthz"),
     (READYZ, "/readyz"),
 ]
@@ -202,9 +208,19 @@ def history(tmp_path: Path) -> History:
     return empty_history(tmp_path)
 
 
+class Followed(Following):
+    """One that has read the topic to its end, a while ago."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.index.put([("A", Video("A", "Aurora", "c-1", "Night sky", 1000))])
+        self.progress = Progress(1.0, "the topic cannot be read")
+
+
 @pytest.fixture
 def service(history: History, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.setattr(query_app, "CountStore", lambda *_: full(history))
+    monkeypatch.setattr(query_app, "Following", Followed)
     return query_app.build_service(Settings(), lambda: NOW)
 
 
@@ -317,6 +333,7 @@ def unconnected() -> Service:
     """The service whose lifespan has not begun: there is no session yet."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(query_app, "CountStore", CountStore)
+        patch.setattr(query_app, "Following", Following)
         return query_app.build_service(Settings(), lambda: NOW)
 
 

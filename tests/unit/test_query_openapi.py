@@ -15,7 +15,7 @@ from services.query.api.operations import description as query_description
 from settings import Settings
 
 # What describes the service, and what browsers load from it.
-SELF = {"/openapi.json", "/docs", "/vc.js", "/vc.1.js", "/try"}
+SELF = {"/openapi.json", "/docs", "/vc.js", "/vc.1.js", "/try", "/embed.js"}
 
 
 @pytest.mark.parametrize(

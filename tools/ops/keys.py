@@ -30,6 +30,9 @@ def add(
     kind: Annotated[list[str] | None, typer.Option(help="A kind that it may name; give it once for each.")] = None,
     origin: Annotated[list[str] | None, typer.Option(help="An origin whose pages may use a publishable key.")] = None,
     video_prefix: Annotated[list[str] | None, typer.Option(help="What the ids of its videos begin with.")] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option(help="A channel that a reader is held to, with its videos; once for each.")
+    ] = None,
     expires_at: Annotated[datetime | None, typer.Option(formats=TIME_FORMATS, help="When it expires, in UTC.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Events with unknown fields are rejected.")] = False,
     batch_ids: Annotated[bool, typer.Option("--batch-ids", help="Answers may name the batches of events.")] = False,
@@ -55,6 +58,7 @@ def add(
             kinds=kind or [],
             origins=origin or [],
             video_prefixes=video_prefix or [],
+            channels=channel or [],
             expires_at=expires_at,
             is_strict=strict,
             has_batch_ids=batch_ids,

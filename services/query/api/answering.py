@@ -10,16 +10,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from services.access.access import KEY_PARAMETER, READERS, Access
+from services.access.access import KEY_PARAMETER, READERS, TOTAL_READERS, Access
 from services.bodies import declared_bytes, read_body
 from services.openapi import JSON, Operation
-from services.query.api.allowed import check_names
+from services.query.api.allowed import check_channels, check_names
 from services.query.api.endpoints.asked import Asked
 from services.query.api.live.event_stream import EventStream, MayStay
 from services.query.api.parameters.batch import BODY_BYTES_MAX
+from services.query.api.public import picture
 from services.query.api.question import Question, QuestionForm
 from services.query.api.refusing import refuse
 from services.query.api.shown import Wanted, shown
+from services.query.titles.following import Following
 from services.refused import RefusedError
 from services.room import Room
 
@@ -45,9 +47,13 @@ register_url_convertor("name", _Name())
 
 
 class Answering:
-    """Makes the routes of questions. It knows the callers, and what every answer says besides."""
+    """Makes the routes of questions. It knows the callers, and what every answer says besides.
 
-    def __init__(self, access: Access, asked: Asked) -> None:
+    `following` knows of which channel a video is, for keys that are held to channels.
+    """
+
+    def __init__(self, access: Access, asked: Asked, following: Following | None) -> None:
+        self._following = following
         self._asked = asked
         self._access = access
         self._room = Room(BODIES_BYTES_MAX)
@@ -108,15 +114,44 @@ class Answering:
 
         return Route(path_of(operation), endpoint, methods=[operation.method])
 
+    def picture_route(self, operation: Operation[Any], draw: Callable[[Question], Awaitable[bytes]]) -> Route:
+        """The route of a picture of a total, which pages of others show."""
+        form = QuestionForm(operation, (KEY_PARAMETER,))
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                question = self.ask(request, operation, form, TOTAL_READERS, is_of_picture=True)
+                return picture(await draw(question), question.caller)
+            except Exception as error:
+                return await refuse(request, error)
+
+        return Route(path_of(operation), endpoint, methods=[operation.method])
+
     def ask(
-        self, request: Request, operation: Operation[Any], form: QuestionForm, scopes: frozenset[str] = READERS
+        self,
+        request: Request,
+        operation: Operation[Any],
+        form: QuestionForm,
+        scopes: frozenset[str] = READERS,
+        *,
+        is_of_picture: bool = False,
     ) -> Question:
         """The question of a request whose caller may ask it. Raises RefusedError for all others."""
-        caller = self._access.caller(request, scopes)
+        caller = self._access.caller(request, scopes, is_of_picture=is_of_picture)
         question = form.read(caller, request.scope["raw_path"], request.scope["query_string"])
         if not operation.bodies:
             # Otherwise the names are in the body, and whoever reads it checks them.
             check_names(question, has_kind="kind" in operation.query_names)
+            named = question.path_params
+            check_channels(
+                caller,
+                self._following,
+                video_ids=[named["video_id"]] if "video_id" in named else (),
+                channel_ids=[
+                    *([named["channel_id"]] if "channel_id" in named else ()),
+                    *question.query_params.all("channel"),
+                ],
+            )
         return question
 
     async def _body(self, request: Request) -> bytes:

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Sequence
 
 from schemas.kinds import blocked
-from services.query.api.allowed import check_all
+from services.query.api.allowed import check_all, check_channels
 from services.query.api.answers import batch as answers
 from services.query.api.endpoints.asked import Asked, of_arrivals, of_history
 from services.query.api.parameters.batch import read_batch
 from services.query.api.question import Question
 from services.query.counts.completeness import ALWAYS
 from services.query.counts.totals import Total
+from services.query.titles.following import Following
 
 
 class Batch:
@@ -18,14 +19,16 @@ class Batch:
     They raise RefusedError, ParameterError, StoreAwayError and HistoryAwayError.
     """
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, following: Following | None) -> None:
         self._asked = asked
+        self._following = following
 
     async def views(self, question: Question) -> answers.BatchViews:
         """The totals of many videos."""
         wanted = read_batch(question.body)
         videos, kinds = wanted.video_ids, wanted.kinds
         check_all(question.caller, videos, kinds)
+        check_channels(question.caller, self._following, video_ids=videos)
         now = self._asked.now()
         all_kinds = tuple(dict.fromkeys([*kinds, *map(blocked, kinds)]))
         totals = await self._asked.store.totals_of_many(videos, all_kinds, await self._asked.knowledge.get(), now=now)

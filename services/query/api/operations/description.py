@@ -4,11 +4,13 @@ from services.access.operators import KEYS
 from services.openapi import HEALTHZ, describe
 from services.query.api.operations.audience import BREAKDOWN, VIEWERS
 from services.query.api.operations.audits import AUDITS
+from services.query.api.operations.badge import BADGE
 from services.query.api.operations.batch import BATCH
 from services.query.api.operations.channels import CHANNEL
 from services.query.api.operations.health import METRICS, READYZ
 from services.query.api.operations.ledger import LEDGER
 from services.query.api.operations.live import LIVE_TOP, LIVE_VIEWS
+from services.query.api.operations.search import SEARCH
 from services.query.api.operations.top import TOP
 from services.query.api.operations.videos import HISTORY, SERIES, VIEWS
 
@@ -23,10 +25,12 @@ OPENAPI = describe(
         BREAKDOWN,
         VIEWERS,
         LIVE_VIEWS,
+        BADGE,
         BATCH,
         CHANNEL,
         TOP,
         LIVE_TOP,
+        SEARCH,
         LEDGER,
         AUDITS,
         HEALTHZ,
