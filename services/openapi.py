@@ -18,7 +18,7 @@ CSV = "text/csv"
 _REFERENCE = "#/components/schemas/{name}"
 A = TypeVar("A")
 _RETRY = {"Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}}
-_LIMITS = {
+LIMITS = {
     "RateLimit-Policy": {
         "description": "The limits of the caller, as draft-ietf-httpapi-ratelimit-headers-11 says.",
         "schema": {"type": "string"},
@@ -171,7 +171,7 @@ def _body(body: Body, schemas: Mapping[type, dict[str, Any]]) -> dict[str, Any]:
 
 def _answer(answer: Answer[Any], schemas: Mapping[type, dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {"description": answer.text}
-    headers = {**(_RETRY if answer.retry else {}), **(_LIMITS if answer.limits else {}), **answer.headers}
+    headers = {**(_RETRY if answer.retry else {}), **(LIMITS if answer.limits else {}), **answer.headers}
     if headers:
         found["headers"] = headers
     if not answer.has_content:

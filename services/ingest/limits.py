@@ -8,13 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from hashlib import blake2b
 from typing import NamedTuple
 
 from services.access.caller import Caller
-from services.access.client_address import bucket_of, client_address, networks
 from services.ingest.tally import IngestTally
 from services.limits.buckets import NOTHING, Amount, Limits, Rate
+from services.limits.client_names import ClientNames
 from services.limits.limiter import Limiter, Verdict
 from services.refused import RefusedError
 from settings import Settings
@@ -22,7 +21,6 @@ from settings import Settings
 POLICY = "RateLimit-Policy"
 LEFT = "RateLimit"
 KEY, ADDRESS = "key", "address"
-_NAME_BYTES = 16
 # Callers have few different limits.
 CACHED_MAX = 1024
 
@@ -50,9 +48,8 @@ class IngestLimits:
         self._defaults = settings.limits
         self._burst_s = settings.limits.burst_ms / 1000
         self._of_address = self._limits(settings.limits.address_events_per_s, settings.limits.address_bytes_per_s)
-        self.address_header = settings.access.client_address_header
-        self._trusted = networks(settings.access.trusted_proxies)
-        self._proxies = settings.access.trusted_proxies_count
+        self._clients = ClientNames(settings.access)
+        self.address_header = self._clients.header
 
     async def admit(
         self, caller: Caller, *, declared_bytes: int, peer: str | None, forwarded: Sequence[str]
@@ -65,7 +62,7 @@ class IngestLimits:
         scopes = [(KEY, name, self._of_key(caller))]
         if caller.is_publishable:
             # First, so that a flood from one address uses up nothing of the key.
-            scopes.insert(0, (ADDRESS, self._address_name(name, peer, forwarded), self._of_address))
+            scopes.insert(0, (ADDRESS, self._clients.name(name, peer, forwarded), self._of_address))
         admitted = Admitted(scopes, Amount(1.0, float(declared_bytes)))
         await self._take(admitted, admitted.paid, NOTHING)
         return admitted
@@ -94,13 +91,6 @@ class IngestLimits:
 
     def _limits(self, events_per_s: float, bytes_per_s: float) -> Limits:
         return _with_burst(events_per_s, bytes_per_s, self._burst_s)
-
-    def _address_name(self, key_name: str, peer: str | None, forwarded: Sequence[str]) -> str:
-        """A name of the client's network under its key, from which nobody reads the address."""
-        address = client_address(peer, forwarded, trusted=self._trusted, count=self._proxies)
-        network = "unknown" if address is None else bucket_of(address)
-        digest = blake2b(f"{key_name} {network}".encode(), digest_size=_NAME_BYTES).hexdigest()
-        return f"address:{digest}"
 
 
 @lru_cache(CACHED_MAX)

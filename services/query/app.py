@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -20,9 +22,12 @@ from services.cross_origin import cross_origin
 from services.docs_page import description_routes
 from services.json_answer import problem_answer
 from services.leaving import LEAVING, Life
+from services.limits.limiter import Limiter
+from services.limits.shared import RedisBuckets
 from services.openapi import HEALTHZ
 from services.problems import problem
 from services.query.api.answering import Answering
+from services.query.api.budget import Budget
 from services.query.api.endpoints.asked import Asked
 from services.query.api.endpoints.audience import Audience
 from services.query.api.endpoints.audits import Audits
@@ -123,6 +128,7 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         if following is not None:
             await asyncio.to_thread(following.stop)
         await store.stop()
+        await limiter.close()
         if redis is not None:
             await redis.aclose()
 
@@ -143,7 +149,8 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         Route(HEALTHZ.path, lambda _request: PlainTextResponse("ok\n")),
         Route(READYZ.path, readyz),
     ]
-    answering = Answering(access, asked, following)
+    limiter = _limiter(settings, redis, registry)
+    answering = Answering(access, asked, Budget(settings, limiter), following)
     public = Starlette(
         routes=[
             *_questions(asked, videos, top, following, answering),
@@ -203,6 +210,22 @@ def _streams(hub: Hub, answering: Answering) -> list[Route]:
 def _following(settings: Settings) -> Following | None:
     bytes_max = settings.query.search_bytes_max
     return Following(settings.kafka, bytes_max) if bytes_max else None
+
+
+def _limiter(settings: Settings, redis: Redis | None, registry: CollectorRegistry) -> Limiter:
+    shared = Gauge(
+        "view_counts_query_limits_shared",
+        "1 if limits of callers are shared with other processes by Redis, 0 if this one gives its own share.",
+        registry=registry,
+    )
+    return Limiter(
+        None if redis is None else RedisBuckets(redis),
+        processes=settings.query.processes,
+        lease_s=settings.limits.lease_ms / 1000,
+        callers_max=settings.limits.callers_max,
+        clock=time.monotonic,
+        heard=shared.set,
+    )
 
 
 def _overflow_watch(settings: Settings, registry: CollectorRegistry) -> OverflowWatch | None:

@@ -82,3 +82,38 @@ class QuerySettings(ServingSettings):
         description="The maximum size of the temporary file in which a process keeps ids and titles of videos, which "
         "it reads from kafka.metadata_topic when it starts; a million videos take about 200 MB. 0 turns search off.",
     )
+    questions_per_s: float = Field(
+        20_000,
+        gt=0,
+        description="How many questions a second a key may ask, by all processes together. In open access they are the "
+        "project's. limits.burst_ms says for how long they can be saved up.",
+    )
+    cost_per_s: float = Field(
+        40_000,
+        gt=0,
+        description="What these questions may cost together. Each costs 1, and 1 more for each partition of Cassandra "
+        "that it reads, 5 for each file of history, and 1 for each 100 points.",
+    )
+    address_questions_per_s: float = Field(
+        100,
+        gt=0,
+        description="How many questions a second one client address may ask with a publishable key.",
+    )
+    address_cost_per_s: float = Field(1000, gt=0, description="What these questions may cost together.")
+    questions_at_once_max: int = Field(
+        1000,
+        ge=1,
+        description="How many questions a process answers at a time. A further one is answered with 503 at once.",
+    )
+    cost_at_once_max: int = Field(
+        30_000,
+        ge=1,
+        description="What the questions under way may cost together, beyond the 1 of each. One key may have half.",
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=10_000,
+        description="How many processes of query there are. While Redis does not answer, each gives this share of a "
+        "limit.",
+    )

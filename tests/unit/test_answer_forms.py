@@ -255,7 +255,9 @@ def test_a_series_is_a_table(asked: TestClient) -> None:
     assert answer.headers["view-counts-late-through"].startswith('"2026')
 
 
-@pytest.mark.parametrize("path", ["/v1/top", "/v1/top?span=day", "/v1/ledger", "/v1/videos/A/views", "/v1/audits"])
+@pytest.mark.parametrize(
+    "path", ["/v1/top", "/v1/top?span=day", "/v1/ledger", "/v1/videos/A/views", "/v1/audits", "/v1/videos/A/viewers"]
+)
 def test_whatever_is_asked_can_be_a_table(asked: TestClient, path: str) -> None:
     header, *lines = rows(asked.get(path, headers={"Accept": CSV}))
     assert len(set(header)) == len(header) > 1

@@ -50,7 +50,7 @@ from services.query.counts.store import CountStore
 from services.query.titles.following import Following, Progress
 from services.query.titles.index import Video
 from services.server import Service
-from settings import AccessSettings, IngestSettings, OverflowSettings, Settings
+from settings import AccessSettings, IngestSettings, OverflowSettings, QuerySettings, Settings
 from tests.support.full_tables import DAY, HOUR, NOW, empty_history, full
 from tests.support.ingest_writer import FakeWriter
 from tests.support.keys import load_keys
@@ -267,6 +267,13 @@ def test_answers_of_query_are_as_described(query: Starlette, history: History, m
     away = unconnected().public
     with_keys = query_app.build_service(Settings(access=AccessSettings(mode="keys"))).public
     for operation, url in QUESTIONS:
+        if operation is not HEALTHZ and operation is not READYZ:
+            # The first may owe what it needs.
+            limited = query_app.build_service(Settings(query=QuerySettings(questions_per_s=0.001)), lambda: NOW).public
+            ask(limited, "GET", url)
+            often = ask(limited, "GET", url)
+            assert often.status_code == 429
+            described.hold(operation.path, often)
         answer = ask(query, "GET", url)
         assert answer.status_code == 200, answer.text
         described.hold(operation.path, answer)
@@ -283,7 +290,8 @@ def test_answers_of_query_are_as_described(query: Starlette, history: History, m
             described.hold(operation.path, ask(query, "GET", f"{url.partition('?')[0]}?key=vc_read_x"))
         if operation.parameters:
             described.hold(operation.path, ask(query, "GET", f"{url.partition('?')[0]}?no_such_parameter=1"))
-    hold_batches(described, query, away, with_keys)
+    limited = query_app.build_service(Settings(query=QuerySettings(questions_per_s=0.001)), lambda: NOW).public
+    hold_batches(described, query, away, with_keys, limited)
     described.hold(
         LIVE_VIEWS.path, ask(query, "GET", "/v1/videos/A/live?events=1", headers={"Last-Event-ID": "6-9999"})
     )
@@ -297,7 +305,9 @@ def test_answers_of_query_are_as_described(query: Starlette, history: History, m
     assert described.fields == described.fields_of(set(described.schemas) - {"BatchBody"})
 
 
-def hold_batches(described: Described, query: Starlette, away: Starlette, with_keys: Starlette) -> None:
+def hold_batches(
+    described: Described, query: Starlette, away: Starlette, with_keys: Starlette, limited: Starlette
+) -> None:
     """Ask for every answer of the operation that has a body."""
     (of_body,) = BATCH.bodies
     json_type = {"Content-Type": JSON}
@@ -313,6 +323,8 @@ def hold_batches(described: Described, query: Starlette, away: Starlette, with_k
         (query, 403, {**example, "headers": {**json_type, "Origin": "null"}}),
         (with_keys, 401, example),
         (away, 503, example),
+        (limited, 200, example),
+        (limited, 429, example),
     ):
         answer = ask(app, "POST", BATCH.path, **request)
         assert answer.status_code == status, answer.text

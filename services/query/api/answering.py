@@ -1,7 +1,8 @@
 """The one way from a request to an answer: who asks, what, and whether they may; the endpoint; the form."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from services.access.access import KEY_PARAMETER, READERS, TOTAL_READERS, Access
 from services.bodies import declared_bytes, read_body
 from services.openapi import JSON, Operation
 from services.query.api.allowed import check_channels, check_names
+from services.query.api.budget import Budget, Purse
 from services.query.api.endpoints.asked import Asked
 from services.query.api.live.event_stream import EventStream, MayStay
 from services.query.api.parameters.batch import BODY_BYTES_MAX
@@ -52,7 +54,8 @@ class Answering:
     `following` knows of which channel a video is, for keys that are held to channels.
     """
 
-    def __init__(self, access: Access, asked: Asked, following: Following | None) -> None:
+    def __init__(self, access: Access, asked: Asked, budget: Budget, following: Following | None) -> None:
+        self._budget = budget
         self._following = following
         self._asked = asked
         self._access = access
@@ -66,23 +69,31 @@ class Answering:
     ) -> Route:
         """The route of an operation. `answer` makes the struct that is answered; whatever it raises is a problem."""
         form = QuestionForm(operation, (KEY_PARAMETER,))
+        if operation.rows is None:
+            raise ValueError(f"{operation.path} does not say which of its lists CSV shows; give it `rows`")
+        rows = operation.rows
 
         async def endpoint(request: Request) -> Response:
             try:
                 question = self.ask(request, operation, form, scopes)
-                if operation.bodies:
-                    question.body = await self._body(request)
-                found = await answer(question)
-                one = await shown(
-                    found,
-                    operation.rows or "",
-                    _wanted(request),
-                    question=b"%b?%b" % (request.scope["raw_path"], request.scope["query_string"]),
-                    span=question.span,
-                    is_public=question.caller.is_publishable,
-                    status=operation.status,
-                )
-                return Response(one.body, one.status, {**one.headers, **self._asked.of_trust(question.span)})
+                with self._purse(request, question) as purse:
+                    await purse.begin()
+                    if operation.bodies:
+                        question.body = await self._body(request)
+                    found = await answer(question)
+                    one = await shown(
+                        found,
+                        rows,
+                        _wanted(request),
+                        question=b"%b?%b" % (request.scope["raw_path"], request.scope["query_string"]),
+                        span=question.span,
+                        is_public=question.caller.is_publishable,
+                        status=operation.status,
+                    )
+                # What everybody may keep says nothing of one client's limits.
+                limits = {} if question.caller.is_publishable else purse.headers
+                headers = {**one.headers, **limits, **self._asked.of_trust(question.span)}
+                return Response(one.body, one.status, headers)
             except Exception as error:
                 # Here, and not by Starlette: it would answer a failure outside of CORS, so that no page could read it.
                 return await refuse(request, error)
@@ -108,7 +119,9 @@ class Answering:
 
             try:
                 question = self.ask(request, operation, form)
-                return await answer(question, request.headers.get("last-event-id", ""), may_stay)
+                with self._purse(request, question) as purse:
+                    await purse.begin()
+                    return await answer(question, request.headers.get("last-event-id", ""), may_stay)
             except Exception as error:
                 return await refuse(request, error)
 
@@ -121,11 +134,21 @@ class Answering:
         async def endpoint(request: Request) -> Response:
             try:
                 question = self.ask(request, operation, form, TOTAL_READERS, is_of_picture=True)
-                return picture(await draw(question), question.caller)
+                with self._purse(request, question) as purse:
+                    await purse.begin()
+                    return picture(await draw(question), question.caller)
             except Exception as error:
                 return await refuse(request, error)
 
         return Route(path_of(operation), endpoint, methods=[operation.method])
+
+    @contextmanager
+    def _purse(self, request: Request, question: Question) -> Iterator[Purse]:
+        header = self._budget.address_header
+        forwarded = request.headers.getlist(header) if header else ()
+        with self._budget.question(question.caller, request.client and request.client.host, forwarded) as purse:
+            question.give(purse)
+            yield purse
 
     def ask(
         self,

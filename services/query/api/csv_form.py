@@ -7,7 +7,7 @@ whoever takes one apostrophe away has what was there.
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -38,24 +38,26 @@ def csv_bytes(answer: Struct, rows: str) -> bytes:
 
 @cache
 def _row_kind(kind: type[Struct], rows: str) -> type[Struct]:
-    found = next(one.type for one in _fields(kind) if one.name == rows)
-    assert isinstance(found, ListType)
-    assert isinstance(found.item_type, StructType)
-    return found.item_type.cls
+    found = _listed(next(one.type for one in _fields(kind) if one.name == rows))
+    assert found is not None
+    return found
 
 
 @cache
-def _parts(kind: type[Struct]) -> tuple[tuple[str, ...], str, type[Struct] | None]:
-    """The fields of a row that are no lists; the one that is a list of structs, or ""; and the type of these."""
-    plain: list[str] = []
+def _parts(kind: type[Struct]) -> tuple[Mapping[str, str], str, type[Struct] | None]:
+    """The fields of a row that are no lists, each with the name of its column; and a list of structs in it.
+
+    Of the latter, the name, or "" for none, and the type of its structs.
+    """
+    plain: dict[str, str] = {}
     nested, of_nested = "", None
     for one in _fields(kind):
-        if isinstance(one.type, ListType):
-            if isinstance(one.type.item_type, StructType) and not nested:
-                nested, of_nested = one.name, one.type.item_type.cls
-        elif not _has_struct(one.type):
-            plain.append(one.name)
-    return tuple(plain), nested, of_nested
+        listed = _listed(one.type)
+        if listed is not None and of_nested is None:
+            nested, of_nested = one.name, listed
+        elif not _is_deep(one.type):
+            plain[one.name] = one.encode_name
+    return plain, nested, of_nested
 
 
 def _fields(kind: type[Struct]) -> Sequence[msgspec.inspect.Field]:
@@ -64,15 +66,25 @@ def _fields(kind: type[Struct]) -> Sequence[msgspec.inspect.Field]:
     return found.fields
 
 
-def _has_struct(found: Any) -> bool:
+def _listed(found: Any) -> type[Struct] | None:
+    """The struct of which this is a list; None if it is something else."""
     if isinstance(found, msgspec.inspect.Metadata):
-        return _has_struct(found.type)
-    return isinstance(found, StructType) or any(map(_has_struct, getattr(found, "types", ())))
+        return _listed(found.type)
+    is_list = isinstance(found, ListType) and isinstance(found.item_type, StructType)
+    return found.item_type.cls if is_list else None
+
+
+def _is_deep(found: Any) -> bool:
+    """Whether this has a list or a struct in it."""
+    if isinstance(found, msgspec.inspect.Metadata):
+        return _is_deep(found.type)
+    return isinstance(found, StructType | ListType) or any(map(_is_deep, getattr(found, "types", ())))
 
 
 def _columns(kind: type[Struct], *, is_nested: bool) -> tuple[str, ...]:
     plain, _, of_nested = _parts(kind)
-    return plain if of_nested is None or not is_nested else (*plain, *_columns(of_nested, is_nested=True))
+    inner = () if of_nested is None or not is_nested else _columns(of_nested, is_nested=True)
+    return (*plain.values(), *inner)
 
 
 def _rows(one: Struct, *, is_nested: bool) -> Iterator[list[object]]:

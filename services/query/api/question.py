@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 from services.access.caller import Caller
 from services.openapi import Operation
 from services.parameters import ParameterError, Query, read_query
+from services.query.api.budget import Purse, cost_of
 from services.query.counts.spans import Span
 
 _NAME = re.compile(r"\{(\w+)\}")
@@ -21,7 +22,7 @@ class Question:
     sets `span` to the times that its answer is about, once they are known; None stands for all times.
     """
 
-    __slots__ = ("body", "caller", "path_params", "query_params", "span")
+    __slots__ = ("_purse", "body", "caller", "path_params", "query_params", "span")
 
     def __init__(self, caller: Caller, path_params: Mapping[str, str], query_params: Query) -> None:
         self.caller = caller
@@ -29,6 +30,19 @@ class Question:
         self.query_params = query_params
         self.body = b""
         self.span: Span | None = None
+        self._purse: Purse | None = None
+
+    def give(self, purse: Purse) -> None:
+        """Say from what the question is paid."""
+        self._purse = purse
+
+    async def pay(self, *, partitions: int = 0, files: int = 0, points: int = 0) -> None:
+        """Pay for reading so much, before it is read.
+
+        Raises RefusedError (429, 503) if the caller may not have so much now, or the process has too much to do.
+        """
+        if self._purse is not None:
+            await self._purse.pay(cost_of(partitions=partitions, files=files, points=points))
 
 
 class QuestionForm:

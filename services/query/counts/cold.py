@@ -111,16 +111,17 @@ class History:
                     f"the object store is slow: not all was read within {self._answer_timeout_s:g} s; narrow the range"
                 ) from error
 
+    async def files(self, manifest: str, data_set: str, video_id: str, spans: Sequence[Span]) -> int:
+        """From how many files `rows` would read. Raises HistoryAwayError."""
+        if not spans or not manifest:
+            return 0
+        with _away(max(end for _, end in spans)):
+            return len(_hours_of(await self._manifest(manifest), data_set, video_id, spans))
+
     async def _rows(
         self, manifest: Manifest, data_set: str, video_id: str, kind: str, spans: Sequence[Span]
     ) -> list[tuple[datetime, int]]:
-        shard = shard_of(video_id, manifest.shards)
-        # Hours may share a file, and a file may still hold an hour whose rows are in another file by now.
-        hours_of: dict[str, set[int]] = {}
-        for hour in _hours(spans):
-            path = manifest.files[data_set].get(hour, {}).get(shard)
-            if path is not None:
-                hours_of.setdefault(path, set()).add(hour)
+        hours_of = _hours_of(manifest, data_set, video_id, spans)
         if len(hours_of) > self._files_max:
             raise TooManyFilesError(len(hours_of), self._files_max, min(spans)[0])
         found: list[tuple[datetime, int]] = []
@@ -239,6 +240,20 @@ def _away(before: datetime) -> Iterator[None]:
             raise
         LOG.warning("history not read", error=str(error))
         raise HistoryAwayError(f"history cannot be read: {error}", before) from error
+
+
+def _hours_of(manifest: Manifest, data_set: str, video_id: str, spans: Sequence[Span]) -> dict[str, set[int]]:
+    """The hours within these spans by the file that has them.
+
+    Hours may share a file, and a file may still hold an hour whose rows are in another file by now.
+    """
+    shard = shard_of(video_id, manifest.shards)
+    found: dict[str, set[int]] = {}
+    for hour in _hours(spans):
+        path = manifest.files[data_set].get(hour, {}).get(shard)
+        if path is not None:
+            found.setdefault(path, set()).add(hour)
+    return found
 
 
 def _hours(spans: Sequence[Span]) -> list[int]:

@@ -215,6 +215,25 @@ class CountStore:
         hot = await self._open_minutes(video_id, kind, points.span, history, now)
         return list(zip(points.bounds, points.sums([*hot, *cold], hours, days), strict=False))
 
+    async def files(self, video_id: str, asked: Series | Points, history: HistoryState, *, now: datetime) -> int:
+        """From how many files of history the points would be read. Raises HistoryAwayError."""
+        minutes: Sequence[Span] = ()
+        hours: Sequence[Span] = ()
+        if asked.is_of_minutes:
+            minutes = inside([asked.span], (ALWAYS, min(self.minutes_cut(now), history.end)))
+        else:
+            old = ALWAYS, min(cut(now, self._hours_kept_days), history.end)
+            if isinstance(asked, Points):
+                hours = inside(asked.pieces.hours, old)
+                minutes = inside(asked.pieces.split_hours, (ALWAYS, history.end))
+            elif asked.step == HOUR:
+                hours = inside([asked.span], old)
+        found = await asyncio.gather(
+            self._history.files(history.manifest, "minutes", video_id, minutes),
+            self._history.files(history.manifest, "hours", video_id, hours),
+        )
+        return sum(found)
+
     def minutes_cut(self, now: datetime) -> datetime:
         """The time before which minutes come from Parquet, as far as history reaches."""
         return cut(now, self._minutes_kept_days)

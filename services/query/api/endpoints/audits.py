@@ -17,6 +17,7 @@ class Audits:
     async def found(self, question: Question) -> answers.AuditAnswer:
         """The newest verdict on each hour, and on each thing that audits compare."""
         start, end, limit = read_audits(question.query_params, now=self._asked.now())
+        await question.pay(partitions=1 + (end - start).days)
         verdicts, findings = await self._asked.store.audits(start, end)
         hours = [_hour(one) for one in verdicts_by_hour(verdicts, start, end)[-limit:]]
         return answers.AuditAnswer(

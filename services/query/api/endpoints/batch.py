@@ -29,6 +29,8 @@ class Batch:
         videos, kinds = wanted.video_ids, wanted.kinds
         check_all(question.caller, videos, kinds)
         check_channels(question.caller, self._following, video_ids=videos)
+        # Each of many is read together with others.
+        await question.pay(partitions=len(videos) * len(kinds) // 10)
         now = self._asked.now()
         all_kinds = tuple(dict.fromkeys([*kinds, *map(blocked, kinds)]))
         totals = await self._asked.store.totals_of_many(videos, all_kinds, await self._asked.knowledge.get(), now=now)

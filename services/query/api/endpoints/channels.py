@@ -26,6 +26,7 @@ class Channels:
         series = read_channel_series(question.query_params, now=now, points_max=self._asked.points_max)
         span = series.start, series.end
         question.span = span
+        await question.pay(partitions=1 + (span[1] - span[0]).days // 30, points=series.points)
         arrivals, history = await self._asked.complete()
         found = await self._asked.store.channel_hours(channel_id, kind, series, history, now=now)
         closed = arrivals.closed(history.through, history.missing([span]))

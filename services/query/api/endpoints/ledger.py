@@ -22,6 +22,7 @@ class Ledger:
     async def minutes(self, question: Question) -> answers.Ledger:
         """The ledger by minute of arrival."""
         minutes = read_ledger_minutes(question.query_params, now=self._asked.now())
+        await question.pay(points=minutes.points)
         found = await self._asked.store.ledger(minutes)
         total = {name: sum(tally[name] for tally in found.values()) for name in LEDGER_COLUMNS}
         return answers.Ledger(

@@ -1,5 +1,6 @@
 """Answers questions about one video."""
 
+import contextlib
 from datetime import UTC, datetime, time
 
 from schemas.kinds import blocked
@@ -13,6 +14,8 @@ from services.query.api.parameters.times import read_day
 from services.query.api.question import Question
 from services.query.api.texts import utc_text
 from services.query.counts.completeness import ALWAYS
+from services.query.counts.points import Points
+from services.query.counts.series import Series
 
 
 class Videos:
@@ -56,6 +59,12 @@ class Videos:
         arrivals, history = await self._asked.complete()
         before = store.minutes_cut(now) if asked.is_of_minutes else None
         closed = arrivals.closed(arrivals.complete, history.missing([asked.span], before=before))
+        files = 0
+        with contextlib.suppress(ConnectionError):
+            # If history is away, whoever reads it says so.
+            files = await store.files(video_id, asked, history, now=now)
+        count = asked.count if isinstance(asked, Points) else asked.points
+        await question.pay(partitions=_partitions(asked), files=files, points=count)
         points, imported = await read_points(store, video_id, kind, asked, history, closed, now=now)
         return answers.Series(
             points,
@@ -80,3 +89,9 @@ def video_and_kind(question: Question) -> tuple[str, str]:
     """The video and the kind that a question is about."""
     video_id = check_name("video_id", question.path_params["video_id"], VIDEO_ID_BYTES_MAX)
     return video_id, read_kind(question.query_params)
+
+
+def _partitions(asked: Series | Points) -> int:
+    """About how many partitions the points are in: one for each day of minutes, and for each month of hours."""
+    start, end = asked.span
+    return 1 + (end - start).days // (1 if asked.is_of_minutes else 30)

@@ -23,6 +23,7 @@ BREAKDOWN = Operation(
     ),
     description="The rollup has counted these numbers, late events included, as far as `complete_through`. They come "
     "from history in the object store, whatever the age of the days. If it cannot be read, the answer is 503.",
+    rows="parts",
 )
 VIEWERS = Operation(
     "/v1/videos/{video_id}/viewers",
@@ -34,4 +35,5 @@ VIEWERS = Operation(
     "it any longer. Events without a viewer_id have no viewer. Who viewed on several days is one viewer of all of "
     "them: their number is estimated from sketches, with a relative standard error of 1.6%. The numbers come from "
     "history in the object store. If it cannot be read, the answer is 503.",
+    rows="days",
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from schemas.kinds import DEFAULT_KIND
-from services.openapi import Answer, Parameter
+from services.openapi import LIMITS, Answer, Parameter
 from services.problems import PROBLEM, Problem
 from services.query.counts.trust import AUDIT_FIELD, STATUS_FIELD
 
@@ -24,15 +24,18 @@ KIND = Parameter("kind", f'What is counted; "{DEFAULT_KIND}" by default.', text(
 TO = Parameter("to", "RFC 3339 or ms since 1970; now by default. Not included.")
 
 
-def refusal(text: str, *, retry: bool = False) -> Answer[Problem]:
+def refusal(text: str, *, retry: bool = False, limits: bool = False) -> Answer[Problem]:
     """The answer of a refusal."""
-    return Answer(text, (Problem,), retry=retry, media=PROBLEM)
+    return Answer(text, (Problem,), retry=retry, limits=limits, media=PROBLEM)
 
 
 AWAY = refusal(
-    "What was asked for cannot be read or is not counted yet; try again after Retry-After seconds.", retry=True
+    "What was asked for cannot be read or is not counted yet, or the process has too much to do; try again after "
+    "Retry-After seconds.",
+    retry=True,
 )
 TRUST: dict[str, Any] = {
+    **LIMITS,
     STATUS_FIELD: {
         "description": "How the stream is: healthy, idle (nobody sends events), stalled (it closes no minutes, or is "
         "catching up) or unknown; and in `behind`, by how many seconds it is behind the clock.",
@@ -51,5 +54,8 @@ REFUSALS: dict[int, Answer[Any]] = {
     401: refusal("There is no valid key."),
     403: refusal("The key may not ask for this; in open access, the request is of another machine or site."),
     422: refusal("Parameters are bad: `errors` names each."),
+    429: refusal(
+        "The caller has asked more than its limit; try again after Retry-After seconds.", retry=True, limits=True
+    ),
     503: AWAY,
 }
