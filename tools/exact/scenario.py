@@ -12,6 +12,7 @@ from connectors.kafka_admin import alter_topics
 from schemas.jobs import COUNT
 from settings import Settings
 from tools.exact.checks import answers_against, fates_of, recount_topic, sender_against_recount, settled, store_against
+from tools.exact.drained import wait_drained
 from tools.exact.harm import PARTS, PYTHON_WORKER, Harm, Kill
 from tools.exact.loads import HttpLoad, Load, createtime_load, http_traffic
 from tools.exact.turns import AbortedError, Turns
@@ -101,8 +102,12 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
             result.kills = load_and_harm(load, harm, kills, Turns(scenario.events, len(kills)), say)
             stamp("load is sent")
             if is_http:
+                wait_drained(stack, CATCH_UP_S)
+                stamp("overflow is drained")
                 for part in INGEST:
                     stack.stop_part(part)
+                # What ingest stored in its last seconds would be in no recount.
+                wait_drained(stack, 0)
             harm.wait_counted("the end of the load", CATCH_UP_S)
             stamp("job has read to the end")
             recount = recount_topic(kafka, settings)
