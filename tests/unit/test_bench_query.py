@@ -1,13 +1,17 @@
 """The pure parts of the benchmark of queries: what is seeded, what is asked, and how it is judged."""
 
+import functools
+import json
 import os
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import psutil
 import pyarrow.fs
@@ -16,8 +20,9 @@ from cassandra.protocol import BatchMessage, ProtocolHandler
 from cassandra.query import BatchType
 
 from benchmarks import query
-from benchmarks.comparing import query_seeding, service_host
+from benchmarks.comparing import query_check, query_seeding, service_host
 from benchmarks.comparing.query_turns import CASES, schedule
+from benchmarks.comparing.service_host import BenchError
 from benchmarks.contenders.query_services import FASTAPI, OURS
 from benchmarks.inputs import cql_rows, query_requests, seeded_history
 from benchmarks.inputs.query_requests import Questions
@@ -128,6 +133,57 @@ def test_history_that_was_seeded_is_what_the_query_service_reads(shape: Shape, t
             hours = seeded_history.hours_of_day(shape, day)
             expected = [(hour * 3_600_000, views_of(number, hour)) for hour in hours]
             assert files.rows(path, "hours", name, "view") == expected
+
+
+class Seeded:
+    """A service that has what was seeded, but for what `wrong` says of a path."""
+
+    def __init__(self, shape: Shape, last_minute: int) -> None:
+        self.shape = shape
+        self.last_minute = last_minute
+        self.wrong: Callable[[str, list[int]], list[int]] = lambda _path, views: views
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        path = request.url.path
+        if path.endswith(":batchGet"):
+            views = self.wrong(path, [self._total(name) for name in json.loads(request.content)["video_ids"]])
+            return httpx2.Response(200, json={"videos": [{"kinds": [{"views": one}]} for one in views]})
+        name = path.split("/")[3]
+        if path.endswith("/views"):
+            return httpx2.Response(200, json={"views": self.wrong(path, [self._total(name)])[0]})
+        query = dict(request.url.params)
+        step_s = {"hour": 3600, "day": 86_400}[query["granularity"]]
+        first, end = (
+            int(datetime.fromisoformat(query.get(at, "2026-03-02")).replace(tzinfo=UTC).timestamp()) // step_s
+            for at in ("from", "to")
+        )
+        views = self.wrong(path, [views_of(int(name[-8:]), at) for at in range(first, end)])
+        return httpx2.Response(200, json={"points": [{"views": one} for one in views]})
+
+    def _total(self, name: str) -> int:
+        return total_now(self.shape, int(name[-8:]), self.last_minute)
+
+
+@pytest.mark.parametrize("has_history", [True, False])
+def test_a_service_with_a_wrong_or_a_missing_number_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch, *, has_history: bool
+) -> None:
+    shape = Shape(300, 150, 396, 120, 40, datetime(2026, 3, 1, 1, tzinfo=UTC))
+    service = Seeded(shape, shape.through_hour * 60 + 70)
+    client = functools.partial(httpx2.Client, transport=httpx2.MockTransport(service))
+    monkeypatch.setattr(httpx2, "Client", client)
+    check = functools.partial(
+        query_check.check, "http://test", shape, service.last_minute, has_history=has_history, has_batches=True
+    )
+    # Six totals, a batch, and of two videos 30 days of hours, a year of days, and old hours.
+    assert check() == 6 + 100 + 2 * (720 + 365 + (720 if has_history else 0))
+
+    service.wrong = lambda path, views: [*views[:-1], views[-1] + 1] if path.endswith("video-00000007/views") else views
+    with pytest.raises(BenchError, match="total of video 7: 1 of 1 numbers, 1 of them wrong"):
+        check()
+    service.wrong = lambda path, views: views[:-1] if path.endswith(":batchGet") else views
+    with pytest.raises(BenchError, match="totals of a batch: 99 of 100 numbers"):
+        check()
 
 
 def test_zipf_asks_for_each_video_in_proportion_to_its_rank() -> None:
