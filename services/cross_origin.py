@@ -23,6 +23,8 @@ EXPOSED = (
     "Batch-Ids",
     "View-Counts-Status",
     "View-Counts-Audit",
+    "View-Counts-Age",
+    "View-Counts-Degraded",
     "X-Request-Id",
     "ETag",
     "View-Counts-Complete-Through",

@@ -53,6 +53,15 @@ class QuerySettings(ServingSettings):
         ge=10,
         description="How often the service reads how far stream and history are complete, which all answers share.",
     )
+    last_known_s: float = Field(
+        3600.0,
+        ge=0,
+        description="For how long the service answers a question with what it answered last, while a store does not "
+        "answer. Such an answer says how old it is.",
+    )
+    last_known_bytes_max: int = Field(
+        16 << 20, ge=0, description="How much of last answers a process keeps for that. The last used ones stay."
+    )
     stale_s: float = Field(
         60.0,
         ge=0,

@@ -330,11 +330,17 @@ def test_search_follows_the_topic_of_metadata(shared_stack: Stack, cassandra: Ca
         assert eventually(lambda: sorted(found("etoile")) == ["after", "before"]), found("etoile")
 
 
-def test_cassandra_away_is_503_until_it_is_back(shared_stack: Stack, client: httpx2.Client) -> None:
+def test_cassandra_away_is_the_last_answer_or_503_until_it_is_back(shared_stack: Stack, client: httpx2.Client) -> None:
+    known = client.get("/v1/videos/A/views").json()
     shared_stack.stop_part("cassandra")
-    answer = client.get("/v1/videos/A/views")
+    old = client.get("/v1/videos/A/views")
+    assert (old.status_code, int(old.headers["view-counts-age"]) >= 0) == (200, True)
+    assert {**old.json(), "degraded": None, "as_of": None} == {**known, "degraded": None, "as_of": None}
+    assert old.json()["degraded"][0]["what"] == "answer"
+    answer = client.get("/v1/videos/never-asked-for/views")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200
     shared_stack.start_part("cassandra")
-    assert eventually(lambda: client.get("/v1/videos/A/views").status_code == 200, BACK_S)
+    assert eventually(lambda: "degraded" not in client.get("/v1/videos/A/views").json(), BACK_S)
+    assert client.get("/v1/videos/never-asked-for/views").json()["views"] == 0

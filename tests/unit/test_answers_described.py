@@ -29,6 +29,7 @@ from services.problems import PROBLEM
 from services.query import app as query_app
 from services.query.api import answering
 from services.query.api.answers import ledger as answers
+from services.query.api.answers.about import FromStores
 from services.query.api.endpoints.videos import Videos
 from services.query.api.live.event_stream import MEDIA
 from services.query.api.operations.audience import BREAKDOWN, VIEWERS
@@ -45,6 +46,7 @@ from services.query.api.operations.top import TOP
 from services.query.api.operations.videos import HISTORY, SERIES, VIEWS
 from services.query.api.parameters.batch import BODY_BYTES_MAX as BATCH_BYTES_MAX
 from services.query.counts.cold import History, TooManyFilesError
+from services.query.counts.completeness import HistoryAwayError
 from services.query.counts.session import StoreAwayError
 from services.query.counts.store import CountStore
 from services.query.titles.following import Following, Progress
@@ -301,8 +303,54 @@ def test_answers_of_query_are_as_described(query: Starlette, history: History, m
     answer = ask(watching, "GET", "/v1/videos/A/views")
     assert answer.json()["waiting"] == {"events": 3, "since": "2026-03-20T15:30:00Z"}
     described.hold(VIEWS.path, answer)
+    hold_old_answers(described, history)
     assert described.statuses == all_statuses(OPENAPI)
-    assert described.fields == described.fields_of(set(described.schemas) - {"BatchBody"})
+    # A stream tells of a store that does not answer by an event of its own.
+    of_streams = {(name, field) for name in ("LiveViews", "LiveTop") for field in ("degraded", "as_of")}
+    assert described.fields == described.fields_of(set(described.schemas) - {"BatchBody"}) - of_streams
+
+
+def hold_old_answers(described: Described, history: History) -> None:
+    """Ask for every answer anew when Cassandra does not answer, and for a series when the object store does not."""
+    tables = full(history)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(query_app, "CountStore", lambda *_: tables)
+        app = query_app.build_service(Settings(), lambda: NOW).public
+
+        async def no_file(*arguments: Any) -> list[Any]:
+            if arguments[-1]:
+                raise HistoryAwayError("the object store does not answer", (NOW - 99 * DAY, NOW - 7 * DAY))
+            return []
+
+        old = {"granularity": "minute", "from": "2026-03-10T00:00:00Z", "to": "2026-03-20T00:00:00Z"}
+        with pytest.MonkeyPatch.context() as away:
+            away.setattr(tables._history, "rows", no_file)
+            partly = ask(app, "GET", "/v1/videos/A/series", params=old)
+        described.hold(SERIES.path, partly)
+        assert partly.json()["points"][0]["views"] is None
+        assert partly.headers["view-counts-degraded"] == "history"
+
+        def nothing(*_values: object) -> Any:
+            raise StoreAwayError("Cassandra does not answer")
+
+        of_stores = [
+            (one, url)
+            for one, url in QUESTIONS
+            if "View-Counts-Age" in one.answer.headers and issubclass(one.answer.shapes[0], FromStores)
+        ]
+        whole = {url: ask(app, "GET", url).json() for _, url in of_stores}
+        batch = ask(app, "POST", BATCH.path, json={"video_ids": ["A"]}).json()
+        patch.setattr(tables, "rows", nothing)
+        for operation, url in of_stores:
+            answer = ask(app, "GET", url)
+            described.hold(operation.path, answer)
+            assert (answer.headers["view-counts-age"], answer.headers["view-counts-degraded"]) == ("0", "answer")
+            degraded = [{"what": "answer", "reason": "Cassandra does not answer"}]
+            assert answer.json() == whole[url] | {"degraded": degraded, "as_of": "2026-03-20T15:30:00Z"}
+        again = ask(app, "POST", BATCH.path, json={"video_ids": ["A"]})
+        described.hold(BATCH.path, again)
+        assert again.json() == batch | {"degraded": degraded, "as_of": "2026-03-20T15:30:00Z"}
+        assert ask(app, "GET", "/v1/videos/B/views").status_code == 503
 
 
 def hold_batches(

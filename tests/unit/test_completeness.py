@@ -114,17 +114,36 @@ def test_a_rollup_that_stopped_20_days_ago_makes_no_total_smaller_and_no_day_0(s
     assert "complete through 2026-02-28T00:00Z" in total.json()["error"]
     assert "2026-03-13T15:00Z" in total.json()["error"]
 
-    def statuses(start: datetime, end: datetime) -> dict[str, int]:
+    def answers(start: datetime, end: datetime) -> list[httpx2.Response]:
         span = {"from": iso(start), "to": iso(end)}
         asked = [{"granularity": step} for step in STEPS]
         asked += [{"granularity": "day", "zone": zone} for zone in ("Europe/Berlin", "Asia/Kathmandu")]
-        return {" ".join(one.values()): ask(SERIES, **one, **span).status_code for one in asked}
+        return [ask(SERIES, **one, **span) for one in asked]
 
-    # In the middle; over an end of it, by an hour.
-    for start, end in ((stopped + 5 * DAY, stopped + 6 * DAY), (stopped - HOUR, stopped + HOUR), (CUT - HOUR, NOW)):
-        assert set(statuses(start, end).values()) == {503}
-    # What lies on either side is as it is; a day of which the hole has a part does not.
-    assert set(statuses(CUT.replace(hour=0) + 2 * DAY, NOW).values()) == {200}
+    for answer in answers(stopped + 5 * DAY, stopped + 6 * DAY):
+        assert answer.status_code == 503
+    # Over an end of the hole, by an hour or more: points that have a part of it are null, and no others.
+    for start, end in ((stopped - HOUR, stopped + HOUR), (stopped - 2 * DAY, NOW), (CUT - HOUR, NOW)):
+        for answer in answers(start, end):
+            if answer.status_code == 503:
+                # Days of which the hole has a part each.
+                assert end - start == 2 * HOUR
+                continue
+            found = answer.json()
+            (hole,) = found["degraded"]
+            assert (hole["what"], "complete through 2026-02-28T00:00Z" in hole["reason"]) == ("history", True)
+            starts = [datetime.fromisoformat(point["start"]) for point in found["points"]]
+            step = starts[1] - starts[0]
+            for point, begins in zip(found["points"], starts, strict=True):
+                is_unknown = begins < CUT and begins + step > stopped
+                assert (point["views"] is None) == is_unknown, point
+                assert not (is_unknown and point["complete"])
+            known = [point["views"] for point in found["points"] if point["views"] is not None]
+            if step == DAY and end == NOW:
+                assert set(known[:-1]) == {100}
+    # What lies on either side is as it is.
+    for answer in answers(CUT.replace(hour=0) + 2 * DAY, NOW):
+        assert (answer.status_code, "degraded" in answer.json()) == (200, False)
     recent = ask(SERIES, granularity="day", **{"from": iso(CUT + DAY), "to": iso(NOW)}).json()["points"]
     assert [point["views"] for point in recent] == [100] * 7
     older = ask(SERIES, granularity="day", **{"from": iso(stopped - 10 * DAY), "to": iso(stopped)}).json()["points"]
@@ -184,10 +203,13 @@ def test_before_the_first_rollup_minutes_are_all_until_the_oldest_go(serve: Call
     )
     assert sum(point["views"] for point in young(SERIES, **week).json()["points"]) == 300
     old = serve(a_hundred_a_day(30), register(nothing_applied(), age=NOW - CUT + timedelta(seconds=1)))
-    for path, query in ((VIEWS, {}), (SERIES, week), (CHANNEL, week | {"granularity": "hour"})):
+    unknown = week | {"to": iso(CUT - DAY)}
+    for path, query in ((VIEWS, {}), (SERIES, unknown), (CHANNEL, week | {"granularity": "hour"})):
         answer = old(path, **query)
         assert answer.status_code == 503
         assert "no rollup has run for 7 days" in answer.json()["error"]
+    month = [point["views"] for point in old(SERIES, **week).json()["points"]]
+    assert month == [None] * 24 + [100] * 7
     # The last hour's minutes are there whatever rollups do.
     assert old(SERIES).status_code == 200
 

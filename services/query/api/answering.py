@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -17,12 +18,14 @@ from services.openapi import JSON, Operation
 from services.query.api.allowed import check_channels, check_names
 from services.query.api.budget import Budget, Purse
 from services.query.api.endpoints.asked import Asked
+from services.query.api.last_answers import LastAnswers
 from services.query.api.live.event_stream import EventStream, MayStay
 from services.query.api.parameters.batch import BODY_BYTES_MAX
 from services.query.api.public import picture
 from services.query.api.question import Question, QuestionForm
 from services.query.api.refusing import refuse
 from services.query.api.shown import Wanted, shown
+from services.query.counts.last_known import LastKnown
 from services.query.titles.following import Following
 from services.refused import RefusedError
 from services.room import Room
@@ -60,6 +63,9 @@ class Answering:
         self._asked = asked
         self._access = access
         self._room = Room(BODIES_BYTES_MAX)
+        query = asked.settings.query
+        last = LastKnown(query.last_known_bytes_max, timedelta(seconds=query.last_known_s))
+        self._last = LastAnswers(last, asked.now)
 
     def route(
         self,
@@ -80,7 +86,7 @@ class Answering:
                     await purse.begin()
                     if operation.bodies:
                         question.body = await self._body(request)
-                    found = await answer(question)
+                    found, of_age = await self._last.answer(operation.path, question, answer)
                     one = await shown(
                         found,
                         rows,
@@ -92,7 +98,7 @@ class Answering:
                     )
                 # What everybody may keep says nothing of one client's limits.
                 limits = {} if question.caller.is_publishable else purse.headers
-                headers = {**one.headers, **limits, **self._asked.of_trust(question.span)}
+                headers = {**one.headers, **limits, **self._asked.of_trust(question.span), **of_age}
                 return Response(one.body, one.status, headers)
             except Exception as error:
                 # Here, and not by Starlette: it would answer a failure outside of CORS, so that no page could read it.

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from services.query.api.texts import utc_text
 from services.query.counts.spans import Span
@@ -42,7 +42,9 @@ def is_degraded(answer: Struct) -> bool:
 
 def closed_tag(answer: Struct, parts: Iterable[bytes]) -> str:
     """The weak tag of an answer about a closed range. `parts` are the question and the form."""
-    numbers = [getattr(answer, name) for name in answer.__struct_fields__ if name not in GROWING]
+    fields = ((name, getattr(answer, name)) for name in answer.__struct_fields__ if name not in GROWING)
+    # What an answer has only sometimes is not there now.
+    numbers = [value for _, value in fields if value is not UNSET]
     return f"W/{_tag([*parts, _ENCODER.encode(numbers)])}"
 
 

@@ -96,13 +96,13 @@ class History:
         """
         if not spans or not manifest:
             return []
-        async with self._reading_before(max(end for _, end in spans)):
+        async with self._within(_around(spans)):
             return await self._rows(await self._manifest(manifest), data_set, video_id, kind, spans)
 
     @contextlib.asynccontextmanager
-    async def _reading_before(self, before: datetime) -> AsyncIterator[None]:
-        """All reads of one answer, of times before `before`. Raises HistoryAwayError for what they raise."""
-        with _away(before):
+    async def _within(self, unknown: Span) -> AsyncIterator[None]:
+        """All reads of one answer, of these times. Raises HistoryAwayError for what they raise."""
+        with _away(unknown):
             try:
                 async with asyncio.timeout(self._answer_timeout_s):
                     yield
@@ -115,7 +115,7 @@ class History:
         """From how many files `rows` would read. Raises HistoryAwayError."""
         if not spans or not manifest:
             return 0
-        with _away(max(end for _, end in spans)):
+        with _away(_around(spans)):
             return len(_hours_of(await self._manifest(manifest), data_set, video_id, spans))
 
     async def _rows(
@@ -143,7 +143,7 @@ class History:
         """These columns of the rows of a video or channel, by day. Days are numbers since 1970. Raises as `rows`."""
         if not manifest:
             return Daily({}, [])
-        async with self._reading_before(hour_start(days.stop * HOURS_PER_DAY)):
+        async with self._within((hour_start(days.start * HOURS_PER_DAY), hour_start(days.stop * HOURS_PER_DAY))):
             return await self._by_day(await self._manifest(manifest), data_set, subject, kind, days, columns)
 
     async def _by_day(
@@ -229,17 +229,22 @@ async def _at_once(read: Callable[[str], Awaitable[None]], paths: Iterable[str])
 
 
 @contextlib.contextmanager
-def _away(before: datetime) -> Iterator[None]:
+def _away(unknown: Span) -> Iterator[None]:
     try:
         yield
     except NoAnswerError as error:
-        raise HistoryAwayError(str(error), before) from error
+        raise HistoryAwayError(str(error), unknown) from error
     # The last two are what pyarrow raises for bytes that are not those of the file.
     except (FileNotFoundError, HistoryError, msgspec.MsgspecError, pa.ArrowException, ValueError) as error:
         if isinstance(error, TooManyFilesError):
             raise
         LOG.warning("history not read", error=str(error))
-        raise HistoryAwayError(f"history cannot be read: {error}", before) from error
+        raise HistoryAwayError(f"history cannot be read: {error}", unknown) from error
+
+
+def _around(spans: Sequence[Span]) -> Span:
+    """From the start of the first to the end of the last."""
+    return min(spans)[0], max(end for _, end in spans)
 
 
 def _hours_of(manifest: Manifest, data_set: str, video_id: str, spans: Sequence[Span]) -> dict[str, set[int]]:

@@ -26,12 +26,12 @@ BEHIND = 3 * HOUR
 class HistoryAwayError(ConnectionError):
     """Only history could answer, and it lacks the answer or cannot be read now. The caller may try again.
 
-    Views from `before` on are known without it; with None, nobody knows any.
+    `unknown` are the times viewed of which nobody knows the views, None if nobody knows any.
     """
 
-    def __init__(self, text: str, before: datetime | None = None) -> None:
+    def __init__(self, text: str, unknown: Span | None = None) -> None:
         super().__init__(text)
-        self.before = before
+        self.unknown = unknown
 
 
 def cut(now: datetime, kept_days: int) -> datetime:
@@ -78,14 +78,14 @@ class HistoryState:
                 raise HistoryAwayError(
                     f"history is complete through {_text(self.through)}, and only history has minutes older than "
                     f"{_text(cut)}: what was viewed in between is known when the next rollup has run",
-                    cut,
+                    (self.through, cut),
                 )
         # A register younger than the cut means that nothing was counted before the cut.
         elif self.made < cut and inside(spans, (ALWAYS, cut)):
             raise HistoryAwayError(
                 f"no rollup has run for {(now - self.made) // DAY} days, since {_text(self.made)}: only history could "
                 f"have minutes older than {_text(cut)}, and there is none; run the rollup",
-                cut,
+                (ALWAYS, cut),
             )
 
     def missing(self, spans: Sequence[Span], *, before: datetime | None = None) -> list[Span]:

@@ -63,13 +63,14 @@ class Guard:
         """
         if self._breaker.is_open:
             raise NoAnswerError(f"{self._store} does not answer, and is asked again every few seconds")
-        is_asked = False
+        asked_s: float | None = None
         try:
             async with asyncio.timeout(self._timeout_s), slots or self._slots:
-                is_asked = True
+                asked_s = monotonic()
                 found = await call()
         except TimeoutError as error:
-            if not is_asked:
+            # Whoever waited for most of the time has given the store too little of it to be judged by.
+            if asked_s is None or monotonic() - asked_s < self._timeout_s / 2:
                 raise NoAnswerError(f"too many reads wait for {self._store}") from error
             self._failed(call, "no answer in time")
             raise NoAnswerError(f"{self._store} does not answer within {self._timeout_s:g} s") from error

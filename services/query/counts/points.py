@@ -5,8 +5,8 @@ minute is counted from one source, and a day, a week or a month of any zone is t
 """
 
 import bisect
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
@@ -39,6 +39,19 @@ class Points:
     def span(self) -> Span:
         """From the start of the first point to the end of the last."""
         return self.bounds[0], self.bounds[-1]
+
+    @property
+    def starts(self) -> Sequence[datetime]:
+        """When each point begins, in order."""
+        return self.bounds[:-1]
+
+    def until(self, end: datetime) -> "Points":
+        """The first points, those that end by then."""
+        return replace(self, bounds=self.bounds[: max(1, bisect.bisect_right(self.bounds, end))])
+
+    def since(self, start: datetime) -> "Points":
+        """The last points, those that begin then or later."""
+        return replace(self, bounds=self.bounds[min(len(self.bounds) - 1, bisect.bisect_left(self.bounds, start)) :])
 
     @property
     def has_whole_days(self) -> bool:

@@ -43,6 +43,18 @@ class Series:
         """The sum of every point of days, by the start of a day in UTC."""
         return [views.get(start, 0) for start in self.starts]
 
+    def until(self, end: datetime) -> "Series":
+        """The first points, those that end by then."""
+        points = min(max((end - self.start) // self.step, 0), self.points)
+        return Series(self.step, self.start, self.start + points * self.step)
+
+    def since(self, start: datetime) -> "Series":
+        """The last points, those that begin then or later."""
+        return Series(self.step, self.end - self._points_since(start) * self.step, self.end)
+
+    def _points_since(self, start: datetime) -> int:
+        return min(max((self.end - start) // self.step, 0), self.points)
+
     @property
     def starts(self) -> list[datetime]:
         """When each point begins, in order."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Day = Annotated[str, Meta(extra_json_schema={"format": "date"})]
@@ -73,3 +73,37 @@ Waits = Annotated[
         "complete. Null if nothing does."
     ),
 ]
+
+
+class Degraded(Struct, frozen=True):
+    """Something that the answer lacks, or that is old, because it cannot be read now."""
+
+    what: Annotated[
+        str,
+        Meta(
+            description="history: points before `to` are known to history alone, and are null. answer: everything, so "
+            "that this is the last answer that was known, of the time `as_of`."
+        ),
+    ]
+    reason: str
+    start: Annotated[Time | UnsetType, Meta(description="Of history: the first point that is null.")] = field(
+        name="from", default=UNSET
+    )
+    end: Annotated[Time | UnsetType, Meta(description="Of history: the first point that is known.")] = field(
+        name="to", default=UNSET
+    )
+
+
+class FromStores(Struct, frozen=True, kw_only=True):
+    """What an answer says when a store does not answer. While all do, it has none of these fields."""
+
+    degraded: Annotated[
+        list[Degraded] | UnsetType,
+        Meta(
+            description="What is missing or old, because a store does not answer. An answer without it lacks nothing."
+        ),
+    ] = UNSET
+    as_of: Annotated[
+        Time | UnsetType,
+        Meta(description="Only the last answer that was known has it: when that was read. All of it is of that time."),
+    ] = UNSET

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct, field
 from services.query.api.answers.about import (
     ArrivalsThrough,
     Day,
+    FromStores,
     HistoryRevision,
     LateThrough,
     Missing,
@@ -44,7 +45,7 @@ class BreakdownPart(Struct, frozen=True):
     views: int
 
 
-class Breakdown(Struct, frozen=True):
+class Breakdown(FromStores, frozen=True):
     """The views of a video by country or device, over some days. Imported views are left out."""
 
     video_id: str
@@ -73,7 +74,7 @@ class ViewersDay(Struct, frozen=True):
     ]
 
 
-class Viewers(Struct, frozen=True):
+class Viewers(FromStores, frozen=True):
     """How many viewers a video had, of the events that name one."""
 
     video_id: str

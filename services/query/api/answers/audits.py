@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from services.query.api.answers.about import Time
+from services.query.api.answers.about import FromStores, Time
 
 Corrected = Annotated[int, Meta(description="How many of them all these audits have set right.")]
 Audits = Annotated[int, Meta(description="How many audits have looked at it.")]
@@ -56,7 +56,7 @@ class AuditTotal(Struct, frozen=True):
     corrected: int
 
 
-class AuditAnswer(Struct, frozen=True):
+class AuditAnswer(FromStores, frozen=True):
     """Hours without an audit are left out. They are in order."""
 
     hours: list[AuditedHour]

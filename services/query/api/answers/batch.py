@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from services.query.api.answers.about import (
     ArrivalsThrough,
     CompleteThrough,
+    FromStores,
     HistoryRevision,
     LateThrough,
     Missing,
@@ -30,7 +31,7 @@ class VideoTotals(Struct, frozen=True):
     kinds: list[KindViews]
 
 
-class BatchViews(Struct, frozen=True):
+class BatchViews(FromStores, frozen=True):
     """The totals of all videos that were asked for, in that order. A video that nobody has viewed has 0 views."""
 
     videos: list[VideoTotals]

@@ -6,6 +6,7 @@ from msgspec import Meta, Struct
 
 from services.query.api.answers.about import (
     ArrivalsThrough,
+    FromStores,
     HistoryRevision,
     LateThrough,
     Missing,
@@ -26,7 +27,7 @@ class ChannelPoint(Struct, frozen=True):
     complete: PointComplete
 
 
-class ChannelSeries(Struct, frozen=True):
+class ChannelSeries(FromStores, frozen=True):
     """The views of a channel's videos by the hour, without gaps. Imported views are left out."""
 
     points: list[ChannelPoint]

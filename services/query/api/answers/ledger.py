@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from services.query.api.answers.about import Time
+from services.query.api.answers.about import FromStores, Time
 
 Balanced = Annotated[bool, Meta(description="Whether every event received has exactly one fate.")]
 
@@ -42,7 +42,7 @@ class TallyMinute(Struct, frozen=True):
     balanced: Balanced
 
 
-class Ledger(Struct, frozen=True):
+class Ledger(FromStores, frozen=True):
     """The minutes in which anything arrived, in order, and their sum."""
 
     minutes: list[TallyMinute]

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from services.query.api.answers.about import (
     ArrivalsThrough,
     CompleteThrough,
+    FromStores,
     HistoryRevision,
     LateThrough,
     Missing,
@@ -30,7 +31,7 @@ class RankedVideo(Struct, frozen=True, kw_only=True):
     created_at: Time | None
 
 
-class TopVideos(Struct, frozen=True):
+class TopVideos(FromStores, frozen=True):
     """A list of span=hour, minute or trending, the first place first. Imported views are left out."""
 
     kind: str
@@ -60,7 +61,7 @@ class CountedVideo(Struct, frozen=True):
     views: int
 
 
-class ClosedTopVideos(Struct, frozen=True):
+class ClosedTopVideos(FromStores, frozen=True):
     """A list of span=clock_hour or day, the first place first. It is exact, and late events are in it.
 
     Imported views are left out.

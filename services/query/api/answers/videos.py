@@ -8,6 +8,7 @@ from services.query.api.answers.about import (
     ArrivalsThrough,
     CompleteThrough,
     Day,
+    FromStores,
     HistoryRevision,
     LateAdded,
     LateThrough,
@@ -18,7 +19,7 @@ from services.query.api.answers.about import (
 )
 
 
-class VideoViews(Struct, frozen=True):
+class VideoViews(FromStores, frozen=True):
     """The total of one video."""
 
     video_id: str
@@ -39,7 +40,7 @@ class Point(Struct):
     """The views of one minute, hour, day, week or month."""
 
     start: Annotated[Time, Meta(description="In UTC; with `zone`, at the offset of the zone at that time.")]
-    views: int
+    views: Annotated[int | None, Meta(description="Null if nobody knows it now: `degraded` says why.")]
     complete: PointComplete
     end: Annotated[
         Time | UnsetType,
@@ -64,7 +65,7 @@ class Point(Struct):
     ] = UNSET
 
 
-class Series(Struct, frozen=True):
+class Series(FromStores, frozen=True):
     """The views of one video over time, without gaps."""
 
     points: list[Point]
@@ -93,7 +94,7 @@ class DayChange(Struct, frozen=True):
     rules: Annotated[str, Meta(description="The rules by which views were marked.")]
 
 
-class DayHistory(Struct, frozen=True):
+class DayHistory(FromStores, frozen=True):
     """Every change of the views of a day, the oldest first; no change if no view of the day was ever marked.
 
     Imported views are left out.

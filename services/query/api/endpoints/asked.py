@@ -5,13 +5,16 @@ from datetime import UTC, datetime
 from types import EllipsisType
 from typing import TypedDict
 
-from services.query.api.answers.about import MissingSpan, Waiting
+from msgspec import UNSET, UnsetType
+
+from services.query.api.answers.about import Degraded, MissingSpan, Waiting
 from services.query.api.texts import time_text, utc_text
 from services.query.counts.arrivals import Arrivals
 from services.query.counts.completeness import ALWAYS, HistoryState
 from services.query.counts.knowledge import Knowledge
 from services.query.counts.known import Known
 from services.query.counts.overflow_watch import OverflowWatch
+from services.query.counts.partial import Unknown
 from services.query.counts.spans import Span
 from services.query.counts.store import CountStore
 from services.query.counts.trust import Trust, trust_headers
@@ -97,6 +100,16 @@ def of_arrivals(
         "arrivals_through": time_text(arrivals.through(span)),
         "waiting": waits and Waiting(waits.events, utc_text(datetime.fromtimestamp(waits.since_ms / 1000, UTC))),
     }
+
+
+def of_unknown(unknown: Sequence[Unknown]) -> list[Degraded] | UnsetType:
+    """What an answer says about the points that nobody knows."""
+
+    def said(one: Unknown) -> Degraded:
+        start, end = one.span
+        return Degraded("history", one.reason, UNSET if start == ALWAYS else utc_text(start), utc_text(end))
+
+    return [said(one) for one in unknown] or UNSET
 
 
 class OfHistory(TypedDict):

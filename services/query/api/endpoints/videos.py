@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time
 from schemas.kinds import blocked
 from schemas.limits import VIDEO_ID_BYTES_MAX
 from services.query.api.answers import videos as answers
-from services.query.api.endpoints.asked import Asked, of_arrivals, of_history
+from services.query.api.endpoints.asked import Asked, of_arrivals, of_history, of_unknown
 from services.query.api.endpoints.points import read_points
 from services.query.api.parameters.names import check_name, read_kind
 from services.query.api.parameters.series import STEPS, read_video_series
@@ -65,10 +65,11 @@ class Videos:
             files = await store.files(video_id, asked, history, now=now)
         count = asked.count if isinstance(asked, Points) else asked.points
         await question.pay(partitions=_partitions(asked), files=files, points=count)
-        points, imported = await read_points(store, video_id, kind, asked, history, closed, now=now)
+        points, imported, unknown = await read_points(store, video_id, kind, asked, history, closed, now=now)
         return answers.Series(
             points,
             imported,
+            degraded=of_unknown(unknown),
             **of_arrivals(arrivals, asked.span),
             **of_history(history, [asked.span], before=before),
         )

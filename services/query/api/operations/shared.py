@@ -6,6 +6,7 @@ from typing import Any
 from schemas.kinds import DEFAULT_KIND
 from services.openapi import LIMITS, Answer, Parameter
 from services.problems import PROBLEM, Problem
+from services.query.api.last_answers import AGE_FIELD, DEGRADED_FIELD
 from services.query.counts.trust import AUDIT_FIELD, STATUS_FIELD
 
 
@@ -47,6 +48,14 @@ TRUST: dict[str, Any] = {
         "(`at`), how many numbers were wrong and how many of them are repaired, and how many "
         "of the hours asked for that is about.",
         "schema": {"type": "string", "examples": ['clean;at="2026-01-01T03:00:00Z";wrong=0;repaired=0;hours=24']},
+    },
+    DEGRADED_FIELD: {
+        "description": "Only if something is missing or old, because a store does not answer: what, as in `degraded`.",
+        "schema": {"type": "string", "examples": ["history"]},
+    },
+    AGE_FIELD: {
+        "description": "Only if the answer is the last one that was known: how many seconds ago it was read.",
+        "schema": {"type": "integer"},
     },
 }
 REFUSALS: dict[int, Answer[Any]] = {

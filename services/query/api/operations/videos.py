@@ -48,8 +48,8 @@ SERIES = Operation(
     ),
     description="Views may be of any age. Minutes of the last week and hours of the last 14 weeks come from Cassandra, "
     "older ones from history in the object store. Late events are in what history has counted: in complete hours and "
-    "longer points, and in minutes that come from history. If history cannot be read, the answer is 503; an answer is "
-    "never partial.",
+    "longer points, and in minutes that come from history. If history cannot be read, points that need it are "
+    "null, `degraded` says why, and the answer is 503 if that is all of them.",
     rows="points",
 )
 HISTORY = Operation(
