@@ -264,6 +264,22 @@ def test_a_first_reading_that_fails_is_the_answer_to_all_who_wait_and_the_next_b
     asyncio.run(run())
 
 
+def test_a_reading_that_breaks_ends_no_later_reading() -> None:
+    async def run() -> None:
+        source = Source()
+        hub = hub_of(source)
+        listener = listener_now()
+        await hub.listen("A", listener)
+        assert (await blocks_of(listener, 1))[0].startswith(b"event: views")
+        read, source.asked = source.asked, None  # type: ignore[assignment]
+        assert b"this cannot be read now" in (await blocks_of(listener, 1))[0]
+        source.asked = read
+        assert (await blocks_of(listener, 1))[0].startswith(b"event: views")
+        hub.stop()
+
+    asyncio.run(run())
+
+
 def test_who_comes_during_an_outage_gets_what_is_known_and_since_when() -> None:
     async def run() -> None:
         source = Source()

@@ -1,13 +1,16 @@
 """How a service begins, lives and leaves: two ports, connections of some minutes, and an order to the end."""
 
 import asyncio
+import gc
 import http.client
 import multiprocessing
 import os
 import signal
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from uvicorn.server import ServerState
 
-from services.connections import BORN_AT, SHARE, ConnectionAge, DatedConnection
+from services.connections import ABORT, BORN_AT, SHARE, ConnectionAge, DatedConnection
 from services.leaving import Life
 from services.server import Service, serve
 from settings.groups.serving import ServingSettings
@@ -107,6 +110,23 @@ def test_a_port_that_is_taken_ends_the_process_with_an_error() -> None:
 def test_a_connection_ends_after_its_own_share_of_the_usual_age(age_s: float, share: float, is_closed: bool) -> None:
     sent = _headers({"state": {BORN_AT: time.monotonic() - age_s, SHARE: share}}, Life())
     assert ((b"connection", b"close") in sent) is is_closed
+
+
+def test_a_connection_that_does_not_read_can_be_closed_without_waiting_and_is_not_kept_for_that() -> None:
+    loop = asyncio.new_event_loop()
+    connection = DatedConnection(uvicorn.Config(lambda: None), ServerState(), {}, serving=ServingSettings(), _loop=loop)
+    aborted = []
+    connection.transport = SimpleNamespace(abort=lambda: aborted.append(True))  # type: ignore[assignment]
+    abort = connection.app_state[ABORT]
+    abort()
+    assert aborted == [True]
+    of = weakref.ref(connection)
+    del connection
+    gc.collect()
+    assert of() is None
+    abort()
+    assert aborted == [True]
+    loop.close()
 
 
 def test_connections_that_begin_together_do_not_end_together() -> None:

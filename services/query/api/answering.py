@@ -33,6 +33,7 @@ from services.room import Room
 A = TypeVar("A", bound=Struct)
 # Of all bodies that are in memory together.
 BODIES_BYTES_MAX = 16 << 20
+SERVER_ERRORS = 500
 BODY_TIMEOUT_S = 10.0
 
 
@@ -118,9 +119,10 @@ class Answering:
         async def endpoint(request: Request) -> Response:
             def may_stay() -> bool:
                 try:
-                    self._access.caller(request, READERS)
-                except RefusedError:
-                    return False
+                    self.ask(request, operation, form)
+                except RefusedError as error:
+                    # What is not known now may be known again soon.
+                    return error.status >= SERVER_ERRORS
                 return True
 
             try:

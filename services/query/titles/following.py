@@ -25,7 +25,8 @@ POLL_S = 0.5
 AGAIN_S = 5.0
 # Partitions may have been added to the topic.
 LOOK_AGAIN_S = 10.0
-TIMEOUT_S = 10.0
+TIMEOUT_S = 2.0
+STOP_S = 3.0
 # Records that were read ahead.
 QUEUE_KIB = 1024
 
@@ -65,7 +66,8 @@ class Following:
         """End the thread, and forget the index."""
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join()
+            # It may wait for a broker, and ends with the process.
+            self._thread.join(STOP_S)
         self.index.close()
 
     def channel_of(self, video_id: str) -> str | None:

@@ -171,7 +171,12 @@ class Hub:
         began_s, began = time.monotonic(), self._now()
         for subject in subjects:
             self._watched[subject].read_at_s = began_s
-        found = await self._read(subjects, self._every_s())
+        found: Mapping[Subject, State | Exception]
+        try:
+            found = await self._read(subjects, self._every_s())
+        # Whatever it is: without this task, all streams would go on without a number and without a word.
+        except Exception as error:
+            found = dict.fromkeys(subjects, error)
         self._took_s = time.monotonic() - began_s
         for subject in subjects:
             watched = self._watched.get(subject)

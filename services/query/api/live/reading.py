@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,8 @@ class Reading:
 
     async def read(self, subjects: Sequence[Subject], every_s: int) -> dict[Subject, State | Exception]:
         """The state of each of them, or why there is none."""
+        # What is held is as old, however often it is asked for.
+        every_s = max(every_s, math.ceil(self._asked.settings.query.fresh_ms / 1000))
         with contextlib.suppress(ConnectionError):
             self._days_of_total = self._days(await self._asked.history())
         found = await asyncio.gather(*(self._read(one, every_s) for one in subjects))
