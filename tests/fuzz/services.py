@@ -17,6 +17,7 @@ from services.query.api.operations import description as query_description
 from services.server import Service
 from settings import AccessSettings, IngestSettings, Settings
 from tests.fuzz.wire import Wire
+from tests.support.followed import Followed
 from tests.support.full_tables import NOW, empty_history, full
 from tests.support.ingest_writer import FakeWriter
 from tests.support.keys import load_keys
@@ -81,5 +82,6 @@ def _built(
         return ingest_app.build_service(settings), ingest_routes.OPENAPI, ingest_routes.PRIVATE_OPENAPI
     history = empty_history(folder / access.mode)
     patch.setattr(query_app, "CountStore", lambda *_: full(history))
+    patch.setattr(query_app, "Following", Followed)
     service = query_app.build_service(Settings(access=access), lambda: NOW)
     return service, query_description.OPENAPI, query_description.PRIVATE_OPENAPI

@@ -49,10 +49,10 @@ from services.query.counts.cold import History, TooManyFilesError
 from services.query.counts.completeness import HistoryAwayError
 from services.query.counts.session import StoreAwayError
 from services.query.counts.store import CountStore
-from services.query.titles.following import Following, Progress
-from services.query.titles.index import Video
+from services.query.titles.following import Following
 from services.server import Service
 from settings import AccessSettings, IngestSettings, OverflowSettings, QuerySettings, Settings
+from tests.support.followed import Followed
 from tests.support.full_tables import DAY, HOUR, NOW, empty_history, full
 from tests.support.ingest_writer import FakeWriter
 from tests.support.keys import load_keys
@@ -208,15 +208,6 @@ QUESTIONS: list[tuple[Operation[Any], str]] = [
 @pytest.fixture
 def history(tmp_path: Path) -> History:
     return empty_history(tmp_path)
-
-
-class Followed(Following):
-    """One that has read the topic to its end, a while ago."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.index.put([("A", Video("A", "Aurora", "c-1", "Night sky", 1000))])
-        self.progress = Progress(1.0, "the topic cannot be read")
 
 
 @pytest.fixture
