@@ -12,6 +12,8 @@ from services.refused import RefusedError
 
 NAME_LENGTH_MAX = 80
 VALUE_LENGTH_MAX = 200
+# So many bad parameters are named: a short request must not have an answer of a megabyte.
+ERRORS_MAX = 16
 # Part of the text of a key that is to stay secret; see schemas.access_keys. Also one that was cut off or mistyped.
 _SECRET = re.compile(r"vc_(?!pub)[a-z]+_[A-Za-z0-9_]*", re.IGNORECASE)
 HIDDEN = "vc_…"
@@ -76,6 +78,8 @@ def read_query(query_string: bytes, known: Sequence[str], repeated: Collection[s
     found: dict[str, list[str]] = {}
     errors: dict[str, ParameterError] = {}
     for part in query_string.split(b"&"):
+        if len(errors) == ERRORS_MAX:
+            break
         if not part:
             continue
         of_name, _, of_value = part.replace(b"+", b" ").partition(b"=")

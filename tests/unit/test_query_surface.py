@@ -206,3 +206,8 @@ def test_what_is_asked_of_operators_is_refused_by_a_problem_too(asked: TestClien
     answer = private.get("/v1/top")
     assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM)
     assert "x-request-id" in answer.headers
+
+
+def test_a_short_request_has_no_long_answer(asked: TestClient) -> None:
+    answer = asked.get(f"/v1/top?{'&'.join(f'a{number}' for number in range(1000))}")
+    assert (answer.status_code, len(answer.json()["errors"])) == (422, 16)

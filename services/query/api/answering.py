@@ -83,10 +83,11 @@ class Answering:
         async def endpoint(request: Request) -> Response:
             try:
                 question = self.ask(request, operation, form, scopes)
+                if operation.bodies:
+                    # Before it counts as under way: clients that send slowly must not fill the process.
+                    question.body = await self._body(request)
                 with self._purse(request, question) as purse:
                     await purse.begin()
-                    if operation.bodies:
-                        question.body = await self._body(request)
                     found, of_age = await self._last.answer(operation.path, question, answer)
                     one = await shown(
                         found,
