@@ -46,7 +46,7 @@ from services.query.api.operations.audience import BREAKDOWN, VIEWERS
 from services.query.api.operations.audits import AUDITS
 from services.query.api.operations.badge import BADGE
 from services.query.api.operations.batch import BATCH
-from services.query.api.operations.channels import CHANNEL
+from services.query.api.operations.channels import CHANNEL, CHANNEL_VIEWS
 from services.query.api.operations.description import OPENAPI, PRIVATE_OPENAPI
 from services.query.api.operations.health import METRICS, READYZ
 from services.query.api.operations.ledger import LEDGER
@@ -194,6 +194,8 @@ def _questions(
         answering.route(VIEWERS, audience.viewers),
         answering.route(BATCH, batch.views),
         answering.route(CHANNEL, channels.series),
+        # After the series, since the name of a channel may have slashes.
+        answering.route(CHANNEL_VIEWS, channels.views),
         answering.route(TOP, top.list),
         answering.route(LEDGER, ledger.minutes),
         answering.route(SEARCH, Search(following).find),

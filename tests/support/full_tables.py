@@ -72,9 +72,13 @@ class Full(Tables):
             "countries": {"country": ["DE", ""], "views": [4, 1]},
             "devices": {"device": ["tv"], "views": [5]},
             "viewers": {"viewers": [1], "sketch": [sketch.serialize_compact()]},
+            "channel_totals": {"views": [9], "late_added": [1]},
+            "channel_top_days": {"rank": [1, 2], "video_id": ["A", "B"], "views": [7, 5]},
         }
-        day = day_number(NOW.date())
-        return Daily({day - 1: [pa.table(columns[data_set])]}, [day - 2])
+        table = pa.table(columns[data_set])
+        if data_set.startswith("channel_"):
+            return Daily({at: [table] for at in (0, day_number(NOW.date()))}, [])
+        return Daily({day_number(NOW.date()) - 1: [table]}, [day_number(NOW.date()) - 2])
 
     def _of_ledger(self, _minutes: list[datetime]) -> Iterator[Any]:
         minute = NOW.replace(tzinfo=None) - 2 * timedelta(minutes=1)

@@ -36,7 +36,7 @@ from services.query.api.operations.audience import BREAKDOWN, VIEWERS
 from services.query.api.operations.audits import AUDITS
 from services.query.api.operations.badge import BADGE
 from services.query.api.operations.batch import BATCH
-from services.query.api.operations.channels import CHANNEL
+from services.query.api.operations.channels import CHANNEL, CHANNEL_VIEWS
 from services.query.api.operations.description import OPENAPI, PRIVATE_OPENAPI
 from services.query.api.operations.health import READYZ
 from services.query.api.operations.ledger import LEDGER
@@ -188,6 +188,7 @@ QUESTIONS: list[tuple[Operation[Any], str]] = [
     (BREAKDOWN, "/v1/videos/A/breakdown?by=country"),
     (VIEWERS, "/v1/videos/A/viewers"),
     (CHANNEL, "/v1/channels/c-1/series"),
+    (CHANNEL_VIEWS, "/v1/channels/c-1"),
     (LIVE_VIEWS, "/v1/videos/A/live?events=1"),
     (BADGE, "/v1/videos/A/badge.svg"),
     (LIVE_TOP, "/v1/top/live?events=1"),
@@ -197,6 +198,7 @@ QUESTIONS: list[tuple[Operation[Any], str]] = [
     (TOP, "/v1/top?span=minute&kind=nobody&at=2026-03-01T00:00:00Z"),
     (TOP, "/v1/top?span=clock_hour"),
     (TOP, "/v1/top?span=day&country=de"),
+    (TOP, "/v1/top?span=day&channel=c-1&limit=1"),
     (LEDGER, "/v1/ledger"),
     (AUDITS, "/v1/audits"),
     (SEARCH, "/v1/search?q=au"),

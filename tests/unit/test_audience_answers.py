@@ -1,9 +1,9 @@
-"""Answers over what a rollup of random events has made, against a count by brute force: countries, devices, viewers."""
+"""Answers over what a rollup of random events has made: countries, devices, viewers, channels; against brute force."""
 
 import random
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from services.query import app as query_app
 from services.query.counts.cold import History
 from settings import Settings
 from tests.support import golden_history as golden
-from tests.support.local_rollup import LocalRollup
+from tests.support.local_rollup import LocalRollup, metadata_records
 from tests.support.tables import Tables
 from udfs.stores.history_reader import HistoryFiles
 
@@ -28,7 +28,10 @@ START = datetime.fromtimestamp(START_MS / 1000, UTC)
 # Late events are added for a day, and files that come late for two hours more: the first two days are final.
 DAYS = 4
 OPEN_HOUR = 24 * (DAYS - 1) + 12
-VIDEOS = ("v0", "v1", "v2")
+OPEN_MS = START_MS + OPEN_HOUR * golden.HOUR_MS
+VIDEOS = ("v0", "v1", "v2", "v3")
+# The last one has no metadata.
+CHANNELS = {"v0": "c0", "v1": "c0", "v2": "c1"}
 
 
 class Viewed(NamedTuple):
@@ -84,7 +87,8 @@ class Place:
 
     def __init__(self, root: Path, seed: int) -> None:
         self.views = [*views(random.Random(seed))]
-        self.rollup = LocalRollup(root, golden.RULES, {}, **{**golden.HISTORY, "slice_events_max": 500})
+        kept = {"video-metadata": metadata_records(CHANNELS)}
+        self.rollup = LocalRollup(root, golden.RULES, kept, **{**golden.HISTORY, "slice_events_max": 500})
         every = [*records(self.views)]
         # In two parts, so that a day is counted in several rollups.
         half = START_MS + 30 * golden.HOUR_MS
@@ -93,24 +97,36 @@ class Place:
             self.rollup.run()
         self.through_hour = self.rollup.manifest().through_hour - golden.START_HOUR
         history = History(HistoryFiles(pyarrow.fs.LocalFileSystem(), self.rollup.settings.history.path), files_max=3000)
-        now = START + timedelta(hours=OPEN_HOUR + 2)
-        self.tables = Tables(history, {}, now, self.rollup.registers.read())
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(query_app, "CountStore", lambda *_: self.tables)
-            service = query_app.build_service(Settings(), lambda: now)
-        self.client = TestClient(service.public, base_url="http://localhost")
+        # What the rollup has counted, as Cassandra has it.
+        counts = Counter(
+            (one.video, one.kind, one.viewed_ms // 60_000) for one in self.views if one.arrived_ms < OPEN_MS
+        )
+        self.clients = []
+        # Soon, and when no table has hours of that time any more.
+        for now in (START + timedelta(hours=OPEN_HOUR + 2), START + timedelta(days=200)):
+            self.tables = Tables(history, {}, now, self.rollup.registers.read(), rolled=counts, channels=CHANNELS)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(query_app, "CountStore", lambda *_, tables=self.tables: tables)
+                service = query_app.build_service(Settings(), clock(now))
+            self.clients.append(TestClient(service.public, base_url="http://localhost"))
+        self.client = self.clients[0]
 
-    def said(self, path: str) -> Any:
-        answer = self.client.get(path)
+    def said(self, path: str, at: int = 0) -> Any:
+        answer = self.clients[at].get(path)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def of_channel(self, channel: str, kind: str) -> list[Viewed]:
+        return [
+            one for video, of in CHANNELS.items() if of == channel for one in self.counted(video, kind, range(DAYS))
+        ]
 
     def counted(self, video: str, kind: str, days: range) -> list[Viewed]:
         through_ms = START_MS + self.through_hour * golden.HOUR_MS
         return [
             one for one in self.views
             if (one.video, one.kind) == (video, kind) and one.day in days
-            and one.viewed_ms < through_ms and one.arrived_ms < START_MS + OPEN_HOUR * golden.HOUR_MS
+            and one.viewed_ms < through_ms and one.arrived_ms < OPEN_MS
         ]  # fmt: skip
 
 
@@ -122,6 +138,10 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     assert {len({path for of in files.values() for path in of.values()}) > 2} == {True}
     assert 24 * (DAYS - 2) < made.through_hour < 24 * DAYS
     return made
+
+
+def clock(now: datetime) -> Callable[[], datetime]:
+    return lambda: now
 
 
 def asked(days: range) -> str:
@@ -210,3 +230,74 @@ def test_a_breakdown_says_by_what_it_may_be(place: Place, query: str) -> None:
     answer = place.client.get(f"/v1/videos/v1/breakdown{query}")
     assert answer.status_code == 422
     assert "country, device" in answer.text
+
+
+@pytest.mark.parametrize("channel", ["c0", "c1", "c2"])
+def test_a_channels_total_is_the_sum_of_its_videos(place: Place, channel: str) -> None:
+    found = place.said(f"/v1/channels/{channel}?kind=like")
+    early = [one for one in place.views if one.viewed_ms < START_MS and CHANNELS.get(one.video) == channel]
+    of_channel = [*place.of_channel(channel, "like"), *(one for one in early if one.kind == "like")]
+    assert found["views"] == len(of_channel)
+    assert found["late_added"] == sum(one.arrived_ms - one.viewed_ms > golden.HOUR_MS for one in of_channel)
+    through = START + timedelta(hours=place.through_hour)
+    assert found["complete_through"] == f"{through:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["tables", "parquet"])
+def test_a_channels_hours_and_days_are_the_sums_of_its_videos(place: Place, at: int) -> None:
+    of_channel = place.of_channel("c0", "view")
+    for granularity, step_ms in (("hour", golden.HOUR_MS), ("day", DAY_MS)):
+        # Once no table has them, what no rollup has counted yet is no longer known at all.
+        end = START + (timedelta(days=DAYS - 1) if at else timedelta(days=DAYS))
+        points = place.said(
+            f"/v1/channels/c0/series?granularity={granularity}&from={START:%Y-%m-%d}T00:00:00Z&to={end:%Y-%m-%d}T00:00:00Z",
+            at,
+        )["points"]
+        counted = Counter((one.viewed_ms - START_MS) // step_ms for one in of_channel)
+        through_ms = place.through_hour * golden.HOUR_MS
+        for number, point in enumerate(points):
+            wanted = counted[number] if number * step_ms < through_ms else None
+            assert point["views"] == wanted, (granularity, number)
+            assert not point["complete"] or (number + 1) * step_ms <= through_ms
+
+
+def test_the_list_of_a_channel_and_day_is_paged(place: Place) -> None:
+    for day in range(DAYS):
+        counted = Counter(one.video for one in place.of_channel("c0", "view") if one.day == day)
+        wanted = [
+            {"video_id": video, "views": views}
+            for video, views in sorted(counted.items(), key=lambda one: (-one[1], one[0]))
+        ]
+        url = "/v1/top?span=day&channel=c0&limit=1"
+        found = place.said(f"{url}&at={START + timedelta(days=day):%Y-%m-%d}T05:00:00Z")
+        pages = [found["videos"]]
+        while found["next"] is not None:
+            found = place.said(f"{url}&cursor={found['next']}")
+            pages.append(found["videos"])
+        assert pages == [[one] for one in wanted]
+        assert (found["channel"], found["full"]) == ("c0", False)
+        assert found["start"] == f"{START + timedelta(days=day):%Y-%m-%dT%H:%M:%SZ}"
+    newest = place.said("/v1/top?span=day&channel=c1")
+    assert newest["start"] == f"{START + timedelta(days=DAYS - 1):%Y-%m-%dT%H:%M:%SZ}"
+    assert place.said("/v1/top?span=day&channel=nobody")["videos"] == []
+    # A day that no rollup has counted yet.
+    assert place.said("/v1/top?span=day&channel=c0&at=2026-01-20T00:00:00Z")["start"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("span=hour&channel=c0", "channel"),
+        ("span=clock_hour&channel=c0", "channel"),
+        ("span=day&channel=c0&country=DE", "country"),
+        ("span=hour&cursor=WzEsMSwxXQ", "cursor"),
+        ("span=day&cursor=x", "cursor"),
+        ("span=day&cursor=WzEsMSwxXQ", "cursor"),
+        # [1,1767225600,1]: of another revision.
+        ("span=day&cursor=WzEsMTc2NzIyNTYwMCwxXQ", "cursor"),
+        ("span=day&cursor=WzEsMTc2NzIyNTYwMCwxXQ&at=2026-01-01T00:00:00Z", "at"),
+    ],
+)
+def test_what_a_list_of_a_channel_cannot_be_asked_for(place: Place, query: str, field: str) -> None:
+    answer = place.client.get(f"/v1/top?{query}")
+    assert (answer.status_code, [one["field"] for one in answer.json()["errors"]]) == (422, [field])

@@ -24,7 +24,7 @@ import pytest
 from tests.support.local_rollup import LocalRollup, metadata_records
 from tests.support.random_streams import RULES, Event, country_of, device_of, encode, viewer_of
 from tests.support.records import salt_of
-from udfs.logic.history.channel_sums import CHANNELS
+from udfs.logic.history.channel_sums import CHANNEL_TOPS, CHANNEL_TOTALS, CHANNELS
 from udfs.logic.history.manifest import DATA_SETS, MANIFEST
 from udfs.logic.history.marks import MARKS, SUSPECTS
 from udfs.logic.history.tables import COUNTRIES, DEVICES, HOURS, MINUTES, SUMS, TIME
@@ -342,11 +342,15 @@ SCHEMAS = {
     "suspects": SUSPECTS,
     "top_hours": TOPS.append(HOUR),
     "top_days": TOPS,
+    "channel_totals": CHANNEL_TOTALS,
+    "channel_top_days": CHANNEL_TOPS,
 }
 SORTED = {
     "channels": ["channel_id", "kind", "hour"],
     "top_hours": ["kind", "country"],
     "top_days": ["kind", "country", "rank"],
+    "channel_totals": ["channel_id", "kind"],
+    "channel_top_days": ["channel_id", "kind", "rank"],
     "minutes": ["video_id", "kind", "minute"],
     "hours": ["video_id", "kind", "hour"],
     "countries": ["video_id", "kind", "country", "hour"],

@@ -16,6 +16,7 @@ from tests.support import golden_history as golden
 from tests.support.golden_history import Hour, View
 from tests.support.local_rollup import LocalRollup, metadata_records
 from tests.support.memory_registers import MemoryRegisters
+from udfs.logic.history.channel_sums import CHANNEL_TOPS
 from udfs.logic.history.manifest import DATA_SETS, MANIFEST, VERSION, HistoryError, Manifest, read_manifest
 from udfs.logic.history.manifest_versions import STEPS
 from udfs.logic.history.register import KEPT_MANIFESTS, Register
@@ -159,6 +160,30 @@ def check_channels(rollup: LocalRollup, views: list[View]) -> None:
     assert found == {hour: expected[hour] for hour in found}
 
 
+def check_of_channels(rollup: LocalRollup, views: list[View]) -> None:
+    """Totals are the sums of hours that have channels. Lists are those of days that this code has counted."""
+    known = [view for view in views if view.video in golden.CHANNELS]
+    found: Counter[tuple[str, str]] = Counter()
+    for rows in rows_of(rollup, "channels").values():
+        for row in rows:
+            found[row["channel_id"], row["kind"]] += row["views"]
+    (totals,) = rows_of(rollup, "channel_totals").values()
+    assert {(row["channel_id"], row["kind"]): row["views"] for row in totals} == found
+    for day, rows in rows_of(rollup, "channel_top_days").items():
+        counted = Counter(
+            (golden.CHANNELS[view.video], view.kind, view.video) for view in known if view.hour // 24 == day - FIRST_DAY
+        )
+        lists: dict[tuple[str, str], list[tuple[int, str]]] = {}
+        for (channel, kind, video), number in counted.items():
+            lists.setdefault((channel, kind), []).append((-number, video))
+        wanted = [
+            (channel, kind, rank, video, -number)
+            for (channel, kind), of in sorted(lists.items())
+            for rank, (number, video) in enumerate(sorted(of), start=1)
+        ]
+        assert [tuple(row[name] for name in CHANNEL_TOPS.names) for row in rows] == wanted
+
+
 def check_kinds(rollup: LocalRollup, views: list[View]) -> None:
     wanted: dict[str, set[str]] = {}
     for view in views:
@@ -294,6 +319,7 @@ def test_counting_goes_on_from_it(name: str, tmp_path: Path) -> None:
     check_countries(rollup, counted, known=not is_first)
     check_channels(rollup, counted)
     check_top_days(rollup, counted)
+    check_of_channels(rollup, counted)
     # Code of earlier versions counted day 0 without devices, and no later event is of it.
     check_devices(rollup, first_day=0 if name == "v6" else 1)
     # What slices of version 1 do not say is not made up: days 1 and 2 stay without viewers, day 3 has them.

@@ -13,7 +13,7 @@ from connectors.background import Beside
 from settings.durations import HOUR_MS
 from udfs.logic.erasure.erasures import Eraser
 from udfs.logic.history import marks, tables, top_lists
-from udfs.logic.history.channel_sums import channels
+from udfs.logic.history.channel_sums import channels, tops
 from udfs.logic.history.manifest import HOURS_PER_DAY, Manifest, SliceInfo, SliceName, day_of, file_name, part_name
 from udfs.logic.history.manifest_versions import NO_VIEWERS
 from udfs.logic.history.rollup_plan import Plan
@@ -121,6 +121,7 @@ class ShardTables:
         self._put("days", day, table)
         self._put("devices", day, tables.devices(table, self._old("devices", day, tables.DEVICES), changes))
         self._put_part("top_days", day, top_lists.top(table, countries))
+        self._put_part("channel_top_days", day, tops(table, self._channel_of))
 
     def _replaced(self, hours: Iterable[int]) -> list[pa.Table]:
         """Return the former tables of these hours."""

@@ -275,10 +275,10 @@ class HistoryStore:
         """Write one file."""
         self._put_table(path, table, None)
 
-    def get(self, path: str) -> pa.Table:
-        """Read one file."""
+    def get(self, path: str, only: Sequence[tuple[str, str, object]] | None = None) -> pa.Table:
+        """Read one file, or, of its rows, those for which all of `only` hold, as pyarrow has filters."""
         with self._store.open_input_file(f"{self._root}/{path}") as file:
-            return pq.read_table(file)
+            return pq.read_table(file, filters=None if only is None else list(only))
 
     def data_files(self) -> list[str]:
         """Return the paths of all files of data sets and imports."""

@@ -46,13 +46,19 @@ class TooManyFilesError(ValueError):
 
 
 class Daily(NamedTuple):
-    """Rows of one video or channel: tables by day since 1970, and the days of which history has no such rows.
+    """Rows of one video or channel: tables by day since 1970, and the hours or days of which there is no such file.
 
-    History has counted the views of those days, but not by what was asked for.
+    History has counted the views of those hours or days (`lacking`), but not by what was asked for.
     """
 
     tables: dict[int, list[pa.Table]]
-    not_counted: list[int]
+    lacking: list[int]
+    lacking_per_day: int = 1
+
+    @property
+    def not_counted(self) -> list[int]:
+        """The days of which anything is lacking."""
+        return sorted({at // self.lacking_per_day for at in self.lacking})
 
 
 class History:
@@ -154,19 +160,19 @@ class History:
         shard = 0 if data_set in OF_ALL_SHARDS else shard_of(subject, manifest.shards)
         files, whole = manifest.files[data_set], manifest.files["hours" if is_hourly else "days"]
         times_of: dict[str, set[int]] = {}
-        not_counted = set()
+        lacking = []
         for at in range(days.start * per_day, days.stop * per_day):
             path = files.get(at, {}).get(shard)
             if path is not None:
                 times_of.setdefault(path, set()).add(at)
-            elif at in whole and data_set not in OF_ALL_SHARDS:
-                not_counted.add(at // per_day)
+            elif at in whole:
+                lacking.append(at)
         if len(times_of) > self._files_max:
             raise TooManyFilesError(len(times_of), self._files_max, hour_start(days.start * HOURS_PER_DAY))
         tables: dict[int, list[pa.Table]] = {}
 
         async def read(path: str) -> None:
-            named = [*columns, "hour"] if is_hourly else columns
+            named = list(dict.fromkeys([*columns, "hour"])) if is_hourly else columns
             table = await self._in_thread(functools.partial(self._files.table, path, subject, kind, named))
             times = times_of[path]
             if is_hourly:
@@ -176,7 +182,7 @@ class History:
             tables.setdefault(min(times) // per_day, []).append(table)
 
         await _at_once(read, times_of)
-        return Daily(tables, sorted(not_counted))
+        return Daily(tables, lacking, per_day)
 
     async def _manifest(self, name: str) -> Manifest:
         if name in self._known:

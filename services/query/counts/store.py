@@ -29,9 +29,10 @@ from services.query.counts.points import Points
 from services.query.counts.series import Rolled, Series, fill, naive
 from services.query.counts.session import ReadSession
 from services.query.counts.spans import Span, dates, inside, months, nearly_merged, outside
-from services.query.counts.top import ClosedTop, ClosedTopQuestion, MergedTop, ShardTop, TopQuestion
+from services.query.counts.top import ClosedTop, ClosedTopQuestion, MergedTop, ShardTop, TopQuestion, TopVideo
 from services.query.counts.totals import Total, Totals
 from settings import QuerySettings
+from udfs.logic.history.manifest import day_number, hour_start
 from udfs.logic.history.register import Applied, Register
 from udfs.stores.history_register import NAME, applied_of_text, register_of
 
@@ -238,6 +239,10 @@ class CountStore:
         """The time before which minutes come from Parquet, as far as history reaches."""
         return cut(now, self._minutes_kept_days)
 
+    def hours_cut(self, now: datetime) -> datetime:
+        """The time before which hours come from Parquet, as far as history reaches."""
+        return cut(now, self._hours_kept_days)
+
     async def _minutes(
         self, video_id: str, kind: str, spans: Sequence[Span], history: HistoryState, *, before: datetime, now: datetime
     ) -> list[tuple[datetime, int]]:
@@ -348,6 +353,40 @@ class CountStore:
             return None if question.start is None else self._empty_top(question.start, step, history, now)
         return top.closed_top(question, rows)
 
+    async def channel_top(
+        self, question: ClosedTopQuestion, history: HistoryState, *, now: datetime
+    ) -> ClosedTop | None:
+        """The list of a channel and day that is asked for; None if the rollup has not made it, or not yet."""
+        assert question.channel is not None
+        start = question.start
+        self.check(history, [(ALWAYS, now) if start is None else (start, start + DAY)], now=now)
+        if history.through is None:
+            return None
+        if start is None:
+            start = (history.through - HOUR).replace(hour=0)
+        if not history.start - DAY < start < history.through:
+            return None
+        day = day_number(start.date())
+        columns = ["rank", "video_id", "views"]
+        found = await self.by_day(
+            "channel_top_days", question.channel, question.kind, range(day, day + 1), columns, history
+        )
+        if found.lacking:
+            return None
+        rows = sorted(tuple(row.values()) for table in found.tables.get(day, []) for row in table.to_pylist())
+        videos = [TopVideo(video, views, 0, None) for _, video, views in rows]
+        return ClosedTop(start, min(start + DAY, history.through), videos)
+
+    async def channel_total(self, channel_id: str, kind: str, history: HistoryState) -> tuple[int, int] | None:
+        """(views, late_added) of a channel before `history.through`; None before the first rollup."""
+        if history.through is None:
+            return None
+        found = await self.by_day("channel_totals", channel_id, kind, range(1), ["views", "late_added"], history)
+        if 0 not in found.tables:
+            raise HistoryAwayError("history has no totals of channels yet: the next rollup makes them")
+        rows = [row for table in found.tables[0] for row in table.to_pylist()]
+        return sum(row["views"] for row in rows), sum(row["late_added"] for row in rows)
+
     def _empty_top(self, start: datetime, step: timedelta, history: HistoryState, now: datetime) -> ClosedTop | None:
         """An empty list, if history has counted that time and its row cannot have expired; None otherwise."""
         if step == HOUR:
@@ -359,22 +398,40 @@ class CountStore:
     async def channel_hours(
         self, channel_id: str, kind: str, series: Series, history: HistoryState, *, now: datetime
     ) -> list[tuple[datetime, int | None]]:
-        """(start, views) of every hour. Views are None if the hour is not counted yet or its row may have expired."""
+        """(start, views) of every hour. Views are None if the hour is not counted, or not counted by channel.
+
+        Raises HistoryAwayError and TooManyFilesError, too.
+        """
         if series.points == 0:
             return []
         self.check(history, [(series.start, series.end)], now=now)
+        old_end = min(max(series.start, cut(now, self._hours_kept_days)), series.end, max(series.start, history.end))
+        old, lacking = await self._old_channel_hours(channel_id, kind, (series.start, old_end), history)
         parts = await asyncio.gather(
             *(
-                self._session.rows("channel_hours", (channel_id, kind, month, naive(series.start), naive(series.end)))
-                for month in months(series.start.date(), (series.end - MINUTE).date())
+                self._session.rows("channel_hours", (channel_id, kind, month, naive(old_end), naive(series.end)))
+                for month in (months(old_end.date(), (series.end - MINUTE).date()) if old_end < series.end else ())
             )
         )
-        views = {row.hour.replace(tzinfo=UTC): row.views for rows in parts for row in rows}
-        first = max(history.start, cut(now, self._hours_kept_days))
-        return [
-            (start, views.get(start, 0 if start >= first else None) if start < history.end else None)
-            for start in series.starts
-        ]
+        views = old | {row.hour.replace(tzinfo=UTC): row.views for rows in parts for row in rows}
+
+        def known(start: datetime) -> int | None:
+            is_counted = history.start <= start < history.end and start not in lacking
+            return views.get(start, 0 if is_counted else None) if start < history.end else None
+
+        return [(start, known(start)) for start in series.starts]
+
+    async def _old_channel_hours(
+        self, channel_id: str, kind: str, span: Span, history: HistoryState
+    ) -> tuple[dict[datetime, int], set[datetime]]:
+        """Views of a channel by hour within a span, from history; and hours that it has not counted by channel."""
+        if span[0] >= span[1]:
+            return {}, set()
+        days = range(day_number(span[0].date()), day_number((span[1] - MINUTE).date()) + 1)
+        found = await self.by_day("channels", channel_id, kind, days, ["hour", "views"], history)
+        rows = [row for of in found.tables.values() for table in of for row in table.to_pylist()]
+        views = {row["hour"]: row["views"] for row in rows if span[0] <= row["hour"] < span[1]}
+        return views, {hour_start(hour) for hour in found.lacking if span[0] <= hour_start(hour) < span[1]}
 
     async def audits(self, start: datetime, end: datetime) -> tuple[list[Any], list[Any]]:
         """The verdicts on the days from `start` to before `end`, and the findings of audits of these days."""

@@ -27,13 +27,20 @@ class TopQuestion:
 
 @dataclass(frozen=True)
 class ClosedTopQuestion:
-    """Asks for the rollup's list of the hour or day that begins at `start`; None asks for the newest list."""
+    """Asks for the rollup's list of the hour or day that begins at `start`; None asks for the newest list.
+
+    The list is that of a country, or of a channel. Asked for are `limit` places after the first `skip` ones. `revision`
+    is that of the history whose list had those; None without them.
+    """
 
     kind: str
     span: str
     country: str
     limit: int
     start: datetime | None
+    channel: str | None = None
+    skip: int = 0
+    revision: int | None = None
 
     @property
     def is_of_day(self) -> bool:
@@ -80,7 +87,7 @@ class MergedTop(NamedTuple):
 
 
 class ClosedTop(NamedTuple):
-    """A list of the rollup: of the hour or day that begins at `start`, from the views before `complete_through`."""
+    """A whole list of the rollup: of the hour or day that begins at `start`, of the views before `complete_through`."""
 
     start: datetime
     complete_through: datetime
@@ -126,7 +133,7 @@ def merge_top(
 def closed_top(question: ClosedTopQuestion, rows: Sequence[Any]) -> ClosedTop:
     """The newest of these rows of top_videos_by_hour or top_videos_by_day, of which there is at least one."""
     newest = max(rows, key=lambda row: row.start)
-    videos = [TopVideo(video, views, 0, None) for video, views in newest.videos[: question.limit]]
+    videos = [TopVideo(video, views, 0, None) for video, views in newest.videos]
     if question.is_of_day:
         start = datetime.combine(newest.start.date(), time(), UTC)
         return ClosedTop(start, newest.complete_through.replace(tzinfo=UTC), videos)

@@ -22,12 +22,14 @@ MANIFEST = "manifest.json"
 HOURS_PER_DAY = 24
 # The files of these data sets are for an hour viewed, a day viewed, or all time.
 HOURLY = ("minutes", "hours", "countries", "channels", "top_hours")
-DAILY = ("days", "devices", "viewers", "marks", "suspects", "top_days")
-DATA_SETS = (*HOURLY, *DAILY, "totals")
+DAILY = ("days", "devices", "viewers", "marks", "suspects", "top_days", "channel_top_days")
+DATA_SETS = (*HOURLY, *DAILY, "totals", "channel_totals")
+# Code that does not know these names their files on without making them anew (Manifest.has_kinds).
+ADDED = ("channel_top_days", "channel_totals")
 # What other counters have counted, in a file for each name (udfs.logic.history.imports).
 IMPORTS = "imports"
 # One file of these has all shards, because a channel's videos and the most viewed videos come from many shards.
-OF_ALL_SHARDS = ("channels", "top_hours", "top_days")
+OF_ALL_SHARDS = ("channels", "top_hours", "top_days", "channel_top_days", "channel_totals")
 _DAY_0 = date(1970, 1, 1)
 _TOKEN = re.compile(r"(?:run|manifests)[-/](\d{20})-[0-9a-z]+")
 _OLD = re.compile(r"run-\d{8}(?:\.parquet|/)|^slices/arrival_hour=\d+/partition=\d+/(?:part=\d{4}/)?[a-z.]+$")
@@ -305,9 +307,13 @@ def _read_manifest(content: bytes) -> Manifest:
 
 
 def _with_all_data_sets(found: Manifest) -> Manifest:
-    """Return the manifest with an entry for every data set. Code from before a data set wrote none for it."""
+    """Return the manifest with an entry for every data set. Code from before a data set wrote none for it.
+
+    If such code has carried on what newer code had written, files of ADDED are older than all others, and left out.
+    """
     none: dict[str, dict[int, dict[int, str]]] = {data_set: {} for data_set in DATA_SETS}
-    return msgspec.structs.replace(found, files=none | found.files)
+    files = none | found.files
+    return msgspec.structs.replace(found, files=files if found.has_kinds else files | {one: {} for one in ADDED})
 
 
 def hour_start(hour: int) -> datetime:

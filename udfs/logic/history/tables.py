@@ -49,7 +49,7 @@ def totals(before: pa.Table, old_hours: Sequence[pa.Table], new_hours: Sequence[
     """Return the sums of all time, of schema SUMS, from those before, with some hours replaced."""
     parts = [
         before,
-        *(_negative(one.select(SUMS.names)) for one in old_hours),
+        *(negative(one.select(SUMS.names)) for one in old_hours),
         *(one.select(SUMS.names) for one in new_hours),
     ]
     return summed(pa.concat_tables(parts), ["video_id", "kind"], SUMS)
@@ -75,7 +75,7 @@ def changed_devices(added: Sequence[pa.Table], removed: Sequence[pa.Table]) -> p
     Given are the countries of the slices that are added and of those that are removed. Slices of code that did not
     count devices change nothing.
     """
-    parts = [*_with_devices(added), *map(_negative, _with_devices(removed))]
+    parts = [*_with_devices(added), *map(negative, _with_devices(removed))]
     return _by_device(parts).filter(pc.field("device") != "")
 
 
@@ -144,7 +144,7 @@ def _rest(of_day: pa.Table, named: pa.Table) -> pa.Table:
         device = pa.repeat(pa.scalar(""), table.num_rows)
         return pa.table([table["video_id"], table["kind"], device, table["views"]], schema=DEVICES)
 
-    return _by_device([unnamed(of_day), _negative(unnamed(named))])
+    return _by_device([unnamed(of_day), negative(unnamed(named))])
 
 
 def _with_devices(countries: Iterable[pa.Table]) -> list[pa.Table]:
@@ -155,7 +155,8 @@ def _by_device(tables: Iterable[pa.Table]) -> pa.Table:
     return summed(pa.concat_tables([DEVICES.empty_table(), *tables]), [*_NAMES, "device"], DEVICES)
 
 
-def _negative(table: pa.Table) -> pa.Table:
+def negative(table: pa.Table) -> pa.Table:
+    """Return the table with its counts below 0."""
     for name in _COUNTS:
         at = table.schema.get_field_index(name)
         if at >= 0:

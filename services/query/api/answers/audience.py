@@ -46,7 +46,10 @@ class BreakdownPart(Struct, frozen=True):
 
 
 class Breakdown(FromStores, frozen=True):
-    """The views of a video by country or device, over some days. Imported views are left out."""
+    """The views of a video by country or device, over some days, the most viewed part first.
+
+    Parts without views are left out, and so are imported views.
+    """
 
     video_id: str
     kind: str
@@ -54,7 +57,7 @@ class Breakdown(FromStores, frozen=True):
     first: First = field(name="from")
     end: End = field(name="to")
     views: Annotated[int | None, Meta(description="The sum of all parts; null if none of these days is counted yet.")]
-    parts: Annotated[list[BreakdownPart], Meta(description="The most viewed first; parts without views are left out.")]
+    parts: list[BreakdownPart]
     not_counted: NotCounted
     complete_through: Through
     late_through: LateThrough

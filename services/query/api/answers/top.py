@@ -70,11 +70,20 @@ class ClosedTopVideos(FromStores, frozen=True):
     kind: str
     span: str
     country: str
+    channel: Annotated[str | None, Meta(description="The channel whose videos these are; null for those of all.")]
     start: Annotated[
         Time | None,
         Meta(description="When the hour or day begins; null if there is no list, and `videos` is then empty."),
     ]
     videos: list[CountedVideo]
+    next: Annotated[
+        str | None,
+        Meta(description="The cursor of the next page; null if there is none. It is good until the next rollup."),
+    ]
+    full: Annotated[
+        bool,
+        Meta(description="Whether the list has its 100 places, with which it ends: further videos are in no page."),
+    ]
     complete_through: Annotated[
         Time | None,
         Meta(description="The list has the views before this time; null if there is no list."),

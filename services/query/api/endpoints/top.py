@@ -4,9 +4,10 @@ from datetime import timedelta
 
 from msgspec import UNSET
 
+from services.parameters import ParameterError
 from services.query.api.answers import top as answers
 from services.query.api.endpoints.asked import Asked, of_arrivals, of_history
-from services.query.api.parameters.top import read_top
+from services.query.api.parameters.top import TOP_MAX, cursor_text, read_top
 from services.query.api.question import Question
 from services.query.api.texts import time_text
 from services.query.counts.completeness import FOR_EVER
@@ -30,6 +31,7 @@ class Top:
         """A list of top videos."""
         wanted = read_top(question.query_params)
         if isinstance(wanted, ClosedTopQuestion):
+            await question.pay(files=0 if wanted.channel is None else 1)
             return await self._closed(wanted)
         return await self.of_stream(wanted)
 
@@ -50,16 +52,26 @@ class Top:
 
     async def _closed(self, question: ClosedTopQuestion) -> answers.ClosedTopVideos:
         arrivals, history = await self._asked.complete()
-        found = await self._asked.store.closed_top(question, history, now=self._asked.now())
+        if question.revision not in (None, history.revision):
+            raise ParameterError(
+                "cursor", str(question.revision), "is of a list that was replaced since: begin again without it"
+            )
+        read = self._asked.store.closed_top if question.channel is None else self._asked.store.channel_top
+        found = await read(question, history, now=self._asked.now())
         of_list: list[Span] = [] if found is None else [(found.start, found.complete_through)]
         through = found and found.complete_through
-        videos = [answers.CountedVideo(one.video_id, one.views) for one in (found.videos if found else [])]
+        places = [] if found is None else found.videos
+        end = question.skip + question.limit
+        videos = [answers.CountedVideo(one.video_id, one.views) for one in places[question.skip : end]]
         return answers.ClosedTopVideos(
             kind=question.kind,
             span=question.span,
             country=question.country,
+            channel=question.channel,
             start=time_text(found and found.start),
             videos=videos,
+            next=None if found is None or end >= len(places) else cursor_text(end, found.start, history.revision),
+            full=len(places) >= TOP_MAX,
             **of_arrivals(arrivals, of_list[0] if of_list else None, complete=through),
             **of_history(history, of_list),
         )

@@ -6,7 +6,7 @@ from services.query.api.operations.audience import BREAKDOWN, VIEWERS
 from services.query.api.operations.audits import AUDITS
 from services.query.api.operations.badge import BADGE
 from services.query.api.operations.batch import BATCH
-from services.query.api.operations.channels import CHANNEL
+from services.query.api.operations.channels import CHANNEL, CHANNEL_VIEWS
 from services.query.api.operations.health import METRICS, READYZ
 from services.query.api.operations.ledger import LEDGER
 from services.query.api.operations.live import LIVE_TOP, LIVE_VIEWS
@@ -28,6 +28,7 @@ OPENAPI = describe(
         BADGE,
         BATCH,
         CHANNEL,
+        CHANNEL_VIEWS,
         TOP,
         LIVE_TOP,
         SEARCH,

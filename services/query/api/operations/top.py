@@ -26,11 +26,16 @@ TOP = Operation(
         ),
         Parameter("country", "Two letters: only views from there. With span=clock_hour or span=day.", text(EVERYWHERE)),
         Parameter(
+            "channel",
+            "With span=day: only videos of this channel, by the metadata of each when the rollup last counted the day.",
+        ),
+        Parameter(
             "limit",
             "How many videos.",
             {"type": "integer", "minimum": 1, "maximum": TOP_MAX, "default": DEFAULT_LIMIT},
         ),
         Parameter("at", "A time in the minute, hour or day, RFC 3339 or ms since 1970; the newest list by default."),
+        Parameter("cursor", "With span=clock_hour or span=day: `next` of the page before, to get the places after it."),
     ),
     rows="videos",
 )

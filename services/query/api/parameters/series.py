@@ -24,8 +24,8 @@ DEFAULT_SPANS = {
     "week": timedelta(weeks=12),
     "month": timedelta(days=365),
 }
-# The only granularity of channels.
-CHANNEL_GRANULARITY = "hour"
+CHANNEL_GRANULARITIES = ("hour", "day")
+DEFAULT_CHANNEL_GRANULARITY = "hour"
 UTC_CLOCK = ZoneInfo("UTC")
 # Zones whose points are those without a zone.
 UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "UCT", "Universal", "Zulu"})
@@ -49,11 +49,14 @@ def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> 
 
 
 def read_channel_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> Series:
-    """The series of a channel: as `read_series`, by the hour."""
-    granularity = query.get("granularity", CHANNEL_GRANULARITY)
-    if granularity != CHANNEL_GRANULARITY:
-        raise ParameterError("granularity", granularity, "must be hour: channels are counted by the hour")
-    return read_series({**query, "granularity": granularity}, now=now, points_max=points_max)
+    """The series of a channel: as `read_series`, by the hour or by the day. A day is read as its hours."""
+    granularity = query.get("granularity", DEFAULT_CHANNEL_GRANULARITY)
+    if granularity not in CHANNEL_GRANULARITIES:
+        raise ParameterError("granularity", granularity, f"must be one of {', '.join(CHANNEL_GRANULARITIES)}")
+    series = read_series({**query, "granularity": granularity}, now=now, points_max=points_max)
+    if granularity == "day":
+        _check_days(query, series.points, points_max // 24)
+    return series
 
 
 def read_video_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> Series | Points:
