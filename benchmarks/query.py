@@ -8,6 +8,7 @@ guarantees less.
 """
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -69,6 +70,8 @@ def main(
     keep: Annotated[bool, typer.Option(help="Keep the result in benchmarks/results.")] = True,
 ) -> None:
     """Seed, measure, and print the verdicts. The exit code is 1 if a service answers another number than was seeded."""
+    # Without this, SIGTERM would leave the checkout of the baseline in the repository, and the folder of the stores.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     cases = _chosen(only)
     if quick:
         turns, seconds = 1, min(seconds, QUICK_S)
