@@ -14,3 +14,8 @@ OF_KINDS = ""
 def blocked(kind: str) -> str:
     """The kind under which events of a kind count if their viewer is blocked."""
     return BLOCKED_PREFIX + kind
+
+
+def is_reserved(kind: str) -> bool:
+    """Whether lists of kinds leave this one out, since the system has made it."""
+    return kind.startswith((BLOCKED_PREFIX, CANARY_PREFIX))

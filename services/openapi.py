@@ -80,6 +80,7 @@ class Operation(Generic[A]):
 
     When all goes well it answers with `status` and `answer`; `refusals` are its other answers, by status. With `rows`,
     the answer is also given as CSV, which shows that list of it, or itself if `rows` is ""; and a GET of it has a tag.
+    A struct that has another list names it in a class variable, ROWS.
     """
 
     path: str

@@ -6,7 +6,6 @@ import gzip
 import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import msgspec
@@ -21,7 +20,8 @@ from services.negotiation import ENCODINGS, encoding_wanted, media_wanted
 from services.openapi import CSV, JSON
 from services.query import app as query_app
 from services.query.api.answers.about import Waiting
-from services.query.api.answers.batch import BatchViews, KindViews, VideoTotals
+from services.query.api.answers.batch import BatchViews, VideoTotals
+from services.query.api.answers.kinds import KindViews
 from services.query.api.answers.top import CountedVideo
 from services.query.api.caching import is_closed, is_known
 from services.query.api.csv_form import csv_bytes
@@ -265,8 +265,7 @@ def test_whatever_is_asked_can_be_a_table(asked: TestClient, path: str) -> None:
 
 
 def test_an_empty_list_has_its_header() -> None:
-    empty = BatchViews([], None, None, None, 1, [], None, None)
-    assert csv_bytes(empty, "videos") == b"video_id,kind,views,imported,blocked\r\n"
+    assert csv_bytes(batch([]), "videos") == b"video_id,kind,views,imported,blocked,late_added\r\n"
 
 
 def test_a_list_in_a_row_is_rows(asked: TestClient) -> None:
@@ -312,6 +311,19 @@ def test_what_csv_has_no_place_for_stands_in_header_fields() -> None:
 
 
 def test_of_a_list_of_many_kinds_each_is_a_row() -> None:
-    kinds = [KindViews("view", 1, 0, 0), KindViews("like", 2, 0, 0)]
-    found: Any = BatchViews([VideoTotals("A", kinds)], None, None, None, 1, [], None, None)
-    assert csv_bytes(found, "videos").split(b"\r\n")[1:3] == [b"A,view,1,0,0", b"A,like,2,0,0"]
+    kinds = [KindViews("view", 1, 0, 0, 0), KindViews("like", 2, 0, 0, 1)]
+    found = batch([VideoTotals("A", kinds)])
+    assert csv_bytes(found, "videos").split(b"\r\n")[1:3] == [b"A,view,1,0,0,0", b"A,like,2,0,0,1"]
+
+
+def batch(videos: list[VideoTotals]) -> BatchViews:
+    return BatchViews(
+        videos=videos,
+        sum=None,
+        complete_through=None,
+        late_through=None,
+        history_revision=1,
+        missing=[],
+        arrivals_through=None,
+        waiting=None,
+    )

@@ -176,12 +176,16 @@ def hold_keys(described: Described, build: Callable[[Settings], Service], folder
 
 QUESTIONS: list[tuple[Operation[Any], str]] = [
     (VIEWS, "/v1/videos/A/views"),
+    (VIEWS, "/v1/videos/A/views?kind=view&kind=like"),
+    (VIEWS, "/v1/videos/A/views?kind=*"),
     (SERIES, "/v1/videos/A/series"),
     (SERIES, "/v1/videos/A/series?granularity=hour&from=2026-03-20T09:00:00Z"),
     (SERIES, "/v1/videos/A/series?granularity=day"),
     (SERIES, "/v1/videos/A/series?granularity=day&zone=Asia/Kathmandu&from=2026-03-19T12:00:00Z"),
     (SERIES, "/v1/videos/A/series?granularity=hour&zone=Asia/Kathmandu"),
     (SERIES, "/v1/videos/A/series?granularity=week&week_start=sunday"),
+    (SERIES, "/v1/videos/A/series?granularity=day&kind=*"),
+    (SERIES, "/v1/videos/A/series?kind=like&kind=view"),
     (SERIES, "/v1/videos/A/series?granularity=month&zone=Europe/Berlin"),
     (SERIES, "/v1/videos/A/series?from=2026-03-20T09:00:00Z&to=2026-03-20T09:00:00Z"),
     (HISTORY, "/v1/videos/A/history?day=2026-03-19"),
@@ -356,6 +360,7 @@ def hold_batches(
     for app, status, request in (
         (query, 200, example),
         (query, 200, {"content": '{"video_ids": ["A"]}', "headers": json_type}),
+        (query, 200, {"content": '{"video_ids": ["A"], "kind": "*"}', "headers": json_type}),
         (query, 400, {"content": "{", "headers": json_type}),
         (query, 408, {"content": unending(), "headers": json_type}),
         (query, 413, {"content": b" " * (BATCH_BYTES_MAX + 1), "headers": json_type}),

@@ -61,7 +61,7 @@ def asked(client: TestClient, **body: Any) -> Any:
 
 def one_by_one(client: TestClient, video: str, kind: str) -> dict[str, Any]:
     found = client.get(f"/v1/videos/{video}/views", params={"kind": kind}).json()
-    return {name: found[name] for name in ("kind", "views", "imported", "blocked")}
+    return {name: found[name] for name in ("kind", "views", "imported", "blocked", "late_added")}
 
 
 def test_many_at_once_are_what_they_are_one_by_one(client: TestClient) -> None:
@@ -70,11 +70,17 @@ def test_many_at_once_are_what_they_are_one_by_one(client: TestClient) -> None:
         {"video_id": video, "kinds": [one_by_one(client, video, kind) for kind in KINDS]} for video in VIDEOS
     ]
     assert found["videos"] == want
-    assert found["videos"][0]["kinds"][0] == {"kind": "view", "views": 1004, "imported": 1000, "blocked": 12}
+    assert found["videos"][0]["kinds"][0] == {
+        "kind": "view",
+        "views": 1004,
+        "imported": 1000,
+        "blocked": 12,
+        "late_added": 0,
+    }
     assert found["sum"] == [
         {"kind": kind, **{name: sum(video["kinds"][place][name] for video in want) for name in names}}
         for place, kind in enumerate(KINDS)
-        for names in [("views", "imported", "blocked")]
+        for names in [("views", "imported", "blocked", "late_added")]
     ]
     single = client.get("/v1/videos/A/views").json()
     shared = {"complete_through", "arrivals_through", "waiting", "late_through", "history_revision", "missing"}
@@ -134,8 +140,9 @@ def test_a_hundred_videos_are_read_by_few_statements_of_few_partitions(tables: T
         ({"video_ids": ["A", 5]}, "video_ids[1]", "Expected `str`"),
         ({"video_ids": ["A", "B", "A"]}, "video_ids[2]", "is video_ids[0] again"),
         ({"video_ids": ["A"], "kind": ["view", "x" * 99]}, "kind[1]", "bytes"),
-        ({"video_ids": ["A"], "kind": []}, "kind", "has 0"),
-        ({"video_ids": ["A"], "kind": ["view", "view"]}, "kind[1]", "again"),
+        ({"video_ids": ["A"], "kind": []}, "kind", "at least one name"),
+        ({"video_ids": ["A"], "kind": ["view", "view"]}, "kind[1]", "given before"),
+        ({"video_ids": ["A"], "kind": ["view", "*"]}, "kind[1]", "give it alone"),
         ({"video_ids": ["A"], "kind": ""}, "kind", "bytes"),
         ({"video_ids": ["A"], "sum": "yes"}, "sum", "Expected `bool`"),
         ({"video_ids": ["A"], "kinds": ["view"]}, "body", "unknown field `kinds`"),

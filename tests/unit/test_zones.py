@@ -33,8 +33,12 @@ PLAIN_ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Pacific/Kiritimati",
 
 
 def read(**query: str) -> Points:
+    return read_at_most(2400, **query)
+
+
+def read_at_most(points_max: int, **query: str) -> Points:
     named = {name.rstrip("_"): value for name, value in query.items()}
-    found = read_video_series(named, now=NOW, points_max=2400)
+    found = read_video_series(named, now=NOW, points_max=points_max)
     assert isinstance(found, Points)
     return found
 
@@ -143,7 +147,7 @@ def test_points_of_a_zone_are_whole_and_made_of_pieces_that_fit(
 ) -> None:
     start = first.replace(microsecond=0, tzinfo=UTC)
     end = start + minutes * MINUTE
-    found = read(granularity=granularity, zone=name, from_=start.isoformat(), to=end.isoformat())
+    found = read_at_most(9999, granularity=granularity, zone=name, from_=start.isoformat(), to=end.isoformat())
     if minutes == 0 and start == found.bounds[0]:
         return
     # The first point has the start, and the last one the end.
@@ -227,6 +231,7 @@ def test_points_of_the_zone_utc_are_those_without_a_zone() -> None:
         ({"zone": "Asia/Tokyo", "from": "2025-12-01T00:00:00Z"}, "from"),
         ({"zone": "Asia/Tokyo", "from": "2026-03-31T00:00:00Z"}, "from"),
         ({"zone": "Asia/Tokyo", "granularity": "hour", "from": "2025-12-01T00:00:00Z"}, "from"),
+        ({"zone": "Asia/Kathmandu", "granularity": "hour", "from": "2026-03-28T12:00:00Z"}, "from"),
         ({"zone": "Asia/Tokyo", "granularity": "minute", "from": "2026-03-01T00:00:00Z"}, "from"),
         ({"granularity": "month", "from": "1999-12-31T23:59:59Z"}, "from"),
         ({"granularity": "week", "to": "2100-01-01T00:00:01Z"}, "to"),

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from schemas.kinds import DEFAULT_KIND
 from services.access.caller import Caller
+from services.query.api.parameters.kinds import ALL_KINDS
 from services.query.api.question import Question
 from services.query.titles.following import Following, NotReadError
 from services.refused import RETRY_AFTER_S, RefusedError
@@ -15,7 +16,9 @@ def check_names(question: Question, *, has_kind: bool) -> None:
     A key that is held to some videos asks for one of them. Lists and channels have others, too.
     """
     kinds = (question.query_params.all("kind") or (DEFAULT_KIND,)) if has_kind else ()
-    check_all(question.caller, [question.path_params.get("video_id", "")], kinds)
+    # All kinds of a video are those of them that the caller may name.
+    named = [kind for kind in kinds if kind != ALL_KINDS]
+    check_all(question.caller, [question.path_params.get("video_id", "")], named)
 
 
 def check_all(caller: Caller, video_ids: Iterable[str], kinds: Iterable[str]) -> None:

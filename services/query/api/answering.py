@@ -91,7 +91,7 @@ class Answering:
                     found, of_age = await self._last.answer(operation.path, question, answer)
                     one = await shown(
                         found,
-                        rows,
+                        getattr(found, "ROWS", rows),
                         _wanted(request),
                         question=b"%b?%b" % (request.scope["raw_path"], request.scope["query_string"]),
                         span=question.span,

@@ -24,7 +24,8 @@ _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "'")
 def csv_bytes(answer: Struct, rows: str) -> bytes:
     """The answer in CSV: the structs of its list `rows`, or, if that is "", its own fields that are no lists.
 
-    A list within a row has a row for each of its structs, after the other fields of the row.
+    A list within a row has a row for each of its structs, after the other fields of the row. Fields of the row that its
+    structs have too are left out.
     """
     out = io.StringIO()
     writer = csv.writer(out)
@@ -57,6 +58,10 @@ def _parts(kind: type[Struct]) -> tuple[Mapping[str, str], str, type[Struct] | N
             nested, of_nested = one.name, listed
         elif not _is_deep(one.type):
             plain[one.name] = one.encode_name
+    if of_nested is not None:
+        # A sum over a list has the name of what is summed. Each column has a name of its own.
+        inner = _columns(of_nested, is_nested=True)
+        plain = {name: column for name, column in plain.items() if column not in inner}
     return plain, nested, of_nested
 
 

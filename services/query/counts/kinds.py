@@ -7,6 +7,7 @@ the first time since the last rollup is therefore known only if it is declared (
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from schemas.kinds import is_reserved
 from udfs.logic.history.video_kinds import from_text
 
 
@@ -26,6 +27,7 @@ def kinds_of_videos(video_ids: Iterable[str], always: Sequence[str], rows: Itera
     found = {video_id: set(always) for video_id in video_ids}
     left_out = dict.fromkeys(found, 0)
     for row in rows:
-        found[row.video_id].update(from_text(row.kinds))
+        # The rollup lists none that are reserved. What was imported may have any name.
+        found[row.video_id].update(kind for kind in from_text(row.kinds) if not is_reserved(kind))
         left_out[row.video_id] += row.left_out or 0
     return {video_id: KindsOfVideo(sorted(kinds), left_out[video_id]) for video_id, kinds in found.items()}

@@ -25,6 +25,11 @@ class Series:
         return (self.end - self.start) // self.step
 
     @property
+    def count(self) -> int:
+        """The same, under the name that points of other lengths have for it."""
+        return self.points
+
+    @property
     def span(self) -> Span:
         """From the start of the first point to the end of the last."""
         return self.start, self.end

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from services.query.api.answers.about import (
     ArrivalsThrough,
@@ -13,15 +13,7 @@ from services.query.api.answers.about import (
     Missing,
     Waits,
 )
-
-
-class KindViews(Struct, frozen=True):
-    """The total of one kind of events."""
-
-    kind: str
-    views: int
-    imported: Annotated[int, Meta(description="How many of `views` were imported from another counter.")]
-    blocked: Annotated[int, Meta(description="Views of blocked viewers, which are not in `views`.")]
+from services.query.api.answers.kinds import KindsThrough, KindViews
 
 
 class VideoTotals(Struct, frozen=True):
@@ -31,7 +23,7 @@ class VideoTotals(Struct, frozen=True):
     kinds: list[KindViews]
 
 
-class BatchViews(FromStores, frozen=True):
+class BatchViews(FromStores, frozen=True, kw_only=True):
     """The totals of all videos that were asked for, in that order. A video that nobody has viewed has 0 views."""
 
     videos: list[VideoTotals]
@@ -39,6 +31,14 @@ class BatchViews(FromStores, frozen=True):
         list[KindViews] | None,
         Meta(description="The sum over all videos, by kind; null if it was not asked for."),
     ]
+    kinds_through: KindsThrough = UNSET
+    kinds_left_out: Annotated[
+        dict[str, int] | UnsetType,
+        Meta(
+            description="Only answers to kind=* have it: by video how many of its kinds are not in the answer, for "
+            "videos that have more than are listed."
+        ),
+    ] = UNSET
     complete_through: CompleteThrough
     late_through: LateThrough
     history_revision: HistoryRevision

@@ -65,17 +65,20 @@ class Point(Struct):
     ] = UNSET
 
 
+Imported = Annotated[
+    int | None,
+    Meta(
+        description="How many of the views of all points were imported from another counter. Null if this answer "
+        "leaves imported views out: minutes, hours, and all points of a zone."
+    ),
+]
+
+
 class Series(FromStores, frozen=True):
     """The views of one video over time, without gaps."""
 
     points: list[Point]
-    imported: Annotated[
-        int | None,
-        Meta(
-            description="How many of the views of all points were imported from another counter. Null if this answer "
-            "leaves imported views out: minutes, hours, and all points of a zone."
-        ),
-    ]
+    imported: Imported
     complete_through: CompleteThrough
     late_through: LateThrough
     history_revision: HistoryRevision

@@ -1,21 +1,29 @@
 """Answers questions about one video."""
 
+import asyncio
 import contextlib
 from datetime import UTC, datetime, time
 
 from schemas.kinds import blocked
 from schemas.limits import VIDEO_ID_BYTES_MAX
 from services.query.api.answers import videos as answers
+from services.query.api.answers.kinds import KindSeries, SeriesByKind, VideoKinds
 from services.query.api.endpoints.asked import Asked, of_arrivals, of_history, of_unknown
+from services.query.api.endpoints.kinds import find_kinds, read_totals
 from services.query.api.endpoints.points import read_points
+from services.query.api.parameters.kinds import read_kinds
 from services.query.api.parameters.names import check_name, read_kind
-from services.query.api.parameters.series import STEPS, read_video_series
+from services.query.api.parameters.series import STEPS, check_kinds_points, read_video_series
 from services.query.api.parameters.times import read_day
 from services.query.api.question import Question
 from services.query.api.texts import utc_text
 from services.query.counts.completeness import ALWAYS
+from services.query.counts.partial import Unknown
 from services.query.counts.points import Points
 from services.query.counts.series import Series
+
+# Of one series. Others wait, so that a question of many kinds does not keep other questions waiting.
+KINDS_AT_ONCE = 4
 
 
 class Videos:
@@ -27,9 +35,24 @@ class Videos:
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
 
-    async def views(self, question: Question) -> answers.VideoViews:
-        """The total of a video."""
-        return await self.total(*video_and_kind(question))
+    async def views(self, question: Question) -> answers.VideoViews | VideoKinds:
+        """The totals of a video: of one kind, or of several."""
+        video_id, kinds = read_video(question), read_kinds(question.query_params.all("kind"))
+        if kinds.is_one:
+            return await self.total(video_id, kinds.names[0])
+        now, store = self._asked.now(), self._asked.store
+        known = await self._asked.knowledge.get()
+        found = await find_kinds(store, question.caller, kinds, [video_id], known.history)
+        await question.pay(partitions=len(found.names[video_id]))
+        totals, known = await read_totals(store, found, known, now=now)
+        return VideoKinds(
+            video_id=video_id,
+            kinds=totals[video_id],
+            kinds_through=found.through,
+            kinds_left_out=found.left_out_of(video_id),
+            **of_arrivals(self._asked.arrivals_of(known)),
+            **of_history(known.history, [(ALWAYS, now)]),
+        )
 
     async def total(self, video_id: str, kind: str) -> answers.VideoViews:
         """The total of a video, for who asks once and for who listens."""
@@ -50,11 +73,11 @@ class Videos:
             **of_history(total.known.history, [(ALWAYS, now)]),
         )
 
-    async def series(self, question: Question) -> answers.Series:
-        """The views of a video over time."""
-        video_id, kind = video_and_kind(question)
-        now, store = self._asked.now(), self._asked.store
-        asked = read_video_series(question.query_params, now=now, points_max=self._asked.points_max)
+    async def series(self, question: Question) -> answers.Series | SeriesByKind:
+        """The views of a video over time: of one kind, or of several."""
+        video_id, kinds = read_video(question), read_kinds(question.query_params.all("kind"))
+        now, store, points_max = self._asked.now(), self._asked.store, self._asked.points_max
+        asked = read_video_series(question.query_params, now=now, points_max=points_max)
         question.span = asked.span
         arrivals, history = await self._asked.complete()
         before = store.minutes_cut(now) if asked.is_of_minutes else None
@@ -63,15 +86,33 @@ class Videos:
         with contextlib.suppress(ConnectionError):
             # If history is away, whoever reads it says so.
             files = await store.files(video_id, asked, history, now=now)
-        count = asked.count if isinstance(asked, Points) else asked.points
-        await question.pay(partitions=_partitions(asked), files=files, points=count)
-        points, imported, unknown = await read_points(store, video_id, kind, asked, history, closed, now=now)
-        return answers.Series(
-            points,
-            imported,
-            degraded=of_unknown(unknown),
-            **of_arrivals(arrivals, asked.span),
-            **of_history(history, [asked.span], before=before),
+        found = await find_kinds(store, question.caller, kinds, [video_id], history)
+        names = found.names[video_id]
+        check_kinds_points(asked.count * len(names), points_max)
+        times = max(1, len(names))
+        await question.pay(partitions=times * _partitions(asked), files=times * files, points=times * asked.count)
+        of_stream, of_past = of_arrivals(arrivals, asked.span), of_history(history, [asked.span], before=before)
+        if kinds.is_one:
+            points, imported, unknown = await read_points(store, video_id, names[0], asked, history, closed, now=now)
+            return answers.Series(points, imported, degraded=of_unknown(unknown), **of_stream, **of_past)
+        at_once = asyncio.Semaphore(KINDS_AT_ONCE)
+        unknown_of_any: dict[Unknown, None] = {}
+
+        async def of_kind(kind: str) -> KindSeries:
+            async with at_once:
+                points, imported, unknown = await read_points(store, video_id, kind, asked, history, closed, now=now)
+                unknown_of_any.update(dict.fromkeys(unknown))
+                return KindSeries(kind, points, imported)
+
+        series = await asyncio.gather(*(of_kind(kind) for kind in names))
+        return SeriesByKind(
+            # What nobody knows is no 0.
+            kinds=[one for one in series if not found.is_all or any(point.views != 0 for point in one.points)],
+            degraded=of_unknown(list(unknown_of_any)),
+            kinds_through=found.through,
+            kinds_left_out=found.left_out_of(video_id),
+            **of_stream,
+            **of_past,
         )
 
     async def history(self, question: Question) -> answers.DayHistory:
@@ -86,10 +127,14 @@ class Videos:
         return answers.DayHistory(video_id, kind, day.isoformat(), changes)
 
 
+def read_video(question: Question) -> str:
+    """The video that a question is about."""
+    return check_name("video_id", question.path_params["video_id"], VIDEO_ID_BYTES_MAX)
+
+
 def video_and_kind(question: Question) -> tuple[str, str]:
     """The video and the kind that a question is about."""
-    video_id = check_name("video_id", question.path_params["video_id"], VIDEO_ID_BYTES_MAX)
-    return video_id, read_kind(question.query_params)
+    return read_video(question), read_kind(question.query_params)
 
 
 def _partitions(asked: Series | Points) -> int:

@@ -7,6 +7,7 @@ from schemas.kinds import DEFAULT_KIND
 from services.openapi import LIMITS, Answer, Parameter
 from services.problems import PROBLEM, Problem
 from services.query.api.last_answers import AGE_FIELD, DEGRADED_FIELD
+from services.query.api.parameters.kinds import ALL_KINDS, KINDS_MAX
 from services.query.counts.trust import AUDIT_FIELD, STATUS_FIELD
 
 
@@ -22,6 +23,13 @@ def text(default: str) -> dict[str, Any]:
 
 VIDEO = Parameter("video_id", "The video. A slash in its name is sent as it is.", in_path=True)
 KIND = Parameter("kind", f'What is counted; "{DEFAULT_KIND}" by default.', text(DEFAULT_KIND))
+KINDS = Parameter(
+    "kind",
+    f'What is counted; "{DEFAULT_KIND}" by default. Given more than once, the answer has each of these kinds; with '
+    f"{ALL_KINDS}, those that the video has.",
+    {"type": "array", "items": {"type": "string"}, "maxItems": KINDS_MAX, "default": [DEFAULT_KIND]},
+    is_repeated=True,
+)
 TO = Parameter("to", "RFC 3339 or ms since 1970; now by default. Not included.")
 
 

@@ -1,26 +1,27 @@
 """What can be asked about one video."""
 
 from services.openapi import Answer, Operation, Parameter
+from services.query.api.answers.kinds import SeriesByKind, VideoKinds
 from services.query.api.answers.videos import DayHistory, Series, VideoViews
-from services.query.api.operations.shared import KIND, REFUSALS, TO, TRUST, VIDEO, choice
+from services.query.api.operations.shared import KIND, KINDS, REFUSALS, TO, TRUST, VIDEO, choice
 from services.query.api.parameters.series import DEFAULT_GRANULARITY, GRANULARITIES
 
 VIEWS = Operation(
     "/v1/videos/{video_id}/views",
     "The total of one video; 0 for one that nobody has viewed.",
-    Answer("The total.", (VideoViews,), headers=TRUST),
+    Answer("The total.", (VideoViews, VideoKinds), headers=TRUST),
     REFUSALS,
-    (VIDEO, KIND),
+    (VIDEO, KINDS),
     rows="",
 )
 SERIES = Operation(
     "/v1/videos/{video_id}/series",
     "Views of one video by the minute, hour, day, week or month they were viewed in, without gaps.",
-    Answer("The points in order.", (Series,), headers=TRUST),
+    Answer("The points in order.", (Series, SeriesByKind), headers=TRUST),
     REFUSALS,
     (
         VIDEO,
-        KIND,
+        KINDS,
         Parameter(
             "granularity",
             '"minute" (by default), "hour", "day", "week" or "month".',

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -10,7 +10,8 @@ from msgspec import Meta, Struct
 from schemas.kinds import DEFAULT_KIND
 from schemas.limits import VIDEO_ID_BYTES_MAX
 from services.parameters import ParameterError
-from services.query.api.parameters.names import KIND_BYTES_MAX, check_name
+from services.query.api.parameters.kinds import KindsAsked, read_kinds
+from services.query.api.parameters.names import check_name
 from services.refused import RefusedError
 
 VIDEOS_MAX = 500
@@ -25,19 +26,25 @@ class BatchBody(Struct, frozen=True, forbid_unknown_fields=True):
     """The videos and kinds whose totals are asked for."""
 
     video_ids: Annotated[list[str], Meta(description=f"1 to {VIDEOS_MAX} videos, each of them once.")]
-    kind: Annotated[str | list[str], Meta(description="What is counted: a kind, or a list of kinds.")] = DEFAULT_KIND
+    kind: Annotated[
+        str | list[str],
+        Meta(description="What is counted: a kind, a list of kinds, or * for the kinds that each video has."),
+    ] = DEFAULT_KIND
     sum: Annotated[bool, Meta(description="Whether to answer the sum over all videos, too.")] = False
 
-    @property
-    def kinds(self) -> Sequence[str]:
-        """All kinds that are asked for."""
-        return [self.kind] if isinstance(self.kind, str) else self.kind
+
+class BatchQuestion(NamedTuple):
+    """What a body asks for."""
+
+    video_ids: Sequence[str]
+    kinds: KindsAsked
+    has_sum: bool
 
 
 _DECODER = msgspec.json.Decoder(BatchBody)
 
 
-def read_batch(body: bytes) -> BatchBody:
+def read_batch(body: bytes) -> BatchQuestion:
     """The question that a body asks. Raises RefusedError (400), and ParameterError that names a field and its place."""
     try:
         asked = _DECODER.decode(body)
@@ -49,13 +56,10 @@ def read_batch(body: bytes) -> BatchBody:
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RefusedError(400, f"the body is no JSON: {error}") from error
-    _check_list("video_ids", asked.video_ids, names_max=VIDEOS_MAX, bytes_max=VIDEO_ID_BYTES_MAX)
-    if isinstance(asked.kind, str):
-        check_name("kind", asked.kind, KIND_BYTES_MAX)
-    else:
-        _check_list("kind", asked.kind, names_max=NUMBERS_MAX, bytes_max=KIND_BYTES_MAX)
-    check_numbers(len(asked.video_ids) * len(asked.kinds))
-    return asked
+    _check_videos(asked.video_ids)
+    kinds = read_kinds([asked.kind] if isinstance(asked.kind, str) else _some(asked.kind))
+    check_numbers(len(asked.video_ids) * len(kinds.names))
+    return BatchQuestion(asked.video_ids, kinds, asked.sum)
 
 
 def check_numbers(numbers: int) -> None:
@@ -66,12 +70,19 @@ def check_numbers(numbers: int) -> None:
         )
 
 
-def _check_list(field: str, names: Sequence[str], *, names_max: int, bytes_max: int) -> None:
-    if not 1 <= len(names) <= names_max:
-        raise ParameterError(field, "", f"must have 1 to {names_max} names, has {len(names)}")
+def _some(kinds: Sequence[str]) -> Sequence[str]:
+    if not kinds:
+        raise ParameterError("kind", "", "must have at least one name, or be left out")
+    return kinds
+
+
+def _check_videos(video_ids: Sequence[str]) -> None:
+    if not 1 <= len(video_ids) <= VIDEOS_MAX:
+        raise ParameterError("video_ids", "", f"must have 1 to {VIDEOS_MAX} names, has {len(video_ids)}")
     seen: dict[str, int] = {}
-    for place, name in enumerate(names):
-        check_name(f"{field}[{place}]", name, bytes_max)
-        first = seen.setdefault(name, place)
+    for place, video_id in enumerate(video_ids):
+        field = f"video_ids[{place}]"
+        check_name(field, video_id, VIDEO_ID_BYTES_MAX)
+        first = seen.setdefault(video_id, place)
         if first != place:
-            raise ParameterError(f"{field}[{place}]", name, f"is {field}[{first}] again; name each once")
+            raise ParameterError(field, video_id, f"is video_ids[{first}] again; name each once")

@@ -80,7 +80,10 @@ def read_video_series(query: Mapping[str, str], *, now: datetime, points_max: in
     if zone is not None and granularity == "day":
         # Each day of a zone is read as its hours.
         _check_days(query, len(bounds) - 1, points_max // 24)
-    return Points(bounds, zone, is_of_minutes=granularity == "minute")
+    points = Points(bounds, zone, is_of_minutes=granularity == "minute")
+    if granularity == "hour":
+        _check_minutes(query, points, points_max)
+    return points
 
 
 # No point is much shorter.
@@ -138,6 +141,21 @@ def _check_points(query: Mapping[str, str], points: int, points_max: int) -> Non
         raise ParameterError(
             "from", query.get("from", ""), f"asks for {points} points, more than {points_max}; narrow the range"
         )
+
+
+def check_kinds_points(points: int, points_max: int) -> None:
+    """Raise ParameterError if all kinds that are asked for have too many points together."""
+    if points > points_max:
+        reason = f"with all its values asks for {points} points, more than {points_max}; narrow the range"
+        raise ParameterError("kind", "", reason)
+
+
+def _check_minutes(query: Mapping[str, str], points: Points, points_max: int) -> None:
+    """Hours of some zones are made of minutes, which are sixty times as many as the points."""
+    minutes = sum((end - start) // STEPS["minute"] for start, end in points.pieces.split_hours)
+    if minutes > points_max:
+        reason = f"asks for hours that are made of {minutes} minutes, more than {points_max}; narrow the range"
+        raise ParameterError("from", query.get("from", ""), reason)
 
 
 def _check_days(query: Mapping[str, str], days: int, days_max: int) -> None:
