@@ -71,9 +71,10 @@ class Audience:
         )
 
     async def _asked_days(self, question: Question) -> tuple[Series, Arrivals, HistoryState]:
-        days = read_days(question.query_params, now=self._asked.now(), points_max=self._asked.points_max)
+        # Each day has a file of its own, so that more could not be read anyway.
+        days_max = min(self._asked.points_max, self._asked.settings.query.history_files_max)
+        days = read_days(question.query_params, now=self._asked.now(), points_max=days_max)
         question.span = (days.start, days.end)
-        # Each day has a file of its own.
         await question.pay(files=days.points)
         arrivals, history = await self._asked.complete()
         return days, arrivals, history
