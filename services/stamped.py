@@ -22,14 +22,20 @@ class Stamped:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        of_request = request_id(scope["headers"])
-        scope.setdefault("state", {})[REQUEST_ID] = of_request
-        # Each request is a task with variables of its own, so that none of another has this.
-        structlog.contextvars.bind_contextvars(request_id=of_request.decode())
+        fields = stamp(scope)
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (HEADER, of_request), *SECURITY_FIELDS]
+                message["headers"] = [*message["headers"], *fields]
             await send(message)
 
         await self._app(scope, receive, stamped)
+
+
+def stamp(scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
+    """Give a request its id, for its state and its lines of the log. Returns the header fields of its answer."""
+    of_request = request_id(scope["headers"])
+    scope.setdefault("state", {})[REQUEST_ID] = of_request
+    # Each request is a task with variables of its own, so that none of another has this.
+    structlog.contextvars.bind_contextvars(request_id=of_request.decode())
+    return (HEADER, of_request), *SECURITY_FIELDS

@@ -5,15 +5,14 @@ that nobody foresaw is answered by uvicorn, which also closes the connection.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.connections import write_answer
 from services.ingest.routes import EVENTS
+from services.plain_request import PlainRequest
 
 # What the middleware of CORS adds to each answer.
 VARY = (b"vary", b"Origin")
@@ -32,7 +31,7 @@ class ShortWay:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
         if scope["type"] == "http" and scope["path"] == EVENTS.path and scope["method"] == EVENTS.method:
-            request = _Request(scope, receive)
+            request = PlainRequest(scope, receive)
             if "origin" not in request.headers:
                 response = await self._post_events(request)
                 response.raw_headers.append(VARY)
@@ -40,39 +39,3 @@ class ShortWay:
                     await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-class _Fields(Headers):
-    """Header fields that are decoded once. Starlette looks for each through all of them, and decodes it each time."""
-
-    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
-        super().__init__(raw=raw)
-        # Of a field that was sent twice, the first one.
-        self._first = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
-
-    def getlist(self, key: str) -> list[str]:
-        found = self._first.get(key.lower())
-        if found is None:
-            return []
-        return [found] if len(self._first) == len(self._list) else super().getlist(key)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self._first.get(key.lower(), default)
-
-    def __getitem__(self, key: str) -> str:
-        return self._first[key.lower()]
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and key.lower() in self._first
-
-
-class _Request(Request):
-    """Starlette's request with such fields."""
-
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        super().__init__(scope, receive)
-        self._fields = _Fields(scope["headers"])
-
-    @property
-    def headers(self) -> Headers:
-        return self._fields

@@ -62,6 +62,7 @@ from services.query.counts.session import ReadSession, StoreAwayError
 from services.query.counts.store import CountStore
 from services.query.counts.trust_watch import TrustWatch
 from services.query.metrics import add_stores
+from services.query.short_way import ShortWay
 from services.query.titles.following import Following
 from services.server import Service
 from services.stamped import Stamped
@@ -177,7 +178,8 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
     for app in (public, private):
         # A redirect would name the host and scheme that this process sees, which are not those that the client sees.
         app.router.redirect_slashes = False
-    return Service(public, private, life)
+    views = answering.endpoint(VIEWS, videos.views, TOTAL_READERS)
+    return Service(public, private, life, front=ShortWay(public, views))
 
 
 def _questions(

@@ -1,7 +1,7 @@
 """The one way from a request to an answer: who asks, what, and whether they may; the endpoint; the form."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -13,11 +13,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.access.access import KEY_PARAMETER, READERS, TOTAL_READERS, Access
+from services.access.caller import Caller
 from services.bodies import declared_bytes, read_body
 from services.openapi import JSON, Operation
 from services.query.api.allowed import check_channels, check_names
 from services.query.api.budget import Budget, Purse
 from services.query.api.endpoints.asked import Asked
+from services.query.api.held_answers import HeldAnswer, HeldAnswers, form_of
 from services.query.api.last_answers import LastAnswers
 from services.query.api.live.event_stream import EventStream, MayStay
 from services.query.api.parameters.batch import BODY_BYTES_MAX
@@ -67,6 +69,7 @@ class Answering:
         query = asked.settings.query
         last = LastKnown(query.last_known_bytes_max, timedelta(seconds=query.last_known_s))
         self._last = LastAnswers(last, asked.now)
+        self._held = HeldAnswers()
 
     def route(
         self,
@@ -75,38 +78,59 @@ class Answering:
         scopes: frozenset[str] = READERS,
     ) -> Route:
         """The route of an operation. `answer` makes the struct that is answered; whatever it raises is a problem."""
-        form = QuestionForm(operation, (KEY_PARAMETER,))
+        return Route(path_of(operation), self.endpoint(operation, answer, scopes), methods=[operation.method])
+
+    def endpoint(
+        self,
+        operation: Operation[A],
+        answer: Callable[[Question], Awaitable[A]],
+        scopes: frozenset[str] = READERS,
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """What answers requests for an operation."""
+        questions = QuestionForm(operation, (KEY_PARAMETER,))
         if operation.rows is None:
             raise ValueError(f"{operation.path} does not say which of its lists CSV shows; give it `rows`")
         rows = operation.rows
 
         async def endpoint(request: Request) -> Response:
             try:
-                question = self.ask(request, operation, form, scopes)
-                if operation.bodies:
+                caller = self._access.caller(request, scopes)
+                wanted = _wanted(request)
+                asked = request.scope["raw_path"], request.scope["query_string"]
+                form = None if operation.bodies else form_of(asked, wanted, caller)
+                held = None if form is None else self._held.get(form)
+                question = None if held is not None else self._question(caller, asked, operation, questions)
+                if question is not None and operation.bodies:
                     # Before it counts as under way: clients that send slowly must not fill the process.
                     question.body = await self._body(request)
-                with self._purse(request, question) as purse:
+                with self._purse(request, caller, question) as purse:
                     await purse.begin()
-                    found, of_age = await self._last.answer(operation.path, question, answer)
-                    one = await shown(
-                        found,
-                        getattr(found, "ROWS", rows),
-                        _wanted(request),
-                        question=b"%b?%b" % (request.scope["raw_path"], request.scope["query_string"]),
-                        span=question.span,
-                        is_public=question.caller.is_publishable,
-                        status=operation.status,
-                    )
+                    of_age: Mapping[str, str] = {}
+                    if question is not None:
+                        found, of_age = await self._last.answer(operation.path, question, answer)
+                        one = await shown(
+                            found,
+                            getattr(found, "ROWS", rows),
+                            wanted,
+                            question=b"%b?%b" % asked,
+                            span=question.span,
+                            is_public=caller.is_publishable,
+                            status=operation.status,
+                        )
+                        held = HeldAnswer(one, question.span, question.until_s)
+                        # What is given since a store does not answer is given as long as it does not.
+                        if form is not None and not of_age:
+                            self._held.put(form, held)
+                assert held is not None
                 # What everybody may keep says nothing of one client's limits.
-                limits = {} if question.caller.is_publishable else purse.headers
-                headers = {**one.headers, **limits, **self._asked.of_trust(question.span), **of_age}
-                return Response(one.body, one.status, headers)
+                limits = {} if caller.is_publishable else purse.headers
+                headers = {**held.shown.headers, **limits, **self._asked.of_trust(held.span), **of_age}
+                return Response(held.shown.body, held.shown.status, headers)
             except Exception as error:
                 # Here, and not by Starlette: it would answer a failure outside of CORS, so that no page could read it.
                 return await refuse(request, error)
 
-        return Route(path_of(operation), endpoint, methods=[operation.method])
+        return endpoint
 
     def stream_route(
         self, operation: Operation[Any], answer: Callable[[Question, str, MayStay], Awaitable[EventStream]]
@@ -128,7 +152,7 @@ class Answering:
 
             try:
                 question = self.ask(request, operation, form)
-                with self._purse(request, question) as purse:
+                with self._purse(request, question.caller, question) as purse:
                     await purse.begin()
                     return await answer(question, request.headers.get("last-event-id", ""), may_stay)
             except Exception as error:
@@ -143,7 +167,7 @@ class Answering:
         async def endpoint(request: Request) -> Response:
             try:
                 question = self.ask(request, operation, form, TOTAL_READERS, is_of_picture=True)
-                with self._purse(request, question) as purse:
+                with self._purse(request, question.caller, question) as purse:
                     await purse.begin()
                     return picture(await draw(question), question.caller)
             except Exception as error:
@@ -152,11 +176,12 @@ class Answering:
         return Route(path_of(operation), endpoint, methods=[operation.method])
 
     @contextmanager
-    def _purse(self, request: Request, question: Question) -> Iterator[Purse]:
+    def _purse(self, request: Request, caller: Caller, question: Question | None) -> Iterator[Purse]:
         header = self._budget.address_header
         forwarded = request.headers.getlist(header) if header else ()
-        with self._budget.question(question.caller, request.client and request.client.host, forwarded) as purse:
-            question.give(purse)
+        with self._budget.question(caller, request.client and request.client.host, forwarded) as purse:
+            if question is not None:
+                question.give(purse)
             yield purse
 
     def ask(
@@ -170,7 +195,12 @@ class Answering:
     ) -> Question:
         """The question of a request whose caller may ask it. Raises RefusedError for all others."""
         caller = self._access.caller(request, scopes, is_of_picture=is_of_picture)
-        question = form.read(caller, request.scope["raw_path"], request.scope["query_string"])
+        return self._question(caller, (request.scope["raw_path"], request.scope["query_string"]), operation, form)
+
+    def _question(
+        self, caller: Caller, asked: tuple[bytes, bytes], operation: Operation[Any], form: QuestionForm
+    ) -> Question:
+        question = form.read(caller, *asked)
         if not operation.bodies:
             # Otherwise the names are in the body, and whoever reads it checks them.
             check_names(question, has_kind="kind" in operation.query_names)

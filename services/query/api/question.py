@@ -18,11 +18,12 @@ class Question:
     """What an endpoint is asked.
 
     `path_params` are the names in the path and `query_params` the parameters of the query. `body` is what was sent to
-    an operation that has bodies. `caller` asks, and may name what the address names. An endpoint
-    sets `span` to the times that its answer is about, once they are known; None stands for all times.
+    an operation that has bodies. `caller` asks, and may name what the address names. An endpoint sets `span` to the
+    times that its answer is about, once they are known; None stands for all times. It sets `until_s` to the time of the
+    monotonic clock until which the same question may have the same answer, if there is such a time.
     """
 
-    __slots__ = ("_purse", "body", "caller", "path_params", "query_params", "span")
+    __slots__ = ("_purse", "body", "caller", "path_params", "query_params", "span", "until_s")
 
     def __init__(self, caller: Caller, path_params: Mapping[str, str], query_params: Query) -> None:
         self.caller = caller
@@ -30,6 +31,7 @@ class Question:
         self.query_params = query_params
         self.body = b""
         self.span: Span | None = None
+        self.until_s: float | None = None
         self._purse: Purse | None = None
 
     def give(self, purse: Purse) -> None:

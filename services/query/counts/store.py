@@ -150,6 +150,10 @@ class CountStore:
         parts = await asyncio.gather(*(self._session.rows(one, (cut,)) for one in statements for cut in cuts))
         return kinds_of_videos(asked, self._kinds_always, (row for rows in parts for row in rows))
 
+    def fresh_until_s(self, total: Total) -> float:
+        """Until when, by the monotonic clock, a total may be answered without asking for it again."""
+        return self._totals.fresh_until_s(total)
+
     async def totals_of_many(
         self, video_ids: Sequence[str], kinds: tuple[str, ...], known: Known, *, now: datetime
     ) -> list[Total]:

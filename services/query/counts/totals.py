@@ -104,12 +104,16 @@ class Totals:
         asked = Asked(known, now)
         total = self._held.get(key)
         if total is not None and total.counted.state == known.history.state:
-            age_s = monotonic() - total.read_s
-            if age_s < self._fresh_s:
-                if age_s > EARLY * self._fresh_s:
+            now_s = monotonic()
+            if now_s - total.read_s < self._fresh_s:
+                if now_s >= self.fresh_until_s(total):
                     self._reads.begin(key, asked)
                 return total
         return await self._reads.get(key, asked)
+
+    def fresh_until_s(self, total: Total) -> float:
+        """The time by the monotonic clock at which a total begins to be read anew by whoever asks for it."""
+        return total.read_s + EARLY * self._fresh_s
 
     async def _read(self, asked: Mapping[Key, Asked]) -> Mapping[Key, Total]:
         groups: dict[tuple[str, ...], dict[str, Asked]] = {}

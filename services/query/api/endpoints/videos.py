@@ -39,7 +39,8 @@ class Videos:
         """The totals of a video: of one kind, or of several."""
         video_id, kinds = read_video(question), read_kinds(question.query_params.all("kind"))
         if kinds.is_one:
-            return await self.total(video_id, kinds.names[0])
+            answer, question.until_s = await self._total(video_id, kinds.names[0])
+            return answer
         now, store = self._asked.now(), self._asked.store
         known = await self._asked.knowledge.get()
         found = await find_kinds(store, question.caller, kinds, [video_id], known.history)
@@ -55,14 +56,19 @@ class Videos:
         )
 
     async def total(self, video_id: str, kind: str) -> answers.VideoViews:
-        """The total of a video, for who asks once and for who listens."""
+        """The total of a video, for who listens."""
+        answer, _ = await self._total(video_id, kind)
+        return answer
+
+    async def _total(self, video_id: str, kind: str) -> tuple[answers.VideoViews, float]:
+        """The total of a video, and until when it may be answered."""
         now = self._asked.now()
         total = await self._asked.store.totals(
             video_id, (kind, blocked(kind)), await self._asked.knowledge.get(), now=now
         )
         views, not_counted = total.views
         imported, _ = total.imported
-        return answers.VideoViews(
+        answer = answers.VideoViews(
             video_id=video_id,
             kind=kind,
             views=views + imported,
@@ -72,6 +78,7 @@ class Videos:
             **of_arrivals(self._asked.arrivals_of(total.known)),
             **of_history(total.known.history, [(ALWAYS, now)]),
         )
+        return answer, self._asked.store.fresh_until_s(total)
 
     async def series(self, question: Question) -> answers.Series | SeriesByKind:
         """The views of a video over time: of one kind, or of several."""
