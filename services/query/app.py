@@ -85,6 +85,7 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         files_max=settings.query.history_files_max,
         timeout_s=settings.query.history_timeout_s,
         answer_timeout_s=settings.query.history_answer_timeout_s,
+        held_bytes_max=settings.query.held_bytes_max // 4,
     )
     session = ReadSession(settings.cassandra, settings.query.cassandra_timeout_s)
     store = CountStore(session, settings.query, history, settings.counting.declared_kinds)
@@ -151,7 +152,8 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         Route(READYZ.path, readyz),
     ]
     limiter = _limiter(settings, redis, registry)
-    answering = Answering(access, asked, Budget(settings, limiter), following)
+    held_bytes_max = settings.query.held_bytes_max // 4
+    answering = Answering(access, asked, Budget(settings, limiter), following, held_bytes_max)
     public = Starlette(
         routes=[
             *_questions(asked, videos, top, following, answering),

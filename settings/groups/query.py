@@ -81,9 +81,10 @@ class QuerySettings(ServingSettings):
         "nothing, and reads everything for each answer.",
     )
     held_bytes_max: int = Field(
-        64 << 20,
+        128 << 20,
         ge=0,
-        description="How many bytes the totals take up, at most, that the service holds.",
+        description="How many bytes what the service holds takes up at most: totals half of them, answers and rows "
+        "of history a quarter each.",
     )
     search_bytes_max: int = Field(
         256 << 20,

@@ -267,3 +267,34 @@ def test_a_store_that_does_not_answer_is_an_error_for_old_counts_alone(manifest:
             asyncio.run(tables.series("A", "view", series, tables.known, now=now))
     for series in (Series(HOUR, *SPAN), Series(DAY, *SPAN)):
         assert all(views for _, views in asyncio.run(tables.series("A", "view", series, tables.known, now=now)))
+
+
+def test_what_was_read_of_a_file_is_held_and_right(tmp_path: Path, name: str) -> None:
+    """Also where an hour that a file still has lies in another file by now."""
+    files = HistoryFiles(pyarrow.fs.LocalFileSystem(), str(tmp_path / "history"))
+    held = History(files, files_max=1000, held_bytes_max=1 << 20)
+    plain = History(files, files_max=1000)
+    read: list[str] = []
+    rows = files.rows
+
+    def noted(path: str, *values: str) -> list[tuple[int, int]]:
+        read.append(path)
+        return rows(path, *values)
+
+    files.rows = noted  # type: ignore[method-assign, assignment]
+
+    async def ask() -> None:
+        for spans in ([SPAN], [(START, START + DAY)], [(START + timedelta(minutes=7), START + timedelta(hours=3))]):
+            for video, kind in (("A", "view"), ("B", "view"), ("nobody", "view")):
+                want = await plain.rows(name, "minutes", video, kind, spans)
+                assert sorted(await held.rows(name, "minutes", video, kind, spans)) == sorted(want)
+        read.clear()
+        assert await held.rows(name, "minutes", "A", "view", [SPAN])
+        assert read == []
+        # Of hours nothing was read, which lie in files of their own.
+        assert await held.rows(name, "hours", "A", "view", [SPAN])
+        assert read
+
+    asyncio.run(ask())
+    held.stop()
+    plain.stop()

@@ -12,7 +12,6 @@ from services.query.api.shown import Shown, Wanted
 from services.query.cache.held import Held
 from services.query.counts.spans import Span
 
-ANSWERS_BYTES_MAX = 32 << 20
 # What is longer than this would make room for little else.
 ANSWER_BYTES_MAX = 256 << 10
 # Of an answer beside its body and what was asked: its header fields, and objects of Python.
@@ -45,8 +44,8 @@ class HeldAnswer(NamedTuple):
 class HeldAnswers:
     """Answers by their form."""
 
-    def __init__(self) -> None:
-        self._held: Held[Form, HeldAnswer] = Held(ANSWERS_BYTES_MAX, _size)
+    def __init__(self, bytes_max: int) -> None:
+        self._held: Held[Form, HeldAnswer] = Held(bytes_max, _size)
 
     def get(self, form: Form) -> HeldAnswer | None:
         """The answer, if it is held and may still be given."""

@@ -4,19 +4,22 @@ Callers name the manifest from which the tables were written, so that rows and f
 They must check beforehand that history reaches as far as they ask.
 """
 
+import array
 import asyncio
 import contextlib
 import functools
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
+from services.query.cache.held import Held
 from services.query.counts.breaker import Breaker
 from services.query.counts.completeness import HistoryAwayError
 from services.query.counts.guard import Guard, NoAnswerError
@@ -35,6 +38,12 @@ PROBE_FIRST_S, PROBE_MOST_S = 1.0, 10.0
 # How many files one request reads at a time, so that a large request does not keep the others waiting.
 FILES_AT_ONCE = 8
 T = TypeVar("T")
+
+
+# The time in ms since 1970 and the views of each row, one after the other.
+Rows: TypeAlias = "array.array[int]"
+# Of held rows beside the rows and the names: objects of Python.
+HELD_BYTES = 400
 
 
 class TooManyFilesError(ValueError):
@@ -66,13 +75,21 @@ class History:
 
     `timeout_s` is how long the store may take for a manifest, or for the rows of a video in one file. A thread in which
     the store hangs cannot be stopped: without the breaker a few questions would occupy all threads. `answer_timeout_s`
-    is how long all files of one question may take.
+    is how long all files of one question may take. Rows of videos that were read from files are held within
+    `held_bytes_max`.
     """
 
     def __init__(
-        self, files: HistoryFiles, *, files_max: int, timeout_s: float = 5.0, answer_timeout_s: float = 20.0
+        self,
+        files: HistoryFiles,
+        *,
+        files_max: int,
+        timeout_s: float = 5.0,
+        answer_timeout_s: float = 20.0,
+        held_bytes_max: int = 0,
     ) -> None:
         self._files = files
+        self._held: Held[tuple[str, str, str], Rows] = Held(held_bytes_max, _size)
         self._answer_timeout_s = answer_timeout_s
         breaker = Breaker(FAILURES_MAX, PROBE_FIRST_S, PROBE_MOST_S)
         self._guard = Guard("the object store", breaker, (StoreError,), timeout_s=timeout_s, at_once=THREADS)
@@ -132,13 +149,26 @@ class History:
             raise TooManyFilesError(len(hours_of), self._files_max, min(spans)[0])
         found: list[tuple[datetime, int]] = []
 
-        async def read(path: str) -> None:
-            call = functools.partial(self._files.rows, path, data_set, video_id, kind)
-            for at_ms, views in await self._in_thread(call):
+        def take(path: str, rows: Rows) -> None:
+            for at_ms, views in zip(rows[::2], rows[1::2], strict=True):
                 if at_ms // HOUR_MS in hours_of[path]:
                     found.append((datetime.fromtimestamp(at_ms / 1000, UTC), views))
 
-        await _at_once(read, hours_of)
+        async def read(path: str) -> None:
+            call = functools.partial(self._files.rows, path, data_set, video_id, kind)
+            rows = array.array("q", itertools.chain.from_iterable(await self._in_thread(call)))
+            self._held.put((path, video_id, kind), rows)
+            take(path, rows)
+
+        not_held = []
+        for path in hours_of:
+            # A file never changes, and a path is never used again.
+            rows = self._held.get((path, video_id, kind))
+            if rows is None:
+                not_held.append(path)
+            else:
+                take(path, rows)
+        await _at_once(read, not_held)
         return [
             (at.replace(tzinfo=None), views) for at, views in found if any(start <= at < end for start, end in spans)
         ]
@@ -273,3 +303,7 @@ def _hours(spans: Sequence[Span]) -> list[int]:
     for start, end in spans:
         found.update(range(int(start.timestamp()) // 3600, -int(-end.timestamp() // 3600)))
     return sorted(found)
+
+
+def _size(name: tuple[str, str, str], rows: Rows) -> int:
+    return HELD_BYTES + sum(map(len, name)) + rows.itemsize * len(rows)

@@ -75,11 +75,12 @@ class CountStore:
         self._minutes_kept_days = query.minutes_kept_days
         self._hours_kept_days = query.hours_kept_days
         self._history = history
+        self._fresh_s = query.fresh_ms / 1000
         self._totals = Totals(
             session,
             kept_days=query.minutes_kept_days,
             fresh_s=query.fresh_ms / 1000,
-            bytes_max=query.held_bytes_max,
+            bytes_max=query.held_bytes_max // 2,
         )
         # The register's column `applied`, and that text decoded.
         self._applied: tuple[str | None, Applied | None] = None, None
@@ -153,6 +154,10 @@ class CountStore:
     def fresh_until_s(self, total: Total) -> float:
         """Until when, by the monotonic clock, a total may be answered without asking for it again."""
         return self._totals.fresh_until_s(total)
+
+    def fresh_from_now_until_s(self) -> float:
+        """The same for numbers that are read from now on."""
+        return monotonic() + self._fresh_s
 
     async def totals_of_many(
         self, video_ids: Sequence[str], kinds: tuple[str, ...], known: Known, *, now: datetime
