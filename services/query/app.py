@@ -56,8 +56,10 @@ from services.query.api.operations.top import TOP
 from services.query.api.operations.videos import HISTORY, SERIES, VIEWS
 from services.query.api.public import embed_route
 from services.query.api.refusing import HANDLERS, RETRY
+from services.query.cache.shared import Shared
 from services.query.counts.cold import History
 from services.query.counts.overflow_watch import OverflowWatch
+from services.query.counts.rolled_hours import KEPT_S, RolledHours
 from services.query.counts.session import ReadSession, StoreAwayError
 from services.query.counts.store import CountStore
 from services.query.counts.trust_watch import TrustWatch
@@ -88,7 +90,10 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         held_bytes_max=settings.query.held_bytes_max // 4,
     )
     session = ReadSession(settings.cassandra, settings.query.cassandra_timeout_s)
-    store = CountStore(session, settings.query, history, settings.counting.declared_kinds)
+    redis = redis_client(settings.redis) if settings.redis.host else None
+    store = CountStore(
+        session, settings.query, history, settings.counting.declared_kinds, _rolled_hours(settings, session, redis)
+    )
     life = Life()
     registry = CollectorRegistry()
     add_stores(registry, {"cassandra": lambda: session.is_away, "object_store": lambda: history.is_away})
@@ -108,7 +113,6 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         registry=registry,
     )
     access = Access(settings.access, registry)
-    redis = redis_client(settings.redis) if settings.redis.host else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -231,6 +235,17 @@ def _limiter(settings: Settings, redis: Redis | None, registry: CollectorRegistr
         callers_max=settings.limits.callers_max,
         clock=time.monotonic,
         heard=shared.set,
+    )
+
+
+def _rolled_hours(settings: Settings, session: ReadSession, redis: Redis | None) -> RolledHours:
+    if not settings.query.fresh_ms:
+        return RolledHours(session)
+    return RolledHours(
+        session,
+        Shared(redis, kept_s=KEPT_S),
+        keyspace=settings.cassandra.keyspace,
+        bytes_max=settings.query.held_bytes_max // 4,
     )
 
 

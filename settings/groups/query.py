@@ -83,8 +83,8 @@ class QuerySettings(ServingSettings):
     held_bytes_max: int = Field(
         128 << 20,
         ge=0,
-        description="How many bytes what the service holds takes up at most: totals half of them, answers and rows "
-        "of history a quarter each.",
+        description="How many bytes what the service holds takes up at most: a quarter each for totals, answers, hours "
+        "and rows of history.",
     )
     search_bytes_max: int = Field(
         256 << 20,

@@ -26,6 +26,7 @@ from services.query.counts.completeness import ALWAYS, DAY, HOUR, HistoryAwayErr
 from services.query.counts.kinds import KindsOfVideo, kinds_of_videos
 from services.query.counts.known import Known
 from services.query.counts.points import Points
+from services.query.counts.rolled_hours import RolledHours
 from services.query.counts.series import Rolled, Series, fill, naive
 from services.query.counts.session import ReadSession
 from services.query.counts.spans import Span, dates, inside, months, nearly_merged, outside
@@ -68,7 +69,12 @@ class CountStore:
     """
 
     def __init__(
-        self, session: ReadSession, query: QuerySettings, history: History, declared_kinds: Sequence[str] = ()
+        self,
+        session: ReadSession,
+        query: QuerySettings,
+        history: History,
+        declared_kinds: Sequence[str] = (),
+        rolled_hours: RolledHours | None = None,
     ) -> None:
         self._session = session
         self._kinds_always = sorted({DEFAULT_KIND, *declared_kinds})
@@ -76,11 +82,12 @@ class CountStore:
         self._hours_kept_days = query.hours_kept_days
         self._history = history
         self._fresh_s = query.fresh_ms / 1000
+        self._rolled_hours = RolledHours(session) if rolled_hours is None else rolled_hours
         self._totals = Totals(
             session,
             kept_days=query.minutes_kept_days,
             fresh_s=query.fresh_ms / 1000,
-            bytes_max=query.held_bytes_max // 2,
+            bytes_max=query.held_bytes_max // 4,
         )
         # The register's column `applied`, and that text decoded.
         self._applied: tuple[str | None, Applied | None] = None, None
@@ -287,17 +294,13 @@ class CountStore:
         old = ALWAYS, min(cut(now, self._hours_kept_days), history.end)
         # Spans with little in between are read as one: rows that nobody asked for cost less than further reads.
         hot_spans = nearly_merged(inside(outside(spans, old), (ALWAYS, _future(now))), DAY)
-        parts, cold = await asyncio.gather(
-            asyncio.gather(
-                *(
-                    self._session.rows("hours", (video_id, kind, month, naive(start), naive(end)))
-                    for start, end in hot_spans
-                    for month in months(start.date(), (end - MINUTE).date())
-                )
-            ),
+        asked = sorted({at for start, end in hot_spans for at in months(start.date(), (end - MINUTE).date())})
+        rows, cold = await asyncio.gather(
+            self._rolled_hours.rows(video_id, kind, asked, history),
             self._history.rows(history.manifest, "hours", video_id, kind, inside(spans, old)),
         )
-        hot = [(row.hour, row.views) for rows in parts for row in rows]
+        bounds = [(naive(start), naive(end)) for start, end in hot_spans]
+        hot = [row for row in rows if any(start <= row[0] < end for start, end in bounds)]
         # The rollup writes an hour once it is complete.
         return [Rolled(hour, views, hour + HOUR) for hour, views in [*hot, *cold]]
 

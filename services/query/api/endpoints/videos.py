@@ -86,7 +86,8 @@ class Videos:
         now, store, points_max = self._asked.now(), self._asked.store, self._asked.points_max
         asked = read_video_series(question.query_params, now=now, points_max=points_max)
         question.span = asked.span
-        question.until_s = store.fresh_from_now_until_s()
+        if kinds.is_one:
+            question.until_s = store.fresh_from_now_until_s()
         arrivals, history = await self._asked.complete()
         before = store.minutes_cut(now) if asked.is_of_minutes else None
         closed = arrivals.closed(arrivals.complete, history.missing([asked.span], before=before))
