@@ -147,6 +147,14 @@ class Source:
         }
 
 
+class SlowSource(Source):
+    """What takes its time, so that others come meanwhile."""
+
+    async def read(self, subjects: Sequence[Subject], every_s: int) -> Mapping[Subject, State | Exception]:
+        await asyncio.sleep(0.001)
+        return await super().read(subjects, every_s)
+
+
 def hub_of(source: Source, *, cost: int = 1, listeners_max: int = 10, life: Life | None = None) -> Hub:
     return Hub(
         source.read,
@@ -212,6 +220,34 @@ def test_what_needs_more_partitions_than_are_read_at_once_is_read_in_turn_and_le
         assert all(len(asked) == 2 for asked, _ in source.asked)
         # Three readings for five things of half a reading each.
         assert {name for asked, _ in source.asked[:3] for name in asked} == set(names)
+        hub.stop()
+
+    asyncio.run(run())
+
+
+def test_clients_who_come_and_go_hold_up_nobody_who_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        # A round is always due, as with a slow store.
+        monkeypatch.setattr(hub_module, "EVERY_S", 0.0)
+        source = SlowSource()
+        hub = hub_of(source, cost=PARTITIONS_AT_ONCE)
+        for name in "AB":
+            await hub.listen(name, listener_now())
+
+        async def come_and_go(name: str) -> None:
+            for visit in range(20):
+                listener = listener_now()
+                await hub.listen(f"{name}{visit}", listener)
+                hub.leave(f"{name}{visit}", listener)
+
+        source.asked.clear()
+        async with asyncio.timeout(30):
+            # While the one is read, the other has come: there is always one who has heard nothing.
+            await asyncio.gather(come_and_go("C"), come_and_go("D"))
+        stayed = [name for asked, _ in source.asked for name in asked if name in ("A", "B")]
+        # They are read in turn, in each round.
+        assert len(stayed) >= len(source.asked) - 1
+        assert abs(stayed.count("A") - stayed.count("B")) <= 1
         hub.stop()
 
     asyncio.run(run())

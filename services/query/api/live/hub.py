@@ -23,7 +23,8 @@ from services.refused import RETRY_AFTER_S, RefusedError
 
 LOG = structlog.get_logger("query")
 EVERY_S = 1.0
-# So many partitions are read at a time. If all listeners need more, each is read less often, and its events say so.
+# So many partitions are read at a time, and as many for those who have just come. If all listeners need more, each is
+# read less often, and its events say so.
 PARTITIONS_AT_ONCE = 500
 TEND_S = 0.5
 # Proxies and browsers take a silent connection for dead after 30 to 60 s.
@@ -140,19 +141,25 @@ class Hub:
             self._is_new.clear()
             now_s = time.monotonic()
             fresh = [subject for subject, watched in self._watched.items() if watched.state is None]
-            if fresh:
-                await self._read_some(self._cut(fresh))
-            elif now_s >= self._next_s:
+            if now_s >= self._next_s:
                 self._next_s = now_s + EVERY_S
-                oldest_first = sorted(self._watched, key=lambda subject: self._watched[subject].read_at_s)
-                await self._read_some(self._cut(oldest_first))
+                # Each has a cut of its own: neither those who come all the time nor those who stay hold up the others.
+                await self._read_some([*self._cut(self._known_oldest_first()), *self._cut(fresh)])
+            elif fresh:
+                await self._read_some(self._cut(fresh))
             else:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._next_s - now_s):
                         await self._is_new.wait()
 
+    def _known_oldest_first(self) -> list[Subject]:
+        known = [
+            (watched.read_at_s, subject) for subject, watched in self._watched.items() if watched.state is not None
+        ]
+        return [subject for _, subject in sorted(known, key=lambda one: one[0])]
+
     def _cut(self, subjects: Iterable[Subject]) -> list[Subject]:
-        """As many of them as are read at a time, one at least."""
+        """As many of them as are read at a time; one at least, if there is one."""
         found: list[Subject] = []
         partitions = 0
         for subject in subjects:
