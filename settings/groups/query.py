@@ -72,7 +72,8 @@ class QuerySettings(ServingSettings):
         1000,
         ge=0,
         description="How many streams of live answers a process has at a time. A further one is answered with 503. "
-        "Each is a connection of connections_max, and of what the load balancer gives to a process.",
+        "One key has at most half of them. Each is a connection of connections_max, and of what the load balancer "
+        "gives to a process.",
     )
     fresh_ms: int = Field(
         1000,

@@ -12,17 +12,22 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import Message
 
+from services.access.caller import Caller
 from services.leaving import Life
+from services.parameters import read_query
 from services.query.api.answers.live import LiveAway
 from services.query.api.endpoints.asked import Asked
+from services.query.api.endpoints.live import Live
 from services.query.api.endpoints.top import Top
 from services.query.api.endpoints.videos import Videos
 from services.query.api.live import hub as hub_module
 from services.query.api.live.event_stream import EventStream
 from services.query.api.live.hub import PARTITIONS_AT_ONCE, Hub
 from services.query.api.live.listener import HOLD_S, Listener
+from services.query.api.live.places import Places
 from services.query.api.live.reading import Reading, TotalOf
 from services.query.api.live.states import Place, State, Subject, block, id_of, place_of
+from services.query.api.question import Question
 from services.query.counts.session import StoreAwayError
 from services.query.counts.top import TopQuestion
 from services.query.counts.trust_watch import TrustWatch
@@ -283,6 +288,46 @@ def test_there_are_so_many_listeners_and_a_place_is_free_again() -> None:
         hub.stop()
 
     asyncio.run(run())
+
+
+def test_one_key_has_half_of_the_places_and_open_access_has_all() -> None:
+    async def run() -> None:
+        source = Source()
+        hub = hub_of(source, listeners_max=5)
+        live = Live(hub)
+
+        async def listen(key: str | None, video_id: str = "A") -> EventStream:
+            question = Question(Caller("shop", key), {"video_id": video_id}, read_query(b"", ()))
+            return await live.views(question, "", lambda: True)
+
+        streams = [await listen("one") for _ in range(3)]
+        with pytest.raises(RefusedError, match="the key one has 3 listeners") as refused:
+            await listen("one")
+        assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
+        await listen("two")
+        await listen(None)
+        with pytest.raises(RefusedError, match="this process has 5 listeners"):
+            await listen("three")
+        # A place is free again after a stream, and after a first reading that fails.
+        streams[0]._leave()
+        source.failing.add(TotalOf("B", "view"))
+        with pytest.raises(StoreAwayError):
+            await listen("one", "B")
+        await listen("one")
+        hub.stop()
+        open_hub = hub_of(Source(), listeners_max=2)
+        for _ in range(2):
+            await open_hub.listen("A", listener_now())
+        open_hub.stop()
+
+    asyncio.run(run())
+
+
+def test_a_single_place_is_for_any_key() -> None:
+    places = Places(1)
+    places.take("one")
+    places.give_back("one")
+    places.take("two")
 
 
 def test_a_first_reading_that_fails_is_the_answer_to_all_who_wait_and_the_next_begins_anew() -> None:

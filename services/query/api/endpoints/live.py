@@ -34,6 +34,8 @@ class Live:
     async def _stream(self, subject: Subject, question: Question, last_id: str, may_stay: MayStay) -> EventStream:
         events_max = read_events_max(question.query_params)
         said = place_of(last_id)
-        listener = Listener(said, now_s=time.monotonic(), may_stay=may_stay, events_max=events_max)
+        listener = Listener(
+            said, now_s=time.monotonic(), key=question.caller.key, may_stay=may_stay, events_max=events_max
+        )
         await self._hub.listen(subject, listener)
         return EventStream(listener, lambda: self._hub.leave(subject, listener))

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from services.leaving import LEAVING, Life
 from services.query.api.answers.live import LiveAway
 from services.query.api.live.listener import Listener
+from services.query.api.live.places import Places
 from services.query.api.live.states import State, Subject
 from services.query.api.texts import utc_text
 from services.refused import RETRY_AFTER_S, RefusedError
@@ -64,18 +65,17 @@ class Hub:
     ) -> None:
         self._read = read
         self._cost = cost
-        self._listeners_max = listeners_max
         self._life = life
         self._now = now
         self._watched: dict[Subject, _Watched] = {}
-        self._count = 0
+        self._places = Places(listeners_max)
         self._tasks: list[asyncio.Task[None]] = []
         self._is_new = asyncio.Event()
         self._next_s = 0.0
         # How long the last reading took: with a slow store there is less than one a second.
         self._took_s = 0.0
         Gauge("view_counts_query_listeners", "Open streams of live answers.", registry=registry).set_function(
-            lambda: self._count
+            lambda: self._places.taken
         )
         self._dropped = Counter(
             "view_counts_query_listeners_dropped",
@@ -87,16 +87,11 @@ class Hub:
         """Begin to listen: the newest state is offered at once. Raises RefusedError, and what a reading raises."""
         if self._life.is_leaving:
             raise RefusedError(503, LEAVING, retry_after_s=RETRY_AFTER_S)
-        if self._count >= self._listeners_max:
-            error = (
-                f"this process has {self._listeners_max} listeners and takes no more; try again, or ask now and then"
-            )
-            raise RefusedError(503, error, retry_after_s=RETRY_AFTER_S)
+        self._places.take(listener.key)
         watched = self._watched.get(subject)
         if watched is None:
             watched = self._watched[subject] = _Watched()
         watched.listeners.add(listener)
-        self._count += 1
         self._begin()
         try:
             if watched.state is None:
@@ -116,10 +111,10 @@ class Hub:
         if watched is None or listener not in watched.listeners:
             return
         watched.listeners.remove(listener)
-        self._count -= 1
+        self._places.give_back(listener.key)
         if not watched.listeners:
             del self._watched[subject]
-        if self._count == 0:
+        if not self._watched:
             self.stop()
 
     def stop(self) -> None:
@@ -194,7 +189,7 @@ class Hub:
                 self._tell_away(subject, watched, state)
             else:
                 self._tell(watched, state, began)
-        if self._count == 0:
+        if not self._watched:
             self.stop()
 
     def _tell(self, watched: _Watched, state: State, began: datetime) -> None:
@@ -211,7 +206,8 @@ class Hub:
         if watched.read_at is None:
             # Nobody has heard anything, and who waits gets this as an answer. The next who comes begins anew.
             del self._watched[subject]
-            self._count -= len(watched.listeners)
+            for listener in watched.listeners:
+                self._places.give_back(listener.key)
             watched.listeners.clear()
             watched.first.set_exception(error)
             # It is seen, also when nobody waits any more.

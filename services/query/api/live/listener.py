@@ -19,16 +19,21 @@ OF_TABLES = f"the tables have said so for {HOLD_S:g} seconds"
 
 
 class Listener:
-    """What is to be sent to a client. `said` is how far the last event was that it has, `events_max` when it ends."""
+    """What is to be sent to a client. `said` is how far the last event was that it has, `events_max` when it ends.
+
+    `key` is the public id of the key with which the client listens, None in open access.
+    """
 
     def __init__(
         self,
         said: Place | None,
         *,
         now_s: float,
+        key: str | None = None,
         may_stay: Callable[[], bool] = lambda: True,
         events_max: int | None = None,
     ) -> None:
+        self.key = key
         self.may_stay = may_stay
         # Closes the connection without waiting for the client. Whoever sends sets it.
         self.drop: Callable[[], None] = lambda: None
