@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -160,10 +160,12 @@ class SlowSource(Source):
         return await super().read(subjects, every_s)
 
 
-def hub_of(source: Source, *, cost: int = 1, listeners_max: int = 10, life: Life | None = None) -> Hub:
+def hub_of(
+    source: Source, *, cost: int | Callable[[Subject], int] = 1, listeners_max: int = 10, life: Life | None = None
+) -> Hub:
     return Hub(
         source.read,
-        lambda _subject: cost,
+        cost if callable(cost) else lambda _subject: cost,
         listeners_max=listeners_max,
         life=life or Life(),
         now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
@@ -404,6 +406,63 @@ def test_a_silent_stream_has_comments_and_ends_with_its_key(monkeypatch: pytest.
         assert (await blocks_of(listener, 2))[1] == b": still here\n\n"
         valid[0] = False
         assert b"not valid" in (await blocks_of(listener, 1))[0]
+        hub.stop()
+
+    asyncio.run(run())
+
+
+def test_a_listener_that_cannot_be_tended_takes_nothing_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> bool:
+        raise KeyError("key")
+
+    async def run() -> None:
+        monkeypatch.setattr(hub_module, "COMMENT_S", 0.05)
+        hub = hub_of(Source())
+        await hub.listen("A", Listener(None, now_s=time.monotonic(), may_stay=broken))
+        other = listener_now()
+        await hub.listen("A", other)
+        assert (await blocks_of(other, 3))[1:] == [b": still here\n\n"] * 2
+        hub.stop()
+
+    asyncio.run(run())
+
+
+def test_a_round_that_breaks_is_not_the_last() -> None:
+    async def run() -> None:
+        source, is_broken = Source(), False
+
+        def cost(_subject: Subject) -> int:
+            if is_broken:
+                raise KeyError("cost")
+            return 1
+
+        hub = hub_of(source, cost=cost)
+        listener = listener_now()
+        await hub.listen("A", listener)
+        await blocks_of(listener, 1)
+        is_broken = True
+        await asyncio.sleep(0.1)
+        is_broken, source.views["A"] = False, 5
+        assert b"id: 7-5" in (await blocks_of(listener, 1))[0]
+        hub.stop()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_a_task_that_has_ended_begins_again_with_the_next_listener(monkeypatch: pytest.MonkeyPatch, task: int) -> None:
+    async def run() -> None:
+        monkeypatch.setattr(hub_module, "COMMENT_S", 0.05)
+        hub = hub_of(Source())
+        first = listener_now()
+        await hub.listen("A", first)
+        hub._tasks[task].cancel()
+        await until(hub._tasks[task].done)
+        second = listener_now()
+        async with asyncio.timeout(30):
+            await hub.listen("B", second)
+        for one in (first, second):
+            assert (await blocks_of(one, 2))[1] == b": still here\n\n"
         hub.stop()
 
     asyncio.run(run())

@@ -124,7 +124,9 @@ class Hub:
         self._tasks = []
 
     def _begin(self) -> None:
-        if all(task.done() for task in self._tasks):
+        # If only one of them has ended, the streams of the other would be without numbers, or without an end.
+        if not self._tasks or any(task.done() for task in self._tasks):
+            self.stop()
             self._is_new = asyncio.Event()
             self._next_s = time.monotonic() + EVERY_S
             self._tasks = [asyncio.create_task(self._go_on_reading()), asyncio.create_task(self._tend())]
@@ -133,19 +135,27 @@ class Hub:
 
     async def _go_on_reading(self) -> None:
         while True:
-            self._is_new.clear()
-            now_s = time.monotonic()
-            fresh = [subject for subject, watched in self._watched.items() if watched.state is None]
-            if now_s >= self._next_s:
-                self._next_s = now_s + EVERY_S
-                # Each has a cut of its own: neither those who come all the time nor those who stay hold up the others.
-                await self._read_some([*self._cut(self._known_oldest_first()), *self._cut(fresh)])
-            elif fresh:
-                await self._read_some(self._cut(fresh))
-            else:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._next_s - now_s):
-                        await self._is_new.wait()
+            try:
+                await self._read_or_wait()
+            # Without this task, all streams would go on without a number and without a word.
+            except Exception:
+                LOG.exception("live answers were not read")
+                await asyncio.sleep(EVERY_S)
+
+    async def _read_or_wait(self) -> None:
+        self._is_new.clear()
+        now_s = time.monotonic()
+        fresh = [subject for subject, watched in self._watched.items() if watched.state is None]
+        if now_s >= self._next_s:
+            self._next_s = now_s + EVERY_S
+            # Each has a cut of its own: neither those who come all the time nor those who stay hold up the others.
+            await self._read_some([*self._cut(self._known_oldest_first()), *self._cut(fresh)])
+        elif fresh:
+            await self._read_some(self._cut(fresh))
+        else:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._next_s - now_s):
+                    await self._is_new.wait()
 
     def _known_oldest_first(self) -> list[Subject]:
         known = [
@@ -176,7 +186,7 @@ class Hub:
         found: Mapping[Subject, State | Exception]
         try:
             found = await self._read(subjects, self._every_s())
-        # Whatever it is: without this task, all streams would go on without a number and without a word.
+        # Whatever it is, all who listen are told.
         except Exception as error:
             found = dict.fromkeys(subjects, error)
         self._took_s = time.monotonic() - began_s
@@ -225,7 +235,11 @@ class Hub:
         while True:
             now_s = time.monotonic()
             for listener in [one for watched in self._watched.values() for one in watched.listeners]:
-                self._tend_one(listener, now_s)
+                try:
+                    self._tend_one(listener, now_s)
+                # The others are tended, and this one again.
+                except Exception:
+                    LOG.exception("a listener was not tended")
             await asyncio.sleep(TEND_S)
 
     def _tend_one(self, listener: Listener, now_s: float) -> None:
