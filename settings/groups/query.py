@@ -90,7 +90,7 @@ class QuerySettings(ServingSettings):
     search_bytes_max: int = Field(
         256 << 20,
         ge=0,
-        description="The maximum size of the temporary file in which a process keeps ids and titles of videos, which "
+        description="The maximum size of the temporary files in which a process keeps ids and titles of videos, which "
         "it reads from kafka.metadata_topic when it starts; a million videos take about 200 MB. 0 turns search off.",
     )
     questions_per_s: float = Field(

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from schemas import registry
 from services.query import app as query_app
 from services.query.titles import following as module
-from services.query.titles.following import FULL, Following, Progress
+from services.query.titles.following import FULL, Following, NotReadError, Progress
 from services.query.titles.index import Video
 from settings import KafkaSettings, QuerySettings, Settings
 from tests.support.waiting import eventually
@@ -94,17 +94,24 @@ class Kafka:
         self.batches: list[list[Message]] = []
         self.is_away = False
         self.partitions = [0, 1]
+        self.leaderless: list[int] = []
         self.assigned: list[int] = []
         self.opened = 0
+        self.looks = 0
 
     def __call__(self, _config: dict[str, Any]) -> "Kafka":
         self.opened += 1
         return self
 
     def list_topics(self, topic: str, timeout: float) -> Any:
+        self.looks += 1
         if self.is_away:
             raise KafkaException(KafkaError(KafkaError.BROKER_NOT_AVAILABLE))
-        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=dict.fromkeys(self.partitions))})
+        no_leader = KafkaError(KafkaError.LEADER_NOT_AVAILABLE)
+        partitions = {
+            one: SimpleNamespace(error=no_leader if one in self.leaderless else None) for one in self.partitions
+        }
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=partitions)})
 
     def incremental_assign(self, places: list[Any]) -> None:
         self.assigned += [place.partition for place in places]
@@ -126,8 +133,8 @@ def kafka(monkeypatch: pytest.MonkeyPatch) -> Kafka:
     return made
 
 
-def record(video_id: str, title: str) -> tuple[bytes, bytes]:
-    about = {"title": title, "channel_id": "c", "channel_name": "n", "created_at": 0}
+def record(video_id: str, title: str, channel_id: str = "c") -> tuple[bytes, bytes]:
+    about = {"title": title, "channel_id": channel_id, "channel_name": "n", "created_at": 0}
     return video_id.encode(), registry.encode("VideoMetadata", {"video_id": video_id, **about})
 
 
@@ -152,6 +159,27 @@ def test_the_index_is_complete_when_each_partition_was_read_to_its_end(kafka: Ka
         kafka.partitions.append(2)
         assert eventually(lambda: kafka.assigned == [0, 1, 2], 30, 0.005)
         kafka.batches = [[Message(2)]]
+        assert eventually(lambda: following.progress.lacks is None, 30, 0.005)
+        assert kafka.opened == 1
+    finally:
+        following.stop()
+
+
+def test_a_partition_without_a_leader_is_lacking_whatever_the_others_say(kafka: Kafka) -> None:
+    kafka.batches = [[Message(0), Message(1)]]
+    following = Following(KafkaSettings(), 1 << 20)
+    following.start()
+    try:
+        assert eventually(lambda: following.progress.lacks is None, 30, 0.005)
+        kafka.leaderless = [1]
+        assert eventually(lambda: "partition 1" in (following.progress.lacks or ""), 30, 0.005)
+        at_s = following.progress.at_s
+        kafka.batches = [[Message(0, *record("A", "Aurora"))], [Message(0)]]
+        assert eventually(lambda: following.index.videos == 1 and not kafka.batches, 30, 0.005)
+        looks = kafka.looks
+        assert eventually(lambda: kafka.looks > looks + 1, 30, 0.005)
+        assert (following.progress.at_s, following.progress.lacks is None) == (at_s, False)
+        kafka.leaderless = []
         assert eventually(lambda: following.progress.lacks is None, 30, 0.005)
         assert kafka.opened == 1
     finally:
@@ -188,5 +216,34 @@ def test_a_full_index_says_so_also_at_the_end_of_the_topic(kafka: Kafka) -> None
     try:
         assert eventually(lambda: following.progress.at_s is not None, 30, 0.005)
         assert following.progress.lacks == FULL
+    finally:
+        following.stop()
+
+
+def test_a_full_index_forgets_what_is_deleted_and_learns_what_is_changed(kafka: Kafka) -> None:
+    following = Following(KafkaSettings(), 32 * 4096)
+    records = [[Message(0, *record(f"{at}-{n}", "Some title")) for n in range(20)] for at in range(120)]
+    changed = [Message(0, b"0-0"), Message(0, *record("0-1", "Other", "moved")), Message(0, *record("new", "New"))]
+    # Together they have no place.
+    longer = [f"{at}-{n}" for at in (1, 2) for n in range(20)]
+    long = [Message(0, *record(one, " ".join(f"{one}-{n}" for n in range(400)), "moved")) for one in longer]
+    kafka.batches = [*records, changed, long, [Message(0), Message(1)]]
+    following.start()
+    try:
+        assert eventually(lambda: following.progress.at_s is not None, 30, 0.005)
+        assert following.progress.lacks == FULL
+        assert following.channel_of("0-3") == "c"
+        assert following.channel_of("0-1") == "moved"
+        assert [one.video_id for one in following.index.find("other", 5)] == ["0-1"]
+        for unknown in ("0-0", "new"):
+            with pytest.raises(NotReadError, match="full"):
+                following.channel_of(unknown)
+            assert following.index.get(unknown) is None
+        # Nothing of before is left of those for which there was no place.
+        assert {following.index.channel_of(one) for one in longer} == {"moved", None}
+        assert {None if (about := following.index.get(one)) is None else about.channel_id for one in longer} == {
+            "moved",
+            None,
+        }
     finally:
         following.stop()

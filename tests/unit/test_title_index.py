@@ -1,10 +1,15 @@
 """Search by id and title: what is found, what has no meaning, and that the index stays in step and in its bounds."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import registry
+from services.query.titles import index as module
 from services.query.titles.following import change_of
 from services.query.titles.index import IndexFullError, TitleIndex, Video
 
@@ -92,6 +97,7 @@ def test_after_any_changes_it_is_as_if_made_anew(changes: list[tuple[str, str | 
         else:
             known[video_id] = title
     assert index.videos == len(known)
+    assert {one for one in "abcd" if index.channel_of(one) == "c-1"} == set(known)
     assert {one: index.get(one) for one in "abcd"} == {
         one: video(one, known[one])[1] if one in known else None for one in "abcd"
     }
@@ -121,6 +127,47 @@ def test_a_full_index_takes_nothing_of_what_does_not_fit_and_goes_on_answering()
     assert found(index, "0-1", 1) == ["0-1"]
     last = index.videos // 100
     assert index.get(f"{last}-0") is None
+
+
+def test_a_full_index_forgets_all_and_then_takes_again_what_fits() -> None:
+    index, known = TitleIndex(200 << 10), list[str]()
+
+    def fill(prefix: str) -> None:
+        for number in range(10_000):
+            index.put([video(f"{prefix}-{number}", f"Title {number}")])
+            known.append(f"{prefix}-{number}")
+
+    with pytest.raises(IndexFullError):
+        fill("a")
+    first = len(known)
+    assert (index.videos, index.channel_of(f"a-{first}")) == (first, None)
+    for video_id in known:
+        index.put([(video_id, None)])
+        assert index.channel_of(video_id) is None
+    assert (index.videos, found(index, "title")) == (0, [])
+    with pytest.raises(IndexFullError):
+        fill("b")
+    assert index.videos == len(known) - first > first // 2
+
+
+def test_who_asks_for_a_channel_does_not_wait_for_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = index_of(video("A", "Aurora"))
+    searches, may_end = threading.Event(), threading.Event()
+
+    def slow(_text: str, _limit: int) -> list[Any]:
+        searches.set()
+        may_end.wait(30)
+        return []
+
+    monkeypatch.setattr(module, "_questions", slow)
+    with ThreadPoolExecutor(2) as threads:
+        try:
+            search = threads.submit(index.find, "aurora", 1)
+            assert searches.wait(10)
+            assert threads.submit(index.channel_of, "A").result(10) == "c-1"
+            assert not search.done()
+        finally:
+            may_end.set()
 
 
 def test_a_record_of_the_topic_is_a_change() -> None:

@@ -71,11 +71,15 @@ class Following:
         self.index.close()
 
     def channel_of(self, video_id: str) -> str | None:
-        """The channel that the metadata of a video names; None if it has none. Raises NotReadError if nobody knows."""
-        video, lacks = self.index.get(video_id), self.progress.lacks
-        if video is None and lacks is not None:
+        """The channel that the metadata of a video names; None if it has none. Raises NotReadError if nobody knows.
+
+        It waits for no search, so that an event loop may ask.
+        """
+        # In this order: the index may be replaced by a whole one between the two.
+        lacks, channel_id = self.progress.lacks, self.index.channel_of(video_id)
+        if channel_id is None and lacks is not None:
             raise NotReadError(lacks)
-        return None if video is None else video.channel_id
+        return channel_id
 
     def _run(self) -> None:
         index = self.index
@@ -144,6 +148,8 @@ class _Reading:
         # Partitions, and those of them that were read to where their end was.
         self._partitions: set[int] = set()
         self._at_end: set[int] = set()
+        # Whether each partition could be read when the brokers last said so.
+        self._are_there = False
         self._look_at_s = 0.0
 
     def run(self) -> None:
@@ -153,36 +159,41 @@ class _Reading:
             messages = self._consumer.consume(BATCH, timeout=POLL_S)
             began_s = time.monotonic()
             changes = [change for message in messages if (change := self._change(message)) is not None]
-            if changes and not self.is_full:
+            if changes:
                 self._take(changes)
             # Silence alone says nothing: the brokers may be away.
-            if self._partitions <= self._at_end and (messages or has_looked):
+            if self._are_there and self._partitions <= self._at_end and (messages or has_looked):
                 self._reached()
             # As long as it took, others may have the core.
             self._stopping.wait(time.monotonic() - began_s if changes else 0.0)
 
     def _look(self) -> bool:
-        """Look which partitions there are, and whether brokers answer. Raises KafkaException if there never was one."""
+        """Look which partitions there are, and whether brokers have them. Raises KafkaException if none ever was."""
         self._look_at_s = time.monotonic() + LOOK_AGAIN_S
         try:
-            there = set(self._listed())
+            there = self._listed()
         except KafkaException as error:
             if not self._partitions:
                 raise
             # The client goes on by itself when they are back.
             self._lacks(f"the topic {self._topic} cannot be read: {error}")
             return False
-        new = there - self._partitions
+        new = set(there) - self._partitions
         if new:
             self._consumer.incremental_assign([TopicPartition(self._topic, one, OFFSET_BEGINNING) for one in new])
             self._partitions |= new
-        return True
+        # What the others say is nothing about one that has no leader.
+        errors = [f"partition {one}: {error}" for one, error in there.items() if error is not None]
+        self._are_there = not errors
+        if errors:
+            self._lacks(f"the topic {self._topic} cannot be read: {', '.join(errors)}")
+        return not errors
 
-    def _listed(self) -> list[int]:
+    def _listed(self) -> dict[int, KafkaError | None]:
         found = self._consumer.list_topics(self._topic, timeout=TIMEOUT_S).topics[self._topic]
         if found.error is not None:
             raise KafkaException(found.error)
-        return list(found.partitions)
+        return {one: partition.error for one, partition in found.partitions.items()}
 
     def _change(self, message: Message) -> tuple[str, Video | None] | None:
         error, partition = message.error(), message.partition() or 0
@@ -195,11 +206,25 @@ class _Reading:
         return None
 
     def _take(self, changes: list[tuple[str, Video | None]]) -> None:
-        try:
-            self._index.put(changes)
-        except IndexFullError:
-            self.is_full = True
-            self._lacks(FULL)
+        if not self.is_full:
+            try:
+                self._index.put(changes)
+            except IndexFullError:
+                self.is_full = True
+                self._lacks(FULL)
+        if self.is_full:
+            self._take_known(changes)
+
+    def _take_known(self, changes: list[tuple[str, Video | None]]) -> None:
+        """Take over what has become of the videos that the index has: it is full, and lacks others."""
+        for video_id, video in changes:
+            if self._index.channel_of(video_id) is None:
+                continue
+            try:
+                self._index.put([(video_id, video)])
+            except IndexFullError:
+                # Rather not found than with a title and a channel that it has no more.
+                self._index.put([(video_id, None)])
 
 
 def change_of(key: bytes | None, value: bytes | None) -> tuple[str, Video | None] | None:

@@ -1,15 +1,18 @@
 """An index of videos by id and by the words of their titles: SQLite with FTS5 in a temporary file.
 
-The file is the process's own, without a name, and goes with it. Of it, CACHE_KIB are in memory. Calls may come from any
-thread; one of them runs at a time. Knows no Kafka and no HTTP.
+A second file has the channel of each video, so that nobody who asks for it waits for a search. The files are the
+process's own, without a name, and go with it. Of each, CACHE_KIB are in memory. Calls may come from any thread; one of
+them runs at a time, and `channel_of` runs beside searches. Knows no Kafka and no HTTP.
 """
 
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 CACHE_KIB = 4096
+# Without a bound, to SQLite.
+_PAGES_ANY = (1 << 30) - 1
 PAGE_BYTES = 4096
 _LAST = "\U0010ffff"
 _SCHEMA = """
@@ -21,6 +24,7 @@ CREATE VIRTUAL TABLE titles USING fts5(
     title, content='videos', content_rowid='id', tokenize="unicode61 remove_diacritics 2", prefix='1 2 3'
 );
 """
+_CHANNELS_SCHEMA = "CREATE TABLE channels (video_id TEXT PRIMARY KEY, channel_id TEXT NOT NULL) WITHOUT ROWID"
 _COLUMNS = "video_id, title, channel_id, channel_name, created_ms"
 
 
@@ -43,34 +47,69 @@ class TitleIndex:
 
     def __init__(self, bytes_max: int) -> None:
         self._lock = threading.Lock()
-        # An empty name is a temporary file, which SQLite deletes at once.
-        self._db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        self._db.executescript(f"PRAGMA page_size={PAGE_BYTES}; PRAGMA cache_size=-{CACHE_KIB}; PRAGMA synchronous=OFF")
-        self._db.execute(f"PRAGMA max_page_count={max(16, bytes_max // PAGE_BYTES)}")
-        self._db.executescript(_SCHEMA)
+        self._db = _opened(_SCHEMA)
+        # Whoever holds both locks has taken the other one first. This one is held for a moment only.
+        self._channels_lock = threading.Lock()
+        self._channels = _opened(_CHANNELS_SCHEMA)
+        self._pages_max = max(16, bytes_max // PAGE_BYTES)
         self.videos = 0
 
     def close(self) -> None:
         """Forget everything."""
-        with self._lock:
+        with self._lock, self._channels_lock:
             self._db.close()
+            self._channels.close()
 
-    def put(self, changes: Iterable[tuple[str, Video | None]]) -> None:
-        """Take over what is known of videos, in order; None is nothing. Raises IndexFullError, with nothing taken."""
+    def put(self, changes: Sequence[tuple[str, Video | None]]) -> None:
+        """Take over what is known of videos, in order; None is nothing. Raises IndexFullError, with nothing taken.
+
+        If nothing is known of all of them any more, the bound does not matter: what is no longer so must go. That adds
+        no more than the titles which the index has, since each of them is forgotten once.
+        """
+        may_grow = all(video is None for _, video in changes)
         with self._lock:
-            before = self.videos
-            self._db.execute("BEGIN")
+            videos = self.videos
+            # Where forgetting has gone beyond the bound, what fits into the places that are free is still taken.
+            pages_max = _PAGES_ANY if may_grow else max(self._pages_max, self._pages())
             try:
+                self._db.execute(f"PRAGMA max_page_count={pages_max}")
+                self._db.execute("BEGIN")
                 for video_id, video in changes:
                     self._put(video_id, video)
-                self._db.execute("COMMIT")
+                with self._channels_lock:
+                    self._put_channels(changes, pages_max)
             except BaseException as error:
-                self.videos = before
+                self.videos = videos
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
                     raise IndexFullError from error
                 raise
+
+    def _pages(self) -> int:
+        return sum(db.execute("PRAGMA page_count").fetchone()[0] for db in (self._db, self._channels))
+
+    def _check_pages(self, pages_max: int) -> None:
+        if self._pages() > pages_max:
+            raise IndexFullError
+
+    def _put_channels(self, changes: Sequence[tuple[str, Video | None]], pages_max: int) -> None:
+        """Take over the channels, and end both transactions."""
+        try:
+            self._channels.execute("BEGIN")
+            for video_id, video in changes:
+                if video is None:
+                    self._channels.execute("DELETE FROM channels WHERE video_id = ?", (video_id,))
+                else:
+                    row = (video_id, video.channel_id)
+                    self._channels.execute("INSERT OR REPLACE INTO channels (video_id, channel_id) VALUES (?, ?)", row)
+            self._check_pages(pages_max)
+            self._db.execute("COMMIT")
+            self._channels.execute("COMMIT")
+        except BaseException:
+            if self._channels.in_transaction:
+                self._channels.execute("ROLLBACK")
+            raise
 
     def _put(self, video_id: str, video: Video | None) -> None:
         old = self._db.execute("SELECT id, title FROM videos WHERE video_id = ?", (video_id,)).fetchone()
@@ -91,6 +130,12 @@ class TitleIndex:
             found = self._db.execute(f"SELECT {_COLUMNS} FROM videos WHERE video_id = ?", (video_id,)).fetchone()
         return None if found is None else Video(*found)
 
+    def channel_of(self, video_id: str) -> str | None:
+        """The channel of a video; None if nothing is known of the video. Waits for no search."""
+        with self._channels_lock:
+            found = self._channels.execute("SELECT channel_id FROM channels WHERE video_id = ?", (video_id,)).fetchone()
+        return None if found is None else str(found[0])
+
     def find(self, text: str, limit: int) -> list[Video]:
         """Videos whose id begins with `text`, then those whose title does, then those with its words in the title.
 
@@ -104,6 +149,14 @@ class TitleIndex:
                 if len(found) >= limit:
                     break
         return list(found.values())[:limit]
+
+
+def _opened(schema: str) -> sqlite3.Connection:
+    # An empty name is a temporary file, which SQLite deletes at once.
+    db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+    db.executescript(f"PRAGMA page_size={PAGE_BYTES}; PRAGMA cache_size=-{CACHE_KIB}; PRAGMA synchronous=OFF")
+    db.executescript(schema)
+    return db
 
 
 def _questions(text: str, limit: int) -> list[tuple[str, tuple[str | int, ...]]]:
