@@ -2,15 +2,19 @@
 
 import asyncio
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, cast
+from unittest import mock
 
 import pytest
 
 from services.query.cache.single_flight import SingleFlight
+from services.query.counts.cold import History
 from services.query.counts.completeness import HistoryAwayError, Lost
 from services.query.counts.knowledge import Knowledge
-from services.query.counts.session import StoreAwayError
+from services.query.counts.session import ReadSession, StoreAwayError
 from services.query.counts.store import CountStore
+from settings import QuerySettings
 from udfs.logic.overflow.waiting import Listing
 
 AT = datetime(2026, 3, 20, tzinfo=UTC)
@@ -22,6 +26,7 @@ class Store:
     def __init__(self) -> None:
         self.steps: list[str] = []
         self.is_away = False
+        self.found: list[Lost] = []
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -36,7 +41,7 @@ class Store:
         self.steps.append("register")
 
     async def lost(self) -> list[Lost]:
-        return []
+        return self.found
 
 
 class Clock:
@@ -70,6 +75,34 @@ def test_overflow_is_listed_before_progress_is_read() -> None:
     assert store.steps == ["listing", "progress", "register"]
     assert known.listing is listed
     assert known.complete == AT
+
+
+def test_missing_records_are_no_older_than_the_minutes_that_may_lack_them() -> None:
+    """A job says which records it lacks, and then it closes minutes, while progress is being read."""
+
+    async def ask() -> None:
+        store = Store()
+        store.gate.clear()
+        asking = asyncio.create_task(knowledge(store, Clock()).get())
+        await until(lambda: "progress" in store.steps)
+        store.found = [Lost(3, None, AT.replace(tzinfo=None))]
+        store.gate.set()
+        assert (await asking).lost == tuple(store.found)
+
+    asyncio.run(ask())
+
+
+def test_missing_records_are_those_of_the_table_at_each_reading() -> None:
+    async def ask() -> None:
+        session = mock.create_autospec(ReadSession, instance=True)
+        store = CountStore(session, QuerySettings(), mock.create_autospec(History, instance=True))
+        session.rows.return_value = []
+        assert await store.lost() == []
+        end = AT.replace(tzinfo=None)
+        session.rows.return_value = [SimpleNamespace(first_offset=4, next_offset=9, viewed_from=None, viewed_to=end)]
+        assert await store.lost() == [Lost(5, None, end)]
+
+    asyncio.run(ask())
 
 
 def test_without_a_register_only_what_needs_it_is_refused() -> None:

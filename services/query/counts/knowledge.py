@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from datetime import datetime
 from time import monotonic
 
 from services.query.cache.single_flight import SingleFlight
+from services.query.counts.completeness import Lost
 from services.query.counts.known import Known
 from services.query.counts.session import StoreAwayError
 from services.query.counts.store import CountStore
@@ -64,9 +66,13 @@ class Knowledge:
         began_s = self._now_s()
         # Before progress: what was drained and deleted since must be counted by then.
         listing = self._listing()
-        complete, register, lost = await asyncio.gather(
-            self._store.complete_through(), self._store.register(), self._store.lost()
-        )
+        (complete, lost), register = await asyncio.gather(self._closed(), self._store.register())
         # It comes into force as a whole.
-        known = self._known = Known(began_s, listing, complete, register, tuple(lost))
+        known = self._known = Known(began_s, listing, complete, register, lost)
         return known
+
+    async def _closed(self) -> tuple[datetime | None, tuple[Lost, ...]]:
+        """How far the stream has closed minutes, and the records that these minutes may lack."""
+        complete = await self._store.complete_through()
+        # A job that lacks records says so before it closes minutes, so what is read in this order lacks none of them.
+        return complete, tuple(await self._store.lost())

@@ -45,8 +45,6 @@ ROLLUPS_LOOKED_BACK = timedelta(days=7)
 LEDGER_MINUTES_AT_ONCE = 60
 AUDIT_DAYS_AT_ONCE = 8
 VIDEOS_AT_ONCE = 50
-# The table missing_records changes only when a job is submitted, so it need not be read for each answer.
-LOST_KEPT_S = 10.0
 
 
 class DayChange(NamedTuple):
@@ -91,8 +89,6 @@ class CountStore:
         )
         # The register's column `applied`, and that text decoded.
         self._applied: tuple[str | None, Applied | None] = None, None
-        # When missing_records was read, and what it said.
-        self._lost: tuple[float, list[Lost]] | None = None
 
     @property
     def reads(self) -> ReadSession:
@@ -114,13 +110,9 @@ class CountStore:
         return complete_through([ShardProgress(*row) for row in rows])
 
     async def lost(self) -> list[Lost]:
-        """The records that the stream has not counted, as the table said at most LOST_KEPT_S ago."""
-        now_s = monotonic()
-        if self._lost is None or now_s - self._lost[0] > LOST_KEPT_S:
-            rows = await self._session.rows("missing_records", (PIPELINE,))
-            found = [Lost(row.next_offset - row.first_offset, row.viewed_from, row.viewed_to) for row in rows]
-            self._lost = now_s, found
-        return self._lost[1]
+        """The records that the stream has not counted. Read them after `complete_through`, if they go together."""
+        rows = await self._session.rows("missing_records", (PIPELINE,))
+        return [Lost(row.next_offset - row.first_offset, row.viewed_from, row.viewed_to) for row in rows]
 
     async def register(self) -> Register | None:
         """The register of history as it is now; None if there is none."""
