@@ -7,6 +7,7 @@ from typing import Any, cast
 from unittest import mock
 
 import pytest
+import structlog
 
 from services.query.cache.single_flight import SingleFlight
 from services.query.counts.cold import History
@@ -148,6 +149,23 @@ def test_it_ages_while_the_store_is_away_and_then_it_is_no_more_used() -> None:
             await held.get()
         store.is_away = False
         assert held.age_s(await held.get()) == 0
+        running.cancel()
+
+    asyncio.run(ask())
+
+
+def test_the_reader_goes_on_whatever_a_reading_raises() -> None:
+    async def ask() -> None:
+        store = Store()
+        listing = mock.Mock(side_effect=[ValueError("a name"), ValueError("a name"), *[None] * 10_000])
+        held = knowledge(store, Clock(), listing)
+        with structlog.testing.capture_logs() as logs:
+            running = asyncio.create_task(held.run())
+            await until(lambda: held._known is not None or running.done())
+        assert (await held.get()).complete == AT
+        assert not running.done()
+        # It is said once, and not as often as it is tried.
+        assert [one["reason"] for one in logs] == ["ValueError: a name"]
         running.cancel()
 
     asyncio.run(ask())

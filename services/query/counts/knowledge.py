@@ -1,10 +1,11 @@
 """Reads what all answers share beside the requests, and holds it. Knows no HTTP."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from time import monotonic
+
+import structlog
 
 from services.query.cache.single_flight import SingleFlight
 from services.query.counts.completeness import Lost
@@ -12,6 +13,8 @@ from services.query.counts.known import Known
 from services.query.counts.session import StoreAwayError
 from services.query.counts.store import CountStore
 from udfs.logic.overflow.waiting import Listing
+
+LOG = structlog.get_logger("query")
 
 
 class Knowledge:
@@ -36,6 +39,7 @@ class Knowledge:
         self._stale_s = stale_s
         self._now_s = now_s
         self._is_running = False
+        self._said: str | None = None
         self._known: Known | None = None
         self._reading: SingleFlight[None, Known] = SingleFlight()
 
@@ -44,12 +48,25 @@ class Knowledge:
         self._is_running = True
         try:
             while True:
-                # The session has logged it. Questions find out by the age of what is known.
-                with contextlib.suppress(StoreAwayError):
-                    await self._reading.get(None, self._read)
+                await self._read_again()
                 await asyncio.sleep(self._refresh_s)
         finally:
             self._is_running = False
+
+    async def _read_again(self) -> None:
+        """Read, and raise nothing: questions find out by the age of what is known."""
+        try:
+            await self._reading.get(None, self._read)
+        except StoreAwayError:
+            pass  # The session has logged it.
+        # Whatever the reason is, it is tried again soon: nobody would begin anew what has ended here.
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            if reason != self._said:
+                LOG.warning("what answers share cannot be read, so questions read it themselves soon", reason=reason)
+            self._said = reason
+        else:
+            self._said = None
 
     async def get(self) -> Known:
         """What is known. Read it before any number. Raises StoreAwayError."""
