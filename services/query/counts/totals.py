@@ -38,7 +38,7 @@ READS_AT_ONCE = 4
 FAR = 3 * HOUR
 EPOCH = datetime(1970, 1, 1)
 # Bytes of a total with one kind, of each further kind, and of its key. They were measured by tracemalloc.
-TOTAL_BYTES, KIND_BYTES = 900, 150
+TOTAL_BYTES, KIND_BYTES = 950, 150
 
 # A video, and the kinds that are asked for together.
 Key = tuple[str, tuple[str, ...]]
@@ -83,6 +83,20 @@ class Total(NamedTuple):
     counted: Counted
 
 
+class Kept:
+    """A total while it is fresh, and then only what is still used of it.
+
+    What was known beside a total has the listing of overflow, which may be large. So nothing here may keep it for
+    longer: old totals would each have a listing of their own, which no bound on bytes counts.
+    """
+
+    __slots__ = ("counted", "total")
+
+    def __init__(self, total: Total) -> None:
+        self.total: Total | None = total
+        self.counted = total.counted
+
+
 class Totals:
     """Answers for totals. If `fresh_s` is 0, nothing is held."""
 
@@ -90,7 +104,7 @@ class Totals:
         self._session = session
         self._kept_days = kept_days
         self._fresh_s = fresh_s
-        self._held: Held[Key, Total] = Held(bytes_max if fresh_s else 0, _size)
+        self._held: Held[Key, Kept] = Held(bytes_max if fresh_s else 0, _size)
         self._reads: Together[Key, Asked, Total] = Together(
             self._read, keys_max=VIDEOS_AT_ONCE, calls_max=READS_AT_ONCE
         )
@@ -102,7 +116,8 @@ class Totals:
         """
         key = video_id, kinds
         asked = Asked(known, now)
-        total = self._held.get(key)
+        kept = self._held.get(key)
+        total = None if kept is None else kept.total
         if total is not None and total.counted.state == known.history.state:
             now_s = monotonic()
             if now_s - total.read_s < self._fresh_s:
@@ -122,9 +137,16 @@ class Totals:
         found: dict[Key, Total] = {}
         for totals in await asyncio.gather(*(self._read_kinds(kinds, of) for kinds, of in groups.items())):
             found |= totals
-        for key, total in found.items():
-            self._held.put(key, total)
+        if self._fresh_s:
+            self._keep(found)
         return found
+
+    def _keep(self, found: Mapping[Key, Total]) -> None:
+        """Hold these totals, each as a whole until it is no longer fresh."""
+        kept = {key: Kept(total) for key, total in found.items()}
+        for key, one in kept.items():
+            self._held.put(key, one)
+        asyncio.get_running_loop().call_later(self._fresh_s, _let_totals_go, list(kept.values()))
 
     async def _read_kinds(self, kinds: tuple[str, ...], asked: Mapping[str, Asked]) -> dict[Key, Total]:
         """Rows of history are read before minutes. Else a rollup in between could count views in both, or in none."""
@@ -275,7 +297,12 @@ def _total(counted: Counted, sums: Sequence[Sequence[int]], known: Known, read_s
     )
 
 
-def _size(key: Key, _total: Total) -> int:
+def _let_totals_go(kept: Iterable[Kept]) -> None:
+    for one in kept:
+        one.total = None
+
+
+def _size(key: Key, _kept: Kept) -> int:
     video_id, kinds = key
     return TOTAL_BYTES + len(kinds) * KIND_BYTES + len(video_id) + sum(map(len, kinds))
 
