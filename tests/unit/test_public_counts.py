@@ -16,7 +16,9 @@ from schemas.access_keys import new_key
 from services.query import app as query_app
 from services.query.api.badge import COLORS, LABELS, badge
 from services.query.api.public import embed_script
-from settings import AccessSettings, Settings
+from services.query.titles.following import Following
+from services.query.titles.index import Video
+from settings import AccessSettings, KafkaSettings, Settings
 from tests.support.full_tables import NOW, empty_history, full
 from tests.support.keys import load_keys
 
@@ -34,9 +36,15 @@ def get(app: Starlette, url: str, **headers: str) -> httpx2.Response:
 
 
 @pytest.fixture
-def open_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Starlette:
+def following() -> Following:
+    return Following(KafkaSettings(), 1 << 20)
+
+
+@pytest.fixture
+def open_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, following: Following) -> Starlette:
     tables = full(empty_history(tmp_path))
     monkeypatch.setattr(query_app, "CountStore", lambda *_: tables)
+    monkeypatch.setattr(query_app, "Following", lambda *_: following)
     return query_app.build_service(Settings(), lambda: NOW).public
 
 
@@ -99,6 +107,16 @@ def test_a_page_that_the_key_names_shows_a_badge_and_shared_caches_may_keep_it(
     assert get(app, f"/v1/videos/A/badge.svg?key={public}&kind=like", Referer=PAGE).status_code == 403
     own = get(app, "/v1/videos/A/badge.svg", Authorization=f"Bearer {secret}")
     assert (own.status_code, own.headers["cache-control"]) == (200, "private, max-age=60")
+
+
+def test_a_publishable_key_is_told_no_title(following: Following, keyed: tuple[Starlette, str, str]) -> None:
+    app, public, secret = keyed
+    following.index.put([("A", Video("A", "Not yet published", "c-1", "Name", 1))])
+    for headers, name in (({"Authorization": f"Bearer {secret}"}, "Not yet published"), ({"Referer": PAGE}, "A")):
+        query = f"?key={public}" if "Referer" in headers else ""
+        title = ET.fromstring(get(app, f"/v1/videos/A/badge.svg{query}", **headers).content).find(f"{SVG}title")
+        assert title is not None and title.text is not None
+        assert title.text.startswith(f"{name}: ")
 
 
 def test_a_number_that_nobody_knows_is_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
