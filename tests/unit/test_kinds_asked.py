@@ -138,6 +138,26 @@ def test_what_cannot_be_asked_for_together_is_named(client: TestClient, query: s
         assert error["field"] == field
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/videos/A/breakdown?by=country",
+        "/v1/videos/A/viewers?",
+        "/v1/videos/A/history?day=2026-03-19",
+        "/v1/videos/A/badge.svg?",
+        "/v1/videos/A/live?events=1",
+        "/v1/channels/c-1?",
+        "/v1/channels/c-1/series?",
+        "/v1/top?",
+        "/v1/top/live?events=1",
+    ],
+)
+def test_where_one_kind_is_asked_for_all_kinds_are_no_kind_of_that_name(client: TestClient, path: str) -> None:
+    answer = client.get(f"{path}&kind=*")
+    assert (answer.status_code, [one["field"] for one in answer.json()["errors"]]) == (422, ["kind"])
+    assert "name one kind" in answer.text
+
+
 def test_all_kinds_together_have_so_many_points_at_most(client: TestClient) -> None:
     span = "granularity=hour&from=2026-03-01T00:00:00Z&to=2026-04-10T00:00:00Z"
     assert client.get(f"/v1/videos/A/series?{span}&kind=view&kind=share").status_code == 200
@@ -161,5 +181,6 @@ def test_a_key_that_is_held_to_kinds_sees_those_alone(
     assert [one["kind"] for one in said(client, "/v1/videos/A/views?kind=*")["kinds"]] == ["share"]
     found = client.post("/v1/videos:batchGet", json={"video_ids": ["A"], "kind": "*"}).json()
     assert [one["kind"] for one in found["videos"][0]["kinds"]] == ["share"]
+    assert client.get("/v1/videos/A/viewers?kind=*").status_code == 403
     assert client.get("/v1/videos/A/views?kind=share&kind=view").status_code == 403
     assert client.get("/v1/videos/A/views?kind=share&kind=like").status_code == 200

@@ -1,23 +1,26 @@
 """Which names a caller may ask for: kinds, videos and channels that the key names."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from schemas.kinds import DEFAULT_KIND
 from services.access.caller import Caller
-from services.query.api.parameters.kinds import ALL_KINDS
+from services.openapi import Parameter
+from services.query.api.parameters.names import ALL_KINDS
 from services.query.api.question import Question
 from services.query.titles.following import Following, NotReadError
 from services.refused import RETRY_AFTER_S, RefusedError
 
 
-def check_names(question: Question, *, has_kind: bool) -> None:
+def check_names(question: Question, kind: Parameter | None) -> None:
     """Raise RefusedError (403) if the caller may not ask for one of these kinds, or for this video.
 
-    A key that is held to some videos asks for one of them. Lists and channels have others, too.
+    `kind` is the parameter of that name, if there is one. A key that is held to some videos asks for one of them. Lists
+    and channels have others, too.
     """
-    kinds = (question.query_params.all("kind") or (DEFAULT_KIND,)) if has_kind else ()
-    # All kinds of a video are those of them that the caller may name.
-    named = [kind for kind in kinds if kind != ALL_KINDS]
+    named: Sequence[str] = () if kind is None else question.query_params.all("kind") or (DEFAULT_KIND,)
+    if kind is not None and kind.is_repeated:
+        # All kinds of a video are those of them that the caller may name.
+        named = [one for one in named if one != ALL_KINDS]
     check_all(question.caller, [question.path_params.get("video_id", "")], named)
 
 

@@ -206,7 +206,7 @@ class Answering:
         question = form.read(caller, *asked)
         if not operation.bodies:
             # Otherwise the names are in the body, and whoever reads it checks them.
-            check_names(question, has_kind="kind" in operation.query_names)
+            check_names(question, next((one for one in operation.parameters if one.name == "kind"), None))
             named = question.path_params
             check_channels(
                 caller,

@@ -7,7 +7,8 @@ from schemas.kinds import DEFAULT_KIND
 from services.openapi import LIMITS, Answer, Parameter
 from services.problems import PROBLEM, Problem
 from services.query.api.last_answers import AGE_FIELD, DEGRADED_FIELD
-from services.query.api.parameters.kinds import ALL_KINDS, KINDS_MAX
+from services.query.api.parameters.kinds import KINDS_MAX
+from services.query.api.parameters.names import ALL_KINDS
 from services.query.counts.trust import AUDIT_FIELD, STATUS_FIELD
 
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from schemas.kinds import DEFAULT_KIND
 from services.parameters import ParameterError
-from services.query.api.parameters.names import KIND_BYTES_MAX, check_name
+from services.query.api.parameters.names import ALL_KINDS, KIND_BYTES_MAX, check_name
 
-ALL_KINDS = "*"
 # As many as the rollup lists of a video.
 KINDS_MAX = 32
 

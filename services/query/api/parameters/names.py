@@ -6,6 +6,8 @@ from schemas import limits
 from schemas.kinds import BLOCKED_PREFIX, DEFAULT_KIND
 from services.parameters import ParameterError
 
+# What totals and series say for all kinds of a video.
+ALL_KINDS = "*"
 # The kind of blocked views is a client's kind with a prefix.
 KIND_BYTES_MAX = limits.KIND_BYTES_MAX + len(BLOCKED_PREFIX)
 
@@ -22,5 +24,9 @@ def check_name(field: str, value: str, bytes_max: int) -> str:
 
 
 def read_kind(query: Mapping[str, str]) -> str:
-    """The kind of events that `kind` asks for."""
-    return check_name("kind", query.get("kind", DEFAULT_KIND), KIND_BYTES_MAX)
+    """The one kind of events that `kind` asks for. Raises ParameterError, also for ALL_KINDS."""
+    kind = query.get("kind", DEFAULT_KIND)
+    if kind == ALL_KINDS:
+        # It would be answered as a kind of that name, whose number is 0.
+        raise ParameterError("kind", kind, "is for totals, series and batches of videos; name one kind")
+    return check_name("kind", kind, KIND_BYTES_MAX)
