@@ -33,6 +33,10 @@ EXPOSED = (
     "View-Counts-History-Revision",
     "View-Counts-Waiting",
     "View-Counts-Missing",
+    "View-Counts-Not-Counted",
+    "View-Counts-Kinds-Left-Out",
+    "View-Counts-Exact",
+    "View-Counts-Index-Complete",
 )
 
 

@@ -25,7 +25,7 @@ from services.query.api.answers.kinds import KindViews
 from services.query.api.answers.top import CountedVideo
 from services.query.api.caching import is_closed, is_known
 from services.query.api.csv_form import csv_bytes
-from services.query.api.shown import Wanted, shown
+from services.query.api.shown import Wanted, beside_rows, shown
 from settings import AccessSettings, Settings
 from tests.support.full_tables import HOUR, NOW, empty_history, full
 from tests.support.keys import load_keys
@@ -308,6 +308,29 @@ def test_what_csv_has_no_place_for_stands_in_header_fields() -> None:
     assert found["View-Counts-Waiting"] == '3;since="2026-03-20T11:00:00Z"'
     assert found["View-Counts-Missing"].startswith('"../b", "a/b", ')
     assert found["View-Counts-Missing"].endswith(", 31")
+
+
+def test_what_rows_do_not_show_as_lacking_stands_in_header_fields() -> None:
+    class Index(Struct):
+        complete: bool
+
+    class Answer(Struct):
+        points: list[CountedVideo]
+        not_counted: list[str]
+        kinds_left_out: dict[str, int] | int
+        exact: bool
+        index: Index
+
+    def fields(answer: Struct) -> list[str | None]:
+        found = asyncio.run(shown(answer, "points", Wanted(CSV), question=b"", span=None, is_public=False)).headers
+        names = ("Not-Counted", "Kinds-Left-Out", "Exact", "Index-Complete")
+        return [found.get(f"View-Counts-{name}") for name in names]
+
+    days = ["2026-03-20", "2026-03-21"]
+    lacking = fields(Answer([], days, {"A": 2, "B": 3}, exact=False, index=Index(complete=False)))
+    assert lacking == ['"2026-03-20", "2026-03-21"', "5", "?0", "?0"]
+    assert fields(Answer([], [], 0, exact=True, index=Index(complete=True))) == [None, "0", "?1", "?1"]
+    assert not {*beside_rows(batch([]))} - {"View-Counts-History-Revision"}
 
 
 def test_of_a_list_of_many_kinds_each_is_a_row() -> None:

@@ -205,9 +205,32 @@ def test_days_of_no_such_data_set_are_named(place: Place) -> None:
     try:
         found = place.said(f"/v1/videos/v1/breakdown?by=device&{asked(range(1, 2))}")
         assert (found["parts"], found["not_counted"]) == ([], [str(START.date() + timedelta(days=1))])
+        assert (found["views"], found["complete_through"]) == (None, None)
+        url = f"/v1/videos/v1/breakdown?by=device&{asked(range(1, 2))}"
+        answer = place.client.get(url, headers={"Accept": "text/csv"})
+        assert answer.headers["view-counts-not-counted"] == f'"{START.date() + timedelta(days=1)}"'
+        assert not answer.headers["etag"].startswith("W/")
         viewers = place.said(f"/v1/videos/v1/viewers?{asked(range(DAYS))}")
+        assert viewers["complete_through"] is None
         assert viewers["not_counted"] == [str(START.date() + timedelta(days=day)) for day in range(DAYS - 1)]
         assert {row["viewers"] for row in viewers["days"]} == {None}
+    finally:
+        del history._known[name]
+
+
+def test_nothing_is_complete_beyond_the_first_day_that_is_not_counted(place: Place) -> None:
+    manifest = place.rollup.manifest()
+    history = place.tables._history
+    name = place.tables.known.manifest
+    second = golden.START_HOUR // 24 + 1
+    devices = {day: of for day, of in manifest.files["devices"].items() if day != second}
+    history._known[name] = type(manifest)(**{**_fields(manifest), "files": {**manifest.files, "devices": devices}})
+    try:
+        found = place.said(f"/v1/videos/v1/breakdown?by=device&{asked(range(3))}")
+        counted = [*place.counted("v1", "view", range(1)), *place.counted("v1", "view", range(2, 3))]
+        assert found["views"] == sum(part["views"] for part in found["parts"]) == len(counted)
+        assert found["not_counted"] == [str(START.date() + timedelta(days=1))]
+        assert found["complete_through"] == f"{START + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
     finally:
         del history._known[name]
 

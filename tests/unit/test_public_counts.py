@@ -115,7 +115,8 @@ def test_a_publishable_key_is_told_no_title(following: Following, keyed: tuple[S
     for headers, name in (({"Authorization": f"Bearer {secret}"}, "Not yet published"), ({"Referer": PAGE}, "A")):
         query = f"?key={public}" if "Referer" in headers else ""
         title = ET.fromstring(get(app, f"/v1/videos/A/badge.svg{query}", **headers).content).find(f"{SVG}title")
-        assert title is not None and title.text is not None
+        assert title is not None
+        assert title.text is not None
         assert title.text.startswith(f"{name}: ")
 
 

@@ -1,10 +1,10 @@
 """Puts an answer into the form that a client wants: JSON or CSV, packed or not, or 304. Knows no HTTP library."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from services.json_answer import ENCODER
 from services.negotiation import encoding_wanted, media_wanted
@@ -29,8 +29,12 @@ REVISION_FIELD = "View-Counts-History-Revision"
 LATE_FIELD = "View-Counts-Late-Through"
 WAITING_FIELD = "View-Counts-Waiting"
 MISSING_FIELD = "View-Counts-Missing"
+NOT_COUNTED_FIELD = "View-Counts-Not-Counted"
+LEFT_OUT_FIELD = "View-Counts-Kinds-Left-Out"
+EXACT_FIELD = "View-Counts-Exact"
+INDEX_FIELD = "View-Counts-Index-Complete"
 # Header fields must not grow without a bound.
-MISSING_MAX = 16
+LISTED_MAX = 16
 # A row of CSV takes about as long to write as so many bytes take to pack.
 ROW_BYTES = 100
 
@@ -101,9 +105,35 @@ def beside_rows(answer: Struct) -> Mapping[str, str]:
     if waiting is not None:
         found[WAITING_FIELD] = f'{waiting.events};since="{waiting.since}"'
     if missing:
-        spans = [f'"{one.start or ".."}/{one.end}"' for one in missing[:MISSING_MAX]]
-        found[MISSING_FIELD] = ", ".join(spans) + (f", {len(missing)}" if len(missing) > MISSING_MAX else "")
+        found[MISSING_FIELD] = _list([f"{one.start or '..'}/{one.end}" for one in missing])
+    return found | _lacking(answer)
+
+
+def _lacking(answer: Struct) -> dict[str, str]:
+    """What some answers do not have all of, though their rows do not show it."""
+    found: dict[str, str] = {}
+    days, left_out = getattr(answer, "not_counted", ()), getattr(answer, "kinds_left_out", UNSET)
+    exact, index = getattr(answer, "exact", None), getattr(answer, "index", None)
+    if days:
+        found[NOT_COUNTED_FIELD] = _list(days)
+    if left_out is not UNSET:
+        # Of many videos, all together.
+        found[LEFT_OUT_FIELD] = str(sum(left_out.values()) if isinstance(left_out, Mapping) else left_out)
+    if exact is not None:
+        found[EXACT_FIELD] = _truth(exact)
+    if index is not None:
+        found[INDEX_FIELD] = _truth(index.complete)
     return found
+
+
+def _list(texts: Sequence[str]) -> str:
+    """The first of these texts, and if there are more, how many there are."""
+    found = ", ".join(f'"{one}"' for one in texts[:LISTED_MAX])
+    return found + (f", {len(texts)}" if len(texts) > LISTED_MAX else "")
+
+
+def _truth(value: bool) -> str:
+    return "?1" if value else "?0"
 
 
 def _has(headers: dict[str, str], wanted: Wanted, tag: str) -> bool:

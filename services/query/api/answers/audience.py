@@ -20,7 +20,8 @@ End = Annotated[Day, Meta(description="The day after the last one.")]
 Through = Annotated[
     Time | None,
     Meta(
-        description="What was viewed before this time is in, save late events; null if none of these days is counted."
+        description="What was viewed before this time is in, save late events. It is no later than the first of "
+        "`not_counted`; null if the first day is not counted."
     ),
 ]
 NotCounted = Annotated[
@@ -56,7 +57,7 @@ class Breakdown(FromStores, frozen=True):
     by: str
     first: First = field(name="from")
     end: End = field(name="to")
-    views: Annotated[int | None, Meta(description="The sum of all parts; null if none of these days is counted yet.")]
+    views: Annotated[int | None, Meta(description="The sum of all parts; null if none of these days is counted.")]
     parts: list[BreakdownPart]
     not_counted: NotCounted
     complete_through: Through

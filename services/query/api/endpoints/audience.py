@@ -1,6 +1,6 @@
 """Answers who viewed a video, and from where."""
 
-from datetime import date, datetime
+from collections.abc import Sequence
 
 from services.query.api.answers import audience as answers
 from services.query.api.endpoints.asked import Asked, OfArrivals, OfHistory, of_arrivals, of_history
@@ -9,7 +9,6 @@ from services.query.api.parameters.audience import BREAKDOWNS, read_breakdown, r
 from services.query.api.question import Question
 from services.query.counts import audience
 from services.query.counts.arrivals import Arrivals
-from services.query.counts.cold import Daily
 from services.query.counts.completeness import HistoryState
 from services.query.counts.series import Series
 from services.query.counts.spans import Span
@@ -33,17 +32,17 @@ class Audience:
         days, arrivals, history = await self._asked_days(question)
         found = await self._asked.store.by_day(data_set, video_id, kind, _numbers(days), [column, "views"], history)
         parts = [answers.BreakdownPart(*part) for part in audience.parts(found, column)]
-        through = _through(days, history)
+        is_any_counted = any(_is_begun(day, history) and day not in found.not_counted for day in _numbers(days))
         return answers.Breakdown(
             video_id=video_id,
             kind=kind,
             by=by,
             first=days.start.date().isoformat(),
             end=days.end.date().isoformat(),
-            views=None if through is None else sum(part.views for part in parts),
+            views=sum(part.views for part in parts) if is_any_counted else None,
             parts=parts,
-            not_counted=_dates(found),
-            **_of_days(days, arrivals, history, through),
+            not_counted=_dates(found.not_counted),
+            **_of_days(days, arrivals, history, found.not_counted),
         )
 
     async def viewers(self, question: Question) -> answers.Viewers:
@@ -53,6 +52,8 @@ class Audience:
         numbers = _numbers(days)
         found = await self._asked.store.by_day("viewers", video_id, kind, numbers, ["viewers", "sketch"], history)
         counted = audience.viewers(found)
+        # A day that is not over has no viewers yet.
+        not_counted = [day for day in found.not_counted if _is_whole(day, history)]
         # Days on which nobody viewed anything have no files.
         known = {day: 0 for day in numbers if _is_whole(day, history) and day not in found.not_counted} | {
             **counted.days
@@ -66,8 +67,8 @@ class Audience:
             lower=counted.lower if known else None,
             upper=counted.upper if known else None,
             days=[answers.ViewersDay(date_of(day).isoformat(), known.get(day)) for day in numbers],
-            not_counted=[day for day in _dates(found) if _is_whole(day_number(date.fromisoformat(day)), history)],
-            **_of_days(days, arrivals, history, _through(days, history)),
+            not_counted=_dates(not_counted),
+            **_of_days(days, arrivals, history, not_counted),
         )
 
     async def _asked_days(self, question: Question) -> tuple[Series, Arrivals, HistoryState]:
@@ -84,16 +85,20 @@ class _OfDays(OfArrivals, OfHistory):
     """What both answers say about themselves."""
 
 
-def _of_days(days: Series, arrivals: Arrivals, history: HistoryState, through: datetime | None) -> _OfDays:
-    counted: list[Span] = [] if through is None else [(days.start, through)]
-    span = days.start, days.end
-    return {**of_arrivals(arrivals, span, complete=through), **of_history(history, counted)}
-
-
-def _through(days: Series, history: HistoryState) -> datetime | None:
-    """Up to when these days are counted; None if none of them is."""
+def _of_days(days: Series, arrivals: Arrivals, history: HistoryState, not_counted: Sequence[int]) -> _OfDays:
     through = min(days.end, history.end)
-    return through if through > days.start else None
+    counted: list[Span] = [(days.start, through)] if through > days.start else []
+    # Behind a day that is not counted are others that are, but nothing is complete through them.
+    complete = min([through, *(hour_start(day * HOURS_PER_DAY) for day in not_counted)])
+    span = days.start, days.end
+    return {
+        **of_arrivals(arrivals, span, complete=complete if complete > days.start else None),
+        **of_history(history, counted),
+    }
+
+
+def _is_begun(day: int, history: HistoryState) -> bool:
+    return hour_start(day * HOURS_PER_DAY) < history.end
 
 
 def _is_whole(day: int, history: HistoryState) -> bool:
@@ -104,5 +109,5 @@ def _numbers(days: Series) -> range:
     return range(day_number(days.start.date()), day_number(days.end.date()))
 
 
-def _dates(found: Daily) -> list[str]:
-    return [date_of(day).isoformat() for day in found.not_counted]
+def _dates(days: Sequence[int]) -> list[str]:
+    return [date_of(day).isoformat() for day in days]
