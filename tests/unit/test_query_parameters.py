@@ -7,7 +7,7 @@ import pytest
 from schemas.progress import ShardProgress, complete_through
 from services.parameters import ParameterError
 from services.query.api.parameters.names import check_name
-from services.query.api.parameters.series import read_series
+from services.query.api.parameters.series import read_series, read_video_series
 from services.query.api.parameters.times import read_day
 from services.query.counts.series import Rolled, Series, days_of_total, fill
 from services.query.counts.spans import months
@@ -128,3 +128,11 @@ def test_months_are_all_that_a_series_touches() -> None:
         date(2025, 11, 1), date(2025, 12, 1), date(2026, 1, 1), date(2026, 2, 1),
     ]  # fmt: skip
     assert months(date(2026, 2, 28), date(2026, 2, 28)) == [date(2026, 2, 1)]
+
+
+def test_hours_of_a_zone_are_bounded_before_they_are_made() -> None:
+    years = {"from": "2024-01-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"}
+    query = {"granularity": "hour", "zone": "Europe/Berlin", **years}
+    with pytest.raises(ParameterError, match=r"17544 points, more than 9600"):
+        read_video_series(query, now=NOW, points_max=50_000)
+    assert read_video_series({**query, "from": "2025-01-01T00:00:00Z"}, now=NOW, points_max=50_000).count == 8760
