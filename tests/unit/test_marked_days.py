@@ -62,7 +62,7 @@ class Rows:
         self.told += [(run, r["video_id"], r["views"], r["marked"], day, reason, rules) for r in table.to_pylist()]
 
     def __getattr__(self, name: str) -> object:
-        assert name in {"hours", "days", "totals"}
+        assert name in {"hours", "days", "totals", "kinds"}
         return lambda *_: None
 
 
