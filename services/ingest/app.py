@@ -40,7 +40,7 @@ from services.ingest.recent.refusals import Refusals
 from services.ingest.recent.shared import SharedRecent
 from services.ingest.schema_texts import schema_names, schema_text
 from services.ingest.script import script_routes
-from services.ingest.short_way import ShortWay
+from services.ingest.short_way import short_way
 from services.ingest.tally import IngestTally
 from services.ingest.try_page import try_routes
 from services.ingest.writer import EventWriter
@@ -145,7 +145,7 @@ def build_service(settings: Settings) -> Service:
     for app in (public, private):
         # A redirect would name the host and scheme that this process sees, and few clients that post follow one.
         app.router.redirect_slashes = False
-    return Service(public, private, life, door, ShortWay(public, intake.post_events))
+    return Service(public, private, life, door, short_way(public, intake.post_events))
 
 
 def _overflow(settings: Settings, producer_id: str, tally: IngestTally) -> Overflow | None:

@@ -64,7 +64,7 @@ from services.query.counts.session import ReadSession, StoreAwayError
 from services.query.counts.store import CountStore
 from services.query.counts.trust_watch import TrustWatch
 from services.query.metrics import add_stores
-from services.query.short_way import ShortWay
+from services.query.short_way import short_way
 from services.query.titles.following import Following
 from services.server import Service
 from services.stamped import Stamped
@@ -185,7 +185,7 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         # A redirect would name the host and scheme that this process sees, which are not those that the client sees.
         app.router.redirect_slashes = False
     views = answering.endpoint(VIEWS, videos.views, TOTAL_READERS)
-    return Service(public, private, life, front=ShortWay(public, views))
+    return Service(public, private, life, front=short_way(public, views))
 
 
 def _questions(

@@ -14,8 +14,8 @@ from connectors.key_file import change_keys
 from schemas.access_keys import new_key
 from services.query import app as query_app
 from services.query.api import held_answers
-from services.query.short_way import ShortWay
 from services.server import Service
+from services.short_way import ShortWay
 from settings import AccessSettings, QuerySettings, Settings
 from tests.support.full_tables import NOW, empty_history, full
 from tests.support.keys import load_keys
@@ -135,7 +135,7 @@ def test_only_totals_without_an_origin_go_the_short_way(service: tuple[Service, 
         await made.public(scope, receive, send)
 
     assert isinstance(made.front, ShortWay)
-    short = ShortWay(app, made.front._views)
+    short = ShortWay(app, made.front._takes, made.front._answer)
     for method, path, fields, is_short in [
         ("GET", PATH, [], True),
         ("GET", f"{PATH}?kind=like", [], True),

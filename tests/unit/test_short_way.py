@@ -22,7 +22,7 @@ from schemas.access_keys import new_key
 from services import bodies
 from services.connections import ConnectionAge, DatedConnection, write_answer
 from services.ingest import app as ingest_app
-from services.ingest.short_way import ShortWay
+from services.ingest.short_way import short_way
 from services.leaving import Life
 from services.refused import RefusedError
 from services.room import Room
@@ -150,7 +150,7 @@ def test_only_requests_with_events_and_without_an_origin_go_the_short_way(
         await made.public(scope, receive, send)
 
     intake = made.public.routes[0].endpoint.__self__  # type: ignore[attr-defined]
-    short = ShortWay(app, intake.post_events)
+    short = short_way(app, intake.post_events)
     for method, path, fields, is_short in [
         ("POST", PATH, [], True),
         ("POST", f"{PATH}?dry_run=true", [], True),
