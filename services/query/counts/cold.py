@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import structlog
 
 from services.query.cache.held import Held
+from services.query.cache.single_flight import SingleFlight
 from services.query.counts.breaker import Breaker
 from services.query.counts.completeness import HistoryAwayError
 from services.query.counts.guard import Guard, NoAnswerError
@@ -97,7 +98,7 @@ class History:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="history")
         # Manifests by name. A manifest never changes.
         self._known: dict[str, Manifest] = {}
-        self._reading: dict[str, asyncio.Task[Manifest]] = {}
+        self._reading: SingleFlight[str, Manifest] = SingleFlight()
 
     @property
     def is_away(self) -> bool:
@@ -218,16 +219,10 @@ class History:
         if name in self._known:
             return self._known[name]
         # Requests that come while it is being read wait for that read, so that a store that hangs is asked only once.
-        reading = self._reading.get(name)
-        if reading is None or reading.done():
-            reading = self._reading[name] = asyncio.create_task(self._read_manifest(name))
-        return await asyncio.shield(reading)
+        return await self._reading.get(name, functools.partial(self._read_manifest, name))
 
     async def _read_manifest(self, name: str) -> Manifest:
-        try:
-            found = self._known[name] = await self._in_thread(functools.partial(self._files.manifest, name))
-        finally:
-            self._reading.pop(name, None)
+        found = self._known[name] = await self._in_thread(functools.partial(self._files.manifest, name))
         for old in list(self._known)[:-MANIFESTS_KEPT]:
             del self._known[old]
         return found

@@ -87,9 +87,7 @@ class ReadSession:
             return await self._guard.ask(
                 lambda: self._ask(statement, values), self._beside if statement in BESIDE else None
             )
-        except NoAnswerError as error:
-            raise StoreAwayError(str(error)) from error
-        except RefusedStatementError as error:
+        except (NoAnswerError, RefusedStatementError) as error:
             raise StoreAwayError(str(error)) from error
 
     async def _ask(self, statement: str, values: tuple[object, ...]) -> list[Any]:

@@ -84,7 +84,7 @@ class CountStore:
         self._totals = Totals(
             session,
             kept_days=query.minutes_kept_days,
-            fresh_s=query.fresh_ms / 1000,
+            fresh_s=self._fresh_s,
             bytes_max=query.held_bytes_max // 4,
         )
         # The register's column `applied`, and that text decoded.
