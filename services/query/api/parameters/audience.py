@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from services.parameters import ParameterError
+from services.query.api.parameters.choices import one_of
 from services.query.api.parameters.series import read_series
 from services.query.counts.series import Series
 
@@ -19,7 +19,4 @@ def read_days(query: Mapping[str, str], *, now: datetime, points_max: int) -> Se
 
 def read_breakdown(query: Mapping[str, str]) -> str:
     """By what views are broken down."""
-    by = query.get("by", "")
-    if by not in BREAKDOWNS:
-        raise ParameterError("by", by, f"must be one of {', '.join(BREAKDOWNS)}")
-    return by
+    return one_of(query, "by", BREAKDOWNS)

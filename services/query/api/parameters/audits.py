@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from schemas.values import ValueFormError, whole_number
 from services.parameters import ParameterError
+from services.query.api.parameters.choices import number
 from services.query.api.parameters.times import EARLIEST, floor, time_range
 
 HOUR = timedelta(hours=1)
@@ -30,11 +30,5 @@ def read_audits(query: Mapping[str, str], *, now: datetime) -> AuditRange:
         start = max(EARLIEST, end - DEFAULT_SPAN)
     if end - start > timedelta(days=DAYS_MAX):
         raise ParameterError("from", query.get("from", ""), f"asks for more than {DAYS_MAX} days; narrow the range")
-    text = query.get("limit", str(LIMIT_MAX))
-    try:
-        limit = whole_number(text)
-    except ValueFormError as error:
-        raise ParameterError("limit", text, str(error)) from error
-    if not 1 <= limit <= LIMIT_MAX:
-        raise ParameterError("limit", text, f"must be 1 to {LIMIT_MAX}")
+    limit = number(query, "limit", LIMIT_MAX, LIMIT_MAX)
     return AuditRange(floor(start, HOUR), floor(end + HOUR - timedelta(microseconds=1), HOUR), limit)

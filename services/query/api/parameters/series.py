@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from services.parameters import ParameterError
+from services.query.api.parameters.choices import one_of
 from services.query.api.parameters.times import EARLIEST, floor, time_range
 from services.query.counts import zones
 from services.query.counts.points import Points
@@ -38,10 +39,8 @@ def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> 
     minutes, a day of hours or 30 days long. `from` is rounded down and `to` up to the granularity, so that every point
     is whole. Days are days of UTC. Raises ParameterError, also for more than `points_max` points.
     """
-    granularity = query.get("granularity", DEFAULT_GRANULARITY)
-    step = STEPS.get(granularity)
-    if step is None:
-        raise ParameterError("granularity", granularity, f"must be one of {', '.join(STEPS)}")
+    granularity = one_of(query, "granularity", STEPS, DEFAULT_GRANULARITY)
+    step = STEPS[granularity]
     start, end = _range(query, granularity, now=now)
     series = Series(step, floor(start, step), floor(end + step - timedelta(microseconds=1), step))
     _check_points(query, series.points, points_max)
@@ -50,9 +49,7 @@ def read_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> 
 
 def read_channel_series(query: Mapping[str, str], *, now: datetime, points_max: int) -> Series:
     """The series of a channel: as `read_series`, by the hour or by the day. A day is read as its hours."""
-    granularity = query.get("granularity", DEFAULT_CHANNEL_GRANULARITY)
-    if granularity not in CHANNEL_GRANULARITIES:
-        raise ParameterError("granularity", granularity, f"must be one of {', '.join(CHANNEL_GRANULARITIES)}")
+    granularity = one_of(query, "granularity", CHANNEL_GRANULARITIES, DEFAULT_CHANNEL_GRANULARITY)
     series = read_series({**query, "granularity": granularity}, now=now, points_max=points_max)
     if granularity == "day":
         _check_days(query, series.points, points_max // 24)
@@ -65,9 +62,7 @@ def read_video_series(query: Mapping[str, str], *, now: datetime, points_max: in
     A series without `from` is 12 weeks or 365 days long, if it is of weeks or months. Raises ParameterError, also for
     `week_start` without weeks.
     """
-    granularity = query.get("granularity", DEFAULT_GRANULARITY)
-    if granularity not in GRANULARITIES:
-        raise ParameterError("granularity", granularity, f"must be one of {', '.join(GRANULARITIES)}")
+    granularity = one_of(query, "granularity", GRANULARITIES, DEFAULT_GRANULARITY)
     week_start = _week_start(query, granularity)
     zone = _zone(query)
     if zone is None and granularity in STEPS:
@@ -131,9 +126,7 @@ def _zone(query: Mapping[str, str]) -> ZoneInfo | None:
 
 
 def _week_start(query: Mapping[str, str], granularity: str) -> int:
-    name = query.get("week_start", DEFAULT_WEEK_START)
-    if name not in zones.WEEKDAYS:
-        raise ParameterError("week_start", name, f"must be one of {', '.join(zones.WEEKDAYS)}")
+    name = one_of(query, "week_start", zones.WEEKDAYS, DEFAULT_WEEK_START)
     if "week_start" in query and granularity != "week":
         raise ParameterError("week_start", name, f"goes with granularity=week, not with {granularity}")
     return zones.WEEKDAYS.index(name)

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from schemas.limits import ABOUT_BYTES_MAX
-from schemas.values import ValueFormError, whole_number
 from services.parameters import ParameterError
+from services.query.api.parameters.choices import number, one_of
 from services.query.api.parameters.names import check_name, read_kind
 from services.query.api.parameters.series import STEPS
 from services.query.api.parameters.times import EARLIEST, LATEST, floor, instant
@@ -27,9 +27,7 @@ DEFAULT_LIMIT = 10
 
 def read_top(query: Mapping[str, str]) -> TopQuestion | ClosedTopQuestion:
     """The list that `kind`, `span`, `country`, `channel`, `limit`, `at` and `cursor` ask for."""
-    span = query.get("span", DEFAULT_SPAN)
-    if span not in SPANS and span not in CLOSED_SPANS:
-        raise ParameterError("span", span, f"must be one of {', '.join((*SPANS, *CLOSED_SPANS))}")
+    span = one_of(query, "span", (*SPANS, *CLOSED_SPANS), DEFAULT_SPAN)
     country = query.get("country", EVERYWHERE)
     if country != EVERYWHERE and not (len(country) == 2 and country.isascii() and country.isalpha()):
         raise ParameterError("country", country, f"must be two letters, such as DE, or {EVERYWHERE}")
@@ -42,13 +40,7 @@ def read_top(query: Mapping[str, str]) -> TopQuestion | ClosedTopQuestion:
             raise ParameterError("country", country, "cannot be combined with channel: a channel has no such lists")
     if country != EVERYWHERE and span in SPANS:
         raise ParameterError("country", country, f"goes with span={' or span='.join(CLOSED_SPANS)}, not with {span}")
-    limit = query.get("limit", str(DEFAULT_LIMIT))
-    try:
-        entries = whole_number(limit)
-    except ValueFormError as error:
-        raise ParameterError("limit", limit, str(error)) from error
-    if not 1 <= entries <= TOP_MAX:
-        raise ParameterError("limit", limit, f"must be 1 to {TOP_MAX}")
+    entries = number(query, "limit", TOP_MAX, DEFAULT_LIMIT)
     step = STEPS[CLOSED_SPANS.get(span, "minute")]
     at = floor(instant("at", query["at"]), step) if "at" in query else None
     kind = read_kind(query)
