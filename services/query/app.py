@@ -87,7 +87,7 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         files_max=settings.query.history_files_max,
         timeout_s=settings.query.history_timeout_s,
         answer_timeout_s=settings.query.history_answer_timeout_s,
-        held_bytes_max=settings.query.held_bytes_max // 4,
+        held_bytes_max=settings.query.held_share_bytes,
     )
     session = ReadSession(settings.cassandra, settings.query.cassandra_timeout_s)
     redis = redis_client(settings.redis) if settings.redis.host else None
@@ -156,8 +156,7 @@ def build_service(settings: Settings, now: Callable[[], datetime] = utc_now) -> 
         Route(READYZ.path, readyz),
     ]
     limiter = _limiter(settings, redis, registry)
-    held_bytes_max = settings.query.held_bytes_max // 4
-    answering = Answering(access, asked, Budget(settings, limiter), following, held_bytes_max)
+    answering = Answering(access, asked, Budget(settings, limiter), following)
     public = Starlette(
         routes=[
             *_questions(asked, videos, top, following, answering),
@@ -245,7 +244,7 @@ def _rolled_hours(settings: Settings, session: ReadSession, redis: Redis | None)
         session,
         Shared(redis, kept_s=KEPT_S),
         keyspace=settings.cassandra.keyspace,
-        bytes_max=settings.query.held_bytes_max // 4,
+        bytes_max=settings.query.held_share_bytes,
     )
 
 

@@ -128,3 +128,8 @@ class QuerySettings(ServingSettings):
         description="How many processes of query there are. While Redis does not answer, each gives this share of a "
         "limit.",
     )
+
+    @property
+    def held_share_bytes(self) -> int:
+        """How many bytes each of the four of held_bytes_max may take up."""
+        return self.held_bytes_max // 4

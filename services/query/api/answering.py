@@ -57,13 +57,10 @@ register_url_convertor("name", _Name())
 class Answering:
     """Makes the routes of questions. It knows the callers, and what every answer says besides.
 
-    `following` knows of which channel a video is, for keys that are held to channels. Answers are held within
-    `held_bytes_max`.
+    `following` knows of which channel a video is, for keys that are held to channels.
     """
 
-    def __init__(
-        self, access: Access, asked: Asked, budget: Budget, following: Following | None, held_bytes_max: int
-    ) -> None:
+    def __init__(self, access: Access, asked: Asked, budget: Budget, following: Following | None) -> None:
         self._budget = budget
         self._following = following
         self._asked = asked
@@ -72,7 +69,7 @@ class Answering:
         query = asked.settings.query
         last = LastKnown(query.last_known_bytes_max, timedelta(seconds=query.last_known_s))
         self._last = LastAnswers(last, asked.now)
-        self._held = HeldAnswers(held_bytes_max)
+        self._held = HeldAnswers(query.held_share_bytes)
 
     def route(
         self,

@@ -10,6 +10,7 @@ import structlog
 from services.query.cache.single_flight import SingleFlight
 from services.query.counts.completeness import Lost
 from services.query.counts.known import Known
+from services.query.counts.said_once import SaidOnce
 from services.query.counts.session import StoreAwayError
 from services.query.counts.store import CountStore
 from udfs.logic.overflow.waiting import Listing
@@ -39,7 +40,7 @@ class Knowledge:
         self._stale_s = stale_s
         self._now_s = now_s
         self._is_running = False
-        self._said: str | None = None
+        self._said = SaidOnce(LOG)
         self._known: Known | None = None
         self._reading: SingleFlight[None, Known] = SingleFlight()
 
@@ -61,12 +62,9 @@ class Knowledge:
             pass  # The session has logged it.
         # Whatever the reason is, it is tried again soon: nobody would begin anew what has ended here.
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            if reason != self._said:
-                LOG.warning("what answers share cannot be read, so questions read it themselves soon", reason=reason)
-            self._said = reason
+            self._said.failed("what answers share cannot be read, so questions read it themselves soon", error)
         else:
-            self._said = None
+            self._said.succeeded()
 
     async def get(self) -> Known:
         """What is known. Read it before any number. Raises StoreAwayError."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
+from services.query.counts.said_once import SaidOnce
 from udfs.logic.overflow.object_name import ObjectName
 from udfs.logic.overflow.waiting import Listing
 
@@ -24,7 +25,7 @@ class OverflowWatch:
         self._add_metrics(registry)
         self._names = names
         self._list_s = list_s
-        self._said: str | None = None
+        self._said = SaidOnce(LOG)
         self.listing: Listing | None = None
 
     def _add_metrics(self, registry: CollectorRegistry) -> None:
@@ -56,11 +57,8 @@ class OverflowWatch:
                 names = await asyncio.to_thread(self._names)
             # The store's client raises errors of several libraries.
             except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-                if reason != self._said:
-                    LOG.warning("overflow cannot be listed, so answers are complete no further", reason=reason)
-                self._said = reason
+                self._said.failed("overflow cannot be listed, so answers are complete no further", error)
             else:
                 self.listing = Listing(began_ms, names)
-                self._said = None
+                self._said.succeeded()
             await asyncio.sleep(self._list_s)

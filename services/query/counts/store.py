@@ -85,7 +85,7 @@ class CountStore:
             session,
             kept_days=query.minutes_kept_days,
             fresh_s=self._fresh_s,
-            bytes_max=query.held_bytes_max // 4,
+            bytes_max=query.held_share_bytes,
         )
         # The register's column `applied`, and that text decoded.
         self._applied: tuple[str | None, Applied | None] = None, None

@@ -10,6 +10,7 @@ import structlog
 
 from schemas.progress import PIPELINE, ShardProgress, complete_through
 from services.query.counts.overflow_watch import OverflowWatch
+from services.query.counts.said_once import SaidOnce
 from services.query.counts.series import naive
 from services.query.counts.trust import Audited, Audits, Stream, Trust, newest_audit, newest_of_hours
 
@@ -40,7 +41,6 @@ class TrustWatch:
         self._reads = reads
         self._now = now
         self._overflow = overflow
-        self._said: dict[str, str] = {}
         self.known = Trust(lateness_ms)
 
     async def run(self) -> None:
@@ -50,18 +50,16 @@ class TrustWatch:
         )
 
     async def _again(self, what: str, read: Callable[[], Awaitable[None]], pause_s: float) -> None:
+        said = SaidOnce(LOG)
         while True:
             try:
                 await read()
             # Without an answer nobody may be told what is not known; whatever the reason is, it is tried again soon.
             except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-                if reason != self._said.get(what):
-                    LOG.warning("answers cannot say how far they are to be trusted", about=what, reason=reason)
-                self._said[what] = reason
+                said.failed("answers cannot say how far they are to be trusted", error, about=what)
                 await asyncio.sleep(STREAM_S)
             else:
-                self._said.pop(what, None)
+                said.succeeded()
                 await asyncio.sleep(pause_s)
 
     async def read_stream(self) -> None:
