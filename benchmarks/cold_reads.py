@@ -24,9 +24,9 @@ from benchmarks.measuring import results
 from benchmarks.measuring.machine import describe
 from services.query.counts.cold import History
 from services.query.counts.completeness import HOUR
-from settings import S3Settings
 from tools.stack import Stack, StackOptions
-from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
+from tools.stack.files import S3_BUCKET
+from tools.stack.object_store import s3_settings
 from udfs.logic.history.manifest import file_name, hour_start, no_history
 from udfs.logic.history.register import manifest_name
 from udfs.logic.history.tables import HOURS, TIME
@@ -133,7 +133,7 @@ def main(
     with tempfile.TemporaryDirectory(prefix="view-counts-cold-") as folder:
         options = StackOptions(home=Path(folder), ports="free", parts=("seaweedfs",), graceful_stop=False)
         with Stack(options) as stack:
-            s3 = S3Settings(endpoint=stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY)
+            s3 = s3_settings(stack)
             store = filesystem(s3)
             rows = write(HistoryStore(store, PATH), videos, hours)
             figures = asyncio.run(measure(store, videos, hours))

@@ -16,11 +16,11 @@ from benchmarks.comparing.query_turns import Case
 from benchmarks.comparing.service_host import BenchError, Program
 from benchmarks.contenders.query_services import Place, Service
 from benchmarks.measuring.cpu import cpu_seconds
-from settings import CassandraSettings, S3Settings, Settings
+from settings import CassandraSettings, Settings
 from tools.stack import Stack
-from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
 from tools.stack.layout import repository
 from tools.stack.machine.ports import HOST, free_ports
+from tools.stack.object_store import s3_settings
 
 # The load tool needs a few µs for a request. Its core is Cassandra's, too.
 LOAD_CPU = 0.9
@@ -34,7 +34,7 @@ class Host:
         self.settings = Settings().model_copy(
             update={
                 "cassandra": CassandraSettings(hosts=HOST, port=stores.ports["cassandra"]),
-                "s3": S3Settings(endpoint=stores.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY),
+                "s3": s3_settings(stores),
             }
         )
         self._stores = stores

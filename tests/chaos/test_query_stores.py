@@ -22,15 +22,15 @@ import pyarrow as pa
 import pytest
 
 from connectors.cassandra import connect, migrate
-from settings import CassandraSettings, S3Settings, Settings
+from settings import CassandraSettings, Settings
 from tests.support.history import write_history
 from tests.support.registers import applied_of, put_manifest, put_register
 from tests.support.repeating import Repeating
 from tests.support.services import service
 from tests.support.waiting import eventually
 from tools.stack import Stack, StackOptions
-from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
 from tools.stack.machine.ports import HOST
+from tools.stack.object_store import s3_settings
 from udfs.sinks.history_rows import HistoryRows
 from udfs.stores.archive import filesystem
 from udfs.stores.history_store import HistoryStore
@@ -223,7 +223,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def settings(stack: Stack) -> Settings:
     return Settings(
         cassandra=CassandraSettings(hosts=HOST, port=stack.ports["cassandra"]),
-        s3=S3Settings(endpoint=stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY),
+        s3=s3_settings(stack),
     )
 
 

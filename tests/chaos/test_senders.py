@@ -21,7 +21,7 @@ from uuid import UUID
 import pytest
 
 from schemas.jobs import COUNT
-from settings import CountingSettings, KafkaSettings, OverflowSettings, S3Settings, Settings
+from settings import CountingSettings, KafkaSettings, Settings
 from settings.durations import MINUTE_MS
 from tests.chaos.killed_drainer import STEPS
 from tests.chaos.sending import OLD, VIDEOS
@@ -29,6 +29,7 @@ from tests.support.drainers import drainer
 from tests.support.overflow_beside_answers import Looking, held_back, too_complete
 from tests.support.waiting import eventually
 from tools.exact.checks import recount_topic, settled
+from tools.exact.drained import overflow_of
 from tools.recount import (
     Answers,
     Recount,
@@ -44,11 +45,9 @@ from tools.recount import (
 from tools.recount.avro import read, read_datum
 from tools.recount.topic import read_rejected
 from tools.stack import Stack, StackOptions
-from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
 from tools.stack.layout import repository
 from tools.stack.machine.ports import HOST
 from udfs.logic.overflow.object_name import ObjectName
-from udfs.stores.overflow_objects import OverflowObjects
 
 AWAY_S = float(os.environ.get("VIEW_COUNTS_TEST_OVERFLOW_AWAY_S", "60"))
 PARTS = (
@@ -152,8 +151,7 @@ class Overflow:
     """The objects of overflow of a stack."""
 
     def __init__(self, stack: Stack) -> None:
-        s3 = S3Settings(endpoint=stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY)
-        self.objects = OverflowObjects(s3, OverflowSettings(path=f"s3://{S3_BUCKET}/overflow"))
+        self.objects = overflow_of(stack)
 
     def events(self) -> int:
         """How many events there are."""

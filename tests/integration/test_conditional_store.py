@@ -9,8 +9,9 @@ from pyarrow.fs import FileType
 from settings import ArchiveSettings, S3Settings, Settings
 from tests.support.conditional import check_files, check_races
 from tools.stack import Stack
-from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
+from tools.stack.files import S3_BUCKET
 from tools.stack.lifecycle import abort_uploads, withdraw_rule
+from tools.stack.object_store import s3_settings
 from udfs.stores.archive import filesystem
 from udfs.stores.conditional_files import S3Files, client_of
 from udfs.stores.raw_removal import bucket_rules, leftover_rules, remove
@@ -20,7 +21,7 @@ ROOT = "conditional"
 
 @pytest.fixture
 def s3(shared_stack: Stack) -> S3Settings:
-    return S3Settings(endpoint=shared_stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY)
+    return s3_settings(shared_stack)
 
 
 def test_seaweedfs_puts_nothing_over_what_is_another_by_now(s3: S3Settings) -> None:

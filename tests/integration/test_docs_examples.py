@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from connectors.cassandra import connect
 from schemas import registry
-from settings import CassandraSettings, HistorySettings, S3Settings
+from settings import CassandraSettings, HistorySettings
 from tests.support.docs_commands import Shown
 from tests.support.history import write_history
 from tests.support.registers import applied_of, put_manifest, put_register
@@ -27,9 +27,9 @@ from tests.unit.test_docs_commands import typed_commands
 from tools.cli import app
 from tools.ops.app import app as operators
 from tools.stack import Stack, StackOptions
-from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
 from tools.stack.layout import HOME_VARIABLE
 from tools.stack.machine.ports import DEFAULT_PORTS, HOST
+from tools.stack.object_store import s3_settings
 from udfs.logic.audit.minutes import Correction, Verdict
 from udfs.logic.audit.sums import DIFFERENCES, Finding
 from udfs.logic.history.channel_sums import CHANNEL_TOTALS, CHANNELS
@@ -150,7 +150,7 @@ def session(stack: Stack) -> Iterator[Any]:
         rolled.top_of_hour(pa.table({**tops, "country": ["DE"], "views": [7]}), NOON)
         rolled.top_of_day(pa.table({**tops, "country": ["*"], "views": [12]}), NOON.date(), NOON + timedelta(hours=2))
     # The services' clock is the real one: what is asked for is history.
-    s3 = S3Settings(endpoint=stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY)
+    s3 = s3_settings(stack)
     store = HistoryStore(filesystem(s3), HistorySettings().path)
     manifest = write_history(
         store,

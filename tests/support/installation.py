@@ -24,7 +24,6 @@ from settings import (
     HistorySettings,
     KafkaSettings,
     PackSettings,
-    S3Settings,
     Settings,
 )
 from tests.support.jobs import cancel
@@ -32,8 +31,9 @@ from tests.support.metrics import samples
 from tests.support.waiting import eventually
 from tools.history import make_register
 from tools.stack import Stack
-from tools.stack.files import S3_ACCESS_KEY, S3_BUCKET, S3_SECRET_KEY
+from tools.stack.files import S3_BUCKET
 from tools.stack.machine.ports import HOST
+from tools.stack.object_store import s3_settings
 from udfs.stores.archive import filesystem
 from udfs.stores.history_register import CassandraRegisters
 from udfs.stores.history_store import HistoryStore
@@ -78,7 +78,7 @@ class Installation:
                 partitions=partitions,
             ),
             pack=PackSettings(source_topic=f"{name}-single"),
-            s3=S3Settings(endpoint=stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY),
+            s3=s3_settings(stack),
             archive=ArchiveSettings(path=f"s3://{S3_BUCKET}/{name}/archive", roll_ms=1000),
             # So few events that an hour is several slices.
             history=HistorySettings(path=f"s3://{S3_BUCKET}/{name}/history", slice_events_max=40),

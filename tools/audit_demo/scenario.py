@@ -12,7 +12,7 @@ import pyarrow.fs
 
 from connectors.cassandra import connect
 from schemas.jobs import ARCHIVE, COUNT, ROLLUP
-from settings import CassandraSettings, S3Settings, Settings
+from settings import CassandraSettings, Settings
 from settings.durations import MINUTES_PER_HOUR
 from tools.audit_demo.audits import Audit, audit, differences_of, expected_audit
 from tools.audit_demo.errors import PlantedError, chosen, plant, with_errors
@@ -39,8 +39,8 @@ from tools.load.prediction import Cells
 from tools.load.traffic import HOUR_MS
 from tools.recount import Finding, Store, compare_cells, end_offsets
 from tools.stack import Stack, StackOptions
-from tools.stack.files import S3_ACCESS_KEY, S3_SECRET_KEY
 from tools.stack.machine.ports import HOST
+from tools.stack.object_store import s3_settings
 from udfs.stores.archive import Archive, ArchiveFile, filesystem
 
 PARTS = ("zookeeper", "kafka", "cassandra", "seaweedfs", "jobmanager", "taskmanager")
@@ -138,7 +138,7 @@ def run(scenario: Scenario, say: Callable[[str], None] = lambda _line: None) -> 
             closing_ms = load.prediction.closed_through_ms + settings.counting.lateness_ms + HOUR_MS
             sender.heartbeats(closing_ms)
             sender.flush()
-            store_of_files = filesystem(_s3(stack))
+            store_of_files = filesystem(s3_settings(stack))
             archive = Archive(store_of_files, settings.archive.path)
             _until("everything is archived", lambda: _archived(archive) == end_offsets(kafka, topic))
             stamp("everything is archived")
@@ -272,7 +272,3 @@ def _session(stack: Stack) -> Iterator[Any]:
         yield session
     finally:
         session.cluster.shutdown()
-
-
-def _s3(stack: Stack) -> S3Settings:
-    return S3Settings(endpoint=stack.endpoints["s3"], access_key=S3_ACCESS_KEY, secret_key=S3_SECRET_KEY)
