@@ -37,12 +37,21 @@ def turn(told: Row, cpu_s: float) -> dict[str, Any]:
 
 def row(turns: Sequence[Row]) -> dict[str, Any]:
     """The median of each figure over the turns, the lowest and highest CPU time, and what spoils them."""
-    middle: dict[str, Any] = {}
-    for name in FIGURES:
-        values = [one[name] for one in turns if one[name] is not None]
-        middle[name] = round(median(values), 2) if values else None
     costs = [one["cpu_us_per_event"] for one in turns if one["cpu_us_per_event"] is not None]
-    return {**middle, "cpu_us_per_event_range": [min(costs), max(costs)] if costs else None, "spoilt_by": spoilt(turns)}
+    return {
+        **medians(turns, FIGURES),
+        "cpu_us_per_event_range": [min(costs), max(costs)] if costs else None,
+        "spoilt_by": spoilt(turns),
+    }
+
+
+def medians(turns: Sequence[Row], figures: Iterable[str]) -> dict[str, Any]:
+    """The median of each of these figures over the turns that have it."""
+    found: dict[str, Any] = {}
+    for name in figures:
+        values = [one[name] for one in turns if one[name] is not None]
+        found[name] = round(median(values), 2) if values else None
+    return found
 
 
 def spoilt(turns: Iterable[Row]) -> list[str]:

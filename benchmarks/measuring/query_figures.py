@@ -1,12 +1,11 @@
 """The figures of the benchmark of queries: from turns to rows, verdicts and a table. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
 from typing import Any
 
 from rich.table import Table
 
-from benchmarks.measuring.ingest_figures import LOAD_FIGURES, spoilt
+from benchmarks.measuring.ingest_figures import LOAD_FIGURES, medians, spoilt
 
 Row = Mapping[str, Any]
 FIGURES = ("answers_per_s", "cpu_us", "cores", "cassandra_cores", "p50_ms", "p99_ms", "max_ms")
@@ -31,11 +30,7 @@ def turn(told: Row, cpu_s: float, cassandra_cpu_s: float) -> dict[str, Any]:
 
 def row(turns: Sequence[Row]) -> dict[str, Any]:
     """The median of each figure over the turns, and what spoils them."""
-    middle: dict[str, Any] = {}
-    for name in FIGURES:
-        values = [one[name] for one in turns if one[name] is not None]
-        middle[name] = round(median(values), 2) if values else None
-    return {**middle, "spoilt_by": spoilt(turns)}
+    return {**medians(turns, FIGURES), "spoilt_by": spoilt(turns)}
 
 
 def verdicts(rows: Sequence[Row], targets: Mapping[str, Mapping[str, float]], ours: str) -> list[dict[str, Any]]:

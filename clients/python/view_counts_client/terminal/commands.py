@@ -174,7 +174,7 @@ def top(
     asked = {"kind": kind, "span": span, "country": country, "limit": _text(limit), "at": at}
     with _terminal(url, key_file, as_json, as_csv, wait) as terminal:
         reply = terminal.query.ask(path_of("top"), asked)
-        terminal.show(reply, rows=[{"place": place, **row} for place, row in enumerate(rows_of(reply.found), 1)])
+        terminal.show(reply, rows=_placed(reply.found))
 
 
 def live(
@@ -278,7 +278,7 @@ class _LiveTop:
         self._is_first = True
 
     def __call__(self, update: Found) -> None:
-        rows = [{"place": place, **row} for place, row in enumerate(rows_of(update), 1)]
+        rows = _placed(update)
         if self._terminal.form is Form.TABLE:
             self._terminal.show(Reply(update, {}), rows=rows)
             return
@@ -296,6 +296,11 @@ def _print_plainly(terminal: Terminal, rows: Sequence[Row], update: Found, *, is
 def _by_kind(answer: Found) -> list[Row]:
     """A row for each video and kind, of an answer about many."""
     return [{"video_id": one["video_id"], **row} for one in answer.get("videos", ()) for row in one.get("kinds", ())]
+
+
+def _placed(answer: Found) -> list[Row]:
+    """The rows of a list, each with its place."""
+    return [{"place": place, **row} for place, row in enumerate(rows_of(answer), 1)]
 
 
 def _text(number: int | None) -> str | None:
