@@ -26,6 +26,7 @@ from settings.durations import MINUTE_MS
 from tests.chaos.killed_drainer import STEPS
 from tests.chaos.sending import OLD, VIDEOS
 from tests.support.drainers import drainer
+from tests.support.installation import PROMPT
 from tests.support.overflow_beside_answers import Looking, held_back, too_complete
 from tests.support.waiting import eventually
 from tools.exact.checks import recount_topic, settled
@@ -58,10 +59,7 @@ PARTS = (
 COUNTING = {
     "lateness_ms": MINUTE_MS,
     "generation_ms": 3 * MINUTE_MS,
-    "flush_interval_ms": 100,
-    "emit_interval_ms": 100,
-    "catch_up_flush_interval_ms": 100,
-    "catch_up_emit_interval_ms": 100,
+    **PROMPT,
 }
 QUICK = {
     "VIEW_COUNTS_OVERFLOW_WAIT_MS": "1000",

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs
 from datasketches import hll_sketch
+from starlette.testclient import TestClient
 
 from schemas.ledger import LEDGER_COLUMNS
 from services.query.counts.cold import Daily, History
@@ -123,3 +124,17 @@ def empty_history(folder: Path) -> History:
     root = str(folder / "history")
     put_manifest(HistoryStore(pyarrow.fs.LocalFileSystem(), root), no_history(2), name=MANIFEST)
     return History(HistoryFiles(pyarrow.fs.LocalFileSystem(), root), files_max=3000)
+
+
+def has_imported(made: Tables, views: dict[tuple[str, str, date | None], int]) -> None:
+    """Let these tables have exactly these imported views, and not a row for every statement."""
+    made.imported_views = views
+    made._of_imported = Tables._of_imported.__get__(made)  # type: ignore[method-assign]
+    made._of_imported_days = Tables._of_imported_days.__get__(made)  # type: ignore[method-assign]
+
+
+def said(client: TestClient, path: str) -> Any:
+    """The answer at this path, which must be 200."""
+    answer = client.get(path)
+    assert answer.status_code == 200, answer.text
+    return answer.json()

@@ -7,7 +7,7 @@ where that job stopped, so the topic must begin with the same records.
 import uuid
 from pathlib import Path
 
-from tests.support.installation import Installation
+from tests.support.installation import PROMPT, Installation
 from tests.support.metadata import Publisher
 from tests.support.records import MINUTE_MS, Feeder, View
 from tools.stack import Stack
@@ -18,10 +18,7 @@ COUNTING = {
     "shards": 8,
     "lateness_ms": MINUTE_MS,
     "generation_ms": 3 * MINUTE_MS,
-    "flush_interval_ms": 100,
-    "emit_interval_ms": 100,
-    "catch_up_flush_interval_ms": 100,
-    "catch_up_emit_interval_ms": 100,
+    **PROMPT,
 }
 PARALLELISM = 2
 # A start of a generation, 2026-01-01 00:00 UTC: append times are the test's own. All arrives in minute 1, in which

@@ -18,7 +18,7 @@ from services.query import app as query_app
 from services.query.api.parameters.batch import NUMBERS_MAX, VIDEOS_MAX
 from services.query.counts.batch import PARTITIONS_MAX
 from settings import AccessSettings, Settings
-from tests.support.full_tables import HOUR, NOW, empty_history, full
+from tests.support.full_tables import HOUR, NOW, empty_history, full, has_imported
 from tests.support.keys import load_keys
 from tests.support.tables import Tables
 
@@ -42,8 +42,7 @@ def tables(tmp_path: Path) -> Tables:
         for ago in (MINUTE, 40 * MINUTE, 2 * HOUR, 30 * HOUR)
     }
     made._stream, made._rolled = cells, cells
-    made.imported_views = {("A", "view", None): 1000, ("B", "like", None): 5}
-    made._of_imported = Tables._of_imported.__get__(made)  # type: ignore[method-assign]
+    has_imported(made, {("A", "view", None): 1000, ("B", "like", None): 5})
     return made
 
 

@@ -1,7 +1,6 @@
 """Imported views in answers: in totals and days of UTC, shown apart, and left out of everything else."""
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -9,7 +8,7 @@ from starlette.testclient import TestClient
 
 from services.query import app as query_app
 from settings import Settings
-from tests.support.full_tables import DAY, NOW, empty_history, full
+from tests.support.full_tables import DAY, NOW, empty_history, full, has_imported, said
 from tests.support.tables import Tables
 
 OLD = (NOW - 20 * DAY).date()
@@ -19,10 +18,7 @@ TODAY = NOW.date()
 @pytest.fixture
 def tables(tmp_path: Path) -> Tables:
     made = full(empty_history(tmp_path))
-    # As they are, without a row for every statement.
-    made.imported_views = {("A", "view", None): 100, ("A", "view", OLD): 7, ("A", "like", OLD): 2}
-    made._of_imported = Tables._of_imported.__get__(made)  # type: ignore[method-assign]
-    made._of_imported_days = Tables._of_imported_days.__get__(made)  # type: ignore[method-assign]
+    has_imported(made, {("A", "view", None): 100, ("A", "view", OLD): 7, ("A", "like", OLD): 2})
     return made
 
 
@@ -30,12 +26,6 @@ def tables(tmp_path: Path) -> Tables:
 def client(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     monkeypatch.setattr(query_app, "CountStore", lambda *_: tables)
     return TestClient(query_app.build_service(Settings(), lambda: NOW).public, base_url="http://localhost")
-
-
-def said(client: TestClient, path: str) -> Any:
-    answer = client.get(path)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 def test_a_total_contains_what_was_imported_and_says_how_much(client: TestClient, tables: Tables) -> None:

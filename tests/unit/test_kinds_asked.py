@@ -1,7 +1,6 @@
 """Several kinds in one answer: each as it is alone, those that a video has with *, and never a reserved one."""
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +12,7 @@ from services.query import app as query_app
 from services.query.api.parameters.kinds import KINDS_MAX
 from services.query.counts.store import CountStore
 from settings import AccessSettings, QuerySettings, Settings
-from tests.support.full_tables import HOUR, NOW, empty_history, full
+from tests.support.full_tables import HOUR, NOW, empty_history, full, has_imported, said
 from tests.support.keys import load_keys
 from tests.support.tables import Tables
 
@@ -33,9 +32,7 @@ def tables(tmp_path: Path) -> Tables:
     # Viewed for the first time since the last rollup: one kind is declared, and one is not.
     made._stream |= {("B", "like", at(0)): 5, ("B", "new", at(0)): 7}
     made._rolled = made._stream
-    made.imported_views = {("A", "old", None): 100, ("A", "old", (NOW - 48 * HOUR).date()): 11}
-    made._of_imported = Tables._of_imported.__get__(made)  # type: ignore[method-assign]
-    made._of_imported_days = Tables._of_imported_days.__get__(made)  # type: ignore[method-assign]
+    has_imported(made, {("A", "old", None): 100, ("A", "old", (NOW - 48 * HOUR).date()): 11})
     return made
 
 
@@ -44,12 +41,6 @@ def client(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     monkeypatch.setattr(query_app, "CountStore", lambda *_: tables)
     settings = Settings(query=QuerySettings(points_max=SOME_POINTS))
     return TestClient(query_app.build_service(settings, lambda: NOW).public, base_url="http://localhost")
-
-
-def said(client: TestClient, path: str) -> Any:
-    answer = client.get(path)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 def test_one_kind_has_the_answer_that_it_always_had(client: TestClient) -> None:
